@@ -1,0 +1,35 @@
+"""Evaluate a fine-tuned folder: official scores, predictions, n-best lists.
+
+    python eval/qa.py --model_name_or_path runs/squad --validation_file dev-v1.1.json \
+        --output_dir runs/squad/eval
+
+Windows, answer lengths and the metric are as the model was trained, unless other flags are given.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from jaxbert import cli
+from jaxbert.options import QAEvalOptions, QAOptions
+from jaxbert.run import evaluate, saved_options
+from jaxbert.tasks import QA
+
+
+def trained_defaults(options: QAEvalOptions) -> dict[str, Any]:
+    """The task's options as the folder was trained with."""
+    if not options.model_name_or_path or not Path(options.model_name_or_path).is_dir():
+        return {}
+    saved = saved_options(options.model_name_or_path)
+    names = {field.name for field in dataclasses.fields(QAOptions)} - {"metric"}
+    return {name: value for name, value in saved.items() if name in names}
+
+
+def main() -> None:
+    evaluate(QA, cli.parse(QAEvalOptions, defaults=trained_defaults, description=__doc__))
+
+
+if __name__ == "__main__":
+    cli.main(main)

@@ -1,0 +1,121 @@
+"""Command lines: flags from option dataclasses, and errors in one line with exit status 2."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, TypeVar
+
+# transformers would print advice about PyTorch that does not concern us; read at its import.
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+
+from transformers import HfArgumentParser  # noqa: E402
+
+from jaxbert.errors import InputError  # noqa: E402
+
+T = TypeVar("T")
+
+# Flags of Hugging Face's run_* scripts that say what a jaxbert script does anyway.
+_IMPLIED = {
+    "do_train": "train/ scripts train",
+    "do_eval": "they evaluate when there is a validation set",
+    "do_predict": "eval/ scripts predict",
+    "overwrite_cache": "there is no cache of features",
+    "pad_to_max_length": "give --length_bucket 0 for one padded length",
+}
+# And those that have another form here: flag -> words that replace it.
+_RENAMED = {"bf16": ["--dtype", "bfloat16"], "half_precision": ["--dtype", "bfloat16"]}
+_REFUSED = {
+    "push_to_hub": "upload the finished folder with `hf upload`",
+    "fp16": "give --bf16: bfloat16 needs no loss scaling",
+    "trust_remote_code": "jaxbert runs no code of a model",
+}
+
+
+class _Parser(HfArgumentParser):
+    """Hugging Face's own reading of dataclasses as flags, with errors in one line.
+
+    It takes `--flag`, `--flag True`, `--no_flag` and lists as their scripts do; tyro, which was
+    planned here, does not take `--flag True`.
+    """
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; --help lists the options")
+
+
+def parse(
+    kind: type[T],
+    argv: Sequence[str] | None = None,
+    *,
+    defaults: Callable[[T], dict[str, Any]] | None = None,
+    description: str | None = None,
+) -> T:
+    """The options of a command line.
+
+    Args:
+        kind: the option dataclass.
+        defaults: given the options as they would be, other defaults for what was not given.
+    """
+    words = _migrate(sys.argv[1:] if argv is None else list(argv))
+    parser = _Parser(kind, description=description)
+    options = parser.parse_args_into_dataclasses(words)[0]
+    if defaults is not None:
+        parser.set_defaults(**defaults(options))
+        options = parser.parse_args_into_dataclasses(words)[0]
+    return options
+
+
+def _migrate(words: list[str]) -> list[str]:
+    """The command line with the flags of Hugging Face's scripts that have no field here."""
+    result: list[str] = []
+    position = 0
+    while position < len(words):
+        word = words[position]
+        position += 1
+        name = word.removeprefix("--").split("=")[0].replace("-", "_")
+        if not word.startswith("--") or name not in {*_IMPLIED, *_RENAMED, *_REFUSED}:
+            result.append(word)
+            continue
+        value = word.split("=")[1] if "=" in word else None
+        if value is None and words[position : position + 1]:
+            if words[position].lower() in ("true", "false"):
+                value = words[position]
+                position += 1
+        if value is not None and value.lower() == "false":
+            continue
+        if name in _REFUSED:
+            raise InputError(f"--{name} is not taken: {_REFUSED[name]}")
+        if name in _RENAMED:
+            result += _RENAMED[name]
+        else:
+            logging.getLogger("jaxbert").info("--%s: %s", name, _IMPLIED[name])
+    return result
+
+
+def main(command: Callable[[], int | None]) -> NoReturn:
+    """Run a script's command: results on standard output, an InputError as one line, exit 2."""
+    logger = logging.getLogger("jaxbert")
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False  # libraries may have set up the root logger; each line comes once
+    logging.getLogger("jax").setLevel(logging.ERROR)
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    try:
+        status = command() or 0
+    except InputError as error:
+        if "--debug" in sys.argv:
+            traceback.print_exc()
+        message = " ".join(str(error).split())
+        print(f"error: {message}", file=sys.stderr)
+        status = 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        status = 130
+    sys.stdout.flush()
+    sys.exit(status)

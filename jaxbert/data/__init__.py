@@ -1,0 +1,1 @@
+"""Text to arrays: sources, tokenizer, features, batches."""

@@ -1,0 +1,120 @@
+"""Which windows are in which batch: a pure function of (seed, step); and the arrays of a batch."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+
+from jaxbert.data.features import Features
+
+NumpyBatch = dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """The batches of a run; any step's is computed at once, so no batch is skipped to resume.
+
+    In every epoch each window is in one batch. Windows are shuffled, then dealt to buckets by
+    length; what is left of a bucket when its batches are full goes to the next longer bucket, so
+    an epoch has ceil(M / size) batches and only one of them is not full.
+
+    Attributes:
+        lengths: (M,) tokens of each window.
+        size: windows of a batch, over all devices and accumulated micro-batches.
+        seed: of the shuffle.
+        buckets: ascending padded lengths; the last is at least the longest window.
+    """
+
+    lengths: np.ndarray
+    size: int
+    seed: int
+    buckets: tuple[int, ...]
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return -(-len(self.lengths) // self.size)
+
+    def batch(self, step: int) -> tuple[np.ndarray, int]:
+        """The windows of a step, (<= size,) int64, and the length to pad them to."""
+        epoch, number = divmod(step, self.steps_per_epoch)
+        return _epoch(self, epoch)[number]
+
+    def __hash__(self) -> int:  # identity: `lengths` is an array
+        return id(self)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+@functools.lru_cache(maxsize=2)
+def _epoch(order: Order, epoch: int) -> list[tuple[np.ndarray, int]]:
+    rng = np.random.default_rng([order.seed, epoch])
+    shuffled = rng.permutation(len(order.lengths))
+    bucket_of = np.searchsorted(order.buckets, order.lengths[shuffled], side="left")
+    batches: list[tuple[np.ndarray, int]] = []
+    left = shuffled[:0]
+    for number, length in enumerate(order.buckets):
+        windows = np.concatenate([left, shuffled[bucket_of == number]])
+        full = len(windows) - len(windows) % order.size
+        batches += [(part, length) for part in windows[:full].reshape(-1, order.size)]
+        left = windows[full:]
+    if len(left):
+        longest = int(order.lengths[left].max())
+        batches.append((left, min(b for b in order.buckets if b >= longest)))
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def in_order(lengths: np.ndarray, size: int, buckets: Sequence[int]) -> list[tuple[np.ndarray, int]]:
+    """Batches for prediction: windows by length, so that little is padded; every window once."""
+    by_length = np.argsort(lengths, kind="stable")
+    batches = []
+    for a in range(0, len(by_length), size):
+        part = by_length[a : a + size]
+        batches.append((part, min(b for b in buckets if b >= int(lengths[part].max()))))
+    return batches
+
+
+def bucket_lengths(multiple: int, longest: int) -> tuple[int, ...]:
+    """Padded lengths: the multiples of `multiple` below `longest`, and `longest`.
+
+    >>> bucket_lengths(64, 200)
+    (64, 128, 192, 200)
+    >>> bucket_lengths(0, 200)
+    (200,)
+    """
+    return (*range(multiple, longest, multiple), longest) if multiple else (longest,)
+
+
+def make_batch(features: Features, windows: np.ndarray, length: int, size: int) -> NumpyBatch:
+    """The arrays of a batch, padded to `length` tokens and to `size` rows.
+
+    Returns:
+        The features' token columns (size, length) and row columns (size, ...), and attention_mask
+        (size, length) int32, weight (size,) float32, 0 on padding rows, and row (size,) int32: the
+        window's number, -1 on padding rows, which dropout takes as the row's name.
+    """
+    count = len(windows)
+    lengths = features.lengths[windows]
+    position = np.arange(length)
+    real = position < lengths[:, None]
+    source = np.where(real, features.bounds[windows][:, None] + position, 0)
+    batch: NumpyBatch = {}
+    for name, column in features.tokens.items():
+        padded = np.zeros((size, length), column.dtype)
+        padded[:count] = np.where(real, column[source], 0)
+        batch[name] = padded
+    for name, column in features.rows.items():
+        filled = np.zeros((size, *column.shape[1:]), column.dtype)
+        filled[:count] = column[windows]
+        batch[name] = filled
+    mask = np.zeros((size, length), np.int32)
+    mask[:count] = real
+    batch["attention_mask"] = mask
+    batch["weight"] = (np.arange(size) < count).astype(np.float32)
+    row = np.full(size, -1, np.int32)
+    row[:count] = windows
+    batch["row"] = row
+    return batch

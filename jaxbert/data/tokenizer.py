@@ -1,0 +1,96 @@
+"""A BERT tokenizer from a model folder, without importing PyTorch.
+
+`transformers.AutoTokenizer` and `BertTokenizerFast` import torch wherever it is installed;
+`PreTrainedTokenizerFast` does not, and reads and writes the same folders.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tokenizers import BertWordPieceTokenizer
+from transformers import PreTrainedTokenizerFast
+
+from jaxbert.errors import InputError
+
+_SPECIAL = {
+    "unk_token": "[UNK]",
+    "sep_token": "[SEP]",
+    "pad_token": "[PAD]",
+    "cls_token": "[CLS]",
+    "mask_token": "[MASK]",
+}
+
+
+def load_tokenizer(folder: str | Path, *, vocab_size: int | None = None) -> PreTrainedTokenizerFast:
+    """The tokenizer of a model folder: its tokenizer.json, or vocab.txt as BERT's WordPiece.
+
+    Args:
+        vocab_size: rows of the model's embedding table, to check the tokenizer's ids against.
+
+    Raises:
+        InputError: no tokenizer is there, a special token is missing, or an id is out of range.
+    """
+    folder = Path(folder)
+    settings = _settings(folder / "tokenizer_config.json")
+    try:
+        if (folder / "tokenizer.json").is_file():
+            tokenizer = PreTrainedTokenizerFast(
+                tokenizer_file=str(folder / "tokenizer.json"), **_SPECIAL
+            )
+        elif (folder / "vocab.txt").is_file():
+            inner = BertWordPieceTokenizer(
+                str(folder / "vocab.txt"),
+                lowercase=settings.get("do_lower_case", True),
+                strip_accents=settings.get("strip_accents"),
+                handle_chinese_chars=settings.get("tokenize_chinese_chars", True),
+            )
+            tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner._tokenizer, **_SPECIAL)
+        else:
+            raise InputError(f"{folder}: no tokenizer.json and no vocab.txt; copy the tokenizer in")
+    except InputError:
+        raise
+    except Exception as error:  # the Rust library raises bare Exceptions and its own panics
+        raise InputError(f"{folder}: its tokenizer cannot be read ({error})") from None
+    vocab = tokenizer.get_vocab()
+    # PreTrainedTokenizerFast adds a missing special token behind the vocabulary, out of the
+    # model's range; so ask the file's own vocabulary.
+    missing = [t for t in _SPECIAL.values() if vocab_size and vocab.get(t, vocab_size) >= vocab_size]
+    if missing:
+        raise InputError(f"{folder}: the tokenizer has no {', '.join(missing)}; BERT needs them")
+    if vocab_size and max(vocab.values()) >= vocab_size:
+        raise InputError(
+            f"{folder}: the tokenizer has ids up to {max(vocab.values())}, and config.json's "
+            f"vocab_size is {vocab_size}; they do not belong together"
+        )
+    # What transformers needs to open the saved folder as a BERT tokenizer.
+    tokenizer.init_kwargs |= {
+        "tokenizer_class": "BertTokenizer",
+        "do_lower_case": settings.get("do_lower_case", True),
+        "strip_accents": settings.get("strip_accents"),
+        "tokenize_chinese_chars": settings.get("tokenize_chinese_chars", True),
+    }
+    tokenizer.model_max_length = settings.get("model_max_length") or 512
+    return tokenizer
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    """The few settings of tokenizer_config.json that say how vocab.txt is to be used."""
+    if not path.is_file():
+        return {}
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as JSON ({error})") from None
+    types = {
+        "do_lower_case": bool,
+        "strip_accents": bool,
+        "tokenize_chinese_chars": bool,
+        "model_max_length": int,
+    }
+    settings = {k: raw[k] for k, t in types.items() if isinstance(raw.get(k), t)}
+    if settings.get("model_max_length", 0) > 1 << 20:
+        del settings["model_max_length"]  # transformers' 10**30 for "unknown"
+    return settings

@@ -1,0 +1,148 @@
+"""Spans of windows -> answers: texts cut from the original paragraph, n-best lists, null scores."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxbert.data.features import Features
+from jaxbert.data.sources import QAExample
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """One entry of an n-best list: context[start:end] == text; the empty answer is (0, 0).
+
+    Attributes:
+        score: start logit + end logit.
+        probability: softmax of the scores over the question's n-best list, all windows together.
+    """
+
+    text: str
+    start: int
+    end: int
+    score: float
+    probability: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What a model says of one question.
+
+    Attributes:
+        nbest: best first, at most n_best_size; different character spans. With unanswerable
+            questions allowed, the empty answer is among them.
+        null_odds: null score minus the best span's score (Devlin et al. 2019, section 4.3); above
+            the threshold the answer is empty. None where no unanswerable questions are expected.
+        answer: the entry that is given as the answer.
+    """
+
+    nbest: tuple[Candidate, ...]
+    null_odds: float | None
+    answer: Candidate
+
+
+def merge_windows(
+    example: QAExample,
+    spans: Sequence[tuple[int, int, float]],
+    null_score: float,
+    *,
+    n_best_size: int,
+    version_2: bool,
+    null_threshold: float = 0.0,
+) -> Prediction:
+    """Rank the spans of all windows of a question.
+
+    Args:
+        spans: (first character, last character + 1, score) of every window's best spans.
+        null_score: the least score of [CLS] over the windows (as google-research/bert does: one
+            window that holds the answer is enough).
+    """
+    best: dict[tuple[int, int], float] = {}
+    for start, end, score in spans:  # overlapping windows find the same characters
+        if end > start and score > best.get((start, end), -np.inf):
+            best[start, end] = score
+    ranked = sorted(best.items(), key=lambda item: (-item[1], item[0]))[:n_best_size]
+    entries = [(example.context[a:b], a, b, score) for (a, b), score in ranked]
+    if version_2 or not entries:
+        null = null_score if np.isfinite(null_score) else 0.0
+        entries = entries[: n_best_size - 1] if version_2 and n_best_size > 1 else entries
+        entries = sorted([*entries, ("", 0, 0, null)], key=lambda e: -e[3])
+    scores = np.array([e[3] for e in entries], np.float64)
+    weights = np.exp(scores - scores.max())
+    nbest = tuple(
+        Candidate(*entry, probability=float(p))
+        for entry, p in zip(entries, weights / weights.sum(), strict=True)
+    )
+    if not version_2:
+        return Prediction(nbest, None, nbest[0])
+    spoken = [c for c in nbest if c.text]
+    empty = next(c for c in nbest if not c.text)
+    odds = null_score - spoken[0].score if spoken else float("inf")
+    # JSON has no infinity; a question without any span is as sure as can be.
+    odds = float(np.clip(np.nan_to_num(odds, nan=0.0), -1e6, 1e6))
+    return Prediction(nbest, odds, empty if odds > null_threshold or not spoken else spoken[0])
+
+
+def decode_qa(
+    examples: Sequence[QAExample],
+    features: Features,
+    outputs: dict[str, np.ndarray],
+    *,
+    n_best_size: int,
+    version_2: bool,
+    null_threshold: float = 0.0,
+) -> list[Prediction]:
+    """Predictions of all examples, from the best spans of their windows.
+
+    Args:
+        outputs: start, end (M, k) int32 token positions or -1, score (M, k) and null_score (M,)
+            float32, window by window, as `tasks.reduce_qa` returns them.
+    """
+    # Token positions of all windows to characters of their paragraphs at once.
+    found = outputs["start"] >= 0
+    base = features.bounds[:-1, None]
+    first = features.offsets[np.where(found, base + outputs["start"], 0), 0]
+    last = features.offsets[np.where(found, base + outputs["end"], 0), 1]
+    windows: list[list[int]] = [[] for _ in examples]
+    for window, example in enumerate(features.example.tolist()):
+        windows[example].append(window)
+    predictions = []
+    for example, own in zip(examples, windows, strict=True):
+        keep = found[own]
+        spans = zip(
+            first[own][keep].tolist(),
+            last[own][keep].tolist(),
+            outputs["score"][own][keep].tolist(),
+            strict=True,
+        )
+        predictions.append(
+            merge_windows(
+                example,
+                list(spans),
+                float(outputs["null_score"][own].min()),
+                n_best_size=n_best_size,
+                version_2=version_2,
+                null_threshold=null_threshold,
+            )
+        )
+    return predictions
+
+
+def prediction_files(
+    examples: Sequence[QAExample], predictions: Sequence[Prediction], *, version_2: bool
+) -> dict[str, Any]:
+    """File name -> content, in the form of Hugging Face's run_qa."""
+    pairs = list(zip(examples, predictions, strict=True))
+    files: dict[str, Any] = {
+        "predictions.json": {e.id: p.answer.text for e, p in pairs},
+        "nbest_predictions.json": {
+            e.id: [dataclasses.asdict(c) for c in p.nbest] for e, p in pairs
+        },
+    }
+    if version_2:
+        files["null_odds.json"] = {e.id: p.null_odds for e, p in pairs}
+    return files

@@ -1,0 +1,300 @@
+"""Official question-answering scores, as pure functions on the host.
+
+Each public score maps question ids to texts, follows one official evaluation script to the last
+digit (the same float operations in the same order) and returns percentages.  Every result has
+the keys ``exact_match`` and ``f1``.  Predictions and odds for other questions are ignored.
+"""
+
+import re
+import string
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
+from itertools import groupby
+
+_NO_ASCII_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+
+# The characters cmrc2018_evaluate.py drops.  Its list also holds a two-character ellipsis that no
+# single character can equal, so ellipses stay in the text, there and here.
+_NO_CMRC_PUNCTUATION = str.maketrans("", "", "-:_*^/\\~`+=，。：？！“”；’《》·、「」（）－～『』")
+_CMRC_PIECES = re.compile("[\u4e00-\u9fa5]|[^\u4e00-\u9fa5]+")
+
+# Everyday abbreviations whose period ends no sentence; all of them are in Punkt's English model.
+_ABBREVIATIONS = (
+    "adm bros co col corp dr ft gen inc jr lt ltd maj messrs mr mrs ms prof rep sen sr st vs "
+    "a.m p.m ph.d d.c u.k u.n u.s u.s.a jan feb aug sept oct nov dec"
+)
+
+
+def normalize_answer(text: str) -> str:
+    """Return ``text`` in lower case without ASCII punctuation, English articles and extra spaces.
+
+    Source: ``normalize_answer`` of SQuAD's evaluate-v1.1.py and evaluate-v2.0.py.
+
+    >>> normalize_answer(" The  U.S.  Army's answer, a tank! ")
+    'us armys answer tank'
+    """
+    without_punctuation = text.lower().translate(_NO_ASCII_PUNCTUATION)
+    return " ".join(_ARTICLES.sub(" ", without_punctuation).split())
+
+
+def squad_scores(
+    predictions: Mapping[str, str], references: Mapping[str, Sequence[str]]
+) -> dict[str, float]:
+    """Score SQuAD v1.1 answers: exact match and token F1 against the best-matching reference.
+
+    ``exact_match`` is the percentage of questions whose normalised prediction equals a normalised
+    reference; ``f1`` is the mean bag-of-tokens F1 in percent; ``total`` counts the questions.  A
+    question without a prediction scores 0.
+
+    Source: Rajpurkar et al. 2016 (arXiv:1606.05250), section 6.1; evaluate-v1.1.py.
+
+    >>> squad_scores({"q1": "the Eiffel tower", "q2": "Paris, France"},
+    ...              {"q1": ["Eiffel Tower"], "q2": ["Paris", "in France"], "q3": ["1889"]})
+    {'exact_match': 33.333333333333336, 'f1': 55.55555555555555, 'total': 3}
+    """
+    # Plain addition, not sum(): from Python 3.12 sum() of floats rounds differently.
+    exact_match = f1 = 0.0
+    for question, prediction in _answered(predictions, references):
+        exact_match += _best(_same_answer, prediction, references[question])
+        f1 += _best(_token_f1, prediction, references[question])
+    exact_match, f1 = _percent(exact_match, len(references)), _percent(f1, len(references))
+    return {"exact_match": exact_match, "f1": f1, "total": len(references)}
+
+
+def squad_v2_scores(
+    predictions: Mapping[str, str],
+    references: Mapping[str, Sequence[str]],
+    null_odds: Mapping[str, float] | None = None,
+    threshold: float = 1.0,
+) -> dict[str, float]:
+    """Score SQuAD v2.0 answers, where an empty reference list marks an unanswerable question.
+
+    ``exact`` (also given as ``exact_match``) and ``f1`` are percentages over ``total`` questions,
+    repeated with the prefixes ``HasAns_`` and ``NoAns_`` over the two kinds of question, where
+    there are any.  The only right answer to an unanswerable question is one that normalises to
+    the empty string.  A question whose ``null_odds`` exceed ``threshold`` counts as left
+    unanswered; the default suits probabilities, so pass ``math.inf`` with score differences to
+    keep the predictions as they are.
+
+    With ``null_odds`` come ``best_exact`` and ``best_f1`` (percent), the scores at the best
+    thresholds ``best_exact_thresh`` and ``best_f1_thresh`` (0.0 if leaving all unanswered is
+    best), and, if any question is answerable, the average precisions ``pr_exact_ap``,
+    ``pr_f1_ap`` and ``pr_oracle_ap`` (percent).  These look at the predictions before the
+    threshold.  A missing prediction is a ``KeyError``: the script cannot finish there either.
+
+    Source: Rajpurkar, Jia & Liang 2018 (arXiv:1806.03822); evaluate-v2.0.py.
+
+    >>> scores = squad_v2_scores({"q1": "Paris", "q2": "Rome"}, {"q1": ["Paris"], "q2": []},
+    ...                          null_odds={"q1": 0.1, "q2": 0.9})
+    >>> scores["f1"], scores["HasAns_f1"], scores["NoAns_f1"]
+    (50.0, 100.0, 0.0)
+    >>> scores["best_f1"], scores["best_f1_thresh"], scores["pr_f1_ap"]
+    (100.0, 0.1, 100.0)
+    """
+    odds = dict.fromkeys(predictions, 0.0) if null_odds is None else null_odds
+    if missing := [q for q in references if q not in predictions or q not in odds]:
+        raise KeyError(f"{len(missing)} questions lack a prediction or odds, first {missing[0]!r}")
+    has_answer = {question: bool(answers) for question, answers in references.items()}
+    raw: dict[str, dict[str, float]] = {"exact": {}, "f1": {}}
+    for question, answers in references.items():
+        gold = [answer for answer in answers if normalize_answer(answer)] or [""]
+        raw["exact"][question] = _best(_same_answer, predictions[question], gold)
+        raw["f1"][question] = _best(_token_f1_or_both_empty, predictions[question], gold)
+
+    groups = {
+        "": list(references),
+        "HasAns_": [question for question in references if has_answer[question]],
+        "NoAns_": [question for question in references if not has_answer[question]],
+    }
+    scores: dict[str, float] = {}
+    for prefix, group in groups.items():
+        if prefix and not group:
+            continue
+        for name, values in raw.items():
+            kept = (float(not has_answer[q]) if odds[q] > threshold else values[q] for q in group)
+            scores[prefix + name] = _percent(sum(kept), len(group))
+        scores[prefix + "total"] = len(group)
+    scores["exact_match"] = scores["exact"]
+    if null_odds is None:
+        return scores
+
+    # Among equal odds the order of the mapping stays, as in the script.
+    ranking = {
+        q: null_odds[q] for q in sorted(null_odds, key=null_odds.__getitem__) if q in references
+    }
+    for name, values in raw.items():
+        best, best_threshold = _best_threshold(ranking, predictions, values, has_answer)
+        scores |= {f"best_{name}": best, f"best_{name}_thresh": best_threshold}
+    if groups["HasAns_"]:
+        oracle = {question: float(answerable) for question, answerable in has_answer.items()}
+        for name, values in {**raw, "oracle": oracle}.items():
+            scores[f"pr_{name}_ap"] = _average_precision(ranking, values, has_answer)
+    return scores
+
+
+def cmrc2018_scores(
+    predictions: Mapping[str, str],
+    references: Mapping[str, Sequence[str]],
+    word_tokenize: Callable[[str], Iterable[str]] | None = None,
+) -> dict[str, float]:
+    """Score CMRC 2018 answers: exact match and F1 of the longest common run of segments.
+
+    ``exact_match`` is the percentage of predictions equal to a reference after lower-casing and
+    dropping punctuation; ``f1`` is the mean, in percent, of the F1 of the longest common
+    *contiguous* run of segments (Chinese characters, and words of the text between them);
+    ``average`` is the mean of the two; ``total`` counts the questions and ``skip`` those without
+    a prediction, which score 0.
+
+    The script cuts the text between Chinese characters with ``nltk.word_tokenize``, whose English
+    sentence model must be downloaded.  By default we use the same tokeniser and the same sentence
+    splitter without that model but with a short list of abbreviations.  Exact match never depends
+    on it.  F1 can differ only where such a stretch of text goes on after a period: if the word
+    before it is one of the model's abbreviations that our list lacks ("calif. wine", "j.k.
+    rowling": one token there, two here), or if a number or initial is followed by the word
+    "administrators".  Those who have the model get the script's own digits by passing
+    ``word_tokenize=nltk.word_tokenize``.
+
+    Source: Cui et al. 2019 (arXiv:1810.07366); cmrc2018_evaluate.py, version v5.
+
+    >>> scores = cmrc2018_scores({"q1": "在1889年。", "q2": "法国巴黎"},
+    ...                          {"q1": ["在1889年"], "q2": ["巴黎"]})
+    >>> scores["exact_match"], scores["f1"], scores["skip"]
+    (50.0, 83.33333333333333, 0)
+    """
+    word_tokenize = word_tokenize or _word_tokenize
+    exact_match = f1 = 0.0
+    skip = len(references)
+    for question, prediction in _answered(predictions, references):
+        skip -= 1
+        answers = references[question]
+        predicted = _cmrc_segments(prediction, word_tokenize)
+        golds = [_cmrc_segments(answer, word_tokenize) for answer in answers]
+        f1 += max(_f1(_longest_common_run(gold, predicted), predicted, gold) for gold in golds)
+        exact_match += _cmrc_clean(prediction) in map(_cmrc_clean, answers)
+    exact_match, f1 = _percent(exact_match, len(references)), _percent(f1, len(references))
+    scores = {"exact_match": exact_match, "f1": f1, "average": (exact_match + f1) * 0.5}
+    return {**scores, "total": len(references), "skip": skip}
+
+
+def _answered(
+    predictions: Mapping[str, str], references: Mapping[str, Sequence[str]]
+) -> Iterable[tuple[str, str]]:
+    return ((q, predictions[q]) for q in references if q in predictions)
+
+
+def _percent(score: float, count: int) -> float:
+    if count == 0:
+        raise ValueError("there are no questions to score")
+    return 100.0 * score / count
+
+
+def _best(score: Callable[[str, str], float], prediction: str, references: Sequence[str]) -> float:
+    return max(score(prediction, reference) for reference in references)
+
+
+def _f1(common: int, predicted: Sequence[str], gold: Sequence[str]) -> float:
+    if common == 0:
+        return 0
+    precision = common / len(predicted)
+    recall = common / len(gold)
+    return (2 * precision * recall) / (precision + recall)
+
+
+def _same_answer(prediction: str, reference: str) -> int:
+    return int(normalize_answer(prediction) == normalize_answer(reference))
+
+
+def _token_f1(prediction: str, reference: str) -> float:
+    predicted, gold = normalize_answer(prediction).split(), normalize_answer(reference).split()
+    return _f1((Counter(predicted) & Counter(gold)).total(), predicted, gold)
+
+
+def _token_f1_or_both_empty(prediction: str, reference: str) -> float:
+    """v2.0's token F1: v1.1's, but two empty answers agree (1) where v1.1 finds no token (0)."""
+    if not normalize_answer(reference):
+        return _same_answer(prediction, reference)
+    return _token_f1(prediction, reference)
+
+
+def _best_threshold(
+    ranking: Mapping[str, float],
+    predictions: Mapping[str, str],
+    scores: Mapping[str, float],
+    has_answer: Mapping[str, bool],
+) -> tuple[float, float]:
+    """The best score (percent) of answering the questions up to some null odds, and those odds."""
+    score: float = sum(not answerable for answerable in has_answer.values())
+    best, threshold = score, 0.0
+    for question, odds in ranking.items():
+        if has_answer[question]:
+            score += scores[question]
+        elif predictions[question]:
+            score -= 1
+        if score > best:
+            best, threshold = score, odds
+    return _percent(best, len(scores)), threshold
+
+
+def _average_precision(
+    ranking: Mapping[str, float],
+    scores: Mapping[str, float],
+    has_answer: Mapping[str, bool],
+) -> float:
+    """The area (percent) under the precision-recall steps of answering by rising null odds."""
+    answerable = sum(has_answer.values())
+    found = area = reached = 0.0
+    count = 0
+    for _, tie in groupby(ranking, key=ranking.__getitem__):  # a threshold cannot part equal odds
+        for question in tie:
+            count += 1
+            if has_answer[question]:
+                found += scores[question]
+        recall = found / answerable
+        area += found / count * (recall - reached)
+        reached = recall
+    return 100.0 * area
+
+
+def _cmrc_clean(text: str) -> str:
+    # Strip first: the script leaves spaces that dropped punctuation lays bare.
+    return text.lower().strip().translate(_NO_CMRC_PUNCTUATION)
+
+
+def _cmrc_segments(text: str, word_tokenize: Callable[[str], Iterable[str]]) -> list[str]:
+    pieces = _CMRC_PIECES.findall(_cmrc_clean(text))
+    return [
+        segment
+        for piece in pieces
+        for segment in ([piece] if "\u4e00" <= piece[0] <= "\u9fa5" else word_tokenize(piece))
+    ]
+
+
+def _longest_common_run(left: Sequence[str], right: Sequence[str]) -> int:
+    longest = 0
+    previous = [0] * (len(right) + 1)
+    for item in left:
+        current = [0]
+        for column, other in enumerate(right):
+            current.append(previous[column] + 1 if item == other else 0)
+        longest = max(longest, *current)
+        previous = current
+    return longest
+
+
+@cache
+def _tokenizers() -> tuple[Callable[[str], list[str]], Callable[[str], list[str]]]:
+    # Imported here because nltk takes seconds to load and only CMRC needs it.
+    from nltk.tokenize import NLTKWordTokenizer
+    from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer
+
+    parameters = PunktParameters()
+    parameters.abbrev_types = set(_ABBREVIATIONS.split())
+    return PunktSentenceTokenizer(parameters).tokenize, NLTKWordTokenizer().tokenize
+
+
+def _word_tokenize(text: str) -> list[str]:
+    """``nltk.word_tokenize`` without its downloaded English model (see ``cmrc2018_scores``)."""
+    split_sentences, split_words = _tokenizers()
+    return [word for sentence in split_sentences(text) for word in split_words(sentence)]

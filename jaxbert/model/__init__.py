@@ -1,0 +1,1 @@
+"""Arrays to logits: the BERT encoder, its heads, and pre-trained weights in and out."""

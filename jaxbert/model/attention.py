@@ -1,0 +1,90 @@
+"""One function, attention(q, k, v, ...), and the ways it can be computed.
+
+A backend is a function with the signature of `_xla`; a faster kernel is added here and nowhere
+else. B batch, T query length, S key length, N heads, H head size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from jaxbert.model.dropout import Seeds, dropout
+
+# Below every score, and still finite: a row without any key gets equal weights instead of NaN.
+_MASKED = -1e30
+
+
+def attention_mask(
+    key_mask: jax.Array | None, segment_ids: jax.Array | None
+) -> jax.Array | None:
+    """Which key each query may see, (B, 1, T or 1, S) boolean, from one of two descriptions.
+
+    Args:
+        key_mask: (B, S), nonzero at real tokens, or
+        segment_ids: (B, S) integers; a token sees the tokens of its own segment, and 0 is padding.
+    """
+    if key_mask is not None and segment_ids is not None:
+        raise ValueError("attention takes a key mask or segment ids, not both")
+    if segment_ids is not None:
+        same = segment_ids[:, None, :, None] == segment_ids[:, None, None, :]
+        return same & (segment_ids != 0)[:, None, None, :]
+    if key_mask is not None:
+        return (key_mask != 0)[:, None, None, :]
+    return None
+
+
+def _xla(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    mask: jax.Array | None,
+    rate: float,
+    seeds: Seeds | None,
+    place: int,
+) -> jax.Array:
+    # With the heads moved in front, both products are plain batched ones. As "BTNH,BSNH->BNTS" the
+    # first ran at 18 GF/s on a CPU, so at 48 (head size 32).
+    q, k, v = (jnp.swapaxes(x, 1, 2) for x in (q, k, v))
+    scale = jnp.asarray(q.shape[-1] ** -0.5, q.dtype)
+    scores = jnp.einsum("BNTH,BNSH->BNTS", q * scale, k, preferred_element_type=jnp.float32)
+    if mask is not None:
+        scores = jnp.where(mask, scores, _MASKED)
+    weights = jax.nn.softmax(scores, axis=-1)
+    weights = dropout(weights, rate, seeds, place).astype(v.dtype)
+    return jnp.swapaxes(jnp.einsum("BNTS,BNSH->BNTH", weights, v), 1, 2)
+
+
+BACKENDS: dict[str, Callable[..., jax.Array]] = {"xla": _xla}
+
+
+def attention(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    *,
+    key_mask: jax.Array | None = None,
+    segment_ids: jax.Array | None = None,
+    dropout_rate: float = 0.0,
+    seeds: Seeds | None = None,
+    place: int = 0,
+    backend: str = "xla",
+) -> jax.Array:
+    """Scaled dot-product attention, softmax(q k^T / sqrt(H)) v (Vaswani et al. 2017, 3.2.1).
+
+    Scores and softmax are float32 whatever the dtype of the inputs.
+
+    Args:
+        q: (B, T, N, H). k, v: (B, S, N, H).
+        key_mask: (B, S), nonzero where a key is a real token; or
+        segment_ids: (B, S) for packed rows, where S = T; 0 is padding.
+        dropout_rate, seeds, place: dropout of the attention weights; see `dropout`.
+        backend: a name in BACKENDS.
+
+    Returns:
+        (B, T, N, H), in the dtype of v.
+    """
+    mask = attention_mask(key_mask, segment_ids)
+    return BACKENDS[backend](q, k, v, mask, dropout_rate, seeds, place)

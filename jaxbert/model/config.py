@@ -1,0 +1,151 @@
+"""BertConfig: the architecture of a BERT encoder, read from Hugging Face's config.json."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from jaxbert.errors import InputError
+
+ACTIVATIONS = ("gelu", "gelu_new", "relu")
+
+# What config.json may say, and the largest value that is believable; a number beyond it would only
+# serve to exhaust memory. None: no bound beyond the type.
+_COUNTS = {
+    "vocab_size": 2_000_000,
+    "hidden_size": 16_384,
+    "num_hidden_layers": 256,
+    "num_attention_heads": 256,
+    "intermediate_size": 65_536,
+    "max_position_embeddings": 65_536,
+    "type_vocab_size": 1_024,
+}
+_RATES = ("hidden_dropout_prob", "attention_probs_dropout_prob")
+
+# Settings of config.json that would change the mathematics, with the only value that is BERT's.
+_FIXED = {
+    "position_embedding_type": "absolute",
+    "is_decoder": False,
+    "add_cross_attention": False,
+    "is_encoder_decoder": False,
+    "chunk_size_feed_forward": 0,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class BertConfig:
+    """The shape of a BERT encoder; field names and defaults are those of Hugging Face's BertConfig.
+
+    Raises:
+        InputError: a field has the wrong type or is out of range, or `hidden_size` is not a
+            multiple of `num_attention_heads`.
+    """
+
+    vocab_size: int = 30522
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    hidden_act: str = "gelu"
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-12
+    pad_token_id: int = 0
+
+    def __post_init__(self) -> None:
+        for name, most in _COUNTS.items():
+            value = getattr(self, name)
+            if not _is_int(value) or not 1 <= value <= most:
+                raise InputError(f"{name} is {value!r}: it must be an integer from 1 to {most}")
+        for name in _RATES:
+            value = getattr(self, name)
+            if not _is_number(value) or not 0.0 <= value < 1.0:
+                raise InputError(f"{name} is {value!r}: it must be a number from 0 up to 1")
+        for name in ("initializer_range", "layer_norm_eps"):
+            value = getattr(self, name)
+            if not _is_number(value) or not 0.0 < value <= 1.0:
+                raise InputError(f"{name} is {value!r}: it must be a number above 0, at most 1")
+        if not _is_int(self.pad_token_id) or not 0 <= self.pad_token_id < self.vocab_size:
+            raise InputError(
+                f"pad_token_id is {self.pad_token_id!r}: it must be a token of the vocabulary, "
+                f"from 0 to {self.vocab_size - 1}"
+            )
+        if self.hidden_act not in ACTIVATIONS:
+            raise InputError(
+                f"hidden_act is {self.hidden_act!r}: jaxbert has {', '.join(ACTIVATIONS)}"
+            )
+        if self.hidden_size % self.num_attention_heads:
+            raise InputError(
+                f"hidden_size {self.hidden_size} is not a multiple of "
+                f"num_attention_heads {self.num_attention_heads}"
+            )
+
+    @property
+    def head_size(self) -> int:
+        """H, the width of one attention head."""
+        return self.hidden_size // self.num_attention_heads
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    # NaN fails every comparison made with it above, infinities are out of range.
+    return _is_int(value) or isinstance(value, float)
+
+
+def config_from_dict(raw: Any, origin: str) -> BertConfig:
+    """A BertConfig from the content of a config.json.
+
+    Only the fields of BertConfig are taken; a field that would change the mathematics must have
+    BERT's value, and every other field is ignored.
+
+    Raises:
+        InputError: not a BERT config, or a field is unusable; the message begins with `origin`.
+    """
+    if not isinstance(raw, dict):
+        raise InputError(f"{origin}: expected a JSON object, found {type(raw).__name__}")
+    model_type = raw.get("model_type", "bert")
+    if model_type != "bert":
+        raise InputError(
+            f"{origin}: model_type is {model_type!r}, and jaxbert reads 'bert' only "
+            "(BERT, Chinese BERT, RoBERTa-wwm-ext, MacBERT, MiniLM and TinyBERT are saved as that)"
+        )
+    for name, value in _FIXED.items():
+        if raw.get(name, value) not in (value, None):
+            raise InputError(f"{origin}: {name} is {raw[name]!r}; jaxbert computes {value!r} only")
+    names = [field.name for field in dataclasses.fields(BertConfig)]
+    taken = {name: raw[name] for name in names if raw.get(name) is not None}
+    try:
+        return BertConfig(**taken)
+    except InputError as error:
+        raise InputError(f"{origin}: {error}") from None
+
+
+def load_config(path: str | Path) -> BertConfig:
+    """Read a config.json, or the one in a folder.
+
+    Raises:
+        InputError: the file is missing, is not JSON, or is not a BERT config.
+    """
+    file = Path(path)
+    if file.is_dir():
+        file = file / "config.json"
+    try:
+        raw = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{file}: no such file; a model folder needs a config.json") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise InputError(f"{file}: cannot be read as JSON ({error})") from None
+    return config_from_dict(raw, str(file))
+
+
+def config_to_dict(cfg: BertConfig) -> dict[str, Any]:
+    """The content of a config.json that transformers reads as the same encoder."""
+    return {"model_type": "bert", "position_embedding_type": "absolute", **dataclasses.asdict(cfg)}

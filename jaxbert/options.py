@@ -1,0 +1,185 @@
+"""Options: frozen dataclasses whose fields are the flags of the scripts.
+
+Names and defaults are those of Hugging Face's run_qa and Trainer wherever they have the option, so
+that a migrating command keeps its meaning. options.json beside a checkpoint holds them as used.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+from jaxbert.errors import InputError
+
+
+def option(default: Any, help: str) -> Any:
+    """A dataclass field with the help text of its flag."""
+    return dataclasses.field(default=default, metadata={"help": help})
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelOptions:
+    """Which model, and how it is computed."""
+
+    model_name_or_path: str | None = option(
+        None, "A BERT folder, a Hub name, or minilm-l6 (carried by a Python package)."
+    )
+    config_name: str | None = option(
+        None, "A config.json or its folder, to start from random weights instead."
+    )
+    tokenizer_name: str | None = option(None, "A tokenizer's folder; by default the model's.")
+    dtype: Literal["float32", "bfloat16"] = option(
+        "float32", "Type of the activations; parameters, softmax and loss are float32 always."
+    )
+    attention: Literal["xla"] = option("xla", "How attention is computed.")
+    parallel: Literal["auto", "pmap", "jit"] = option(
+        "auto", "Several devices: auto is pmap; both give equal results."
+    )
+    per_device_eval_batch_size: int = option(32, "Rows of a prediction batch on each device.")
+    debug: bool = option(False, "Show the traceback of an error.")
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceOptions:
+    """Where examples come from."""
+
+    validation_file: list[str] | None = option(None, "One or more files to evaluate on.")
+    dataset_name: str | None = option(None, "A data set of the Hub, or a local data-set folder.")
+    dataset_config_name: str | None = option(None, "Its configuration.")
+    max_eval_samples: int | None = option(None, "Evaluate on the first so many examples.")
+    strict: bool = option(False, "Stop at the first faulty row instead of reporting it.")
+
+
+@dataclasses.dataclass(frozen=True)
+class QAOptions:
+    """Windows and answers of question answering; kept with the model for evaluation."""
+
+    max_seq_length: int = option(384, "The most tokens of a window.")
+    doc_stride: int = option(128, "Tokens that windows share or step by; see --stride_mode.")
+    stride_mode: Literal["overlap", "step"] = option(
+        "overlap", "Meaning of --doc_stride: overlap (Hugging Face) or step (google-research/bert)."
+    )
+    max_answer_length: int | None = option(
+        None, "The most tokens of an answer; by default 30, and 50 with the metric cmrc2018."
+    )
+    n_best_size: int = option(20, "Entries of the n-best list.")
+    version_2_with_negative: bool = option(False, "Some questions have no answer (SQuAD v2.0).")
+    null_score_diff_threshold: float = option(
+        0.0, "The answer is empty when the null score is above the best span's by more than this."
+    )
+    metric: Literal["auto", "squad", "squad_v2", "cmrc2018"] = option(
+        "auto", "auto: squad_v2 with --version_2_with_negative, cmrc2018 for Chinese, else squad."
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingOptions:
+    """How a model learns, the same for every task."""
+
+    output_dir: str | None = option(None, "Where all results go; a run found there is gone on with.")
+    overwrite_output_dir: bool = option(False, "Remove the run in --output_dir and start anew.")
+    allow_changed_options: list[str] | None = option(
+        None, "Options that may differ from those the run in --output_dir was started with."
+    )
+    train_file: list[str] | None = option(None, "One or more files to train on.")
+    max_train_samples: int | None = option(None, "Train on the first so many examples.")
+    seed: int = option(42, "Of the order of the data, dropout and new parameters.")
+    num_train_epochs: float = option(3.0, "Passes over the training data.")
+    max_steps: int = option(-1, "Stop after so many steps instead, when above 0.")
+    per_device_train_batch_size: int = option(8, "Rows of a micro-batch on each device.")
+    gradient_accumulation_steps: int = option(1, "Micro-batches of a step.")
+    learning_rate: float = option(5e-5, "The highest learning rate.")
+    lr_scheduler_type: Literal["linear", "cosine", "constant"] = option(
+        "linear", "How the learning rate falls after the warmup."
+    )
+    warmup_ratio: float = option(0.0, "Part of the steps in which the learning rate rises.")
+    warmup_steps: int = option(0, "The same in steps, when above 0.")
+    weight_decay: float = option(0.0, "Of all parameters but biases and LayerNorm.")
+    adam_beta1: float = option(0.9, "AdamW's beta 1.")
+    adam_beta2: float = option(0.999, "AdamW's beta 2.")
+    adam_epsilon: float = option(1e-8, "AdamW's epsilon.")
+    max_grad_norm: float = option(1.0, "Gradients are clipped to this norm; 0 does not clip.")
+    freeze: list[str] | None = option(
+        None, "Modules that stay as they are: embeddings, layer_0, layer_1, ..., bert."
+    )
+    loss: str = option("cross_entropy", "Name of the loss.")
+    gradient_checkpointing: bool = option(
+        False, "Compute activations again in the backward pass: less memory, more time."
+    )
+    length_bucket: int = option(64, "Pad to multiples of this; 0 pads all to max_seq_length.")
+    logging_steps: int = option(1, "A line of train_log.jsonl every so many steps.")
+    eval_steps: int | None = option(None, "Evaluate every so many steps; by default every epoch.")
+    save_steps: int | None = option(None, "Save every so many steps; by default every epoch.")
+    save_total_limit: int = option(2, "Newest checkpoints to keep, at least 2, beside the best.")
+    metric_for_best_model: str | None = option(None, "The score that tells the best checkpoint.")
+    load_best_model_at_end: bool = option(False, "The result is the best checkpoint, not the last.")
+    early_stopping_patience: int | None = option(
+        None, "Stop when so many evaluations in a row are not better than the best."
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class QATrainOptions(TrainingOptions, QAOptions, SourceOptions, ModelOptions):
+    """Flags of train/qa.py."""
+
+
+@dataclasses.dataclass(frozen=True)
+class QAEvalOptions(QAOptions, SourceOptions, ModelOptions):
+    """Flags of eval/qa.py. What is not given is as the model was trained."""
+
+    output_dir: str | None = option(None, "Where metrics and predictions go.")
+
+
+# Options that do not change what a run computes: they may differ when it is gone on with.
+HARMLESS = frozenset(
+    "output_dir overwrite_output_dir allow_changed_options debug parallel logging_steps save_steps "
+    "save_total_limit per_device_eval_batch_size model_name_or_path strict dataset_name train_file "
+    "validation_file".split()
+)
+
+
+def check_training(options: TrainingOptions) -> None:
+    """Raise InputError for a number that is out of range, naming the flag."""
+    at_least = {
+        "num_train_epochs": 0.0,
+        "per_device_train_batch_size": 1,
+        "gradient_accumulation_steps": 1,
+        "learning_rate": 0.0,
+        "warmup_ratio": 0.0,
+        "warmup_steps": 0,
+        "weight_decay": 0.0,
+        "adam_epsilon": 0.0,
+        "max_grad_norm": 0.0,
+        "length_bucket": 0,
+        "logging_steps": 1,
+        "eval_steps": 1,
+        "save_steps": 1,
+        "max_train_samples": 1,
+        "max_eval_samples": 1,
+        "early_stopping_patience": 1,
+        "per_device_eval_batch_size": 1,
+        "max_seq_length": 1,
+        "max_answer_length": 1,
+        "n_best_size": 1,
+        "seed": 0,
+    }
+    for name, least in at_least.items():
+        value = getattr(options, name, None)
+        if value is not None and not value >= least:
+            raise InputError(f"--{name} {value}: it must be at least {least}")
+    if options.warmup_ratio > 1:
+        raise InputError(f"--warmup_ratio {options.warmup_ratio}: it must be at most 1")
+    for name in ("adam_beta1", "adam_beta2"):
+        if not 0 <= getattr(options, name) < 1:
+            raise InputError(f"--{name} {getattr(options, name)}: it must be from 0 up to 1")
+
+
+def changed_options(saved: dict[str, Any], options: Any) -> list[str]:
+    """Lines "name: then -> now" for options that change what the run computes."""
+    now = dataclasses.asdict(options)
+    allowed = HARMLESS | set(now.get("allow_changed_options") or ())
+    return [
+        f"--{name}: {saved[name]} -> {now[name]}"
+        for name in sorted(now.keys() & saved.keys())
+        if name not in allowed and saved[name] != now[name]
+    ]

@@ -1,0 +1,177 @@
+"""One explicit record per task: everything in which a task differs from another."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxbert import metrics
+from jaxbert.data.features import Features, encode_qa
+from jaxbert.data.sources import QAData, QAExample, read_qa, read_qa_dataset
+from jaxbert.decoding.answers import Prediction, decode_qa, prediction_files
+from jaxbert.decoding.spans import decode_spans
+from jaxbert.options import QAOptions
+from jaxbert.training.losses import Arrays, Loss, span_accuracy, span_cross_entropy
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What training and evaluation call; `options` is the task's own options record.
+
+    Attributes:
+        name: for messages and options.json.
+        head: a name in model.heads.HEADS.
+        losses: name -> loss; measure: sums to report beside it.
+        best_metric: the score that tells the best checkpoint.
+        read: (paths, strict) -> data with `examples` and `problems`.
+        read_dataset: (name, configuration, split, strict) -> the same.
+        settle: (options, examples) -> options with all that depends on the data decided.
+        encode: (examples, tokenizer, options) -> Features.
+        reduce: options -> the pure function (outputs, batch) -> small arrays kept of a prediction.
+        decode: (examples, features, arrays, options) -> predictions, one for each example.
+        score: (examples, predictions, options) -> name -> number.
+        files: (examples, predictions, options) -> file name -> JSON content.
+    """
+
+    name: str
+    head: str
+    losses: dict[str, Loss]
+    measure: Callable[[Arrays, Arrays], Arrays]
+    best_metric: str
+    read: Callable[..., Any]
+    read_dataset: Callable[..., Any]
+    settle: Callable[..., Any]
+    encode: Callable[..., Features]
+    reduce: Callable[..., Callable[[Arrays, Arrays], Arrays]]
+    decode: Callable[..., list[Any]]
+    score: Callable[..., dict[str, float]]
+    files: Callable[..., dict[str, Any]]
+
+
+# --- question answering -----------------------------------------------------------------------
+
+
+def _is_chinese(examples: Sequence[QAExample]) -> bool:
+    """Whether most letters of the first paragraphs are Chinese characters."""
+    text = "".join(e.context for e in examples[:50])
+    letters = [c for c in text if c.isalpha()]
+    return sum("\u4e00" <= c <= "\u9fff" for c in letters) > len(letters) / 2
+
+
+def settle_qa(options: Any, examples: Sequence[QAExample]) -> Any:
+    """Decide the metric and the length of answers where the options leave them open."""
+    metric = options.metric
+    if metric == "auto" and options.version_2_with_negative:
+        metric = "squad_v2"
+    elif metric == "auto":
+        metric = "cmrc2018" if _is_chinese(examples) else "squad"
+    longest = options.max_answer_length or (50 if metric == "cmrc2018" else 30)
+    return dataclasses.replace(options, metric=metric, max_answer_length=longest)
+
+
+def _encode(examples: Sequence[QAExample], tokenizer: Any, options: QAOptions) -> Features:
+    return encode_qa(
+        examples,
+        tokenizer,
+        max_length=options.max_seq_length,
+        stride=options.doc_stride,
+        stride_mode=options.stride_mode,
+    )
+
+
+def reduce_qa(options: QAOptions) -> Callable[[Arrays, Arrays], Arrays]:
+    """Of each window: its n_best_size best spans, start, end, score (B, k), and null_score (B,)."""
+    assert options.max_answer_length is not None  # settle_qa decides it
+    longest, k = options.max_answer_length, options.n_best_size
+
+    def reduce(outputs: Arrays, batch: Arrays) -> Arrays:
+        def best(start: jax.Array, end: jax.Array, mask: jax.Array) -> Any:
+            return decode_spans(start, end, mask, max_answer_length=longest, k=k)
+
+        start, end = outputs["start_logits"], outputs["end_logits"]
+        spans = jax.vmap(best)(start, end, batch["context_mask"])
+        null = jnp.asarray(start[:, 0] + end[:, 0], jnp.float32)
+        return {**spans._asdict(), "null_score": null}
+
+    return reduce
+
+
+def _decode(
+    examples: Sequence[QAExample], features: Features, outputs: Any, options: QAOptions
+) -> list[Prediction]:
+    return decode_qa(
+        examples,
+        features,
+        outputs,
+        n_best_size=options.n_best_size,
+        version_2=options.version_2_with_negative,
+        null_threshold=options.null_score_diff_threshold,
+    )
+
+
+def _score(
+    examples: Sequence[QAExample], predictions: Sequence[Prediction], options: QAOptions
+) -> dict[str, float]:
+    texts = {e.id: p.answer.text for e, p in zip(examples, predictions, strict=True)}
+    odds = None
+    if options.version_2_with_negative:
+        pairs = zip(examples, predictions, strict=True)
+        odds = {e.id: p.null_odds for e, p in pairs if p.null_odds is not None}
+    return score_qa(options.metric, texts, references_of(examples), odds)
+
+
+def references_of(examples: Sequence[QAExample]) -> dict[str, list[str]]:
+    """Id -> texts of all reference answers, as the official scores take them."""
+    return {e.id: [a.text for a in e.answers] for e in examples}
+
+
+def score_qa(
+    metric: str,
+    predictions: dict[str, str],
+    references: dict[str, list[str]],
+    null_odds: dict[str, float] | None = None,
+) -> dict[str, float]:
+    """The official scores of question answering, in percent; see metrics.
+
+    Args:
+        metric: squad, squad_v2 or cmrc2018.
+        null_odds: for squad_v2, to find the best thresholds as well.
+    """
+    if metric == "squad_v2":
+        # Answers have been emptied by the run's own threshold, on the scale of null_odds; so the
+        # official script's threshold for probabilities is put out of the way.
+        return metrics.squad_v2_scores(predictions, references, null_odds, threshold=float("inf"))
+    if metric == "cmrc2018":
+        return metrics.cmrc2018_scores(predictions, references)
+    return metrics.squad_scores(predictions, references)
+
+
+def _read(paths: Sequence[str], strict: bool) -> QAData:
+    return read_qa(paths, strict=strict)
+
+
+def _read_dataset(name: str, config: str | None, split: str, strict: bool) -> QAData:
+    return read_qa_dataset(name, config, split, strict=strict)
+
+
+QA = Task(
+    name="qa",
+    head="qa",
+    losses={"cross_entropy": span_cross_entropy},
+    measure=span_accuracy,
+    best_metric="f1",
+    read=_read,
+    read_dataset=_read_dataset,
+    settle=settle_qa,
+    encode=_encode,
+    reduce=reduce_qa,
+    decode=_decode,
+    score=_score,
+    files=lambda examples, predictions, options: prediction_files(
+        examples, predictions, version_2=options.version_2_with_negative
+    ),
+)

@@ -1,0 +1,1 @@
+"""How a model learns: losses, optimizer, steps, devices, checkpoints, the loop."""

@@ -1,0 +1,100 @@
+"""The learning-rate schedule and AdamW: warmup, decay, masks by name, clipping, freezing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+
+Decay = Literal["linear", "cosine", "constant"]
+Schedule = Callable[[Any], Any]
+
+
+def make_schedule(
+    peak: float, *, steps: int, warmup_steps: int = 0, decay: Decay = "linear"
+) -> Schedule:
+    """Learning rate of step t = 0, 1, ...: t / warmup of the peak, then decay to 0 at `steps`.
+
+    linear: peak (steps - t) / (steps - warmup); cosine: peak (1 + cos(pi x)) / 2 with x the part of
+    the decay that is done; constant: peak. As get_scheduler of transformers (optimization.py).
+
+    >>> rate = make_schedule(1.0, steps=10, warmup_steps=2)
+    >>> [round(float(rate(t)), 3) for t in (0, 1, 2, 6, 10)]
+    [0.0, 0.5, 1.0, 0.5, 0.0]
+    """
+    warmup = min(warmup_steps, steps)
+
+    def schedule(step: Any) -> Any:
+        t = jnp.asarray(step, jnp.float32)
+        done = jnp.clip((t - warmup) / max(1, steps - warmup), 0.0, 1.0)
+        after = {
+            "linear": 1.0 - done,
+            "cosine": 0.5 * (1.0 + jnp.cos(jnp.pi * done)),
+            "constant": jnp.ones_like(t),
+        }[decay]
+        return peak * jnp.where(t < warmup, t / max(1, warmup), after)
+
+    return schedule
+
+
+def name_mask(params: Any, matches: Callable[[tuple[str, ...]], bool]) -> Any:
+    """A tree like params with matches(path) at each leaf; a path is for instance
+    ("bert", "layer_0", "mlp_in", "bias")."""
+
+    def at(path: tuple[Any, ...], _: Any) -> bool:
+        return matches(tuple(str(part.key) for part in path))
+
+    return jax.tree_util.tree_map_with_path(at, params)
+
+
+def is_decayed(path: tuple[str, ...]) -> bool:
+    """BERT decays all but biases and LayerNorm (google-research/bert, optimization.py).
+
+    By name and not by ndim: with the heads as an axis, biases have two dimensions.
+    """
+    return path[-1] not in ("bias", "scale")
+
+
+def is_frozen(path: tuple[str, ...], frozen: Sequence[str]) -> bool:
+    """Whether a leaf lies in one of the named modules: "embeddings", "layer_0", "bert", ..."""
+    return any(name in path for name in frozen)
+
+
+def adamw(
+    schedule: Schedule,
+    *,
+    weight_decay: float = 0.0,
+    clip_norm: float | None = 1.0,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    eps: float = 1e-8,
+    frozen: Sequence[str] = (),
+) -> optax.GradientTransformation:
+    """AdamW (Loshchilov & Hutter 2019, algorithm 2) after clipping the global gradient norm.
+
+    theta <- theta - rate (m_hat / (sqrt(v_hat) + eps) + weight_decay theta), as torch.optim.AdamW.
+
+    Args:
+        schedule: step -> learning rate.
+        weight_decay: for the leaves that `is_decayed` names.
+        clip_norm: largest global norm of the gradients; None or 0 does not clip.
+        frozen: module names whose parameters stay as they are and have no optimizer state.
+    """
+    parts = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
+    parts += [optax.scale_by_adam(b1=b1, b2=b2, eps=eps)]
+    if weight_decay:
+        parts.append(
+            optax.add_decayed_weights(weight_decay, mask=lambda p: name_mask(p, is_decayed))
+        )
+    parts.append(optax.scale_by_learning_rate(schedule))
+    if not frozen:
+        return optax.chain(*parts)
+
+    def label(params: Any) -> Any:
+        kept = name_mask(params, lambda path: is_frozen(path, frozen))
+        return jax.tree.map(lambda k: "frozen" if k else "trained", kept)
+
+    return optax.partition({"trained": optax.chain(*parts), "frozen": optax.set_to_zero()}, label)

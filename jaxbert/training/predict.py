@@ -1,0 +1,59 @@
+"""Prediction over many windows: batches by length, results back in the order of the windows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxbert.data.batches import in_order, make_batch
+from jaxbert.data.features import Features
+from jaxbert.training.parallel import Parallel, prefetch
+
+
+def predict(
+    compiled: Callable[[Any, Any], Any],
+    params: Any,
+    features: Features,
+    parallel: Parallel,
+    *,
+    size: int,
+    buckets: Sequence[int],
+) -> dict[str, np.ndarray]:
+    """The prediction step's arrays for every window.
+
+    Args:
+        compiled: parallel.compile_predict of a prediction step.
+        params: replicated by `parallel`.
+        size: rows of a batch over all devices. A smaller last batch is padded to a power of two, so
+            that a single question does not cost as much as a full batch.
+
+    Returns:
+        name -> (M, ...), row m for window m of the features.
+    """
+    plan = in_order(features.lengths, size, buckets)
+
+    def put(entry: tuple[np.ndarray, int]) -> Any:
+        windows, length = entry
+        rows = parallel.devices
+        while rows < len(windows):
+            rows *= 2
+        return windows, parallel.shard_predict(make_batch(features, windows, length, rows))
+
+    results: dict[str, np.ndarray] = {}
+    waiting: list[tuple[np.ndarray, Any]] = []
+
+    def collect(windows: np.ndarray, outputs: Any) -> None:
+        for name, rows in parallel.gather(outputs).items():
+            if name not in results:
+                results[name] = np.zeros((len(features), *rows.shape[1:]), rows.dtype)
+            results[name][windows] = rows[: len(windows)]
+
+    for windows, batch in prefetch(plan, put):
+        waiting.append((windows, compiled(params, batch)))
+        if len(waiting) > 1:  # read a batch only when the next one has been started
+            collect(*waiting.pop(0))
+    for entry in waiting:
+        collect(*entry)
+    return results
