@@ -11,6 +11,7 @@ in two passes. Parameters, LayerNorm statistics and softmax are float32 whatever
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import flax.linen as nn
@@ -37,6 +38,33 @@ def _layer_norm(cfg: BertConfig, dtype: Any, name: str) -> nn.LayerNorm:
     return nn.LayerNorm(
         epsilon=cfg.layer_norm_eps, use_fast_variance=False, dtype=dtype, name=name
     )
+
+
+class Dense(nn.Module):
+    """x @ kernel + bias over the last axes of x, as one product of two matrices.
+
+    Flax's Dense and DenseGeneral contract (B, T, D) as it is; on a CPU the gradient of the kernel
+    then begins with a transposed copy of the whole cotangent, and the layer takes 1.8 times as long.
+
+    Attributes:
+        outputs: shape of the output's last axes.
+        inputs: how many of the last axes of x are contracted.
+    """
+
+    cfg: BertConfig
+    outputs: tuple[int, ...]
+    dtype: Any
+    inputs: int = 1
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        shape, outputs = x.shape[-self.inputs :], self.outputs
+        kernel = self.param("kernel", _normal(self.cfg), (*shape, *outputs))
+        bias = self.param("bias", nn.initializers.zeros, outputs)
+        rows, columns = math.prod(shape), math.prod(outputs)
+        y = x.astype(self.dtype).reshape(-1, rows) @ kernel.astype(self.dtype).reshape(rows, columns)
+        y += bias.astype(self.dtype).reshape(columns)
+        return y.reshape(*x.shape[: -self.inputs], *outputs)
 
 
 class Embeddings(nn.Module):
@@ -84,12 +112,8 @@ class SelfAttention(nn.Module):
         cfg = self.cfg
 
         def project(name: str) -> jax.Array:  # (B, T, N, H)
-            return nn.DenseGeneral(
-                (cfg.num_attention_heads, cfg.head_size),
-                dtype=self.dtype,
-                kernel_init=_normal(cfg),
-                name=name,
-            )(x)
+            shape = (cfg.num_attention_heads, cfg.head_size)
+            return Dense(cfg, shape, self.dtype, name=name)(x)
 
         context = attention(
             project("query"),
@@ -102,13 +126,7 @@ class SelfAttention(nn.Module):
             place=place,
             backend=self.backend,
         )
-        return nn.DenseGeneral(
-            cfg.hidden_size,
-            axis=(-2, -1),
-            dtype=self.dtype,
-            kernel_init=_normal(cfg),
-            name="output",
-        )(context)
+        return Dense(cfg, (cfg.hidden_size,), self.dtype, inputs=2, name="output")(context)
 
 
 class Layer(nn.Module):
@@ -130,8 +148,8 @@ class Layer(nn.Module):
         cfg = self.cfg
         place = 1 + 3 * self.number  # place 0 is the dropout of the embeddings
 
-        def dense(width: int, name: str) -> nn.Dense:
-            return nn.Dense(width, dtype=self.dtype, kernel_init=_normal(cfg), name=name)
+        def dense(width: int, name: str) -> Dense:
+            return Dense(cfg, (width,), self.dtype, name=name)
 
         a = SelfAttention(cfg, self.dtype, self.backend, name="attention")(
             x, key_mask, segment_ids, seeds, place
