@@ -1,6 +1,6 @@
 """Ask a fine-tuned folder; without a question it opens a prompt.
 
-    python eval/ask.py --model_name_or_path runs/squad --question "Who?" --context "It was Ada."
+python eval/ask.py --model_name_or_path runs/squad --question "Who?" --context "It was Ada."
 """
 
 from __future__ import annotations

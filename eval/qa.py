@@ -14,7 +14,8 @@ from typing import Any
 
 from jaxbert import cli
 from jaxbert.options import QAEvalOptions, QAOptions
-from jaxbert.run import evaluate, saved_options
+from jaxbert.output import saved_options
+from jaxbert.run import evaluate
 from jaxbert.tasks import QA
 
 

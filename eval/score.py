@@ -25,9 +25,7 @@ class Options:
 
 def main() -> None:
     options = cli.parse(Options, description=__doc__)
-    scores = score_files(
-        options.metric, options.predictions, options.references, options.null_odds
-    )
+    scores = score_files(options.metric, options.predictions, options.references, options.null_odds)
     print(json.dumps(scores))
 
 

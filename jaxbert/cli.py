@@ -7,15 +7,16 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, cast
 
 # transformers would print advice about PyTorch that does not concern us; read at its import.
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
 
-from transformers import HfArgumentParser  # noqa: E402
+from tqdm import tqdm
+from transformers import HfArgumentParser
 
-from jaxbert.errors import InputError  # noqa: E402
+from jaxbert.errors import InputError
 
 T = TypeVar("T")
 
@@ -61,7 +62,7 @@ def parse(
         defaults: given the options as they would be, other defaults for what was not given.
     """
     words = _migrate(sys.argv[1:] if argv is None else list(argv))
-    parser = _Parser(kind, description=description)
+    parser = _Parser(cast(Any, kind), description=description)
     options = parser.parse_args_into_dataclasses(words)[0]
     if defaults is not None:
         parser.set_defaults(**defaults(options))
@@ -81,10 +82,9 @@ def _migrate(words: list[str]) -> list[str]:
             result.append(word)
             continue
         value = word.split("=")[1] if "=" in word else None
-        if value is None and words[position : position + 1]:
-            if words[position].lower() in ("true", "false"):
-                value = words[position]
-                position += 1
+        if value is None and "".join(words[position : position + 1]).lower() in ("true", "false"):
+            value = words[position]
+            position += 1
         if value is not None and value.lower() == "false":
             continue
         if name in _REFUSED:
@@ -96,12 +96,17 @@ def _migrate(words: list[str]) -> list[str]:
     return result
 
 
+class _Lines(logging.Handler):
+    """Messages as plain lines on standard output, above a progress bar instead of through it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(record.getMessage(), file=sys.stdout)
+
+
 def main(command: Callable[[], int | None]) -> NoReturn:
     """Run a script's command: results on standard output, an InputError as one line, exit 2."""
     logger = logging.getLogger("jaxbert")
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    logger.addHandler(handler)
+    logger.addHandler(_Lines())
     logger.setLevel(logging.INFO)
     logger.propagate = False  # libraries may have set up the root logger; each line comes once
     logging.getLogger("jax").setLevel(logging.ERROR)

@@ -76,7 +76,9 @@ class QAOptions:
 class TrainingOptions:
     """How a model learns, the same for every task."""
 
-    output_dir: str | None = option(None, "Where all results go; a run found there is gone on with.")
+    output_dir: str | None = option(
+        None, "Where all results go; a run found there is gone on with."
+    )
     overwrite_output_dir: bool = option(False, "Remove the run in --output_dir and start anew.")
     allow_changed_options: list[str] | None = option(
         None, "Options that may differ from those the run in --output_dir was started with."
@@ -131,11 +133,22 @@ class QAEvalOptions(QAOptions, SourceOptions, ModelOptions):
 
 
 # Options that do not change what a run computes: they may differ when it is gone on with.
-HARMLESS = frozenset(
-    "output_dir overwrite_output_dir allow_changed_options debug parallel logging_steps save_steps "
-    "save_total_limit per_device_eval_batch_size model_name_or_path strict dataset_name train_file "
-    "validation_file".split()
-)
+HARMLESS = {
+    "output_dir",
+    "overwrite_output_dir",
+    "allow_changed_options",
+    "debug",
+    "parallel",
+    "logging_steps",
+    "save_steps",
+    "save_total_limit",
+    "per_device_eval_batch_size",
+    "strict",
+    "dataset_name",  # the data's own fingerprint is compared instead
+    "dataset_config_name",
+    "train_file",
+    "validation_file",
+}
 
 
 def check_training(options: TrainingOptions) -> None:

@@ -20,7 +20,7 @@ from jaxbert.model.folders import find_model_folder
 from jaxbert.model.heads import Params, make_apply
 from jaxbert.model.pretrained import load_pretrained
 from jaxbert.options import QAOptions
-from jaxbert.run import saved_options
+from jaxbert.output import saved_options
 from jaxbert.tasks import QA, settle_qa
 from jaxbert.training.parallel import make_parallel
 from jaxbert.training.predict import predict
@@ -102,8 +102,8 @@ class QuestionAnswerer:
 
         Returns:
             For each question {score, start, end, answer}: the probability among the n best spans,
-            character offsets in `context`, and context[start:end] itself. A single dict for a single
-            question, as the pipeline did.
+            character offsets in `context`, and context[start:end] itself. For a single question it
+            is the dict alone, as the pipeline did.
 
         Raises:
             InputError: an empty question or context, lists of different lengths, or top_k < 1.

@@ -54,6 +54,6 @@ def _mapping(path: str, kind: Any) -> dict[str, Any]:
         raise InputError(f"{path}: expected an object {{id: ...}}, found {type(content).__name__}")
     for name, value in content.items():
         wrong = isinstance(value, bool) or not isinstance(value, kind)
-        if wrong or isinstance(value, float) and not math.isfinite(value):
+        if wrong or (isinstance(value, float) and not math.isfinite(value)):
             raise InputError(f"{path}: the value of id {name} is {value!r}")
     return content

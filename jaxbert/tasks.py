@@ -26,7 +26,7 @@ class Task:
         name: for messages and options.json.
         head: a name in model.heads.HEADS.
         losses: name -> loss; measure: sums to report beside it.
-        best_metric: the score that tells the best checkpoint.
+        best_metrics: scores that can tell the best checkpoint; the first is the default.
         read: (paths, strict) -> data with `examples` and `problems`.
         read_dataset: (name, configuration, split, strict) -> the same.
         settle: (options, examples) -> options with all that depends on the data decided.
@@ -41,7 +41,7 @@ class Task:
     head: str
     losses: dict[str, Loss]
     measure: Callable[[Arrays, Arrays], Arrays]
-    best_metric: str
+    best_metrics: tuple[str, ...]
     read: Callable[..., Any]
     read_dataset: Callable[..., Any]
     settle: Callable[..., Any]
@@ -163,7 +163,7 @@ QA = Task(
     head="qa",
     losses={"cross_entropy": span_cross_entropy},
     measure=span_accuracy,
-    best_metric="f1",
+    best_metrics=("f1", "exact_match"),
     read=_read,
     read_dataset=_read_dataset,
     settle=settle_qa,

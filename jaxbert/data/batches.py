@@ -35,6 +35,7 @@ class Order:
 
     @property
     def steps_per_epoch(self) -> int:
+        """ceil(M / size)."""
         return -(-len(self.lengths) // self.size)
 
     def batch(self, step: int) -> tuple[np.ndarray, int]:
@@ -67,7 +68,9 @@ def _epoch(order: Order, epoch: int) -> list[tuple[np.ndarray, int]]:
     return [batches[i] for i in rng.permutation(len(batches))]
 
 
-def in_order(lengths: np.ndarray, size: int, buckets: Sequence[int]) -> list[tuple[np.ndarray, int]]:
+def in_order(
+    lengths: np.ndarray, size: int, buckets: Sequence[int]
+) -> list[tuple[np.ndarray, int]]:
     """Batches for prediction: windows by length, so that little is padded; every window once."""
     by_length = np.argsort(lengths, kind="stable")
     batches = []

@@ -123,7 +123,7 @@ def encode_qa(
         tokenizer: a fast tokenizer; its [CLS], [SEP] and offsets are used.
         max_length: the most tokens of a window.
         stride: with "overlap" (Hugging Face) the tokens that two windows share; with "step"
-            (google-research/bert, run_squad.py) the tokens that a window starts after the one before.
+            (google-research/bert, run_squad.py) how many tokens farther each window starts.
 
     Returns:
         Features with tokens input_ids, token_type_ids int32 and context_mask bool (True at tokens

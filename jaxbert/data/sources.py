@@ -106,9 +106,7 @@ def load_rows(path: str) -> Any:
 
         if file.is_dir():
             return _read_table(lambda: datasets.load_from_disk(path), path)
-        return _read_table(
-            lambda: datasets.Dataset.from_parquet(path, keep_in_memory=True), path
-        )
+        return _read_table(lambda: datasets.Dataset.from_parquet(path, keep_in_memory=True), path)
     return _read_json(file)
 
 
@@ -128,9 +126,9 @@ def load_hub_rows(name: str, config: str | None, split: str) -> list[dict[str, A
 def read_qa(paths: Sequence[str], *, strict: bool = False) -> QAData:
     """Questions from files: SQuAD v1.1 and v2.0, CMRC2018 in both layouts, and flat rows.
 
-    A file is nested JSON as published (data -> paragraphs -> qas), CMRC2018's own list (context_text,
-    qas with query_text), or flat rows {id, question, context, answers: {text, answer_start}} as a
-    list, under "data", as JSONL, as Parquet, or as a folder of the library datasets.
+    A file is nested JSON as published (data -> paragraphs -> qas), CMRC2018's own list
+    (context_text, qas with query_text), or flat rows {id, question, context, answers: {text,
+    answer_start}} as a list, under "data", as JSONL, as Parquet, or as a folder of datasets.
 
     Args:
         strict: raise at the first problem instead of reporting it.
@@ -159,15 +157,16 @@ class _Row:
     answers: list[tuple[Any, Any]]  # text, offset or None
 
 
-def _field(mapping: Any, name: str, kind: type, where: str) -> Any:
+def _field(mapping: Any, name: str, kind: Any, where: str) -> Any:
     """mapping[name], which must be there and of that type."""
     if not isinstance(mapping, dict):
         raise InputError(f"{where}: expected an object, found {type(mapping).__name__}")
     if name not in mapping:
         raise InputError(f'{where}: no field "{name}"; it has {", ".join(mapping) or "none"}')
     if not isinstance(mapping[name], kind):
+        wanted = kind.__name__ if isinstance(kind, type) else "str or int"
         raise InputError(
-            f'{where}: field "{name}" is {type(mapping[name]).__name__}, expected {kind.__name__}'
+            f'{where}: field "{name}" is {type(mapping[name]).__name__}, expected {wanted}'
         )
     return mapping[name]
 
@@ -204,14 +203,19 @@ def _squad_article(article: dict[str, Any], where: str) -> Iterator[_Row]:
             spot = f"{place}, question {q}"
             answers = [] if qa_is_impossible(qa) else _field(qa, "answers", list, spot)
             pairs = [(_field(a, "text", str, spot), a.get("answer_start")) for a in answers]
-            yield _Row(spot, _field(qa, "id", (str, int), spot), _field(qa, "question", str, spot),
-                       context, pairs)
+            yield _Row(
+                spot,
+                _field(qa, "id", (str, int), spot),
+                _field(qa, "question", str, spot),
+                context,
+                pairs,
+            )
 
 
 def qa_is_impossible(qa: Any) -> bool:
     """SQuAD v2.0's mark; its unanswerable questions may also lack the field answers."""
     return isinstance(qa, dict) and (
-        bool(qa.get("is_impossible", False)) or "answers" not in qa and "question" in qa
+        bool(qa.get("is_impossible", False)) or ("answers" not in qa and "question" in qa)
     )
 
 
@@ -221,8 +225,13 @@ def _cmrc_paragraph(paragraph: dict[str, Any], where: str) -> Iterator[_Row]:
         spot = f"{where}, question {q}"
         answers = qa.get("answers", []) if isinstance(qa, dict) else []
         pairs = [(text, None) for text in answers]
-        yield _Row(spot, _field(qa, "query_id", (str, int), spot),
-                   _field(qa, "query_text", str, spot), context, pairs)
+        yield _Row(
+            spot,
+            _field(qa, "query_id", (str, int), spot),
+            _field(qa, "query_text", str, spot),
+            context,
+            pairs,
+        )
 
 
 def _flat_row(row: dict[str, Any], where: str) -> _Row:
@@ -231,8 +240,13 @@ def _flat_row(row: dict[str, Any], where: str) -> _Row:
     starts = answers.get("answer_start") or [None] * len(texts)
     if len(starts) != len(texts):
         raise InputError(f"{where}: {len(texts)} answer texts and {len(starts)} offsets")
-    return _Row(where, _field(row, "id", (str, int), where), _field(row, "question", str, where),
-                _field(row, "context", str, where), list(zip(texts, starts, strict=True)))
+    return _Row(
+        where,
+        _field(row, "id", (str, int), where),
+        _field(row, "question", str, where),
+        _field(row, "context", str, where),
+        list(zip(texts, starts, strict=True)),
+    )
 
 
 def _qa_data(rows: Iterable[_Row], origin: str, strict: bool) -> QAData:
@@ -279,9 +293,11 @@ def _qa_data(rows: Iterable[_Row], origin: str, strict: bool) -> QAData:
 
 def _whole(text: str) -> str:
     """The text with lone surrogates, which no tokenizer takes, replaced one for one."""
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace") if any(
-        "\ud800" <= c <= "\udfff" for c in text
-    ) else text
+    return (
+        text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        if any("\ud800" <= c <= "\udfff" for c in text)
+        else text
+    )
 
 
 def _locate(context: str, text: str, start: Any) -> int | None:

@@ -57,7 +57,9 @@ def load_tokenizer(folder: str | Path, *, vocab_size: int | None = None) -> PreT
     vocab = tokenizer.get_vocab()
     # PreTrainedTokenizerFast adds a missing special token behind the vocabulary, out of the
     # model's range; so ask the file's own vocabulary.
-    missing = [t for t in _SPECIAL.values() if vocab_size and vocab.get(t, vocab_size) >= vocab_size]
+    missing = [
+        t for t in _SPECIAL.values() if vocab_size and vocab.get(t, vocab_size) >= vocab_size
+    ]
     if missing:
         raise InputError(f"{folder}: the tokenizer has no {', '.join(missing)}; BERT needs them")
     if vocab_size and max(vocab.values()) >= vocab_size:

@@ -17,9 +17,7 @@ from jaxbert.model.dropout import Seeds, dropout
 _MASKED = -1e30
 
 
-def attention_mask(
-    key_mask: jax.Array | None, segment_ids: jax.Array | None
-) -> jax.Array | None:
+def attention_mask(key_mask: jax.Array | None, segment_ids: jax.Array | None) -> jax.Array | None:
     """Which key each query may see, (B, 1, T or 1, S) boolean, from one of two descriptions.
 
     Args:

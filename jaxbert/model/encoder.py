@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -22,7 +23,7 @@ from jaxbert.model.attention import attention
 from jaxbert.model.config import BertConfig
 from jaxbert.model.dropout import Seeds, dropout
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "gelu": functools.partial(jax.nn.gelu, approximate=False),
     "gelu_new": functools.partial(jax.nn.gelu, approximate=True),
     "relu": jax.nn.relu,
@@ -35,16 +36,14 @@ def _normal(cfg: BertConfig) -> Any:
 
 
 def _layer_norm(cfg: BertConfig, dtype: Any, name: str) -> nn.LayerNorm:
-    return nn.LayerNorm(
-        epsilon=cfg.layer_norm_eps, use_fast_variance=False, dtype=dtype, name=name
-    )
+    return nn.LayerNorm(epsilon=cfg.layer_norm_eps, use_fast_variance=False, dtype=dtype, name=name)
 
 
 class Dense(nn.Module):
     """x @ kernel + bias over the last axes of x, as one product of two matrices.
 
     Flax's Dense and DenseGeneral contract (B, T, D) as it is; on a CPU the gradient of the kernel
-    then begins with a transposed copy of the whole cotangent, and the layer takes 1.8 times as long.
+    then begins with a transposed copy of the whole cotangent, and takes 1.8 times as long.
 
     Attributes:
         outputs: shape of the output's last axes.
@@ -62,7 +61,9 @@ class Dense(nn.Module):
         kernel = self.param("kernel", _normal(self.cfg), (*shape, *outputs))
         bias = self.param("bias", nn.initializers.zeros, outputs)
         rows, columns = math.prod(shape), math.prod(outputs)
-        y = x.astype(self.dtype).reshape(-1, rows) @ kernel.astype(self.dtype).reshape(rows, columns)
+        y = x.astype(self.dtype).reshape(-1, rows) @ kernel.astype(self.dtype).reshape(
+            rows, columns
+        )
         y += bias.astype(self.dtype).reshape(columns)
         return y.reshape(*x.shape[: -self.inputs], *outputs)
 
@@ -197,7 +198,7 @@ class Encoder(nn.Module):
             input_ids, token_type_ids, position_ids, seeds
         )
         states = [x]
-        layer = nn.remat(Layer) if self.remat else Layer
+        layer: Any = nn.remat(Layer) if self.remat else Layer
         for number in range(self.cfg.num_hidden_layers):
             x = layer(self.cfg, self.dtype, self.backend, number, name=f"layer_{number}")(
                 x, attention_mask, segment_ids, seeds

@@ -1,4 +1,4 @@
-"""Where a model folder is: a path, the encoder carried by a Python package, or a name on the Hub."""
+"""Where a model folder is: a path, an encoder carried by a Python package, or a Hub name."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def _minilm_folder() -> Path:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != _MINILM_SHA256:
         raise InputError(
-            f"{weights}: SHA-256 is {found[:12]}..., expected {_MINILM_SHA256[:12]}...; the file is "
-            f"damaged or another version; install it again: {_MINILM_INSTALL} --force-reinstall"
+            f"{weights}: SHA-256 is {found[:12]}..., expected {_MINILM_SHA256[:12]}...; damaged or "
+            f"another version; install it again: {_MINILM_INSTALL} --force-reinstall"
         )
     return weights.parent
 

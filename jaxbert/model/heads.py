@@ -29,7 +29,9 @@ class Apply(Protocol):
 
     def __call__(
         self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False
-    ) -> Outputs: ...
+    ) -> Outputs:
+        """See make_apply."""
+        ...
 
 
 class QuestionAnswering(nn.Module):
@@ -102,7 +104,8 @@ def make_apply(
                 raise ValueError("apply(..., train=True) needs a key for dropout")
             rows = batch.get("row", jnp.arange(batch["input_ids"].shape[0]))
             seeds = row_seeds(key, rows)
-        return model.apply({"params": params}, inputs, seeds)
+        outputs: Any = model.apply({"params": params}, inputs, seeds)
+        return outputs
 
     return apply
 
@@ -112,8 +115,9 @@ def make_hidden_states(cfg: BertConfig) -> Callable[[Params, Batch], list[jax.Ar
     encoder = Encoder(cfg)
 
     def hidden_states(params: Params, batch: Batch) -> list[jax.Array]:
-        inputs = {name: batch[name] for name in _INPUTS if name in batch}
-        return encoder.apply({"params": params["bert"]}, **inputs)
+        inputs: dict[str, Any] = {name: batch[name] for name in _INPUTS if name in batch}
+        states: Any = encoder.apply({"params": params["bert"]}, **inputs)
+        return states
 
     return hidden_states
 

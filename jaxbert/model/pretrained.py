@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import logging
 import re
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from jaxbert.errors import InputError
+from jaxbert.files import write_json
 from jaxbert.model.config import BertConfig, config_to_dict, load_config
 from jaxbert.model.folders import find_model_folder
 from jaxbert.model.heads import HEADS, Params, init_params
@@ -89,6 +92,7 @@ class Entry:
         return (int(np.prod(self.shape[split:])), int(np.prod(self.shape[:split])))
 
     def to_leaf(self, tensor: np.ndarray) -> np.ndarray:
+        """The leaf, from the whole tensor of the checkpoint."""
         if self.row is not None:
             tensor = tensor[self.row : self.row + 1]
         if self.inputs:
@@ -96,6 +100,7 @@ class Entry:
         return np.ascontiguousarray(tensor.reshape(self.shape), dtype=np.float32)
 
     def to_tensor(self, leaf: np.ndarray) -> np.ndarray:
+        """This leaf's part of the tensor, shaped `tensor_shape`."""
         tensor = np.asarray(leaf, np.float32)
         if self.inputs:
             return np.ascontiguousarray(tensor.reshape(self.tensor_shape[::-1]).T)
@@ -187,11 +192,11 @@ def _open_safetensors(files: list[Path]) -> Iterator[dict[str, _Tensor]]:
                 raise InputError(f"{path}: no such file, though the index names it") from None
             except (OSError, SafetensorError) as error:
                 raise InputError(f"{path}: not a whole safetensors file ({error})") from None
-            for name in file.keys():
+            for name in list(file.keys()):
                 if name in tensors:
                     raise InputError(f"{path}: tensor {name} is in another file of the model too")
                 shape = tuple(file.get_slice(name).get_shape())
-                tensors[name] = _Tensor(shape, lambda file=file, name=name: file.get_tensor(name))
+                tensors[name] = _Tensor(shape, functools.partial(file.get_tensor, name))
         yield tensors
 
 
@@ -212,7 +217,9 @@ def _open_msgpack(path: Path) -> Iterator[dict[str, _Tensor]]:
         array = np.asarray(array)
         if leaf[-1] == "kernel":
             array = array.T
-        tensors[".".join((*leaf[:-1], kind))] = _Tensor(array.shape, lambda array=array: array)
+        tensors[".".join((*leaf[:-1], kind))] = _Tensor(
+            array.shape, functools.partial(np.asarray, array)
+        )
     yield tensors
 
 
@@ -235,9 +242,9 @@ def _open_weights(folder: Path) -> contextlib.AbstractContextManager[dict[str, _
     if pickles:
         raise InputError(
             f"{folder / pickles[0]}: a pickle can run code when it is read, so jaxbert does not "
-            "read it; convert it where PyTorch is: python -c \"import torch, safetensors.torch as s; "
-            f"s.save_file({{k: v.clone() for k, v in torch.load('{pickles[0]}', weights_only=True)"
-            ".items()}, 'model.safetensors')\""
+            "read it; convert it where PyTorch is: python -c "
+            '"import torch, safetensors.torch as s; s.save_file({k: v.clone() for k, v in '
+            f"torch.load('{pickles[0]}', weights_only=True).items()}}, 'model.safetensors')\""
         )
     raise InputError(
         f"{folder}: no weights; expected model.safetensors, model.safetensors.index.json or "
@@ -347,10 +354,13 @@ def save_pretrained(path: str | Path, cfg: BertConfig, params: Params, tokenizer
     for entry in sorted(name_table(cfg, head), key=lambda e: e.row or 0):
         parts.setdefault(entry.name, []).append(entry.to_tensor(leaves[entry.leaf]))
     tensors = {name: x[0] if len(x) == 1 else np.concatenate(x) for name, x in parts.items()}
-    partial = folder / "model.safetensors.partial"
-    save_file(tensors, partial, metadata={"format": "pt"})
-    partial.replace(folder / "model.safetensors")
     config = {"architectures": [ARCHITECTURES[head]], "dtype": "float32", **config_to_dict(cfg)}
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / "config.json", config)
+    partial = folder / ".model.safetensors.partial"
+    save_file(tensors, partial, metadata={"format": "pt"})
+    shutil.copymode(
+        folder / "config.json", partial
+    )  # save_file makes it readable by its owner only
+    partial.replace(folder / "model.safetensors")
     if tokenizer is not None:
         tokenizer.save_pretrained(folder)

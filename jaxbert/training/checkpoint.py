@@ -1,4 +1,4 @@
-"""Checkpoints that verify themselves: Orbax writes them, a SHA-256 manifest written last seals them.
+"""Checkpoints that verify themselves: Orbax writes, a SHA-256 manifest written last seals.
 
 Orbax commits a step atomically but holds no checksum of its data: of 60 single-bit flips in a saved
 step, 59 restored without an error and with wrong values. So a step counts here only when its
@@ -75,9 +75,7 @@ class Checkpoints:
             `save` was told, is kept beside them.
     """
 
-    def __init__(
-        self, folder: Path, *, keep: int = 2, say: Callable[[str], None] = print
-    ) -> None:
+    def __init__(self, folder: Path, keep: int = 2, say: Callable[[str], None] = print) -> None:
         self._folder = folder.absolute()
         self._folder.mkdir(parents=True, exist_ok=True)
         self._keep = max(2, keep)

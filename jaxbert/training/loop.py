@@ -45,6 +45,7 @@ class Progress:
     evaluations: list[dict[str, float]] = dataclasses.field(default_factory=list)
 
     def record(self, step: int, scores: dict[str, float], metric: str) -> None:
+        """Take in the scores of an evaluation; `metric` names the one that counts."""
         self.evaluations.append({"step": step, **scores})
         if self.best_score is None or scores[metric] > self.best_score:
             self.best_step, self.best_score, self.waited = step, scores[metric], 0
@@ -88,10 +89,14 @@ class TrainLog:
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, record: dict[str, float]) -> None:
+        """Append a line, at once on disk for whoever follows the file."""
         self._file.write(json.dumps(record) + "\n")
         self._file.flush()
 
-    def close(self) -> None:
+    def __enter__(self) -> TrainLog:
+        return self
+
+    def __exit__(self, *error: object) -> None:
         self._file.close()
 
 
@@ -159,10 +164,12 @@ def fit(
     first = int(state.step)
     state = parallel.replicate(state)
     rates = np.asarray(schedule(np.arange(plan.total)))
-    put = lambda b: (int(b["weight"].sum()), int(b["attention_mask"].sum()), parallel.shard(b))  # noqa: E731
-    batches = prefetch(
-        micro_batches(order, features, range(first, plan.total), accumulate), put
-    )
+
+    def put(batch: NumpyBatch) -> tuple[int, int, Any]:
+        rows, tokens = int(batch["weight"].sum()), int(batch["attention_mask"].sum())
+        return rows, tokens, parallel.shard(batch)
+
+    batches = prefetch(micro_batches(order, features, range(first, plan.total), accumulate), put)
     late: collections.deque[Any] = collections.deque()
     clock = time.perf_counter()
     counted = np.zeros(2)  # examples and real tokens since the last logged step
@@ -173,8 +180,8 @@ def fit(
         nonlocal clock, counted
         values = {n: float(x) for n, x in parallel.fetch(metrics).items()}
         counted += rows, tokens
-        shown = {n: f"{values[n]:.3f}" for n in values if n == "loss" or n.endswith("_accuracy")}
-        bar.set_postfix({n.replace("_accuracy", ""): v for n, v in shown.items()}, refresh=False)
+        shown = ["loss", *(n for n in sorted(values, reverse=True) if n.endswith("_accuracy"))]
+        bar.set_postfix_str("  ".join(f"{n} {values[n]:.3f}" for n in shown), refresh=False)
         bar.update(1)
         if step % plan.log_every == 0 or step == plan.total:
             now = time.perf_counter()

@@ -93,9 +93,7 @@ def _pmap(devices: list[jax.Device]) -> Parallel:
         shard_predict=lambda batch: {
             n: x.reshape(count, -1, *x.shape[1:]) for n, x in batch.items()
         },
-        gather=lambda out: {
-            n: np.asarray(x).reshape(-1, *x.shape[2:]) for n, x in out.items()
-        },
+        gather=lambda out: {n: np.asarray(x).reshape(-1, *x.shape[2:]) for n, x in out.items()},
     )
 
 
@@ -111,9 +109,7 @@ def _jit(devices: list[jax.Device]) -> Parallel:
         replicate=lambda tree: jax.tree.map(lambda x: jax.device_put(np.array(x), whole), tree),
         fetch=lambda tree: jax.tree.map(_copy, tree),
         shard=lambda batch: jax.device_put(batch, parted),
-        compile_train=lambda step: jax.jit(
-            step, donate_argnums=(0,), out_shardings=(whole, whole)
-        ),
+        compile_train=lambda step: jax.jit(step, donate_argnums=(0,), out_shardings=(whole, whole)),
         compile_predict=jax.jit,
         shard_predict=lambda batch: jax.device_put(batch, rows),
         gather=lambda out: {n: np.asarray(x) for n, x in out.items()},

@@ -64,9 +64,7 @@ def make_train_step(
     def sums(params: Params, batch: Arrays, key: jax.Array) -> tuple[jax.Array, Arrays]:
         if frozen:
             kept = name_mask(params, lambda path: is_frozen(path, frozen))
-            params = jax.tree.map(
-                lambda x, k: jax.lax.stop_gradient(x) if k else x, params, kept
-            )
+            params = jax.tree.map(lambda x, k: jax.lax.stop_gradient(x) if k else x, params, kept)
         outputs = apply(params, batch, key=key, train=True)
         loss_sum, weight_sum = loss(outputs, batch)
         measured = measure(outputs, batch) if measure else {}
@@ -74,9 +72,7 @@ def make_train_step(
 
     gradient = jax.grad(sums, has_aux=True)
 
-    def train_step(
-        state: TrainState, batch: Arrays, key: jax.Array
-    ) -> tuple[TrainState, Arrays]:
+    def train_step(state: TrainState, batch: Arrays, key: jax.Array) -> tuple[TrainState, Arrays]:
         # Randomness is a function of (seed, step, row): dropout masks come from this key and each
         # row's own number, so neither the device nor the micro-batch matters.
         key = jax.random.fold_in(key, state.step)

@@ -1,0 +1,102 @@
+"""The output directory of a run: its record, what may go on in it, and the results."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from jaxbert.errors import InputError
+from jaxbert.files import write_json
+from jaxbert.options import changed_options
+
+# All that a run writes in its output directory; --overwrite_output_dir removes nothing else.
+_RUN_FILES = [
+    "checkpoints",
+    "options.json",
+    "train_log.jsonl",
+    "metrics.json",
+    "predictions.json",
+    "nbest_predictions.json",
+    "null_odds.json",
+    "config.json",
+    "model.safetensors",
+]
+
+
+def saved_options(folder: str | Path) -> dict[str, Any]:
+    """What options.json of a run's folder says of its options; {} where there is none."""
+    record = _read_record(Path(folder))
+    return record["options"] if record else {}
+
+
+def _read_record(folder: Path) -> dict[str, Any] | None:
+    path = folder / "options.json"
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); is it a run of jaxbert?") from None
+    if not isinstance(record, dict) or not isinstance(record.get("options"), dict):
+        raise InputError(f"{path}: not the record of a run")
+    return record
+
+
+def check_output(folder: Path, options: Any) -> dict[str, Any] | None:
+    """The record of the run in the folder that is to go on; None for a new start."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--output_dir {folder}: it is a file; give a folder")
+    if options.overwrite_output_dir:
+        return None
+    record = _read_record(folder)
+    if record is None:
+        if (folder / "checkpoints").exists() or (folder / "model.safetensors").exists():
+            raise InputError(
+                f"--output_dir {folder}: there is a model but no options.json to go on from; "
+                "give another folder or --overwrite_output_dir"
+            )
+        return None
+    changed = changed_options(record["options"], options)
+    if changed:
+        names = " ".join(line.split(":")[0].removeprefix("--") for line in changed)
+        raise InputError(
+            f"--output_dir {folder} holds a run with other options: {'; '.join(changed)}; give "
+            f"--allow_changed_options {names} to go on with the new ones, or --overwrite_output_dir"
+        )
+    return record
+
+
+def remove_run(folder: Path) -> None:
+    """Remove what a run writes, and nothing else that may lie in the folder."""
+    for name in _RUN_FILES:
+        path = folder / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def write_record(folder: Path, task: str, options: Any, rows_per_step: int, data: str) -> None:
+    """options.json: all that says which run this is; `data` is the features' fingerprint."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = ("jaxbert", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tokenizers")
+    record = {
+        "task": task,
+        "options": dataclasses.asdict(options),
+        "rows_per_step": rows_per_step,
+        "data": data,
+        "versions": {name: importlib.metadata.version(name) for name in names},
+    }
+    write_json(folder / "options.json", record)
+
+
+def write_results(folder: Path, scores: dict[str, float], files: dict[str, Any]) -> None:
+    """metrics.json, and the task's own files: name -> JSON content."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        write_json(folder / name, content)
+    write_json(folder / "metrics.json", scores)
