@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -45,6 +46,16 @@ class Prediction:
     answer: Candidate
 
 
+def _with_marks(text: str, end: int) -> int:
+    """The end moved behind the combining marks that belong to the last character.
+
+    A tokenizer that strips accents leaves them outside of its last token's offsets.
+    """
+    while end < len(text) and unicodedata.combining(text[end]):
+        end += 1
+    return end
+
+
 def merge_windows(
     example: QAExample,
     spans: Sequence[tuple[int, int, float]],
@@ -63,6 +74,7 @@ def merge_windows(
     """
     best: dict[tuple[int, int], float] = {}
     for start, end, score in spans:  # overlapping windows find the same characters
+        end = _with_marks(example.context, end)
         if end > start and score > best.get((start, end), -np.inf):
             best[start, end] = score
     ranked = sorted(best.items(), key=lambda item: (-item[1], item[0]))[:n_best_size]

@@ -46,15 +46,14 @@ def decode_spans(
     width = min(max_answer_length, length)
     start_logits = start_logits.astype(jnp.float32)
     end_logits = end_logits.astype(jnp.float32)
-    # scores[i, w] is the span (i, i + w): a band of the (T, T) matrix, `width` shifts wide.
-    padded_end = jnp.concatenate([end_logits, jnp.full(width, -jnp.inf)])
-    padded_mask = jnp.concatenate([mask, jnp.zeros(width, bool)])
-    valid = jnp.ones(length, bool)
-    columns = []
-    for w in range(width):
-        valid = valid & padded_mask[w : w + length]
-        columns.append(jnp.where(valid, start_logits + padded_end[w : w + length], -jnp.inf))
-    scores = jnp.stack(columns, axis=1)
+    # scores[i, w] is the span (i, i + w): a band of the (T, T) matrix, `width` wide. It is valid
+    # while i + w lies before the first position from i on where the mask is False.
+    position = jnp.arange(length)
+    stop = jax.lax.cummin(jnp.where(mask, length, position), reverse=True)
+    last = position[:, None] + jnp.arange(width)
+    scores = start_logits[:, None] + end_logits[jnp.minimum(last, length - 1)]
+    scores = jnp.where(last < stop[:, None], scores, -jnp.inf)
+    scores = jnp.where(scores == 0.0, 0.0, scores)  # top_k would put -0.0 behind 0.0
 
     # The k best spans lie in the k starts whose best span is best: any other start has k spans
     # before its own. So the second search is over k * width spans instead of T * width. top_k

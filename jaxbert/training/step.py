@@ -95,7 +95,7 @@ def make_train_step(
         weight = jnp.maximum(metrics["weight"], 1e-6)
         grads = jax.tree.map(lambda g: g / weight, grads)
         metrics = {n: m if n == "weight" else m / weight for n, m in metrics.items()}
-        metrics["grad_norm"] = optax.global_norm(grads)
+        metrics["grad_norm"] = optax.tree.norm(grads)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         return TrainState(state.step + 1, params, opt_state), metrics

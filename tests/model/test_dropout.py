@@ -92,13 +92,11 @@ def test_keys_rows_and_places_are_independent(rate: float) -> None:
         assert abs(deviations(first, mask(key=key), rate)) <= 4
     for place in (1, 2, 3, 36, 37):
         assert abs(deviations(first, mask(place=place), rate)) <= 4
-    for shift in (1, 2, 8, 256, 1 << 16, 1 << 30):
-        other = mask(rows=np.arange(8, dtype=np.uint32) + np.uint32(shift))
-        assert abs(deviations(first[:, :, :], other, rate)) <= 4 or shift < 8
-        if shift < 8:  # the rows that both have are the same, all others are not
-            np.testing.assert_array_equal(first[shift:], other[:-shift])
-            assert abs(deviations(first[:shift], other[-shift:], rate)) <= 4
-            assert abs(deviations(first[:-shift], first[shift:], rate)) <= 4
+    for shift in (8, 256, 1 << 16, 1 << 30):
+        other = mask(rows=np.arange(8) + shift)
+        assert abs(deviations(first, other, rate)) <= 4
+    for shift in (1, 2, 4):
+        assert abs(deviations(first[:-shift], first[shift:], rate)) <= 4
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5])
@@ -110,7 +108,7 @@ def test_heads_are_independent(rate: float) -> None:
 
 
 def test_no_mask_is_another_one_shifted() -> None:
-    """With one word a row, the masks of two rows were one mask, shifted by the words' difference."""
+    """With one word a row, two rows' masks were one mask, shifted by the words' difference."""
     mask = mask_of((4, 128, 512), rate=0.5).reshape(4, -1).astype(np.float64) * 2 - 1
     spectrum = np.fft.rfft(mask, axis=1)
     for a in range(4):
@@ -128,7 +126,8 @@ def test_neighbours_and_lagged_positions_are_independent(rate: float) -> None:
         assert abs(deviations(mask[:, :, lag:], mask[:, :, :-lag], rate)) <= 4, lag
     assert abs(deviations(mask[:, 1:, 1:], mask[:, :-1, :-1], rate)) <= 4
     assert abs(deviations(mask[:, 1:, :-1], mask[:, :-1, 1:], rate)) <= 4
-    assert abs(deviations(mask, mask.swapaxes(1, 2), rate)) <= 4.5  # half of the pairs are double
+    above = np.triu_indices(512, 1)
+    assert abs(deviations(mask[:, *above], mask.swapaxes(1, 2)[:, *above], rate)) <= 4
 
 
 def test_the_longest_axes_do_not_collide() -> None:

@@ -1,0 +1,86 @@
+"""Hostile settings for every test: eight CPU devices, and warnings are errors (pyproject.toml)."""
+
+from __future__ import annotations
+
+import os
+
+# Read when JAX starts its backend, so set before any test imports it.
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import pytest
+
+from jaxbert.model.config import BertConfig, config_to_dict
+from jaxbert.model.heads import init_params
+from jaxbert.model.pretrained import save_pretrained
+
+REPOSITORY = Path(__file__).parent.parent
+DEMO = REPOSITORY / "jaxbert" / "demo"
+
+
+def tiny_vocabulary() -> list[str]:
+    """Special tokens, and every character of the demo's English texts alone and as a sub-word."""
+    texts = (DEMO / "qa_en_train.json").read_text() + (DEMO / "qa_en_dev.json").read_text()
+    letters = sorted({c for c in texts.lower() if not c.isspace()})
+    words = ["the", "of", "and", "in", "what", "which", "who", "is", "was", "to", "at"]
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    return [*special, *words, *letters, *(f"##{c}" for c in letters)]
+
+
+TINY = BertConfig(
+    vocab_size=512,
+    hidden_size=16,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    intermediate_size=32,
+    max_position_embeddings=512,
+)
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT folder of 2 layers and 16 hidden with random weights and a vocab.txt."""
+    folder = tmp_path_factory.mktemp("tiny")
+    params = jax.jit(lambda key: init_params(TINY, "qa", key))(jax.random.key(0))
+    save_pretrained(folder, TINY, params, None)
+    (folder / "vocab.txt").write_text("\n".join(tiny_vocabulary()) + "\n", encoding="utf-8")
+    (folder / "config.json").write_text(json.dumps(config_to_dict(TINY)))
+    return folder
+
+
+@pytest.fixture()
+def write_squad(tmp_path: Path) -> Callable[..., Path]:
+    """A function that writes a SQuAD file of (id, question, context, [(text, start)]) rows."""
+
+    def write(rows: list[Any], name: str = "data.json", **extra: Any) -> Path:
+        data = [
+            {
+                "title": f"title {n}",
+                "paragraphs": [
+                    {
+                        "context": context,
+                        "qas": [
+                            {
+                                "id": id_,
+                                "question": question,
+                                "answers": [{"text": t, "answer_start": s} for t, s in answers],
+                                **extra,
+                            }
+                        ],
+                    }
+                ],
+            }
+            for n, (id_, question, context, answers) in enumerate(rows)
+        ]
+        path = tmp_path / name
+        path.write_text(json.dumps({"version": "test", "data": data}), encoding="utf-8")
+        return path
+
+    return write

@@ -1,0 +1,327 @@
+"""Losses as sums, and the optimizer against plain Python and NumPy."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import traverse_util
+
+from jaxbert.model.config import BertConfig
+from jaxbert.model.heads import Params, init_params, make_apply
+from jaxbert.model.pretrained import name_table
+from jaxbert.training.losses import masked_log_softmax, span_accuracy, span_cross_entropy
+from jaxbert.training.optim import Decay, adamw, is_decayed, is_frozen, make_schedule, name_mask
+from jaxbert.training.step import init_state, make_train_step
+
+Arrays = dict[str, np.ndarray]
+ROWS, LENGTH = 6, 9
+CFG = BertConfig(
+    vocab_size=30,
+    hidden_size=8,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    intermediate_size=12,
+    max_position_embeddings=LENGTH,
+    initializer_range=0.3,
+)
+
+cross_entropy = jax.jit(span_cross_entropy)
+loss_gradient = jax.jit(jax.grad(lambda outputs, batch: span_cross_entropy(outputs, batch)[0]))
+
+
+def random_case(seed: int = 0, *, dtype: Any = np.float32) -> tuple[Arrays, Arrays]:
+    """Outputs and a batch; the last row is a padding row."""
+    rng = np.random.default_rng(seed)
+    lengths = np.append(rng.integers(2, LENGTH + 1, ROWS - 1), 0)
+    ends = rng.integers(0, np.maximum(lengths, 1))
+    batch = {
+        "attention_mask": (np.arange(LENGTH) < lengths[:, None]).astype(np.int32),
+        "start_positions": rng.integers(0, ends + 1),
+        "end_positions": ends,
+        "weight": np.array([1, 1, 2, 0.5, 1, 0], np.float32),
+    }
+    logits = rng.normal(0, 3, (2, ROWS, LENGTH)).astype(dtype)
+    return {"start_logits": logits[0], "end_logits": logits[1]}, batch
+
+
+def plain_loss(outputs: Arrays, batch: Arrays) -> float:
+    """The definition, row by row, over the real tokens alone, in float64."""
+    total = 0.0
+    for row, weight in enumerate(batch["weight"]):
+        real = batch["attention_mask"][row] != 0
+        if weight:
+            for side in ("start", "end"):
+                logits = outputs[f"{side}_logits"][row][real].astype(np.float64)
+                gold = logits[batch[f"{side}_positions"][row]]
+                total += float(weight) * (np.log(np.exp(logits).sum()) - gold) / 2
+    return total
+
+
+def rows_of(arrays: Arrays, rows: slice) -> Arrays:
+    return {name: x[rows] for name, x in arrays.items()}
+
+
+# --- losses -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_loss_is_its_definition_over_the_real_tokens(seed: int) -> None:
+    outputs, batch = random_case(seed)
+    loss, weight = cross_entropy(outputs, batch)
+    assert float(loss) == pytest.approx(plain_loss(outputs, batch), rel=1e-6)
+    assert float(weight) == batch["weight"].sum()
+
+
+def test_masked_softmax_equals_the_softmax_of_the_subset() -> None:
+    rng = np.random.default_rng(1)
+    logits = rng.normal(0, 5, (4, 11)).astype(np.float32)
+    mask = rng.integers(0, 2, logits.shape)
+    mask[:, 0] = 1
+    log_p = np.asarray(masked_log_softmax(logits, mask))
+    for row in range(len(logits)):
+        subset = mask[row] != 0
+        expected = jax.nn.log_softmax(logits[row][subset])
+        np.testing.assert_allclose(log_p[row][subset], expected, rtol=1e-6, atol=1e-6)
+        assert np.all(log_p[row][~subset] < -1e29)
+
+
+def test_padding_is_inert() -> None:
+    outputs, batch = random_case()
+    loss, _ = cross_entropy(outputs, batch)
+    padding = batch["attention_mask"] == 0
+    loud = {n: np.where(padding, np.float32(1e4), x) for n, x in outputs.items()}
+    assert float(cross_entropy(loud, batch)[0]) == float(loss)
+    for name, x in loss_gradient(loud, batch).items():
+        assert not np.any(np.asarray(x)[padding]), name
+
+    def wider(x: np.ndarray) -> np.ndarray:
+        return np.pad(x, ((0, 0), (0, 3))) if x.ndim == 2 else x
+
+    wide = [{n: wider(x) for n, x in arrays.items()} for arrays in (outputs, batch)]
+    assert float(span_cross_entropy(*wide)[0]) == pytest.approx(float(loss), rel=1e-7)
+
+
+def test_gradients_are_finite_where_a_row_or_all_rows_are_padding() -> None:
+    outputs, batch = random_case()
+    empty = {**batch, "attention_mask": np.zeros_like(batch["attention_mask"])}
+    empty["weight"] = np.zeros_like(batch["weight"])
+    for each in (batch, empty):
+        for x in loss_gradient(outputs, each).values():
+            assert np.isfinite(x).all()
+            assert not np.any(np.asarray(x)[each["weight"] == 0])
+    assert [float(x) for x in cross_entropy(outputs, empty)] == [0.0, 0.0]
+
+
+def test_sums_add_up_over_parts_of_a_batch() -> None:
+    outputs, batch = random_case()
+    parts = [slice(0, 3), slice(3, ROWS)]
+    for loss in (span_cross_entropy, span_accuracy):
+        whole = jax.tree.leaves(loss(outputs, batch))
+        halves = [jax.tree.leaves(loss(rows_of(outputs, s), rows_of(batch, s))) for s in parts]
+        np.testing.assert_allclose(np.sum(halves, axis=0), whole, rtol=1e-6)
+
+
+def test_loss_of_half_precision_logits_is_float32() -> None:
+    outputs, batch = random_case(dtype=jnp.bfloat16)
+    loss, weight = cross_entropy(outputs, batch)
+    assert loss.dtype == weight.dtype == jnp.float32
+    rounded = {n: x.astype(np.float32) for n, x in outputs.items()}
+    assert float(loss) == pytest.approx(plain_loss(rounded, batch), rel=1e-6)
+
+
+def test_accuracy_counts_weights_of_rows_whose_best_real_position_is_gold() -> None:
+    outputs, batch = random_case()
+    padding = batch["attention_mask"] == 0
+    loud = {n: np.where(padding, np.float32(1e4), x) for n, x in outputs.items()}
+    found = span_accuracy(loud, batch)
+    for side in ("start", "end"):
+        right = 0.0
+        for row, weight in enumerate(batch["weight"]):
+            if weight:
+                logits = outputs[f"{side}_logits"][row][~padding[row]]
+                right += float(weight) * (logits.argmax() == batch[f"{side}_positions"][row])
+        assert float(found[f"{side}_accuracy"]) == right
+    perfect = {
+        f"{side}_logits": np.eye(LENGTH, dtype=np.float32)[batch[f"{side}_positions"]]
+        for side in ("start", "end")
+    }
+    found = span_accuracy(perfect, batch)
+    assert [float(x) for x in found.values()] == [batch["weight"].sum()] * 2
+
+
+# --- schedule ---------------------------------------------------------------------------------
+
+
+def plain_rate(decay: Decay, step: int, steps: int, warmup: int) -> float:
+    """The multipliers of transformers' get_{linear,cosine,constant}_schedule_with_warmup."""
+    if step < warmup:
+        return step / max(1, warmup)
+    if decay == "linear":
+        return max(0.0, (steps - step) / max(1, steps - warmup))
+    if decay == "cosine":
+        return max(0.0, 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup))))
+    return 1.0
+
+
+@pytest.mark.parametrize("decay", ["linear", "cosine", "constant"])
+@pytest.mark.parametrize(("steps", "warmup"), [(10, 0), (10, 3), (7, 7), (1, 0), (997, 99)])
+def test_schedule_equals_the_formulas(decay: Decay, steps: int, warmup: int) -> None:
+    schedule = make_schedule(3e-5, steps=steps, warmup_steps=warmup, decay=decay)
+    at = np.arange(steps)  # the steps of a run; its last one is steps - 1
+    expected = [3e-5 * plain_rate(decay, int(t), steps, warmup) for t in at]
+    np.testing.assert_allclose(schedule(at), expected, rtol=1e-5, atol=3e-12)
+    if decay != "constant" and warmup < steps:
+        np.testing.assert_allclose(schedule(np.array([steps, steps + 5])), 0.0, atol=3e-12)
+
+
+# --- AdamW ------------------------------------------------------------------------------------
+
+
+@functools.cache
+def model_params() -> Params:
+    """Every leaf random, and none zero: biases and scales too."""
+    rng = np.random.default_rng(3)
+    params = jax.eval_shape(lambda: init_params(CFG, "qa", jax.random.key(0)))
+    return jax.tree.map(lambda x: rng.normal(0, 0.3, x.shape).astype(np.float32), params)
+
+
+def paths(tree: Any) -> list[tuple[str, ...]]:
+    """The names on the way to every leaf of a tree of optimizer state."""
+    found = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return [tuple(str(part.key) for part in path if hasattr(part, "key")) for path, _ in found]
+
+
+def test_decay_is_by_name_as_in_transformers() -> None:
+    for entry in name_table(CFG, "qa"):
+        plain = entry.name.endswith(".bias") or "LayerNorm" in entry.name
+        assert is_decayed(entry.leaf) == (not plain), entry
+    assert is_decayed(("bert", "embeddings", "position_embeddings", "embedding"))
+    assert not is_decayed(("bert", "layer_0", "attention", "query", "bias"))  # of two axes
+    mask = traverse_util.flatten_dict(name_mask(model_params(), is_decayed))
+    assert mask == {leaf: is_decayed(leaf) for leaf in mask}
+
+
+def test_without_gradients_only_decayed_leaves_shrink() -> None:
+    params = model_params()
+    tx = adamw(make_schedule(0.1, steps=10, decay="constant"), weight_decay=0.5)
+    zero = jax.tree.map(np.zeros_like, params)
+    updates = jax.jit(lambda params: tx.update(zero, tx.init(params), params)[0])(params)
+    flat = traverse_util.flatten_dict(params)
+    for leaf, update in traverse_util.flatten_dict(updates).items():
+        expected = -0.1 * 0.5 * flat[leaf] if is_decayed(leaf) else np.zeros_like(flat[leaf])
+        np.testing.assert_allclose(update, expected, rtol=1e-6)
+
+
+def plain_adamw(
+    params: Arrays, gradients: list[Arrays], rates: list[float], *, decay: float, clip: float
+) -> Arrays:
+    """Algorithm 2 of Loshchilov & Hutter 2019 in float64, after clipping."""
+    b1, b2, eps = 0.9, 0.999, 1e-6
+    theta = {n: x.astype(np.float64) for n, x in params.items()}
+    m = {n: np.zeros_like(x) for n, x in theta.items()}
+    v = {n: np.zeros_like(x) for n, x in theta.items()}
+    for t, (gradient, rate) in enumerate(zip(gradients, rates, strict=True), start=1):
+        norm = math.sqrt(sum(float(np.sum(g.astype(np.float64) ** 2)) for g in gradient.values()))
+        for n in theta:
+            g = gradient[n] * min(1.0, clip / norm)
+            m[n] = b1 * m[n] + (1 - b1) * g
+            v[n] = b2 * v[n] + (1 - b2) * g**2
+            step = m[n] / (1 - b1**t) / (np.sqrt(v[n] / (1 - b2**t)) + eps)
+            theta[n] = theta[n] - rate * (
+                step + (decay * theta[n] if is_decayed((n.split("/")[-1],)) else 0)
+            )
+    return theta
+
+
+def test_adamw_equals_the_algorithm_with_and_without_clipping() -> None:
+    rng = np.random.default_rng(4)
+    params = {n: rng.normal(size=(4, 3)).astype(np.float32) for n in ("kernel", "bias", "scale")}
+    # Norms of about 6, 0.06 and so on: clipping must act in every other step only.
+    gradients = [
+        {n: (rng.normal(size=(4, 3)) * 10.0 ** -(2 * (t % 2))).astype(np.float32) for n in params}
+        for t in range(8)
+    ]
+    schedule = make_schedule(1e-2, steps=8, warmup_steps=2)
+    tx = adamw(schedule, weight_decay=0.1, clip_norm=1.0, eps=1e-6)
+    update = jax.jit(tx.update)
+    ours: Any = jax.tree.map(jnp.asarray, params)
+    state = tx.init(ours)
+    for gradient in gradients:
+        updates, state = update(gradient, state, ours)
+        ours = optax.apply_updates(ours, updates)
+    rates = [1e-2 * plain_rate("linear", t, 8, 2) for t in range(8)]
+    expected = plain_adamw(params, gradients, rates, decay=0.1, clip=1.0)
+    unclipped = plain_adamw(params, gradients, rates, decay=0.1, clip=math.inf)
+    for name in params:
+        np.testing.assert_allclose(ours[name], expected[name], atol=1e-6)
+        assert np.abs(unclipped[name] - expected[name]).max() > 1e-3
+
+
+@pytest.mark.parametrize("clip_norm", [None, 0.0, 1.0, 50.0])
+def test_clipping_scales_the_whole_gradient(clip_norm: float | None) -> None:
+    gradient = {"a": np.full(4, 5.0, np.float32), "b": np.zeros(2, np.float32)}  # norm 10
+    # Adam's first step is g / (|g| + eps): with a large eps it shows the size of g.
+    tx = adamw(make_schedule(1.0, steps=9, decay="constant"), clip_norm=clip_norm, eps=1e3)
+    updates, _ = tx.update(gradient, tx.init(gradient), gradient)
+    g = 0.5 if clip_norm == 1.0 else 5.0
+    np.testing.assert_allclose(updates["a"], -g / (g + 1e3), rtol=1e-5)
+    assert not np.any(updates["b"])
+
+
+@pytest.mark.parametrize("frozen", [("bert",), ("layer_1", "end")])
+def test_frozen_modules_have_no_state_and_no_update(frozen: tuple[str, ...]) -> None:
+    params = model_params()
+    schedule = make_schedule(1e-2, steps=9, decay="constant")
+    tx = adamw(schedule, weight_decay=0.1, eps=1e-6, frozen=frozen)
+    state = tx.init(params)
+    leaves = traverse_util.flatten_dict(params)
+    trained = {leaf for leaf in leaves if not is_frozen(leaf, frozen)}
+    assert 0 < len(trained) < len(leaves)
+    of_leaves = [
+        p[-len(leaf) :] for p in paths(state) for leaf in leaves if p[-len(leaf) :] == leaf
+    ]
+    assert sorted(of_leaves) == sorted([*trained, *trained])  # m and v of each, and no others
+
+    rng = np.random.default_rng(5)
+    gradient = jax.tree.map(lambda x: rng.normal(size=x.shape).astype(np.float32), params)
+    updates, _ = tx.update(gradient, state, params)
+    # The gradient's norm is of what is trained: as if the frozen modules were not in the model.
+    part = {"/".join(leaf): leaves[leaf] for leaf in trained}
+    flat = traverse_util.flatten_dict(gradient)
+    gradients = {"/".join(leaf): flat[leaf] for leaf in trained}
+    after = plain_adamw(part, [gradients], [1e-2], decay=0.1, clip=1.0)
+    for leaf, update in traverse_util.flatten_dict(updates).items():
+        if leaf in trained:
+            name = "/".join(leaf)
+            np.testing.assert_allclose(update, after[name] - part[name], rtol=1e-5, atol=1e-8)
+        else:
+            assert not np.any(update), leaf
+
+
+def test_training_leaves_frozen_modules_bitwise_as_they_are() -> None:
+    frozen = ("embeddings", "layer_0")
+    params = model_params()
+    tx = adamw(make_schedule(1e-2, steps=9, decay="constant"), weight_decay=0.1, frozen=frozen)
+    train_step = jax.jit(
+        make_train_step(
+            make_apply(CFG, "qa"), span_cross_entropy, tx, measure=span_accuracy, frozen=frozen
+        )
+    )
+    _, batch = random_case()
+    ids = np.random.default_rng(6).integers(1, CFG.vocab_size, (ROWS, LENGTH))
+    batch = {n: x[None] for n, x in {**batch, "input_ids": ids}.items()}
+    state = init_state(params, tx)
+    for _ in range(3):
+        state, metrics = train_step(state, batch, jax.random.key(0))
+    assert int(state.step) == 3
+    assert set(metrics) == {"loss", "weight", "grad_norm", "start_accuracy", "end_accuracy"}
+    after = traverse_util.flatten_dict(state.params)
+    for leaf, value in traverse_util.flatten_dict(params).items():
+        assert np.array_equal(after[leaf], value) == is_frozen(leaf, frozen), leaf
