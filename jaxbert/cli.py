@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import difflib
 import logging
 import os
 import sys
@@ -37,6 +39,10 @@ _REFUSED = {
 }
 
 
+class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Defaults shown, and a script's docstring as it is written."""
+
+
 class _Parser(HfArgumentParser):
     """Hugging Face's own reading of dataclasses as flags, with errors in one line.
 
@@ -62,12 +68,28 @@ def parse(
         defaults: given the options as they would be, other defaults for what was not given.
     """
     words = _migrate(sys.argv[1:] if argv is None else list(argv))
-    parser = _Parser(cast(Any, kind), description=description)
-    options = parser.parse_args_into_dataclasses(words)[0]
+    parser = _Parser(
+        cast(Any, kind),
+        description=description,
+        usage="%(prog)s [options]",
+        formatter_class=_Help,
+    )
+    options = _read(parser, words)
     if defaults is not None:
         parser.set_defaults(**defaults(options))
-        options = parser.parse_args_into_dataclasses(words)[0]
+        options = _read(parser, words)
     return options
+
+
+def _read(parser: _Parser, words: list[str]) -> Any:
+    """The options that the words say; an unknown flag is refused with the known one most like it."""
+    *found, rest = parser.parse_args_into_dataclasses(words, return_remaining_strings=True)
+    for word in rest:
+        known = [flag for action in parser._actions for flag in action.option_strings]
+        like = difflib.get_close_matches(word.split("=")[0], known, n=1)
+        hint = f"did you mean {like[0]}?" if like else "--help lists the options"
+        raise InputError(f"{word} is not an option; {hint}")
+    return found[0]
 
 
 def _migrate(words: list[str]) -> list[str]:

@@ -55,7 +55,7 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture()
+@pytest.fixture
 def write_squad(tmp_path: Path) -> Callable[..., Path]:
     """A function that writes a SQuAD file of (id, question, context, [(text, start)]) rows."""
 

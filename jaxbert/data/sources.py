@@ -71,15 +71,24 @@ def _read_json(path: Path) -> Any:
         ) from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    before = 0  # lines of a JSONL file before the one that is parsed
     try:
-        if path.suffix == ".jsonl":
-            return [json.loads(line) for line in text.splitlines() if line.strip()]
-        return json.loads(text)
+        if path.suffix != ".jsonl":
+            return json.loads(text)
+        rows = []
+        # Not splitlines(): it would also split at U+2028 and others that JSON strings may hold.
+        for line in text.split("\n"):
+            if line.strip():
+                rows.append(json.loads(line))
+            before += 1
+        return rows
     except json.JSONDecodeError as error:
         raise InputError(
-            f"{path}: not JSON at line {error.lineno}, column {error.colno} ({error.msg}); "
-            "is the file whole?"
+            f"{path}: not JSON at line {before + error.lineno}, column {error.colno} "
+            f"({error.msg}); is the file whole?"
         ) from None
+    except ValueError as error:  # a number of thousands of digits
+        raise InputError(f"{path}: not a data set ({error})") from None
     except RecursionError:
         raise InputError(f"{path}: nested too deeply to be a data set") from None
 
@@ -88,10 +97,15 @@ def _read_table(load: Callable[[], Any], origin: str) -> list[dict[str, Any]]:
     """Rows of a data set that the library `datasets` reads."""
     try:
         table = load()
-        return list(table)
+        rows = list(table)
     except Exception as error:  # datasets raises errors of many libraries
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"{origin}: the library datasets cannot read it ({reason})") from None
+    if isinstance(table, dict):
+        raise InputError(
+            f"{origin}: a folder of the splits {', '.join(table)}; give it as --dataset_name"
+        )
+    return rows
 
 
 def load_rows(path: str) -> Any:
@@ -162,13 +176,19 @@ def _field(mapping: Any, name: str, kind: Any, where: str) -> Any:
     if not isinstance(mapping, dict):
         raise InputError(f"{where}: expected an object, found {type(mapping).__name__}")
     if name not in mapping:
-        raise InputError(f'{where}: no field "{name}"; it has {", ".join(mapping) or "none"}')
+        raise InputError(f'{where}: no field "{name}"; it has {_names(mapping) or "none"}')
     if not isinstance(mapping[name], kind):
         wanted = kind.__name__ if isinstance(kind, type) else "str or int"
         raise InputError(
             f'{where}: field "{name}" is {type(mapping[name]).__name__}, expected {wanted}'
         )
     return mapping[name]
+
+
+def _names(fields: Iterable[Any]) -> str:
+    """The first few names of an object's fields, in one line."""
+    names = [" ".join(str(name).split()) for name in fields]
+    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
 
 
 def _qa_rows(content: Any, origin: str) -> Iterator[_Row]:
@@ -191,7 +211,7 @@ def _qa_rows(content: Any, origin: str) -> Iterator[_Row]:
         else:
             raise InputError(
                 f"{where}: not a form that is known; it needs paragraphs (SQuAD), context_text "
-                f"(CMRC2018) or context and question (flat), and has {', '.join(map(str, entry))}"
+                f"(CMRC2018) or context and question (flat), and has {_names(entry) or 'none'}"
             )
 
 
@@ -201,6 +221,8 @@ def _squad_article(article: dict[str, Any], where: str) -> Iterator[_Row]:
         context = _field(paragraph, "context", str, place)
         for q, qa in enumerate(_field(paragraph, "qas", list, place)):
             spot = f"{place}, question {q}"
+            if isinstance(qa, dict) and qa.get("is_impossible") is not None:
+                _field(qa, "is_impossible", bool, spot)
             answers = [] if qa_is_impossible(qa) else _field(qa, "answers", list, spot)
             pairs = [(_field(a, "text", str, spot), a.get("answer_start")) for a in answers]
             yield _Row(
@@ -223,7 +245,8 @@ def _cmrc_paragraph(paragraph: dict[str, Any], where: str) -> Iterator[_Row]:
     context = _field(paragraph, "context_text", str, where)
     for q, qa in enumerate(_field(paragraph, "qas", list, where)):
         spot = f"{where}, question {q}"
-        answers = qa.get("answers", []) if isinstance(qa, dict) else []
+        unanswered = isinstance(qa, dict) and "answers" not in qa
+        answers = [] if unanswered else _field(qa, "answers", list, spot)
         pairs = [(text, None) for text in answers]
         yield _Row(
             spot,
@@ -235,9 +258,13 @@ def _cmrc_paragraph(paragraph: dict[str, Any], where: str) -> Iterator[_Row]:
 
 
 def _flat_row(row: dict[str, Any], where: str) -> _Row:
-    answers = row.get("answers") or {"text": [], "answer_start": []}
+    answers = row.get("answers")
+    if answers is None or answers == []:
+        answers = {"text": []}
     texts = _field(answers, "text", list, where)
-    starts = answers.get("answer_start") or [None] * len(texts)
+    starts: list[Any] = [None] * len(texts)
+    if answers.get("answer_start") is not None:
+        starts = _field(answers, "answer_start", list, where)
     if len(starts) != len(texts):
         raise InputError(f"{where}: {len(texts)} answer texts and {len(starts)} offsets")
     return _Row(
@@ -259,8 +286,8 @@ def _qa_data(rows: Iterable[_Row], origin: str, strict: bool) -> QAData:
         problems.append(Problem(where, what))
 
     for row in rows:
-        name = str(row.id)
-        where = f"{row.where} (id {name})"
+        name = _whole(str(row.id))
+        where = f"{row.where} (id {' '.join(name.split())})"
         if name in examples:
             report(where, "the id occurs before; this row is left out")
             continue
@@ -274,14 +301,21 @@ def _qa_data(rows: Iterable[_Row], origin: str, strict: bool) -> QAData:
         answers = []
         for text, start in row.answers:
             if not isinstance(text, str):
-                raise InputError(f"{where}: an answer is {type(text).__name__}, expected a string")
+                raise InputError(
+                    f'{where}: an answer of field "answers" is {type(text).__name__}, expected str'
+                )
+            if start is not None and (isinstance(start, bool) or not isinstance(start, int)):
+                raise InputError(
+                    f'{where}: field "answer_start" is {type(start).__name__}, expected int'
+                )
             if not text.strip():
                 report(where, "an answer is empty; it is left out")
                 continue
             text = _whole(text)
             found = _locate(context, text, start)
             if found is None:
-                report(where, f"the answer {text[:40]!r} is not in the paragraph; scoring only")
+                fault = f"not near {start} but in several places" if text in context else "not"
+                report(where, f"the answer {text[:40]!r} is {fault} in the paragraph; scoring only")
             elif found != start and start is not None:
                 report(where, f"the answer {text[:40]!r} is at {found}, not {start}; repaired")
             answers.append(Answer(text, found))
@@ -300,11 +334,9 @@ def _whole(text: str) -> str:
     )
 
 
-def _locate(context: str, text: str, start: Any) -> int | None:
+def _locate(context: str, text: str, start: int | None) -> int | None:
     """Where the answer is: at `start`, else nearby, else where the paragraph has it just once."""
-    if isinstance(start, bool) or not isinstance(start, int) or start < 0:
-        start = None
-    if start is None:
+    if start is None or start < 0:
         place = context.find(text)
         return place if place >= 0 else None
     if context.startswith(text, start):

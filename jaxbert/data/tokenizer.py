@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tokenizers import BertWordPieceTokenizer
+from tokenizers import BertWordPieceTokenizer, Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from jaxbert.errors import InputError
@@ -22,6 +22,12 @@ _SPECIAL = {
     "cls_token": "[CLS]",
     "mask_token": "[MASK]",
 }
+
+
+class BertTokenizer(PreTrainedTokenizerFast):
+    """PreTrainedTokenizerFast under the name by which transformers opens a saved BERT tokenizer."""
+
+    model_input_names = ("input_ids", "token_type_ids", "attention_mask")
 
 
 def load_tokenizer(folder: str | Path, *, vocab_size: int | None = None) -> PreTrainedTokenizerFast:
@@ -37,29 +43,24 @@ def load_tokenizer(folder: str | Path, *, vocab_size: int | None = None) -> PreT
     settings = _settings(folder / "tokenizer_config.json")
     try:
         if (folder / "tokenizer.json").is_file():
-            tokenizer = PreTrainedTokenizerFast(
-                tokenizer_file=str(folder / "tokenizer.json"), **_SPECIAL
-            )
+            inner = Tokenizer.from_file(str(folder / "tokenizer.json"))
         elif (folder / "vocab.txt").is_file():
             inner = BertWordPieceTokenizer(
                 str(folder / "vocab.txt"),
                 lowercase=settings.get("do_lower_case", True),
                 strip_accents=settings.get("strip_accents"),
                 handle_chinese_chars=settings.get("tokenize_chinese_chars", True),
-            )
-            tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner._tokenizer, **_SPECIAL)
+            )._tokenizer
         else:
             raise InputError(f"{folder}: no tokenizer.json and no vocab.txt; copy the tokenizer in")
     except InputError:
         raise
     except Exception as error:  # the Rust library raises bare Exceptions and its own panics
         raise InputError(f"{folder}: its tokenizer cannot be read ({error})") from None
-    vocab = tokenizer.get_vocab()
-    # PreTrainedTokenizerFast adds a missing special token behind the vocabulary, out of the
-    # model's range; so ask the file's own vocabulary.
-    missing = [
-        t for t in _SPECIAL.values() if vocab_size and vocab.get(t, vocab_size) >= vocab_size
-    ]
+    # PreTrainedTokenizerFast adds a missing special token behind the vocabulary, where the model
+    # has no row or one that was never trained; so ask the file's own vocabulary before.
+    vocab = inner.get_vocab()
+    missing = [t for t in _SPECIAL.values() if t not in vocab]
     if missing:
         raise InputError(f"{folder}: the tokenizer has no {', '.join(missing)}; BERT needs them")
     if vocab_size and max(vocab.values()) >= vocab_size:
@@ -67,12 +68,16 @@ def load_tokenizer(folder: str | Path, *, vocab_size: int | None = None) -> PreT
             f"{folder}: the tokenizer has ids up to {max(vocab.values())}, and config.json's "
             f"vocab_size is {vocab_size}; they do not belong together"
         )
-    # What transformers needs to open the saved folder as a BERT tokenizer.
+    tokenizer = BertTokenizer(tokenizer_object=inner, **_SPECIAL)
+    # What transformers makes its own BertTokenizer of, when it opens the saved folder. A
+    # tokenizer.json has its settings itself, whatever tokenizer_config.json says.
+    used = inner.normalizer
     tokenizer.init_kwargs |= {
-        "tokenizer_class": "BertTokenizer",
-        "do_lower_case": settings.get("do_lower_case", True),
-        "strip_accents": settings.get("strip_accents"),
-        "tokenize_chinese_chars": settings.get("tokenize_chinese_chars", True),
+        "do_lower_case": getattr(used, "lowercase", settings.get("do_lower_case", True)),
+        "strip_accents": getattr(used, "strip_accents", settings.get("strip_accents")),
+        "tokenize_chinese_chars": getattr(
+            used, "handle_chinese_chars", settings.get("tokenize_chinese_chars", True)
+        ),
     }
     tokenizer.model_max_length = settings.get("model_max_length") or 512
     return tokenizer
@@ -84,8 +89,10 @@ def _settings(path: Path) -> dict[str, Any]:
         return {}
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read as JSON ({error})") from None
+    if not isinstance(raw, dict):
+        raise InputError(f"{path}: expected a JSON object, found {type(raw).__name__}")
     types = {
         "do_lower_case": bool,
         "strip_accents": bool,

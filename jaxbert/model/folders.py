@@ -38,7 +38,10 @@ def find_model_folder(path_or_name: str | Path) -> Path:
     Raises:
         InputError: nothing is there, with what to install or check.
     """
-    folder = Path(path_or_name).expanduser()
+    try:
+        folder = Path(path_or_name).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"{path_or_name}: no such folder ({error})") from None
     if folder.is_dir():
         return folder
     if folder.is_file():

@@ -206,9 +206,12 @@ def _open_msgpack(path: Path) -> Iterator[dict[str, _Tensor]]:
     try:
         tree = serialization.msgpack_restore(path.read_bytes())
         flat = traverse_util.flatten_dict(tree)
+        flat = {p[1:] if p[0] == "params" else p: x for p, x in flat.items()}
+        if not all(leaf and all(isinstance(name, str) for name in leaf) for leaf in flat):
+            raise ValueError("a name is not a string")
     except Exception as error:  # msgpack raises its own, and numpy's, for damaged bytes
-        raise InputError(f"{path}: not a whole Flax msgpack file ({error})") from None
-    flat = {p[1:] if p[0] == "params" else p: x for p, x in flat.items()}
+        reason = str(error) or type(error).__name__
+        raise InputError(f"{path}: not a whole Flax msgpack file ({reason})") from None
     tensors: dict[str, _Tensor] = {}
     for leaf, array in flat.items():
         kind = {"kernel": "weight", "scale": "weight", "embedding": "weight"}.get(
@@ -230,16 +233,18 @@ def _open_weights(folder: Path) -> contextlib.AbstractContextManager[dict[str, _
     if index.exists():
         try:
             names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
             raise InputError(f"{index}: not a safetensors index ({error!r})") from None
         for name in names:
-            if not isinstance(name, str) or Path(name).name != name or _PICKLES.match(name):
+            plain = isinstance(name, str) and Path(name).name == name not in ("", "..")
+            if not plain or _PICKLES.match(name):
                 raise InputError(f"{index}: names {name!r}, which is not a file of this folder")
         return _open_safetensors([folder / name for name in sorted(names)])
     if (folder / "flax_model.msgpack").exists():
         return _open_msgpack(folder / "flax_model.msgpack")
-    pickles = sorted(p.name for p in folder.iterdir() if _PICKLES.match(p.name))
-    if pickles:
+    pickles = [p.name for p in folder.iterdir() if _PICKLES.match(p.name)]
+    if pickles:  # the weights' own first: an optimizer's state may lie beside them
+        pickles.sort(key=lambda name: (not name.startswith("pytorch_model"), name))
         raise InputError(
             f"{folder / pickles[0]}: a pickle can run code when it is read, so jaxbert does not "
             "read it; convert it where PyTorch is: python -c "
@@ -305,6 +310,8 @@ def load_pretrained(
         named = {n: t for n, t in raw.items() if not _BUFFERS.match(n)}
         prefixed = any(n.startswith("bert.") for n in named)
         tensors = {_canonical(n, prefixed): t for n, t in named.items()}
+        if len(tensors) < len(named):
+            raise InputError(f"{folder}: some tensors are there twice, under old and new names")
         table, report = _check_names(folder, cfg, head, tensors)
         if report.drawn and not draw_head:
             raise InputError(
@@ -314,7 +321,10 @@ def load_pretrained(
         leaves: dict[Leaf, np.ndarray] = {}
         for entry in table:
             if entry.name in tensors:
-                array = tensors[entry.name].read()
+                try:
+                    array = tensors[entry.name].read()
+                except (AttributeError, TypeError, SafetensorError) as error:  # 8-bit floats
+                    raise InputError(f"{folder}: {entry.name} cannot be read ({error})") from None
                 if array.dtype.kind not in "f" and array.dtype.name != "bfloat16":
                     raise InputError(f"{folder}: {entry.name} has dtype {array.dtype}, not floats")
                 leaves[entry.leaf] = entry.to_leaf(array)

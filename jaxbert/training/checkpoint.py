@@ -23,7 +23,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from jaxbert.errors import InputError
-from jaxbert.files import write_json
+from jaxbert.files import write_json, write_text
 from jaxbert.training.step import TrainState
 
 _MANIFEST = "manifest.json"
@@ -41,7 +41,8 @@ def _digest(path: Path) -> list[Any]:
 def seal(folder: Path) -> None:
     """Write the manifest of a step folder whose other files are complete."""
     manifest = {p.relative_to(folder).as_posix(): _digest(p) for p in _files(folder)}
-    write_json(folder / _MANIFEST, manifest)
+    # Not a byte is spare: a manifest cut anywhere is no JSON any more.
+    write_text(folder / _MANIFEST, json.dumps(manifest))
 
 
 def fault(folder: Path) -> str | None:

@@ -41,7 +41,9 @@ def found(start: np.ndarray, end: np.ndarray, mask: np.ndarray, longest: int, k:
 
 LENGTHS = st.sampled_from([1, 2, 7, 16, 24])
 # Few different scores, so that most cases have ties.
-SCORES = st.sampled_from([-1.0, -0.0, 0.0, 1.0]) | st.integers(-(10**6), 10**6).map(lambda n: n / 64)
+SCORES = st.sampled_from([-1.0, -0.0, 0.0, 1.0]) | st.integers(-(10**6), 10**6).map(
+    lambda n: n / 64
+)
 
 
 @st.composite
@@ -50,8 +52,12 @@ def cases(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray, int, int
     lists = [draw(st.lists(SCORES, min_size=length, max_size=length)) for _ in range(2)]
     mask = draw(st.lists(st.booleans(), min_size=length, max_size=length))
     start, end = (np.array(x, np.float32) for x in lists)
-    return start, end, np.array(mask), draw(st.sampled_from([1, 3, 30])), draw(
-        st.sampled_from([1, 4, 20])
+    return (
+        start,
+        end,
+        np.array(mask),
+        draw(st.sampled_from([1, 3, 30])),
+        draw(st.sampled_from([1, 4, 20])),
     )
 
 

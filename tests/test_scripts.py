@@ -1,0 +1,297 @@
+"""The scripts as a user runs them: train, go on, evaluate, ask, score; kills; wrong input."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import DEMO, REPOSITORY
+from safetensors.numpy import load_file
+
+TRAIN = str(DEMO / "qa_en_train.json")
+DEV = str(DEMO / "qa_en_dev.json")
+SMALL = [
+    *("--train_file", TRAIN, "--max_train_samples", "24"),
+    *("--validation_file", DEV, "--max_eval_samples", "6"),
+    *("--per_device_train_batch_size", "4", "--learning_rate", "1e-3", "--warmup_ratio", "0.1"),
+    *("--max_seq_length", "512", "--doc_stride", "64", "--length_bucket", "0", "--seed", "3"),
+]
+
+
+def environment(devices: int = 1) -> dict[str, str]:
+    flags = f"--xla_force_host_platform_device_count={devices}"
+    return {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "HF_HUB_OFFLINE": "1"}
+
+
+def script(name: str, *words: str, devices: int = 1, **options: Any) -> Any:
+    return subprocess.run(
+        [sys.executable, str(REPOSITORY / name), *words],
+        env=environment(devices),
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+        **options,
+    )
+
+
+def passed(result: Any) -> str:
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "Traceback" not in result.stderr
+    return result.stdout
+
+
+def weights(folder: Path) -> str:
+    """A hash of the final parameters' bits."""
+    tensors = load_file(folder / "model.safetensors")
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode() + tensors[name].tobytes())
+    return digest.hexdigest()
+
+
+def steps_of(folder: Path) -> list[int]:
+    lines = (folder / "train_log.jsonl").read_text().splitlines()
+    return [json.loads(line)["step"] for line in lines]
+
+
+@pytest.fixture(scope="module")
+def unbroken(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output of a whole run of 12 steps on one device."""
+    folder = tmp_path_factory.mktemp("runs") / "unbroken"
+    out = passed(script("train/qa.py", *run_words(tiny_folder, folder)))
+    assert "f1" in out
+    return folder
+
+
+def run_words(model: Path, folder: Path, *more: str) -> list[str]:
+    words = ["--model_name_or_path", str(model), "--output_dir", str(folder), *SMALL]
+    return [*words, "--num_train_epochs", "2", "--save_steps", "2", *more]
+
+
+def test_a_run_writes_all_that_is_promised(unbroken: Path) -> None:
+    names = {p.name for p in unbroken.iterdir()}
+    promised = "config.json model.safetensors tokenizer.json tokenizer_config.json checkpoints"
+    promised += " options.json train_log.jsonl metrics.json predictions.json"
+    assert names == {*promised.split(), "nbest_predictions.json"}
+    metrics = json.loads((unbroken / "metrics.json").read_text())
+    assert 0 <= metrics["exact_match"] <= metrics["f1"] <= 100
+    assert metrics["total"] == 6
+    assert steps_of(unbroken) == list(range(1, 13))
+    line = json.loads((unbroken / "train_log.jsonl").read_text().splitlines()[4])
+    wanted = "step epoch loss start_accuracy end_accuracy learning_rate grad_norm"
+    wanted += " examples_per_second tokens_per_second"
+    assert set(line) == set(wanted.split())
+    assert line["loss"] > 0
+    assert len(json.loads((unbroken / "predictions.json").read_text())) == 6
+    entry = next(iter(json.loads((unbroken / "nbest_predictions.json").read_text()).values()))
+    assert set(entry[0]) == {"text", "start", "end", "score", "probability"}
+
+
+def test_the_same_command_on_a_finished_run_trains_no_step(
+    tiny_folder: Path, unbroken: Path
+) -> None:
+    before = weights(unbroken), (unbroken / "metrics.json").read_text()
+    out = passed(script("train/qa.py", *run_words(tiny_folder, unbroken)))
+    assert "going on from step 12 of 12" in out
+    assert (weights(unbroken), (unbroken / "metrics.json").read_text()) == before
+
+
+def stop_and_go_on(
+    tiny_folder: Path, folder: Path, number: signal.Signals, when: Callable[[Path], bool]
+) -> tuple[int, str]:
+    """Start a run, send it a signal when `when(folder)` is true, run it again to its end."""
+    words = [sys.executable, str(REPOSITORY / "train/qa.py"), *run_words(tiny_folder, folder)]
+    log = folder.with_suffix(".err")
+    with log.open("w") as errors:
+        child = subprocess.Popen(words, env=environment(), stdout=subprocess.DEVNULL, stderr=errors)
+        try:
+            until = time.monotonic() + 200
+            while not when(folder) and child.poll() is None and time.monotonic() < until:
+                time.sleep(0.002)
+            child.send_signal(number)
+            status = child.wait(timeout=120)
+        finally:
+            child.kill()
+    passed(script("train/qa.py", *run_words(tiny_folder, folder)))
+    return status, log.read_text()
+
+
+def logged(step: int) -> Callable[[Path], bool]:
+    def when(folder: Path) -> bool:
+        path = folder / "train_log.jsonl"
+        return path.exists() and path.read_text().count("\n") >= step
+
+    return when
+
+
+def saving(step: int) -> Callable[[Path], bool]:
+    """True while the checkpoint of that step is begun."""
+    return lambda folder: (folder / "checkpoints" / str(step)).exists()
+
+
+@pytest.mark.parametrize("case", ["early", "late", "inside a save"])
+def test_killed_and_gone_on_with_the_parameters_are_equal_bit_for_bit(
+    case: str, tiny_folder: Path, unbroken: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    moment = random.Random().randint
+    when = {
+        "early": logged(moment(1, 4)),
+        "late": logged(moment(5, 10)),
+        "inside a save": saving(2 * moment(1, 4)),
+    }[case]
+    status, _ = stop_and_go_on(tiny_folder, folder, signal.SIGKILL, when)
+    assert status in (-signal.SIGKILL, 0)
+    assert weights(folder) == weights(unbroken)
+    assert steps_of(folder) == steps_of(unbroken)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_leaves_with_status_75(
+    number: signal.Signals, tiny_folder: Path, unbroken: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    status, errors = stop_and_go_on(tiny_folder, folder, number, logged(3))
+    assert status == 75, errors[-2000:]
+    assert "Traceback" not in errors
+    assert weights(folder) == weights(unbroken)
+
+
+def test_on_two_devices_a_run_goes_on_with_the_same_data(
+    tiny_folder: Path, unbroken: Path, tmp_path: Path
+) -> None:
+    words = run_words(tiny_folder, tmp_path / "run")
+    shutil.copytree(unbroken, tmp_path / "run")
+    for step in ("12", "10"):  # as if it had been killed at step 8
+        shutil.rmtree(tmp_path / "run" / "checkpoints" / step)
+    (tmp_path / "run" / "checkpoints" / "10").mkdir()
+    out = passed(script("train/qa.py", *words, devices=2))
+    if "going on" in out:
+        assert "passed over" in out
+    assert "2 devices (cpu, pmap)" in out
+    kept, now = (
+        (p / "train_log.jsonl").read_text().splitlines() for p in (unbroken, tmp_path / "run")
+    )
+    losses = [[json.loads(line)["loss"] for line in lines] for lines in (kept, now)]
+    assert max(abs(a - b) for a, b in zip(*losses, strict=True)) < 1e-6
+
+
+def test_changed_options_are_refused_unless_named(
+    tiny_folder: Path, unbroken: Path, tmp_path: Path
+) -> None:
+    words = run_words(tiny_folder, unbroken, "--learning_rate", "2e-3")
+    result = script("train/qa.py", *words)
+    refused(result, "--learning_rate: 0.001 -> 0.002", "--allow_changed_options learning_rate")
+    copied = tmp_path / "run"
+    shutil.copytree(unbroken, copied)
+    words = run_words(tiny_folder, copied, "--learning_rate", "2e-3")
+    passed(script("train/qa.py", *words, "--allow_changed_options", "learning_rate"))
+    words = run_words(tiny_folder, copied, "--max_train_samples", "20")
+    refused(script("train/qa.py", *words), "--max_train_samples: 24 -> 20")
+
+
+def refused(result: Any, *parts: str) -> None:
+    """Status 2 and one line on standard error that has all the parts."""
+    assert result.returncode == 2, (result.stdout[-500:], result.stderr[-2000:])
+    lines = [line for line in result.stderr.splitlines() if line.strip()]
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("error: ")
+    for part in parts:
+        assert part in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["--output_dir", "o", "--learning_rte", "1"], ["--learning_rte"]),
+        (["--output_dir", "o", "--learning_rate", "high"], ["--learning_rate", "high"]),
+        (["--train_file", "missing.json", "--output_dir", "o"], ["missing.json", "no such file"]),
+        (["--train_file", TRAIN], ["--output_dir"]),
+        (["--train_file", TRAIN, "--output_dir", "o"], ["--model_name_or_path"]),
+        (["--push_to_hub"], ["--push_to_hub", "upload"]),
+        (["--train_file", TRAIN, "--output_dir", "o", "--loss", "no"], ["cross_entropy"]),
+        (["--train_file", TRAIN, "--output_dir", "o", "--num_train_epochs", "nan"], ["nan"]),
+    ],
+)
+def test_wrong_input_is_one_line_and_writes_nothing(
+    words: list[str], parts: list[str], tmp_path: Path
+) -> None:
+    refused(script("train/qa.py", *words, cwd=tmp_path), *parts)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_command_of_the_old_flax_script_is_understood(tiny_folder: Path, tmp_path: Path) -> None:
+    words = ["--model_name_or_path", str(tiny_folder), *SMALL, "--do_train", "--do_eval", "True"]
+    words += ["--output_dir", str(tmp_path / "o"), "--max_steps", "2", "--overwrite_cache"]
+    words += ["--version_2_with_negative", "True", "--bf16", "--gradient_accumulation_steps=2"]
+    out = passed(script("train/qa.py", *words))
+    assert "2 steps of 8 rows" in out
+    assert (tmp_path / "o" / "null_odds.json").exists()
+    record = json.loads((tmp_path / "o" / "options.json").read_text())
+    assert record["options"]["dtype"] == "bfloat16"
+    assert record["options"]["version_2_with_negative"] is True
+
+
+def test_evaluate_score_and_ask_agree(unbroken: Path, tmp_path: Path) -> None:
+    words = ["--model_name_or_path", str(unbroken), "--validation_file", DEV]
+    words += ["--max_eval_samples", "6", "--output_dir", str(tmp_path)]
+    passed(script("eval/qa.py", *words))
+    for name in ("metrics.json", "predictions.json"):
+        assert (tmp_path / name).read_text() == (unbroken / name).read_text()
+
+    predictions = json.loads((unbroken / "predictions.json").read_text())
+    reference = json.loads(Path(DEV).read_text())
+    kept = tmp_path / "six.json"
+    for article in reference["data"]:
+        for paragraph in article["paragraphs"]:
+            paragraph["qas"] = [qa for qa in paragraph["qas"] if qa["id"] in predictions]
+    kept.write_text(json.dumps(reference))
+    files = ["--predictions", str(unbroken / "predictions.json"), "--references", str(kept)]
+    scored = json.loads(passed(script("eval/score.py", "--metric", "squad", *files)))
+    assert scored == json.loads((unbroken / "metrics.json").read_text())
+
+    qa = next(q for a in reference["data"] for p in a["paragraphs"] for q in p["qas"])
+    context = reference["data"][0]["paragraphs"][0]["context"]
+    ask = ["--model_name_or_path", str(unbroken), "--question", qa["question"]]
+    out = passed(script("eval/ask.py", *ask, "--context", context, "--json"))
+    found = json.loads(out.splitlines()[-1])
+    assert found["answer"] == predictions[qa["id"]]
+    assert context[found["start"] : found["end"]] == found["answer"]
+
+
+def test_ask_refuses_a_model_without_the_head(tiny_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_folder, tmp_path / "m")
+    from safetensors.numpy import save_file
+
+    path = tmp_path / "m" / "model.safetensors"
+    save_file({n: x for n, x in load_file(path).items() if "qa_outputs" not in n}, path)
+    words = ["--model_name_or_path", str(tmp_path / "m"), "--question", "who?", "--context", "Ada"]
+    refused(script("eval/ask.py", *words), "no qa head", "fine-tune")
+
+
+def test_early_stopping_and_the_best_model(tiny_folder: Path, tmp_path: Path) -> None:
+    words = ["--model_name_or_path", str(tiny_folder), *SMALL, "--output_dir", str(tmp_path / "o")]
+    words += ["--num_train_epochs", "3", "--eval_steps", "2", "--learning_rate", "0"]
+    words += [
+        "--early_stopping_patience",
+        "2",
+        "--load_best_model_at_end",
+        "--freeze",
+        "embeddings",
+    ]
+    out = passed(script("train/qa.py", *words))
+    # With a learning rate of 0 nothing gets better: the first evaluation stays the best.
+    assert steps_of(tmp_path / "o") == list(range(1, 7))
+    assert "the best checkpoint is step 2" in out
