@@ -82,7 +82,7 @@ def parse(
 
 
 def _read(parser: _Parser, words: list[str]) -> Any:
-    """The options that the words say; an unknown flag is refused with the known one most like it."""
+    """What the words say; an unknown flag is refused, with the known one most like it."""
     *found, rest = parser.parse_args_into_dataclasses(words, return_remaining_strings=True)
     for word in rest:
         known = [flag for action in parser._actions for flag in action.option_strings]

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from jaxbert.data.batches import bucket_lengths
 from jaxbert.data.features import check_ids
-from jaxbert.data.sources import QAExample
+from jaxbert.data.sources import QAExample, whole_text
 from jaxbert.data.tokenizer import load_tokenizer
 from jaxbert.errors import InputError
 from jaxbert.model.config import BertConfig
@@ -173,6 +173,6 @@ def _examples(question: str | Sequence[str], context: str | Sequence[str]) -> li
             if not isinstance(text, str) or not text.strip():
                 raise InputError(f"{name} {number} is empty or not a string")
     return [
-        QAExample(str(number), q, c)
+        QAExample(str(number), whole_text(q), whole_text(c))
         for number, (q, c) in enumerate(zip(questions, contexts, strict=True))
     ]

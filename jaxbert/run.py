@@ -254,7 +254,7 @@ def train(task: Task, options: Any) -> Trained:
     if examples is None:
         raise InputError("give --train_file or --dataset_name, the data to train on")
     held_out = _read(task, options, options.validation_file, "validation", options.max_eval_samples)
-    options = task.settle(options, held_out or examples)
+    options = task.settle(options, held_out or examples, scored=held_out is not None)
     record = check_output(folder, options)
 
     cfg, params, tokenizer = load_model(task, options, draw_head=True)
@@ -355,7 +355,7 @@ def evaluate(task: Task, options: Any) -> dict[str, float]:
     examples = _read(task, options, options.validation_file, "validation", options.max_eval_samples)
     if examples is None:
         raise InputError("give --validation_file or --dataset_name, the data to evaluate on")
-    options = task.settle(options, examples)
+    options = task.settle(options, examples, scored=True)
     cfg, params, tokenizer = load_model(task, options, draw_head=False)
     features = _encode(task, examples, tokenizer, cfg, options)
     parallel = make_parallel(options.parallel)

@@ -14,6 +14,7 @@ from jaxbert.data.features import Features, encode_qa
 from jaxbert.data.sources import QAData, QAExample, read_qa, read_qa_dataset
 from jaxbert.decoding.answers import Prediction, decode_qa, prediction_files
 from jaxbert.decoding.spans import decode_spans
+from jaxbert.errors import InputError
 from jaxbert.options import QAOptions
 from jaxbert.training.losses import Arrays, Loss, span_accuracy, span_cross_entropy
 
@@ -29,7 +30,8 @@ class Task:
         best_metrics: scores that can tell the best checkpoint; the first is the default.
         read: (paths, strict) -> data with `examples` and `problems`.
         read_dataset: (name, configuration, split, strict) -> the same.
-        settle: (options, examples) -> options with all that depends on the data decided.
+        settle: (options, examples, scored) -> options with all that depends on the data decided;
+            `scored` says that the examples are there to be scored.
         encode: (examples, tokenizer, options) -> Features.
         reduce: options -> the pure function (outputs, batch) -> small arrays kept of a prediction.
         decode: (examples, features, arrays, options) -> predictions, one for each example.
@@ -62,13 +64,23 @@ def _is_chinese(examples: Sequence[QAExample]) -> bool:
     return sum("\u4e00" <= c <= "\u9fff" for c in letters) > len(letters) / 2
 
 
-def settle_qa(options: Any, examples: Sequence[QAExample]) -> Any:
-    """Decide the metric and the length of answers where the options leave them open."""
+def settle_qa(options: Any, examples: Sequence[QAExample], *, scored: bool = False) -> Any:
+    """Decide the metric and the length of answers where the options leave them open.
+
+    Raises:
+        InputError: `scored`, and a question lacks the reference answer that the metric needs.
+    """
     metric = options.metric
     if metric == "auto" and options.version_2_with_negative:
         metric = "squad_v2"
     elif metric == "auto":
         metric = "cmrc2018" if _is_chinese(examples) else "squad"
+    bare = next((e.id for e in examples if not e.answers), None)
+    if scored and bare is not None and metric != "squad_v2":
+        raise InputError(
+            f"question {bare} of the validation data has no reference answer, which the metric "
+            f"{metric} needs; give --version_2_with_negative if some questions have none"
+        )
     longest = options.max_answer_length or (50 if metric == "cmrc2018" else 30)
     return dataclasses.replace(options, metric=metric, max_answer_length=longest)
 

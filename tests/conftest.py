@@ -14,12 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
+import numpy as np
 import pytest
+from flax import traverse_util
 
 from jaxbert.model.config import BertConfig, config_to_dict
-from jaxbert.model.heads import init_params
-from jaxbert.model.pretrained import save_pretrained
+from jaxbert.model.pretrained import name_table, save_pretrained
 
 REPOSITORY = Path(__file__).parent.parent
 DEMO = REPOSITORY / "jaxbert" / "demo"
@@ -48,8 +48,13 @@ TINY = BertConfig(
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BERT folder of 2 layers and 16 hidden with random weights and a vocab.txt."""
     folder = tmp_path_factory.mktemp("tiny")
-    params = jax.jit(lambda key: init_params(TINY, "qa", key))(jax.random.key(0))
-    save_pretrained(folder, TINY, params, None)
+    rng = np.random.default_rng(0)
+    leaves = {
+        entry.leaf: np.float32(entry.leaf[-1] == "scale")
+        + rng.normal(0, 0.02, entry.shape).astype(np.float32)
+        for entry in name_table(TINY, "qa")
+    }
+    save_pretrained(folder, TINY, traverse_util.unflatten_dict(leaves), None)
     (folder / "vocab.txt").write_text("\n".join(tiny_vocabulary()) + "\n", encoding="utf-8")
     (folder / "config.json").write_text(json.dumps(config_to_dict(TINY)))
     return folder

@@ -295,3 +295,6 @@ def test_early_stopping_and_the_best_model(tiny_folder: Path, tmp_path: Path) ->
     # With a learning rate of 0 nothing gets better: the first evaluation stays the best.
     assert steps_of(tmp_path / "o") == list(range(1, 7))
     assert "the best checkpoint is step 2" in out
+    again = passed(script("train/qa.py", *words))
+    assert "going on from step 6" in again
+    assert steps_of(tmp_path / "o") == list(range(1, 7))

@@ -33,6 +33,10 @@ class Order:
     seed: int
     buckets: tuple[int, ...]
 
+    def __post_init__(self) -> None:
+        if self.lengths.max(initial=0) > self.buckets[-1]:
+            raise ValueError(f"a window is longer than the last bucket, {self.buckets[-1]}")
+
     @property
     def steps_per_epoch(self) -> int:
         """ceil(M / size)."""

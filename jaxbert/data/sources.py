@@ -286,12 +286,12 @@ def _qa_data(rows: Iterable[_Row], origin: str, strict: bool) -> QAData:
         problems.append(Problem(where, what))
 
     for row in rows:
-        name = _whole(str(row.id))
+        name = whole_text(str(row.id))
         where = f"{row.where} (id {' '.join(name.split())})"
         if name in examples:
             report(where, "the id occurs before; this row is left out")
             continue
-        question, context = _whole(row.question), _whole(row.context)
+        question, context = whole_text(row.question), whole_text(row.context)
         if question != row.question or context != row.context:
             report(where, "lone surrogates in the text; replaced by U+FFFD")
         if not context.strip():
@@ -311,7 +311,7 @@ def _qa_data(rows: Iterable[_Row], origin: str, strict: bool) -> QAData:
             if not text.strip():
                 report(where, "an answer is empty; it is left out")
                 continue
-            text = _whole(text)
+            text = whole_text(text)
             found = _locate(context, text, start)
             if found is None:
                 fault = f"not near {start} but in several places" if text in context else "not"
@@ -325,7 +325,7 @@ def _qa_data(rows: Iterable[_Row], origin: str, strict: bool) -> QAData:
     return QAData(tuple(examples.values()), tuple(problems))
 
 
-def _whole(text: str) -> str:
+def whole_text(text: str) -> str:
     """The text with lone surrogates, which no tokenizer takes, replaced one for one."""
     return (
         text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

@@ -27,8 +27,6 @@ _SPECIAL = {
 class BertTokenizer(PreTrainedTokenizerFast):
     """PreTrainedTokenizerFast under the name by which transformers opens a saved BERT tokenizer."""
 
-    model_input_names = ("input_ids", "token_type_ids", "attention_mask")
-
 
 def load_tokenizer(folder: str | Path, *, vocab_size: int | None = None) -> PreTrainedTokenizerFast:
     """The tokenizer of a model folder: its tokenizer.json, or vocab.txt as BERT's WordPiece.

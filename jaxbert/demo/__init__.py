@@ -15,7 +15,7 @@ QA_OPTIONS: dict[str, Any] = {
     "train_file": [str(_HERE / "qa_en_train.json")],
     "validation_file": [str(_HERE / "qa_en_dev.json")],
     "output_dir": "runs/qa_demo",
-    "num_train_epochs": 8.0,
+    "num_train_epochs": 5.0,
     "per_device_train_batch_size": 8,
     "learning_rate": 2e-4,
     "warmup_ratio": 0.1,

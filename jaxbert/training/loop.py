@@ -162,7 +162,6 @@ def fit(
         saved).
     """
     first = int(state.step)
-    state = parallel.replicate(state)
     rates = np.asarray(schedule(np.arange(plan.total)))
 
     def put(batch: NumpyBatch) -> tuple[int, int, Any]:
@@ -173,7 +172,13 @@ def fit(
     late: collections.deque[Any] = collections.deque()
     clock = time.perf_counter()
     counted = np.zeros(2)  # examples and real tokens since the last logged step
-    done = first >= plan.total
+
+    def ended(step: int) -> bool:
+        impatient = plan.patience is not None and progress.waited >= plan.patience
+        return step >= plan.total or impatient
+
+    if ended(first):
+        return state, True
     bar = tqdm(total=plan.total, initial=first, unit="step", dynamic_ncols=True, mininterval=0.5)
 
     def report(step: int, rows: int, tokens: int, metrics: Any) -> None:
@@ -212,6 +217,7 @@ def fit(
             )
 
     saved = {first}
+    state, done = parallel.replicate(state), False
     with stop_signals() as stopped, bar:
         for step, (rows, tokens, batch) in enumerate(batches, start=first + 1):
             state, metrics = train_step(state, batch, key)
@@ -225,7 +231,7 @@ def fit(
                 clock = time.perf_counter()
                 if progress.best_step == step:
                     save(step)
-            done = last or (plan.patience is not None and progress.waited >= plan.patience)
+            done = ended(step)
             if done or stopped() or step % plan.save_every == 0:
                 save(step)
             if done or stopped():

@@ -1,4 +1,4 @@
-"""Time encode_qa beside the tokenizer alone; not a test: python tests/data/time_features.py FILE"""
+"""Time encode_qa beside the tokenizer alone. Not a test: python tests/data/time_features.py FILE"""
 
 from __future__ import annotations
 

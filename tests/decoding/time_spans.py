@@ -1,4 +1,4 @@
-"""Time decode_spans beside a plain Python n-best loop; not a test: python tests/decoding/time_spans.py
+"""Time decode_spans beside a plain Python n-best loop. Not a test; run it as a script.
 
 The loop is the search of transformers' postprocess_qa_predictions: the 20 best starts and ends are
 paired, so it can miss spans that decode_spans finds.

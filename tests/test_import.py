@@ -1,0 +1,36 @@
+"""What an import of jaxbert pulls in: PyTorch may be installed, and is never imported."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = """
+import sys
+import jaxbert
+
+answerer = jaxbert.QuestionAnswerer.from_pretrained(sys.argv[1])
+answer = answerer(question="Where is it?", context="It is in London.")
+assert "It is in London."[answer["start"]:answer["end"]] == answer["answer"], answer
+jaxbert.save_pretrained(sys.argv[2], answerer._cfg, answerer._params, answerer._tokenizer)
+print(*sorted({name.split(".")[0] for name in sys.modules} & {"torch", "tensorflow", "datasets"}))
+"""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
+def test_loading_encoding_predicting_and_saving_leave_torch_alone(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(tiny_folder), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
+    assert (tmp_path / "tokenizer.json").is_file()
