@@ -3,7 +3,7 @@
     python eval/qa.py --model_name_or_path runs/squad --validation_file dev-v1.1.json \
         --output_dir runs/squad/eval
 
-Windows, answer lengths and the metric are as the model was trained, unless other flags are given.
+Windows and answer lengths are as the model was trained, unless other flags are given.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from jaxbert.tasks import QA
 
 def trained_defaults(options: QAEvalOptions) -> dict[str, Any]:
     """The task's options as the folder was trained with."""
-    if not options.model_name_or_path or not Path(options.model_name_or_path).is_dir():
+    if not options.model_name_or_path:
         return {}
-    saved = saved_options(options.model_name_or_path)
+    saved = saved_options(Path(options.model_name_or_path).expanduser())
     names = {field.name for field in dataclasses.fields(QAOptions)} - {"metric"}
     return {name: value for name, value in saved.items() if name in names}
 

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from transformers import HfArgumentParser
 
 from jaxbert.errors import InputError
+from jaxbert.options import TrainingOptions
 
 T = TypeVar("T")
 
@@ -27,11 +28,26 @@ _IMPLIED = {
     "do_train": "train/ scripts train",
     "do_eval": "they evaluate when there is a validation set",
     "do_predict": "eval/ scripts predict",
+    "report_to": "train_log.jsonl is the log",
+    "preprocessing_num_workers": "texts are tokenized in threads",
+    "use_fast_tokenizer": "tokenizers are fast always",
+    "eval_strategy": "give --eval_steps, or nothing for every epoch",
+    "evaluation_strategy": "give --eval_steps, or nothing for every epoch",
+    "save_strategy": "give --save_steps, or nothing for every epoch",
+    "logging_strategy": "give --logging_steps",
     "overwrite_cache": "there is no cache of features",
     "pad_to_max_length": "give --length_bucket 0 for one padded length",
 }
 # And those that have another form here: flag -> words that replace it.
 _RENAMED = {"bf16": ["--dtype", "bfloat16"], "half_precision": ["--dtype", "bfloat16"]}
+_WITH_VALUE = {
+    "report_to",
+    "preprocessing_num_workers",
+    "eval_strategy",
+    "evaluation_strategy",
+    "save_strategy",
+    "logging_strategy",
+}
 _REFUSED = {
     "push_to_hub": "upload the finished folder with `hf upload`",
     "fp16": "give --bf16: bfloat16 needs no loss scaling",
@@ -67,7 +83,9 @@ def parse(
         kind: the option dataclass.
         defaults: given the options as they would be, other defaults for what was not given.
     """
-    words = _migrate(sys.argv[1:] if argv is None else list(argv))
+    words = _migrate(
+        sys.argv[1:] if argv is None else list(argv), issubclass(kind, TrainingOptions)
+    )
     parser = _Parser(
         cast(Any, kind),
         description=description,
@@ -92,9 +110,10 @@ def _read(parser: _Parser, words: list[str]) -> Any:
     return found[0]
 
 
-def _migrate(words: list[str]) -> list[str]:
+def _migrate(words: list[str], trains: bool) -> list[str]:
     """The command line with the flags of Hugging Face's scripts that have no field here."""
     result: list[str] = []
+    said: set[str] = set()
     position = 0
     while position < len(words):
         word = words[position]
@@ -104,17 +123,21 @@ def _migrate(words: list[str]) -> list[str]:
             result.append(word)
             continue
         value = word.split("=")[1] if "=" in word else None
-        if value is None and "".join(words[position : position + 1]).lower() in ("true", "false"):
-            value = words[position]
+        following = "".join(words[position : position + 1])
+        if value is None and (name in _WITH_VALUE or following.lower() in ("true", "false")):
+            value = following
             position += 1
         if value is not None and value.lower() == "false":
             continue
+        said.add(name)
         if name in _REFUSED:
             raise InputError(f"--{name} is not taken: {_REFUSED[name]}")
         if name in _RENAMED:
             result += _RENAMED[name]
         else:
             logging.getLogger("jaxbert").info("--%s: %s", name, _IMPLIED[name])
+    if trains and said & {"do_eval", "do_predict"} and "do_train" not in said:
+        raise InputError("--do_eval without --do_train: call the script of this name in eval/")
     return result
 
 

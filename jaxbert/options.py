@@ -144,47 +144,51 @@ HARMLESS = {
     "save_total_limit",
     "per_device_eval_batch_size",
     "strict",
-    "dataset_name",  # the data's own fingerprint is compared instead
+    "dataset_name",  # of the data itself the fingerprints are compared
     "dataset_config_name",
     "train_file",
     "validation_file",
 }
 
 
-def check_training(options: TrainingOptions) -> None:
-    """Raise InputError for a number that is out of range, naming the flag."""
-    at_least = {
-        "num_train_epochs": 0.0,
-        "per_device_train_batch_size": 1,
-        "gradient_accumulation_steps": 1,
-        "learning_rate": 0.0,
-        "warmup_ratio": 0.0,
-        "warmup_steps": 0,
-        "weight_decay": 0.0,
-        "adam_epsilon": 0.0,
-        "max_grad_norm": 0.0,
-        "length_bucket": 0,
-        "logging_steps": 1,
-        "eval_steps": 1,
-        "save_steps": 1,
-        "max_train_samples": 1,
-        "max_eval_samples": 1,
-        "early_stopping_patience": 1,
-        "per_device_eval_batch_size": 1,
-        "max_seq_length": 1,
-        "max_answer_length": 1,
-        "n_best_size": 1,
-        "seed": 0,
-    }
-    for name, least in at_least.items():
+# Flag -> smallest and largest value; only those a record has are checked.
+_RANGES: dict[str, tuple[float, float]] = {
+    "num_train_epochs": (0, 1e6),
+    "per_device_train_batch_size": (1, 1e6),
+    "per_device_eval_batch_size": (1, 1e6),
+    "gradient_accumulation_steps": (1, 1e6),
+    "learning_rate": (0, 1e3),
+    "warmup_ratio": (0, 1),
+    "warmup_steps": (0, 1e9),
+    "weight_decay": (0, 1e3),
+    "adam_beta1": (0, 0.999999),
+    "adam_beta2": (0, 0.99999999),
+    "adam_epsilon": (0, 1),
+    "max_grad_norm": (0, 1e9),
+    "max_steps": (-1, 1e9),
+    "length_bucket": (0, 1e6),
+    "logging_steps": (1, 1e9),
+    "eval_steps": (1, 1e9),
+    "save_steps": (1, 1e9),
+    "save_total_limit": (1, 1e6),
+    "max_train_samples": (1, 1e12),
+    "max_eval_samples": (1, 1e12),
+    "early_stopping_patience": (1, 1e9),
+    "max_seq_length": (1, 1e6),
+    "doc_stride": (1, 1e6),
+    "max_answer_length": (1, 1e6),
+    "n_best_size": (1, 1e4),
+    "null_score_diff_threshold": (-1e6, 1e6),
+    "seed": (0, 2**32 - 1),
+}
+
+
+def check_ranges(options: Any) -> None:
+    """Raise InputError for a number that is out of range, naming its flag."""
+    for name, (least, most) in _RANGES.items():
         value = getattr(options, name, None)
-        if value is not None and not value >= least:
-            raise InputError(f"--{name} {value}: it must be at least {least}")
-    if options.warmup_ratio > 1:
-        raise InputError(f"--warmup_ratio {options.warmup_ratio}: it must be at most 1")
-    for name in ("adam_beta1", "adam_beta2"):
-        if not 0 <= getattr(options, name) < 1:
-            raise InputError(f"--{name} {getattr(options, name)}: it must be from 0 up to 1")
+        if value is not None and not least <= value <= most:  # NaN is in no range
+            raise InputError(f"--{name} {value}: it must be from {least:g} to {most:g}")
 
 
 def changed_options(saved: dict[str, Any], options: Any) -> list[str]:

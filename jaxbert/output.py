@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import importlib.metadata
 import json
 import shutil
@@ -24,6 +25,8 @@ _RUN_FILES = [
     "null_odds.json",
     "config.json",
     "model.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
 ]
 
 
@@ -41,25 +44,38 @@ def _read_record(folder: Path) -> dict[str, Any] | None:
         return None
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read ({error}); is it a run of jaxbert?") from None
-    if not isinstance(record, dict) or not isinstance(record.get("options"), dict):
+    types = {"task": str, "options": dict, "rows_per_step": int, "data": dict}
+    whole = isinstance(record, dict) and all(isinstance(record.get(n), t) for n, t in types.items())
+    if not whole:
         raise InputError(f"{path}: not the record of a run")
     return record
 
 
-def check_output(folder: Path, options: Any) -> dict[str, Any] | None:
-    """The record of the run in the folder that is to go on; None for a new start."""
+def check_output(folder: Path, task: str, options: Any) -> dict[str, Any] | None:
+    """The record of the run in the folder that is to go on; None for a new start.
+
+    Raises:
+        InputError: the folder holds something else, or a run with other options; or it is the
+            folder of the model that is to be trained, which the results would replace.
+    """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--output_dir {folder}: it is a file; give a folder")
-    if options.overwrite_output_dir:
-        return None
+    for name in ("model_name_or_path", "config_name", "tokenizer_name"):
+        given = getattr(options, name)
+        if given and folder.exists() and Path(given).expanduser().absolute() == folder.absolute():
+            raise InputError(f"--output_dir {folder} is the --{name} too; give another folder")
     record = _read_record(folder)
     if record is None:
         if (folder / "checkpoints").exists() or (folder / "model.safetensors").exists():
             raise InputError(
-                f"--output_dir {folder}: there is a model but no options.json to go on from; "
-                "give another folder or --overwrite_output_dir"
+                f"--output_dir {folder}: there is a model, but no options.json of a run to go on "
+                "with; give another folder"
             )
         return None
+    if options.overwrite_output_dir:
+        return None
+    if record["task"] != task:
+        raise InputError(f"--output_dir {folder} holds a run of the task {record['task']}")
     changed = changed_options(record["options"], options)
     if changed:
         names = " ".join(line.split(":")[0].removeprefix("--") for line in changed)
@@ -68,6 +84,21 @@ def check_output(folder: Path, options: Any) -> dict[str, Any] | None:
             f"--allow_changed_options {names} to go on with the new ones, or --overwrite_output_dir"
         )
     return record
+
+
+def fingerprint_of(examples: Any) -> str:
+    """SHA-256 of examples with their references: of what an evaluation depends on."""
+    return hashlib.sha256(repr(examples).encode()).hexdigest()
+
+
+def check_data(folder: Path, record: dict[str, Any] | None, data: dict[str, str]) -> None:
+    """Refuse to go on with other data than the run was started with."""
+    for name in ("train", "validation") if record else ():
+        if record and record["data"].get(name) != data.get(name):
+            raise InputError(
+                f"--output_dir {folder}: the run was started with other {name} data or another "
+                "tokenizer; give those, or --overwrite_output_dir"
+            )
 
 
 def remove_run(folder: Path) -> None:
@@ -80,8 +111,10 @@ def remove_run(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def write_record(folder: Path, task: str, options: Any, rows_per_step: int, data: str) -> None:
-    """options.json: all that says which run this is; `data` is the features' fingerprint."""
+def write_record(
+    folder: Path, task: str, options: Any, rows_per_step: int, data: dict[str, str]
+) -> None:
+    """options.json: all that says which run this is; `data` has fingerprints."""
     folder.mkdir(parents=True, exist_ok=True)
     names = ("jaxbert", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tokenizers")
     record = {

@@ -76,8 +76,9 @@ class QuestionAnswerer:
         names = [field.name for field in dataclasses.fields(QAOptions)]
         options = QAOptions(**{name: saved[name] for name in names if name in saved})
         limit = min(options.max_seq_length, cfg.max_position_embeddings)
-        stride = min(options.doc_stride, limit // 3)
-        options = dataclasses.replace(options, max_seq_length=limit, doc_stride=stride)
+        if limit < options.max_seq_length:
+            stride = min(options.doc_stride, limit // 3)
+            options = dataclasses.replace(options, max_seq_length=limit, doc_stride=stride)
         tokenizer = load_tokenizer(folder, vocab_size=cfg.vocab_size)
         return cls(cfg, params, tokenizer, options, dtype=dtype, batch_size=batch_size)
 
@@ -110,8 +111,9 @@ class QuestionAnswerer:
         """
         single = isinstance(question, str) and isinstance(context, str)
         examples = _examples(question, context)
-        if top_k < 1:
-            raise InputError(f"top_k is {top_k}: it must be at least 1")
+        for name, value in (("top_k", top_k), ("max_answer_len", max_answer_len)):
+            if value is not None and value < 1:
+                raise InputError(f"{name} is {value}: it must be at least 1")
         options = settle_qa(self._options, examples)
         negative = options.version_2_with_negative
         options = dataclasses.replace(

@@ -21,15 +21,24 @@ from jaxbert.model.config import BertConfig, load_config
 from jaxbert.model.folders import find_model_folder
 from jaxbert.model.heads import Params, init_params, make_apply
 from jaxbert.model.pretrained import load_pretrained, save_pretrained
-from jaxbert.options import check_training
-from jaxbert.output import check_output, remove_run, write_record, write_results
+from jaxbert.options import check_ranges
+from jaxbert.output import (
+    check_data,
+    check_output,
+    fingerprint_of,
+    remove_run,
+    write_record,
+    write_results,
+)
 from jaxbert.tasks import Task
 from jaxbert.training.checkpoint import Checkpoints
-from jaxbert.training.loop import Plan, Progress, TrainLog, fit
+from jaxbert.training.loop import EXIT_STOPPED, Plan, Progress, TrainLog, fit
 from jaxbert.training.optim import Schedule, adamw, is_frozen, make_schedule
 from jaxbert.training.parallel import Parallel, make_parallel, rows_for
 from jaxbert.training.predict import predict
 from jaxbert.training.step import TrainState, init_state, make_predict_step, make_train_step
+
+__all__ = ["EXIT_STOPPED", "Trained", "evaluate", "train"]
 
 logger = logging.getLogger("jaxbert")
 
@@ -88,6 +97,18 @@ def _read(task: Task, options: Any, files: list[str] | None, split: str, limit: 
     if len(data.problems) > _SAMPLES:
         logger.info("  ... %d problems in all; --strict stops at the first", len(data.problems))
     return data.examples[:limit] if limit else data.examples
+
+
+def _held_out(task: Task, options: Any) -> Any:
+    """The validation examples of a training run; a data set of the Hub may have none."""
+    try:
+        limit = options.max_eval_samples
+        return _read(task, options, options.validation_file, "validation", limit)
+    except InputError as error:
+        if options.validation_file:
+            raise
+        logger.info("%s: no validation", error)
+        return None
 
 
 def _encode(task: Task, examples: Any, tokenizer: Any, cfg: BertConfig, options: Any) -> Features:
@@ -179,15 +200,20 @@ class _Validation:
         return self._task.files(self._examples, self._predictions, self._options)
 
 
+def _best_metric(task: Task, options: Any) -> str:
+    """The score that tells the best checkpoint; eval_f1 is f1, as in Hugging Face's Trainer."""
+    return (options.metric_for_best_model or task.best_metrics[0]).removeprefix("eval_")
+
+
 def _check(task: Task, options: Any) -> None:
     """What can be refused before any file is read."""
-    check_training(options)
+    check_ranges(options)
     if options.output_dir is None:
         raise InputError("give --output_dir, the folder for the results")
     if options.loss not in task.losses:
         raise InputError(f"--loss {options.loss}: there are {', '.join(task.losses)}")
-    metric = options.metric_for_best_model
-    if metric and metric not in task.best_metrics:
+    metric = _best_metric(task, options)
+    if metric not in task.best_metrics:
         raise InputError(f"--metric_for_best_model {metric}: give {', '.join(task.best_metrics)}")
     if not (options.validation_file or options.dataset_name):
         for name in ("load_best_model_at_end", "early_stopping_patience"):
@@ -253,46 +279,48 @@ def train(task: Task, options: Any) -> Trained:
     examples = _read(task, options, options.train_file, "train", options.max_train_samples)
     if examples is None:
         raise InputError("give --train_file or --dataset_name, the data to train on")
-    held_out = _read(task, options, options.validation_file, "validation", options.max_eval_samples)
+    held_out = _held_out(task, options)
     options = task.settle(options, held_out or examples, scored=held_out is not None)
-    record = check_output(folder, options)
+    record = check_output(folder, task.name, options)
 
     cfg, params, tokenizer = load_model(task, options, draw_head=True)
     _check_freeze(params, options.freeze or ())
     features = _encode(task, examples, tokenizer, cfg, options)
     parallel = make_parallel(options.parallel)
     accumulate = options.gradient_accumulation_steps
-    # A run keeps its global batch when it goes on with another number of devices.
     rows = options.per_device_train_batch_size * parallel.devices * accumulate
-    rows = rows_for(record["rows_per_step"] if record else rows, parallel, accumulate)
+    if record and all(
+        record["options"][name] == getattr(options, name)
+        for name in ("per_device_train_batch_size", "gradient_accumulation_steps")
+    ):
+        rows = record["rows_per_step"]  # a run keeps its global batch on other devices
+    rows_for(rows, parallel, accumulate)
     buckets = bucket_lengths(options.length_bucket, options.max_seq_length)
     order = Order(features.lengths, rows, options.seed, buckets)
-    plan = _plan(options, order, options.metric_for_best_model or task.best_metrics[0])
-    fingerprint = features.fingerprint()
-    if record and record["data"] != fingerprint:
-        raise InputError(
-            f"--output_dir {folder}: the run was started with other training data or another "
-            "tokenizer; give those, or --overwrite_output_dir"
-        )
+    plan = _plan(options, order, _best_metric(task, options))
+    data = {"train": features.fingerprint()}
     validation = None
     if held_out is not None:
         held_out_features = _encode(task, held_out, tokenizer, cfg, options)
         evaluator = make_evaluator(task, options, cfg, parallel, held_out, held_out_features)
         validation = _Validation(task, options, held_out, evaluator)
+        data["validation"] = fingerprint_of(held_out)
+    check_data(folder, record, data)
     tx, schedule = _optimizer(options, plan.total)
     step, compiled = _train_step(task, options, cfg, tx, parallel)
 
+    state, progress = jax.device_get(init_state(params, tx)), Progress()
     # Everything the user gave has been read and checked: from here on files are written.
     if options.overwrite_output_dir:
         remove_run(folder)
-    write_record(folder, task.name, options, rows, fingerprint)
     checkpoints = Checkpoints(folder / "checkpoints", options.save_total_limit, logger.info)
-    state, progress = init_state(params, tx), Progress()
     found = checkpoints.newest()
     if found is not None:
         state, saved = checkpoints.restore(found, state)
         progress = Progress(**saved)
         logger.info("going on from step %d of %d", found, plan.total)
+    progress.options = dataclasses.asdict(options)
+    write_record(folder, task.name, options, rows, data)
     devices = f"{parallel.devices} device{'s' * (parallel.devices > 1)}"
     where = f"{devices} ({jax.default_backend()}, {parallel.name})"
     lengths = " ".join(map(str, order.buckets))
@@ -319,14 +347,17 @@ def train(task: Task, options: Any) -> Trained:
     logger.info("step %d after %.0f s; %d shapes compiled", last, seconds, compiled())
     if not done:
         checkpoints.close()
-        logger.info("saved in %s; the same command goes on from here", folder)
+        again = ", without --overwrite_output_dir," * options.overwrite_output_dir
+        logger.info("saved in %s; the same command%s goes on from here", folder, again)
         return Trained(state, {}, done=False)
 
     params, best = state.params, progress.best_step
     if options.load_best_model_at_end and best is not None and best != last:
-        params = checkpoints.restore(best, state)[0].params
-        logger.info("the best checkpoint is step %d", best)
-        last = best
+        try:
+            params, last = checkpoints.restore(best, state)[0].params, best
+            logger.info("the best checkpoint is step %d", best)
+        except InputError as error:
+            logger.info("%s; so the result is the last step, not the best", error)
     checkpoints.close()
     save_pretrained(folder, cfg, params, tokenizer)
     if validation is None:
@@ -350,6 +381,7 @@ def evaluate(task: Task, options: Any) -> dict[str, float]:
     Raises:
         InputError: something the user gave cannot be used; nothing has been written.
     """
+    check_ranges(options)
     if options.output_dir is None:
         raise InputError("give --output_dir, the folder for the results")
     examples = _read(task, options, options.validation_file, "validation", options.max_eval_samples)

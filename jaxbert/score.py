@@ -36,6 +36,17 @@ def score_files(
             f"{predictions}: none of its {len(given)} ids is in {references}; "
             "are they of the same data set?"
         )
+    if metric == "squad_v2" and wanted.keys() - given.keys():
+        missing = sorted(wanted.keys() - given.keys())
+        raise InputError(
+            f"{predictions}: no prediction for {len(missing)} ids, the first {missing[0]}; "
+            "the score of SQuAD v2.0 needs one for every question"
+        )
+    bare = next((name for name, texts in wanted.items() if not texts), None)
+    if metric != "squad_v2" and bare is not None:
+        raise InputError(
+            f"{references}: question {bare} has no answer; is --metric squad_v2 meant?"
+        )
     if odds is not None and wanted.keys() - odds.keys():
         missing = sorted(wanted.keys() - odds.keys())
         raise InputError(f"{null_odds}: no odds for {len(missing)} ids, the first {missing[0]}")

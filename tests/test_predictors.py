@@ -76,7 +76,7 @@ def test_the_empty_answer_only_where_it_is_allowed(answerer: QuestionAnswerer) -
     ask = {"question": "Who?", "context": "the of", "top_k": 9}
     assert "" not in [f["answer"] for f in answerer(**ask)]
     found = answerer(**ask, handle_impossible_answer=True)
-    assert [f for f in found if f["answer"] == ""][0]["start"] == 0
+    assert next(f for f in found if f["answer"] == "")["start"] == 0
 
 
 def test_lone_surrogates_do_no_harm(answerer: QuestionAnswerer) -> None:

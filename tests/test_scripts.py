@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -109,23 +110,33 @@ def test_the_same_command_on_a_finished_run_trains_no_step(
 
 
 def stop_and_go_on(
-    tiny_folder: Path, folder: Path, number: signal.Signals, when: Callable[[Path], bool]
-) -> tuple[int, str]:
-    """Start a run, send it a signal when `when(folder)` is true, run it again to its end."""
-    words = [sys.executable, str(REPOSITORY / "train/qa.py"), *run_words(tiny_folder, folder)]
+    tiny_folder: Path,
+    folder: Path,
+    number: signal.Signals,
+    when: Callable[[Path], bool],
+    *more: str,
+) -> tuple[int, str, int]:
+    """Start a run, send it a signal when `when(folder)` is true, run it again to its end.
+
+    Returns:
+        The first run's exit status and standard error, and the step that the second went on from.
+    """
+    flags = run_words(tiny_folder, folder, *more)
+    words = [sys.executable, str(REPOSITORY / "train/qa.py"), *flags]
     log = folder.with_suffix(".err")
     with log.open("w") as errors:
         child = subprocess.Popen(words, env=environment(), stdout=subprocess.DEVNULL, stderr=errors)
         try:
-            until = time.monotonic() + 200
+            until = time.monotonic() + 120
             while not when(folder) and child.poll() is None and time.monotonic() < until:
                 time.sleep(0.002)
             child.send_signal(number)
-            status = child.wait(timeout=120)
+            status = child.wait(timeout=60)
         finally:
             child.kill()
-    passed(script("train/qa.py", *run_words(tiny_folder, folder)))
-    return status, log.read_text()
+    out = passed(script("train/qa.py", *flags))
+    found = re.search(r"going on from step (\d+) of", out)
+    return status, log.read_text(), int(found[1]) if found else 0
 
 
 def logged(step: int) -> Callable[[Path], bool]:
@@ -146,16 +157,18 @@ def test_killed_and_gone_on_with_the_parameters_are_equal_bit_for_bit(
     case: str, tiny_folder: Path, unbroken: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
-    moment = random.Random().randint
+    seed = random.randrange(10**6)  # another moment each time; the message tells it
+    moment = random.Random(seed).randint
     when = {
         "early": logged(moment(1, 4)),
         "late": logged(moment(5, 10)),
-        "inside a save": saving(2 * moment(1, 4)),
+        "inside a save": saving(2 * moment(2, 5)),
     }[case]
-    status, _ = stop_and_go_on(tiny_folder, folder, signal.SIGKILL, when)
-    assert status in (-signal.SIGKILL, 0)
-    assert weights(folder) == weights(unbroken)
-    assert steps_of(folder) == steps_of(unbroken)
+    status, _, went_on = stop_and_go_on(tiny_folder, folder, signal.SIGKILL, when)
+    assert status == -signal.SIGKILL, seed
+    assert went_on >= (0 if case == "early" else 2), seed
+    assert weights(folder) == weights(unbroken), seed
+    assert steps_of(folder) == steps_of(unbroken), seed
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -163,10 +176,31 @@ def test_a_signal_saves_and_leaves_with_status_75(
     number: signal.Signals, tiny_folder: Path, unbroken: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
-    status, errors = stop_and_go_on(tiny_folder, folder, number, logged(3))
+    status, errors, went_on = stop_and_go_on(tiny_folder, folder, number, logged(3))
     assert status == 75, errors[-2000:]
     assert "Traceback" not in errors
+    assert 3 <= went_on < 12
     assert weights(folder) == weights(unbroken)
+
+
+def test_a_signal_ends_an_evaluation_and_it_is_done_when_the_run_goes_on(
+    tiny_folder: Path, unbroken: Path, tmp_path: Path
+) -> None:
+    # The checkpoint of step 6 is written before the evaluation at the end of the first epoch.
+    folder = tmp_path / "run"
+    sealed = folder / "checkpoints" / "6" / "manifest.json"
+    status, errors, went_on = stop_and_go_on(
+        tiny_folder, folder, signal.SIGTERM, lambda _: sealed.exists(), "--save_steps", "100"
+    )
+    assert status == 75, errors[-2000:]
+    assert went_on >= 6
+    assert weights(folder) == weights(unbroken)
+    kept, now = (
+        json.loads(sorted((p / "checkpoints").glob("12/progress.json"))[0].read_text())
+        for p in (unbroken, folder)
+    )
+    assert now["evaluations"] == kept["evaluations"]
+    assert [e["step"] for e in now["evaluations"]] == [6]
 
 
 def test_on_two_devices_a_run_goes_on_with_the_same_data(
@@ -174,12 +208,11 @@ def test_on_two_devices_a_run_goes_on_with_the_same_data(
 ) -> None:
     words = run_words(tiny_folder, tmp_path / "run")
     shutil.copytree(unbroken, tmp_path / "run")
-    for step in ("12", "10"):  # as if it had been killed at step 8
-        shutil.rmtree(tmp_path / "run" / "checkpoints" / step)
-    (tmp_path / "run" / "checkpoints" / "10").mkdir()
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "12")  # as if it had been killed before
+    (tmp_path / "run" / "checkpoints" / "11").mkdir()
     out = passed(script("train/qa.py", *words, devices=2))
-    if "going on" in out:
-        assert "passed over" in out
+    assert "checkpoint 11 passed over: unfinished" in out
+    assert "going on from step 10 of 12" in out
     assert "2 devices (cpu, pmap)" in out
     kept, now = (
         (p / "train_log.jsonl").read_text().splitlines() for p in (unbroken, tmp_path / "run")
@@ -221,6 +254,9 @@ def refused(result: Any, *parts: str) -> None:
         (["--train_file", TRAIN], ["--output_dir"]),
         (["--train_file", TRAIN, "--output_dir", "o"], ["--model_name_or_path"]),
         (["--push_to_hub"], ["--push_to_hub", "upload"]),
+        (["--do_eval", "--output_dir", "o"], ["--do_eval", "eval/"]),
+        (["--train_file", TRAIN, "--output_dir", "o", "--learning_rate", "inf"], ["learning_rate"]),
+        (["--train_file", TRAIN, "--output_dir", "o", "--n_best_size", "0"], ["--n_best_size 0"]),
         (["--train_file", TRAIN, "--output_dir", "o", "--loss", "no"], ["cross_entropy"]),
         (["--train_file", TRAIN, "--output_dir", "o", "--num_train_epochs", "nan"], ["nan"]),
     ],
@@ -261,6 +297,11 @@ def test_evaluate_score_and_ask_agree(unbroken: Path, tmp_path: Path) -> None:
     files = ["--predictions", str(unbroken / "predictions.json"), "--references", str(kept)]
     scored = json.loads(passed(script("eval/score.py", "--metric", "squad", *files)))
     assert scored == json.loads((unbroken / "metrics.json").read_text())
+    one_short = tmp_path / "short.json"
+    one_short.write_text(json.dumps(dict(list(predictions.items())[1:])))
+    files = ["--predictions", str(one_short), "--references", str(kept)]
+    result = script("eval/score.py", "--metric", "squad_v2", *files)
+    refused(result, "no prediction for 1 ids", next(iter(predictions)))
 
     qa = next(q for a in reference["data"] for p in a["paragraphs"] for q in p["qas"])
     context = reference["data"][0]["paragraphs"][0]["context"]
@@ -269,6 +310,26 @@ def test_evaluate_score_and_ask_agree(unbroken: Path, tmp_path: Path) -> None:
     found = json.loads(out.splitlines()[-1])
     assert found["answer"] == predictions[qa["id"]]
     assert context[found["start"] : found["end"]] == found["answer"]
+
+
+def test_a_model_folder_is_never_overwritten(tiny_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    shutil.copytree(tiny_folder, folder)
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+    words = run_words(folder, folder, "--overwrite_output_dir")
+    refused(script("train/qa.py", *words), "--output_dir", "--model_name_or_path too")
+    words = run_words(tiny_folder, folder, "--overwrite_output_dir")
+    refused(script("train/qa.py", *words), "there is a model", "another folder")
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+
+
+def test_other_validation_data_is_refused(
+    tiny_folder: Path, unbroken: Path, tmp_path: Path
+) -> None:
+    before = (unbroken / "options.json").read_text()
+    words = run_words(tiny_folder, unbroken, "--validation_file", TRAIN)
+    refused(script("train/qa.py", *words), "other validation data")
+    assert (unbroken / "options.json").read_text() == before
 
 
 def test_ask_refuses_a_model_without_the_head(tiny_folder: Path, tmp_path: Path) -> None:

@@ -17,9 +17,8 @@ from typing import Any
 from jaxbert import cli, demo
 from jaxbert.options import QATrainOptions
 from jaxbert.predictors import QuestionAnswerer
-from jaxbert.run import train
+from jaxbert.run import EXIT_STOPPED, train
 from jaxbert.tasks import QA
-from jaxbert.training.loop import EXIT_STOPPED
 
 
 def demo_defaults(options: QATrainOptions) -> dict[str, Any]:

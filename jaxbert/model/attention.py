@@ -38,7 +38,8 @@ def _xla(
     q: jax.Array,
     k: jax.Array,
     v: jax.Array,
-    mask: jax.Array | None,
+    key_mask: jax.Array | None,
+    segment_ids: jax.Array | None,
     rate: float,
     seeds: Seeds | None,
     place: int,
@@ -48,6 +49,7 @@ def _xla(
     q, k, v = (jnp.swapaxes(x, 1, 2) for x in (q, k, v))
     scale = jnp.asarray(q.shape[-1] ** -0.5, q.dtype)
     scores = jnp.einsum("BNTH,BNSH->BNTS", q * scale, k, preferred_element_type=jnp.float32)
+    mask = attention_mask(key_mask, segment_ids)
     if mask is not None:
         scores = jnp.where(mask, scores, _MASKED)
     weights = jax.nn.softmax(scores, axis=-1)
@@ -84,5 +86,4 @@ def attention(
     Returns:
         (B, T, N, H), in the dtype of v.
     """
-    mask = attention_mask(key_mask, segment_ids)
-    return BACKENDS[backend](q, k, v, mask, dropout_rate, seeds, place)
+    return BACKENDS[backend](q, k, v, key_mask, segment_ids, dropout_rate, seeds, place)

@@ -59,7 +59,7 @@ ARCHITECTURES = {"qa": "BertForQuestionAnswering"}
 
 # Parts of BERT checkpoints that an encoder with another head does not have. Anything else that the
 # table does not name is an error.
-_OTHER_HEADS = re.compile(r"(bert\.pooler|cls|classifier|qa_outputs|lm_head)\.")
+_OTHER_HEADS = re.compile(r"(bert\.pooler|cls|classifier|qa_outputs|lm_head|fit_denses?)\.")
 _BUFFERS = re.compile(r"(.*\.)?(position_ids|token_type_ids)$")
 _PICKLES = re.compile(r".*\.(bin|pt|pth|pkl|pickle|ckpt|joblib)$")
 

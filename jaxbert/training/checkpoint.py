@@ -5,7 +5,7 @@ step, 59 restored without an error and with wrong values. So a step counts here 
 manifest is there and every file that it names has the size and hash that it says.
 
     checkpoints/<step>/state/...        Orbax
-    checkpoints/<step>/progress.json    score history and what else the run must remember
+    checkpoints/<step>/progress.json    score history, options and what else the run must remember
     checkpoints/<step>/manifest.json    name -> [size, SHA-256] of every other file
 """
 
@@ -15,6 +15,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from jaxbert.errors import InputError
-from jaxbert.files import write_json, write_text
+from jaxbert.files import write_text
 from jaxbert.training.step import TrainState
 
 _MANIFEST = "manifest.json"
@@ -67,8 +68,8 @@ def fault(folder: Path) -> str | None:
 class Checkpoints:
     """The checkpoints of one run, in one folder.
 
-    Saving copies the state to host memory and returns; Orbax writes while training goes on. A save
-    that failed is raised by the next call of `save` or `wait`.
+    Saving returns at once: a thread of its own writes through Orbax, seals, and removes old steps
+    while training goes on. A save that failed is raised by the next call of `save` or `wait`.
 
     Args:
         folder: made when it is not there.
@@ -81,13 +82,17 @@ class Checkpoints:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._keep = max(2, keep)
         self._say = say
-        self._pending: tuple[Path, int | None] | None = None
         self._verified: set[int] = set()
-        self._writer = ocp.AsyncCheckpointer(ocp.StandardCheckpointHandler())
+        self._pending: Future[None] | None = None
+        # Orbax's own asynchronous writer would leave sealing to a later call; a step that is
+        # whole but not sealed does not count when the run is killed.
+        self._thread = ThreadPoolExecutor(max_workers=1)
+        self._orbax = ocp.Checkpointer(ocp.StandardCheckpointHandler())
 
     def steps(self) -> list[int]:
         """Numbers of the step folders, whole or not, ascending."""
-        return sorted(int(p.name) for p in self._folder.iterdir() if p.name.isdigit())
+        names = [p.name for p in self._folder.iterdir()]
+        return sorted(int(n) for n in names if n.isascii() and n.isdecimal() and str(int(n)) == n)
 
     def save(
         self, state: TrainState, progress: dict[str, Any], *, best_step: int | None = None
@@ -100,29 +105,33 @@ class Checkpoints:
             best_step: the step that is never removed.
         """
         self.wait()
-        folder = self._folder / str(int(state.step))
+        # To text now: the caller goes on changing the progress.
+        text = json.dumps(progress, indent=2, allow_nan=False)
+        self._pending = self._thread.submit(self._write, state, text, best_step)
+
+    def _write(self, state: TrainState, progress: str, best_step: int | None) -> None:
+        step = int(state.step)
+        folder = self._folder / str(step)
         if folder.exists():  # an unfinished or damaged step of this number
+            self._verified.discard(step)
             shutil.rmtree(folder)
         folder.mkdir()
-        write_json(folder / "progress.json", progress)
-        self._writer.save(folder / "state", args=ocp.args.StandardSave(state._asdict()))
-        self._pending = (folder, best_step)
+        write_text(folder / "progress.json", progress)
+        self._orbax.save(folder / "state", args=ocp.args.StandardSave(state._asdict()))
+        seal(folder)
+        self._verified.add(step)
+        kept = set(sorted(self._verified)[-self._keep :]) | {best_step}
+        for old in self.steps():
+            # Steps of unknown worth go only when enough verified ones are there.
+            if old not in kept and len(self._verified) >= self._keep:
+                self._verified.discard(old)
+                shutil.rmtree(self._folder / str(old), ignore_errors=True)
 
     def wait(self) -> None:
-        """Wait until the step being written is whole and sealed; then remove the old ones."""
-        self._writer.wait_until_finished()
-        if self._pending is None:
-            return
-        folder, best_step = self._pending
-        self._pending = None
-        seal(folder)
-        self._verified.add(int(folder.name))
-        kept = set(sorted(self._verified)[-self._keep :]) | {best_step}
-        for step in self.steps():
-            # Steps of unknown worth go only when enough verified ones are there.
-            if step not in kept and len(self._verified) >= self._keep:
-                self._verified.discard(step)
-                shutil.rmtree(self._folder / str(step), ignore_errors=True)
+        """Wait until the step being written is whole and sealed."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
 
     def newest(self) -> int | None:
         """The newest step that verifies; those that do not are named and passed over."""
@@ -149,17 +158,22 @@ class Checkpoints:
             raise InputError(f"{folder}: {wrong}")
         target = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), like._asdict())
         try:
-            with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
-                tree = reader.restore(folder / "state", args=ocp.args.StandardRestore(target))
+            tree = self._orbax.restore(folder / "state", args=ocp.args.StandardRestore(target))
+            # Orbax gives back the saved shapes, whatever was asked for.
+            for x, y in zip(jax.tree.leaves(tree), jax.tree.leaves(target), strict=True):
+                if x.shape != y.shape:
+                    raise ValueError(f"shape {x.shape} instead of {y.shape}")
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"{folder}: its arrays are not those of this model and optimizer "
-                f"({str(error).splitlines()[0]}); give --overwrite_output_dir to start anew"
+                f"({str(error).splitlines()[0]}); give the model and options that the run was "
+                "started with, or --overwrite_output_dir to start anew"
             ) from None
         progress = json.loads((folder / "progress.json").read_text(encoding="utf-8"))
         return TrainState(**tree), progress
 
     def close(self) -> None:
-        """Wait for what is being written, and end Orbax's threads."""
+        """Wait for what is being written, and end the threads."""
         self.wait()
-        self._writer.close()
+        self._thread.shutdown()
+        self._orbax.close()

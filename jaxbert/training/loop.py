@@ -10,7 +10,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -21,6 +20,7 @@ from tqdm import tqdm
 
 from jaxbert.data.batches import NumpyBatch, Order, make_batch
 from jaxbert.data.features import Features
+from jaxbert.files import write_text
 from jaxbert.training.checkpoint import Checkpoints
 from jaxbert.training.optim import Schedule
 from jaxbert.training.parallel import Parallel, prefetch
@@ -37,12 +37,18 @@ class Progress:
         best_step, best_score: of the evaluations so far.
         waited: evaluations since the best one.
         evaluations: one record an evaluation: its step and scores.
+        options: the run's, as they were when the checkpoint was written.
     """
 
     best_step: int | None = None
     best_score: float | None = None
     waited: int = 0
     evaluations: list[dict[str, float]] = dataclasses.field(default_factory=list)
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def evaluated(self) -> set[int]:
+        """The steps that have been evaluated."""
+        return {int(record["step"]) for record in self.evaluations}
 
     def record(self, step: int, scores: dict[str, float], metric: str) -> None:
         """Take in the scores of an evaluation; `metric` names the one that counts."""
@@ -66,7 +72,7 @@ class Plan:
 
     total: int
     log_every: int
-    eval_every: int | None
+    eval_every: int
     save_every: int
     patience: int | None
     metric: str
@@ -85,7 +91,7 @@ class TrainLog:
                     kept.append(line + "\n")
             except (ValueError, KeyError):
                 break
-        path.write_text("".join(kept), encoding="utf-8")
+        write_text(path, "".join(kept))
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, record: dict[str, float]) -> None:
@@ -100,27 +106,44 @@ class TrainLog:
         self._file.close()
 
 
-@contextmanager
-def stop_signals() -> Iterator[Callable[[], bool]]:
-    """Within it, SIGTERM and Ctrl-C are noted, to be asked for; a second one leaves at once."""
-    caught: list[int] = []
+class _Interrupted(BaseException):
+    """A signal came while something was running that may be left at any moment.
 
-    def note(number: int, frame: FrameType | None) -> None:
-        if caught:
+    Like KeyboardInterrupt no Exception, so that nothing on the way takes it for an error.
+    """
+
+
+class StopSignals:
+    """Within it, SIGTERM and Ctrl-C are noted, to be asked for; a second one leaves at once.
+
+    Attributes:
+        caught: a signal has come.
+        interruptible: set while what runs may be left: then a signal raises _Interrupted.
+    """
+
+    def __init__(self) -> None:
+        self.caught = False
+        self.interruptible = False
+        self._before: dict[int, Any] = {}
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.caught:
             os._exit(EXIT_STOPPED)
-        caught.append(number)
-        print(f"\n{signal.Signals(number).name}: finishing the step and saving", file=sys.stderr)
+        self.caught = True
+        print(f"\n{signal.Signals(number).name}: saving and leaving", file=sys.stderr)
+        if self.interruptible:
+            raise _Interrupted
 
-    before = {}
-    try:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            before[number] = signal.signal(number, note)
-    except ValueError:  # not in the main thread: signals are somebody else's
-        pass
-    try:
-        yield lambda: bool(caught)
-    finally:
-        for number, handler in before.items():
+    def __enter__(self) -> StopSignals:
+        try:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._before[number] = signal.signal(number, self._note)
+        except ValueError:  # not in the main thread: signals are somebody else's
+            pass
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
             signal.signal(number, handler)
 
 
@@ -173,12 +196,6 @@ def fit(
     clock = time.perf_counter()
     counted = np.zeros(2)  # examples and real tokens since the last logged step
 
-    def ended(step: int) -> bool:
-        impatient = plan.patience is not None and progress.waited >= plan.patience
-        return step >= plan.total or impatient
-
-    if ended(first):
-        return state, True
     bar = tqdm(total=plan.total, initial=first, unit="step", dynamic_ncols=True, mininterval=0.5)
 
     def report(step: int, rows: int, tokens: int, metrics: Any) -> None:
@@ -203,40 +220,56 @@ def fit(
                 }
             )
 
-    def flush() -> None:
-        while late:
-            report(*late.popleft())
-
     def save(step: int) -> None:
-        if step not in saved:
-            saved.add(step)
-            checkpoints.save(
-                parallel.fetch(state),
-                dataclasses.asdict(progress),
-                best_step=progress.best_step,
-            )
+        while late:  # the log has every step that a checkpoint has
+            report(*late.popleft())
+        checkpoints.save(
+            parallel.fetch(state), dataclasses.asdict(progress), best_step=progress.best_step
+        )
 
-    saved = {first}
-    state, done = parallel.replicate(state), False
-    with stop_signals() as stopped, bar:
-        for step, (rows, tokens, batch) in enumerate(batches, start=first + 1):
+    def assess(step: int) -> None:
+        """Evaluate; a signal ends it at once, and it is done when the run goes on."""
+        nonlocal clock
+        if evaluate is None:
+            return
+        try:
+            signals.interruptible = True
+            scores = evaluate(state.params, step)
+            signals.interruptible = False
+        except _Interrupted:
+            signals.interruptible = False
+            return
+        progress.record(step, scores, plan.metric)
+        clock = time.perf_counter()
+
+    def due(step: int) -> bool:
+        at = step == plan.total or (step > 0 and step % plan.eval_every == 0)
+        return evaluate is not None and at and step not in progress.evaluated()
+
+    def ended(step: int) -> bool:
+        impatient = plan.patience is not None and progress.waited >= plan.patience
+        return (step >= plan.total or impatient) and not due(step)
+
+    state = parallel.replicate(state)
+    with StopSignals() as signals, bar:
+        step = first
+        if due(step):  # it was left, or the run was killed in it
+            assess(step)
+        while not ended(step) and not signals.caught:
+            rows, tokens, batch = next(batches)
             state, metrics = train_step(state, batch, key)
+            step += 1
             late.append((step, rows, tokens, metrics))
             if len(late) > 2:
                 report(*late.popleft())
-            last = step == plan.total
-            if evaluate and (last or (plan.eval_every and step % plan.eval_every == 0)):
-                flush()
-                progress.record(step, evaluate(state.params, step), plan.metric)
-                clock = time.perf_counter()
-                if progress.best_step == step:
-                    save(step)
-            done = ended(step)
-            if done or stopped() or step % plan.save_every == 0:
+            stop = signals.caught
+            # Saved before it is evaluated: whatever happens there, the step is not lost.
+            if stop or due(step) or step == plan.total or step % plan.save_every == 0:
                 save(step)
-            if done or stopped():
+            if stop:
                 break
-        flush()
+            if due(step):
+                assess(step)
         host = parallel.fetch(state)
         checkpoints.wait()
-    return host, done
+    return host, ended(step)

@@ -60,7 +60,7 @@ def is_decayed(path: tuple[str, ...]) -> bool:
 
 def is_frozen(path: tuple[str, ...], frozen: Sequence[str]) -> bool:
     """Whether a leaf lies in one of the named modules: "embeddings", "layer_0", "bert", ..."""
-    return any(name in path for name in frozen)
+    return any(name in path[:-1] for name in frozen)
 
 
 def adamw(

@@ -68,12 +68,15 @@ def _pmap(devices: list[jax.Device]) -> Parallel:
     # One copy a device, made by a compiled identity: device_put_replicated is gone in JAX 0.10.
     spread = jax.pmap(lambda _, tree: tree, in_axes=(0, None), devices=devices)
 
+    parted = NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec(AXIS))
+
     def shard(batch: NumpyBatch) -> Any:
         # (A, B, ...) -> (devices, A, B / devices, ...)
-        return {
+        split = {
             n: np.swapaxes(x.reshape(x.shape[0], count, -1, *x.shape[2:]), 0, 1)
             for n, x in batch.items()
         }
+        return jax.device_put(split, parted)
 
     def first(x: Any) -> np.ndarray:
         # x[0] would start a program on all devices; every shard is whole, so read one.

@@ -39,6 +39,7 @@ def predict(
         rows = parallel.devices
         while rows < len(windows):
             rows *= 2
+        rows = min(rows, size)
         return windows, parallel.shard_predict(make_batch(features, windows, length, rows))
 
     results: dict[str, np.ndarray] = {}

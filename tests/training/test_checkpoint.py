@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 import jax
@@ -89,6 +90,16 @@ def test_a_save_does_not_see_later_changes(tmp_path: Path) -> None:
     assert_equal(state, kept)
 
 
+def test_a_step_is_sealed_without_another_call(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(state_at(1), {})
+    until = time.monotonic() + 60
+    while fault(tmp_path / "1") is not None and time.monotonic() < until:
+        time.sleep(0.01)
+    assert fault(tmp_path / "1") is None
+    checkpoints.close()
+
+
 def test_every_single_bit_flip_is_noticed(two_steps: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     folder = tmp_path / "c"
@@ -160,12 +171,15 @@ def test_another_model_is_refused_in_one_line(two_steps: Path, tmp_path: Path) -
     folder = tmp_path / "c"
     shutil.copytree(two_steps, folder)
     checkpoints = Checkpoints(folder)
-    other = {"bert": {"mlp_in": {"kernel": np.zeros((5, 8), np.float32)}}}
-    like = init_state(other, adamw(make_schedule(1e-3, steps=10)))
-    with pytest.raises(InputError, match="not those of this model") as error:
-        checkpoints.restore(2, jax.tree.map(np.array, like))
+    wider = state_at(0)
+    wider.params["bert"]["mlp_in"]["kernel"] = np.zeros((5, 8), np.float32)
+    fewer = state_at(0)
+    del fewer.params["qa_outputs"]
+    for like in (wider, fewer):
+        with pytest.raises(InputError, match="not those of this model") as error:
+            checkpoints.restore(2, like)
+        assert "\n" not in str(error.value)
     checkpoints.close()
-    assert "\n" not in str(error.value)
 
 
 def test_restore_refuses_what_does_not_verify(two_steps: Path, tmp_path: Path) -> None:
