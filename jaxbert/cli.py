@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import io
 import logging
 import os
 import sys
@@ -145,14 +146,28 @@ class _Lines(logging.Handler):
     """Messages as plain lines on standard output, above a progress bar instead of through it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(record.getMessage(), file=sys.stdout)
+        try:
+            tqdm.write(record.getMessage(), file=sys.stdout)
+        except BrokenPipeError:  # whoever read has gone; a training goes on without
+            _drop_stdout()
 
 
-def main(command: Callable[[], int | None]) -> NoReturn:
-    """Run a script's command: results on standard output, an InputError as one line, exit 2."""
+def _drop_stdout() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def main(command: Callable[[], int | None], *, quiet: bool = False) -> NoReturn:
+    """Run a script's command: results on standard output, an InputError as one line, exit 2.
+
+    Args:
+        quiet: nothing but what the command prints, for output that other programs read.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a narrow locale shall not end a run
+            stream.reconfigure(errors="backslashreplace")
     logger = logging.getLogger("jaxbert")
     logger.addHandler(_Lines())
-    logger.setLevel(logging.INFO)
+    logger.setLevel(logging.WARNING if quiet else logging.INFO)
     logger.propagate = False  # libraries may have set up the root logger; each line comes once
     logging.getLogger("jax").setLevel(logging.ERROR)
     logging.getLogger("absl").setLevel(logging.ERROR)
@@ -164,8 +179,20 @@ def main(command: Callable[[], int | None]) -> NoReturn:
         message = " ".join(str(error).split())
         print(f"error: {message}", file=sys.stderr)
         status = 2
+    except BrokenPipeError:
+        _drop_stdout()
+        status = 1
+    except OSError as error:
+        if "--debug" in sys.argv:
+            traceback.print_exc()
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"error: {place}{error.strerror or error}", file=sys.stderr)
+        status = 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         status = 130
-    sys.stdout.flush()
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _drop_stdout()
     sys.exit(status)

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,17 @@ def _read_record(folder: Path) -> dict[str, Any] | None:
     return record
 
 
+def check_writable(folder: Path) -> None:
+    """Raise InputError when the folder is a file, or cannot be made or written."""
+    place = folder
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        raise InputError(f"--output_dir {folder}: {place} is a file; give a folder")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise InputError(f"--output_dir {folder}: no permission to write in {place}")
+
+
 def check_output(folder: Path, task: str, options: Any) -> dict[str, Any] | None:
     """The record of the run in the folder that is to go on; None for a new start.
 
@@ -58,18 +70,17 @@ def check_output(folder: Path, task: str, options: Any) -> dict[str, Any] | None
         InputError: the folder holds something else, or a run with other options; or it is the
             folder of the model that is to be trained, which the results would replace.
     """
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"--output_dir {folder}: it is a file; give a folder")
     for name in ("model_name_or_path", "config_name", "tokenizer_name"):
         given = getattr(options, name)
         if given and folder.exists() and Path(given).expanduser().absolute() == folder.absolute():
             raise InputError(f"--output_dir {folder} is the --{name} too; give another folder")
     record = _read_record(folder)
     if record is None:
-        if (folder / "checkpoints").exists() or (folder / "model.safetensors").exists():
+        foreign = next((name for name in _RUN_FILES if (folder / name).exists()), None)
+        if foreign:
             raise InputError(
-                f"--output_dir {folder}: there is a model, but no options.json of a run to go on "
-                "with; give another folder"
+                f"--output_dir {folder}: there is a {foreign}, but no options.json of a run to go "
+                "on with; give another folder"
             )
         return None
     if options.overwrite_output_dir:

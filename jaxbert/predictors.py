@@ -19,7 +19,7 @@ from jaxbert.model.config import BertConfig
 from jaxbert.model.folders import find_model_folder
 from jaxbert.model.heads import Params, make_apply
 from jaxbert.model.pretrained import load_pretrained
-from jaxbert.options import QAOptions
+from jaxbert.options import QAOptions, check_ranges
 from jaxbert.output import saved_options
 from jaxbert.tasks import QA, settle_qa
 from jaxbert.training.parallel import make_parallel
@@ -119,11 +119,12 @@ class QuestionAnswerer:
         options = dataclasses.replace(
             options,
             max_answer_length=max_answer_len or options.max_answer_length,
-            n_best_size=max(top_k + 1, options.n_best_size),
+            n_best_size=max(top_k, options.n_best_size),
             version_2_with_negative=(
                 negative if handle_impossible_answer is None else handle_impossible_answer
             ),
         )
+        check_ranges(options)
         if not examples:
             return []
         features = QA.encode(examples, self._tokenizer, options)

@@ -25,6 +25,7 @@ from jaxbert.options import check_ranges
 from jaxbert.output import (
     check_data,
     check_output,
+    check_writable,
     fingerprint_of,
     remove_run,
     write_record,
@@ -112,6 +113,11 @@ def _held_out(task: Task, options: Any) -> Any:
 
 
 def _encode(task: Task, examples: Any, tokenizer: Any, cfg: BertConfig, options: Any) -> Features:
+    if options.max_seq_length > cfg.max_position_embeddings:
+        raise InputError(
+            f"--max_seq_length {options.max_seq_length}: the model has "
+            f"{cfg.max_position_embeddings} positions; give that or less"
+        )
     features = task.encode(examples, tokenizer, options)
     check_ids(
         features,
@@ -208,8 +214,12 @@ def _best_metric(task: Task, options: Any) -> str:
 def _check(task: Task, options: Any) -> None:
     """What can be refused before any file is read."""
     check_ranges(options)
-    if options.output_dir is None:
+    if not options.output_dir:
         raise InputError("give --output_dir, the folder for the results")
+    names = {field.name for field in dataclasses.fields(options)}
+    unknown = set(options.allow_changed_options or ()) - names
+    if unknown:
+        raise InputError(f"--allow_changed_options {' '.join(sorted(unknown))}: no such option")
     if options.loss not in task.losses:
         raise InputError(f"--loss {options.loss}: there are {', '.join(task.losses)}")
     metric = _best_metric(task, options)
@@ -276,6 +286,7 @@ def train(task: Task, options: Any) -> Trained:
     """
     _check(task, options)
     folder = Path(options.output_dir).expanduser()
+    check_writable(folder)
     examples = _read(task, options, options.train_file, "train", options.max_train_samples)
     if examples is None:
         raise InputError("give --train_file or --dataset_name, the data to train on")
@@ -382,8 +393,9 @@ def evaluate(task: Task, options: Any) -> dict[str, float]:
         InputError: something the user gave cannot be used; nothing has been written.
     """
     check_ranges(options)
-    if options.output_dir is None:
+    if not options.output_dir:
         raise InputError("give --output_dir, the folder for the results")
+    check_writable(Path(options.output_dir).expanduser())
     examples = _read(task, options, options.validation_file, "validation", options.max_eval_samples)
     if examples is None:
         raise InputError("give --validation_file or --dataset_name, the data to evaluate on")

@@ -254,6 +254,8 @@ def refused(result: Any, *parts: str) -> None:
         (["--train_file", TRAIN], ["--output_dir"]),
         (["--train_file", TRAIN, "--output_dir", "o"], ["--model_name_or_path"]),
         (["--push_to_hub"], ["--push_to_hub", "upload"]),
+        (["--train_file", TRAIN, "--output_dir", "/dev/null/x"], ["--output_dir", "is a file"]),
+        (["--train_file", TRAIN, "--output_dir", ""], ["--output_dir"]),
         (["--do_eval", "--output_dir", "o"], ["--do_eval", "eval/"]),
         (["--train_file", TRAIN, "--output_dir", "o", "--learning_rate", "inf"], ["learning_rate"]),
         (["--train_file", TRAIN, "--output_dir", "o", "--n_best_size", "0"], ["--n_best_size 0"]),
@@ -319,8 +321,50 @@ def test_a_model_folder_is_never_overwritten(tiny_folder: Path, tmp_path: Path) 
     words = run_words(folder, folder, "--overwrite_output_dir")
     refused(script("train/qa.py", *words), "--output_dir", "--model_name_or_path too")
     words = run_words(tiny_folder, folder, "--overwrite_output_dir")
-    refused(script("train/qa.py", *words), "there is a model", "another folder")
+    refused(script("train/qa.py", *words), "there is a config.json", "another folder")
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_in_one_line(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    words = run_words(tiny_folder, tmp_path / "o", "--learning_rate", "1000", "--weight_decay")
+    result = script("train/qa.py", *words, "1000", "--save_steps", "1")
+    lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert result.returncode == 2
+    assert len(lines) == 1
+    assert "--learning_rate" in lines[0]
+    assert "Traceback" not in result.stderr
+    stopped = int(re.search(r"step (\d+): the loss", lines[0])[1])
+    steps = [int(p.name) for p in (tmp_path / "o" / "checkpoints").iterdir()]
+    assert steps
+    assert max(steps) < stopped
+
+
+def test_files_of_the_user_are_not_replaced(tiny_folder: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "o" / "metrics.json"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    for more in ([], ["--overwrite_output_dir"]):
+        words = run_words(tiny_folder, mine.parent, *more)
+        refused(script("train/qa.py", *words), "metrics.json", "another folder")
+    assert mine.read_text() == "mine"
+    assert len(list(mine.parent.iterdir())) == 1
+
+
+def test_a_reader_that_goes_away_does_not_end_a_training(tiny_folder: Path, tmp_path: Path) -> None:
+    words = run_words(tiny_folder, tmp_path / "o", "--max_steps", "1")
+    line = " ".join([sys.executable, str(REPOSITORY / "train/qa.py"), *words]) + " | head -1"
+    result = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {line}"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert (tmp_path / "o" / "metrics.json").exists()
 
 
 def test_other_validation_data_is_refused(

@@ -83,9 +83,12 @@ def _read_json(path: Path) -> Any:
             before += 1
         return rows
     except json.JSONDecodeError as error:
+        hint = "is the file whole?"
+        if error.msg == "Extra data":
+            hint = "if it is JSON Lines, name it .jsonl"
         raise InputError(
             f"{path}: not JSON at line {before + error.lineno}, column {error.colno} "
-            f"({error.msg}); is the file whole?"
+            f"({error.msg if text.strip() else 'it is empty'}); {hint}"
         ) from None
     except ValueError as error:  # a number of thousands of digits
         raise InputError(f"{path}: not a data set ({error})") from None
@@ -118,6 +121,7 @@ def load_rows(path: str) -> Any:
     if file.is_dir() or file.suffix == ".parquet":
         import datasets  # slow to import, and most runs do not need it
 
+        datasets.disable_progress_bars()
         if file.is_dir():
             return _read_table(lambda: datasets.load_from_disk(path), path)
         return _read_table(lambda: datasets.Dataset.from_parquet(path, keep_in_memory=True), path)
@@ -128,6 +132,7 @@ def load_hub_rows(name: str, config: str | None, split: str) -> list[dict[str, A
     """The rows of one split of a data set: a Hub name, or a local folder that datasets can load."""
     import datasets
 
+    datasets.disable_progress_bars()
     origin = f"--dataset_name {name}, split {split}"
     if Path(name).is_dir() and (Path(name) / "dataset_dict.json").is_file():
         return _read_table(lambda: datasets.load_from_disk(name)[split], origin)

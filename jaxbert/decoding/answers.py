@@ -47,11 +47,10 @@ class Prediction:
 
 
 def _with_marks(text: str, end: int) -> int:
-    """The end moved behind the combining marks that belong to the last character.
-
-    A tokenizer that strips accents leaves them outside of its last token's offsets.
+    """The end moved behind the marks (accents, vowel signs, variation selectors) of the last
+    character: a tokenizer that strips accents leaves them outside of its last token's offsets.
     """
-    while end < len(text) and unicodedata.combining(text[end]):
+    while end < len(text) and unicodedata.category(text[end]).startswith("M"):
         end += 1
     return end
 

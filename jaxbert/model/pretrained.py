@@ -304,6 +304,8 @@ def load_pretrained(
         InputError: no such model, a pickle, another model type, or names and shapes that do not fit
             config.json; all of them are named at once.
     """
+    if head not in HEADS:
+        raise InputError(f"head {head!r}: there are {', '.join(HEADS)}")
     folder = find_model_folder(path_or_name)
     cfg = load_config(folder)
     with _open_weights(folder) as raw:
@@ -331,7 +333,8 @@ def load_pretrained(
     if report.drawn:
         fresh = _fresh_head(cfg, head, key if key is not None else jax.random.key(0))
         leaves |= {e.leaf: np.asarray(fresh[e.leaf]) for e in table if e.leaf not in leaves}
-    logger.info("%s", report)
+    if report.drawn or report.left_out:
+        logger.info("%s", report)
     return cfg, traverse_util.unflatten_dict(leaves)
 
 

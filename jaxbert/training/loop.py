@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import json
+import math
 import os
 import signal
 import sys
@@ -20,6 +21,7 @@ from tqdm import tqdm
 
 from jaxbert.data.batches import NumpyBatch, Order, make_batch
 from jaxbert.data.features import Features
+from jaxbert.errors import InputError
 from jaxbert.files import write_text
 from jaxbert.training.checkpoint import Checkpoints
 from jaxbert.training.optim import Schedule
@@ -96,7 +98,7 @@ class TrainLog:
 
     def write(self, record: dict[str, float]) -> None:
         """Append a line, at once on disk for whoever follows the file."""
-        self._file.write(json.dumps(record) + "\n")
+        self._file.write(json.dumps(record, allow_nan=False) + "\n")
         self._file.flush()
 
     def __enter__(self) -> TrainLog:
@@ -185,7 +187,6 @@ def fit(
         saved).
     """
     first = int(state.step)
-    rates = np.asarray(schedule(np.arange(plan.total)))
 
     def put(batch: NumpyBatch) -> tuple[int, int, Any]:
         rows, tokens = int(batch["weight"].sum()), int(batch["attention_mask"].sum())
@@ -201,6 +202,13 @@ def fit(
     def report(step: int, rows: int, tokens: int, metrics: Any) -> None:
         nonlocal clock, counted
         values = {n: float(x) for n, x in parallel.fetch(metrics).items()}
+        if not all(math.isfinite(x) for x in values.values()):
+            # Before the step can be saved: a checkpoint holds no such parameter.
+            raise InputError(
+                f"step {step}: the loss is {values['loss']} and the gradient norm "
+                f"{values['grad_norm']}; to go on from the last checkpoint give a lower "
+                "--learning_rate and --allow_changed_options learning_rate"
+            )
         counted += rows, tokens
         shown = ["loss", *(n for n in sorted(values, reverse=True) if n.endswith("_accuracy"))]
         bar.set_postfix_str("  ".join(f"{n} {values[n]:.3f}" for n in shown), refresh=False)
@@ -214,7 +222,7 @@ def fit(
                     "step": step,
                     "epoch": round(step / order.steps_per_epoch, 4),
                     **{n: v for n, v in values.items() if n != "weight"},
-                    "learning_rate": float(rates[step - 1]),
+                    "learning_rate": float(schedule(step - 1)),
                     "examples_per_second": round(per_second[0], 2),
                     "tokens_per_second": round(per_second[1], 1),
                 }
