@@ -142,6 +142,7 @@ class QuestionAnswerer:
             size=self._batch_size,
             buckets=bucket_lengths(64, options.max_seq_length),
         )
+        assert arrays is not None  # nothing stops it
         results: list[Answers] = []
         for prediction in QA.decode(examples, features, arrays, options):
             first = prediction.answer

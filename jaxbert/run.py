@@ -46,7 +46,7 @@ logger = logging.getLogger("jaxbert")
 _SAMPLES = 5  # problems that are shown in full
 
 
-Evaluator = Callable[[Any], tuple[dict[str, float], list[Any]]]
+Evaluator = Callable[..., tuple[dict[str, float], list[Any]] | None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,14 +133,23 @@ def _encode(task: Task, examples: Any, tokenizer: Any, cfg: BertConfig, options:
 def make_evaluator(
     task: Task, options: Any, cfg: BertConfig, parallel: Parallel, examples: Any, features: Features
 ) -> Evaluator:
-    """A function of replicated params -> (scores, predictions) on these examples."""
+    """A function (replicated params, stopped) -> (scores, predictions) on these examples.
+
+    It gives None when stopped() became true; see predict.
+    """
     apply = make_apply(cfg, task.head, dtype=jnp.dtype(options.dtype), attention=options.attention)
     compiled = parallel.compile_predict(make_predict_step(apply, task.reduce(options)))
     size = options.per_device_eval_batch_size * parallel.devices
     buckets = bucket_lengths(64, options.max_seq_length)
 
-    def evaluator(params: Any) -> tuple[dict[str, float], list[Any]]:
-        arrays = predict(compiled, params, features, parallel, size=size, buckets=buckets)
+    def evaluator(
+        params: Any, stopped: Callable[[], bool] = lambda: False
+    ) -> tuple[dict[str, float], list[Any]] | None:
+        arrays = predict(
+            compiled, params, features, parallel, size=size, buckets=buckets, stopped=stopped
+        )
+        if arrays is None:
+            return None
         predictions = task.decode(examples, features, arrays, options)
         return task.score(examples, predictions, options), predictions
 
@@ -195,9 +204,13 @@ class _Validation:
         self.scores: dict[str, float] = {}
         self._predictions: list[Any] = []
 
-    def __call__(self, params: Any, step: int) -> dict[str, float]:
-        self.scores, self._predictions = self._evaluator(params)
-        self.step = step
+    def __call__(
+        self, params: Any, step: int, stopped: Callable[[], bool] = lambda: False
+    ) -> dict[str, float] | None:
+        result = self._evaluator(params, stopped)
+        if result is None:
+            return None
+        (self.scores, self._predictions), self.step = result, step
         logger.info("step %d: %s", step, show_scores(self.scores))
         return self.scores
 
@@ -405,7 +418,9 @@ def evaluate(task: Task, options: Any) -> dict[str, float]:
     parallel = make_parallel(options.parallel)
     evaluator = make_evaluator(task, options, cfg, parallel, examples, features)
     started = time.perf_counter()
-    scores, predictions = evaluator(parallel.replicate(params))
+    result = evaluator(parallel.replicate(params))
+    assert result is not None  # nothing stops it
+    scores, predictions = result
     logger.info("%d examples in %.1f s", len(examples), time.perf_counter() - started)
     files = task.files(examples, predictions, options)
     write_results(Path(options.output_dir).expanduser(), scores, files)

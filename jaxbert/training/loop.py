@@ -28,6 +28,8 @@ from jaxbert.training.optim import Schedule
 from jaxbert.training.parallel import Parallel, prefetch
 from jaxbert.training.step import TrainState, TrainStep
 
+Evaluate = Callable[[Any, int, Callable[[], bool]], dict[str, float] | None]
+
 EXIT_STOPPED = 75  # EX_TEMPFAIL: start the same command again to go on
 
 
@@ -108,24 +110,18 @@ class TrainLog:
         self._file.close()
 
 
-class _Interrupted(BaseException):
-    """A signal came while something was running that may be left at any moment.
-
-    Like KeyboardInterrupt no Exception, so that nothing on the way takes it for an error.
-    """
-
-
 class StopSignals:
     """Within it, SIGTERM and Ctrl-C are noted, to be asked for; a second one leaves at once.
 
+    An exception raised by the handler would leave JAX in the middle of whatever it does, and end
+    the process by a segmentation fault; so everything long asks.
+
     Attributes:
         caught: a signal has come.
-        interruptible: set while what runs may be left: then a signal raises _Interrupted.
     """
 
     def __init__(self) -> None:
         self.caught = False
-        self.interruptible = False
         self._before: dict[int, Any] = {}
 
     def _note(self, number: int, frame: FrameType | None) -> None:
@@ -133,8 +129,6 @@ class StopSignals:
             os._exit(EXIT_STOPPED)
         self.caught = True
         print(f"\n{signal.Signals(number).name}: saving and leaving", file=sys.stderr)
-        if self.interruptible:
-            raise _Interrupted
 
     def __enter__(self) -> StopSignals:
         try:
@@ -173,14 +167,14 @@ def fit(
     parallel: Parallel,
     checkpoints: Checkpoints,
     log: TrainLog,
-    evaluate: Callable[[Any, int], dict[str, float]] | None,
+    evaluate: Evaluate | None,
 ) -> tuple[TrainState, bool]:
     """Train from state.step to plan.total.
 
     Args:
         state: on the host; `progress` is brought up to date in place.
         train_step: compiled by `parallel`.
-        evaluate: (replicated params, step) -> scores.
+        evaluate: (replicated params, step, stopped) -> scores; None once stopped() is true.
 
     Returns:
         The state on the host, and whether the run is done (False: a signal stopped it, and it is
@@ -236,16 +230,10 @@ def fit(
         )
 
     def assess(step: int) -> None:
-        """Evaluate; a signal ends it at once, and it is done when the run goes on."""
+        """Evaluate; a signal ends it between two batches, and then resuming does it."""
         nonlocal clock
-        if evaluate is None:
-            return
-        try:
-            signals.interruptible = True
-            scores = evaluate(state.params, step)
-            signals.interruptible = False
-        except _Interrupted:
-            signals.interruptible = False
+        scores = evaluate(state.params, step, lambda: signals.caught) if evaluate else None
+        if scores is None:
             return
         progress.record(step, scores, plan.metric)
         clock = time.perf_counter()

@@ -20,7 +20,8 @@ def predict(
     *,
     size: int,
     buckets: Sequence[int],
-) -> dict[str, np.ndarray]:
+    stopped: Callable[[], bool] = lambda: False,
+) -> dict[str, np.ndarray] | None:
     """The prediction step's arrays for every window.
 
     Args:
@@ -29,8 +30,10 @@ def predict(
         size: rows of a batch over all devices. A smaller last batch is padded to a power of two, so
             that a single question does not cost as much as a full batch.
 
+        stopped: asked before each batch; when it is true, prediction ends.
+
     Returns:
-        name -> (M, ...), row m for window m of the features.
+        name -> (M, ...), row m for window m of the features; None when it was stopped.
     """
     plan = in_order(features.lengths, size, buckets)
 
@@ -52,6 +55,8 @@ def predict(
             results[name][windows] = rows[: len(windows)]
 
     for windows, batch in prefetch(plan, put):
+        if stopped():
+            return None
         waiting.append((windows, compiled(params, batch)))
         if len(waiting) > 1:  # read a batch only when the next one has been started
             collect(*waiting.pop(0))
