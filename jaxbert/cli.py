@@ -12,10 +12,6 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar, cast
 
-# transformers would print advice about PyTorch that does not concern us; read at its import.
-os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
-
 from tqdm import tqdm
 from transformers import HfArgumentParser
 

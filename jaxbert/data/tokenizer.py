@@ -7,8 +7,12 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
+
+# Read by transformers at its import, to say that PyTorch is missing; it is not needed here.
+os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
 
 from tokenizers import BertWordPieceTokenizer, Tokenizer
 from transformers import PreTrainedTokenizerFast
