@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import json
 import math
@@ -247,7 +248,8 @@ def fit(
         return (step >= plan.total or impatient) and not due(step)
 
     state = parallel.replicate(state)
-    with StopSignals() as signals, bar:
+    with StopSignals() as signals, bar, contextlib.ExitStack() as at_end:
+        at_end.callback(checkpoints.wait)  # also when a step fails: what is being saved is whole
         step = first
         if due(step):  # it was left, or the run was killed in it
             assess(step)
@@ -267,5 +269,4 @@ def fit(
             if due(step):
                 assess(step)
         host = parallel.fetch(state)
-        checkpoints.wait()
     return host, ended(step)
