@@ -12,7 +12,8 @@ import jax.numpy as jnp
 
 from jaxbert.data.batches import bucket_lengths
 from jaxbert.data.features import check_ids
-from jaxbert.data.sources import QAExample, whole_text
+from jaxbert.data.questions import QAExample
+from jaxbert.data.sources import whole_text
 from jaxbert.data.tokenizer import load_tokenizer
 from jaxbert.errors import InputError
 from jaxbert.model.config import BertConfig

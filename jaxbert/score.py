@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from jaxbert.data.sources import read_qa
+from jaxbert.data.questions import read_qa
 from jaxbert.errors import InputError
 from jaxbert.tasks import references_of, score_qa
 

@@ -10,8 +10,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxbert import metrics
-from jaxbert.data.features import Features, encode_qa
-from jaxbert.data.sources import QAData, QAExample, read_qa, read_qa_dataset
+from jaxbert.data.encode_qa import encode_qa
+from jaxbert.data.features import Features
+from jaxbert.data.questions import QAExample, read_qa, read_qa_dataset
+from jaxbert.data.sources import Data
 from jaxbert.decoding.answers import Prediction, decode_qa, prediction_files
 from jaxbert.decoding.spans import decode_spans
 from jaxbert.errors import InputError
@@ -162,11 +164,11 @@ def score_qa(
     return metrics.squad_scores(predictions, references)
 
 
-def _read(paths: Sequence[str], strict: bool) -> QAData:
+def _read(paths: Sequence[str], strict: bool) -> Data[QAExample]:
     return read_qa(paths, strict=strict)
 
 
-def _read_dataset(name: str, config: str | None, split: str, strict: bool) -> QAData:
+def _read_dataset(name: str, config: str | None, split: str, strict: bool) -> Data[QAExample]:
     return read_qa_dataset(name, config, split, strict=strict)
 
 

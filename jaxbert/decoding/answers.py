@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from jaxbert.data.features import Features
-from jaxbert.data.sources import QAExample
+from jaxbert.data.questions import QAExample
 
 
 @dataclasses.dataclass(frozen=True)

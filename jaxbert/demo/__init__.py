@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jaxbert.data.sources import read_qa
+from jaxbert.data.questions import read_qa
 
 _HERE = Path(__file__).parent
 

@@ -7,8 +7,8 @@ import statistics
 import sys
 import time
 
-from jaxbert.data.features import encode_qa
-from jaxbert.data.sources import read_qa
+from jaxbert.data.encode_qa import encode_qa
+from jaxbert.data.questions import read_qa
 from jaxbert.data.tokenizer import load_tokenizer
 from jaxbert.model.folders import find_model_folder
 

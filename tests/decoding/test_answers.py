@@ -11,8 +11,9 @@ import jax
 import numpy as np
 import pytest
 
-from jaxbert.data.features import Features, encode_qa
-from jaxbert.data.sources import Answer, QAExample, read_qa
+from jaxbert.data.encode_qa import encode_qa
+from jaxbert.data.features import Features
+from jaxbert.data.questions import Answer, QAExample, read_qa
 from jaxbert.data.tokenizer import load_tokenizer
 from jaxbert.decoding.answers import Prediction, merge_windows
 from jaxbert.errors import InputError

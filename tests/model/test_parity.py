@@ -23,8 +23,8 @@ from flax import traverse_util
 
 from jaxbert import demo
 from jaxbert.data.batches import make_batch
-from jaxbert.data.features import encode_qa
-from jaxbert.data.sources import read_qa
+from jaxbert.data.encode_qa import encode_qa
+from jaxbert.data.questions import read_qa
 from jaxbert.data.tokenizer import load_tokenizer
 from jaxbert.errors import InputError
 from jaxbert.model.attention import attention

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from jaxbert.data.sources import Answer, QAData, QAExample, read_qa, read_qa_dataset
+from jaxbert.data.questions import Answer, QAExample, read_qa, read_qa_dataset
+from jaxbert.data.sources import Data
 from jaxbert.errors import InputError
 
 CONTEXT = "Tea was grown in Assam. In 1838 it was sold in London; in Assam, it stayed cheap."
@@ -66,12 +67,12 @@ def refusal(*paths: str, strict: bool = False) -> str:
     return message
 
 
-def only(data: QAData) -> QAExample:
+def only(data: Data[QAExample]) -> QAExample:
     assert len(data.examples) == 1
     return data.examples[0]
 
 
-def whats(data: QAData) -> list[str]:
+def whats(data: Data[QAExample]) -> list[str]:
     return [problem.what for problem in data.problems]
 
 
@@ -576,7 +577,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("any")
 
 
-def sound(data: QAData) -> bool:
+def sound(data: Data[QAExample]) -> bool:
     """Every text is as Unicode wants it, every answer where it says, every id once."""
     for row in data.examples:
         for text in (row.id, row.question, row.context, *(a.text for a in row.answers)):

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from conftest import DEMO, TINY
 
-from jaxbert.data.features import Features, check_ids, encode_qa
-from jaxbert.data.sources import Answer, QAExample, read_qa
+from jaxbert.data.encode_qa import encode_qa
+from jaxbert.data.features import Features, check_ids
+from jaxbert.data.questions import Answer, QAExample, read_qa
 from jaxbert.data.tokenizer import load_tokenizer
 from jaxbert.errors import InputError
 

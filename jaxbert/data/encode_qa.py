@@ -1,0 +1,130 @@
+"""Questions -> Features: windows of question and paragraph, with the gold span of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from jaxbert.data.features import Features, Tokenized, tokenize
+from jaxbert.data.questions import QAExample
+from jaxbert.errors import InputError
+
+StrideMode = Literal["overlap", "step"]
+
+
+def _window_starts(length: int, room: int, step: int) -> np.ndarray:
+    """First context token of each window: until one reaches the end of the context."""
+    count = 1 if length <= room else 1 + -(-(length - room) // step)
+    return np.arange(count) * step
+
+
+def encode_qa(
+    examples: Sequence[QAExample],
+    tokenizer: Any,
+    *,
+    max_length: int = 384,
+    stride: int = 128,
+    stride_mode: StrideMode = "overlap",
+) -> Features:
+    """Windows [CLS] question [SEP] part of the paragraph [SEP], with the gold span of each.
+
+    Args:
+        examples: the first answer of each that is in its paragraph is the gold one.
+        tokenizer: a fast tokenizer; its [CLS], [SEP] and offsets are used.
+        max_length: the most tokens of a window.
+        stride: with "overlap" (Hugging Face) the tokens that two windows share; with "step"
+            (google-research/bert, run_squad.py) how many tokens farther each window starts.
+
+    Returns:
+        Features with tokens input_ids, token_type_ids int32 and context_mask bool (True at tokens
+        that an answer may have), and rows start_positions, end_positions int32: inclusive token
+        positions in the window, 0 ([CLS]) where the window does not hold the whole gold answer.
+
+    Raises:
+        InputError: max_length leaves no room for a question and a paragraph at this stride.
+    """
+    least = stride + max(1, stride // 2) if stride_mode == "overlap" else stride
+    longest_question = max_length - 3 - least
+    if stride < 1 or longest_question < 1:
+        raise InputError(
+            f"--max_seq_length {max_length} with --doc_stride {stride} ({stride_mode}) leaves no "
+            f"room for a question; give a --doc_stride of at most {max(1, (max_length - 12) // 2)}"
+        )
+    cls, sep = tokenizer.cls_token_id, tokenizer.sep_token_id
+    questions = tokenize(tokenizer, [e.question for e in examples])
+    contexts = tokenize(tokenizer, [e.context for e in examples])
+
+    ids: list[np.ndarray] = []
+    offsets: list[np.ndarray] = []
+    lengths: list[int] = []
+    heads: list[int] = []  # tokens before the paragraph's part
+    spans: list[np.ndarray] = []
+    owner: list[int] = []
+    cut = answerable = fits = 0
+    special = np.array([[cls], [sep]], np.int32)
+    for number, example in enumerate(examples):
+        question = questions[example.question].ids
+        context = contexts[example.context]
+        if len(question) > longest_question:
+            question, cut = question[:longest_question], cut + 1
+        head = len(question) + 2
+        room = max_length - head - 1
+        step = room - stride if stride_mode == "overlap" else min(stride, room)
+        first = _window_starts(len(context.ids), room, step)
+        last = np.minimum(first + room, len(context.ids))
+        gold = _gold_tokens(example, context)
+        span = np.zeros((len(first), 2), np.int32)
+        if gold is not None:
+            inside = (first <= gold[0]) & (gold[1] < last)
+            span[inside] = (np.array(gold) - first[:, None] + head)[inside]
+            answerable, fits = answerable + 1, fits + bool(inside.any())
+        prefix = np.concatenate([special[0], question, special[1]])
+        blank = np.zeros((head, 2), np.int32)
+        for a, b in zip(first, last, strict=True):
+            ids += (prefix, context.ids[a:b], special[1])
+            offsets += (blank, np.stack([context.starts[a:b], context.ends[a:b]], 1), blank[:1])
+            lengths.append(head + int(b - a) + 1)
+        heads += [head] * len(first)
+        owner += [number] * len(first)
+        spans.append(span)
+
+    bounds = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+    total = int(bounds[-1])
+    # Positions in the window tell segments and paragraph apart, for all windows at once.
+    position = np.arange(total) - np.repeat(bounds[:-1], lengths)
+    second = position >= np.repeat(np.asarray(heads), lengths)
+    is_last = np.zeros(total, bool)
+    is_last[bounds[1:] - 1] = True
+    both = np.concatenate(spans)
+    notes = [
+        f"{len(lengths)} windows of {len(examples)} questions (max_seq_length {max_length}, "
+        f"doc_stride {stride}: {stride_mode})"
+    ]
+    if answerable:
+        notes.append(f"{fits} of {answerable} gold answers fit in a window")
+    if cut:
+        notes.append(f"{cut} questions cut to {longest_question} tokens")
+    return Features(
+        bounds=bounds,
+        tokens={
+            "input_ids": np.concatenate(ids).astype(np.int32),
+            "token_type_ids": second.astype(np.int32),
+            "context_mask": second & ~is_last,
+        },
+        rows={"start_positions": both[:, 0].copy(), "end_positions": both[:, 1].copy()},
+        example=np.asarray(owner, np.int32),
+        offsets=np.concatenate(offsets),
+        notes=tuple(notes),
+    )
+
+
+def _gold_tokens(example: QAExample, context: Tokenized) -> tuple[int, int] | None:
+    """First and last token that hold characters of the gold answer; None when no token does."""
+    gold = next((a for a in example.answers if a.start is not None), None)
+    if gold is None or gold.start is None:
+        return None
+    first = int(np.searchsorted(context.ends, gold.start, side="right"))
+    last = int(np.searchsorted(context.starts, gold.start + len(gold.text), side="left")) - 1
+    return (first, last) if first <= last else None
