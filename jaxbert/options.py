@@ -36,6 +36,7 @@ class ModelOptions:
         "auto", "Several devices: auto is pmap; both give equal results."
     )
     per_device_eval_batch_size: int = option(32, "Rows of a prediction batch on each device.")
+    length_bucket: int = option(64, "Pad to multiples of this; 0 pads all to max_seq_length.")
     debug: bool = option(False, "Show the traceback of an error.")
 
 
@@ -69,6 +70,85 @@ class QAOptions:
     )
     metric: Literal["auto", "squad", "squad_v2", "cmrc2018"] = option(
         "auto", "auto: squad_v2 with --version_2_with_negative, cmrc2018 for Chinese, else squad."
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class TextOptions:
+    """Rows of texts; kept with the model for evaluation."""
+
+    max_seq_length: int = option(128, "The most tokens of a row; the longer text of a pair is cut.")
+    length_bucket: int = option(32, "Pad to multiples of this; 0 pads all to max_seq_length.")
+    text_column_name: list[str] | None = option(
+        None, "The column of the text, or two columns for a pair; by default they are looked for."
+    )
+    label_column_name: str | None = option(None, "The column of the label; by default looked for.")
+    quoted_tsv: bool = option(False, 'Fields of TSV files may be in quotes; else a " is text.')
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassificationOptions(TextOptions):
+    """Classes of texts and of pairs."""
+
+    class_weights: list[str] | None = option(
+        None, "balanced, or NAME=WEIGHT for classes that shall count more or less in the loss."
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class RegressionOptions(TextOptions):
+    """A number for a text or a pair."""
+
+    target_scaling: list[str] | None = option(
+        None,
+        "standard, or a mean and a scale: the model learns (target - mean) / scale. It is undone "
+        "in predictions and in the saved model.",
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class MultipleChoiceOptions:
+    """One of several choices; kept with the model for evaluation."""
+
+    max_seq_length: int = option(128, "The most tokens of a choice with its context.")
+    length_bucket: int = option(32, "Pad to multiples of this; 0 pads all to max_seq_length.")
+    label_column_name: str | None = option(None, "The column of the right choice.")
+    quoted_tsv: bool = option(False, 'Fields of TSV files may be in quotes; else a " is text.')
+
+
+@dataclasses.dataclass(frozen=True)
+class TaggingOptions:
+    """A label for every word; kept with the model for evaluation."""
+
+    max_seq_length: int = option(128, "The most tokens of a window of a sentence.")
+    length_bucket: int = option(32, "Pad to multiples of this; 0 pads all to max_seq_length.")
+    doc_stride: int = option(32, "Tokens that two windows of a long sentence share.")
+    text_column_name: str | None = option(
+        None, "The column of the words: a number in CoNLL files, where the default is the first."
+    )
+    label_column_name: str | None = option(
+        None, "The column of the tags: a number in CoNLL files, where the default is the last."
+    )
+    label_all_tokens: bool = option(False, "All sub-words of a word learn its label.")
+    entity_mode: Literal["default", "strict"] = option(
+        "default", "How wrong tag sequences count, as seqeval defines it."
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class MLMOptions:
+    """Masked language modelling on lines of text; kept with the model for evaluation."""
+
+    max_seq_length: int = option(128, "The most tokens of a row.")
+    length_bucket: int = option(64, "Pad to multiples of this; 0 pads all to max_seq_length.")
+    text_column_name: str | None = option(None, "The column of the text, in files with columns.")
+    quoted_tsv: bool = option(False, 'Fields of TSV files may be in quotes; else a " is text.')
+    line_by_line: bool = option(False, "A row for each line instead of packed lines.")
+    mlm_probability: float = option(0.15, "Part of the tokens that are to be predicted.")
+    whole_word_mask: bool = option(True, "All sub-words of a word are masked together.")
+    words: str = option(
+        "characters",
+        "Words of Chinese text: characters, jieba (extra zh), or a file with a word a line.",
     )
 
 
@@ -108,7 +188,6 @@ class TrainingOptions:
     gradient_checkpointing: bool = option(
         False, "Compute activations again in the backward pass: less memory, more time."
     )
-    length_bucket: int = option(64, "Pad to multiples of this; 0 pads all to max_seq_length.")
     logging_steps: int = option(1, "A line of train_log.jsonl every so many steps.")
     eval_steps: int | None = option(None, "Evaluate every so many steps; by default every epoch.")
     save_steps: int | None = option(None, "Save every so many steps; by default every epoch.")
@@ -121,15 +200,108 @@ class TrainingOptions:
 
 
 @dataclasses.dataclass(frozen=True)
+class EvaluationOptions:
+    """What evaluation needs beside the model, the data and the task's own options."""
+
+    output_dir: str | None = option(None, "Where metrics and predictions go.")
+
+
+@dataclasses.dataclass(frozen=True)
 class QATrainOptions(TrainingOptions, QAOptions, SourceOptions, ModelOptions):
     """Flags of train/qa.py."""
 
 
 @dataclasses.dataclass(frozen=True)
-class QAEvalOptions(QAOptions, SourceOptions, ModelOptions):
+class QAEvalOptions(EvaluationOptions, QAOptions, SourceOptions, ModelOptions):
     """Flags of eval/qa.py. What is not given is as the model was trained."""
 
-    output_dir: str | None = option(None, "Where metrics and predictions go.")
+
+@dataclasses.dataclass(frozen=True)
+class ClassificationTrainOptions(
+    TrainingOptions, ClassificationOptions, SourceOptions, ModelOptions
+):
+    """Flags of train/classification.py."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassificationEvalOptions(
+    EvaluationOptions, ClassificationOptions, SourceOptions, ModelOptions
+):
+    """Flags of eval/classification.py."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RegressionTrainOptions(TrainingOptions, RegressionOptions, SourceOptions, ModelOptions):
+    """Flags of train/regression.py."""
+
+    loss: str = option("mean_squared_error", "Name of the loss.")
+
+
+@dataclasses.dataclass(frozen=True)
+class RegressionEvalOptions(EvaluationOptions, RegressionOptions, SourceOptions, ModelOptions):
+    """Flags of eval/regression.py."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MultipleChoiceTrainOptions(
+    TrainingOptions, MultipleChoiceOptions, SourceOptions, ModelOptions
+):
+    """Flags of train/multiple_choice.py."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MultipleChoiceEvalOptions(
+    EvaluationOptions, MultipleChoiceOptions, SourceOptions, ModelOptions
+):
+    """Flags of eval/multiple_choice.py."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TaggingTrainOptions(TrainingOptions, TaggingOptions, SourceOptions, ModelOptions):
+    """Flags of train/tagging.py."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TaggingEvalOptions(EvaluationOptions, TaggingOptions, SourceOptions, ModelOptions):
+    """Flags of eval/tagging.py."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MLMTrainOptions(TrainingOptions, MLMOptions, SourceOptions, ModelOptions):
+    """Flags of train/mlm.py."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MLMEvalOptions(EvaluationOptions, MLMOptions, SourceOptions, ModelOptions):
+    """Flags of eval/mlm.py."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoreOptions:
+    """Flags of eval/score.py."""
+
+    metric: Literal[
+        "squad",
+        "squad_v2",
+        "cmrc2018",
+        "classification",
+        "regression",
+        "multiple_choice",
+        "tagging",
+    ] = option("squad", "The scores: official ones of a data set, or those of a task.")
+    predictions: str | None = option(
+        None, "JSON: question id to answer text, or a list in the order of the rows."
+    )
+    references: str | None = option(None, "The data set, in any form that train/ reads.")
+    null_odds: str | None = option(None, "For squad_v2, JSON: id to odds; finds the thresholds.")
+    text_column_name: list[str] | None = option(None, "The columns of the references' texts.")
+    label_column_name: str | None = option(None, "The column of the label, or of the tags.")
+    quoted_tsv: bool = option(False, 'Fields of TSV files may be in quotes; else a " is text.')
+    entity_mode: Literal["default", "strict"] = option(
+        "default", "How wrong tag sequences count, as seqeval defines it."
+    )
+    strict: bool = option(False, "Stop at the first faulty row instead of reporting it.")
+    debug: bool = option(False, "Show the traceback of an error.")
 
 
 # Options that do not change what a run computes: they may differ when it is gone on with.
@@ -180,6 +352,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "n_best_size": (1, 1e4),
     "null_score_diff_threshold": (-1e6, 1e6),
     "seed": (0, 2**32 - 1),
+    "mlm_probability": (0.001, 0.9),
 }
 
 

@@ -13,14 +13,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxbert.data.batches import Order, bucket_lengths
-from jaxbert.data.features import Features, check_ids
-from jaxbert.data.tokenizer import load_tokenizer
+from jaxbert.data.batches import NumpyBatch, Order, bucket_lengths
+from jaxbert.data.features import Features
 from jaxbert.errors import InputError
-from jaxbert.model.config import BertConfig, load_config
-from jaxbert.model.folders import find_model_folder
-from jaxbert.model.heads import Params, init_params, make_apply
-from jaxbert.model.pretrained import load_pretrained, save_pretrained
+from jaxbert.model.config import BertConfig
+from jaxbert.model.heads import Params, make_apply
+from jaxbert.model.pretrained import save_pretrained
 from jaxbert.options import check_ranges
 from jaxbert.output import (
     check_data,
@@ -31,7 +29,8 @@ from jaxbert.output import (
     write_record,
     write_results,
 )
-from jaxbert.tasks import Task
+from jaxbert.prepare import encode_examples, load_model, read_examples, read_held_out
+from jaxbert.tasks.task import Task
 from jaxbert.training.checkpoint import Checkpoints
 from jaxbert.training.loop import EXIT_STOPPED, Plan, Progress, TrainLog, fit
 from jaxbert.training.optim import Schedule, adamw, is_frozen, make_schedule
@@ -43,7 +42,8 @@ __all__ = ["EXIT_STOPPED", "Trained", "evaluate", "train"]
 
 logger = logging.getLogger("jaxbert")
 
-_SAMPLES = 5  # problems that are shown in full
+# The draw of an evaluation where a task disturbs its batches: a number that no step has.
+EVALUATION = 2**40
 
 
 Evaluator = Callable[..., tuple[dict[str, float], list[Any]] | None]
@@ -58,80 +58,14 @@ class Trained:
     done: bool
 
 
-# --- model and data ---------------------------------------------------------------------------
-
-
-def load_model(task: Task, options: Any, *, draw_head: bool) -> tuple[BertConfig, Params, Any]:
-    """Config, parameters and tokenizer as the options name them."""
-    source, config = options.model_name_or_path, options.config_name
-    key = jax.random.fold_in(jax.random.key(getattr(options, "seed", 0)), 0)
-    if source and config and source != config:
-        raise InputError("give --model_name_or_path or --config_name (random weights), not both")
-    if source:
-        folder = find_model_folder(source)
-        cfg, params = load_pretrained(folder, task.head, key=key, draw_head=draw_head)
-    elif config:
-        path = Path(config).expanduser()
-        folder = path.parent if path.is_file() else find_model_folder(config)
-        cfg = load_config(path if path.is_file() else folder)
-        params = jax.jit(lambda key: init_params(cfg, task.head, key))(key)
-        logger.info("%s: all parameters drawn anew", config)
-    else:
-        raise InputError("give --model_name_or_path, or --config_name for random weights")
-    if options.tokenizer_name:
-        folder = find_model_folder(options.tokenizer_name)
-    return cfg, params, load_tokenizer(folder, vocab_size=cfg.vocab_size)
-
-
-def _read(task: Task, options: Any, files: list[str] | None, split: str, limit: int | None) -> Any:
-    """Examples of a split, and its problems said; None when the options name no data for it."""
-    if files:
-        data, origin = task.read(files, options.strict), ", ".join(files)
-    elif options.dataset_name:
-        name, config = options.dataset_name, options.dataset_config_name
-        data, origin = task.read_dataset(name, config, split, options.strict), f"{name}[{split}]"
-    else:
-        return None
-    logger.info("%s: %d examples", origin, len(data.examples))
-    for problem in data.problems[:_SAMPLES]:
-        logger.info("  %s: %s", problem.where, problem.what)
-    if len(data.problems) > _SAMPLES:
-        logger.info("  ... %d problems in all; --strict stops at the first", len(data.problems))
-    return data.examples[:limit] if limit else data.examples
-
-
-def _held_out(task: Task, options: Any) -> Any:
-    """The validation examples of a training run; a data set of the Hub may have none."""
-    try:
-        limit = options.max_eval_samples
-        return _read(task, options, options.validation_file, "validation", limit)
-    except InputError as error:
-        if options.validation_file:
-            raise
-        logger.info("%s: no validation", error)
-        return None
-
-
-def _encode(task: Task, examples: Any, tokenizer: Any, cfg: BertConfig, options: Any) -> Features:
-    if options.max_seq_length > cfg.max_position_embeddings:
-        raise InputError(
-            f"--max_seq_length {options.max_seq_length}: the model has "
-            f"{cfg.max_position_embeddings} positions; give that or less"
-        )
-    features = task.encode(examples, tokenizer, options)
-    check_ids(
-        features,
-        vocab_size=cfg.vocab_size,
-        positions=cfg.max_position_embeddings,
-        types=cfg.type_vocab_size,
-    )
-    for note in features.notes:
-        logger.info("  %s", note)
-    return features
-
-
 def make_evaluator(
-    task: Task, options: Any, cfg: BertConfig, parallel: Parallel, examples: Any, features: Features
+    task: Task,
+    options: Any,
+    cfg: BertConfig,
+    tokenizer: Any,
+    parallel: Parallel,
+    examples: Any,
+    features: Features,
 ) -> Evaluator:
     """A function (replicated params, stopped) -> (scores, predictions) on these examples.
 
@@ -140,33 +74,45 @@ def make_evaluator(
     apply = make_apply(cfg, task.head, dtype=jnp.dtype(options.dtype), attention=options.attention)
     compiled = parallel.compile_predict(make_predict_step(apply, task.reduce(options)))
     size = options.per_device_eval_batch_size * parallel.devices
-    buckets = bucket_lengths(64, options.max_seq_length)
+    buckets = bucket_lengths(options.length_bucket, options.max_seq_length)
+    disturb = task.disturb(options, tokenizer, cfg) if task.disturb else None
+
+    def prepare(batch: NumpyBatch) -> NumpyBatch:
+        return disturb(batch, EVALUATION) if disturb else batch
 
     def evaluator(
         params: Any, stopped: Callable[[], bool] = lambda: False
     ) -> tuple[dict[str, float], list[Any]] | None:
         arrays = predict(
-            compiled, params, features, parallel, size=size, buckets=buckets, stopped=stopped
+            compiled,
+            params,
+            features,
+            parallel,
+            size=size,
+            buckets=buckets,
+            prepare=prepare,
+            stopped=stopped,
         )
         if arrays is None:
             return None
-        predictions = task.decode(examples, features, arrays, options)
-        return task.score(examples, predictions, options), predictions
+        predictions = task.decode(examples, features, arrays, options, cfg)
+        return task.score(examples, predictions, options, cfg), predictions
 
     return evaluator
 
 
 def show_scores(scores: dict[str, float]) -> str:
-    """The scores in one line: "exact_match 58.21  f1 71.30  total 1584"."""
+    """The scores in one line: "exact_match 58.21  f1 71.3  total 1584"."""
     return "  ".join(
-        f"{n} {v:.2f}" if isinstance(v, float) else f"{n} {v}" for n, v in scores.items()
+        f"{n} {v:.4g}" if isinstance(v, float) else f"{n} {v}" for n, v in scores.items()
     )
 
 
 # --- train ------------------------------------------------------------------------------------
 
 
-def _plan(options: Any, order: Order, metric: str) -> Plan:
+def make_plan(task: Task, options: Any, order: Order) -> Plan:
+    """When the run trains, logs, evaluates and saves."""
     per_epoch = order.steps_per_epoch
     total = (
         options.max_steps if options.max_steps > 0 else round(options.num_train_epochs * per_epoch)
@@ -179,7 +125,8 @@ def _plan(options: Any, order: Order, metric: str) -> Plan:
         eval_every=options.eval_steps or per_epoch,
         save_every=options.save_steps or per_epoch,
         patience=options.early_stopping_patience,
-        metric=metric,
+        metric=_best_metric(task, options),
+        falling=_best_metric(task, options) in task.falling,
     )
 
 
@@ -244,8 +191,13 @@ def _check(task: Task, options: Any) -> None:
                 raise InputError(f"--{name} needs a --validation_file to tell what is better")
 
 
+def warmup_steps(options: Any, steps: int) -> int:
+    """Of so many steps, those in which the learning rate rises."""
+    return options.warmup_steps or round(options.warmup_ratio * steps)
+
+
 def _optimizer(options: Any, steps: int) -> tuple[optax.GradientTransformation, Schedule]:
-    warmup = options.warmup_steps or round(options.warmup_ratio * steps)
+    warmup = warmup_steps(options, steps)
     schedule = make_schedule(
         options.learning_rate, steps=steps, warmup_steps=warmup, decay=options.lr_scheduler_type
     )
@@ -274,7 +226,7 @@ def _train_step(
     )
     step = make_train_step(
         apply,
-        task.losses[options.loss],
+        task.losses[options.loss](options, cfg),
         tx,
         accumulate=options.gradient_accumulation_steps,
         measure=task.measure,
@@ -300,16 +252,16 @@ def train(task: Task, options: Any) -> Trained:
     _check(task, options)
     folder = Path(options.output_dir).expanduser()
     check_writable(folder)
-    examples = _read(task, options, options.train_file, "train", options.max_train_samples)
+    examples = read_examples(task, options, "train")
     if examples is None:
         raise InputError("give --train_file or --dataset_name, the data to train on")
-    held_out = _held_out(task, options)
-    options = task.settle(options, held_out or examples, scored=held_out is not None)
+    held_out = read_held_out(task, options)
+    options = task.settle(options, examples, held_out)
     record = check_output(folder, task.name, options)
 
-    cfg, params, tokenizer = load_model(task, options, draw_head=True)
+    cfg, params, tokenizer = load_model(task, options, examples)
     _check_freeze(params, options.freeze or ())
-    features = _encode(task, examples, tokenizer, cfg, options)
+    features = encode_examples(task, examples, tokenizer, cfg, options)
     parallel = make_parallel(options.parallel)
     accumulate = options.gradient_accumulation_steps
     rows = options.per_device_train_batch_size * parallel.devices * accumulate
@@ -321,12 +273,14 @@ def train(task: Task, options: Any) -> Trained:
     rows_for(rows, parallel, accumulate)
     buckets = bucket_lengths(options.length_bucket, options.max_seq_length)
     order = Order(features.lengths, rows, options.seed, buckets)
-    plan = _plan(options, order, _best_metric(task, options))
+    plan = make_plan(task, options, order)
     data = {"train": features.fingerprint()}
     validation = None
     if held_out is not None:
-        held_out_features = _encode(task, held_out, tokenizer, cfg, options)
-        evaluator = make_evaluator(task, options, cfg, parallel, held_out, held_out_features)
+        held_out_features = encode_examples(task, held_out, tokenizer, cfg, options)
+        evaluator = make_evaluator(
+            task, options, cfg, tokenizer, parallel, held_out, held_out_features
+        )
         validation = _Validation(task, options, held_out, evaluator)
         data["validation"] = fingerprint_of(held_out)
     check_data(folder, record, data)
@@ -358,6 +312,7 @@ def train(task: Task, options: Any) -> Trained:
             train_step=step,
             order=order,
             features=features,
+            disturb=task.disturb(options, tokenizer, cfg) if task.disturb else None,
             accumulate=accumulate,
             key=jax.random.fold_in(jax.random.key(options.seed), 1),
             schedule=schedule,
@@ -383,7 +338,7 @@ def train(task: Task, options: Any) -> Trained:
         except InputError as error:
             logger.info("%s; so the result is the last step, not the best", error)
     checkpoints.close()
-    save_pretrained(folder, cfg, params, tokenizer)
+    save_pretrained(folder, cfg, task.export(params, options), tokenizer, head=task.head)
     if validation is None:
         write_results(folder, {}, {})
         scores: dict[str, float] = {}
@@ -409,14 +364,14 @@ def evaluate(task: Task, options: Any) -> dict[str, float]:
     if not options.output_dir:
         raise InputError("give --output_dir, the folder for the results")
     check_writable(Path(options.output_dir).expanduser())
-    examples = _read(task, options, options.validation_file, "validation", options.max_eval_samples)
+    examples = read_examples(task, options, "validation")
     if examples is None:
         raise InputError("give --validation_file or --dataset_name, the data to evaluate on")
-    options = task.settle(options, examples, scored=True)
-    cfg, params, tokenizer = load_model(task, options, draw_head=False)
-    features = _encode(task, examples, tokenizer, cfg, options)
+    options = task.settle(options, None, examples)
+    cfg, params, tokenizer = load_model(task, options)
+    features = encode_examples(task, examples, tokenizer, cfg, options)
     parallel = make_parallel(options.parallel)
-    evaluator = make_evaluator(task, options, cfg, parallel, examples, features)
+    evaluator = make_evaluator(task, options, cfg, tokenizer, parallel, examples, features)
     started = time.perf_counter()
     result = evaluator(parallel.replicate(params))
     assert result is not None  # nothing stops it
@@ -424,5 +379,5 @@ def evaluate(task: Task, options: Any) -> dict[str, float]:
     logger.info("%d examples in %.1f s", len(examples), time.perf_counter() - started)
     files = task.files(examples, predictions, options)
     write_results(Path(options.output_dir).expanduser(), scores, files)
-    logger.info("%s", show_scores(scores))
+    logger.info("%s", show_scores(scores) or "no labels, so no scores")
     return scores

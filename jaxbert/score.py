@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -9,7 +10,23 @@ from typing import Any
 
 from jaxbert.data.questions import read_qa
 from jaxbert.errors import InputError
-from jaxbert.tasks import references_of, score_qa
+from jaxbert.metrics.entities import entity_scores, find_scheme
+from jaxbert.metrics.labels import choice_scores, classification_scores, regression_scores
+from jaxbert.options import ScoreOptions
+from jaxbert.tasks.classification import CLASSIFICATION
+from jaxbert.tasks.multiple_choice import MULTIPLE_CHOICE
+from jaxbert.tasks.qa import references_of, score_qa
+from jaxbert.tasks.regression import REGRESSION
+from jaxbert.tasks.tagging import TAGGING
+from jaxbert.tasks.task import Task, in_order
+
+# The task that reads the references, and what a prediction is called in its predictions.json.
+_ROWS: dict[str, tuple[Task, str]] = {
+    "classification": (CLASSIFICATION, "label"),
+    "regression": (REGRESSION, "score"),
+    "multiple_choice": (MULTIPLE_CHOICE, "label"),
+    "tagging": (TAGGING, "tags"),
+}
 
 
 def score_files(
@@ -53,14 +70,57 @@ def score_files(
     return score_qa(metric, given, wanted, odds)
 
 
+def score_rows(
+    metric: str, predictions: str | None, references: str | None, options: ScoreOptions
+) -> dict[str, float]:
+    """The scores of a predictions file whose entries are in the order of the data's rows.
+
+    Args:
+        metric: classification, regression, multiple_choice or tagging.
+        predictions: path of a JSON list: the predictions.json of an evaluation, or of bare class
+            names, numbers, or lists of tags.
+        references: path of the data set.
+
+    Raises:
+        InputError: a file is missing or of another form, or they are not as long.
+    """
+    if not predictions or not references:
+        raise InputError("give --predictions and --references, two files")
+    task, name = _ROWS[metric]
+    kinds: dict[str, Any] = {"regression": (int, float), "multiple_choice": int, "tagging": list}
+    if metric == "tagging":  # words are in one column
+        words = (options.text_column_name or [""])[0] or None
+        options = dataclasses.replace(options, text_column_name=words)  # type: ignore[arg-type]
+    examples = task.read([(references, task.load(references, options))], options).examples
+    found = _read_json(predictions)
+    if not isinstance(found, list) or len(found) != len(examples):
+        size = f"{len(found)} entries" if isinstance(found, list) else "no list"
+        raise InputError(f"{predictions}: {size}, and {references} has {len(examples)} rows")
+    given = [entry[name] if isinstance(entry, dict) and name in entry else entry for entry in found]
+    gold = [e.tags if metric == "tagging" else e.label for e in examples]
+    for number, (one, other, e) in enumerate(zip(given, gold, examples, strict=True)):
+        if other is None:
+            raise InputError(f"{e.where}: no label to score with")
+        kind = kinds.get(metric, str)
+        if not isinstance(one, kind) or isinstance(one, bool):
+            raise InputError(f"{predictions}: entry {number} is {one!r}")
+        if metric == "tagging" and len(one) != len(other):
+            raise InputError(
+                f"{predictions}: entry {number} has {len(one)} tags for {len(other)} words"
+            )
+    if metric == "regression":
+        return regression_scores(given, gold)
+    if metric == "multiple_choice":
+        return choice_scores(given, gold)
+    if metric == "tagging":
+        scheme = find_scheme({tag for tags in (*given, *gold) for tag in tags})
+        return entity_scores(given, gold, scheme=scheme, mode=options.entity_mode)
+    return classification_scores(given, gold, in_order({*given, *gold}))
+
+
 def _mapping(path: str, kind: Any) -> dict[str, Any]:
     """A JSON object whose values are all of that kind."""
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: cannot be read as JSON ({error})") from None
+    content = _read_json(path)
     if not isinstance(content, dict):
         raise InputError(f"{path}: expected an object {{id: ...}}, found {type(content).__name__}")
     for name, value in content.items():
@@ -68,3 +128,12 @@ def _mapping(path: str, kind: Any) -> dict[str, Any]:
         if wrong or (isinstance(value, float) and not math.isfinite(value)):
             raise InputError(f"{path}: the value of id {name} is {value!r}")
     return content
+
+
+def _read_json(path: str) -> Any:
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: cannot be read as JSON ({error})") from None

@@ -10,30 +10,18 @@ BERT-base uncased on SQuAD v1.1 with these options is published at EM/F1 81.2/88
 The same command again goes on with a run that was stopped.
 """
 
-from __future__ import annotations
-
-from typing import Any
-
-from jaxbert import cli, demo
+from jaxbert import QuestionAnswerer, cli, demo
+from jaxbert.commands import train_command
 from jaxbert.options import QATrainOptions
-from jaxbert.predictors import QuestionAnswerer
-from jaxbert.run import EXIT_STOPPED, train
-from jaxbert.tasks import QA
+from jaxbert.tasks.qa import QA
 
 
-def demo_defaults(options: QATrainOptions) -> dict[str, Any]:
-    """Where no training data is named: the demo, and a recipe that suits so little of it."""
-    return {} if options.train_file or options.dataset_name else demo.QA_OPTIONS
+def ask(folder: str) -> str:
+    return demo.show_answers(QuestionAnswerer.from_pretrained(folder))
 
 
 def main() -> int:
-    options = cli.parse(QATrainOptions, defaults=demo_defaults, description=__doc__)
-    trained = train(QA, options)
-    if not trained.done:
-        return EXIT_STOPPED
-    if options.train_file == demo.QA_OPTIONS["train_file"]:
-        print(demo.show_answers(QuestionAnswerer.from_pretrained(options.output_dir)))
-    return 0
+    return train_command(QA, QATrainOptions, demo.QA, __doc__, afterwards=ask)
 
 
 if __name__ == "__main__":

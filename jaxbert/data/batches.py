@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jaxbert.data.features import Features
+from jaxbert.data.features import PADDING, Features
 
 NumpyBatch = dict[str, np.ndarray]
 
@@ -93,27 +93,29 @@ def make_batch(features: Features, windows: np.ndarray, length: int, size: int) 
     """The arrays of a batch, padded to `length` tokens and to `size` rows.
 
     Returns:
-        The features' token columns (size, length) and row columns (size, ...), and attention_mask
-        (size, length) int32, weight (size,) float32, 0 on padding rows, and row (size,) int32: the
-        window's number, -1 on padding rows, which dropout takes as the row's name.
+        The features' token columns (size, length, ...) and row columns (size, ...), and
+        attention_mask (size, length) int32, 1 at the windows' tokens, where the features have none
+        of their own, weight (size,) float32, 0 on padding rows, and row (size,) int32: the window's
+        number, -1 on padding rows, which dropout takes as the row's name.
     """
     count = len(windows)
     lengths = features.lengths[windows]
     position = np.arange(length)
     real = position < lengths[:, None]
-    source = np.where(real, features.bounds[windows][:, None] + position, 0)
+    source = (features.bounds[windows][:, None] + position)[real]
     batch: NumpyBatch = {}
     for name, column in features.tokens.items():
-        padded = np.zeros((size, length), column.dtype)
-        padded[:count] = np.where(real, column[source], 0)
+        padded = np.full((size, length, *column.shape[1:]), PADDING.get(name, 0), column.dtype)
+        padded[:count][real] = column[source]
         batch[name] = padded
     for name, column in features.rows.items():
         filled = np.zeros((size, *column.shape[1:]), column.dtype)
         filled[:count] = column[windows]
         batch[name] = filled
-    mask = np.zeros((size, length), np.int32)
-    mask[:count] = real
-    batch["attention_mask"] = mask
+    if "attention_mask" not in features.tokens:
+        mask = np.zeros((size, length), np.int32)
+        mask[:count] = real
+        batch["attention_mask"] = mask
     batch["weight"] = (np.arange(size) < count).astype(np.float32)
     row = np.full(size, -1, np.int32)
     row[:count] = windows

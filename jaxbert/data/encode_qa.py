@@ -39,8 +39,10 @@ def encode_qa(
 
     Returns:
         Features with tokens input_ids, token_type_ids int32 and context_mask bool (True at tokens
-        that an answer may have), and rows start_positions, end_positions int32: inclusive token
-        positions in the window, 0 ([CLS]) where the window does not hold the whole gold answer.
+        that an answer may have), rows start_positions, end_positions int32: inclusive token
+        positions in the window, 0 ([CLS]) where the window does not hold the whole gold answer,
+        and on the host offsets (total, 2) int32: the characters of the paragraph's tokens in the
+        paragraph, (0, 0) for all others.
 
     Raises:
         InputError: max_length leaves no room for a question and a paragraph at this stride.
@@ -115,7 +117,7 @@ def encode_qa(
         },
         rows={"start_positions": both[:, 0].copy(), "end_positions": both[:, 1].copy()},
         example=np.asarray(owner, np.int32),
-        offsets=np.concatenate(offsets),
+        host={"offsets": np.concatenate(offsets)},
         notes=tuple(notes),
     )
 

@@ -14,6 +14,10 @@ import numpy as np
 
 from jaxbert.errors import InputError
 
+# What a token column is padded with in a batch, where that is not 0: losses pass over labels of
+# -100, and 0 is a class.
+PADDING = {"labels": -100}
+
 
 @dataclasses.dataclass(frozen=True)
 class Features:
@@ -21,10 +25,10 @@ class Features:
 
     Attributes:
         bounds: (M + 1,) int64; window m has the tokens bounds[m] to bounds[m + 1].
-        tokens: columns with a value a token, (total,); padded with 0 in a batch.
+        tokens: columns with a value a token, (total, ...); padded in a batch, see PADDING.
         rows: columns with a value a window, (M, ...).
         example: (M,) int32, the number of the example that each window is of.
-        offsets: (total, 2) int32, each token's characters in its original text, or (0, 0).
+        host: columns with a value (or several) a token, (total, ...), that stay on the host.
         notes: what was counted while encoding, to be printed.
     """
 
@@ -32,7 +36,7 @@ class Features:
     tokens: dict[str, np.ndarray]
     rows: dict[str, np.ndarray]
     example: np.ndarray
-    offsets: np.ndarray
+    host: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -72,6 +76,23 @@ def check_ids(features: Features, *, vocab_size: int, positions: int, types: int
             f"windows have up to {longest} tokens and the model {positions} positions; "
             f"give --max_seq_length {positions} or less"
         )
+
+
+def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """The whole numbers of many ranges, one range behind the other.
+
+    Args:
+        starts: (N,) int, the first number of each range.
+        lengths: (N,) int, how many numbers each has.
+
+    Returns:
+        (lengths.sum(),) int64.
+
+    >>> ranges(np.array([5, 0, 7]), np.array([2, 0, 3])).tolist()
+    [5, 6, 7, 8, 9]
+    """
+    before = np.cumsum(lengths) - lengths
+    return np.arange(lengths.sum()) + np.repeat(starts - before, lengths)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,6 @@ from jaxbert.data.sources import (
     Data,
     Problem,
     field,
-    load_hub_rows,
     load_rows,
     names_of,
     whole_text,
@@ -56,16 +55,19 @@ def read_qa(paths: Sequence[str], *, strict: bool = False) -> Data[QAExample]:
     Raises:
         InputError: a file is missing, damaged, of another form, or has no question.
     """
-    rows = (row for path in paths for row in _qa_rows(load_rows(path), path))
-    return _qa_data(rows, ", ".join(paths), strict)
+    return read_questions(((path, load_rows(path)) for path in paths), strict=strict)
 
 
-def read_qa_dataset(
-    name: str, config: str | None, split: str, *, strict: bool = False
-) -> Data[QAExample]:
-    """Questions from one split of a data set in the flat form; see load_hub_rows and read_qa."""
-    origin = f"{name}[{split}]"
-    return _qa_data(_qa_rows(load_hub_rows(name, config, split), origin), origin, strict)
+def read_questions(tables: Iterable[tuple[str, Any]], *, strict: bool = False) -> Data[QAExample]:
+    """The same from contents that have been loaded: pairs of an origin, for messages, and rows."""
+    origins = []
+
+    def rows() -> Iterator[_Row]:
+        for origin, content in tables:
+            origins.append(origin)
+            yield from _qa_rows(content, origin)
+
+    return _qa_data(rows(), origins, strict)
 
 
 @dataclasses.dataclass
@@ -164,7 +166,7 @@ def _flat_row(row: dict[str, Any], where: str) -> _Row:
     )
 
 
-def _qa_data(rows: Iterable[_Row], origin: str, strict: bool) -> Data[QAExample]:
+def _qa_data(rows: Iterable[_Row], origins: list[str], strict: bool) -> Data[QAExample]:
     examples: dict[str, QAExample] = {}
     problems: list[Problem] = []
 
@@ -209,7 +211,7 @@ def _qa_data(rows: Iterable[_Row], origin: str, strict: bool) -> Data[QAExample]
             answers.append(Answer(text, found))
         examples[name] = QAExample(name, question, context, tuple(answers))
     if not examples:
-        raise InputError(f"{origin}: no question in it")
+        raise InputError(f"{', '.join(origins)}: no question in it")
     return Data(tuple(examples.values()), tuple(problems))
 
 

@@ -116,8 +116,9 @@ def decode_qa(
     # Token positions of all windows to characters of their paragraphs at once.
     found = outputs["start"] >= 0
     base = features.bounds[:-1, None]
-    first = features.offsets[np.where(found, base + outputs["start"], 0), 0]
-    last = features.offsets[np.where(found, base + outputs["end"], 0), 1]
+    offsets = features.host["offsets"]
+    first = offsets[np.where(found, base + outputs["start"], 0), 0]
+    last = offsets[np.where(found, base + outputs["end"], 0), 1]
     windows: list[list[int]] = [[] for _ in examples]
     for window, example in enumerate(features.example.tolist()):
         windows[example].append(window)

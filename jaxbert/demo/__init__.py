@@ -1,4 +1,4 @@
-"""The demo of question answering: texts of our own (CC0 1.0), and a recipe for so few of them."""
+"""Demos: small data sets of our own (CC0 1.0), and a recipe for so few examples of each task."""
 
 from __future__ import annotations
 
@@ -10,17 +10,30 @@ from jaxbert.data.questions import read_qa
 
 _HERE = Path(__file__).parent
 
-QA_OPTIONS: dict[str, Any] = {
-    "model_name_or_path": "minilm-l6",
-    "train_file": [str(_HERE / "qa_en_train.json")],
-    "validation_file": [str(_HERE / "qa_en_dev.json")],
-    "output_dir": "runs/qa_demo",
-    "num_train_epochs": 5.0,
-    "per_device_train_batch_size": 8,
-    "learning_rate": 2e-4,
-    "warmup_ratio": 0.1,
-    "weight_decay": 0.01,
-}
+
+def _recipe(name: str, suffix: str, **options: Any) -> dict[str, Any]:
+    """The options of a demo: its files, MiniLM-L6, and what suits so few examples."""
+    return {
+        "model_name_or_path": "minilm-l6",
+        "train_file": [str(_HERE / f"{name}_train.{suffix}")],
+        "validation_file": [str(_HERE / f"{name}_dev.{suffix}")],
+        "output_dir": f"runs/{name.removesuffix('_en')}_demo",
+        "num_train_epochs": 5.0,
+        "per_device_train_batch_size": 8,
+        "learning_rate": 2e-4,
+        "warmup_ratio": 0.1,
+        "weight_decay": 0.01,
+        **options,
+    }
+
+
+QA = _recipe("qa_en", "json")
+CLASSIFICATION = _recipe("classification", "tsv", max_seq_length=64)
+PAIRS = _recipe("pairs", "tsv", max_seq_length=64)
+REGRESSION = _recipe("regression", "tsv", max_seq_length=64, num_train_epochs=8.0)
+TAGGING = _recipe("tagging", "conll", max_seq_length=64)
+MULTIPLE_CHOICE = _recipe("multiple_choice", "jsonl", max_seq_length=64)
+MLM = _recipe("mlm", "txt", max_seq_length=64, num_train_epochs=10.0)
 
 
 def show_answers(answerer: Callable[..., Any]) -> str:

@@ -56,6 +56,8 @@ class BertConfig:
     initializer_range: float = 0.02
     layer_norm_eps: float = 1e-12
     pad_token_id: int = 0
+    classifier_dropout: float | None = None  # before a classifier; None is hidden_dropout_prob
+    id2label: tuple[str, ...] = ()  # names of the classes, in the order of the outputs
 
     def __post_init__(self) -> None:
         for name, most in _COUNTS.items():
@@ -66,6 +68,11 @@ class BertConfig:
             value = getattr(self, name)
             if not _is_number(value) or not 0.0 <= value < 1.0:
                 raise InputError(f"{name} is {value!r}: it must be a number from 0 up to 1")
+        rate = self.classifier_dropout
+        if rate is not None and (not _is_number(rate) or not 0.0 <= rate < 1.0):
+            raise InputError(f"classifier_dropout is {rate!r}: it must be a number from 0 up to 1")
+        if len(set(self.id2label)) < len(self.id2label):
+            raise InputError("id2label names a class twice")
         for name in ("initializer_range", "layer_norm_eps"):
             value = getattr(self, name)
             if not _is_number(value) or not 0.0 < value <= 1.0:
@@ -122,10 +129,21 @@ def config_from_dict(raw: Any, origin: str) -> BertConfig:
             raise InputError(f"{origin}: {name} is {raw[name]!r}; jaxbert computes {value!r} only")
     names = [field.name for field in dataclasses.fields(BertConfig)]
     taken = {name: raw[name] for name in names if raw.get(name) is not None}
+    if "id2label" in taken:
+        taken["id2label"] = _label_names(taken["id2label"], origin)
     try:
         return BertConfig(**taken)
     except InputError as error:
         raise InputError(f"{origin}: {error}") from None
+
+
+def _label_names(raw: Any, origin: str) -> tuple[str, ...]:
+    """The values of config.json's id2label, {"0": name, ...}, in the order of their numbers."""
+    if isinstance(raw, dict) and all(isinstance(name, str) for name in raw.values()):
+        names = {str(number): name for number, name in raw.items()}
+        if set(names) == {str(number) for number in range(len(names))}:
+            return tuple(names[str(number)] for number in range(len(names)))
+    raise InputError(f'{origin}: id2label is not of the form {{"0": name, "1": name, ...}}')
 
 
 def load_config(path: str | Path) -> BertConfig:
@@ -148,4 +166,10 @@ def load_config(path: str | Path) -> BertConfig:
 
 def config_to_dict(cfg: BertConfig) -> dict[str, Any]:
     """The content of a config.json that transformers reads as the same encoder."""
-    return {"model_type": "bert", "position_embedding_type": "absolute", **dataclasses.asdict(cfg)}
+    fields: dict[str, Any] = {"model_type": "bert", "position_embedding_type": "absolute"}
+    fields |= dataclasses.asdict(cfg)
+    names = fields.pop("id2label")
+    if names:
+        fields["id2label"] = {str(number): name for number, name in enumerate(names)}
+        fields["label2id"] = {name: number for number, name in enumerate(names)}
+    return fields

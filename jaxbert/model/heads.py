@@ -1,21 +1,22 @@
-"""One small head a task on the encoder, and the two functions through which all else sees a model.
+"""One small head a task, and the two functions through which all else sees a model.
 
-A head is a Linen module called with the encoder's last hidden state; it returns named arrays. Its
-parameters lie beside the encoder's, under the head's own names.
+A head is a function of the encoder's outputs: it adds its own dense layer and returns named arrays.
+Its parameters lie beside the encoder's, under Hugging Face's names. B batch, T length, D hidden,
+C classes, K choices, P masked positions, V vocabulary.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from jaxbert.model.config import BertConfig
-from jaxbert.model.dropout import row_seeds
-from jaxbert.model.encoder import Encoder
+from jaxbert.model.dropout import Seeds, dropout, row_seeds
+from jaxbert.model.encoder import ACTIVATIONS, Encoder
 
 Params = dict[str, Any]
 Batch = dict[str, jax.Array]
@@ -34,27 +35,121 @@ class Apply(Protocol):
         ...
 
 
-class QuestionAnswering(nn.Module):
-    """Start and end scores of every token, each from a vector of its own (Devlin et al. 2019, 4.2).
+class Encoded(NamedTuple):
+    """What a head is made of.
 
-    start_logits, end_logits: (B, T) float32.
+    hidden: (B, T, D), the encoder's last hidden state. words: (V, D), its table of word embeddings.
+    batch: the arrays that apply was called with. drop: dropout before a classifier, of (B, T, D).
     """
+
+    hidden: jax.Array
+    words: jax.Array
+    batch: Batch
+    drop: Callable[[jax.Array], jax.Array]
+
+
+# --- the heads ----------------------------------------------------------------------------------
+
+
+def _dense(cfg: BertConfig, outputs: int, name: str) -> nn.Dense:
+    return nn.Dense(outputs, kernel_init=nn.initializers.normal(cfg.initializer_range), name=name)
+
+
+def _pooled(cfg: BertConfig, x: Encoded) -> jax.Array:
+    """(B, D) float32: BERT's pooler, tanh of a dense layer on [CLS] (Devlin et al. 2019, 4.1)."""
+    return jnp.tanh(_dense(cfg, cfg.hidden_size, "pooler")(x.hidden[:, 0].astype(jnp.float32)))
+
+
+def _classified(cfg: BertConfig, outputs: int, x: Encoded) -> jax.Array:
+    """(B, outputs) float32: the pooler, dropout, and the added dense layer."""
+    pooled = x.drop(_pooled(cfg, x)[:, None])[:, 0]
+    return _dense(cfg, outputs, "classifier")(pooled)
+
+
+class _Spans(nn.Module):
+    """Start and end each have a kernel and a bias of their own: names that say what they are."""
 
     cfg: BertConfig
 
     @nn.compact
-    def __call__(self, hidden: jax.Array) -> Outputs:  # hidden: (B, T, D)
-        hidden = hidden.astype(jnp.float32)
-
-        def score(name: str) -> jax.Array:
-            init = nn.initializers.normal(stddev=self.cfg.initializer_range)
-            return nn.Dense(1, kernel_init=init, name=name)(hidden)[..., 0]
-
-        return {"start_logits": score("start"), "end_logits": score("end")}
+    def __call__(self, hidden: jax.Array) -> Outputs:
+        return {
+            f"{side}_logits": _dense(self.cfg, 1, side)(hidden)[..., 0] for side in ("start", "end")
+        }
 
 
-# The head's name in options, its name among the parameters, and its module.
-HEADS: dict[str, tuple[str, type[nn.Module]]] = {"qa": ("qa_outputs", QuestionAnswering)}
+def question_answering(cfg: BertConfig, x: Encoded) -> Outputs:
+    """start_logits, end_logits (B, T): a score of every token (Devlin et al. 2019, 4.2)."""
+    spans: Outputs = _Spans(cfg, name="qa_outputs")(x.hidden.astype(jnp.float32))
+    return spans
+
+
+def classification(cfg: BertConfig, x: Encoded) -> Outputs:
+    """logits (B, C), of one text or a pair (Devlin et al. 2019, 4.1)."""
+    return {"logits": _classified(cfg, len(cfg.id2label), x)}
+
+
+def regression(cfg: BertConfig, x: Encoded) -> Outputs:
+    """scores (B,): one output in place of C."""
+    return {"scores": _classified(cfg, 1, x)[:, 0]}
+
+
+def multiple_choice(cfg: BertConfig, x: Encoded) -> Outputs:
+    """logits (B, K), of K choices that were encoded one by one (Devlin et al. 2019, 4.4)."""
+    scores = _classified(cfg, 1, x)
+    return {"logits": scores.reshape(-1, x.batch["input_ids"].shape[-1])}
+
+
+def next_sentence(cfg: BertConfig, x: Encoded) -> Outputs:
+    """logits (B, 2): 0, the second text follows the first; 1, it does not (section 3.1)."""
+    return {"logits": _dense(cfg, 2, "seq_relationship")(_pooled(cfg, x))}
+
+
+def tagging(cfg: BertConfig, x: Encoded) -> Outputs:
+    """logits (B, T, C), of every token (Devlin et al. 2019, 5.3)."""
+    hidden = x.drop(x.hidden.astype(jnp.float32))
+    return {"logits": _dense(cfg, len(cfg.id2label), "classifier")(hidden)}
+
+
+class _Predictions(nn.Module):
+    """The masked language model's transform, and a decoder that is the word embeddings' table."""
+
+    cfg: BertConfig
+
+    @nn.compact
+    def __call__(self, hidden: jax.Array, words: jax.Array) -> jax.Array:
+        cfg, dtype = self.cfg, hidden.dtype
+        x = _dense(cfg, cfg.hidden_size, "transform")(hidden.astype(jnp.float32))
+        x = ACTIVATIONS[cfg.hidden_act](x)
+        norm = nn.LayerNorm(epsilon=cfg.layer_norm_eps, use_fast_variance=False, name="layer_norm")
+        x = norm(x).astype(dtype)
+        bias = self.param("bias", nn.initializers.zeros, (cfg.vocab_size,))
+        product = jnp.einsum(
+            "BPD,VD->BPV", x, words.astype(dtype), preferred_element_type=jnp.float32
+        )
+        return product + bias
+
+
+def masked_lm(cfg: BertConfig, x: Encoded) -> Outputs:
+    """logits (B, P, V) at the batch's masked_positions (B, P); without these (B, T, V), everywhere.
+
+    Devlin et al. 2019, section 3.1. Six positions of seven are not masked, and V is large.
+    """
+    hidden = x.hidden
+    if "masked_positions" in x.batch:
+        hidden = jnp.take_along_axis(hidden, x.batch["masked_positions"][..., None], axis=1)
+    return {"logits": _Predictions(cfg, name="predictions")(hidden, x.words)}
+
+
+HEADS: dict[str, Callable[[BertConfig, Encoded], Outputs]] = {
+    "qa": question_answering,
+    "classification": classification,
+    "regression": regression,
+    "multiple_choice": multiple_choice,
+    "next_sentence": next_sentence,
+    "tagging": tagging,
+    "mlm": masked_lm,
+}
 
 
 class BertWithHead(nn.Module):
@@ -67,12 +162,21 @@ class BertWithHead(nn.Module):
     attention: str = "xla"
 
     @nn.compact
-    def __call__(self, inputs: dict[str, jax.Array], seeds: Any = None) -> Outputs:
-        states = Encoder(self.cfg, self.dtype, self.remat, self.attention, name="bert")(
-            **inputs, seeds=seeds
-        )
-        name, module = HEADS[self.head]
-        return module(self.cfg, name=name)(states[-1])
+    def __call__(self, batch: Batch, seeds: Seeds | None = None) -> Outputs:
+        cfg = self.cfg
+        inputs: dict[str, Any] = {name: batch[name] for name in _INPUTS if name in batch}
+        if batch["input_ids"].ndim == 3:  # (B, T, K): every choice is a row of its own
+            inputs = {n: jnp.moveaxis(x, 2, 1).reshape(-1, x.shape[1]) for n, x in inputs.items()}
+        encoder = Encoder(cfg, self.dtype, self.remat, self.attention, name="bert")
+        hidden = encoder(**inputs, seeds=seeds)[-1]
+
+        def drop(x: jax.Array) -> jax.Array:
+            rate = cfg.classifier_dropout
+            rate = cfg.hidden_dropout_prob if rate is None else rate
+            return dropout(x, rate, seeds, place=1 + 3 * cfg.num_hidden_layers)
+
+        words = encoder.variables["params"]["embeddings"]["word_embeddings"]["embedding"]
+        return HEADS[self.head](cfg, Encoded(hidden, words, batch, drop))
 
 
 def make_apply(
@@ -85,26 +189,28 @@ def make_apply(
 ) -> Apply:
     """The model as a pure function apply(params, batch, *, key=None, train=False) -> outputs.
 
-    The batch has `input_ids` (B, T) and, where they are given, `token_type_ids`, `attention_mask`,
-    `position_ids`, `segment_ids` (B, T). With train=True dropout is on and `key` is needed; its
+    Outputs are float32, named by the head's function above. The batch has `input_ids` (B, T) and,
+    where they are given, `token_type_ids`, `attention_mask`, `position_ids`, `segment_ids` (B, T);
+    multiple choice has them as (B, T, K). With train=True dropout is on and `key` is needed; its
     masks are a function of the key and of the batch's `row` (B,), by default 0 .. B - 1, so a row
     has the same mask on whichever device it is computed.
-
-    Outputs: qa: start_logits, end_logits (B, T) float32.
     """
     model = BertWithHead(cfg, head, dtype, remat, attention)
 
     def apply(
         params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False
     ) -> Outputs:
-        inputs = {name: batch[name] for name in _INPUTS if name in batch}
         seeds = None
         if train:
             if key is None:
                 raise ValueError("apply(..., train=True) needs a key for dropout")
-            rows = batch.get("row", jnp.arange(batch["input_ids"].shape[0]))
+            ids = batch["input_ids"]
+            rows = batch.get("row", jnp.arange(ids.shape[0]))
+            if ids.ndim == 3:  # each choice of a row has masks of its own
+                choices = ids.shape[2]
+                rows = (rows[:, None] * choices + jnp.arange(choices)).reshape(-1)
             seeds = row_seeds(key, rows)
-        outputs: Any = model.apply({"params": params}, inputs, seeds)
+        outputs: Any = model.apply({"params": params}, batch, seeds)
         return outputs
 
     return apply
@@ -124,5 +230,5 @@ def make_hidden_states(cfg: BertConfig) -> Callable[[Params, Batch], list[jax.Ar
 
 def init_params(cfg: BertConfig, head: str, key: jax.Array) -> Params:
     """Fresh float32 parameters: normal(0, initializer_range), biases 0, LayerNorm scales 1."""
-    inputs = {"input_ids": jnp.zeros((1, 2), jnp.int32)}
-    return BertWithHead(cfg, head).init(key, inputs)["params"]
+    shape = (1, 2, 1) if head == "multiple_choice" else (1, 2)
+    return BertWithHead(cfg, head).init(key, {"input_ids": jnp.zeros(shape, jnp.int32)})["params"]

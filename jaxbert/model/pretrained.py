@@ -13,7 +13,7 @@ import json
 import logging
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,15 +51,36 @@ _LAYER = {
     "mlp_out": "output.dense",
     "mlp_norm": "output.LayerNorm",
 }
-# A head's module -> Hugging Face's, with the row of its tensor that is ours (None: all of it).
-_HEADS: dict[str, dict[str, tuple[str, int | None]]] = {
-    "qa": {"qa_outputs/start": ("qa_outputs", 0), "qa_outputs/end": ("qa_outputs", 1)},
+# A module beside the encoder -> Hugging Face's, with the row of its tensor that is ours (None: all
+# of it). What lies under one first name, a part, is in a checkpoint as a whole or not at all.
+_PARTS: dict[str, tuple[str, int | None]] = {
+    "qa_outputs/start": ("qa_outputs", 0),
+    "qa_outputs/end": ("qa_outputs", 1),
+    "pooler": ("bert.pooler.dense", None),
+    "classifier": ("classifier", None),
+    "seq_relationship": ("cls.seq_relationship", None),
+    "predictions": ("cls.predictions", None),
+    "predictions/transform": ("cls.predictions.transform.dense", None),
+    "predictions/layer_norm": ("cls.predictions.transform.LayerNorm", None),
 }
-ARCHITECTURES = {"qa": "BertForQuestionAnswering"}
+ARCHITECTURES = {
+    "qa": "BertForQuestionAnswering",
+    "classification": "BertForSequenceClassification",
+    "regression": "BertForSequenceClassification",
+    "multiple_choice": "BertForMultipleChoice",
+    "next_sentence": "BertForNextSentencePrediction",
+    "tagging": "BertForTokenClassification",
+    "mlm": "BertForMaskedLM",
+}
 
 # Parts of BERT checkpoints that an encoder with another head does not have. Anything else that the
 # table does not name is an error.
 _OTHER_HEADS = re.compile(r"(bert\.pooler|cls|classifier|qa_outputs|lm_head|fit_denses?)\.")
+# The masked language model's decoder is the table of word embeddings; some files have it twice.
+_TIED = {
+    "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
+    "cls.predictions.decoder.bias": "cls.predictions.bias",
+}
 _BUFFERS = re.compile(r"(.*\.)?(position_ids|token_type_ids)$")
 _PICKLES = re.compile(r".*\.(bin|pt|pth|pkl|pickle|ckpt|joblib)$")
 
@@ -131,10 +152,10 @@ def name_table(cfg: BertConfig, head: str) -> list[Entry]:
     """Every leaf of the parameters with its tensor, in the order of the leaves' paths."""
     abstract = jax.eval_shape(lambda: init_params(cfg, head, jax.random.key(0)))
     leaves = traverse_util.flatten_dict(abstract)
-    return [_entry(leaf, tuple(leaves[leaf].shape), head) for leaf in sorted(leaves)]
+    return [_entry(leaf, tuple(leaves[leaf].shape)) for leaf in sorted(leaves)]
 
 
-def _entry(leaf: Leaf, shape: tuple[int, ...], head: str) -> Entry:
+def _entry(leaf: Leaf, shape: tuple[int, ...]) -> Entry:
     module, kind = "/".join(leaf[:-1]), leaf[-1]
     row = None
     if leaf[:2] == ("bert", "embeddings"):
@@ -143,7 +164,7 @@ def _entry(leaf: Leaf, shape: tuple[int, ...], head: str) -> Entry:
         number = leaf[1].removeprefix("layer_")
         name = f"bert.encoder.layer.{number}.{_LAYER['/'.join(leaf[2:-1])]}"
     else:
-        name, row = _HEADS[head][module]
+        name, row = _PARTS[module]
     inputs = 0
     if kind == "kernel":
         inputs = 2 if leaf[-3:-1] == ("attention", "output") else 1
@@ -263,14 +284,13 @@ def _check_names(
     """The table, and what will be drawn and left out; every fault of the names in one error."""
     table = name_table(cfg, head)
     shapes = _wanted_shapes(table)
-    of_head = {e.name for e in table if e.leaf[0] != "bert"}
     missing = sorted(shapes.keys() - tensors.keys())
     unexpected = sorted(tensors.keys() - shapes.keys())
-    drawn = of_head & set(missing)
-    faults = []
-    if drawn != of_head:  # a head is there or not; half of one is damage
-        faults += [f"- {name}  missing" for name in sorted(drawn)]
-    faults += [f"- {name}  missing" for name in missing if name not in of_head]
+    part_of = {e.name: e.leaf[0] for e in table}
+    there = {part_of[name] for name in shapes.keys() & tensors.keys()} | {"bert"}
+    drawn = [name for name in missing if part_of[name] not in there]
+    # The encoder is there whole, and so is a head that is there: half of one is damage.
+    faults = [f"- {name}  missing" for name in missing if part_of[name] in there]
     faults += [f"+ {name}  unexpected" for name in unexpected if not _OTHER_HEADS.match(name)]
     faults += [
         f"  {name}  has shape {tensors[name].shape}, config.json says {shape}"
@@ -279,7 +299,46 @@ def _check_names(
     ]
     if faults:
         raise InputError(f"{folder}: the weights do not fit config.json: " + "; ".join(faults))
-    return table, LoadReport(folder, tuple(sorted(drawn)), tuple(unexpected))
+    return table, LoadReport(folder, tuple(drawn), tuple(unexpected))
+
+
+def _with_labels(
+    cfg: BertConfig, head: str, id2label: Sequence[str] | None, tensors: dict[str, _Tensor]
+) -> tuple[BertConfig, dict[str, _Tensor]]:
+    """The config with the head's classes; and no classifier where the checkpoint's has others."""
+    names: tuple[str, ...] = ()
+    if head not in ("classification", "tagging", "regression"):
+        outputs = 1
+    elif id2label is None:
+        rows = tensors["classifier.bias"].shape[0] if "classifier.bias" in tensors else None
+        names = cfg.id2label if rows in (None, len(cfg.id2label)) else ()
+        names = names or _unnamed(1 if head == "regression" else rows or 2)
+        outputs = len(names)
+    else:
+        outputs, names = len(id2label), tuple(id2label)
+    if "classifier.weight" in tensors and "classifier.bias" in tensors:
+        rows = tensors["classifier.bias"].shape[0]
+        there = cfg.id2label if len(cfg.id2label) == rows else _unnamed(rows)
+        if rows != outputs or (names and there not in (names, _unnamed(rows))):
+            shown = ", ".join(there[:8]) + ", ..." * (rows > 8)
+            logger.info("the checkpoint's classifier is for %s; another is drawn", shown)
+            tensors = {n: t for n, t in tensors.items() if not n.startswith("classifier.")}
+    return dataclasses.replace(cfg, id2label=names), tensors
+
+
+def _unnamed(count: int) -> tuple[str, ...]:
+    """Hugging Face's names of classes that have no name."""
+    return tuple(f"LABEL_{number}" for number in range(count))
+
+
+def _without_tied(folder: Path, tensors: dict[str, _Tensor]) -> dict[str, _Tensor]:
+    """The tensors without second copies of tied ones, which must be equal to the first."""
+    for copy, name in _TIED.items():
+        if copy in tensors and name in tensors:
+            if not np.array_equal(tensors[copy].read(), tensors[name].read()):
+                raise InputError(f"{folder}: {copy} is not {name}; jaxbert's decoder is tied to it")
+            tensors = {n: t for n, t in tensors.items() if n != copy}
+    return tensors
 
 
 def load_pretrained(
@@ -288,6 +347,7 @@ def load_pretrained(
     *,
     key: jax.Array | None = None,
     draw_head: bool = True,
+    id2label: Sequence[str] | None = None,
 ) -> tuple[BertConfig, Params]:
     """The config and parameters of a Hugging Face folder or Hub name, with a task head.
 
@@ -296,6 +356,8 @@ def load_pretrained(
 
     Args:
         draw_head: False refuses a checkpoint without the head.
+        id2label: names of the classes; by default those of config.json. A classifier for others is
+            left out and drawn anew.
 
     Returns:
         (cfg, params): params is a nested dict of float32 numpy arrays, whatever the file's dtype.
@@ -314,6 +376,9 @@ def load_pretrained(
         tensors = {_canonical(n, prefixed): t for n, t in named.items()}
         if len(tensors) < len(named):
             raise InputError(f"{folder}: some tensors are there twice, under old and new names")
+        if head == "mlm":
+            tensors = _without_tied(folder, tensors)
+        cfg, tensors = _with_labels(cfg, head, id2label, tensors)
         table, report = _check_names(folder, cfg, head, tensors)
         if report.drawn and not draw_head:
             raise InputError(
@@ -342,8 +407,7 @@ def _fresh_head(cfg: BertConfig, head: str, key: jax.Array) -> dict[Leaf, Any]:
     """The head's parameters drawn from the key; jit drops the encoder, which is not returned."""
 
     def draw(key: jax.Array) -> dict[str, Any]:
-        name = HEADS[head][0]
-        return {name: init_params(cfg, head, key)[name]}
+        return {n: part for n, part in init_params(cfg, head, key).items() if n != "bert"}
 
     return traverse_util.flatten_dict(jax.jit(draw)(key))
 
@@ -351,17 +415,18 @@ def _fresh_head(cfg: BertConfig, head: str, key: jax.Array) -> dict[Leaf, Any]:
 # --- out --------------------------------------------------------------------------------------
 
 
-def save_pretrained(path: str | Path, cfg: BertConfig, params: Params, tokenizer: Any) -> None:
+def save_pretrained(
+    path: str | Path, cfg: BertConfig, params: Params, tokenizer: Any, *, head: str = "qa"
+) -> None:
     """Write a folder that transformers (PyTorch) and load_pretrained open with equal logits.
 
     Args:
         path: the folder; made when it is not there. model.safetensors replaces an older one whole.
-        params: with one head of HEADS beside `bert`.
+        params: of init_params or load_pretrained with that head.
         tokenizer: anything with Hugging Face's `save_pretrained`, or None.
     """
     folder = Path(path)
     folder.mkdir(parents=True, exist_ok=True)
-    head = next(h for h, (name, _) in HEADS.items() if name in params)
     leaves = traverse_util.flatten_dict(params)
     parts: dict[str, list[np.ndarray]] = {}
     for entry in sorted(name_table(cfg, head), key=lambda e: e.row or 0):

@@ -1,36 +1,22 @@
-"""What a Python user calls: a fine-tuned folder as a function of text."""
+"""QuestionAnswerer: answers cut from the original text."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-
-from jaxbert.data.batches import bucket_lengths
-from jaxbert.data.features import check_ids
 from jaxbert.data.questions import QAExample
 from jaxbert.data.sources import whole_text
-from jaxbert.data.tokenizer import load_tokenizer
 from jaxbert.errors import InputError
-from jaxbert.model.config import BertConfig
-from jaxbert.model.folders import find_model_folder
-from jaxbert.model.heads import Params, make_apply
-from jaxbert.model.pretrained import load_pretrained
 from jaxbert.options import QAOptions, check_ranges
-from jaxbert.output import saved_options
-from jaxbert.tasks import QA, settle_qa
-from jaxbert.training.parallel import make_parallel
-from jaxbert.training.predict import predict
-from jaxbert.training.step import make_predict_step
+from jaxbert.predictors.predictor import Predictor
+from jaxbert.tasks.qa import QA, settle_qa
 
 Answers = dict[str, Any] | list[dict[str, Any]]
 
 
-class QuestionAnswerer:
+class QuestionAnswerer(Predictor):
     """Answers cut from the original text; called and answering as the question-answering pipeline
     of transformers v4, which v5.3 removed.
 
@@ -39,49 +25,8 @@ class QuestionAnswerer:
     {'score': 0.93, 'start': 16, 'end': 20, 'answer': '25°C'}
     """
 
-    def __init__(
-        self,
-        cfg: BertConfig,
-        params: Params,
-        tokenizer: Any,
-        options: QAOptions,
-        *,
-        dtype: str = "float32",
-        batch_size: int = 32,
-    ) -> None:
-        self._cfg, self._tokenizer, self._options = cfg, tokenizer, options
-        self._batch_size = batch_size
-        self._parallel = make_parallel("jit", jax.local_devices()[:1])
-        self._params = self._parallel.replicate(params)
-        self._apply = make_apply(cfg, "qa", dtype=jnp.dtype(dtype))
-        self._compiled: dict[tuple[int, int], Any] = {}
-
-    @classmethod
-    def from_pretrained(
-        cls, path_or_name: str | Path, *, dtype: str = "float32", batch_size: int = 32
-    ) -> QuestionAnswerer:
-        """Open the folder of a run, or any BertForQuestionAnswering folder or Hub name.
-
-        Windows and answer lengths are those that the folder's options.json says, or the defaults.
-
-        Args:
-            dtype: of the activations, "float32" or "bfloat16".
-            batch_size: windows computed at once.
-
-        Raises:
-            InputError: no such model, or it has no question-answering head.
-        """
-        folder = find_model_folder(path_or_name)
-        cfg, params = load_pretrained(folder, "qa", draw_head=False)
-        saved = saved_options(folder)
-        names = [field.name for field in dataclasses.fields(QAOptions)]
-        options = QAOptions(**{name: saved[name] for name in names if name in saved})
-        limit = min(options.max_seq_length, cfg.max_position_embeddings)
-        if limit < options.max_seq_length:
-            stride = min(options.doc_stride, limit // 3)
-            options = dataclasses.replace(options, max_seq_length=limit, doc_stride=stride)
-        tokenizer = load_tokenizer(folder, vocab_size=cfg.vocab_size)
-        return cls(cfg, params, tokenizer, options, dtype=dtype, batch_size=batch_size)
+    task = QA
+    kind = QAOptions
 
     def __call__(
         self,
@@ -128,24 +73,8 @@ class QuestionAnswerer:
         check_ranges(options)
         if not examples:
             return []
-        features = QA.encode(examples, self._tokenizer, options)
-        check_ids(
-            features,
-            vocab_size=self._cfg.vocab_size,
-            positions=self._cfg.max_position_embeddings,
-            types=self._cfg.type_vocab_size,
-        )
-        arrays = predict(
-            self._predict_step(options),
-            self._params,
-            features,
-            self._parallel,
-            size=self._batch_size,
-            buckets=bucket_lengths(64, options.max_seq_length),
-        )
-        assert arrays is not None  # nothing stops it
         results: list[Answers] = []
-        for prediction in QA.decode(examples, features, arrays, options):
+        for prediction in self._predict(examples, options):
             first = prediction.answer
             ranked = [first, *(c for c in prediction.nbest if c != first)][:top_k]
             answers = [
@@ -154,14 +83,6 @@ class QuestionAnswerer:
             ]
             results.append(answers[0] if top_k == 1 else answers)
         return results[0] if single else results
-
-    def _predict_step(self, options: QAOptions) -> Any:
-        assert options.max_answer_length is not None
-        shape = (options.max_answer_length, options.n_best_size)
-        if shape not in self._compiled:
-            step = make_predict_step(self._apply, QA.reduce(options))
-            self._compiled[shape] = self._parallel.compile_predict(step)
-        return self._compiled[shape]
 
 
 def _examples(question: str | Sequence[str], context: str | Sequence[str]) -> list[QAExample]:

@@ -1,4 +1,4 @@
-"""One explicit record per task: everything in which a task differs from another."""
+"""Extractive question answering: SQuAD v1.1 and v2.0, CMRC2018."""
 
 from __future__ import annotations
 
@@ -9,54 +9,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxbert import metrics
 from jaxbert.data.encode_qa import encode_qa
 from jaxbert.data.features import Features
-from jaxbert.data.questions import QAExample, read_qa, read_qa_dataset
-from jaxbert.data.sources import Data
+from jaxbert.data.questions import QAExample, read_questions
 from jaxbert.decoding.answers import Prediction, decode_qa, prediction_files
 from jaxbert.decoding.spans import decode_spans
 from jaxbert.errors import InputError
+from jaxbert.metrics.questions import cmrc2018_scores, squad_scores, squad_v2_scores
+from jaxbert.model.config import BertConfig
 from jaxbert.options import QAOptions
-from jaxbert.training.losses import Arrays, Loss, span_accuracy, span_cross_entropy
-
-
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """What training and evaluation call; `options` is the task's own options record.
-
-    Attributes:
-        name: for messages and options.json.
-        head: a name in model.heads.HEADS.
-        losses: name -> loss; measure: sums to report beside it.
-        best_metrics: scores that can tell the best checkpoint; the first is the default.
-        read: (paths, strict) -> data with `examples` and `problems`.
-        read_dataset: (name, configuration, split, strict) -> the same.
-        settle: (options, examples, scored) -> options with all that depends on the data decided;
-            `scored` says that the examples are there to be scored.
-        encode: (examples, tokenizer, options) -> Features.
-        reduce: options -> the pure function (outputs, batch) -> small arrays kept of a prediction.
-        decode: (examples, features, arrays, options) -> predictions, one for each example.
-        score: (examples, predictions, options) -> name -> number.
-        files: (examples, predictions, options) -> file name -> JSON content.
-    """
-
-    name: str
-    head: str
-    losses: dict[str, Loss]
-    measure: Callable[[Arrays, Arrays], Arrays]
-    best_metrics: tuple[str, ...]
-    read: Callable[..., Any]
-    read_dataset: Callable[..., Any]
-    settle: Callable[..., Any]
-    encode: Callable[..., Features]
-    reduce: Callable[..., Callable[[Arrays, Arrays], Arrays]]
-    decode: Callable[..., list[Any]]
-    score: Callable[..., dict[str, float]]
-    files: Callable[..., dict[str, Any]]
-
-
-# --- question answering -----------------------------------------------------------------------
+from jaxbert.tasks.task import Task
+from jaxbert.training.losses import Arrays, span_accuracy, span_cross_entropy
 
 
 def _is_chinese(examples: Sequence[QAExample]) -> bool:
@@ -66,19 +29,21 @@ def _is_chinese(examples: Sequence[QAExample]) -> bool:
     return sum("\u4e00" <= c <= "\u9fff" for c in letters) > len(letters) / 2
 
 
-def settle_qa(options: Any, examples: Sequence[QAExample], *, scored: bool = False) -> Any:
+def settle_qa(
+    options: Any, examples: Sequence[QAExample] | None, held_out: Sequence[QAExample] | None = None
+) -> Any:
     """Decide the metric and the length of answers where the options leave them open.
 
     Raises:
-        InputError: `scored`, and a question lacks the reference answer that the metric needs.
+        InputError: a held-out question lacks the reference answer that the metric needs.
     """
     metric = options.metric
     if metric == "auto" and options.version_2_with_negative:
         metric = "squad_v2"
     elif metric == "auto":
-        metric = "cmrc2018" if _is_chinese(examples) else "squad"
-    bare = next((e.id for e in examples if not e.answers), None)
-    if scored and bare is not None and metric != "squad_v2":
+        metric = "cmrc2018" if _is_chinese(held_out or examples or ()) else "squad"
+    bare = next((e.id for e in held_out or () if not e.answers), None)
+    if bare is not None and metric != "squad_v2":
         raise InputError(
             f"question {bare} of the validation data has no reference answer, which the metric "
             f"{metric} needs; give --version_2_with_negative if some questions have none"
@@ -87,7 +52,9 @@ def settle_qa(options: Any, examples: Sequence[QAExample], *, scored: bool = Fal
     return dataclasses.replace(options, metric=metric, max_answer_length=longest)
 
 
-def _encode(examples: Sequence[QAExample], tokenizer: Any, options: QAOptions) -> Features:
+def _encode(
+    examples: Sequence[QAExample], tokenizer: Any, options: QAOptions, cfg: BertConfig
+) -> Features:
     return encode_qa(
         examples,
         tokenizer,
@@ -115,7 +82,11 @@ def reduce_qa(options: QAOptions) -> Callable[[Arrays, Arrays], Arrays]:
 
 
 def _decode(
-    examples: Sequence[QAExample], features: Features, outputs: Any, options: QAOptions
+    examples: Sequence[QAExample],
+    features: Features,
+    outputs: Any,
+    options: QAOptions,
+    cfg: BertConfig,
 ) -> list[Prediction]:
     return decode_qa(
         examples,
@@ -128,7 +99,10 @@ def _decode(
 
 
 def _score(
-    examples: Sequence[QAExample], predictions: Sequence[Prediction], options: QAOptions
+    examples: Sequence[QAExample],
+    predictions: Sequence[Prediction],
+    options: QAOptions,
+    cfg: BertConfig,
 ) -> dict[str, float]:
     texts = {e.id: p.answer.text for e, p in zip(examples, predictions, strict=True)}
     odds = None
@@ -149,7 +123,7 @@ def score_qa(
     references: dict[str, list[str]],
     null_odds: dict[str, float] | None = None,
 ) -> dict[str, float]:
-    """The official scores of question answering, in percent; see metrics.
+    """The official scores of question answering, in percent; see metrics.questions.
 
     Args:
         metric: squad, squad_v2 or cmrc2018.
@@ -158,28 +132,20 @@ def score_qa(
     if metric == "squad_v2":
         # Answers have been emptied by the run's own threshold, on the scale of null_odds; so the
         # official script's threshold for probabilities is put out of the way.
-        return metrics.squad_v2_scores(predictions, references, null_odds, threshold=float("inf"))
+        return squad_v2_scores(predictions, references, null_odds, threshold=float("inf"))
     if metric == "cmrc2018":
-        return metrics.cmrc2018_scores(predictions, references)
-    return metrics.squad_scores(predictions, references)
-
-
-def _read(paths: Sequence[str], strict: bool) -> Data[QAExample]:
-    return read_qa(paths, strict=strict)
-
-
-def _read_dataset(name: str, config: str | None, split: str, strict: bool) -> Data[QAExample]:
-    return read_qa_dataset(name, config, split, strict=strict)
+        return cmrc2018_scores(predictions, references)
+    return squad_scores(predictions, references)
 
 
 QA = Task(
     name="qa",
     head="qa",
-    losses={"cross_entropy": span_cross_entropy},
+    losses={"cross_entropy": lambda options, cfg: span_cross_entropy},
     measure=span_accuracy,
     best_metrics=("f1", "exact_match"),
-    read=_read,
-    read_dataset=_read_dataset,
+    fresh=frozenset({"metric"}),
+    read=lambda tables, options: read_questions(tables, strict=options.strict),
     settle=settle_qa,
     encode=_encode,
     reduce=reduce_qa,

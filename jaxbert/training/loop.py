@@ -29,6 +29,7 @@ from jaxbert.training.optim import Schedule
 from jaxbert.training.parallel import Parallel, prefetch
 from jaxbert.training.step import TrainState, TrainStep
 
+Disturb = Callable[[NumpyBatch, int], NumpyBatch]
 Evaluate = Callable[[Any, int, Callable[[], bool]], dict[str, float] | None]
 
 EXIT_STOPPED = 75  # EX_TEMPFAIL: start the same command again to go on
@@ -55,11 +56,17 @@ class Progress:
         """The steps that have been evaluated."""
         return {int(record["step"]) for record in self.evaluations}
 
-    def record(self, step: int, scores: dict[str, float], metric: str) -> None:
-        """Take in the scores of an evaluation; `metric` names the one that counts."""
+    def record(self, step: int, scores: dict[str, float], plan: Plan) -> None:
+        """Take in the scores of an evaluation; the plan names the one that counts."""
         self.evaluations.append({"step": step, **scores})
-        if self.best_score is None or scores[metric] > self.best_score:
-            self.best_step, self.best_score, self.waited = step, scores[metric], 0
+        if plan.metric not in scores:
+            raise InputError(
+                f"--metric_for_best_model {plan.metric}: the evaluation gives {', '.join(scores)}"
+            )
+        score = scores[plan.metric]
+        sign = -1 if plan.falling else 1
+        if self.best_score is None or sign * score > sign * self.best_score:
+            self.best_step, self.best_score, self.waited = step, score, 0
         else:
             self.waited += 1
 
@@ -73,6 +80,7 @@ class Plan:
         log_every, eval_every, save_every: an evaluation and a checkpoint also end the run.
         patience: evaluations without a better score before the run ends; None never.
         metric: the score that tells the better evaluation.
+        falling: whether the lower score is the better one.
     """
 
     total: int
@@ -81,6 +89,7 @@ class Plan:
     save_every: int
     patience: int | None
     metric: str
+    falling: bool = False
 
 
 class TrainLog:
@@ -145,12 +154,13 @@ class StopSignals:
 
 
 def micro_batches(
-    order: Order, features: Features, steps: range, accumulate: int
+    order: Order, features: Features, disturb: Disturb | None, steps: range, accumulate: int
 ) -> Iterator[NumpyBatch]:
     """The batch of every step, its arrays (accumulate, rows / accumulate, ...)."""
     for step in steps:
         windows, length = order.batch(step)
         batch = make_batch(features, windows, length, order.size)
+        batch = disturb(batch, step) if disturb else batch
         yield {n: x.reshape(accumulate, -1, *x.shape[1:]) for n, x in batch.items()}
 
 
@@ -162,6 +172,7 @@ def fit(
     train_step: TrainStep,
     order: Order,
     features: Features,
+    disturb: Disturb | None,
     accumulate: int,
     key: jax.Array,
     schedule: Schedule,
@@ -175,6 +186,7 @@ def fit(
     Args:
         state: on the host; `progress` is brought up to date in place.
         train_step: compiled by `parallel`.
+        disturb: (batch, step) -> batch, what is drawn anew on the host for every step.
         evaluate: (replicated params, step, stopped) -> scores; None once stopped() is true.
 
     Returns:
@@ -187,7 +199,8 @@ def fit(
         rows, tokens = int(batch["weight"].sum()), int(batch["attention_mask"].sum())
         return rows, tokens, parallel.shard(batch)
 
-    batches = prefetch(micro_batches(order, features, range(first, plan.total), accumulate), put)
+    steps = range(first, plan.total)
+    batches = prefetch(micro_batches(order, features, disturb, steps, accumulate), put)
     late: collections.deque[Any] = collections.deque()
     clock = time.perf_counter()
     counted = np.zeros(2)  # examples and real tokens since the last logged step
@@ -205,7 +218,7 @@ def fit(
                 "--learning_rate and --allow_changed_options learning_rate"
             )
         counted += rows, tokens
-        shown = ["loss", *(n for n in sorted(values, reverse=True) if n.endswith("_accuracy"))]
+        shown = ["loss", *(n for n in sorted(values, reverse=True) if n.endswith("accuracy"))]
         bar.set_postfix_str("  ".join(f"{n} {values[n]:.3f}" for n in shown), refresh=False)
         bar.update(1)
         if step % plan.log_every == 0 or step == plan.total:
@@ -236,7 +249,7 @@ def fit(
         scores = evaluate(state.params, step, lambda: signals.caught) if evaluate else None
         if scores is None:
             return
-        progress.record(step, scores, plan.metric)
+        progress.record(step, scores, plan)
         clock = time.perf_counter()
 
     def due(step: int) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxbert.data.batches import in_order, make_batch
+from jaxbert.data.batches import NumpyBatch, in_order, make_batch
 from jaxbert.data.features import Features
 from jaxbert.training.parallel import Parallel, prefetch
 
@@ -20,6 +20,7 @@ def predict(
     *,
     size: int,
     buckets: Sequence[int],
+    prepare: Callable[[NumpyBatch], NumpyBatch] = lambda batch: batch,
     stopped: Callable[[], bool] = lambda: False,
 ) -> dict[str, np.ndarray] | None:
     """The prediction step's arrays for every window.
@@ -29,7 +30,7 @@ def predict(
         params: replicated by `parallel`.
         size: rows of a batch over all devices. A smaller last batch is padded to a power of two, so
             that a single question does not cost as much as a full batch.
-
+        prepare: what a task does with a batch before it goes to the device.
         stopped: asked before each batch; when it is true, prediction ends.
 
     Returns:
@@ -43,7 +44,8 @@ def predict(
         while rows < len(windows):
             rows *= 2
         rows = min(rows, size)
-        return windows, parallel.shard_predict(make_batch(features, windows, length, rows))
+        batch = prepare(make_batch(features, windows, length, rows))
+        return windows, parallel.shard_predict(batch)
 
     results: dict[str, np.ndarray] = {}
     waiting: list[tuple[np.ndarray, Any]] = []

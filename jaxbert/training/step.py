@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxbert.model.heads import Apply, Params
-from jaxbert.training.losses import Arrays, Loss
+from jaxbert.training.losses import Arrays, Loss, Measure
 from jaxbert.training.optim import is_frozen, name_mask
 
 
@@ -40,7 +40,7 @@ def make_train_step(
     tx: optax.GradientTransformation,
     *,
     accumulate: int = 1,
-    measure: Callable[[Arrays, Arrays], Arrays] | None = None,
+    measure: Measure | None = None,
     frozen: Sequence[str] = (),
     axis_name: str | None = None,
 ) -> TrainStep:
@@ -52,7 +52,7 @@ def make_train_step(
     Args:
         loss: (outputs, batch) -> (loss_sum, weight_sum).
         accumulate: micro-batches of a step; the batch's arrays are (accumulate, b, ...).
-        measure: (outputs, batch) -> sums to be reported, divided by the same weight.
+        measure: (outputs, batch) -> name -> (sum, count), whose quotients are reported.
         frozen: module names whose gradients are not computed.
         axis_name: of the devices, inside pmap; None where the arrays are global.
 
@@ -61,14 +61,14 @@ def make_train_step(
         grad_norm (before clipping), weight, and what `measure` gives.
     """
 
-    def sums(params: Params, batch: Arrays, key: jax.Array) -> tuple[jax.Array, Arrays]:
+    def sums(params: Params, batch: Arrays, key: jax.Array) -> tuple[jax.Array, Any]:
         if frozen:
             kept = name_mask(params, lambda path: is_frozen(path, frozen))
             params = jax.tree.map(lambda x, k: jax.lax.stop_gradient(x) if k else x, params, kept)
         outputs = apply(params, batch, key=key, train=True)
         loss_sum, weight_sum = loss(outputs, batch)
         measured = measure(outputs, batch) if measure else {}
-        return loss_sum, {"loss": loss_sum, "weight": weight_sum, **measured}
+        return loss_sum, {"loss": (loss_sum, weight_sum), **measured}
 
     gradient = jax.grad(sums, has_aux=True)
 
@@ -91,10 +91,11 @@ def make_train_step(
             total, _ = jax.lax.scan(add, zero, batch)
         if axis_name is not None:
             total = jax.lax.psum(total, axis_name)
-        grads, metrics = total
-        weight = jnp.maximum(metrics["weight"], 1e-6)
+        grads, measured = total
+        weight = jnp.maximum(measured["loss"][1], 1e-6)
         grads = jax.tree.map(lambda g: g / weight, grads)
-        metrics = {n: m if n == "weight" else m / weight for n, m in metrics.items()}
+        metrics = {n: part / jnp.maximum(count, 1e-6) for n, (part, count) in measured.items()}
+        metrics["weight"] = measured["loss"][1]
         metrics["grad_norm"] = optax.tree.norm(grads)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -131,13 +132,15 @@ def features() -> Features:
         tokens={
             "input_ids": rng.integers(1, 99, total).astype(np.int32),
             "context_mask": rng.integers(0, 2, total).astype(bool),
+            "choices": rng.integers(1, 99, (total, 2)).astype(np.int32),
+            "labels": rng.integers(-100, 9, total).astype(np.int32),
         },
         rows={
             "start_positions": rng.integers(1, 9, count).astype(np.int32),
-            "labels": rng.normal(size=(count, 3)).astype(np.float32),
+            "scores": rng.normal(size=(count, 3)).astype(np.float32),
         },
         example=np.zeros(count, np.int32),
-        offsets=np.zeros((total, 2), np.int32),
+        host={"offsets": np.zeros((total, 2), np.int32)},
     )
 
 
@@ -150,10 +153,10 @@ def slow_batch(
     expected: dict[str, list[Any]] = {}
     empty = size - len(windows)
     for name, column in features.tokens.items():
-        zero = column.dtype.type(0).item()
+        padding = np.zeros_like(column[0]).tolist() if name != "labels" else -100
         rows = [row(m, column) for m in windows]
-        padded = [r + [zero] * (length - len(r)) for r in rows]
-        expected[name] = padded + [[zero] * length for _ in range(empty)]
+        padded = [r + [padding] * (length - len(r)) for r in rows]
+        expected[name] = padded + [[padding] * length for _ in range(empty)]
     for name, column in features.rows.items():
         zeros = np.zeros_like(column[0]).tolist()
         expected[name] = [column[m].tolist() for m in windows] + [zeros] * empty
@@ -183,9 +186,25 @@ def test_batch_against_a_slow_one(
     assert {name: array.dtype.name for name, array in batch.items()} == {
         "input_ids": "int32",
         "context_mask": "bool",
+        "choices": "int32",
+        "labels": "int32",
         "start_positions": "int32",
-        "labels": "float32",
+        "scores": "float32",
         "attention_mask": "int32",
         "weight": "float32",
         "row": "int32",
     }
+
+
+def test_the_mask_of_the_features_is_the_mask_of_the_batch(features: Features) -> None:
+    own = np.arange(2 * features.bounds[-1], dtype=np.int32).reshape(-1, 2) % 3 % 2
+    tokens = {**features.tokens, "attention_mask": own}
+    batch = make_batch(dataclasses.replace(features, tokens=tokens), np.array([3, 1]), 4, 3)
+    third, second = (own[features.bounds[m] : features.bounds[m + 1]].tolist() for m in (3, 1))
+    nothing = [0, 0]
+    assert batch["attention_mask"].dtype == np.int32
+    assert batch["attention_mask"].tolist() == [
+        [*third, nothing],
+        [*second, nothing, nothing, nothing],
+        [nothing] * 4,
+    ]

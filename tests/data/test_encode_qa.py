@@ -40,7 +40,7 @@ def columns(features: Features, m: int) -> tuple[list[int], list[int], list[tupl
     return (
         features.tokens["input_ids"][part].tolist(),
         features.tokens["token_type_ids"][part].tolist(),
-        [tuple(pair) for pair in features.offsets[part].tolist()],
+        [tuple(pair) for pair in features.host["offsets"][part].tolist()],
     )
 
 
@@ -57,7 +57,7 @@ def check_gold(features: Features, examples: Sequence[QAExample]) -> int:
             assert end == 0
             continue
         example = examples[features.example[m]]
-        offsets = features.offsets[window(features, m)]
+        offsets = features.host["offsets"][window(features, m)]
         assert features.tokens["context_mask"][window(features, m)][[start, end]].all()
         text = example.context[offsets[start, 0] : offsets[end, 1]]
         assert text == gold(example).text
@@ -177,7 +177,10 @@ def test_gold_that_does_not_end_at_tokens(tokenizer: Any, text: str, expected: s
     if expected is None:
         assert (first, last) == (0, 0)
     else:
-        assert context[features.offsets[first, 0] : features.offsets[last, 1]] == expected
+        assert (
+            context[features.host["offsets"][first, 0] : features.host["offsets"][last, 1]]
+            == expected
+        )
 
 
 def test_questions_that_are_too_long_are_cut(tokenizer: Any) -> None:
@@ -284,6 +287,7 @@ def test_dtypes_and_shapes(tokenizer: Any, demo: tuple[QAExample, ...]) -> None:
         "end_positions": ("int32", (count,)),
     }
     assert (features.example.dtype, features.example.shape) == (np.int32, (count,))
-    assert (features.offsets.dtype, features.offsets.shape) == (np.int32, (total, 2))
+    described = {n: (c.dtype.name, c.shape) for n, c in features.host.items()}
+    assert described == {"offsets": ("int32", (total, 2))}
     assert (features.lengths > 0).all()
     assert (features.lengths <= 128).all()

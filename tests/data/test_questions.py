@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from jaxbert.data.questions import Answer, QAExample, read_qa, read_qa_dataset
-from jaxbert.data.sources import Data
+from jaxbert.data.questions import Answer, QAExample, read_qa, read_questions
+from jaxbert.data.sources import Data, load_hub_rows
 from jaxbert.errors import InputError
 
 CONTEXT = "Tea was grown in Assam. In 1838 it was sold in London; in Assam, it stayed cheap."
@@ -65,6 +65,10 @@ def refusal(*paths: str, strict: bool = False) -> str:
     assert paths[-1] in message
     assert len(message.splitlines()) == 1
     return message
+
+
+def hub(name: str, split: str) -> Data[QAExample]:
+    return read_questions([(f"{name}[{split}]", load_hub_rows(name, None, split))])
 
 
 def only(data: Data[QAExample]) -> QAExample:
@@ -150,12 +154,12 @@ def test_flat_rows_in_every_container(
         data = read_qa([path])
         assert (data.examples, data.problems) == (expected, ()), path
     splits = str(tmp_path / "splits")
-    assert read_qa_dataset(splits, None, "train").examples == expected
-    assert read_qa_dataset(splits, None, "validation").examples == expected[1:]
+    assert hub(splits, "train").examples == expected
+    assert hub(splits, "validation").examples == expected[1:]
     assert "train, validation" in refusal(splits)
     for name, split in [(splits, "test"), (str(tmp_path / "cache"), "train")]:
         with pytest.raises(InputError, match=f"^--dataset_name {re.escape(name)}.*{split}.*$"):
-            read_qa_dataset(name, None, split)
+            hub(name, split)
     (tmp_path / "empty").mkdir()
     assert "datasets cannot read it" in refusal(str(tmp_path / "empty"))
     assert "datasets cannot read it" in refusal(write(b"PAR1 no more", "bad.parquet"))

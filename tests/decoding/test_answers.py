@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from conftest import TINY
 
 from jaxbert.data.encode_qa import encode_qa
 from jaxbert.data.features import Features
@@ -17,10 +18,10 @@ from jaxbert.data.questions import Answer, QAExample, read_qa
 from jaxbert.data.tokenizer import load_tokenizer
 from jaxbert.decoding.answers import Prediction, merge_windows
 from jaxbert.errors import InputError
-from jaxbert.metrics import cmrc2018_scores, squad_scores, squad_v2_scores
+from jaxbert.metrics.questions import cmrc2018_scores, squad_scores, squad_v2_scores
 from jaxbert.model.folders import find_model_folder
 from jaxbert.options import QAOptions
-from jaxbert.tasks import QA, references_of
+from jaxbert.tasks.qa import QA, references_of
 
 DEMO = Path(__file__).parents[2] / "jaxbert" / "demo"
 SHARED = Path(os.environ.get("JAXBERT_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -54,7 +55,7 @@ def oracle(
         n_best_size=2,
         version_2_with_negative=version_2,
     )
-    features = QA.encode(examples, tokenizer, options)
+    features = QA.encode(examples, tokenizer, options, TINY)
     start, end = gold_outputs(features, max_length)
     position = np.arange(max_length)
     real = position < features.lengths[:, None]
@@ -67,7 +68,7 @@ def oracle(
         outputs = {"start_logits": start[s], "end_logits": end[s]}
         parts.append(jax.device_get(reduce(outputs, {"context_mask": mask[s]})))
     arrays = {n: np.concatenate([p[n] for p in parts]) for n in parts[0]}
-    return QA.decode(examples, features, arrays, options), features
+    return QA.decode(examples, features, arrays, options, TINY), features
 
 
 @pytest.mark.parametrize("name", ["qa_en_train", "qa_en_dev", "qa_en_ask"])

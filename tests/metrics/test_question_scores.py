@@ -10,8 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxbert import metrics
-from jaxbert.metrics import cmrc2018_scores, normalize_answer, squad_scores, squad_v2_scores
+from jaxbert.metrics import questions
+from jaxbert.metrics.questions import (
+    cmrc2018_scores,
+    normalize_answer,
+    squad_scores,
+    squad_v2_scores,
+)
 
 fixed = settings(deadline=None, derandomize=True, max_examples=50)
 
@@ -312,7 +317,7 @@ def test_cmrc_golden():
 )
 def test_word_tokenizer_needs_no_model(monkeypatch, text, tokens):
     monkeypatch.setattr(nltk.data, "path", [])
-    assert metrics._word_tokenize(text) == tokens.split()
+    assert questions._word_tokenize(text) == tokens.split()
 
 
 def test_cmrc_takes_another_word_tokenizer():
@@ -326,7 +331,7 @@ def test_cmrc_takes_another_word_tokenizer():
 def test_longest_common_run_by_brute_force(left, right):
     runs = {left[i:j] for i in range(len(left)) for j in range(i + 1, len(left) + 1)}
     expected = max((len(run) for run in runs if run in right), default=0)
-    assert metrics._longest_common_run(left, right) == expected
+    assert questions._longest_common_run(left, right) == expected
 
 
 # --- all of them -----------------------------------------------------------------------------
@@ -363,7 +368,7 @@ def test_no_questions_is_an_error(score):
 
 
 def test_import_is_light():
-    path = inspect.getsourcefile(metrics)
+    path = inspect.getsourcefile(questions)
     code = (
         f"import runpy, sys; runpy.run_path({path!r}); print({{'jax', 'nltk'}} & set(sys.modules))"
     )

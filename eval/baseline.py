@@ -1,0 +1,184 @@
+"""Fine-tune with PyTorch and transformers what train/ fine-tunes with JAX: the run to compare with.
+
+    python eval/baseline.py classification --train_file train.tsv --validation_file dev.tsv \
+        --model_name_or_path minilm-l6 --output_dir runs/torch ...
+
+The flags are those of train/classification.py, and so for the other tasks. The initial weights, the
+batches of every step, the decoding and the scores are jaxbert's own; the model, the loss, the
+gradients, dropout, the schedule and AdamW are PyTorch's and transformers'. Needs the extra
+`baseline`.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from jaxbert import cli, options, save_pretrained
+from jaxbert.data.batches import NumpyBatch, Order, bucket_lengths, in_order, make_batch
+from jaxbert.data.features import Features
+from jaxbert.errors import InputError
+from jaxbert.model.pretrained import ARCHITECTURES
+from jaxbert.output import check_writable, write_results
+from jaxbert.prepare import encode_examples, load_model, read_examples, read_held_out
+from jaxbert.run import EVALUATION, make_plan, show_scores, warmup_steps
+from jaxbert.tasks.classification import CLASSIFICATION
+from jaxbert.tasks.mlm import MLM
+from jaxbert.tasks.multiple_choice import MULTIPLE_CHOICE
+from jaxbert.tasks.qa import QA
+from jaxbert.tasks.regression import REGRESSION
+from jaxbert.tasks.tagging import TAGGING
+from jaxbert.tasks.task import Task
+
+TASKS: dict[str, tuple[Task, type[Any]]] = {
+    "qa": (QA, options.QATrainOptions),
+    "classification": (CLASSIFICATION, options.ClassificationTrainOptions),
+    "regression": (REGRESSION, options.RegressionTrainOptions),
+    "multiple_choice": (MULTIPLE_CHOICE, options.MultipleChoiceTrainOptions),
+    "tagging": (TAGGING, options.TaggingTrainOptions),
+    "mlm": (MLM, options.MLMTrainOptions),
+}
+INPUTS = ("input_ids", "token_type_ids", "attention_mask", "start_positions", "end_positions")
+
+
+def to_torch(task: Task, batch: NumpyBatch, *, labelled: bool) -> dict[str, Any]:
+    """The batch as transformers' class takes it, without its padding rows."""
+    import torch
+
+    count = int(batch["weight"].sum())
+    arrays = {n: batch[n][:count] for n in INPUTS if n in batch and (labelled or "_pos" not in n)}
+    if task.head == "multiple_choice":
+        arrays = {n: np.swapaxes(x, 1, 2) for n, x in arrays.items()}
+    if labelled and task.head == "mlm":  # one label a token, instead of one a masked position
+        labels = np.full_like(arrays["input_ids"], -100)
+        row, slot = np.nonzero(batch["labels"][:count] >= 0)
+        labels[row, batch["masked_positions"][row, slot]] = batch["labels"][row, slot]
+        arrays["labels"] = labels
+    elif labelled and "labels" in batch:
+        arrays["labels"] = batch["labels"][:count]
+    wide = {n: x.astype(np.int64) if x.dtype == np.int32 else x for n, x in arrays.items()}
+    return {n: torch.from_numpy(np.ascontiguousarray(x)) for n, x in wide.items()}
+
+
+def evaluate(
+    task: Task, opts: Any, model: Any, tokenizer: Any, cfg: Any, examples: Any, features: Features
+) -> tuple[dict[str, float], list[Any]]:
+    """Scores and predictions by the task's own decoding, from PyTorch's logits."""
+    import torch
+
+    reduce, kept = task.reduce(opts), {}
+    disturb = task.disturb(opts, tokenizer, cfg) if task.disturb else None
+    buckets = bucket_lengths(opts.length_bucket, opts.max_seq_length)
+    model.eval()
+    for windows, length in in_order(features.lengths, opts.per_device_eval_batch_size, buckets):
+        batch = make_batch(features, windows, length, len(windows))
+        batch = disturb(batch, EVALUATION) if disturb else batch
+        with torch.inference_mode():
+            found = model(**to_torch(task, batch, labelled=False))
+        names = ("start_logits", "end_logits") if task.head == "qa" else ("logits",)
+        outputs = {n: found[n].float().numpy() for n in names}
+        if task.head == "regression":
+            outputs = {"scores": outputs["logits"][:, 0]}
+        elif task.head == "mlm":
+            places = batch["masked_positions"][..., None]
+            outputs = {"logits": np.take_along_axis(outputs["logits"], places, 1)}
+        for name, rows in reduce(outputs, batch).items():  # type: ignore[arg-type]
+            column = kept.setdefault(name, np.zeros((len(features), *rows.shape[1:]), rows.dtype))
+            column[windows] = np.asarray(rows)
+    model.train()
+    predictions = task.decode(examples, features, kept, opts, cfg)
+    return task.score(examples, predictions, opts, cfg), predictions
+
+
+def batches(
+    task: Task, opts: Any, tokenizer: Any, cfg: Any, features: Features, order: Order, total: int
+) -> Iterator[dict[str, Any]]:
+    disturb = task.disturb(opts, tokenizer, cfg) if task.disturb else None
+    for step in range(total):
+        windows, length = order.batch(step)
+        batch = make_batch(features, windows, length, order.size)
+        yield to_torch(task, disturb(batch, step) if disturb else batch, labelled=True)
+
+
+def optimizer(opts: Any, model: Any, steps: int) -> tuple[Any, Any]:
+    """Fused AdamW with the decay of BERT's fine-tuning, and transformers' schedule."""
+    import torch
+    from transformers import get_scheduler
+
+    plain = [x for n, x in model.named_parameters() if n.endswith("bias") or "LayerNorm" in n]
+    known = {id(x) for x in plain}
+    decayed = [x for x in model.parameters() if id(x) not in known]
+    tx = torch.optim.AdamW(
+        [
+            {"params": decayed, "weight_decay": opts.weight_decay},
+            {"params": plain, "weight_decay": 0.0},
+        ],
+        lr=opts.learning_rate,
+        betas=(opts.adam_beta1, opts.adam_beta2),
+        eps=opts.adam_epsilon,
+        fused=True,
+    )
+    warmup = warmup_steps(opts, steps)
+    return tx, get_scheduler(opts.lr_scheduler_type, tx, warmup, steps)
+
+
+def main() -> None:
+    name = sys.argv[1] if len(sys.argv) > 1 else ""
+    if name not in TASKS:
+        raise InputError(f"give a task first: {', '.join(TASKS)}")
+    task, kind = TASKS[name]
+    opts = cli.parse(kind, sys.argv[2:], description=__doc__)
+    if not opts.output_dir:
+        raise InputError("give --output_dir, the folder for the results")
+    if getattr(opts, "class_weights", None) or opts.gradient_accumulation_steps > 1 or opts.freeze:
+        raise InputError("the baseline has no class weights, no accumulation and no freezing")
+    try:
+        import torch
+        import transformers
+    except ImportError:
+        raise InputError('PyTorch is not installed; pip install -e ".[baseline]"') from None
+    folder = Path(opts.output_dir)
+    check_writable(folder)
+    examples, held_out = read_examples(task, opts, "train"), read_held_out(task, opts)
+    if examples is None or held_out is None:
+        raise InputError("give --train_file and --validation_file")
+    opts = task.settle(opts, examples, held_out)
+    cfg, params, tokenizer = load_model(task, opts, examples)
+    with tempfile.TemporaryDirectory() as start:  # the same weights, the drawn head among them
+        save_pretrained(start, cfg, params, None, head=task.head)
+        kind_of_model = getattr(transformers, ARCHITECTURES[task.head])
+        model = kind_of_model.from_pretrained(start).train()
+    features = encode_examples(task, examples, tokenizer, cfg, opts)
+    held_out_features = encode_examples(task, held_out, tokenizer, cfg, opts)
+    buckets = bucket_lengths(opts.length_bucket, opts.max_seq_length)
+    order = Order(features.lengths, opts.per_device_train_batch_size, opts.seed, buckets)
+    steps = make_plan(task, opts, order).total
+    tx, schedule = optimizer(opts, model, steps)
+    torch.manual_seed(opts.seed)
+    started = time.perf_counter()
+    bar = tqdm(batches(task, opts, tokenizer, cfg, features, order, steps), total=steps)
+    for number, batch in enumerate(bar):
+        loss = model(**batch).loss
+        loss.backward()
+        if opts.max_grad_norm:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), opts.max_grad_norm)
+        tx.step()
+        schedule.step()
+        tx.zero_grad()
+        if number % 50 == 0:
+            bar.set_postfix_str(f"loss {loss.item():.3f}", refresh=False)
+    seconds = time.perf_counter() - started
+    scores, predictions = evaluate(task, opts, model, tokenizer, cfg, held_out, held_out_features)
+    write_results(folder, scores, task.files(held_out, predictions, opts))
+    print(f"{steps} steps in {seconds:.0f} s; {show_scores(scores)}")
+
+
+if __name__ == "__main__":
+    cli.main(main)

@@ -1,0 +1,20 @@
+"""Evaluate a classifier: accuracy, F1, Matthews correlation, and predictions.json.
+
+    python eval/classification.py --model_name_or_path runs/mrpc --validation_file dev.tsv \
+        --output_dir runs/mrpc/eval
+
+A file without a column of labels gives predictions alone.
+"""
+
+from jaxbert import cli
+from jaxbert.commands import evaluate_command
+from jaxbert.options import ClassificationEvalOptions, ClassificationOptions
+from jaxbert.tasks.classification import CLASSIFICATION
+
+
+def main() -> None:
+    evaluate_command(CLASSIFICATION, ClassificationEvalOptions, ClassificationOptions, __doc__)
+
+
+if __name__ == "__main__":
+    cli.main(main)

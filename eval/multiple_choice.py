@@ -1,0 +1,18 @@
+"""Evaluate a multiple-choice model: accuracy and predictions.json.
+
+    python eval/multiple_choice.py --model_name_or_path runs/swag --validation_file val.csv \
+        --output_dir runs/swag/eval
+"""
+
+from jaxbert import cli
+from jaxbert.commands import evaluate_command
+from jaxbert.options import MultipleChoiceEvalOptions, MultipleChoiceOptions
+from jaxbert.tasks.multiple_choice import MULTIPLE_CHOICE
+
+
+def main() -> None:
+    evaluate_command(MULTIPLE_CHOICE, MultipleChoiceEvalOptions, MultipleChoiceOptions, __doc__)
+
+
+if __name__ == "__main__":
+    cli.main(main)

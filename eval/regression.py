@@ -1,0 +1,18 @@
+"""Evaluate a regression: Pearson and Spearman correlation, mean squared error, predictions.json.
+
+    python eval/regression.py --model_name_or_path runs/stsb --validation_file dev.tsv \
+        --output_dir runs/stsb/eval
+"""
+
+from jaxbert import cli
+from jaxbert.commands import evaluate_command
+from jaxbert.options import RegressionEvalOptions, RegressionOptions
+from jaxbert.tasks.regression import REGRESSION
+
+
+def main() -> None:
+    evaluate_command(REGRESSION, RegressionEvalOptions, RegressionOptions, __doc__)
+
+
+if __name__ == "__main__":
+    cli.main(main)

@@ -1,0 +1,18 @@
+"""Evaluate a tagger: precision, recall and F1 of entities, accuracy of words, predictions.json.
+
+    python eval/tagging.py --model_name_or_path runs/ner --validation_file dev.conll \
+        --output_dir runs/ner/eval
+"""
+
+from jaxbert import cli
+from jaxbert.commands import evaluate_command
+from jaxbert.options import TaggingEvalOptions, TaggingOptions
+from jaxbert.tasks.tagging import TAGGING
+
+
+def main() -> None:
+    evaluate_command(TAGGING, TaggingEvalOptions, TaggingOptions, __doc__)
+
+
+if __name__ == "__main__":
+    cli.main(main)

@@ -1,0 +1,64 @@
+"""What the scripts of train/ and eval/ are: the same two commands for every task."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jaxbert import cli
+from jaxbert.output import saved_options
+from jaxbert.run import EXIT_STOPPED, evaluate, train
+from jaxbert.tasks.task import Task
+
+
+def train_command(
+    task: Task,
+    kind: type[Any],
+    demo: dict[str, Any],
+    description: str | None,
+    *,
+    afterwards: Callable[[str], str] | None = None,
+) -> int:
+    """Train as the command line says; where it names no data, on the demo with its own recipe.
+
+    Args:
+        kind: the option dataclass.
+        demo: option -> value.
+        afterwards: given the folder of a finished run on the demo, what to print.
+    """
+
+    def defaults(options: Any) -> dict[str, Any]:
+        return {} if options.train_file or options.dataset_name else demo
+
+    options = cli.parse(kind, defaults=defaults, description=description)
+    trained = train(task, options)
+    if not trained.done:
+        return EXIT_STOPPED
+    if afterwards is not None and options.train_file == demo["train_file"]:
+        print(afterwards(options.output_dir))
+    return 0
+
+
+def evaluate_command(
+    task: Task,
+    kind: type[Any],
+    own: type[Any],
+    description: str | None,
+) -> None:
+    """Evaluate as the command line says; the task's own options are those of the training.
+
+    Args:
+        kind: the option dataclass.
+        own: the task's part of it.
+    """
+
+    def defaults(options: Any) -> dict[str, Any]:
+        if not options.model_name_or_path:
+            return {}
+        saved = saved_options(Path(options.model_name_or_path).expanduser())
+        names = {field.name for field in dataclasses.fields(own)} - task.fresh
+        return {name: value for name, value in saved.items() if name in names}
+
+    evaluate(task, cli.parse(kind, defaults=defaults, description=description))

@@ -1,0 +1,102 @@
+"""Files of text, and rows with a column of text -> lines of text, to learn language from."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from jaxbert.data.sources import (
+    Data,
+    Problem,
+    field,
+    find_column,
+    load_rows,
+    names_of,
+    read_text,
+    table_of,
+    whole_texts,
+)
+from jaxbert.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class LineExample:
+    """A line, sentence or paragraph of text."""
+
+    where: str
+    text: str
+
+
+def load_lines(path: str, *, quoted_tsv: bool = False) -> Any:
+    """The content of a file: load_rows's where it has rows, else its text.
+
+    Raises:
+        InputError: the file is missing, damaged, or not what its suffix says.
+    """
+    file = Path(path)
+    tables = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
+    if file.is_dir() or file.suffix.lower() in tables:
+        return load_rows(path, quoted_tsv=quoted_tsv)
+    return read_text(file)
+
+
+def read_lines(
+    tables: Iterable[tuple[str, Any]], *, text_column: str | None, strict: bool
+) -> Data[LineExample]:
+    """Lines of text; blank ones are passed over.
+
+    Of SQuAD's JSON they are the paragraphs. A column "context" may repeat a paragraph for each of
+    its questions: then it is taken once.
+
+    Args:
+        tables: of each file its name and its content, as load_lines gives it.
+        text_column: the column of rows; None looks for "text", "sentence", "content", "context".
+        strict: raise at the first problem instead of reporting it.
+
+    Raises:
+        InputError: the column is not there or holds something else, or there is no text.
+    """
+    examples: list[LineExample] = []
+    problems: list[Problem] = []
+    origins = []
+    for origin, content in tables:
+        origins.append(origin)
+        for where, text in _texts(origin, content, text_column):
+            if text.strip():
+                [text] = whole_texts([text], where, problems, strict)
+                examples.append(LineExample(where, text))
+    if not examples:
+        raise InputError(f"{', '.join(origins)}: no text in it")
+    return Data(tuple(examples), tuple(problems))
+
+
+def _texts(origin: str, content: Any, asked: str | None) -> Iterator[tuple[str, str]]:
+    if isinstance(content, str):
+        for number, line in enumerate(content.split("\n"), 1):
+            yield f"{origin}: line {number}", line.removesuffix("\r")
+        return
+    names, rows = table_of(origin, content)
+    if not rows:
+        return
+    if "paragraphs" in names and asked in (None, "context"):
+        rows = [
+            (f"{where}, paragraph {number}", paragraph)
+            for where, article in rows
+            for number, paragraph in enumerate(field(article, "paragraphs", list, where))
+        ]
+        names = ["context"]
+    column = find_column(origin, names, asked, ["text", "sentence", "content", "context"])
+    if column is None:
+        raise InputError(
+            f"{origin}: no column that is known to hold text; it has {names_of(names) or 'none'}; "
+            "name it with --text_column_name"
+        )
+    seen: set[str] = set()
+    for where, row in rows:
+        text = field(row, column, str, where)
+        if text not in seen:
+            yield where, text
+        if column == "context":
+            seen.add(text)

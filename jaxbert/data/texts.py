@@ -1,0 +1,273 @@
+"""Rows -> texts, pairs of texts and multiple choices, with their labels."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from jaxbert.data.sources import (
+    Data,
+    Problem,
+    check_labelled,
+    field,
+    find_column,
+    names_of,
+    table_of,
+    whole_texts,
+)
+from jaxbert.errors import InputError
+
+# Columns that are found without being named, the first that are there: those of GLUE and others.
+_PAIRS = (
+    ("sentence1", "sentence2"),
+    ("premise", "hypothesis"),
+    ("question1", "question2"),
+    ("question", "sentence"),
+)
+_SINGLES = ("sentence", "text", "review")
+_NUMBERS = ("label", "score", "relatedness", "similarity", "target")
+
+
+@dataclasses.dataclass(frozen=True)
+class TextExample:
+    """A text, or a pair of texts, and its class (str) or number (float), or None if not known."""
+
+    where: str
+    text: str
+    pair: str | None = None
+    label: str | float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class ChoiceExample:
+    """A first segment, its possible second segments, and the number of the right one if known."""
+
+    where: str
+    context: str
+    endings: tuple[str, ...]
+    label: int | None = None
+
+
+def read_texts(
+    tables: Iterable[tuple[str, Any]],
+    *,
+    text_columns: Sequence[str] | None,
+    label_column: str | None,
+    numeric: bool,
+    strict: bool,
+) -> Data[TextExample]:
+    """Texts or pairs of texts to classify or to give a number.
+
+    Args:
+        tables: of each file its name and its content, as load_rows gives it.
+        text_columns: one name, or two for pairs; None looks for those of GLUE and "text", "review".
+        label_column: None looks for "label" and, of numbers, for "score" and others; data without
+            any has no labels.
+        numeric: labels are finite numbers, not names of classes.
+        strict: raise at the first problem instead of reporting it.
+
+    Raises:
+        InputError: a column is not there, a text is empty, a label is not what it should be, only
+            some rows have a label, or there is no row.
+    """
+    if text_columns is not None and len(text_columns) not in (1, 2):
+        raise InputError(f"--text_column_name takes one name or two, not {len(text_columns)}")
+    examples: list[TextExample] = []
+    problems: list[Problem] = []
+    origins = []
+    for origin, content in tables:
+        origins.append(origin)
+        names, rows = table_of(origin, content)
+        if not rows:
+            continue
+        columns = _text_columns(origin, names, text_columns)
+        known = ["label"]
+        if numeric:  # in some data "label" is a class, and the number is in another column
+            known = [c for c in _NUMBERS if c in names and _holds_numbers(c, rows)] or [*_NUMBERS]
+        column = find_column(origin, names, label_column, known)
+        for where, row in rows:
+            label: str | float | None = None
+            if column is not None:
+                label = _number(row, column, where) if numeric else _class(row, column, where)
+            texts = [_text(row, name, where) for name in columns]
+            classes = [label] if isinstance(label, str) else []
+            whole = whole_texts([*texts, *classes], where, problems, strict)
+            pair = whole[1] if len(columns) == 2 else None
+            examples.append(TextExample(where, whole[0], pair, whole[-1] if classes else label))
+    if not examples:
+        raise InputError(f"{', '.join(origins)}: no example in it")
+    check_labelled([(e.where, e.label) for e in examples])
+    return Data(tuple(examples), tuple(problems))
+
+
+def _text_columns(origin: str, names: Sequence[str], asked: Sequence[str] | None) -> Sequence[str]:
+    for name in asked or ():
+        find_column(origin, names, name, ())
+    known = (*_PAIRS, *((name,) for name in _SINGLES))
+    found = asked or next((columns for columns in known if set(columns) <= set(names)), None)
+    if found is None:
+        raise InputError(
+            f"{origin}: no column that is known to hold texts; it has {names_of(names) or 'none'}; "
+            "name one, or two for pairs, with --text_column_name"
+        )
+    return found
+
+
+def _text(row: dict[str, Any], column: str, where: str) -> str:
+    text = field(row, column, str, where)
+    if not text.strip():
+        raise InputError(f'{where}: the text of column "{column}" is empty; remove the row')
+    return text
+
+
+def _class(row: dict[str, Any], column: str, where: str) -> str | None:
+    """The name of the class; a class that is a number is named by its digits."""
+    value = row.get(column)
+    if value is not None and not isinstance(value, str | int):  # a bool is an int
+        raise InputError(
+            f'{where}: label column "{column}" is of the wrong type: {type(value).__name__}, '
+            "expected the name or number of a class (str, int or bool)"
+        )
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return None if value is None else str(value).strip() or None
+
+
+def _number(row: dict[str, Any], column: str, where: str) -> float | None:
+    value = row.get(column)
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise InputError(
+            f'{where}: label column "{column}" is of the wrong type: {type(value).__name__}, '
+            "expected a number"
+        )
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise InputError(
+            f'{where}: label column "{column}" is {str(value)[:40]!r}, expected a finite number'
+        )
+    return number
+
+
+def _holds_numbers(column: str, rows: Sequence[tuple[str, dict[str, Any]]]) -> bool:
+    """Whether the first label of the column is a number."""
+    for where, row in rows:
+        try:
+            if _number(row, column, where) is not None:
+                return True
+        except InputError:
+            return False
+    return False
+
+
+# --- multiple choice --------------------------------------------------------------------------
+
+
+def read_choices(
+    tables: Iterable[tuple[str, Any]], *, label_column: str | None, strict: bool
+) -> Data[ChoiceExample]:
+    """Questions with several answers, one of which is right.
+
+    A row has SWAG's columns (sent1, sent2, ending0, ending1, ...), or question, a list of str as
+    choices or options, and if it likes a context, article or passage. The first segment is sent1,
+    the context, or without one the question; every second segment is an ending or choice, behind
+    sent2 or, where there is a context, behind the question.
+
+    Args:
+        tables: of each file its name and its content, as load_rows gives it.
+        label_column: None looks for "label" and "answer"; data without any has no labels.
+        strict: raise at the first problem instead of reporting it.
+
+    Raises:
+        InputError: a row has another form, an empty text or another number of choices than the
+            first, its label names no choice or several, only some rows have a label, or there is
+            no row.
+    """
+    examples: list[ChoiceExample] = []
+    problems: list[Problem] = []
+    origins = []
+    for origin, content in tables:
+        origins.append(origin)
+        names, rows = table_of(origin, content)
+        if not rows:
+            continue
+        column = find_column(origin, names, label_column, ["label", "answer"])
+        for where, row in rows:
+            context, prompt, choices = _choice_texts(row, where)
+            least = len(examples[0].endings) if examples else 2
+            if len(choices) < 2 or (examples and len(choices) != least):
+                expected = f"{least} as in the first row" if examples else "at least 2"
+                raise InputError(f"{where}: {len(choices)} choices, expected {expected}")
+            label = None if column is None else _right_choice(row, column, choices, where)
+            endings = [f"{prompt} {choice}" if prompt.strip() else choice for choice in choices]
+            context, *endings = whole_texts([context, *endings], where, problems, strict)
+            examples.append(ChoiceExample(where, context, tuple(endings), label))
+    if not examples:
+        raise InputError(f"{', '.join(origins)}: no example in it")
+    check_labelled([(e.where, e.label) for e in examples])
+    return Data(tuple(examples), tuple(problems))
+
+
+def _choice_texts(row: dict[str, Any], where: str) -> tuple[str, str, list[str]]:
+    """The first segment, what stands before every choice, which may be nothing, and the choices."""
+    endings = [name for name in row if re.fullmatch("ending[0-9]+", name)]
+    if "sent1" in row and endings:
+        texts = [_text(row, f"ending{n}", where) for n in range(len(endings))]
+        return _text(row, "sent1", where), field(row, "sent2", str, where), texts
+    column = next((name for name in ("choices", "options") if name in row), None)
+    if column is None or "question" not in row:
+        raise InputError(
+            f"{where}: not a form that is known; it needs sent1, sent2, ending0, ending1, ... or "
+            f"question and choices, and has {names_of(row) or 'none'}"
+        )
+    choices = field(row, column, list, where)
+    for number, choice in enumerate(choices):
+        if not isinstance(choice, str) or not choice.strip():
+            found = "empty" if isinstance(choice, str) else type(choice).__name__
+            raise InputError(f'{where}: choice {number} of "{column}" is {found}, expected a text')
+    question = _text(row, "question", where)
+    for name in ("context", "article", "passage"):
+        if row.get(name) not in (None, ""):
+            return _text(row, name, where), question, choices
+    return question, "", choices
+
+
+def _right_choice(
+    row: dict[str, Any], column: str, choices: Sequence[str], where: str
+) -> int | None:
+    """The number of the right choice, which a label names by number, by letter or by its text.
+
+    A text may look like a number or a letter: then all that it can mean must be one choice.
+    """
+    value = row.get(column)
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise InputError(
+            f'{where}: label column "{column}" is of the wrong type: {type(value).__name__}, '
+            "expected the number, letter or text of a choice"
+        )
+    meant = {value} if isinstance(value, int) else set()
+    if isinstance(value, str):
+        word = value.strip()
+        meant |= {number for number, choice in enumerate(choices) if choice.strip() == word}
+        if re.fullmatch("[0-9]{1,9}", word):
+            meant.add(int(word))
+        if re.fullmatch("[A-Z]", word):
+            meant.add(ord(word) - ord("A"))
+    found = sorted(meant & set(range(len(choices))))
+    if len(found) != 1:
+        several = f"may be each of the choices {', '.join(map(str, found))}"
+        raise InputError(
+            f'{where}: label column "{column}" is {str(value)[:40]!r}, which '
+            f"{several if found else f'is none of the {len(choices)} choices'}; give the number "
+            f"of the right one, from 0 to {len(choices) - 1}"
+        )
+    return found[0]

@@ -1,0 +1,1 @@
+"""Predictions and references to scores, on the host."""

@@ -1,0 +1,203 @@
+"""Scores of entities (chunks of words) and of tags: fractions (0 to 1), computed by seqeval.
+
+seqeval is imported where it is used, for it takes seconds to load.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+Scheme = Literal["bio", "bioes"]
+Mode = Literal["default", "strict"]
+
+_TAG = re.compile("O|[BIESLUM](-.*)?", re.DOTALL)
+_LETTERS = {"bio": "OBI", "bioes": "OBIESLUM"}
+# BILOU and BMES are BIOES with other letters; seqeval knows the first only when strict.
+_AS_BIOES = {"L": "E", "U": "S", "M": "I"}
+
+
+def find_scheme(labels: Iterable[str]) -> Scheme | None:
+    """Which chunk scheme a whole set of labels is of.
+
+    Every label must be "O", a letter and a type ("B-PER", "B-PER.NAM"), or a letter alone ("B").
+    BIO (IOB1 too) has the letters B and I; BIOES, BILOU and BMES count as BIOES.
+
+    Returns:
+        "bio", "bioes", or None where the labels are no chunks, such as parts of speech, and only
+        their accuracy makes sense.
+
+    >>> find_scheme(["O", "B-PER.NAM", "I-PER.NAM"]), find_scheme(["B", "M", "E", "S"])
+    ('bio', 'bioes')
+    >>> find_scheme(["NOUN", "VERB", "O"]) is None
+    True
+    """
+    names = set(labels)
+    if not all(_TAG.fullmatch(name) for name in names):
+        return None
+    letters = {name[0] for name in names}
+    if letters <= {"O"} or not letters & {"O", "B"}:
+        return None  # nothing but O; or such as S-1 and S-2, which no scheme is made of
+    if letters <= set("OBI"):
+        return "bio"
+    if any(letters <= set(family) for family in ("OBIES", "OBILU", "OBMES")):
+        return "bioes"
+    return None
+
+
+def entities(
+    tags: Sequence[str], *, scheme: Scheme, mode: Mode = "default"
+) -> list[tuple[str, int, int]]:
+    """The entities in the tags of one sentence, in order.
+
+    The default mode reads every sequence as conlleval does: an entity begins at B, at S, after
+    O, after E, and where the type changes.  The strict mode reads IOB2 or IOBES and leaves out
+    what begins without B (or S), and in IOBES what ends without E (or S).
+
+    Returns:
+        (type, first word, last word) each; the type is "_" where tags have none.
+
+    Raises:
+        ValueError: a tag is not of the scheme.
+
+    Source: ``seqeval.metrics.sequence_labeling.get_entities``; ``seqeval.scheme.Entities``.
+
+    >>> entities(["B-PER", "I-PER", "O", "I-LOC"], scheme="bio")
+    [('PER', 0, 1), ('LOC', 3, 3)]
+    >>> entities(["B-PER", "I-PER", "O", "I-LOC"], scheme="bio", mode="strict")
+    [('PER', 0, 1)]
+    """
+    from seqeval.metrics.sequence_labeling import get_entities
+    from seqeval.scheme import Entities
+
+    (sentence,) = _for_seqeval([tags], scheme)
+    if mode == "default":
+        return get_entities(sentence)
+    found = Entities([sentence], _strict_scheme(scheme)).entities[0]
+    return [(entity.tag, entity.start, entity.end - 1) for entity in found]
+
+
+def entity_scores(
+    predictions: Sequence[Sequence[str]],
+    references: Sequence[Sequence[str]],
+    *,
+    scheme: Scheme | None,
+    mode: Mode = "default",
+) -> dict[str, float]:
+    """Accuracy of the tags, and precision, recall and F1 of the entities (see ``entities``).
+
+    An entity is right if its type, first and last word are.  Entities of all sentences and types
+    are counted together (micro average).  What would be divided by zero is 0.
+
+    Args:
+        predictions, references: the tags of each sentence.
+        scheme: as ``find_scheme`` tells it; with None there is only the accuracy.
+
+    Returns:
+        precision, recall, f1 and accuracy; or accuracy.
+
+    Raises:
+        ValueError: no words, sentences of different lengths, or a tag is not of the scheme.
+
+    Source: Tjong Kim Sang & De Meulder 2003 (CoNLL-2003), section 2.4; computed by seqeval.
+
+    >>> entity_scores([["B-PER", "I-PER", "O"]], [["B-PER", "I-PER", "B-LOC"]], scheme="bio")
+    {'precision': 1.0, 'recall': 0.5, 'f1': 0.6666666666666666, 'accuracy': 0.6666666666666666}
+    """
+    from seqeval.metrics import accuracy_score
+
+    _check_sentences(predictions, references)
+    right = accuracy_score(
+        [list(tags) for tags in references], [list(tags) for tags in predictions]
+    )
+    accuracy = {"accuracy": float(right)}
+    if scheme is None:
+        return accuracy
+    precision, recall, f1, _ = _precision_recall_f1(predictions, references, scheme, mode, "micro")
+    return {"precision": float(precision), "recall": float(recall), "f1": float(f1), **accuracy}
+
+
+def entity_report(
+    predictions: Sequence[Sequence[str]],
+    references: Sequence[Sequence[str]],
+    *,
+    scheme: Scheme,
+    mode: Mode = "default",
+) -> dict[str, dict[str, float]]:
+    """The scores of each type of entity by itself, types in alphabetical order.
+
+    Args:
+        predictions, references, scheme, mode: as in ``entity_scores``.
+
+    Returns:
+        For each type that occurs: precision, recall, f1, and support, its entities in the
+        references.
+
+    Raises:
+        ValueError: as in ``entity_scores``.
+
+    >>> entity_report([["B-PER", "O"]], [["B-PER", "O"]], scheme="bio")
+    {'PER': {'precision': 1.0, 'recall': 1.0, 'f1': 1.0, 'support': 1}}
+    """
+    _check_sentences(predictions, references)
+    scores = _precision_recall_f1(predictions, references, scheme, mode, None)
+    # seqeval gives a row for each type, and not their names.
+    sentences = (*predictions, *references)
+    types = {t for tags in sentences for t, _, _ in entities(tags, scheme=scheme, mode=mode)}
+    return {
+        name: {"precision": p, "recall": r, "f1": f1, "support": support}
+        for name, p, r, f1, support in zip(
+            sorted(types), *(column.tolist() for column in scores), strict=True
+        )
+    }
+
+
+def _precision_recall_f1(
+    predictions: Sequence[Sequence[str]],
+    references: Sequence[Sequence[str]],
+    scheme: Scheme,
+    mode: Mode,
+    average: str | None,
+) -> Any:
+    """seqeval's (precision, recall, f1, support), in one pass instead of one for each score."""
+    from seqeval.metrics import sequence_labeling, v1
+
+    gold, predicted = _for_seqeval(references, scheme), _for_seqeval(predictions, scheme)
+    if mode == "default":
+        return sequence_labeling.precision_recall_fscore_support(
+            gold, predicted, average=average, zero_division=0
+        )
+    return v1.precision_recall_fscore_support(
+        gold, predicted, average=average, zero_division=0, scheme=_strict_scheme(scheme)
+    )
+
+
+def _strict_scheme(scheme: Scheme) -> Any:
+    from seqeval.scheme import IOB2, IOBES
+
+    return {"bio": IOB2, "bioes": IOBES}[scheme]
+
+
+def _for_seqeval(sentences: Sequence[Sequence[str]], scheme: Scheme) -> list[list[str]]:
+    """Lists of tags in seqeval's letters."""
+    written = {}
+    for tag in {tag for tags in sentences for tag in tags}:
+        if not _TAG.fullmatch(tag) or tag[0] not in _LETTERS[scheme]:
+            raise ValueError(f"{tag!r} is not a tag of the scheme {scheme}")
+        written[tag] = _AS_BIOES.get(tag[0], tag[0]) + tag[1:]
+    return [[written[tag] for tag in tags] for tags in sentences]
+
+
+def _check_sentences(
+    predictions: Sequence[Sequence[str]], references: Sequence[Sequence[str]]
+) -> None:
+    if len(predictions) != len(references):
+        raise ValueError(f"{len(predictions)} predictions for {len(references)} references")
+    for row, (predicted, gold) in enumerate(zip(predictions, references, strict=True)):
+        if len(predicted) != len(gold):
+            raise ValueError(
+                f"sentence {row} has {len(gold)} words and {len(predicted)} predictions"
+            )
+    if not any(references):
+        raise ValueError("there are no words to score")

@@ -1,0 +1,1 @@
+"""What a Python user calls: fine-tuned folders as functions of text."""

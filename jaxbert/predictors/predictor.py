@@ -1,0 +1,114 @@
+"""Predictor: a fine-tuned model, compiled once, with what every task's predictor shares."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxbert.data.batches import bucket_lengths
+from jaxbert.data.features import Features, check_ids
+from jaxbert.data.tokenizer import load_tokenizer
+from jaxbert.model.config import BertConfig
+from jaxbert.model.folders import find_model_folder
+from jaxbert.model.heads import Params, make_apply
+from jaxbert.model.pretrained import load_pretrained
+from jaxbert.output import saved_options
+from jaxbert.tasks.task import Task
+from jaxbert.training.parallel import make_parallel
+from jaxbert.training.predict import predict
+from jaxbert.training.step import make_predict_step
+
+
+class Predictor:
+    """A model with its tokenizer and the options it was trained with.
+
+    Attributes:
+        task: the record by which texts are encoded and predictions decoded.
+        kind: the dataclass of the task's own options.
+    """
+
+    task: ClassVar[Task]
+    kind: ClassVar[type[Any]]
+
+    def __init__(
+        self,
+        cfg: BertConfig,
+        params: Params,
+        tokenizer: Any,
+        options: Any,
+        *,
+        dtype: str = "float32",
+        batch_size: int = 32,
+    ) -> None:
+        self._cfg, self._tokenizer, self._options = cfg, tokenizer, options
+        self._batch_size = batch_size
+        self._parallel = make_parallel("jit", jax.local_devices()[:1])
+        self._params = self._parallel.replicate(params)
+        self._apply = make_apply(cfg, self.task.head, dtype=jnp.dtype(dtype))
+        self._compiled: dict[str, Any] = {}
+
+    @classmethod
+    def from_pretrained(
+        cls, path_or_name: str | Path, *, dtype: str = "float32", batch_size: int = 32
+    ) -> Self:
+        """Open the folder of a run, or any BERT folder or Hub name with this task's head.
+
+        Lengths and the like are those that the folder's options.json says, or the defaults.
+
+        Args:
+            dtype: of the activations, "float32" or "bfloat16".
+            batch_size: rows computed at once.
+
+        Raises:
+            InputError: no such model, or it has no head for the task.
+        """
+        folder = find_model_folder(path_or_name)
+        cfg, params = load_pretrained(folder, cls.task.head, draw_head=False)
+        saved = saved_options(folder)
+        names = {field.name for field in dataclasses.fields(cls.kind)} - cls.task.fresh
+        options = cls.kind(**{name: saved[name] for name in names if name in saved})
+        limit = cfg.max_position_embeddings
+        if limit < options.max_seq_length:
+            options = dataclasses.replace(options, max_seq_length=limit)
+            if hasattr(options, "doc_stride"):
+                stride = min(options.doc_stride, limit // 3)
+                options = dataclasses.replace(options, doc_stride=stride)
+        tokenizer = load_tokenizer(folder, vocab_size=cfg.vocab_size)
+        return cls(cfg, params, tokenizer, options, dtype=dtype, batch_size=batch_size)
+
+    def _predict(self, examples: Sequence[Any], options: Any) -> list[Any]:
+        """The task's predictions for examples, of which there is at least one."""
+        features, arrays = self._arrays(examples, options)
+        return self.task.decode(examples, features, arrays, options, self._cfg)
+
+    def _arrays(
+        self, examples: Sequence[Any], options: Any
+    ) -> tuple[Features, dict[str, np.ndarray]]:
+        """The examples' features, and what the task keeps of each window's outputs."""
+        features = self.task.encode(examples, self._tokenizer, options, self._cfg)
+        check_ids(
+            features,
+            vocab_size=self._cfg.vocab_size,
+            positions=self._cfg.max_position_embeddings,
+            types=self._cfg.type_vocab_size,
+        )
+        key = repr(options)  # what is computed of a prediction depends on them
+        if key not in self._compiled:
+            step = make_predict_step(self._apply, self.task.reduce(options))
+            self._compiled[key] = self._parallel.compile_predict(step)
+        arrays = predict(
+            self._compiled[key],
+            self._params,
+            features,
+            self._parallel,
+            size=self._batch_size,
+            buckets=bucket_lengths(64, options.max_seq_length),
+        )
+        assert arrays is not None  # nothing stops it
+        return features, arrays

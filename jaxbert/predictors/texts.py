@@ -1,0 +1,110 @@
+"""TextClassifier and TextRegressor: a class or a number for texts and pairs of texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from jaxbert.data.sources import whole_text
+from jaxbert.data.texts import TextExample
+from jaxbert.errors import InputError
+from jaxbert.options import ClassificationOptions, RegressionOptions
+from jaxbert.predictors.predictor import Predictor
+from jaxbert.tasks.classification import CLASSIFICATION
+from jaxbert.tasks.regression import REGRESSION
+
+Text = str | dict[str, str]
+
+_NOT_GIVEN = -1
+
+
+def _examples(inputs: Text | Sequence[Text]) -> tuple[bool, list[TextExample]]:
+    """Whether a single text was given, and the texts as examples."""
+    single = isinstance(inputs, str | dict)
+    examples = []
+    for number, item in enumerate([inputs] if isinstance(inputs, str | dict) else inputs):
+        parts = {"text": item} if isinstance(item, str) else item
+        text, pair = parts.get("text"), parts.get("text_pair")
+        for part in (text, *([pair] if "text_pair" in parts else [])):
+            if not isinstance(part, str) or not part.strip():
+                raise InputError(f"text {number} is empty or not a string")
+        examples.append(
+            TextExample(
+                f"text {number}", whole_text(str(text)), None if pair is None else whole_text(pair)
+            )
+        )
+    return single, examples
+
+
+class TextClassifier(Predictor):
+    """The classes of texts and pairs, called and answering as transformers' text-classification
+    pipeline.
+
+    >>> classify = TextClassifier.from_pretrained("runs/sst2")  # doctest: +SKIP
+    >>> classify("I laughed all evening.")  # doctest: +SKIP
+    [{'label': 'positive', 'score': 0.98}]
+    """
+
+    task = CLASSIFICATION
+    kind = ClassificationOptions
+
+    def __call__(
+        self, inputs: Text | Sequence[Text], *, top_k: int | None = _NOT_GIVEN
+    ) -> list[Any]:
+        """Classify one text or pair, or a list of them.
+
+        Args:
+            inputs: a string, {"text": ..., "text_pair": ...} for a pair, or a list of these.
+            top_k: so many classes for each, best first; None gives all.
+
+        Returns:
+            Without top_k a list with {label, score} for each text, also for a single one. With
+            top_k a list of such lists; the list alone for a single text.
+
+        Raises:
+            InputError: a text is empty or not a string, or top_k is below 1.
+        """
+        if top_k is not None and top_k != _NOT_GIVEN and top_k < 1:
+            raise InputError(f"top_k is {top_k}: it must be at least 1, or None for all classes")
+        single, examples = _examples(inputs)
+        if not examples:
+            return []
+        results = []
+        for prediction in self._predict(examples, self._options):
+            ranked = sorted(prediction.scores.items(), key=lambda item: -item[1])
+            results.append([{"label": name, "score": score} for name, score in ranked])
+        if top_k == _NOT_GIVEN:
+            return [ranked[0] for ranked in results]
+        results = [ranked[:top_k] for ranked in results]
+        return results[0] if single else results
+
+
+class TextRegressor(Predictor):
+    """A number for texts and pairs, in the form in which transformers' text-classification
+    pipeline gives the output of a model with one.
+
+    >>> similarity = TextRegressor.from_pretrained("runs/stsb")  # doctest: +SKIP
+    >>> similarity({"text": "A man runs.", "text_pair": "Someone runs."})  # doctest: +SKIP
+    [{'label': 'score', 'score': 4.1}]
+    """
+
+    task = REGRESSION
+    kind = RegressionOptions
+
+    def __call__(self, inputs: Text | Sequence[Text]) -> list[dict[str, Any]]:
+        """The score of one text or pair, or of each of a list.
+
+        Args:
+            inputs: a string, {"text": ..., "text_pair": ...} for a pair, or a list of these.
+
+        Returns:
+            A list with {label, score} for each text; label is the output's name in the model.
+
+        Raises:
+            InputError: a text is empty or not a string.
+        """
+        _, examples = _examples(inputs)
+        if not examples:
+            return []
+        scores = self._predict(examples, self._options)
+        return [{"label": self._cfg.id2label[0], "score": score} for score in scores]

@@ -1,0 +1,126 @@
+"""What the options name, read and checked: examples, a model with its tokenizer, features."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxbert.data.features import Features, check_ids
+from jaxbert.data.sources import load_hub_rows
+from jaxbert.data.tokenizer import load_tokenizer
+from jaxbert.errors import InputError
+from jaxbert.model.config import BertConfig, load_config
+from jaxbert.model.folders import find_model_folder
+from jaxbert.model.heads import Params, init_params
+from jaxbert.model.pretrained import load_pretrained
+from jaxbert.tasks.task import Task
+
+logger = logging.getLogger("jaxbert")
+
+# GLUE's MNLI has two validation splits; the matched one is what run_glue takes.
+_SPLITS = {("mnli", "validation"): "validation_matched"}
+_SAMPLES = 5  # problems that are shown in full
+
+
+def load_model(
+    task: Task, options: Any, examples: Any | None = None
+) -> tuple[BertConfig, Params, Any]:
+    """Config, parameters and tokenizer as the options name them.
+
+    Args:
+        examples: what is to be learned, with its classes, from a head that may be drawn anew; None
+            for a model that must have its head.
+    """
+    source, config = options.model_name_or_path, options.config_name
+    key = jax.random.fold_in(jax.random.key(getattr(options, "seed", 0)), 0)
+    if source and config and source != config:
+        raise InputError("give --model_name_or_path or --config_name (random weights), not both")
+    if source:
+        folder = find_model_folder(source)
+        labels = _labels(task, options, load_config(folder), examples)
+        cfg, params = load_pretrained(
+            folder, task.head, key=key, draw_head=examples is not None, id2label=labels
+        )
+    elif config:
+        path = Path(config).expanduser()
+        folder = path.parent if path.is_file() else find_model_folder(config)
+        cfg = load_config(path if path.is_file() else folder)
+        labels = _labels(task, options, cfg, examples)
+        cfg = dataclasses.replace(cfg, id2label=tuple(labels or ()))
+        params = jax.jit(lambda key: init_params(cfg, task.head, key))(key)
+        logger.info("%s: all parameters drawn anew", config)
+    else:
+        raise InputError("give --model_name_or_path, or --config_name for random weights")
+    if options.tokenizer_name:
+        folder = find_model_folder(options.tokenizer_name)
+    return cfg, params, load_tokenizer(folder, vocab_size=cfg.vocab_size)
+
+
+def _labels(task: Task, options: Any, cfg: BertConfig, examples: Any) -> tuple[str, ...] | None:
+    """The classes to learn: those of the data, or the model's own where these hold them all."""
+    if task.labels is None or examples is None:
+        return None
+    found = task.labels(examples, options)
+    return cfg.id2label if set(found) <= set(cfg.id2label) else found
+
+
+def read_examples(task: Task, options: Any, split: str) -> Any:
+    """Examples of train or validation, problems said; None when the options name no data for it."""
+    files = options.train_file if split == "train" else options.validation_file
+    limit = options.max_train_samples if split == "train" else options.max_eval_samples
+    if files:
+        origin = ", ".join(files)
+        data = task.read(((path, task.load(path, options)) for path in files), options)
+    elif options.dataset_name:
+        name, config = options.dataset_name, options.dataset_config_name
+        split = _SPLITS.get((config, split), split)
+        origin = f"{name}[{split}]"
+        data = task.read([(origin, load_hub_rows(name, config, split))], options)
+    else:
+        return None
+    logger.info("%s: %d examples", origin, len(data.examples))
+    for problem in data.problems[:_SAMPLES]:
+        logger.info("  %s: %s", problem.where, problem.what)
+    if len(data.problems) > _SAMPLES:
+        logger.info("  ... %d problems in all; --strict stops at the first", len(data.problems))
+    return data.examples[:limit] if limit else data.examples
+
+
+def read_held_out(task: Task, options: Any) -> Any:
+    """The validation examples of a training run; a data set of the Hub may have none."""
+    try:
+        return read_examples(task, options, "validation")
+    except InputError as error:
+        if options.validation_file:
+            raise
+        logger.info("%s: no validation", error)
+        return None
+
+
+def encode_examples(
+    task: Task, examples: Any, tokenizer: Any, cfg: BertConfig, options: Any
+) -> Features:
+    """The features of examples, held against the model's tables; their notes said.
+
+    Raises:
+        InputError: rows are to be longer than the model's positions, or an id is out of range.
+    """
+    if options.max_seq_length > cfg.max_position_embeddings:
+        raise InputError(
+            f"--max_seq_length {options.max_seq_length}: the model has "
+            f"{cfg.max_position_embeddings} positions; give that or less"
+        )
+    features = task.encode(examples, tokenizer, options, cfg)
+    check_ids(
+        features,
+        vocab_size=cfg.vocab_size,
+        positions=cfg.max_position_embeddings,
+        types=cfg.type_vocab_size,
+    )
+    for note in features.notes:
+        logger.info("  %s", note)
+    return features

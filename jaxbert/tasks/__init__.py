@@ -1,0 +1,1 @@
+"""The tasks: one record each, in a file of its own."""

@@ -1,0 +1,157 @@
+"""Classification of a text or of a pair of texts: CoLA, SST-2, MRPC, RTE, MNLI."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxbert.data.encode_texts import encode_texts
+from jaxbert.data.features import Features
+from jaxbert.data.sources import Data, load_rows
+from jaxbert.data.texts import TextExample, read_texts
+from jaxbert.errors import InputError
+from jaxbert.metrics.labels import classification_scores
+from jaxbert.model.config import BertConfig
+from jaxbert.options import ClassificationOptions
+from jaxbert.tasks.task import Task, in_order, number_of
+from jaxbert.training.losses import Arrays, Loss, label_accuracy, label_cross_entropy
+
+
+@dataclasses.dataclass(frozen=True)
+class Classified:
+    """A prediction: the best class, and the probability of each."""
+
+    label: str
+    scores: dict[str, float]
+
+
+def _read(tables: Any, options: ClassificationOptions) -> Data[TextExample]:
+    return read_texts(
+        tables,
+        text_columns=options.text_column_name,
+        label_column=options.label_column_name,
+        numeric=False,
+        strict=options.strict,  # type: ignore[attr-defined]  # of SourceOptions
+    )
+
+
+def _labels(examples: Sequence[TextExample], options: ClassificationOptions) -> tuple[str, ...]:
+    if any(e.label is None for e in examples):
+        raise InputError("the training data has no labels; name them with --label_column_name")
+    names = in_order({str(e.label) for e in examples})
+    if len(names) < 2:
+        raise InputError(f"the training data has one class only, {names[0]}; at least 2 are needed")
+    return names
+
+
+def _settle(
+    options: Any, examples: Sequence[TextExample] | None, held_out: Sequence[TextExample] | None
+) -> Any:
+    """Count the classes for --class_weights balanced: n / (C n_c), as scikit-learn does."""
+    if options.class_weights != ["balanced"] or examples is None:
+        return options
+    counts = collections.Counter(str(e.label) for e in examples)
+    weights = [f"{n}={len(examples) / (len(counts) * counts[n]):.6g}" for n in sorted(counts)]
+    return dataclasses.replace(options, class_weights=weights)
+
+
+def _class_weights(options: ClassificationOptions, cfg: BertConfig) -> np.ndarray | None:
+    """(C,) float32 from NAME=WEIGHT words; 1 for a class that is not named."""
+    if not options.class_weights:
+        return None
+    weights = np.ones(len(cfg.id2label), np.float32)
+    for word in options.class_weights:
+        name, _, value = word.rpartition("=")
+        try:
+            weight = float(value)
+        except ValueError:
+            weight = math.nan
+        if name not in cfg.id2label or not 0 <= weight < math.inf:
+            raise InputError(
+                f"--class_weights {word}: give balanced, or NAME=WEIGHT with a class of "
+                f"{', '.join(cfg.id2label)}"
+            )
+        weights[cfg.id2label.index(name)] = weight
+    if not weights.any():
+        raise InputError("--class_weights: all are 0")
+    return weights
+
+
+def _cross_entropy(options: ClassificationOptions, cfg: BertConfig) -> Loss:
+    weights = _class_weights(options, cfg)
+
+    def loss(outputs: Arrays, batch: Arrays) -> tuple[jax.Array, jax.Array]:
+        c = None if weights is None else jnp.asarray(weights)
+        return label_cross_entropy(outputs, batch, class_weights=c)
+
+    return loss
+
+
+def _encode(
+    examples: Sequence[TextExample], tokenizer: Any, options: ClassificationOptions, cfg: BertConfig
+) -> Features:
+    targets = None
+    if all(e.label is not None for e in examples):
+        ids = [number_of(str(e.label), cfg, e.where) for e in examples]
+        targets = np.array(ids, np.int32)
+    return encode_texts(examples, tokenizer, max_length=options.max_seq_length, targets=targets)
+
+
+def reduce_logits(options: Any) -> Callable[[Arrays, Arrays], Arrays]:
+    """Of each row, the probabilities of its classes or choices: (B, C) float32."""
+    return lambda outputs, batch: {"probabilities": jax.nn.softmax(outputs["logits"], axis=-1)}
+
+
+def _decode(
+    examples: Sequence[TextExample],
+    features: Features,
+    arrays: dict[str, np.ndarray],
+    options: ClassificationOptions,
+    cfg: BertConfig,
+) -> list[Classified]:
+    return [
+        Classified(
+            cfg.id2label[int(np.argmax(row))],
+            {name: float(p) for name, p in zip(cfg.id2label, row, strict=True)},
+        )
+        for row in arrays["probabilities"]
+    ]
+
+
+def _score(
+    examples: Sequence[TextExample],
+    predictions: Sequence[Classified],
+    options: ClassificationOptions,
+    cfg: BertConfig,
+) -> dict[str, float]:
+    if any(e.label is None for e in examples):
+        return {}
+    references = [str(e.label) for e in examples]
+    return classification_scores([p.label for p in predictions], references, cfg.id2label)
+
+
+CLASSIFICATION = Task(
+    name="classification",
+    head="classification",
+    losses={"cross_entropy": _cross_entropy},
+    measure=label_accuracy,
+    best_metrics=("accuracy", "f1", "f1_macro", "matthews_correlation"),
+    load=lambda path, options: load_rows(path, quoted_tsv=options.quoted_tsv),
+    read=_read,
+    settle=_settle,
+    labels=_labels,
+    encode=_encode,
+    reduce=reduce_logits,
+    decode=_decode,
+    score=_score,
+    files=lambda examples, predictions, options: {
+        "predictions.json": [dataclasses.asdict(p) for p in predictions]
+    },
+)

@@ -1,0 +1,86 @@
+"""Multiple choice: which of K endings or answers fits (SWAG, RACE)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxbert.data.encode_texts import encode_choices
+from jaxbert.data.features import Features
+from jaxbert.data.sources import Data, load_rows
+from jaxbert.data.texts import ChoiceExample, read_choices
+from jaxbert.errors import InputError
+from jaxbert.metrics.labels import choice_scores
+from jaxbert.model.config import BertConfig
+from jaxbert.options import MultipleChoiceOptions
+from jaxbert.tasks.classification import reduce_logits
+from jaxbert.tasks.task import Task
+from jaxbert.training.losses import label_accuracy, label_cross_entropy
+
+
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+    """A prediction: the number of the best choice, and the probability of each."""
+
+    label: int
+    scores: tuple[float, ...]
+
+
+def _read(tables: Any, options: MultipleChoiceOptions) -> Data[ChoiceExample]:
+    strict = options.strict  # type: ignore[attr-defined]  # of SourceOptions
+    return read_choices(tables, label_column=options.label_column_name, strict=strict)
+
+
+def _settle(
+    options: Any, examples: Sequence[ChoiceExample] | None, held_out: Sequence[ChoiceExample] | None
+) -> Any:
+    if any(e.label is None for e in examples or ()):
+        raise InputError("the training data has no labels; name them with --label_column_name")
+    return options
+
+
+def _encode(
+    examples: Sequence[ChoiceExample],
+    tokenizer: Any,
+    options: MultipleChoiceOptions,
+    cfg: BertConfig,
+) -> Features:
+    targets = None
+    if all(e.label is not None for e in examples):
+        targets = np.array([e.label for e in examples], np.int32)
+    return encode_choices(examples, tokenizer, max_length=options.max_seq_length, targets=targets)
+
+
+def _score(
+    examples: Sequence[ChoiceExample],
+    predictions: Sequence[Chosen],
+    options: MultipleChoiceOptions,
+    cfg: BertConfig,
+) -> dict[str, float]:
+    if any(e.label is None for e in examples):
+        return {}
+    return choice_scores([p.label for p in predictions], [e.label or 0 for e in examples])
+
+
+MULTIPLE_CHOICE = Task(
+    name="multiple_choice",
+    head="multiple_choice",
+    losses={"cross_entropy": lambda options, cfg: label_cross_entropy},
+    measure=label_accuracy,
+    best_metrics=("accuracy",),
+    load=lambda path, options: load_rows(path, quoted_tsv=options.quoted_tsv),
+    read=_read,
+    settle=_settle,
+    encode=_encode,
+    reduce=reduce_logits,
+    decode=lambda examples, features, arrays, options, cfg: [
+        Chosen(int(np.argmax(row)), tuple(row.tolist())) for row in arrays["probabilities"]
+    ],
+    score=_score,
+    files=lambda examples, predictions, options: {
+        "predictions.json": [dataclasses.asdict(p) for p in predictions]
+    },
+)

@@ -1,0 +1,124 @@
+"""Regression on a text or a pair of texts: one output, mean squared error (STS-B)."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxbert.data.encode_texts import encode_texts
+from jaxbert.data.features import Features
+from jaxbert.data.sources import Data, load_rows
+from jaxbert.data.texts import TextExample, read_texts
+from jaxbert.errors import InputError
+from jaxbert.metrics.labels import regression_scores
+from jaxbert.model.config import BertConfig
+from jaxbert.model.heads import Params
+from jaxbert.options import RegressionOptions
+from jaxbert.tasks.task import Task
+from jaxbert.training.losses import Arrays, squared_error
+
+
+def _read(tables: Any, options: RegressionOptions) -> Data[TextExample]:
+    return read_texts(
+        tables,
+        text_columns=options.text_column_name,
+        label_column=options.label_column_name,
+        numeric=True,
+        strict=options.strict,  # type: ignore[attr-defined]  # of SourceOptions
+    )
+
+
+def _labels(examples: Sequence[TextExample], options: RegressionOptions) -> tuple[str, ...]:
+    if any(e.label is None for e in examples):
+        raise InputError("the training data has no targets; name them with --label_column_name")
+    return ("score",)
+
+
+def _settle(
+    options: Any, examples: Sequence[TextExample] | None, held_out: Sequence[TextExample] | None
+) -> Any:
+    """Measure the targets for --target_scaling standard."""
+    if options.target_scaling != ["standard"] or examples is None:
+        return options
+    targets = np.array([e.label for e in examples], np.float64)
+    scale = float(targets.std()) or 1.0
+    return dataclasses.replace(options, target_scaling=[f"{targets.mean():.9g}", f"{scale:.9g}"])
+
+
+def _scaling(options: RegressionOptions) -> tuple[float, float]:
+    """Mean and scale: the model learns (target - mean) / scale."""
+    if not options.target_scaling:
+        return 0.0, 1.0
+    try:
+        mean, scale = map(float, options.target_scaling)
+    except ValueError:
+        mean = scale = math.nan
+    if not math.isfinite(mean) or not 0 < scale < math.inf:
+        words = " ".join(options.target_scaling)
+        raise InputError(f"--target_scaling {words}: give standard, or a mean and a scale above 0")
+    return mean, scale
+
+
+def _encode(
+    examples: Sequence[TextExample], tokenizer: Any, options: RegressionOptions, cfg: BertConfig
+) -> Features:
+    targets = None
+    if all(e.label is not None for e in examples):
+        mean, scale = _scaling(options)
+        values = np.array([e.label for e in examples], np.float64)
+        targets = ((values - mean) / scale).astype(np.float32)
+    return encode_texts(examples, tokenizer, max_length=options.max_seq_length, targets=targets)
+
+
+def _reduce(options: RegressionOptions) -> Callable[[Arrays, Arrays], Arrays]:
+    """Of each row its score, (B,), in the scale of the targets as they were given."""
+    mean, scale = _scaling(options)
+    return lambda outputs, batch: {"scores": outputs["scores"] * scale + mean}
+
+
+def _export(params: Params, options: RegressionOptions) -> Params:
+    """The scaling undone in the last layer: the saved model gives the targets' own scale."""
+    mean, scale = _scaling(options)
+    if (mean, scale) == (0.0, 1.0):
+        return params
+    head = params["classifier"]
+    kernel, bias = np.asarray(head["kernel"]), np.asarray(head["bias"])
+    exported = {"kernel": kernel * np.float32(scale), "bias": bias * np.float32(scale)}
+    exported["bias"] = exported["bias"] + np.float32(mean)
+    return {**params, "classifier": exported}
+
+
+def _score(
+    examples: Sequence[TextExample],
+    predictions: Sequence[float],
+    options: RegressionOptions,
+    cfg: BertConfig,
+) -> dict[str, float]:
+    if any(e.label is None for e in examples):
+        return {}
+    return regression_scores(predictions, [float(e.label or 0.0) for e in examples])
+
+
+REGRESSION = Task(
+    name="regression",
+    head="regression",
+    losses={"mean_squared_error": lambda options, cfg: squared_error},
+    measure=None,
+    best_metrics=("pearson", "spearmanr", "mse"),
+    falling=frozenset({"mse"}),
+    fresh=frozenset({"target_scaling"}),  # the saved model has it in its last layer
+    load=lambda path, options: load_rows(path, quoted_tsv=options.quoted_tsv),
+    read=_read,
+    settle=_settle,
+    labels=_labels,
+    encode=_encode,
+    reduce=_reduce,
+    decode=lambda examples, features, arrays, options, cfg: arrays["scores"].tolist(),
+    score=_score,
+    export=_export,
+    files=lambda examples, predictions, options: {"predictions.json": list(predictions)},
+)

@@ -1,0 +1,143 @@
+"""Tagging: a label for every word, for parts of speech and named entities."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxbert.data.encode_words import encode_words
+from jaxbert.data.features import Features
+from jaxbert.data.sources import Data
+from jaxbert.data.words import WordsExample, load_words, read_words
+from jaxbert.decoding.tags import word_labels
+from jaxbert.errors import InputError
+from jaxbert.metrics.entities import entity_scores, find_scheme
+from jaxbert.model.config import BertConfig
+from jaxbert.options import TaggingOptions
+from jaxbert.tasks.task import Task, in_order, number_of
+from jaxbert.training.losses import Arrays, label_accuracy, label_cross_entropy
+
+
+@dataclasses.dataclass(frozen=True)
+class Tagged:
+    """A prediction: a tag for every word of a sentence, and the probability of each."""
+
+    tags: list[str]
+    scores: list[float]
+
+
+def _read(tables: Any, options: TaggingOptions) -> Data[WordsExample]:
+    return read_words(
+        tables,
+        word_column=options.text_column_name,
+        tag_column=options.label_column_name,
+        strict=options.strict,  # type: ignore[attr-defined]  # of SourceOptions
+    )
+
+
+def _load(path: str, options: TaggingOptions) -> Any:
+    words, tags = options.text_column_name, options.label_column_name
+    return load_words(path, word_column=words, tag_column=tags)
+
+
+def _labels(examples: Sequence[WordsExample], options: TaggingOptions) -> tuple[str, ...]:
+    if any(e.tags is None for e in examples):
+        raise InputError("the training data has no tags; name them with --label_column_name")
+    return in_order({tag for e in examples for tag in e.tags or ()})
+
+
+def _encode(
+    examples: Sequence[WordsExample], tokenizer: Any, options: TaggingOptions, cfg: BertConfig
+) -> Features:
+    targets = None
+    if all(e.tags is not None for e in examples):
+        known = {name: number for number, name in enumerate(cfg.id2label)}
+        targets = []
+        for e in examples:
+            unknown = next((tag for tag in e.tags or () if tag not in known), None)
+            if unknown is not None:
+                number_of(unknown, cfg, e.where)  # raises
+            targets.append(np.array([known[tag] for tag in e.tags or ()], np.int32))
+    return encode_words(
+        examples,
+        tokenizer,
+        max_length=options.max_seq_length,
+        stride=options.doc_stride,
+        targets=targets,
+        label_all_tokens=options.label_all_tokens,
+    )
+
+
+def _reduce(options: TaggingOptions) -> Callable[[Arrays, Arrays], Arrays]:
+    """Of each token the best class and its probability, (B, max_seq_length)."""
+
+    def reduce(outputs: Arrays, batch: Arrays) -> Arrays:
+        p = jax.nn.softmax(outputs["logits"], axis=-1)
+        missing = options.max_seq_length - p.shape[1]  # batches are as long as their bucket
+        pad = ((0, 0), (0, missing))
+        best = jnp.argmax(p, axis=-1).astype(jnp.int32)
+        return {"label": jnp.pad(best, pad), "score": jnp.pad(jnp.max(p, axis=-1), pad)}
+
+    return reduce
+
+
+def _decode(
+    examples: Sequence[WordsExample],
+    features: Features,
+    arrays: dict[str, np.ndarray],
+    options: TaggingOptions,
+    cfg: BertConfig,
+) -> list[Tagged]:
+    found = word_labels(
+        features.host["word"],
+        bounds=features.bounds,
+        example=features.example,
+        label=arrays["label"],
+        score=arrays["score"],
+        counts=[len(e.words) for e in examples],
+    )
+    return [Tagged([cfg.id2label[n] for n in labels], scores.tolist()) for labels, scores in found]
+
+
+def _score(
+    examples: Sequence[WordsExample],
+    predictions: Sequence[Tagged],
+    options: TaggingOptions,
+    cfg: BertConfig,
+) -> dict[str, float]:
+    """Of entities where the tags are a chunk scheme, else of single words: accuracy alone."""
+    if any(e.tags is None for e in examples):
+        return {}
+    return entity_scores(
+        [p.tags for p in predictions],
+        [e.tags or () for e in examples],
+        scheme=find_scheme(cfg.id2label),
+        mode=options.entity_mode,
+    )
+
+
+TAGGING = Task(
+    name="tagging",
+    head="tagging",
+    losses={"cross_entropy": lambda options, cfg: label_cross_entropy},
+    measure=label_accuracy,
+    best_metrics=("accuracy", "f1", "precision", "recall"),
+    load=_load,
+    read=_read,
+    labels=_labels,
+    encode=_encode,
+    reduce=_reduce,
+    decode=_decode,
+    score=_score,
+    files=lambda examples, predictions, options: {
+        "predictions.json": [
+            {"words": list(e.words), **dataclasses.asdict(p)}
+            for e, p in zip(examples, predictions, strict=True)
+        ]
+    },
+)

@@ -1,0 +1,89 @@
+"""Task: the record of everything in which a task differs from another."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from jaxbert.data.features import Features
+from jaxbert.data.sources import Data, load_rows
+from jaxbert.errors import InputError
+from jaxbert.model.config import BertConfig
+from jaxbert.model.heads import Params
+from jaxbert.training.loop import Disturb
+from jaxbert.training.losses import Arrays, Loss, Measure
+
+
+def _load(path: str, options: Any) -> Any:
+    return load_rows(path)
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What training and evaluation call; `options` is the task's own options record.
+
+    Attributes:
+        name: for messages and options.json.
+        head: a name in model.heads.HEADS.
+        losses: name -> (options, cfg) -> loss.
+        measure: sums and counts to report beside it.
+        best_metrics: scores that can tell the best checkpoint; the first is the default.
+        read: (pairs of origin and content, options) -> data.
+        encode: (examples, tokenizer, options, cfg) -> Features.
+        reduce: options -> the pure function (outputs, batch) -> small arrays kept of a prediction.
+        decode: (examples, features, arrays, options, cfg) -> predictions, one for each example.
+        score: (examples, predictions, options, cfg) -> name -> number.
+        files: (examples, predictions, options) -> file name -> JSON content.
+        load: (path, options) -> content of a file.
+        settle: (options, training examples, held-out examples) -> options with all that depends on
+            the data decided; either may be None.
+        labels: (training examples, options) -> names of the classes, for heads that have them.
+        disturb: (options, tokenizer, cfg) -> (batch, draw) -> batch: what is drawn anew for a batch
+            on the host; a pure function of the batch's rows and of `draw`, the step's number.
+        export: (params, options) -> the parameters to be saved.
+        falling: the scores that are better when they are lower.
+        fresh: options of the task that an evaluation does not take from the training.
+    """
+
+    name: str
+    head: str
+    losses: dict[str, Callable[[Any, BertConfig], Loss]]
+    measure: Measure | None
+    best_metrics: tuple[str, ...]
+    read: Callable[..., Data[Any]]
+    encode: Callable[..., Features]
+    reduce: Callable[[Any], Callable[[Arrays, Arrays], Arrays]]
+    decode: Callable[..., list[Any]]
+    score: Callable[..., dict[str, float]]
+    files: Callable[..., dict[str, Any]]
+    load: Callable[[str, Any], Any] = _load
+    settle: Callable[..., Any] = lambda options, examples, held_out: options
+    labels: Callable[[Sequence[Any], Any], tuple[str, ...]] | None = None
+    disturb: Callable[[Any, Any, BertConfig], Disturb] | None = None
+    export: Callable[[Params, Any], Params] = lambda params, options: params
+    falling: frozenset[str] = frozenset()
+    fresh: frozenset[str] = frozenset()
+
+
+def in_order(names: set[str]) -> tuple[str, ...]:
+    """Class names sorted, as numbers where all are integers.
+
+    >>> in_order({"10", "9"}), in_order({"no", "10"})
+    (('9', '10'), ('10', 'no'))
+    """
+    numbers = all(name.removeprefix("-").isdecimal() for name in names)
+    return tuple(sorted(names, key=lambda name: (int(name), name) if numbers else (0, name)))
+
+
+def number_of(label: str, cfg: BertConfig, where: str) -> int:
+    """The class of a label.
+
+    Raises:
+        InputError: the model has no such class.
+    """
+    try:
+        return cfg.id2label.index(label)
+    except ValueError:
+        shown = ", ".join(cfg.id2label[:20]) + ", ..." * (len(cfg.id2label) > 20)
+        raise InputError(f"{where}: label {label!r} is none of the model's: {shown}") from None

@@ -1,0 +1,450 @@
+"""Rows to texts, pairs and multiple choices: columns, labels, and every fault with its row."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from jaxbert.data.sources import Data, Problem, Row, load_rows
+from jaxbert.data.texts import ChoiceExample, TextExample, read_choices, read_texts
+from jaxbert.errors import InputError
+
+SHARED = Path(os.environ.get("JAXBERT_DATA", Path(__file__).parents[3] / "shared" / "data"))
+
+# A busy machine is no fault of the code.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def texts(*rows: Any, **options: Any) -> Data[TextExample]:
+    defaults: dict[str, Any] = {
+        "text_columns": None,
+        "label_column": None,
+        "numeric": False,
+        "strict": False,
+    }
+    return read_texts([("x.json", list(rows))], **{**defaults, **options})
+
+
+def labels(*values: Any, **options: Any) -> list[Any]:
+    rows = [{"text": "a", "label": value} for value in values]
+    return [e.label for e in texts(*rows, **options).examples]
+
+
+def choices(*rows: Any, **options: Any) -> Data[ChoiceExample]:
+    defaults: dict[str, Any] = {"label_column": None, "strict": False}
+    return read_choices([("x.json", list(rows))], **{**defaults, **options})
+
+
+def refusal(read: Any, *rows: Any, **options: Any) -> str:
+    """The message of the InputError behind the origin; it is one line."""
+    with pytest.raises(InputError) as caught:
+        read(*rows, **options)
+    message = str(caught.value)
+    assert message.startswith("x.json: ")
+    assert len(message.splitlines()) == 1
+    return message.removeprefix("x.json: ")
+
+
+# --- columns ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        ("sentence",),
+        ("text",),
+        ("review",),
+        ("sentence1", "sentence2"),
+        ("premise", "hypothesis"),
+        ("question1", "question2"),
+        ("question", "sentence"),
+    ],
+)
+def test_known_columns_are_found(columns: tuple[str, ...]) -> None:
+    pair = "two" if len(columns) == 2 else None
+    row = {"idx": 3, "label": "yes", **dict(zip(reversed(columns), ["two", "one"], strict=False))}
+    row[columns[0]] = "one"
+    assert texts(row).examples == (TextExample("x.json: row 0", "one", pair, "yes"),)
+
+
+def test_the_order_in_which_columns_are_looked_for() -> None:
+    row = {"review": "a", "text": "b", "sentence": "c", "sentence1": "d"}
+    assert texts(row).examples[0].text == "c"
+    row |= {"question": "e", "premise": "f", "hypothesis": "g", "target": 1}
+    example = texts(row).examples[0]
+    assert (example.text, example.pair, example.label) == ("f", "g", None)
+    example = texts(row | {"sentence2": "h"}).examples[0]
+    assert (example.text, example.pair) == ("d", "h")
+
+
+def test_columns_that_are_asked_for() -> None:
+    row = {"text": "a", "label": "no", "body": "b", "title": "c", "kind": "yes"}
+    found = texts(row, text_columns=["body"], label_column="kind").examples[0]
+    assert found == TextExample("x.json: row 0", "b", None, "yes")
+    found = texts(row, text_columns=("title", "body")).examples[0]
+    assert found == TextExample("x.json: row 0", "c", "b", "no")
+    there = "it has text, label, body, title, kind"
+    for options in ({"text_columns": ["title", "none"]}, {"label_column": "none"}):
+        assert refusal(texts, row, **options) == f'no column "none"; {there}'
+        assert refusal(texts, row, numeric=True, **options) == f'no column "none"; {there}'
+    with pytest.raises(InputError, match="one name or two, not 3"):
+        texts(row, text_columns=["text", "body", "title"])
+
+
+def test_no_known_column() -> None:
+    message = refusal(texts, {"sentence1": "a", "body": "b"})
+    assert message.startswith("no column that is known to hold texts; it has sentence1, body; ")
+    assert "it has none" in refusal(texts, {})
+
+
+def test_several_tables_each_with_its_columns() -> None:
+    tables = [
+        ("a.tsv", [Row({"sentence1": "a", "sentence2": "b", "label": "1"}, 17)]),
+        ("b[train]", [{"hypothesis": "d", "premise": "c", "label": 2}]),
+        ("c.json", {"data": []}),
+    ]
+    data = read_texts(tables, text_columns=None, label_column=None, numeric=False, strict=True)
+    assert data.examples == (
+        TextExample("a.tsv: line 17", "a", "b", "1"),
+        TextExample("b[train]: row 0", "c", "d", "2"),
+    )
+
+
+def test_no_rows() -> None:
+    assert refusal(texts) == "no example in it"
+    assert refusal(texts, label_column="none", text_columns=["none"]) == "no example in it"
+    with pytest.raises(InputError, match=r"^a, b: no example in it$"):
+        read_choices([("a", []), ("b", {"data": []})], label_column=None, strict=False)
+
+
+# --- texts ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["sentence1", "sentence2"])
+def test_texts_that_are_none(name: str) -> None:
+    row = {"sentence1": "a", "sentence2": "b"}
+    for empty in ("", " \t\n", "\u3000\xa0"):
+        message = refusal(texts, row, row | {name: empty})
+        assert message == f'row 1: the text of column "{name}" is empty; remove the row'
+    for value in (None, 3, 2.5, True, ["a"], {"a": 1}):
+        message = refusal(texts, row, row | {name: value})
+        assert message == f'row 1: field "{name}" is {type(value).__name__}, expected str'
+    other = {"sentence1": "sentence2", "sentence2": "sentence1"}[name]
+    assert refusal(texts, row, {other: "a"}) == f'row 1: no field "{name}"; it has {other}'
+
+
+def test_texts_are_kept_as_they_are() -> None:
+    text = " Te\u200ba\0 \ufeffin\n\tCafe\u0301 \u2028👩‍🔬 "
+    data = texts({"text": text})
+    assert data == Data((TextExample("x.json: row 0", text),))
+
+
+def test_lone_surrogates() -> None:
+    row = {"sentence1": "a\ud83d", "sentence2": "b", "label": "\udf75"}
+    data = texts(row)
+    assert data.examples == (TextExample("x.json: row 0", "a\ufffd", "b", "\ufffd"),)
+    problem = Problem("x.json: row 0", "lone surrogates in the text; replaced by U+FFFD")
+    assert data.problems == (problem,)
+    assert refusal(texts, row, strict=True) == f"row 0: {problem.what} (--strict)"
+    chosen = {"question": "a\ud83d", "choices": ["b", "\udf75"], "label": 0}
+    assert choices(chosen) == Data(
+        (ChoiceExample("x.json: row 0", "a\ufffd", ("b", "\ufffd"), 0),), (problem,)
+    )
+    assert refusal(choices, chosen, strict=True) == f"row 0: {problem.what} (--strict)"
+
+
+# --- labels -----------------------------------------------------------------------------------
+
+
+def test_classes() -> None:
+    found = labels("yes", " no\n", "1.0", 1, -1, 0, True, False)
+    assert found == ["yes", "no", "1.0", "1", "-1", "0", "true", "false"]
+
+
+@pytest.mark.parametrize("value", [1.0, 2.5, float("nan"), ["a"], {"a": 1}, []])
+def test_classes_of_the_wrong_type(value: Any) -> None:
+    message = refusal(labels, "a", value)
+    start = f'row 1: label column "label" is of the wrong type: {type(value).__name__}, '
+    assert message.startswith(start)
+
+
+def test_numbers() -> None:
+    found = labels("5.000", " 2 ", 3, -2.5, "1e3", numeric=True)
+    assert found == [5.0, 2.0, 3.0, -2.5, 1000.0]
+    assert all(type(label) is float for label in found)
+
+
+@pytest.mark.parametrize(
+    "value", ["high", "1,5", float("nan"), "nan", float("inf"), "-inf", "1e999", 10**400, "\n1\n2"]
+)
+def test_labels_that_are_no_finite_numbers(value: Any) -> None:
+    message = refusal(labels, 1, value, numeric=True)
+    assert message.startswith('row 1: label column "label" is ')
+    assert message.endswith(", expected a finite number")
+
+
+@pytest.mark.parametrize("value", [True, [1.0], {"a": 1}])
+def test_numbers_of_the_wrong_type(value: Any) -> None:
+    message = refusal(labels, 1, value, numeric=True)
+    assert f'"label" is of the wrong type: {type(value).__name__}, expected a number' in message
+
+
+@pytest.mark.parametrize("numeric", [False, True])
+@pytest.mark.parametrize("empty", [None, "", " "])
+def test_labels_of_all_rows_or_of_none(empty: Any, numeric: bool) -> None:
+    assert labels(empty, empty, numeric=numeric) == [None, None]
+    message = refusal(labels, "1", empty, "0", empty, numeric=numeric)
+    assert message.startswith("row 1: no label, and 2 other rows have one")
+    without = refusal(texts, {"text": "a", "label": 1}, {"text": "a"}, numeric=numeric)
+    assert without.startswith("row 1: no label, and 1 other rows have one")
+
+
+def test_labels_in_one_table_of_two() -> None:
+    tables = [("a", [{"text": "a", "label": 1}]), ("b", [{"text": "a"}])]
+    with pytest.raises(InputError, match=r"^b: row 0: no label"):
+        read_texts(tables, text_columns=None, label_column=None, numeric=False, strict=False)
+
+
+def test_no_label_column() -> None:
+    row = {"text": "a", "score": 1.5}
+    assert texts(row).examples[0].label is None
+    assert texts(row, numeric=True).examples[0].label == 1.5
+    assert texts({"text": "a"}, numeric=True).examples[0].label is None
+
+
+def test_the_column_that_holds_numbers() -> None:
+    row = {"text": "a", "label": "neutral", "target": 3, "similarity": 2.0, "relatedness": "1.0"}
+    assert texts(row, numeric=True).examples[0].label == 1.0
+    assert texts({**row, "label": "0.5"}, numeric=True).examples[0].label == 0.5
+    assert texts({**row, "score": 9}, numeric=True).examples[0].label == 9.0
+    assert texts(row, numeric=True, label_column="target").examples[0].label == 3.0
+    message = refusal(texts, {"text": "a", "label": "neutral"}, numeric=True)
+    assert "\"label\" is 'neutral', expected a finite number" in message
+    # The first label decides; a later one that is no number is a fault.
+    message = refusal(texts, {**row, "label": 1}, row, numeric=True)
+    assert message.startswith("row 1: label column \"label\" is 'neutral'")
+    unlabelled = {"text": "a", "label": None, "score": 3}
+    assert texts(unlabelled, numeric=True).examples[0].label == 3.0
+
+
+# --- multiple choice --------------------------------------------------------------------------
+
+SWAG = {
+    "video-id": "anetv_1",
+    "sent1": "A drum line passes.",
+    "sent2": "Members",
+    "gold-source": "gold",
+    **{f"ending{n}": f"do {n}." for n in range(4)},
+}
+QUESTION = {"question": "Where?", "choices": ["London", "Assam", "Paris"]}
+
+
+def test_columns_of_swag() -> None:
+    endings = tuple(f"Members do {n}." for n in range(4))
+    for label, number in ((2, 2), ("3", 3), ("B", 1), ("do 0.", 0), (None, None), ("", None)):
+        data = choices({**SWAG, "label": label})
+        assert data == Data(
+            (ChoiceExample("x.json: row 0", "A drum line passes.", endings, number),)
+        )
+    assert choices(SWAG).examples[0].label is None
+    assert choices({**SWAG, "sent2": ""}).examples[0].endings[0] == "do 0."
+    without = {name: text for name, text in SWAG.items() if name != "ending1"}
+    assert refusal(choices, without).startswith('row 0: no field "ending1"; it has ')
+    assert refusal(choices, {**SWAG, "ending3": " "}).startswith(
+        'row 0: the text of column "ending3" is empty'
+    )
+    assert '"sent1" is empty' in refusal(choices, {**SWAG, "sent1": " "})
+    assert '"sent2" is NoneType' in refusal(choices, {**SWAG, "sent2": None})
+
+
+def test_questions_with_choices() -> None:
+    assert choices({**QUESTION, "answer": "C"}).examples == (
+        ChoiceExample("x.json: row 0", "Where?", ("London", "Assam", "Paris"), 2),
+    )
+    endings = ("Where? London", "Where? Assam", "Where? Paris")
+    for name in ("context", "article", "passage"):
+        row = {**QUESTION, name: "Tea was sold.", "label": 0, "answer": "C"}
+        assert choices(row).examples == (
+            ChoiceExample("x.json: row 0", "Tea was sold.", endings, 0),
+        )
+        assert choices(row, label_column="answer").examples[0].label == 2
+        row[name] = None
+        assert choices(row).examples[0].context == "Where?"
+    row = {"question": "a", "options": ["b", "c"]}
+    assert choices(row).examples[0].endings == ("b", "c")
+    with pytest.raises(InputError, match='no column "gold"; it has question, options'):
+        choices(row, label_column="gold")
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"question": "a"}, "not a form that is known"),
+        ({"choices": ["a", "b"]}, "not a form that is known"),
+        ({"sent1": "a", "sent2": "b"}, "not a form that is known"),
+        ({**QUESTION, "question": " "}, 'the text of column "question" is empty'),
+        ({**QUESTION, "question": 3}, 'field "question" is int, expected str'),
+        ({**QUESTION, "context": " "}, 'the text of column "context" is empty'),
+        ({**QUESTION, "context": 3}, 'field "context" is int, expected str'),
+        ({**QUESTION, "choices": "a b"}, 'field "choices" is str, expected list'),
+        ({**QUESTION, "choices": ["a", 3]}, 'choice 1 of "choices" is int, expected a text'),
+        ({**QUESTION, "choices": ["", "a"]}, 'choice 0 of "choices" is empty, expected a text'),
+        ({**QUESTION, "choices": ["a"]}, "1 choices, expected at least 2"),
+        ({**QUESTION, "choices": []}, "0 choices, expected at least 2"),
+    ],
+)
+def test_choices_that_cannot_be_read(row: Any, message: str) -> None:
+    assert refusal(choices, row).startswith(f"row 0: {message}")
+
+
+def test_every_row_has_as_many_choices() -> None:
+    more = {"question": "a", "choices": ["b", "c"]}
+    assert refusal(choices, QUESTION, more) == "row 1: 2 choices, expected 3 as in the first row"
+
+
+@pytest.mark.parametrize(
+    ("options", "label", "number"),
+    [
+        ("3012", "7", None),
+        ("3012", 0, 0),
+        ("3012", "9", None),
+        ("3412", "0", 0),
+        ("3412", "4", 1),  # no choice has the number 4
+        ("3412", "1", None),  # the second choice, or the one whose text is 1?
+        ("0123", "1", 1),
+        ("BAxy", "B", None),
+        ("ABxy", "B", 1),
+        ("DExy", "E", 1),
+        ("abcd", "d", 3),
+        ("abcd", " D ", 3),
+        ("aacd", "a", None),
+        ("abcd", "E", None),
+        ("abcd", 4, None),
+        ("abcd", -1, None),
+        ("abcd", "-1", None),
+        ("abcd", "e", None),
+        ("abcd", "9" * 4000, None),
+        ("abcd", "two\nlines", None),
+    ],
+)
+def test_the_right_choice(options: str, label: Any, number: int | None) -> None:
+    row = {"question": "a", "choices": list(options), "label": label}
+    if number is not None:
+        assert choices(row).examples[0].label == number
+    else:
+        message = refusal(choices, row)
+        assert message.startswith('row 0: label column "label" is ')
+        assert message.endswith("give the number of the right one, from 0 to 3")
+
+
+@pytest.mark.parametrize("value", [True, 1.0, ["a"], {}])
+def test_right_choices_of_the_wrong_type(value: Any) -> None:
+    message = refusal(choices, {**QUESTION, "label": value})
+    assert f'"label" is of the wrong type: {type(value).__name__}' in message
+
+
+def test_right_choices_of_all_rows_or_of_none() -> None:
+    assert [e.label for e in choices(QUESTION, {**QUESTION, "label": None}).examples] == [None] * 2
+    message = refusal(choices, {**QUESTION, "label": 0}, {**QUESTION, "label": ""})
+    assert message.startswith("row 1: no label, and 1 other rows have one")
+
+
+# --- whatever a file holds --------------------------------------------------------------------
+
+NAMES = ["text", "sentence1", "sentence2", "label", "score", "question", "choices", "context"]
+NAMES += ["sent1", "sent2", "ending0", "ending1", "answer"]
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-1, 3)
+    | st.floats()
+    | st.sampled_from(["", "a", "A", "0", "\ud800", " \n", "2.5"])
+)
+ROWS = st.dictionaries(st.sampled_from(NAMES), SCALARS | st.lists(SCALARS, max_size=3))
+LIKELY = st.fixed_dictionaries(
+    {name: st.sampled_from(["a", "b\nc", "\ud800"]) for name in ("text", "question", "context")}
+    | {"choices": st.just(["a", "b"]), "label": SCALARS}
+)
+
+
+@unhurried
+@given(
+    rows=st.lists(ROWS | LIKELY, max_size=3) | st.lists(LIKELY, max_size=3) | SCALARS,
+    numeric=st.booleans(),
+    strict=st.booleans(),
+)
+def test_any_rows_give_examples_or_one_line(rows: Any, numeric: bool, strict: bool) -> None:
+    asked: dict[str, Any] = {"text_columns": None, "numeric": numeric}
+    found: list[Data[Any]] = []
+    messages = []
+    for read, options in ((read_texts, asked), (read_choices, {})):
+        try:
+            found.append(read([("x", rows)], label_column=None, strict=strict, **options))
+        except InputError as error:
+            messages.append(str(error))
+    assert all(message.startswith("x: ") for message in messages)
+    assert all(len(message.splitlines()) == 1 for message in messages)
+    for data in found:
+        assert len(data.examples) == len(rows) > 0
+        assert not (strict and data.problems)
+        json.dumps([str(e) for e in data.examples], ensure_ascii=False).encode()
+        assert len({e.label is None for e in data.examples}) == 1
+        for e in data.examples:
+            if isinstance(e, ChoiceExample):
+                assert e.label is None or 0 <= e.label < len(e.endings)
+            else:
+                assert isinstance(e.label, float if numeric else str) or e.label is None
+
+
+# --- public data ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "pairs", "numeric", "found"),
+    [
+        ("cola_train", 7235, False, False, {"0", "1"}),
+        ("cola_dev", 1296, False, False, {"0", "1"}),
+        ("sst2_train", 6917, False, False, {"0", "1"}),
+        ("sst2_dev", 872, False, False, {"0", "1"}),
+        ("sst5_train", 8540, False, False, set("01234")),
+        ("sst5_dev", 1101, False, False, set("01234")),
+        ("sst2_phrases_train", 60596, False, False, {"0", "1"}),
+        ("stsb_train", 5725, True, True, None),
+        ("stsb_dev", 1497, True, True, None),
+        ("rte_train", 2127, True, False, {"entailment", "not_entailment"}),
+        ("rte_dev", 362, True, False, {"entailment", "not_entailment"}),
+        ("sick_train", 7930, True, False, {"entailment", "neutral", "contradiction"}),
+        ("sick_dev", 598, True, False, {"entailment", "neutral", "contradiction"}),
+        ("sick_dev", 598, True, True, None),
+        ("mrpc_train", 3641, True, False, {"0", "1"}),
+        ("mrpc_dev", 435, True, False, {"0", "1"}),
+        ("chnsenticorp_train", 7130, False, False, {"positive", "negative"}),
+        ("chnsenticorp_dev", 784, False, False, {"positive", "negative"}),
+    ],
+)
+def test_public_data(
+    name: str, count: int, pairs: bool, numeric: bool, found: set[str] | None
+) -> None:
+    path = str(SHARED / f"{name}.tsv")
+    if not Path(path).is_file():
+        pytest.skip(f"{path} is not there; set JAXBERT_DATA to a folder with the public data sets")
+    data = read_texts(
+        [(path, load_rows(path))],
+        text_columns=None,
+        label_column=None,
+        numeric=numeric,
+        strict=True,
+    )
+    assert len(data.examples) == count
+    assert data.examples[-1].where == f"{path}: line {count + 1}"
+    assert {e.pair is not None for e in data.examples} == {pairs}
+    if found is None:
+        assert all(isinstance(e.label, float) and 0 <= e.label <= 5 for e in data.examples)
+    else:
+        assert {e.label for e in data.examples} == found
