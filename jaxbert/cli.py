@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import ctypes
 import difflib
 import io
 import logging
 import os
-import platform
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -17,6 +15,7 @@ from typing import Any, NoReturn, TypeVar, cast
 from tqdm import tqdm
 from transformers import HfArgumentParser
 
+from jaxbert import memory
 from jaxbert.errors import InputError
 from jaxbert.options import TrainingOptions
 
@@ -154,21 +153,6 @@ def _drop_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _keep_freed_memory() -> None:
-    """Let glibc keep what is freed instead of giving it back to the system.
-
-    XLA allocates its buffers anew for every step on a CPU. By default each comes from the system
-    as untouched pages, and faulting them in took 30 to 50 % of a step's time: with this a step of
-    MiniLM-L6 at 16 x 192 takes 1.99 s instead of 2.60. Elsewhere than on glibc nothing happens.
-    """
-    if platform.libc_ver()[0] != "glibc":
-        return
-    mallopt = ctypes.CDLL(None).mallopt
-    # From malloc.h: M_ARENA_MAX, M_MMAP_MAX, M_TOP_PAD, M_TRIM_THRESHOLD.
-    for parameter, value in ((-8, 1), (-4, 0), (-2, 256 << 20), (-1, -1)):
-        mallopt(parameter, value)
-
-
 def main(command: Callable[[], int | None], *, quiet: bool = False) -> NoReturn:
     """Run a script's command: results on standard output, an InputError as one line, exit 2.
 
@@ -178,7 +162,7 @@ def main(command: Callable[[], int | None], *, quiet: bool = False) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a narrow locale shall not end a run
             stream.reconfigure(errors="backslashreplace")
-    _keep_freed_memory()
+    memory.keep_freed()
     logger = logging.getLogger("jaxbert")
     logger.addHandler(_Lines())
     logger.setLevel(logging.WARNING if quiet else logging.INFO)

@@ -20,6 +20,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
+from jaxbert import memory
 from jaxbert.data.batches import NumpyBatch, Order, make_batch
 from jaxbert.data.features import Features
 from jaxbert.errors import InputError
@@ -217,6 +218,7 @@ def fit(
                 f"{values['grad_norm']}; to go on from the last checkpoint give a lower "
                 "--learning_rate and --allow_changed_options learning_rate"
             )
+        memory.give_back_if_scarce()
         counted += rows, tokens
         shown = ["loss", *(n for n in sorted(values, reverse=True) if n.endswith("accuracy"))]
         bar.set_postfix_str("  ".join(f"{n} {values[n]:.3f}" for n in shown), refresh=False)
