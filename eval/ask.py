@@ -10,10 +10,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from jaxbert import cli
+from jaxbert import QuestionAnswerer, cli
 from jaxbert.errors import InputError
 from jaxbert.options import option
-from jaxbert.predictors import QuestionAnswerer
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,12 +11,11 @@ import numpy as np
 
 from jaxbert.data.encode_texts import encode_texts
 from jaxbert.data.features import Features
-from jaxbert.data.sources import whole_text
 from jaxbert.data.texts import TextExample
 from jaxbert.errors import InputError
 from jaxbert.model.config import BertConfig
 from jaxbert.options import MLMOptions
-from jaxbert.predictors.predictor import Predictor
+from jaxbert.predictors.predictor import Predictor, listed_texts
 from jaxbert.tasks.mlm import MLM
 from jaxbert.training.losses import Arrays
 
@@ -39,10 +38,13 @@ def _encode(
     row = np.searchsorted(bounds, hits, side="right") - 1
     counts = np.bincount(row, minlength=len(features))
     for example, count in zip(examples, counts.tolist(), strict=True):
-        if not count:
+        written = example.text.count(tokenizer.mask_token)
+        if not written:
+            raise InputError(f"{example.where}: there is no {tokenizer.mask_token} in it")
+        if count < written:
             raise InputError(
-                f"{example.where}: no {tokenizer.mask_token} in its first "
-                f"{options.max_seq_length} tokens"
+                f"{example.where}: a {tokenizer.mask_token} is not within the first "
+                f"{options.max_seq_length} tokens, which the model reads; shorten the text"
             )
     positions = np.zeros((len(features), 1 << int(counts.max() - 1).bit_length()), np.int32)
     slot = np.arange(len(hits)) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -84,25 +86,24 @@ class FillMask(Predictor):
             such lists, one for each, the others left in `sequence`. For a list a list of these.
 
         Raises:
-            InputError: a text has no [MASK], or none within the longest row; or top_k is below 1.
+            InputError: a text has no [MASK], or one that is not within the longest row; or top_k is
+                below 1.
         """
         if not 1 <= top_k <= self._cfg.vocab_size:
             raise InputError(f"top_k is {top_k}: it must be from 1 to {self._cfg.vocab_size}")
-        single = isinstance(inputs, str)
-        texts = [inputs] if isinstance(inputs, str) else list(inputs)
+        single, texts = listed_texts(inputs)
         if not texts:
             return []
-        for number, text in enumerate(texts):
-            if not isinstance(text, str):
-                raise InputError(f"text {number} is not a string")
-        examples = [TextExample(f"text {n}", whole_text(text)) for n, text in enumerate(texts)]
-        options = dataclasses.replace(self._options, top_k=top_k)
+        examples = [TextExample(f"text {n}", text) for n, text in enumerate(texts)]
+        # A power of two, and cut below: so few programs are compiled.
+        most = min(1 << max(top_k - 1, 7).bit_length(), self._cfg.vocab_size)
+        options = dataclasses.replace(self._options, top_k=most)
         features, arrays = self._arrays(examples, options)
         results = [
             self._fillings(
                 features.tokens["input_ids"][features.bounds[number] : features.bounds[number + 1]],
-                arrays["token"][number],
-                arrays["score"][number],
+                arrays["token"][number, :, :top_k],
+                arrays["score"][number, :, :top_k],
             )
             for number in range(len(texts))
         ]
@@ -110,10 +111,8 @@ class FillMask(Predictor):
 
     def _fillings(self, ids: np.ndarray, tokens: np.ndarray, scores: np.ndarray) -> list[Any]:
         """Of one text: ids (T,) with [CLS] and [SEP], tokens and scores (P, top_k)."""
-        decode, places = (
-            self._tokenizer.decode,
-            np.flatnonzero(ids == self._tokenizer.mask_token_id),
-        )
+        decode, pad = self._tokenizer.decode, self._tokenizer.pad_token_id
+        places = np.flatnonzero(ids == self._tokenizer.mask_token_id)
         masks: list[Any] = []
         for place, row, probabilities in zip(places, tokens, scores, strict=False):
             found = []
@@ -125,8 +124,11 @@ class FillMask(Predictor):
                         "score": score,
                         "token": token,
                         "token_str": decode([token]),
-                        # As the pipeline does: the special tokens stay where other masks are left.
-                        "sequence": decode(filled, skip_special_tokens=len(places) == 1),
+                        # As the pipeline does: but for [PAD], the special tokens stay where other
+                        # masks are left.
+                        "sequence": decode(
+                            filled[filled != pad], skip_special_tokens=len(places) == 1
+                        ),
                     }
                 )
             masks.append(found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -13,7 +13,9 @@ import numpy as np
 
 from jaxbert.data.batches import bucket_lengths
 from jaxbert.data.features import Features, check_ids
+from jaxbert.data.sources import whole_text
 from jaxbert.data.tokenizer import load_tokenizer
+from jaxbert.errors import InputError
 from jaxbert.model.config import BertConfig
 from jaxbert.model.folders import find_model_folder
 from jaxbert.model.heads import Params, make_apply
@@ -23,6 +25,39 @@ from jaxbert.tasks.task import Task
 from jaxbert.training.parallel import make_parallel
 from jaxbert.training.predict import predict
 from jaxbert.training.step import make_predict_step
+
+
+def listed(name: str, given: Any, single: Any) -> tuple[bool, list[Any]]:
+    """Whether a single item was given, and the items.
+
+    Args:
+        name: of the argument, for the message.
+        given: an item, or several, in a list or in anything else that has an order.
+        single: the type of an item, or a union.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if isinstance(given, single):
+        return True, [given]
+    if isinstance(given, Mapping | bytes) or not isinstance(given, Iterable):
+        raise InputError(
+            f"{name} is of the wrong type: {type(given).__name__}; give a text or a list of texts"
+        )
+    return False, list(given)
+
+
+def listed_texts(inputs: Any) -> tuple[bool, list[str]]:
+    """Whether a single text was given, and the texts, each whole (see whole_text).
+
+    Raises:
+        InputError: something else was given.
+    """
+    single, texts = listed("inputs", inputs, str)
+    for number, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise InputError(f"text {number} is not a string")
+    return single, [whole_text(text) for text in texts]
 
 
 class Predictor:

@@ -10,7 +10,7 @@ from jaxbert.data.questions import QAExample
 from jaxbert.data.sources import whole_text
 from jaxbert.errors import InputError
 from jaxbert.options import QAOptions, check_ranges
-from jaxbert.predictors.predictor import Predictor
+from jaxbert.predictors.predictor import Predictor, listed
 from jaxbert.tasks.qa import QA, settle_qa
 
 Answers = dict[str, Any] | list[dict[str, Any]]
@@ -55,8 +55,7 @@ class QuestionAnswerer(Predictor):
         Raises:
             InputError: an empty question or context, lists of different lengths, or top_k < 1.
         """
-        single = isinstance(question, str) and isinstance(context, str)
-        examples = _examples(question, context)
+        single, examples = _examples(question, context)
         for name, value in (("top_k", top_k), ("max_answer_len", max_answer_len)):
             if value is not None and value < 1:
                 raise InputError(f"{name} is {value}: it must be at least 1")
@@ -85,12 +84,15 @@ class QuestionAnswerer(Predictor):
         return results[0] if single else results
 
 
-def _examples(question: str | Sequence[str], context: str | Sequence[str]) -> list[QAExample]:
-    questions = [question] if isinstance(question, str) else list(question)
-    contexts = [context] if isinstance(context, str) else list(context)
-    if isinstance(question, str):
+def _examples(
+    question: str | Sequence[str], context: str | Sequence[str]
+) -> tuple[bool, list[QAExample]]:
+    """Whether a single question on a single context was given, and all as examples."""
+    one_question, questions = listed("question", question, str)
+    one_context, contexts = listed("context", context, str)
+    if one_question:
         questions *= len(contexts)
-    if isinstance(context, str):
+    if one_context:
         contexts *= len(questions)
     if len(questions) != len(contexts):
         raise InputError(f"{len(questions)} questions and {len(contexts)} contexts; give as many")
@@ -98,7 +100,7 @@ def _examples(question: str | Sequence[str], context: str | Sequence[str]) -> li
         for number, text in enumerate(texts):
             if not isinstance(text, str) or not text.strip():
                 raise InputError(f"{name} {number} is empty or not a string")
-    return [
+    return one_question and one_context, [
         QAExample(str(number), whole_text(q), whole_text(c))
         for number, (q, c) in enumerate(zip(questions, contexts, strict=True))
     ]

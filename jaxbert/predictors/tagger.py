@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from jaxbert.data.sources import whole_text
 from jaxbert.data.words import WordsExample
 from jaxbert.decoding.tags import Strategy, Token, group_entities
 from jaxbert.errors import InputError
 from jaxbert.options import TaggingOptions
-from jaxbert.predictors.predictor import Predictor
+from jaxbert.predictors.predictor import Predictor, listed_texts
 from jaxbert.tasks.tagging import TAGGING
 
 
@@ -53,12 +52,7 @@ class Tagger(Predictor):
             raise InputError(
                 f"aggregation_strategy {aggregation_strategy!r}: give none, simple or first"
             )
-        single = isinstance(inputs, str)
-        texts = [inputs] if isinstance(inputs, str) else list(inputs)
-        for number, text in enumerate(texts):
-            if not isinstance(text, str):
-                raise InputError(f"text {number} is not a string")
-        found = self._tokens([whole_text(text) for text in texts])
+        single, texts = listed_texts(inputs)
         results = [
             group_entities(
                 tokens,
@@ -66,7 +60,7 @@ class Tagger(Predictor):
                 join=self._tokenizer.convert_tokens_to_string,
                 ignore=ignore_labels,
             )
-            for tokens in found
+            for tokens in self._tokens(texts)
         ]
         return results[0] if single else results
 

@@ -3,36 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import EllipsisType
 from typing import Any
 
 from jaxbert.data.sources import whole_text
 from jaxbert.data.texts import TextExample
 from jaxbert.errors import InputError
 from jaxbert.options import ClassificationOptions, RegressionOptions
-from jaxbert.predictors.predictor import Predictor
+from jaxbert.predictors.predictor import Predictor, listed
 from jaxbert.tasks.classification import CLASSIFICATION
 from jaxbert.tasks.regression import REGRESSION
 
 Text = str | dict[str, str]
 
-_NOT_GIVEN = -1
-
 
 def _examples(inputs: Text | Sequence[Text]) -> tuple[bool, list[TextExample]]:
     """Whether a single text was given, and the texts as examples."""
-    single = isinstance(inputs, str | dict)
+    single, items = listed("inputs", inputs, str | dict)
     examples = []
-    for number, item in enumerate([inputs] if isinstance(inputs, str | dict) else inputs):
+    for number, item in enumerate(items):
         parts = {"text": item} if isinstance(item, str) else item
-        text, pair = parts.get("text"), parts.get("text_pair")
-        for part in (text, *([pair] if "text_pair" in parts else [])):
+        if not isinstance(parts, dict) or not {"text"} <= parts.keys() <= {"text", "text_pair"}:
+            raise InputError(
+                f'text {number} is not a text: give a string, or {{"text": ..., "text_pair": ...}}'
+            )
+        for part in parts.values():
             if not isinstance(part, str) or not part.strip():
                 raise InputError(f"text {number} is empty or not a string")
-        examples.append(
-            TextExample(
-                f"text {number}", whole_text(str(text)), None if pair is None else whole_text(pair)
-            )
-        )
+        whole = {name: whole_text(part) for name, part in parts.items()}
+        examples.append(TextExample(f"text {number}", whole["text"], whole.get("text_pair")))
     return single, examples
 
 
@@ -49,7 +48,7 @@ class TextClassifier(Predictor):
     kind = ClassificationOptions
 
     def __call__(
-        self, inputs: Text | Sequence[Text], *, top_k: int | None = _NOT_GIVEN
+        self, inputs: Text | Sequence[Text], *, top_k: int | EllipsisType | None = ...
     ) -> list[Any]:
         """Classify one text or pair, or a list of them.
 
@@ -62,9 +61,12 @@ class TextClassifier(Predictor):
             top_k a list of such lists; the list alone for a single text.
 
         Raises:
-            InputError: a text is empty or not a string, or top_k is below 1.
+            InputError: a text is empty or not a string, top_k is below 1, or the model is a
+                regressor.
         """
-        if top_k is not None and top_k != _NOT_GIVEN and top_k < 1:
+        if len(self._cfg.id2label) < 2:
+            raise InputError("the model has one output and so no classes; give it to TextRegressor")
+        if top_k is not None and top_k is not ... and top_k < 1:
             raise InputError(f"top_k is {top_k}: it must be at least 1, or None for all classes")
         single, examples = _examples(inputs)
         if not examples:
@@ -73,7 +75,7 @@ class TextClassifier(Predictor):
         for prediction in self._predict(examples, self._options):
             ranked = sorted(prediction.scores.items(), key=lambda item: -item[1])
             results.append([{"label": name, "score": score} for name, score in ranked])
-        if top_k == _NOT_GIVEN:
+        if top_k is ...:
             return [ranked[0] for ranked in results]
         results = [ranked[:top_k] for ranked in results]
         return results[0] if single else results

@@ -92,6 +92,8 @@ def test_lone_surrogates_do_no_harm(answerer: QuestionAnswerer) -> None:
         ("Who?", " \n", {}, "context 0 is empty"),
         (["Who?"] * 2, [CONTEXT] * 3, {}, "2 questions and 3 contexts"),
         ("Who?", [CONTEXT, None], {}, "context 1 is empty or not a string"),
+        (None, CONTEXT, {}, "question is of the wrong type: NoneType"),
+        ("Who?", {"text": CONTEXT}, {}, "context is of the wrong type: dict"),
         ("Who?", CONTEXT, {"top_k": 0}, "top_k is 0"),
     ],
 )

@@ -1,0 +1,162 @@
+"""TextClassifier and TextRegressor against transformers' text-classification pipeline."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import transformers
+from tiny_models import POSITIONS, assert_near, tiny_model
+
+from jaxbert import InputError, TextClassifier, TextRegressor
+from jaxbert.options import ClassificationOptions, RegressionOptions
+from jaxbert.output import write_record
+
+LABELS = ("no", "maybe", "yes")
+TEXTS = [
+    "Who was at the station?",
+    "Zoe\u0308 met 北京 at 25°C, café \U0001f682!",
+    "to",
+    "What is in the scaly-foot train of Ada?",
+    "the of and in",
+]
+PAIRS = [
+    {"text": "Who is Ada?", "text_pair": "Ada is in 北京."},
+    {"text": "which", "text_pair": "the train to the north \U0001f682"},
+    {"text": "It was 25°C.", "text_pair": "of"},
+]
+LONG = {"text": "the train of Ada " * 9, "text_pair": "What is in it? " * 8}
+
+
+@pytest.fixture(scope="module")
+def classifier_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_model(tmp_path_factory.mktemp("classification"), "classification", LABELS)
+
+
+@pytest.fixture(scope="module")
+def classifier(classifier_folder: Path) -> TextClassifier:
+    return TextClassifier.from_pretrained(classifier_folder, batch_size=2)
+
+
+@pytest.fixture(scope="module")
+def classifying(classifier_folder: Path) -> Any:
+    return transformers.pipeline("text-classification", model=str(classifier_folder))
+
+
+@pytest.fixture(scope="module")
+def regressor_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_model(tmp_path_factory.mktemp("regression"), "regression", ("score",))
+
+
+@pytest.fixture(scope="module")
+def regressing(regressor_folder: Path) -> Any:
+    return transformers.pipeline(
+        "text-classification", model=str(regressor_folder), function_to_apply="none"
+    )
+
+
+@pytest.mark.parametrize("more", [{}, {"top_k": 1}, {"top_k": 2}, {"top_k": None}, {"top_k": 9}])
+@pytest.mark.parametrize(
+    "inputs", [TEXTS[0], TEXTS, TEXTS[:1], PAIRS[:1], [*PAIRS, *TEXTS, *PAIRS[::-1]]]
+)
+def test_classes_are_those_of_the_pipeline(
+    classifier: TextClassifier, classifying: Any, inputs: Any, more: dict[str, Any]
+) -> None:
+    assert_near(classifier(inputs, **more), classifying(inputs, **more))
+
+
+def test_a_single_pair_has_the_form_of_a_single_text(
+    classifier: TextClassifier, classifying: Any
+) -> None:
+    """Of a single pair without top_k the pipeline gives a dict without the list around it."""
+    assert_near(classifier(PAIRS[0]), [classifying(PAIRS[0])])
+    assert_near(classifier(PAIRS[0], top_k=2), classifying(PAIRS[0], top_k=2))
+
+
+def test_the_texts_tell_classes_apart(classifier: TextClassifier) -> None:
+    found = classifier([*TEXTS, *PAIRS])
+    assert len({one["label"] for one in found}) > 1
+    assert np.std([one["score"] for one in found]) > 0.05
+
+
+def test_long_texts_are_cut_to_the_positions_of_the_model(
+    classifier: TextClassifier, classifying: Any
+) -> None:
+    for inputs in ([LONG], [LONG["text"]]):
+        cut = classifying(inputs, truncation=True, max_length=POSITIONS, top_k=None)
+        assert_near(classifier(inputs, top_k=None), cut)
+
+
+def test_max_seq_length_is_that_of_the_run(
+    classifier_folder: Path, classifying: Any, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(classifier_folder, folder)
+    write_record(folder, "classification", ClassificationOptions(max_seq_length=12), 1, {})
+    found = TextClassifier.from_pretrained(folder)([LONG], top_k=None)
+    assert_near(found, classifying([LONG], truncation=True, max_length=12, top_k=None))
+    other = classifying([LONG], truncation=True, max_length=POSITIONS, top_k=None)
+    assert abs(found[0][0]["score"] - other[0][0]["score"]) > 1e-3
+
+
+def test_scores_are_those_of_the_pipeline(
+    regressor_folder: Path, regressing: Any, tmp_path: Path
+) -> None:
+    """Of a run too whose targets were scaled: the saved model has the scale in its last layer."""
+    regress = TextRegressor.from_pretrained(regressor_folder, batch_size=1)
+    found = regress([*TEXTS, *PAIRS])
+    assert_near(found, regressing([*TEXTS, *PAIRS]))
+    assert {one["label"] for one in found} == {"score"}
+    assert np.std([one["score"] for one in found]) > 0.05
+    assert_near(regress(TEXTS[1]), regressing(TEXTS[1]))
+    assert_near(regress(PAIRS[1]), [regressing(PAIRS[1])])
+
+    folder = tmp_path / "run"
+    shutil.copytree(regressor_folder, folder)
+    options = RegressionOptions(max_seq_length=12, target_scaling=["3", "2"])
+    write_record(folder, "regression", options, 1, {})
+    cut = regressing([LONG], truncation=True, max_length=12)
+    assert_near(TextRegressor.from_pretrained(folder)([LONG]), cut)
+
+
+def test_nothing_and_lone_surrogates(classifier: TextClassifier) -> None:
+    assert classifier([]) == classifier((), top_k=2) == []
+    broken = classifier({"text": "Who \ud83d?", "text_pair": "\ude82"}, top_k=None)
+    assert broken == classifier({"text": "Who \ufffd?", "text_pair": "\ufffd"}, top_k=None)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ("", "text 0 is empty"),
+        (["Who?", " \n"], "text 1 is empty"),
+        ({"text": "Who?", "text_pair": ""}, "text 0 is empty"),
+        ({"text": "Who?", "text_pair": None}, "text 0 is empty or not a string"),
+        (["Who?", None], "text 1 is not a text"),
+        ([["Who?", "Ada"]], "text 0 is not a text"),
+        ({"text_pair": "Who?"}, "text 0 is not a text"),
+        ({"text": "Who?", "pair": "Ada"}, "text 0 is not a text"),
+        (None, "inputs is of the wrong type: NoneType"),
+        (5, "inputs is of the wrong type: int"),
+        (b"Who?", "inputs is of the wrong type: bytes"),
+    ],
+)
+def test_wrong_input_is_named(classifier: TextClassifier, inputs: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        classifier(inputs)
+
+
+@pytest.mark.parametrize("top_k", [0, -1])
+def test_top_k_below_1(classifier: TextClassifier, top_k: int) -> None:
+    with pytest.raises(InputError, match=f"top_k is {top_k}"):
+        classifier("Who?", top_k=top_k)
+
+
+def test_a_model_of_the_other_kind(classifier_folder: Path, regressor_folder: Path) -> None:
+    with pytest.raises(InputError, match="no classes; give it to TextRegressor"):
+        TextClassifier.from_pretrained(regressor_folder)("Who?")
+    with pytest.raises(InputError, match=r"classifier\.weight"):
+        TextRegressor.from_pretrained(classifier_folder)

@@ -1,0 +1,62 @@
+"""Tiny BERT folders with any head, for jaxbert and for transformers, and how results compare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from conftest import tiny_vocabulary
+from flax import traverse_util
+
+from jaxbert.data.tokenizer import load_tokenizer
+from jaxbert.model.config import BertConfig
+from jaxbert.model.pretrained import name_table, save_pretrained
+
+# Below max_seq_length's default, 128: so the longest row, and the only length that is compiled.
+POSITIONS = 48
+
+
+def tiny_model(folder: Path, head: str, labels: tuple[str, ...] = ()) -> Path:
+    """The folder with random weights that are large enough for texts to differ."""
+    vocabulary = [*tiny_vocabulary(), "北", "京", "\U0001f682"]
+    (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
+    tokenizer = load_tokenizer(folder)
+    tokenizer.model_max_length = POSITIONS
+    cfg = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=24,
+        num_hidden_layers=1,
+        num_attention_heads=3,
+        intermediate_size=40,
+        max_position_embeddings=POSITIONS,
+        id2label=labels,
+    )
+    rng = np.random.default_rng(1)
+    leaves = {
+        entry.leaf: np.float32(entry.leaf[-1] == "scale")
+        + rng.normal(0, 0.1 if entry.leaf[-1] in ("bias", "scale") else 0.4, entry.shape).astype(
+            np.float32
+        )
+        for entry in name_table(cfg, head)
+    }
+    save_pretrained(folder, cfg, traverse_util.unflatten_dict(leaves), tokenizer, head=head)
+    return folder
+
+
+def assert_near(ours: Any, theirs: Any) -> None:
+    """All is equal but for numbers that are no integers: those are floats within 1e-5."""
+    if isinstance(theirs, list):
+        assert isinstance(ours, list), ours
+        assert len(ours) == len(theirs), (ours, theirs)
+        for one, other in zip(ours, theirs, strict=True):
+            assert_near(one, other)
+    elif isinstance(theirs, dict):
+        assert list(ours) == list(theirs), (ours, theirs)
+        for name, value in theirs.items():
+            assert_near(ours[name], value)
+    elif isinstance(theirs, float | np.floating):
+        assert type(ours) is float, ours
+        assert abs(ours - theirs) <= 1e-5, (ours, theirs)
+    else:
+        assert ours == theirs, (ours, theirs)
