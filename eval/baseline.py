@@ -28,14 +28,14 @@ from jaxbert.errors import InputError
 from jaxbert.model.pretrained import ARCHITECTURES
 from jaxbert.output import check_writable, write_results
 from jaxbert.prepare import encode_examples, load_model, read_examples, read_held_out
-from jaxbert.run import EVALUATION, make_plan, show_scores, warmup_steps
+from jaxbert.run import make_plan, show_scores, warmup_steps
 from jaxbert.tasks.classification import CLASSIFICATION
 from jaxbert.tasks.mlm import MLM
 from jaxbert.tasks.multiple_choice import MULTIPLE_CHOICE
 from jaxbert.tasks.qa import QA
 from jaxbert.tasks.regression import REGRESSION
 from jaxbert.tasks.tagging import TAGGING
-from jaxbert.tasks.task import Task
+from jaxbert.tasks.task import EVALUATION, Task
 
 TASKS: dict[str, tuple[Task, type[Any]]] = {
     "qa": (QA, options.QATrainOptions),

@@ -152,16 +152,28 @@ def load_config(path: str | Path) -> BertConfig:
     Raises:
         InputError: the file is missing, is not JSON, or is not a BERT config.
     """
+    file, raw = _read_json(path)
+    return config_from_dict(raw, str(file))
+
+
+def load_architecture(path: str | Path) -> str | None:
+    """The class that config.json says its weights are of, for instance BertForMaskedLM."""
+    _, raw = _read_json(path)
+    names = raw.get("architectures") if isinstance(raw, dict) else None
+    return names[0] if isinstance(names, list) and names and isinstance(names[0], str) else None
+
+
+def _read_json(path: str | Path) -> tuple[Path, Any]:
+    """The path of a config.json, given it or its folder, and its content."""
     file = Path(path)
     if file.is_dir():
         file = file / "config.json"
     try:
-        raw = json.loads(file.read_text(encoding="utf-8"))
+        return file, json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{file}: no such file; a model folder needs a config.json") from None
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{file}: cannot be read as JSON ({error})") from None
-    return config_from_dict(raw, str(file))
 
 
 def config_to_dict(cfg: BertConfig) -> dict[str, Any]:

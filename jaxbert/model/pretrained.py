@@ -26,7 +26,7 @@ from safetensors.numpy import save_file
 
 from jaxbert.errors import InputError
 from jaxbert.files import write_json
-from jaxbert.model.config import BertConfig, config_to_dict, load_config
+from jaxbert.model.config import BertConfig, config_to_dict, load_architecture, load_config
 from jaxbert.model.folders import find_model_folder
 from jaxbert.model.heads import HEADS, Params, init_params
 
@@ -303,9 +303,20 @@ def _check_names(
 
 
 def _with_labels(
-    cfg: BertConfig, head: str, id2label: Sequence[str] | None, tensors: dict[str, _Tensor]
+    cfg: BertConfig,
+    head: str,
+    id2label: Sequence[str] | None,
+    tensors: dict[str, _Tensor],
+    architecture: str | None,
 ) -> tuple[BertConfig, dict[str, _Tensor]]:
-    """The config with the head's classes; and no classifier where the checkpoint's has others."""
+    """The config with the head's classes; and no classifier where the checkpoint's has others.
+
+    Args:
+        architecture: the checkpoint's class, as config.json names it. A classifier of words does
+            not serve for texts, though it may have the same shape.
+    """
+    if architecture in ARCHITECTURES.values() and architecture != ARCHITECTURES[head]:
+        tensors = {n: t for n, t in tensors.items() if not n.startswith("classifier.")}
     names: tuple[str, ...] = ()
     if head not in ("classification", "tagging", "regression"):
         outputs = 1
@@ -378,7 +389,7 @@ def load_pretrained(
             raise InputError(f"{folder}: some tensors are there twice, under old and new names")
         if head == "mlm":
             tensors = _without_tied(folder, tensors)
-        cfg, tensors = _with_labels(cfg, head, id2label, tensors)
+        cfg, tensors = _with_labels(cfg, head, id2label, tensors, load_architecture(folder))
         table, report = _check_names(folder, cfg, head, tensors)
         if report.drawn and not draw_head:
             raise InputError(

@@ -273,6 +273,26 @@ def test_same_classes_keep_the_classifier_and_others_draw_one(
         load_pretrained(folder, "classification", id2label=["a", "c"], draw_head=False)
 
 
+@pytest.mark.parametrize(
+    ("there", "wanted"),
+    [
+        ("classification", "tagging"),
+        ("tagging", "classification"),
+        ("multiple_choice", "regression"),
+    ],
+)
+def test_a_classifier_of_something_else_is_not_taken(
+    there: str, wanted: str, tmp_path: Path
+) -> None:
+    labels = () if there == "multiple_choice" else ("a", "b")
+    folder = saved(tmp_path, there, labels)
+    with pytest.raises(InputError, match=f"no {wanted} head"):
+        load_pretrained(folder, wanted, draw_head=False)
+    _, old = load_pretrained(folder, there)
+    _, new = load_pretrained(folder, wanted)
+    assert not np.array_equal(old["classifier"]["kernel"], new["classifier"]["kernel"])
+
+
 def test_question_answering_forgets_the_classes(tmp_path: Path) -> None:
     folder = saved(tmp_path, "classification", ("a", "b", "c", "d"))
     cfg, params = load_pretrained(folder, "qa")
