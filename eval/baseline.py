@@ -26,6 +26,7 @@ from jaxbert.data.batches import NumpyBatch, Order, bucket_lengths, in_order, ma
 from jaxbert.data.features import Features
 from jaxbert.errors import InputError
 from jaxbert.model.pretrained import ARCHITECTURES
+from jaxbert.options import check_ranges
 from jaxbert.output import check_writable, write_results
 from jaxbert.prepare import encode_examples, load_model, read_examples, read_held_out
 from jaxbert.run import make_plan, show_scores, warmup_steps
@@ -45,6 +46,15 @@ TASKS: dict[str, tuple[Task, type[Any]]] = {
     "tagging": (TAGGING, options.TaggingTrainOptions),
     "mlm": (MLM, options.MLMTrainOptions),
 }
+# Options of jaxbert that would make the two runs unlike.
+UNKNOWN = (
+    "class_weights",
+    "gradient_accumulation_steps",
+    "freeze",
+    "dtype",
+    "load_best_model_at_end",
+    "early_stopping_patience",
+)
 INPUTS = ("input_ids", "token_type_ids", "attention_mask", "start_positions", "end_positions")
 
 
@@ -137,8 +147,10 @@ def main() -> None:
     opts = cli.parse(kind, sys.argv[2:], description=__doc__)
     if not opts.output_dir:
         raise InputError("give --output_dir, the folder for the results")
-    if getattr(opts, "class_weights", None) or opts.gradient_accumulation_steps > 1 or opts.freeze:
-        raise InputError("the baseline has no class weights, no accumulation and no freezing")
+    check_ranges(opts)
+    for name in UNKNOWN:
+        if getattr(opts, name, None) not in (None, False, 1, "float32"):
+            raise InputError(f"--{name} is not for the baseline, which does not have it")
     try:
         import torch
         import transformers
@@ -146,11 +158,12 @@ def main() -> None:
         raise InputError('PyTorch is not installed; pip install -e ".[baseline]"') from None
     folder = Path(opts.output_dir)
     check_writable(folder)
-    examples, held_out = read_examples(task, opts, "train"), read_held_out(task, opts)
-    if examples is None or held_out is None:
+    data, held_out = read_examples(task, opts, "train"), read_held_out(task, opts)
+    if data is None or held_out is None:
         raise InputError("give --train_file and --validation_file")
+    examples = data.examples
     opts = task.settle(opts, examples, held_out)
-    cfg, params, tokenizer = load_model(task, opts, examples)
+    cfg, params, tokenizer = load_model(task, opts, data)
     with tempfile.TemporaryDirectory() as start:  # the same weights, the drawn head among them
         save_pretrained(start, cfg, params, None, head=task.head)
         kind_of_model = getattr(transformers, ARCHITECTURES[task.head])

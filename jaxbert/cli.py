@@ -35,9 +35,19 @@ _IMPLIED = {
     "logging_strategy": "give --logging_steps",
     "overwrite_cache": "there is no cache of features",
     "pad_to_max_length": "give --length_bucket 0 for one padded length",
+    "resume_from_checkpoint": "a run in --output_dir is gone on with by itself",
+    "dataloader_num_workers": "batches are made ahead as it is",
+    "cache_dir": "set HF_HOME for the folder of downloads",
+    "ignore_mismatched_sizes": "a classifier for other classes is drawn anew",
+    "return_entity_level_metrics": "entity_report.json has them",
+    "save_safetensors": "safetensors is the format",
 }
 # And those that have another form here: flag -> words that replace it.
 _RENAMED = {"bf16": ["--dtype", "bfloat16"], "half_precision": ["--dtype", "bfloat16"]}
+# And those whose value is the last of the words that replace them.
+_WITH_NEW_NAME = {
+    "task_name": ["--dataset_name", "nyu-mll/glue", "--dataset_config_name"],
+}
 _WITH_VALUE = {
     "report_to",
     "preprocessing_num_workers",
@@ -45,11 +55,17 @@ _WITH_VALUE = {
     "evaluation_strategy",
     "save_strategy",
     "logging_strategy",
+    "resume_from_checkpoint",
+    "dataloader_num_workers",
+    "cache_dir",
+    *_WITH_NEW_NAME,
 }
 _REFUSED = {
     "push_to_hub": "upload the finished folder with `hf upload`",
     "fp16": "give --bf16: bfloat16 needs no loss scaling",
     "trust_remote_code": "jaxbert runs no code of a model",
+    "test_file": "predict with the script of this name in eval/, and the file as --validation_file",
+    "max_predict_samples": "predict with the script of this name in eval/ and --max_eval_samples",
 }
 
 
@@ -60,8 +76,7 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpF
 class _Parser(HfArgumentParser):
     """Hugging Face's own reading of dataclasses as flags, with errors in one line.
 
-    It takes `--flag`, `--flag True`, `--no_flag` and lists as their scripts do; tyro, which was
-    planned here, does not take `--flag True`.
+    It takes `--flag`, `--flag True`, `--no_flag` and lists as their scripts do.
     """
 
     def error(self, message: str) -> NoReturn:
@@ -110,6 +125,7 @@ def _read(parser: _Parser, words: list[str]) -> Any:
 
 def _migrate(words: list[str], trains: bool) -> list[str]:
     """The command line with the flags of Hugging Face's scripts that have no field here."""
+    known = {*_IMPLIED, *_RENAMED, *_REFUSED, *_WITH_NEW_NAME}
     result: list[str] = []
     said: set[str] = set()
     position = 0
@@ -117,7 +133,7 @@ def _migrate(words: list[str], trains: bool) -> list[str]:
         word = words[position]
         position += 1
         name = word.removeprefix("--").split("=")[0].replace("-", "_")
-        if not word.startswith("--") or name not in {*_IMPLIED, *_RENAMED, *_REFUSED}:
+        if not word.startswith("--") or name not in known:
             result.append(word)
             continue
         value = word.split("=")[1] if "=" in word else None
@@ -130,7 +146,9 @@ def _migrate(words: list[str], trains: bool) -> list[str]:
         said.add(name)
         if name in _REFUSED:
             raise InputError(f"--{name} is not taken: {_REFUSED[name]}")
-        if name in _RENAMED:
+        if name in _WITH_NEW_NAME:
+            result += [*_WITH_NEW_NAME[name], value or ""]
+        elif name in _RENAMED:
             result += _RENAMED[name]
         else:
             logging.getLogger("jaxbert").info("--%s: %s", name, _IMPLIED[name])

@@ -30,7 +30,8 @@ def train_command(
     """
 
     def defaults(options: Any) -> dict[str, Any]:
-        return {} if options.train_file or options.dataset_name else demo
+        named = ("train_file", "dataset_name", "validation_file", "config_name")
+        return {} if any(getattr(options, name) for name in named) else demo
 
     options = cli.parse(kind, defaults=defaults, description=description)
     trained = train(task, options)
@@ -47,7 +48,7 @@ def evaluate_command(
     own: type[Any],
     description: str | None,
 ) -> None:
-    """Evaluate as the command line says; the task's own options are those of the training.
+    """Evaluate as the command line says; dtype and the task's own options are the training's.
 
     Args:
         kind: the option dataclass.
@@ -58,7 +59,7 @@ def evaluate_command(
         if not options.model_name_or_path:
             return {}
         saved = saved_options(Path(options.model_name_or_path).expanduser())
-        names = {field.name for field in dataclasses.fields(own)} - task.fresh
+        names = {field.name for field in dataclasses.fields(own)} - task.fresh | {"dtype"}
         return {name: value for name, value in saved.items() if name in names}
 
     evaluate(task, cli.parse(kind, defaults=defaults, description=description))

@@ -47,6 +47,9 @@ class SourceOptions:
     validation_file: list[str] | None = option(None, "One or more files to evaluate on.")
     dataset_name: str | None = option(None, "A data set of the Hub, or a local data-set folder.")
     dataset_config_name: str | None = option(None, "Its configuration.")
+    validation_split: str | None = option(
+        None, "The split of the data set to evaluate on, for instance test; by default validation."
+    )
     max_eval_samples: int | None = option(None, "Evaluate on the first so many examples.")
     strict: bool = option(False, "Stop at the first faulty row instead of reporting it.")
 
@@ -90,20 +93,10 @@ class TextOptions:
 class ClassificationOptions(TextOptions):
     """Classes of texts and of pairs."""
 
-    class_weights: list[str] | None = option(
-        None, "balanced, or NAME=WEIGHT for classes that shall count more or less in the loss."
-    )
-
 
 @dataclasses.dataclass(frozen=True)
 class RegressionOptions(TextOptions):
     """A number for a text or a pair."""
-
-    target_scaling: list[str] | None = option(
-        None,
-        "standard, or a mean and a scale: the model learns (target - mean) / scale. It is undone "
-        "in predictions and in the saved model.",
-    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +115,9 @@ class TaggingOptions:
 
     max_seq_length: int = option(128, "The most tokens of a window of a sentence.")
     length_bucket: int = option(32, "Pad to multiples of this; 0 pads all to max_seq_length.")
-    doc_stride: int = option(32, "Tokens that two windows of a long sentence share.")
+    doc_stride: int | None = option(
+        None, "Tokens that two windows of a long sentence share; by default a quarter of a window."
+    )
     text_column_name: str | None = option(
         None, "The column of the words: a number in CoNLL files, where the default is the first."
     )
@@ -171,8 +166,8 @@ class TrainingOptions:
     per_device_train_batch_size: int = option(8, "Rows of a micro-batch on each device.")
     gradient_accumulation_steps: int = option(1, "Micro-batches of a step.")
     learning_rate: float = option(5e-5, "The highest learning rate.")
-    lr_scheduler_type: Literal["linear", "cosine", "constant"] = option(
-        "linear", "How the learning rate falls after the warmup."
+    lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = option(
+        "linear", "How the learning rate falls after the warmup; constant has no warmup."
     )
     warmup_ratio: float = option(0.0, "Part of the steps in which the learning rate rises.")
     warmup_steps: int = option(0, "The same in steps, when above 0.")
@@ -222,6 +217,10 @@ class ClassificationTrainOptions(
 ):
     """Flags of train/classification.py."""
 
+    class_weights: list[str] | None = option(
+        None, "balanced, or NAME=WEIGHT for classes that shall count more or less in the loss."
+    )
+
 
 @dataclasses.dataclass(frozen=True)
 class ClassificationEvalOptions(
@@ -235,6 +234,11 @@ class RegressionTrainOptions(TrainingOptions, RegressionOptions, SourceOptions, 
     """Flags of train/regression.py."""
 
     loss: str = option("mean_squared_error", "Name of the loss.")
+    target_scaling: list[str] | None = option(
+        None,
+        "standard, or a mean and a scale: the model learns (target - mean) / scale. It is undone "
+        "in predictions and in the saved model.",
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -318,6 +322,7 @@ HARMLESS = {
     "strict",
     "dataset_name",  # of the data itself the fingerprints are compared
     "dataset_config_name",
+    "validation_split",
     "train_file",
     "validation_file",
 }
@@ -347,7 +352,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "max_eval_samples": (1, 1e12),
     "early_stopping_patience": (1, 1e9),
     "max_seq_length": (1, 1e6),
-    "doc_stride": (1, 1e6),
+    "doc_stride": (0, 1e6),
     "max_answer_length": (1, 1e6),
     "n_best_size": (1, 1e4),
     "null_score_diff_threshold": (-1e6, 1e6),

@@ -24,6 +24,7 @@ _RUN_FILES = [
     "predictions.json",
     "nbest_predictions.json",
     "null_odds.json",
+    "entity_report.json",
     "config.json",
     "model.safetensors",
     "tokenizer.json",

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 from jaxbert.data.features import Features, check_ids
-from jaxbert.data.sources import load_hub_rows
+from jaxbert.data.sources import Data, MissingSplitError, load_hub_rows
 from jaxbert.data.tokenizer import load_tokenizer
 from jaxbert.errors import InputError
 from jaxbert.model.config import BertConfig, load_config
@@ -22,18 +22,18 @@ from jaxbert.tasks.task import Task
 logger = logging.getLogger("jaxbert")
 
 # GLUE's MNLI has two validation splits; the matched one is what run_glue takes.
-_SPLITS = {("mnli", "validation"): "validation_matched"}
+_SPLITS = {"mnli": "validation_matched"}
 _SAMPLES = 5  # problems that are shown in full
 
 
 def load_model(
-    task: Task, options: Any, examples: Any | None = None
+    task: Task, options: Any, data: Data[Any] | None = None
 ) -> tuple[BertConfig, Params, Any]:
     """Config, parameters and tokenizer as the options name them.
 
     Args:
-        examples: what is to be learned, with its classes, from a head that may be drawn anew; None
-            for a model that must have its head.
+        data: what is to be learned, with its classes, by a head that may be drawn anew; None for a
+            model that must have its head.
     """
     source, config = options.model_name_or_path, options.config_name
     key = jax.random.fold_in(jax.random.key(getattr(options, "seed", 0)), 0)
@@ -41,15 +41,15 @@ def load_model(
         raise InputError("give --model_name_or_path or --config_name (random weights), not both")
     if source:
         folder = find_model_folder(source)
-        labels = _labels(task, options, load_config(folder), examples)
+        labels = _labels(task, load_config(folder), data)
         cfg, params = load_pretrained(
-            folder, task.head, key=key, draw_head=examples is not None, id2label=labels
+            folder, task.head, key=key, draw_head=data is not None, id2label=labels
         )
     elif config:
         path = Path(config).expanduser()
         folder = path.parent if path.is_file() else find_model_folder(config)
         cfg = load_config(path if path.is_file() else folder)
-        labels = _labels(task, options, cfg, examples)
+        labels = _labels(task, cfg, data)
         cfg = dataclasses.replace(cfg, id2label=tuple(labels or ()))
         params = jax.jit(lambda key: init_params(cfg, task.head, key))(key)
         logger.info("%s: all parameters drawn anew", config)
@@ -60,16 +60,19 @@ def load_model(
     return cfg, params, load_tokenizer(folder, vocab_size=cfg.vocab_size)
 
 
-def _labels(task: Task, options: Any, cfg: BertConfig, examples: Any) -> tuple[str, ...] | None:
+def _labels(task: Task, cfg: BertConfig, data: Data[Any] | None) -> tuple[str, ...] | None:
     """The classes to learn: those of the data, or the model's own where these hold them all."""
-    if task.labels is None or examples is None:
+    if task.labels is None or data is None:
         return None
-    found = task.labels(examples, options)
-    return cfg.id2label if set(found) <= set(cfg.id2label) else found
+    return cfg.id2label if set(data.classes) <= set(cfg.id2label) else data.classes
 
 
-def read_examples(task: Task, options: Any, split: str) -> Any:
-    """Examples of train or validation, problems said; None when the options name no data for it."""
+def read_examples(task: Task, options: Any, split: str) -> Data[Any] | None:
+    """Examples of train or validation, problems said; None when the options name no data for it.
+
+    The classes are those that the data declare, or, in training data, all that occur; also where
+    only the first examples are asked for.
+    """
     files = options.train_file if split == "train" else options.validation_file
     limit = options.max_train_samples if split == "train" else options.max_eval_samples
     if files:
@@ -77,7 +80,8 @@ def read_examples(task: Task, options: Any, split: str) -> Any:
         data = task.read(((path, task.load(path, options)) for path in files), options)
     elif options.dataset_name:
         name, config = options.dataset_name, options.dataset_config_name
-        split = _SPLITS.get((config, split), split)
+        if split == "validation":
+            split = options.validation_split or _SPLITS.get(config, split)
         origin = f"{name}[{split}]"
         data = task.read([(origin, load_hub_rows(name, config, split))], options)
     else:
@@ -87,18 +91,28 @@ def read_examples(task: Task, options: Any, split: str) -> Any:
         logger.info("  %s: %s", problem.where, problem.what)
     if len(data.problems) > _SAMPLES:
         logger.info("  ... %d problems in all; --strict stops at the first", len(data.problems))
-    return data.examples[:limit] if limit else data.examples
+    if task.labels and split == "train":
+        found = task.labels(data.examples, options)
+        if not set(found) <= set(data.classes):
+            data = dataclasses.replace(data, classes=found)
+    return dataclasses.replace(data, examples=data.examples[:limit]) if limit else data
 
 
 def read_held_out(task: Task, options: Any) -> Any:
-    """The validation examples of a training run; a data set of the Hub may have none."""
+    """The validation examples of a training run, or None; a data set of the Hub may have none."""
     try:
-        return read_examples(task, options, "validation")
-    except InputError as error:
-        if options.validation_file:
+        data = read_examples(task, options, "validation")
+    except MissingSplitError as error:
+        if options.validation_split:
             raise
         logger.info("%s: no validation", error)
+        data = None
+    if data is None:
+        for name in ("load_best_model_at_end", "early_stopping_patience"):
+            if getattr(options, name):
+                raise InputError(f"--{name} needs validation data to tell what is better")
         return None
+    return data.examples
 
 
 def encode_examples(

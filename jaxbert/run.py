@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -30,7 +31,7 @@ from jaxbert.output import (
     write_results,
 )
 from jaxbert.prepare import encode_examples, load_model, read_examples, read_held_out
-from jaxbert.tasks.task import Task
+from jaxbert.tasks.task import EVALUATION, Task
 from jaxbert.training.checkpoint import Checkpoints
 from jaxbert.training.loop import EXIT_STOPPED, Plan, Progress, TrainLog, fit
 from jaxbert.training.optim import Schedule, adamw, is_frozen, make_schedule
@@ -41,10 +42,6 @@ from jaxbert.training.step import TrainState, init_state, make_predict_step, mak
 __all__ = ["EXIT_STOPPED", "Trained", "evaluate", "train"]
 
 logger = logging.getLogger("jaxbert")
-
-# The draw of an evaluation where a task disturbs its batches: a number that no step has.
-EVALUATION = 2**40
-
 
 Evaluator = Callable[..., tuple[dict[str, float], list[Any]] | None]
 
@@ -115,7 +112,9 @@ def make_plan(task: Task, options: Any, order: Order) -> Plan:
     """When the run trains, logs, evaluates and saves."""
     per_epoch = order.steps_per_epoch
     total = (
-        options.max_steps if options.max_steps > 0 else round(options.num_train_epochs * per_epoch)
+        options.max_steps
+        if options.max_steps > 0
+        else math.ceil(options.num_train_epochs * per_epoch)
     )
     if total < 1:
         raise InputError("--num_train_epochs and --max_steps leave no step to train")
@@ -193,7 +192,7 @@ def _check(task: Task, options: Any) -> None:
 
 def warmup_steps(options: Any, steps: int) -> int:
     """Of so many steps, those in which the learning rate rises."""
-    return options.warmup_steps or round(options.warmup_ratio * steps)
+    return options.warmup_steps or math.ceil(options.warmup_ratio * steps)
 
 
 def _optimizer(options: Any, steps: int) -> tuple[optax.GradientTransformation, Schedule]:
@@ -252,14 +251,15 @@ def train(task: Task, options: Any) -> Trained:
     _check(task, options)
     folder = Path(options.output_dir).expanduser()
     check_writable(folder)
-    examples = read_examples(task, options, "train")
-    if examples is None:
+    data = read_examples(task, options, "train")
+    if data is None:
         raise InputError("give --train_file or --dataset_name, the data to train on")
+    examples = data.examples
     held_out = read_held_out(task, options)
     options = task.settle(options, examples, held_out)
     record = check_output(folder, task.name, options)
 
-    cfg, params, tokenizer = load_model(task, options, examples)
+    cfg, params, tokenizer = load_model(task, options, data)
     _check_freeze(params, options.freeze or ())
     features = encode_examples(task, examples, tokenizer, cfg, options)
     parallel = make_parallel(options.parallel)
@@ -274,7 +274,7 @@ def train(task: Task, options: Any) -> Trained:
     buckets = bucket_lengths(options.length_bucket, options.max_seq_length)
     order = Order(features.lengths, rows, options.seed, buckets)
     plan = make_plan(task, options, order)
-    data = {"train": features.fingerprint()}
+    prints = {"train": features.fingerprint()}
     validation = None
     if held_out is not None:
         held_out_features = encode_examples(task, held_out, tokenizer, cfg, options)
@@ -282,8 +282,8 @@ def train(task: Task, options: Any) -> Trained:
             task, options, cfg, tokenizer, parallel, held_out, held_out_features
         )
         validation = _Validation(task, options, held_out, evaluator)
-        data["validation"] = fingerprint_of(held_out)
-    check_data(folder, record, data)
+        prints["validation"] = fingerprint_of(held_out)
+    check_data(folder, record, prints)
     tx, schedule = _optimizer(options, plan.total)
     step, compiled = _train_step(task, options, cfg, tx, parallel)
 
@@ -298,7 +298,7 @@ def train(task: Task, options: Any) -> Trained:
         progress = Progress(**saved)
         logger.info("going on from step %d of %d", found, plan.total)
     progress.options = dataclasses.asdict(options)
-    write_record(folder, task.name, options, rows, data)
+    write_record(folder, task.name, options, rows, prints)
     devices = f"{parallel.devices} device{'s' * (parallel.devices > 1)}"
     where = f"{devices} ({jax.default_backend()}, {parallel.name})"
     lengths = " ".join(map(str, order.buckets))
@@ -364,9 +364,10 @@ def evaluate(task: Task, options: Any) -> dict[str, float]:
     if not options.output_dir:
         raise InputError("give --output_dir, the folder for the results")
     check_writable(Path(options.output_dir).expanduser())
-    examples = read_examples(task, options, "validation")
-    if examples is None:
+    data = read_examples(task, options, "validation")
+    if data is None:
         raise InputError("give --validation_file or --dataset_name, the data to evaluate on")
+    examples = data.examples
     options = task.settle(options, None, examples)
     cfg, params, tokenizer = load_model(task, options)
     features = encode_examples(task, examples, tokenizer, cfg, options)

@@ -104,6 +104,10 @@ def score_rows(
         kind = kinds.get(metric, str)
         if not isinstance(one, kind) or isinstance(one, bool):
             raise InputError(f"{predictions}: entry {number} is {one!r}")
+        if metric == "regression" and not math.isfinite(one):
+            raise InputError(f"{predictions}: entry {number} is {one}, expected a finite number")
+        if metric == "tagging" and not all(isinstance(tag, str) for tag in one):
+            raise InputError(f"{predictions}: entry {number} has tags that are no text")
         if metric == "tagging" and len(one) != len(other):
             raise InputError(
                 f"{predictions}: entry {number} has {len(one)} tags for {len(other)} words"
@@ -115,7 +119,11 @@ def score_rows(
     if metric == "tagging":
         scheme = find_scheme({tag for tags in (*given, *gold) for tag in tags})
         return entity_scores(given, gold, scheme=scheme, mode=options.entity_mode)
-    return classification_scores(given, gold, in_order({*given, *gold}))
+    # The model's own order, which says whose F1 it is that two classes have.
+    first = found[0]
+    own = tuple(first["scores"]) if isinstance(first, dict) and "scores" in first else ()
+    names = {*given, *gold}
+    return classification_scores(given, gold, own if names <= set(own) else in_order(names))
 
 
 def _mapping(path: str, kind: Any) -> dict[str, Any]:

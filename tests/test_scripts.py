@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import random
 import re
 import shutil
@@ -14,11 +12,11 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from conftest import DEMO, REPOSITORY
 from safetensors.numpy import load_file
+from scripts import environment, passed, refused, script, steps_of, weights
 
 TRAIN = str(DEMO / "qa_en_train.json")
 DEV = str(DEMO / "qa_en_dev.json")
@@ -28,43 +26,6 @@ SMALL = [
     *("--per_device_train_batch_size", "4", "--learning_rate", "1e-3", "--warmup_ratio", "0.1"),
     *("--max_seq_length", "512", "--doc_stride", "64", "--length_bucket", "0", "--seed", "3"),
 ]
-
-
-def environment(devices: int = 1) -> dict[str, str]:
-    flags = f"--xla_force_host_platform_device_count={devices}"
-    return {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "HF_HUB_OFFLINE": "1"}
-
-
-def script(name: str, *words: str, devices: int = 1, **options: Any) -> Any:
-    return subprocess.run(
-        [sys.executable, str(REPOSITORY / name), *words],
-        env=environment(devices),
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-        **options,
-    )
-
-
-def passed(result: Any) -> str:
-    assert result.returncode == 0, result.stderr[-3000:]
-    assert "Traceback" not in result.stderr
-    return result.stdout
-
-
-def weights(folder: Path) -> str:
-    """A hash of the final parameters' bits."""
-    tensors = load_file(folder / "model.safetensors")
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        digest.update(name.encode() + tensors[name].tobytes())
-    return digest.hexdigest()
-
-
-def steps_of(folder: Path) -> list[int]:
-    lines = (folder / "train_log.jsonl").read_text().splitlines()
-    return [json.loads(line)["step"] for line in lines]
 
 
 @pytest.fixture(scope="module")
@@ -233,16 +194,6 @@ def test_changed_options_are_refused_unless_named(
     passed(script("train/qa.py", *words, "--allow_changed_options", "learning_rate"))
     words = run_words(tiny_folder, copied, "--max_train_samples", "20")
     refused(script("train/qa.py", *words), "--max_train_samples: 24 -> 20")
-
-
-def refused(result: Any, *parts: str) -> None:
-    """Status 2 and one line on standard error that has all the parts."""
-    assert result.returncode == 2, (result.stdout[-500:], result.stderr[-2000:])
-    lines = [line for line in result.stderr.splitlines() if line.strip()]
-    assert len(lines) == 1, lines
-    assert lines[0].startswith("error: ")
-    for part in parts:
-        assert part in lines[0]
 
 
 @pytest.mark.parametrize(

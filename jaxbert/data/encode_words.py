@@ -20,7 +20,7 @@ def encode_words(
     max_length: int,
     stride: int,
     targets: Sequence[np.ndarray] | None,
-    label_all_tokens: bool,
+    inside: np.ndarray | None,
 ) -> Features:
     """Windows [CLS] whole words [SEP], with the target of each word at its first sub-word.
 
@@ -37,7 +37,8 @@ def encode_words(
         stride: the most tokens that two windows share; fewer only where a word is in the way.
         targets: (words,) int of each sentence, -100 where a word has none; None where nothing is
             to be learned.
-        label_all_tokens: give a word's target to all of its sub-words.
+        inside: (C,) int, of each target the one of a word's further sub-words (I-PER for B-PER);
+            None leaves these without one.
 
     Returns:
         Features with tokens input_ids, token_type_ids int32 and, of the targets, labels int32: the
@@ -90,9 +91,11 @@ def encode_words(
     input_ids[bounds[:-1]] = tokenizer.cls_token_id
     tokens = {"input_ids": input_ids, "token_type_ids": np.zeros_like(input_ids)}
     if targets is not None:
-        labelled = owned if label_all_tokens else begins
-        values = np.concatenate(targets)[word[labelled]]
-        tokens["labels"] = column(PADDING["labels"], place[labelled], values)
+        values = np.concatenate(targets)[word]
+        if inside is not None:
+            values = np.where(begins | (values < 0), values, inside[np.maximum(values, 0)])
+        labelled = begins if inside is None else owned
+        tokens["labels"] = column(PADDING["labels"], place[labelled], values[labelled])
     in_sentence = (word - np.repeat(sentence_ends[example], inner))[begins]
     counted = (
         f"{len(example)} windows of {len(examples)} sentences (max_seq_length {max_length}, "

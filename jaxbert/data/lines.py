@@ -25,7 +25,7 @@ from jaxbert.errors import InputError
 class LineExample:
     """A line, sentence or paragraph of text."""
 
-    where: str
+    where: str = dataclasses.field(repr=False)
     text: str
 
 

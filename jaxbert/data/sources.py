@@ -27,12 +27,29 @@ class Problem:
     what: str
 
 
+class MissingSplitError(InputError):
+    """A data set has no split of that name."""
+
+
+class Table(list[dict[str, Any]]):
+    """Rows of a data set that the library `datasets` has read.
+
+    Attributes:
+        classes: column -> names of its classes, in the order of their numbers.
+    """
+
+    def __init__(self, rows: Iterable[dict[str, Any]] = ()) -> None:
+        super().__init__(rows)
+        self.classes: dict[str, tuple[str, ...]] = {}
+
+
 @dataclasses.dataclass(frozen=True)
 class Data(Generic[T]):
     """Examples in the order of the files, and what was repaired or left out."""
 
     examples: tuple[T, ...]
     problems: tuple[Problem, ...] = ()
+    classes: tuple[str, ...] = ()  # names in their own order, where the data declare them
 
 
 class Row(dict[str, Any]):
@@ -167,11 +184,13 @@ def _column_names(path: Path, cells: list[str]) -> list[str]:
     return names
 
 
-def _read_table(load: Callable[[], Any], origin: str) -> list[dict[str, Any]]:
+def _read_table(load: Callable[[], Any], origin: str) -> Table:
     """Rows of a data set that the library `datasets` reads; numbers of classes become names."""
     try:
         table = load()
-        rows = [] if isinstance(table, dict) else _named_rows(table)
+        rows = Table() if isinstance(table, dict) else _named_rows(table)
+    except InputError:
+        raise
     except Exception as error:  # datasets raises errors of many libraries
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"{origin}: the library datasets cannot read it ({reason})") from None
@@ -182,13 +201,14 @@ def _read_table(load: Callable[[], Any], origin: str) -> list[dict[str, Any]]:
     return rows
 
 
-def _named_rows(table: Any) -> list[dict[str, Any]]:
+def _named_rows(table: Any) -> Table:
     from datasets import ClassLabel
 
-    rows = list(table)
+    rows = Table(table)
     for name, feature in table.features.items():
         classes = getattr(feature, "feature", feature)  # of a list: what it is a list of
         if isinstance(classes, ClassLabel):
+            rows.classes[name] = tuple(classes.names)
             for row in rows:
                 row[name] = _class_names(row[name], classes)
     return rows
@@ -230,18 +250,34 @@ def load_rows(path: str, *, quoted_tsv: bool = False) -> Any:
     return _read_json(file)
 
 
-def load_hub_rows(name: str, config: str | None, split: str) -> list[dict[str, Any]]:
+def load_hub_rows(name: str, config: str | None, split: str) -> Table:
     """The rows of one split of a data set: a Hub name, or a local folder that datasets can load.
 
     Class labels are names, or None for -1.
+
+    Raises:
+        MissingSplitError: the data set is there, and the split is not.
+        InputError: it cannot be read.
     """
     import datasets
 
     datasets.disable_progress_bars()
     origin = f"--dataset_name {name}, split {split}"
-    if Path(name).is_dir() and (Path(name) / "dataset_dict.json").is_file():
-        return _read_table(lambda: datasets.load_from_disk(name)[split], origin)
-    return _read_table(lambda: datasets.load_dataset(name, config, split=split), origin)
+
+    def load() -> Any:
+        if Path(name).is_dir() and (Path(name) / "dataset_dict.json").is_file():
+            splits = datasets.load_from_disk(name)
+            if split not in splits:
+                raise MissingSplitError(f"{origin}: it has {', '.join(splits)}")
+            return splits[split]
+        try:
+            return datasets.load_dataset(name, config, split=split)
+        except ValueError as error:
+            if "Unknown split" in str(error):
+                raise MissingSplitError(f"{origin}: {' '.join(str(error).split())}") from None
+            raise
+
+    return _read_table(load, origin)
 
 
 # --- content -> rows --------------------------------------------------------------------------
@@ -335,18 +371,28 @@ def whole_text(text: str) -> str:
     return text
 
 
-def check_labelled(labels: Sequence[tuple[str, Any]]) -> None:
-    """Hold that all rows have a label, or none has.
+def check_labelled(
+    labels: Sequence[tuple[str, Any]], *, file: bool, problems: list[Problem], strict: bool
+) -> list[int]:
+    """The rows to take: all where all have a label or none has, else those that have one.
 
     Args:
         labels: of each row its place, and its label or None.
+        file: the rows are of a file, which its owner can mend; those of a published data set, where
+            -1 marks a row without a label, are left out and reported.
 
     Raises:
-        InputError: some have one; it names the first row that has none.
+        InputError: some have a label, and they are of a file, or strict; it names the first row
+            that has none.
     """
     bare = [where for where, label in labels if label is None]
-    if 0 < len(bare) < len(labels):
+    if not bare or len(bare) == len(labels):
+        return list(range(len(labels)))
+    if file:
         raise InputError(
             f"{bare[0]}: no label, and {len(labels) - len(bare)} other rows have one; label this "
             "row or remove it"
         )
+    for where in bare:
+        report(problems, where, "no label; the row is left out", strict)
+    return [number for number, (_, label) in enumerate(labels) if label is not None]

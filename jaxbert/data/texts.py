@@ -11,10 +11,12 @@ from typing import Any
 from jaxbert.data.sources import (
     Data,
     Problem,
+    Table,
     check_labelled,
     field,
     find_column,
     names_of,
+    report,
     table_of,
     whole_texts,
 )
@@ -35,7 +37,7 @@ _NUMBERS = ("label", "score", "relatedness", "similarity", "target")
 class TextExample:
     """A text, or a pair of texts, and its class (str) or number (float), or None if not known."""
 
-    where: str
+    where: str = dataclasses.field(repr=False)  # the same text elsewhere is the same example
     text: str
     pair: str | None = None
     label: str | float | None = None
@@ -45,7 +47,7 @@ class TextExample:
 class ChoiceExample:
     """A first segment, its possible second segments, and the number of the right one if known."""
 
-    where: str
+    where: str = dataclasses.field(repr=False)
     context: str
     endings: tuple[str, ...]
     label: int | None = None
@@ -77,6 +79,8 @@ def read_texts(
         raise InputError(f"--text_column_name takes one name or two, not {len(text_columns)}")
     examples: list[TextExample] = []
     problems: list[Problem] = []
+    declared: tuple[str, ...] = ()
+    published = False
     origins = []
     for origin, content in tables:
         origins.append(origin)
@@ -88,10 +92,18 @@ def read_texts(
         if numeric:  # in some data "label" is a class, and the number is in another column
             known = [c for c in _NUMBERS if c in names and _holds_numbers(c, rows)] or [*_NUMBERS]
         column = find_column(origin, names, label_column, known)
+        published = isinstance(content, Table)
+        if column is not None and published and not numeric:
+            declared = declared or content.classes.get(column, ())
         for where, row in rows:
             label: str | float | None = None
             if column is not None:
                 label = _number(row, column, where) if numeric else _class(row, column, where)
+            empty = [name for name in columns if published and not str(row.get(name)).strip()]
+            if empty:  # in a file this is an error, which its owner can mend
+                what = f'the text of column "{empty[0]}" is empty; the row is left out'
+                report(problems, where, what, strict)
+                continue
             texts = [_text(row, name, where) for name in columns]
             classes = [label] if isinstance(label, str) else []
             whole = whole_texts([*texts, *classes], where, problems, strict)
@@ -99,8 +111,9 @@ def read_texts(
             examples.append(TextExample(where, whole[0], pair, whole[-1] if classes else label))
     if not examples:
         raise InputError(f"{', '.join(origins)}: no example in it")
-    check_labelled([(e.where, e.label) for e in examples])
-    return Data(tuple(examples), tuple(problems))
+    labels = [(e.where, e.label) for e in examples]
+    kept = check_labelled(labels, file=not published, problems=problems, strict=strict)
+    return Data(tuple(examples[n] for n in kept), tuple(problems), declared)
 
 
 def _text_columns(origin: str, names: Sequence[str], asked: Sequence[str] | None) -> Sequence[str]:
@@ -192,6 +205,7 @@ def read_choices(
     """
     examples: list[ChoiceExample] = []
     problems: list[Problem] = []
+    published = False
     origins = []
     for origin, content in tables:
         origins.append(origin)
@@ -199,6 +213,7 @@ def read_choices(
         if not rows:
             continue
         column = find_column(origin, names, label_column, ["label", "answer"])
+        published = isinstance(content, Table)
         for where, row in rows:
             context, prompt, choices = _choice_texts(row, where)
             least = len(examples[0].endings) if examples else 2
@@ -211,8 +226,9 @@ def read_choices(
             examples.append(ChoiceExample(where, context, tuple(endings), label))
     if not examples:
         raise InputError(f"{', '.join(origins)}: no example in it")
-    check_labelled([(e.where, e.label) for e in examples])
-    return Data(tuple(examples), tuple(problems))
+    labels = [(e.where, e.label) for e in examples]
+    kept = check_labelled(labels, file=not published, problems=problems, strict=strict)
+    return Data(tuple(examples[n] for n in kept), tuple(problems))
 
 
 def _choice_texts(row: dict[str, Any], where: str) -> tuple[str, str, list[str]]:

@@ -12,6 +12,7 @@ from jaxbert.data.sources import (
     Data,
     Problem,
     Row,
+    Table,
     check_labelled,
     field,
     find_column,
@@ -29,7 +30,7 @@ from jaxbert.errors import InputError
 class WordsExample:
     """The words of a sentence and a tag for each, or None if they are not known."""
 
-    where: str
+    where: str = dataclasses.field(repr=False)
     words: tuple[str, ...]
     tags: tuple[str, ...] | None
 
@@ -56,6 +57,11 @@ def load_words(path: str, *, word_column: str | None, tag_column: str | None) ->
     file = Path(path)
     if file.is_dir() or file.suffix.lower() in (".json", ".jsonl", ".parquet"):
         return load_rows(path)
+    if file.suffix.lower() == ".csv":
+        raise InputError(
+            f"{path}: a CSV file has no lists of words; give CoNLL columns, or JSONL with the "
+            "lists tokens and ner_tags"
+        )
     in_conllu = file.suffix.lower() == ".conllu"
     sentences: list[list[tuple[int, list[str]]]] = [[]]  # of lines: number, fields
     # Not splitlines() nor split(): a word may be U+2028, U+0085 or U+00A0.
@@ -139,6 +145,8 @@ def read_words(
     """
     examples: list[WordsExample] = []
     problems: list[Problem] = []
+    declared: tuple[str, ...] = ()
+    published = False
     origins = []
     for origin, content in tables:
         origins.append(origin)
@@ -156,6 +164,9 @@ def read_words(
             )
         known = ["ner_tags", "pos_tags", "tags", "labels", "upos"]
         tags_in = find_column(origin, names, tag_column, known)
+        published = isinstance(content, Table)
+        if tags_in is not None and published:
+            declared = declared or content.classes.get(tags_in, ())
         for where, row in rows:
             words = _strings(row, words_in, where)
             tags = None
@@ -180,8 +191,9 @@ def read_words(
             )
     if not examples:
         raise InputError(f"{', '.join(origins)}: no sentence in it")
-    check_labelled([(e.where, e.tags) for e in examples])
-    return Data(tuple(examples), tuple(problems))
+    labels = [(e.where, e.tags) for e in examples]
+    kept = check_labelled(labels, file=not published, problems=problems, strict=strict)
+    return Data(tuple(examples[n] for n in kept), tuple(problems), declared)
 
 
 def _strings(row: dict[str, Any], column: str, where: str) -> list[str]:

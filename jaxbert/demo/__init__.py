@@ -29,11 +29,10 @@ def _recipe(name: str, suffix: str, **options: Any) -> dict[str, Any]:
 
 QA = _recipe("qa_en", "json")
 CLASSIFICATION = _recipe("classification", "tsv", max_seq_length=64)
-PAIRS = _recipe("pairs", "tsv", max_seq_length=64)
-REGRESSION = _recipe("regression", "tsv", max_seq_length=64, num_train_epochs=8.0)
+REGRESSION = _recipe("regression", "tsv", max_seq_length=64, num_train_epochs=6.0)
 TAGGING = _recipe("tagging", "conll", max_seq_length=64)
-MULTIPLE_CHOICE = _recipe("multiple_choice", "jsonl", max_seq_length=64)
-MLM = _recipe("mlm", "txt", max_seq_length=64, num_train_epochs=10.0)
+MULTIPLE_CHOICE = _recipe("multiple_choice", "jsonl", max_seq_length=64, num_train_epochs=4.0)
+MLM = _recipe("mlm", "txt", max_seq_length=64, num_train_epochs=6.0)
 
 
 def show_answers(answerer: Callable[..., Any]) -> str:

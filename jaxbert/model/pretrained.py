@@ -315,26 +315,21 @@ def _with_labels(
         architecture: the checkpoint's class, as config.json names it. A classifier of words does
             not serve for texts, though it may have the same shape.
     """
-    if architecture in ARCHITECTURES.values() and architecture != ARCHITECTURES[head]:
+    if head in ("qa", "mlm", "next_sentence"):
+        return dataclasses.replace(cfg, id2label=()), tensors
+    rows = tensors["classifier.bias"].shape[0] if "classifier.bias" in tensors else None
+    there = cfg.id2label if rows in (None, len(cfg.id2label)) else ()
+    there = there or _unnamed(1 if head == "regression" else rows or 2)
+    names = there if id2label is None else tuple(id2label)
+    outputs = 1 if head == "multiple_choice" else len(names)
+    other = architecture in ARCHITECTURES.values() and architecture != ARCHITECTURES[head]
+    if rows is not None and (
+        other or rows != outputs or (outputs > 1 and there not in (names, _unnamed(rows)))
+    ):
+        shown = architecture if other else ", ".join(there[:8]) + ", ..." * (rows > 8)
+        logger.info("the checkpoint's classifier is for %s; another is drawn", shown)
         tensors = {n: t for n, t in tensors.items() if not n.startswith("classifier.")}
-    names: tuple[str, ...] = ()
-    if head not in ("classification", "tagging", "regression"):
-        outputs = 1
-    elif id2label is None:
-        rows = tensors["classifier.bias"].shape[0] if "classifier.bias" in tensors else None
-        names = cfg.id2label if rows in (None, len(cfg.id2label)) else ()
-        names = names or _unnamed(1 if head == "regression" else rows or 2)
-        outputs = len(names)
-    else:
-        outputs, names = len(id2label), tuple(id2label)
-    if "classifier.weight" in tensors and "classifier.bias" in tensors:
-        rows = tensors["classifier.bias"].shape[0]
-        there = cfg.id2label if len(cfg.id2label) == rows else _unnamed(rows)
-        if rows != outputs or (names and there not in (names, _unnamed(rows))):
-            shown = ", ".join(there[:8]) + ", ..." * (rows > 8)
-            logger.info("the checkpoint's classifier is for %s; another is drawn", shown)
-            tensors = {n: t for n, t in tensors.items() if not n.startswith("classifier.")}
-    return dataclasses.replace(cfg, id2label=names), tensors
+    return dataclasses.replace(cfg, id2label=() if head == "multiple_choice" else names), tensors
 
 
 def _unnamed(count: int) -> tuple[str, ...]:
@@ -435,12 +430,19 @@ def save_pretrained(
         path: the folder; made when it is not there. model.safetensors replaces an older one whole.
         params: of init_params or load_pretrained with that head.
         tokenizer: anything with Hugging Face's `save_pretrained`, or None.
+        head: a name in HEADS.
     """
     folder = Path(path)
     folder.mkdir(parents=True, exist_ok=True)
     leaves = traverse_util.flatten_dict(params)
+    table = name_table(cfg, head)
+    if {entry.leaf for entry in table} != set(leaves):
+        found = ", ".join(sorted({leaf[0] for leaf in leaves}))
+        raise ValueError(
+            f"the parameters ({found}) are not those of the head {head!r}; name theirs"
+        )
     parts: dict[str, list[np.ndarray]] = {}
-    for entry in sorted(name_table(cfg, head), key=lambda e: e.row or 0):
+    for entry in sorted(table, key=lambda e: e.row or 0):
         parts.setdefault(entry.name, []).append(entry.to_tensor(leaves[entry.leaf]))
     tensors = {name: x[0] if len(x) == 1 else np.concatenate(x) for name, x in parts.items()}
     config = {"architectures": [ARCHITECTURES[head]], "dtype": "float32", **config_to_dict(cfg)}

@@ -109,9 +109,11 @@ class Predictor:
         names = {field.name for field in dataclasses.fields(cls.kind)} - cls.task.fresh
         options = cls.kind(**{name: saved[name] for name in names if name in saved})
         limit = cfg.max_position_embeddings
+        if not saved and cls.task.name != "qa":  # another's model: no text is cut but by itself
+            options = dataclasses.replace(options, max_seq_length=min(512, limit))
         if limit < options.max_seq_length:
             options = dataclasses.replace(options, max_seq_length=limit)
-            if hasattr(options, "doc_stride"):
+            if getattr(options, "doc_stride", None):
                 stride = min(options.doc_stride, limit // 3)
                 options = dataclasses.replace(options, doc_stride=stride)
         tokenizer = load_tokenizer(folder, vocab_size=cfg.vocab_size)

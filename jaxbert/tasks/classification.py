@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -19,8 +19,8 @@ from jaxbert.data.texts import TextExample, read_texts
 from jaxbert.errors import InputError
 from jaxbert.metrics.labels import classification_scores
 from jaxbert.model.config import BertConfig
-from jaxbert.options import ClassificationOptions
-from jaxbert.tasks.task import Task, in_order, number_of
+from jaxbert.options import ClassificationOptions, ClassificationTrainOptions
+from jaxbert.tasks.task import Task, check_labels, in_order, number_of, reduce_logits
 from jaxbert.training.losses import Arrays, Loss, label_accuracy, label_cross_entropy
 
 
@@ -43,8 +43,6 @@ def _read(tables: Any, options: ClassificationOptions) -> Data[TextExample]:
 
 
 def _labels(examples: Sequence[TextExample], options: ClassificationOptions) -> tuple[str, ...]:
-    if any(e.label is None for e in examples):
-        raise InputError("the training data has no labels; name them with --label_column_name")
     names = in_order({str(e.label) for e in examples})
     if len(names) < 2:
         raise InputError(f"the training data has one class only, {names[0]}; at least 2 are needed")
@@ -55,14 +53,17 @@ def _settle(
     options: Any, examples: Sequence[TextExample] | None, held_out: Sequence[TextExample] | None
 ) -> Any:
     """Count the classes for --class_weights balanced: n / (C n_c), as scikit-learn does."""
-    if options.class_weights != ["balanced"] or examples is None:
+    if examples is None:
+        return options
+    check_labels(examples, held_out, lambda e: e.label)
+    if options.class_weights != ["balanced"]:
         return options
     counts = collections.Counter(str(e.label) for e in examples)
     weights = [f"{n}={len(examples) / (len(counts) * counts[n]):.6g}" for n in sorted(counts)]
     return dataclasses.replace(options, class_weights=weights)
 
 
-def _class_weights(options: ClassificationOptions, cfg: BertConfig) -> np.ndarray | None:
+def _class_weights(options: ClassificationTrainOptions, cfg: BertConfig) -> np.ndarray | None:
     """(C,) float32 from NAME=WEIGHT words; 1 for a class that is not named."""
     if not options.class_weights:
         return None
@@ -80,11 +81,11 @@ def _class_weights(options: ClassificationOptions, cfg: BertConfig) -> np.ndarra
             )
         weights[cfg.id2label.index(name)] = weight
     if not weights.any():
-        raise InputError("--class_weights: all are 0")
+        raise InputError(f"--class_weights {' '.join(options.class_weights)}: all are 0")
     return weights
 
 
-def _cross_entropy(options: ClassificationOptions, cfg: BertConfig) -> Loss:
+def _cross_entropy(options: ClassificationTrainOptions, cfg: BertConfig) -> Loss:
     weights = _class_weights(options, cfg)
 
     def loss(outputs: Arrays, batch: Arrays) -> tuple[jax.Array, jax.Array]:
@@ -102,11 +103,6 @@ def _encode(
         ids = [number_of(str(e.label), cfg, e.where) for e in examples]
         targets = np.array(ids, np.int32)
     return encode_texts(examples, tokenizer, max_length=options.max_seq_length, targets=targets)
-
-
-def reduce_logits(options: Any) -> Callable[[Arrays, Arrays], Arrays]:
-    """Of each row, the probabilities of its classes or choices: (B, C) float32."""
-    return lambda outputs, batch: {"probabilities": jax.nn.softmax(outputs["logits"], axis=-1)}
 
 
 def _decode(

@@ -20,7 +20,7 @@ from jaxbert.data.sources import Data
 from jaxbert.metrics.labels import language_model_scores
 from jaxbert.model.config import BertConfig
 from jaxbert.options import MLMOptions
-from jaxbert.tasks.task import Task
+from jaxbert.tasks.task import EVALUATION, Task
 from jaxbert.training.loop import Disturb
 from jaxbert.training.losses import Arrays, label_accuracy, label_cross_entropy
 
@@ -43,13 +43,12 @@ def _encode(
 
 
 def _disturb(options: Any, tokenizer: Any, cfg: BertConfig) -> Disturb:
-    """Masks, another for every step; of an evaluation, whose options have no seed, always one."""
-    seed = getattr(options, "seed", 0)
+    """Masks, others for every step of every seed; for evaluations of all runs the same."""
 
     def disturb(batch: NumpyBatch, draw: int) -> NumpyBatch:
         return mask_batch(
             batch,
-            seed=seed,
+            seed=0 if draw == EVALUATION else options.seed,
             draw=draw,
             probability=options.mlm_probability,
             whole_words=options.whole_word_mask,

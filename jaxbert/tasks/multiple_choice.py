@@ -12,12 +12,10 @@ from jaxbert.data.encode_texts import encode_choices
 from jaxbert.data.features import Features
 from jaxbert.data.sources import Data, load_rows
 from jaxbert.data.texts import ChoiceExample, read_choices
-from jaxbert.errors import InputError
 from jaxbert.metrics.labels import choice_scores
 from jaxbert.model.config import BertConfig
 from jaxbert.options import MultipleChoiceOptions
-from jaxbert.tasks.classification import reduce_logits
-from jaxbert.tasks.task import Task
+from jaxbert.tasks.task import Task, check_labels, reduce_logits
 from jaxbert.training.losses import label_accuracy, label_cross_entropy
 
 
@@ -37,8 +35,8 @@ def _read(tables: Any, options: MultipleChoiceOptions) -> Data[ChoiceExample]:
 def _settle(
     options: Any, examples: Sequence[ChoiceExample] | None, held_out: Sequence[ChoiceExample] | None
 ) -> Any:
-    if any(e.label is None for e in examples or ()):
-        raise InputError("the training data has no labels; name them with --label_column_name")
+    if examples is not None:
+        check_labels(examples, held_out, lambda e: e.label)
     return options
 
 

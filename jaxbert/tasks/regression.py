@@ -18,7 +18,7 @@ from jaxbert.metrics.labels import regression_scores
 from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import Params
 from jaxbert.options import RegressionOptions
-from jaxbert.tasks.task import Task
+from jaxbert.tasks.task import Task, check_labels
 from jaxbert.training.losses import Arrays, squared_error
 
 
@@ -32,34 +32,32 @@ def _read(tables: Any, options: RegressionOptions) -> Data[TextExample]:
     )
 
 
-def _labels(examples: Sequence[TextExample], options: RegressionOptions) -> tuple[str, ...]:
-    if any(e.label is None for e in examples):
-        raise InputError("the training data has no targets; name them with --label_column_name")
-    return ("score",)
-
-
 def _settle(
     options: Any, examples: Sequence[TextExample] | None, held_out: Sequence[TextExample] | None
 ) -> Any:
     """Measure the targets for --target_scaling standard."""
-    if options.target_scaling != ["standard"] or examples is None:
+    if examples is None:
+        return options
+    check_labels(examples, held_out, lambda e: e.label)
+    if options.target_scaling != ["standard"]:
         return options
     targets = np.array([e.label for e in examples], np.float64)
     scale = float(targets.std()) or 1.0
     return dataclasses.replace(options, target_scaling=[f"{targets.mean():.9g}", f"{scale:.9g}"])
 
 
-def _scaling(options: RegressionOptions) -> tuple[float, float]:
-    """Mean and scale: the model learns (target - mean) / scale."""
-    if not options.target_scaling:
+def _scaling(options: Any) -> tuple[float, float]:
+    """Mean and scale: the model learns (target - mean) / scale. Only training has the option."""
+    words = getattr(options, "target_scaling", None)
+    if not words:
         return 0.0, 1.0
     try:
-        mean, scale = map(float, options.target_scaling)
+        mean, scale = map(float, words)
     except ValueError:
         mean = scale = math.nan
     if not math.isfinite(mean) or not 0 < scale < math.inf:
-        words = " ".join(options.target_scaling)
-        raise InputError(f"--target_scaling {words}: give standard, or a mean and a scale above 0")
+        given = " ".join(words)
+        raise InputError(f"--target_scaling {given}: give standard, or a mean and a scale above 0")
     return mean, scale
 
 
@@ -110,11 +108,10 @@ REGRESSION = Task(
     measure=None,
     best_metrics=("pearson", "spearmanr", "mse"),
     falling=frozenset({"mse"}),
-    fresh=frozenset({"target_scaling"}),  # the saved model has it in its last layer
     load=lambda path, options: load_rows(path, quoted_tsv=options.quoted_tsv),
     read=_read,
     settle=_settle,
-    labels=_labels,
+    labels=lambda examples, options: ("score",),
     encode=_encode,
     reduce=_reduce,
     decode=lambda examples, features, arrays, options, cfg: arrays["scores"].tolist(),

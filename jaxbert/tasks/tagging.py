@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,10 +17,10 @@ from jaxbert.data.sources import Data
 from jaxbert.data.words import WordsExample, load_words, read_words
 from jaxbert.decoding.tags import word_labels
 from jaxbert.errors import InputError
-from jaxbert.metrics.entities import entity_scores, find_scheme
+from jaxbert.metrics.entities import entity_report, entity_scores, find_scheme
 from jaxbert.model.config import BertConfig
 from jaxbert.options import TaggingOptions
-from jaxbert.tasks.task import Task, in_order, number_of
+from jaxbert.tasks.task import Task, check_labels, in_order, number_of
 from jaxbert.training.losses import Arrays, label_accuracy, label_cross_entropy
 
 
@@ -45,9 +46,24 @@ def _load(path: str, options: TaggingOptions) -> Any:
     return load_words(path, word_column=words, tag_column=tags)
 
 
+def _settle(
+    options: Any, examples: Sequence[WordsExample] | None, held_out: Sequence[WordsExample] | None
+) -> Any:
+    if examples is None:
+        return options
+    check_labels(examples, held_out, lambda e: e.tags)
+    entities = find_scheme({t for e in examples for t in e.tags or ()}) is not None
+    metric = options.metric_for_best_model or ("f1" if entities else "accuracy")
+    options = dataclasses.replace(options, metric_for_best_model=metric)
+    if not entities and metric.removeprefix("eval_") != "accuracy":
+        raise InputError(
+            f"--metric_for_best_model {metric}: the tags are no entities (B-..., I-..., O); give "
+            "accuracy"
+        )
+    return options
+
+
 def _labels(examples: Sequence[WordsExample], options: TaggingOptions) -> tuple[str, ...]:
-    if any(e.tags is None for e in examples):
-        raise InputError("the training data has no tags; name them with --label_column_name")
     return in_order({tag for e in examples for tag in e.tags or ()})
 
 
@@ -63,14 +79,21 @@ def _encode(
             if unknown is not None:
                 number_of(unknown, cfg, e.where)  # raises
             targets.append(np.array([known[tag] for tag in e.tags or ()], np.int32))
+    length, stride = options.max_seq_length, options.doc_stride
     return encode_words(
         examples,
         tokenizer,
-        max_length=options.max_seq_length,
-        stride=options.doc_stride,
+        max_length=length,
+        stride=max(0, min(length // 4, (length - 3) // 2)) if stride is None else stride,
         targets=targets,
-        label_all_tokens=options.label_all_tokens,
+        inside=_inside(cfg.id2label) if options.label_all_tokens else None,
     )
+
+
+def _inside(names: Sequence[str]) -> np.ndarray:
+    """Of each class the one of a word's further sub-words: I-PER for B-PER, else itself."""
+    number = {name: n for n, name in enumerate(names)}
+    return np.array([number.get(re.sub("^B", "I", name), n) for n, name in enumerate(names)])
 
 
 def _reduce(options: TaggingOptions) -> Callable[[Arrays, Arrays], Arrays]:
@@ -121,6 +144,22 @@ def _score(
     )
 
 
+def _files(
+    examples: Sequence[WordsExample], predictions: Sequence[Tagged], options: TaggingOptions
+) -> dict[str, Any]:
+    """The predictions, and the scores of each type of entity."""
+    pairs = zip(examples, predictions, strict=True)
+    files: dict[str, Any] = {
+        "predictions.json": [{"words": list(e.words), **dataclasses.asdict(p)} for e, p in pairs]
+    }
+    references, found = [e.tags or () for e in examples], [p.tags for p in predictions]
+    scheme = find_scheme({tag for tags in (*references, *found) for tag in tags})
+    if scheme is not None and all(e.tags is not None for e in examples):
+        report = entity_report(found, references, scheme=scheme, mode=options.entity_mode)
+        files["entity_report.json"] = report
+    return files
+
+
 TAGGING = Task(
     name="tagging",
     head="tagging",
@@ -129,15 +168,11 @@ TAGGING = Task(
     best_metrics=("accuracy", "f1", "precision", "recall"),
     load=_load,
     read=_read,
+    settle=_settle,
     labels=_labels,
     encode=_encode,
     reduce=_reduce,
     decode=_decode,
     score=_score,
-    files=lambda examples, predictions, options: {
-        "predictions.json": [
-            {"words": list(e.words), **dataclasses.asdict(p)}
-            for e, p in zip(examples, predictions, strict=True)
-        ]
-    },
+    files=_files,
 )

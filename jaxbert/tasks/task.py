@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
+
 from jaxbert.data.features import Features
 from jaxbert.data.sources import Data, load_rows
 from jaxbert.errors import InputError
@@ -13,6 +15,9 @@ from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import Params
 from jaxbert.training.loop import Disturb
 from jaxbert.training.losses import Arrays, Loss, Measure
+
+# The draw of an evaluation where a task disturbs its batches: a number that no step has.
+EVALUATION = 2**40
 
 
 def _load(path: str, options: Any) -> Any:
@@ -40,7 +45,8 @@ class Task:
             the data decided; either may be None.
         labels: (training examples, options) -> names of the classes, for heads that have them.
         disturb: (options, tokenizer, cfg) -> (batch, draw) -> batch: what is drawn anew for a batch
-            on the host; a pure function of the batch's rows and of `draw`, the step's number.
+            on the host; a pure function of the batch's rows and of `draw`, the step's number. With
+            EVALUATION it is the same for all runs, so that their scores can be compared.
         export: (params, options) -> the parameters to be saved.
         falling: the scores that are better when they are lower.
         fresh: options of the task that an evaluation does not take from the training.
@@ -76,6 +82,22 @@ def in_order(names: set[str]) -> tuple[str, ...]:
     return tuple(sorted(names, key=lambda name: (int(name), name) if numbers else (0, name)))
 
 
+def check_labels(
+    examples: Sequence[Any], held_out: Sequence[Any] | None, label_of: Callable[[Any], Any]
+) -> None:
+    """Hold that what is learned from, and what a run is judged by, has labels.
+
+    Raises:
+        InputError: training or held-out examples have none.
+    """
+    for name, part in (("training", examples), ("validation", held_out or ())):
+        bare = next((e.where for e in part if label_of(e) is None), None)
+        if bare is not None:
+            raise InputError(
+                f"{bare}: the {name} data has no labels; name them with --label_column_name"
+            )
+
+
 def number_of(label: str, cfg: BertConfig, where: str) -> int:
     """The class of a label.
 
@@ -87,3 +109,8 @@ def number_of(label: str, cfg: BertConfig, where: str) -> int:
     except ValueError:
         shown = ", ".join(cfg.id2label[:20]) + ", ..." * (len(cfg.id2label) > 20)
         raise InputError(f"{where}: label {label!r} is none of the model's: {shown}") from None
+
+
+def reduce_logits(options: Any) -> Callable[[Arrays, Arrays], Arrays]:
+    """Of each row, the probabilities of its classes or choices: (B, C) float32."""
+    return lambda outputs, batch: {"probabilities": jax.nn.softmax(outputs["logits"], axis=-1)}

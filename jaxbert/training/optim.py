@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-Decay = Literal["linear", "cosine", "constant"]
+Decay = Literal["linear", "cosine", "constant", "constant_with_warmup"]
 Schedule = Callable[[Any], Any]
 
 
@@ -19,13 +19,14 @@ def make_schedule(
     """Learning rate of step t = 0, 1, ...: t / warmup of the peak, then decay to 0 at `steps`.
 
     linear: peak (steps - t) / (steps - warmup); cosine: peak (1 + cos(pi x)) / 2 with x the part of
-    the decay that is done; constant: peak. As get_scheduler of transformers (optimization.py).
+    the decay that is done; constant_with_warmup: peak; constant: peak from the first step. As
+    get_scheduler of transformers (optimization.py).
 
     >>> rate = make_schedule(1.0, steps=10, warmup_steps=2)
     >>> [round(float(rate(t)), 3) for t in (0, 1, 2, 6, 10)]
     [0.0, 0.5, 1.0, 0.5, 0.0]
     """
-    warmup = min(warmup_steps, steps)
+    warmup = 0 if decay == "constant" else min(warmup_steps, steps)
 
     def schedule(step: Any) -> Any:
         t = jnp.asarray(step, jnp.float32)
@@ -34,6 +35,7 @@ def make_schedule(
             "linear": 1.0 - done,
             "cosine": 0.5 * (1.0 + jnp.cos(jnp.pi * done)),
             "constant": jnp.ones_like(t),
+            "constant_with_warmup": jnp.ones_like(t),
         }[decay]
         return peak * jnp.where(t < warmup, t / max(1, warmup), after)
 

@@ -34,7 +34,7 @@ def encoded(tokenizer: Any, *sentences: str | tuple[str, ...], **options: Any) -
         "max_length": 8,
         "stride": 2,
         "targets": [np.arange(10, 10 + len(e.words)) for e in examples],
-        "label_all_tokens": False,
+        "inside": None,
     }
     return encode_words(examples, tokenizer, **{**defaults, **options})
 
@@ -110,7 +110,7 @@ def test_a_long_word_makes_the_shared_part_shorter(tokenizer: Any) -> None:
 
 def test_all_tokens_of_owned_words_may_have_the_label(tokenizer: Any) -> None:
     sentence = "the cat of a cat"
-    features = encoded(tokenizer, sentence, label_all_tokens=True)
+    features = encoded(tokenizer, sentence, inside=np.arange(1000))
     assert text(tokenizer, features) == [
         "[CLS] the c ##a ##t of a [SEP]",
         "[CLS] of a c ##a ##t [SEP]",
@@ -206,7 +206,7 @@ def test_every_word_has_one_place(
         max_length=room + 2,
         stride=stride,
         targets=targets,
-        label_all_tokens=label_all,
+        inside=np.arange(1000) if label_all else None,
     )
     assert features.lengths.max() <= room + 2
     assert (np.diff(features.example) >= 0).all()

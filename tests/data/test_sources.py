@@ -332,11 +332,19 @@ def test_find_column() -> None:
 
 
 def test_check_labelled() -> None:
-    check_labelled([])
-    check_labelled([("x: row 0", "a"), ("x: row 1", 0)])
-    check_labelled([("x: row 0", None), ("x: row 1", None)])
+    def check(labels: list[Any], *, file: bool = True, strict: bool = False) -> tuple[Any, int]:
+        problems: list[Problem] = []
+        rows = [(f"x: row {number}", label) for number, label in enumerate(labels)]
+        return check_labelled(rows, file=file, problems=problems, strict=strict), len(problems)
+
+    assert check([]) == ([], 0)
+    assert check(["a", 0]) == ([0, 1], 0)
+    assert check([None, None]) == ([0, 1], 0)
     with pytest.raises(InputError, match=r"^x: row 1: no label, and 2 other rows have one"):
-        check_labelled([("x: row 0", ""), ("x: row 1", None), ("x: row 2", 0)])
+        check(["", None, 0])
+    assert check(["", None, 0], file=False) == ([0, 2], 1)
+    with pytest.raises(InputError, match=r"^x: row 1: no label; the row is left out \(--strict\)"):
+        check(["", None, 0], file=False, strict=True)
 
 
 @unhurried

@@ -121,7 +121,7 @@ def by_window(
         max_length=max_length,
         stride=stride,
         targets=None,
-        label_all_tokens=False,
+        inside=None,
     )
     assert len(features) > 3
     found: dict[tuple[int, int], dict[str, Any]] = {}

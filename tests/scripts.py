@@ -1,0 +1,87 @@
+"""What the tests of the scripts share: a script as a process or in this one, and its output."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import REPOSITORY
+from safetensors.numpy import load_file
+
+from jaxbert.errors import InputError
+
+
+def environment(devices: int = 1) -> dict[str, str]:
+    flags = f"--xla_force_host_platform_device_count={devices}"
+    return {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "HF_HUB_OFFLINE": "1"}
+
+
+def script(name: str, *words: str, devices: int = 1, **options: Any) -> Any:
+    return subprocess.run(
+        [sys.executable, str(REPOSITORY / name), *words],
+        env=environment(devices),
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+        **options,
+    )
+
+
+def passed(result: Any) -> str:
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "Traceback" not in result.stderr
+    return result.stdout
+
+
+def refused(result: Any, *parts: str) -> None:
+    """Status 2 and one line on standard error that has all the parts."""
+    assert result.returncode == 2, (result.stdout[-500:], result.stderr[-2000:])
+    lines = [line for line in result.stderr.splitlines() if line.strip()]
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("error: ")
+    for part in parts:
+        assert part in lines[0]
+
+
+def call(name: str, *words: str) -> Any:
+    """The script's main() in this process, which takes no seconds to start."""
+    spec = importlib.util.spec_from_file_location(f"script {name}", REPOSITORY / name)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, spec.name, module)
+        patch.setattr(sys, "argv", [name, *words])
+        spec.loader.exec_module(module)
+        return module.main()
+
+
+def refuses(name: str, *words: str) -> str:
+    """The one line with which the script's main(), called in this process, ends."""
+    with pytest.raises(InputError) as caught:
+        call(name, *words)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def weights(folder: Path) -> str:
+    """A hash of the final parameters' bits."""
+    tensors = load_file(folder / "model.safetensors")
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode() + tensors[name].tobytes())
+    return digest.hexdigest()
+
+
+def steps_of(folder: Path) -> list[int]:
+    lines = (folder / "train_log.jsonl").read_text().splitlines()
+    return [json.loads(line)["step"] for line in lines]

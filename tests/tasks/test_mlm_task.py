@@ -1,0 +1,130 @@
+"""The record of masked language modelling: masks by step, and the scores of masked tokens."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from jaxbert.data.batches import NumpyBatch, make_batch
+from jaxbert.data.features import Features
+from jaxbert.data.lines import LineExample
+from jaxbert.data.tokenizer import load_tokenizer
+from jaxbert.model.config import BertConfig
+from jaxbert.options import MLMEvalOptions, MLMTrainOptions
+from jaxbert.tasks.mlm import MLM
+from jaxbert.tasks.task import EVALUATION
+
+CFG = BertConfig()
+LINES = ["the what and of who", "is was to at the and of", "in which the"] * 4
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_folder: Path) -> Any:
+    return load_tokenizer(tiny_folder, vocab_size=512)
+
+
+def encoded(tokenizer: Any) -> Features:
+    lines = [LineExample(f"f: line {n}", text) for n, text in enumerate(LINES, 1)]
+    options = MLMTrainOptions(max_seq_length=16, line_by_line=True)
+    return MLM.encode(lines, tokenizer, options, CFG)
+
+
+def masked(tokenizer: Any, batch: NumpyBatch, draw: int, options: Any = None) -> NumpyBatch:
+    assert MLM.disturb is not None
+    options = options or MLMTrainOptions(mlm_probability=0.4)
+    return MLM.disturb(options, tokenizer, CFG)(batch, draw)
+
+
+def equal(a: NumpyBatch, b: NumpyBatch) -> bool:
+    return a.keys() == b.keys() and all(np.array_equal(a[n], b[n]) for n in a)
+
+
+def test_masks_are_a_pure_function_of_the_batch_and_the_draw(tokenizer: Any) -> None:
+    features = encoded(tokenizer)
+    batch = make_batch(features, np.arange(12), 16, 12)
+    before = {name: x.copy() for name, x in batch.items()}
+    once = masked(tokenizer, batch, 7)
+    assert equal(batch, before)
+    assert not np.array_equal(once["input_ids"], batch["input_ids"])
+    masked(tokenizer, batch, 8)
+    assert equal(masked(tokenizer, batch, 7), once)
+    assert "word" not in once
+
+
+def test_every_step_and_every_seed_has_other_masks(tokenizer: Any) -> None:
+    batch = make_batch(encoded(tokenizer), np.arange(12), 16, 12)
+    drawn = [masked(tokenizer, batch, step)["masked_positions"] for step in range(4)]
+    options = MLMTrainOptions(mlm_probability=0.4, seed=1)
+    drawn += [masked(tokenizer, batch, step, options)["masked_positions"] for step in range(4)]
+    assert len({x.tobytes() for x in drawn}) == 8
+
+
+def test_an_evaluation_has_the_same_masks_whatever_the_seed(tokenizer: Any) -> None:
+    batch = make_batch(encoded(tokenizer), np.arange(12), 16, 12)
+    given = {"mlm_probability": 0.4}
+    first = masked(tokenizer, batch, EVALUATION, MLMEvalOptions(**given))
+    for seed in (0, 1, 42):
+        again = masked(tokenizer, batch, EVALUATION, MLMTrainOptions(**given, seed=seed))
+        assert equal(again, first)
+
+
+def test_a_row_has_its_masks_in_any_batch(tokenizer: Any) -> None:
+    features = encoded(tokenizer)
+    whole = masked(tokenizer, make_batch(features, np.arange(12), 16, 12), EVALUATION)
+    part = masked(tokenizer, make_batch(features, np.array([9, 4]), 16, 8), EVALUATION)
+    for place, row in enumerate((9, 4)):
+        for name in ("input_ids", "masked_positions", "labels"):
+            np.testing.assert_array_equal(part[name][place], whole[name][row])
+
+
+def test_the_options_are_those_of_the_masks(tokenizer: Any) -> None:
+    batch = make_batch(encoded(tokenizer), np.arange(12), 16, 12)
+    words = ((batch["word"] >= 0) & (batch["attention_mask"] == 1)).sum()
+    for probability in (0.2, 0.6):
+        options = MLMTrainOptions(mlm_probability=probability, whole_word_mask=False)
+        count = (masked(tokenizer, batch, 0, options)["labels"] >= 0).sum()
+        assert count / words == pytest.approx(probability, abs=0.08)
+
+
+def test_a_row_is_reduced_to_sums_over_its_masked_tokens() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(3, 4, 9)).astype(np.float32)
+    labels = np.array([[1, 8, -100, -100], [0, -100, -100, -100], [-100] * 4], np.int32)
+    logits[0, 1, 8] = 99
+    batch: Any = {"labels": labels, "weight": np.array([1, 1, 0], np.float32)}
+    reduced = MLM.reduce(MLMEvalOptions())({"logits": logits}, batch)  # type: ignore[dict-item]
+    assert np.asarray(reduced["count"]).tolist() == [2, 1, 0]
+    log_p = np.asarray(jax.nn.log_softmax(logits, axis=-1))
+    losses = [-log_p[0, 0, 1] - log_p[0, 1, 8], -log_p[1, 0, 0], 0]
+    np.testing.assert_allclose(reduced["loss"], losses, rtol=1e-5)
+    best = logits.argmax(-1)
+    right = [int(best[0, 0] == 1) + 1, int(best[1, 0] == 0), 0]
+    assert np.asarray(reduced["right"]).tolist() == right
+
+
+def test_the_scores_are_of_all_masked_tokens_in_any_order() -> None:
+    names = ("loss", "right", "count")
+    rng = random.Random(0)
+    rows = [(rng.random() * 10.0 ** rng.randrange(8), 1.0, 3.0) for _ in range(50)]
+    arrays = {
+        name: np.array(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)
+    }
+    features = Features(np.arange(51), {}, {}, np.zeros(50, np.int32))
+    predictions = MLM.decode([], features, arrays, None, CFG)
+    assert len(predictions) == 50
+    scores = MLM.score([], predictions, None, CFG)
+    assert scores["accuracy"] == pytest.approx(1 / 3)
+    for _ in range(5):
+        rng.shuffle(predictions)
+        assert MLM.score([], predictions, None, CFG) == scores
+    assert MLM.files([], predictions, None) == {}
+
+
+def test_a_lower_perplexity_is_better() -> None:
+    assert MLM.best_metrics[0] == "perplexity"
+    assert MLM.falling == {"perplexity"}
