@@ -43,8 +43,8 @@ def _read(tables: Any, options: ClassificationOptions) -> Data[TextExample]:
 
 
 def _labels(examples: Sequence[TextExample], options: ClassificationOptions) -> tuple[str, ...]:
-    names = in_order({str(e.label) for e in examples})
-    if len(names) < 2:
+    names = in_order({str(e.label) for e in examples if e.label is not None})
+    if len(names) == 1:  # where no row has a label, check_labels says so
         raise InputError(f"the training data has one class only, {names[0]}; at least 2 are needed")
     return names
 

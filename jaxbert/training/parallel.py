@@ -66,7 +66,9 @@ def _copy(x: Any) -> np.ndarray:
 def _pmap(devices: list[jax.Device]) -> Parallel:
     count = len(devices)
     # One copy a device, made by a compiled identity: device_put_replicated is gone in JAX 0.10.
-    spread = jax.pmap(lambda _, tree: tree, in_axes=(0, None), devices=devices)
+    # The axis has the name that it has in the steps: else the first step's state has another
+    # sharding than the second's, and the step is compiled twice.
+    spread = jax.pmap(lambda _, tree: tree, axis_name=AXIS, in_axes=(0, None), devices=devices)
 
     parted = NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec(AXIS))
 

@@ -45,6 +45,8 @@ def test_one_class_is_nothing_to_learn() -> None:
     assert CLASSIFICATION.labels is not None
     with pytest.raises(InputError, match="one class only, a; at least 2"):
         CLASSIFICATION.labels(examples("a", "a"), None)
+    # Without any label it is for settle to say which row has none.
+    assert CLASSIFICATION.labels(examples(None, None), None) == ()
 
 
 @given(st.lists(st.sampled_from("abc"), min_size=1, max_size=30))

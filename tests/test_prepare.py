@@ -1,0 +1,143 @@
+"""What options name, read: classes and their order, splits of a data set, the demos' recipes."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+
+from jaxbert import demo
+from jaxbert.data.batches import Order, bucket_lengths
+from jaxbert.data.tokenizer import load_tokenizer
+from jaxbert.errors import InputError
+from jaxbert.model.config import BertConfig
+from jaxbert.options import (
+    ClassificationTrainOptions,
+    MLMTrainOptions,
+    MultipleChoiceTrainOptions,
+    QATrainOptions,
+    RegressionTrainOptions,
+    TaggingTrainOptions,
+)
+from jaxbert.output import fingerprint_of
+from jaxbert.prepare import encode_examples, load_model, read_examples, read_held_out
+from jaxbert.run import make_plan
+from jaxbert.tasks.classification import CLASSIFICATION
+from jaxbert.tasks.mlm import MLM
+from jaxbert.tasks.multiple_choice import MULTIPLE_CHOICE
+from jaxbert.tasks.qa import QA
+from jaxbert.tasks.regression import REGRESSION
+from jaxbert.tasks.tagging import TAGGING
+
+DEMOS: list[Any] = [
+    (QA, QATrainOptions, demo.QA),
+    (CLASSIFICATION, ClassificationTrainOptions, demo.CLASSIFICATION),
+    (REGRESSION, RegressionTrainOptions, demo.REGRESSION),
+    (TAGGING, TaggingTrainOptions, demo.TAGGING),
+    (MULTIPLE_CHOICE, MultipleChoiceTrainOptions, demo.MULTIPLE_CHOICE),
+    (MLM, MLMTrainOptions, demo.MLM),
+]
+
+
+def glue(tmp_path: Path, **splits: tuple[list[str], list[int]]) -> ClassificationTrainOptions:
+    """A folder like GLUE's MRPC, whose class 1 is the one that F1 is of."""
+    names = ["not_equivalent", "equivalent"]
+    features = datasets.Features(
+        {
+            "sentence1": datasets.Value("string"),
+            "sentence2": datasets.Value("string"),
+            "label": datasets.ClassLabel(names=names),
+        }
+    )
+    table = datasets.DatasetDict(
+        {
+            split: datasets.Dataset.from_dict(
+                {"sentence1": texts, "sentence2": ["b"] * len(texts), "label": labels},
+                features=features,
+            )
+            for split, (texts, labels) in splits.items()
+        }
+    )
+    table.save_to_disk(str(tmp_path / "mrpc"))
+    return ClassificationTrainOptions(dataset_name=str(tmp_path / "mrpc"))
+
+
+def test_classes_keep_the_order_that_a_data_set_declares(tmp_path: Path, tiny_folder: Path) -> None:
+    options = glue(tmp_path, train=(["a", "c", "d"], [1, 1, 0]), validation=(["e"], [1]))
+    options = dataclasses.replace(options, model_name_or_path=str(tiny_folder), max_train_samples=2)
+    data = read_examples(CLASSIFICATION, options, "train")
+    assert data is not None
+    assert [e.label for e in data.examples] == ["equivalent", "equivalent"]
+    assert data.classes == ("not_equivalent", "equivalent")
+    cfg, _, _ = load_model(CLASSIFICATION, options, data)
+    assert cfg.id2label == data.classes
+    scores = CLASSIFICATION.score(
+        data.examples,
+        CLASSIFICATION.decode(
+            data.examples, None, {"probabilities": [[0.1, 0.9], [0.8, 0.2]]}, options, cfg
+        ),
+        options,
+        cfg,
+    )
+    assert scores["f1"] == pytest.approx(2 / 3)
+
+
+def test_classes_are_those_of_all_rows_where_only_some_are_trained_on(tmp_path: Path) -> None:
+    path = tmp_path / "x.conll"
+    path.write_text("a O\n\nb B-LOC\n\nc B-PER\n", encoding="utf-8")
+    options = TaggingTrainOptions(train_file=[str(path)], max_train_samples=1)
+    data = read_examples(TAGGING, options, "train")
+    assert data is not None
+    assert len(data.examples) == 1
+    assert data.classes == ("B-LOC", "B-PER", "O")
+
+
+def test_a_split_may_be_missing_and_a_fault_in_it_is_an_error(tmp_path: Path) -> None:
+    whole = (["a", "b"], [0, 1])
+    without = glue(tmp_path / "without", train=whole)
+    assert read_held_out(CLASSIFICATION, without) is None
+    with pytest.raises(InputError, match="--load_best_model_at_end needs validation data"):
+        read_held_out(CLASSIFICATION, dataclasses.replace(without, load_best_model_at_end=True))
+    with pytest.raises(InputError, match="split test: it has train"):
+        read_held_out(CLASSIFICATION, dataclasses.replace(without, validation_split="test"))
+    other = glue(tmp_path / "other", train=whole, validation=whole)
+    with pytest.raises(InputError, match='no column "stars"'):
+        read_held_out(CLASSIFICATION, dataclasses.replace(other, label_column_name="stars"))
+
+
+def test_faulty_rows_of_a_published_set_are_left_out_and_told(tmp_path: Path) -> None:
+    options = glue(tmp_path, train=(["a", " ", "c", "d"], [0, 1, -1, 1]))
+    data = read_examples(CLASSIFICATION, options, "train")
+    assert data is not None
+    assert [e.text for e in data.examples] == ["a", "d"]
+    assert [p.where.rsplit(": ")[-1] for p in data.problems] == ["row 1", "row 2"]
+    with pytest.raises(InputError, match=r"row 1: .* is empty; .*--strict"):
+        read_examples(CLASSIFICATION, dataclasses.replace(options, strict=True), "train")
+
+
+def test_the_same_rows_elsewhere_have_the_same_fingerprint(tmp_path: Path) -> None:
+    prints = set()
+    for name in ("a.tsv", "b.tsv"):
+        (tmp_path / name).write_text("text\tlabel\nx\t1\ny\t0\n", encoding="utf-8")
+        options = ClassificationTrainOptions(validation_file=[str(tmp_path / name)])
+        prints.add(fingerprint_of(read_held_out(CLASSIFICATION, options)))
+    assert len(prints) == 1
+
+
+@pytest.mark.parametrize(("task", "kind", "recipe"), DEMOS, ids=[t.name for t, _, _ in DEMOS])
+def test_every_demo_can_be_trained(task: Any, kind: Any, recipe: Any, tiny_folder: Path) -> None:
+    """All but the training itself, with a small tokenizer that cuts words to letters."""
+    options = kind(**recipe)
+    data, held_out = read_examples(task, options, "train"), read_held_out(task, options)
+    assert data is not None
+    options = task.settle(options, data.examples, held_out)
+    cfg = BertConfig(vocab_size=512, id2label=data.classes)
+    tokenizer = load_tokenizer(tiny_folder)
+    features = encode_examples(task, data.examples, tokenizer, cfg, options)
+    encode_examples(task, held_out, tokenizer, cfg, options)
+    buckets = bucket_lengths(options.length_bucket, options.max_seq_length)
+    order = Order(features.lengths, options.per_device_train_batch_size, options.seed, buckets)
+    assert make_plan(task, options, order).total > 50
