@@ -1,4 +1,4 @@
-"""Fine-tune with PyTorch and transformers what train/ fine-tunes with JAX: the run to compare with.
+r"""Fine-tune with PyTorch and transformers what train/ fine-tunes with JAX, to compare the two.
 
     python eval/baseline.py classification --train_file train.tsv --validation_file dev.tsv \
         --model_name_or_path minilm-l6 --output_dir runs/torch ...

@@ -1,4 +1,4 @@
-"""Evaluate a classifier: accuracy, F1, Matthews correlation, and predictions.json.
+r"""Evaluate a classifier: accuracy, F1, Matthews correlation, and predictions.json.
 
     python eval/classification.py --model_name_or_path runs/mrpc --validation_file dev.tsv \
         --output_dir runs/mrpc/eval

@@ -1,4 +1,4 @@
-"""Evaluate a masked language model: perplexity and accuracy at masked tokens.
+r"""Evaluate a masked language model: perplexity and accuracy at masked tokens.
 
     python eval/mlm.py --model_name_or_path runs/mlm --validation_file held_out.txt \
         --output_dir runs/mlm/eval

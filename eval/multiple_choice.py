@@ -1,4 +1,4 @@
-"""Evaluate a multiple-choice model: accuracy and predictions.json.
+r"""Evaluate a multiple-choice model: accuracy and predictions.json.
 
     python eval/multiple_choice.py --model_name_or_path runs/swag --validation_file val.csv \
         --output_dir runs/swag/eval

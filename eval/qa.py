@@ -1,4 +1,4 @@
-"""Evaluate a fine-tuned folder: official scores, predictions, n-best lists.
+r"""Evaluate a fine-tuned folder: official scores, predictions, n-best lists.
 
     python eval/qa.py --model_name_or_path runs/squad --validation_file dev-v1.1.json \
         --output_dir runs/squad/eval

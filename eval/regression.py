@@ -1,4 +1,4 @@
-"""Evaluate a regression: Pearson and Spearman correlation, mean squared error, predictions.json.
+r"""Evaluate a regression: Pearson and Spearman correlation, mean squared error, predictions.json.
 
     python eval/regression.py --model_name_or_path runs/stsb --validation_file dev.tsv \
         --output_dir runs/stsb/eval

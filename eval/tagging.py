@@ -1,4 +1,4 @@
-"""Evaluate a tagger: precision, recall and F1 of entities, accuracy of words, predictions.json.
+r"""Evaluate a tagger: precision, recall and F1 of entities, accuracy of words, predictions.json.
 
     python eval/tagging.py --model_name_or_path runs/ner --validation_file dev.conll \
         --output_dir runs/ner/eval

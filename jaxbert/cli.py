@@ -41,6 +41,10 @@ _IMPLIED = {
     "ignore_mismatched_sizes": "a classifier for other classes is drawn anew",
     "return_entity_level_metrics": "entity_report.json has them",
     "save_safetensors": "safetensors is the format",
+    "metric_name": "all scores are given; --metric_for_best_model names the one that counts",
+    "logging_dir": "train_log.jsonl is in --output_dir",
+    "optim": "the optimizer is AdamW",
+    "model_type": "the type is BERT",
 }
 # And those that have another form here: flag -> words that replace it.
 _RENAMED = {"bf16": ["--dtype", "bfloat16"], "half_precision": ["--dtype", "bfloat16"]}
@@ -58,12 +62,17 @@ _WITH_VALUE = {
     "resume_from_checkpoint",
     "dataloader_num_workers",
     "cache_dir",
+    "metric_name",
+    "logging_dir",
+    "optim",
+    "model_type",
     *_WITH_NEW_NAME,
 }
 _REFUSED = {
     "push_to_hub": "upload the finished folder with `hf upload`",
     "fp16": "give --bf16: bfloat16 needs no loss scaling",
     "trust_remote_code": "jaxbert runs no code of a model",
+    "validation_split_percentage": "give --validation_file, lines that are not trained on",
     "test_file": "predict with the script of this name in eval/, and the file as --validation_file",
     "max_predict_samples": "predict with the script of this name in eval/ and --max_eval_samples",
 }
@@ -153,7 +162,8 @@ def _migrate(words: list[str], trains: bool) -> list[str]:
         else:
             logging.getLogger("jaxbert").info("--%s: %s", name, _IMPLIED[name])
     if trains and said & {"do_eval", "do_predict"} and "do_train" not in said:
-        raise InputError("--do_eval without --do_train: call the script of this name in eval/")
+        flag = "do_eval" if "do_eval" in said else "do_predict"
+        raise InputError(f"--{flag} without --do_train: call the script of this name in eval/")
     return result
 
 

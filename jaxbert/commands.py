@@ -60,6 +60,9 @@ def evaluate_command(
             return {}
         saved = saved_options(Path(options.model_name_or_path).expanduser())
         names = {field.name for field in dataclasses.fields(own)} - task.fresh | {"dtype"}
-        return {name: value for name, value in saved.items() if name in names}
+        taken = {name: value for name, value in saved.items() if name in names}
+        if taken.get("label_column_name"):  # data to predict need not have it
+            taken["label_column_name"] += "?"
+        return taken
 
     evaluate(task, cli.parse(kind, defaults=defaults, description=description))

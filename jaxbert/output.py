@@ -31,11 +31,28 @@ _RUN_FILES = [
     "tokenizer_config.json",
 ]
 
+# The files of a task that an evaluation writes, where it has them.
+_RESULTS = {"predictions.json", "nbest_predictions.json", "null_odds.json", "entity_report.json"}
+
 
 def saved_options(folder: str | Path) -> dict[str, Any]:
     """What options.json of a run's folder says of its options; {} where there is none."""
     record = _read_record(Path(folder))
     return record["options"] if record else {}
+
+
+def check_task(folder: Path, task: str) -> None:
+    """Refuse the folder of a run of another task.
+
+    Raises:
+        InputError: options.json says that it is one.
+    """
+    record = _read_record(folder)
+    if record is not None and record["task"] != task:
+        raise InputError(
+            f"{folder} was trained for {record['task']}, not for {task}; use the script or class "
+            "of that task"
+        )
 
 
 def _read_record(folder: Path) -> dict[str, Any] | None:
@@ -142,6 +159,8 @@ def write_record(
 def write_results(folder: Path, scores: dict[str, float], files: dict[str, Any]) -> None:
     """metrics.json, and the task's own files: name -> JSON content."""
     folder.mkdir(parents=True, exist_ok=True)
+    for name in _RESULTS - files.keys():  # of an earlier evaluation, of other data perhaps
+        (folder / name).unlink(missing_ok=True)
     for name, content in files.items():
         write_json(folder / name, content)
     write_json(folder / "metrics.json", scores)

@@ -24,6 +24,7 @@ from jaxbert.options import check_ranges
 from jaxbert.output import (
     check_data,
     check_output,
+    check_task,
     check_writable,
     fingerprint_of,
     remove_run,
@@ -124,8 +125,8 @@ def make_plan(task: Task, options: Any, order: Order) -> Plan:
         eval_every=options.eval_steps or per_epoch,
         save_every=options.save_steps or per_epoch,
         patience=options.early_stopping_patience,
-        metric=_best_metric(task, options),
-        falling=_best_metric(task, options) in task.falling,
+        metrics=_best_metrics(task, options),
+        falling=task.falling,
     )
 
 
@@ -165,9 +166,11 @@ class _Validation:
         return self._task.files(self._examples, self._predictions, self._options)
 
 
-def _best_metric(task: Task, options: Any) -> str:
-    """The score that tells the best checkpoint; eval_f1 is f1, as in Hugging Face's Trainer."""
-    return (options.metric_for_best_model or task.best_metrics[0]).removeprefix("eval_")
+def _best_metrics(task: Task, options: Any) -> tuple[str, ...]:
+    """Scores of which the first that there is tells the best checkpoint; eval_f1 is f1, as in
+    Hugging Face's Trainer."""
+    given = options.metric_for_best_model
+    return (given.removeprefix("eval_"),) if given else task.best_metrics
 
 
 def _check(task: Task, options: Any) -> None:
@@ -181,9 +184,10 @@ def _check(task: Task, options: Any) -> None:
         raise InputError(f"--allow_changed_options {' '.join(sorted(unknown))}: no such option")
     if options.loss not in task.losses:
         raise InputError(f"--loss {options.loss}: there are {', '.join(task.losses)}")
-    metric = _best_metric(task, options)
-    if metric not in task.best_metrics:
-        raise InputError(f"--metric_for_best_model {metric}: give {', '.join(task.best_metrics)}")
+    if other := set(_best_metrics(task, options)) - set(task.best_metrics):
+        raise InputError(
+            f"--metric_for_best_model {' '.join(other)}: give {', '.join(task.best_metrics)}"
+        )
     if not (options.validation_file or options.dataset_name):
         for name in ("load_best_model_at_end", "early_stopping_patience"):
             if getattr(options, name):
@@ -364,6 +368,8 @@ def evaluate(task: Task, options: Any) -> dict[str, float]:
     if not options.output_dir:
         raise InputError("give --output_dir, the folder for the results")
     check_writable(Path(options.output_dir).expanduser())
+    if options.model_name_or_path:
+        check_task(Path(options.model_name_or_path).expanduser(), task.name)
     data = read_examples(task, options, "validation")
     if data is None:
         raise InputError("give --validation_file or --dataset_name, the data to evaluate on")

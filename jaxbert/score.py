@@ -91,7 +91,8 @@ def score_rows(
     if metric == "tagging":  # words are in one column
         words = (options.text_column_name or [""])[0] or None
         options = dataclasses.replace(options, text_column_name=words)  # type: ignore[arg-type]
-    examples = task.read([(references, task.load(references, options))], options).examples
+    data = task.read([(references, task.load(references, options))], options)
+    examples = data.examples
     found = _read_json(predictions)
     if not isinstance(found, list) or len(found) != len(examples):
         size = f"{len(found)} entries" if isinstance(found, list) else "no list"
@@ -103,9 +104,15 @@ def score_rows(
             raise InputError(f"{e.where}: no label to score with")
         kind = kinds.get(metric, str)
         if not isinstance(one, kind) or isinstance(one, bool):
-            raise InputError(f"{predictions}: entry {number} is {one!r}")
-        if metric == "regression" and not math.isfinite(one):
-            raise InputError(f"{predictions}: entry {number} is {one}, expected a finite number")
+            wanted = {"regression": "a number", "multiple_choice": "the number of a choice"}
+            wanted |= {"tagging": "a list of tags", "classification": "the name of a class"}
+            raise InputError(
+                f"{predictions}: entry {number} is {str(one)[:40]}, expected {wanted[metric]}"
+            )
+        if metric == "regression" and not abs(one) <= 1e30:  # NaN is not either
+            raise InputError(
+                f"{predictions}: entry {number} is {str(one)[:40]}, expected a finite number"
+            )
         if metric == "tagging" and not all(isinstance(tag, str) for tag in one):
             raise InputError(f"{predictions}: entry {number} has tags that are no text")
         if metric == "tagging" and len(one) != len(other):
@@ -117,13 +124,18 @@ def score_rows(
     if metric == "multiple_choice":
         return choice_scores(given, gold)
     if metric == "tagging":
-        scheme = find_scheme({tag for tags in (*given, *gold) for tag in tags})
+        scheme = find_scheme({tag for tags in gold for tag in tags})
+        known = {tag for tags in gold for tag in tags}
+        other = next((tag for tags in given for tag in tags if tag not in known), None)
+        if scheme and other and find_scheme({*known, other}) != scheme:
+            raise InputError(f"{predictions}: tag {other!r} is not of the references' scheme")
         return entity_scores(given, gold, scheme=scheme, mode=options.entity_mode)
-    # The model's own order, which says whose F1 it is that two classes have.
-    first = found[0]
-    own = tuple(first["scores"]) if isinstance(first, dict) and "scores" in first else ()
-    names = {*given, *gold}
-    return classification_scores(given, gold, own if names <= set(own) else in_order(names))
+    # The order that the data declare, or the model's own: it says whose F1 two classes have.
+    names, first = {*given, *gold}, found[0]
+    own = first.get("scores") if isinstance(first, dict) else None
+    orders = (data.classes, tuple(own) if isinstance(own, dict) else ())
+    order = next((order for order in orders if names <= set(order)), in_order(names))
+    return classification_scores(given, gold, order)
 
 
 def _mapping(path: str, kind: Any) -> dict[str, Any]:

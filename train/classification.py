@@ -1,4 +1,4 @@
-"""Fine-tune BERT to classify texts or pairs of texts (Devlin et al. 2019, section 4.1).
+r"""Fine-tune BERT to classify texts or pairs of texts (Devlin et al. 2019, section 4.1).
 
 Without data it fine-tunes MiniLM-L6 on a built-in demo of opinions. With data (CSV, TSV, JSON,
 JSONL, Parquet, or --dataset_name glue --dataset_config_name mrpc):

@@ -1,4 +1,4 @@
-"""Go on with BERT's pre-training on one's own text: masked language modelling (section 3.1).
+r"""Go on with BERT's pre-training on one's own text: masked language modelling (section 3.1).
 
 Without data it trains MiniLM-L6 on built-in lines. With data (a text a line, or a column
 of a table):

@@ -1,4 +1,4 @@
-"""Fine-tune BERT to choose the right ending or answer (Devlin et al. 2019, section 4.4).
+r"""Fine-tune BERT to choose the right ending or answer (Devlin et al. 2019, section 4.4).
 
 Without data it fine-tunes MiniLM-L6 on a built-in demo. With data (SWAG's columns sent1, sent2,
 ending0 ... and label, or context, question, choices, label):

@@ -1,4 +1,4 @@
-"""Fine-tune BERT for extractive question answering (Devlin et al. 2019, sections 4.2 and 4.3).
+r"""Fine-tune BERT for extractive question answering (Devlin et al. 2019, sections 4.2 and 4.3).
 
 Without data it fine-tunes MiniLM-L6 on the built-in demo and answers three questions. With data:
 

@@ -1,4 +1,4 @@
-"""Fine-tune BERT to give a number to a text or a pair of texts: STS-B.
+r"""Fine-tune BERT to give a number to a text or a pair of texts: STS-B.
 
 Without data it fine-tunes MiniLM-L6 on a built-in demo of sentence pairs. With data:
 

@@ -1,4 +1,4 @@
-"""Fine-tune BERT to label words: named entities, parts of speech (Devlin et al. 2019, section 5.3).
+r"""Fine-tune BERT to label words: named entities, parts of speech (Devlin et al. 2019, 5.3).
 
 Without data it fine-tunes MiniLM-L6 on a built-in demo. With data (CoNLL columns, or rows of tokens
 and ner_tags):

@@ -171,6 +171,8 @@ def _read_delimited(path: Path, delimiter: str, quoted: bool) -> list[Row]:
 
 def _column_names(path: Path, cells: list[str]) -> list[str]:
     names = [cell.strip() for cell in cells]
+    if len(names) > 1 and not names[0]:  # an index, as pandas writes it
+        names[0] = "index" if "index" not in names else ""
     what = "it is blank" if not names else ""
     if "" in names:
         what = f"column {names.index('') + 1} has no name"
@@ -315,11 +317,15 @@ def find_column(
 ) -> str | None:
     """The column that is asked for, else the first known one that is there, else None.
 
+    A name that is asked for with a question mark behind it may be missing: then it is None.
+
     Raises:
         InputError: the column asked for is not there.
     """
     if asked is None:
         return next((name for name in known if name in names), None)
+    if asked.endswith("?") and asked not in names:
+        return asked[:-1] if asked[:-1] in names else None
     if asked not in names:
         raise InputError(f'{origin}: no column "{asked}"; it has {names_of(names) or "none"}')
     return asked

@@ -22,6 +22,7 @@ from jaxbert.data.sources import (
 )
 from jaxbert.errors import InputError
 
+_LARGEST = 1e15  # of a target: the sum of squared errors is to be a float32
 # Columns that are found without being named, the first that are there: those of GLUE and others.
 _PAIRS = (
     ("sentence1", "sentence2"),
@@ -99,7 +100,7 @@ def read_texts(
             label: str | float | None = None
             if column is not None:
                 label = _number(row, column, where) if numeric else _class(row, column, where)
-            empty = [name for name in columns if published and not str(row.get(name)).strip()]
+            empty = [n for n in columns if published and not str(row.get(n) or "").strip()]
             if empty:  # in a file this is an error, which its owner can mend
                 what = f'the text of column "{empty[0]}" is empty; the row is left out'
                 report(problems, where, what, strict)
@@ -162,9 +163,10 @@ def _number(row: dict[str, Any], column: str, where: str) -> float | None:
         number = float(value)
     except (ValueError, OverflowError):
         number = math.nan
-    if not math.isfinite(number):
+    if not abs(number) <= _LARGEST:  # NaN is not either
         raise InputError(
-            f'{where}: label column "{column}" is {str(value)[:40]!r}, expected a finite number'
+            f'{where}: label column "{column}" is {str(value)[:40]!r}, expected a finite number of '
+            "at most 1e15"
         )
     return number
 

@@ -78,9 +78,11 @@ def load_words(path: str, *, word_column: str | None, tag_column: str | None) ->
             sentences[-1].append((number, fields))
     names = [word_column or "words"]
     columns = [_column(path, word_column or ("1" if in_conllu else "0"))]
-    if tag_column or any(len(fields) > 1 for lines in sentences for _, fields in lines):
+    asked = tag_column is not None and not tag_column.endswith("?")
+    if asked or any(len(fields) > 1 for lines in sentences for _, fields in lines):
         names.append(tag_column or "tags")
-        columns.append(_column(path, tag_column or ("3" if in_conllu else "-1")))
+        default = "3" if in_conllu else "-1"
+        columns.append(_column(path, (tag_column or default).removesuffix("?")))
     least = max(len(columns), *(-c if c < 0 else c + 1 for c in columns))
     rows = []
     for lines in filter(None, sentences):

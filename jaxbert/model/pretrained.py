@@ -290,7 +290,10 @@ def _check_names(
     there = {part_of[name] for name in shapes.keys() & tensors.keys()} | {"bert"}
     drawn = [name for name in missing if part_of[name] not in there]
     # The encoder is there whole, and so is a head that is there: half of one is damage.
-    faults = [f"- {name}  missing" for name in missing if part_of[name] in there]
+    damaged = sorted(
+        (n for n in missing if part_of[n] in there), key=lambda n: part_of[n] == "bert"
+    )
+    faults = [f"- {name}  missing" for name in damaged]
     faults += [f"+ {name}  unexpected" for name in unexpected if not _OTHER_HEADS.match(name)]
     faults += [
         f"  {name}  has shape {tensors[name].shape}, config.json says {shape}"

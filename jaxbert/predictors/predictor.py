@@ -20,7 +20,7 @@ from jaxbert.model.config import BertConfig
 from jaxbert.model.folders import find_model_folder
 from jaxbert.model.heads import Params, make_apply
 from jaxbert.model.pretrained import load_pretrained
-from jaxbert.output import saved_options
+from jaxbert.output import check_task, saved_options
 from jaxbert.tasks.task import Task
 from jaxbert.training.parallel import make_parallel
 from jaxbert.training.predict import predict
@@ -104,6 +104,7 @@ class Predictor:
             InputError: no such model, or it has no head for the task.
         """
         folder = find_model_folder(path_or_name)
+        check_task(folder, cls.task.name)
         cfg, params = load_pretrained(folder, cls.task.head, draw_head=False)
         saved = saved_options(folder)
         names = {field.name for field in dataclasses.fields(cls.kind)} - cls.task.fresh

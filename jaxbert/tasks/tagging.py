@@ -52,10 +52,8 @@ def _settle(
     if examples is None:
         return options
     check_labels(examples, held_out, lambda e: e.tags)
-    entities = find_scheme({t for e in examples for t in e.tags or ()}) is not None
-    metric = options.metric_for_best_model or ("f1" if entities else "accuracy")
-    options = dataclasses.replace(options, metric_for_best_model=metric)
-    if not entities and metric.removeprefix("eval_") != "accuracy":
+    metric = (options.metric_for_best_model or "accuracy").removeprefix("eval_")
+    if metric != "accuracy" and find_scheme({t for e in examples for t in e.tags or ()}) is None:
         raise InputError(
             f"--metric_for_best_model {metric}: the tags are no entities (B-..., I-..., O); give "
             "accuracy"
@@ -165,7 +163,7 @@ TAGGING = Task(
     head="tagging",
     losses={"cross_entropy": lambda options, cfg: label_cross_entropy},
     measure=label_accuracy,
-    best_metrics=("accuracy", "f1", "precision", "recall"),
+    best_metrics=("f1", "accuracy", "precision", "recall"),
     load=_load,
     read=_read,
     settle=_settle,

@@ -60,12 +60,14 @@ class Progress:
     def record(self, step: int, scores: dict[str, float], plan: Plan) -> None:
         """Take in the scores of an evaluation; the plan names the one that counts."""
         self.evaluations.append({"step": step, **scores})
-        if plan.metric not in scores:
+        metric = next((name for name in plan.metrics if name in scores), None)
+        if metric is None:
             raise InputError(
-                f"--metric_for_best_model {plan.metric}: the evaluation gives {', '.join(scores)}"
+                f"--metric_for_best_model {plan.metrics[0]}: the evaluation gives "
+                f"{', '.join(scores)}"
             )
-        score = scores[plan.metric]
-        sign = -1 if plan.falling else 1
+        score = scores[metric]
+        sign = -1 if metric in plan.falling else 1
         if self.best_score is None or sign * score > sign * self.best_score:
             self.best_step, self.best_score, self.waited = step, score, 0
         else:
@@ -80,8 +82,8 @@ class Plan:
         total: steps of the run.
         log_every, eval_every, save_every: an evaluation and a checkpoint also end the run.
         patience: evaluations without a better score before the run ends; None never.
-        metric: the score that tells the better evaluation.
-        falling: whether the lower score is the better one.
+        metrics: the first of them that an evaluation gives tells the better one.
+        falling: those of which the lower score is the better one.
     """
 
     total: int
@@ -89,8 +91,8 @@ class Plan:
     eval_every: int
     save_every: int
     patience: int | None
-    metric: str
-    falling: bool = False
+    metrics: tuple[str, ...]
+    falling: frozenset[str] = frozenset()
 
 
 class TrainLog:

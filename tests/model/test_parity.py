@@ -215,7 +215,9 @@ def test_saved_folder_opens_in_torch_with_equal_logits(pair: Pair, tmp_path: Pat
         tmp_path, output_loading_info=True
     )
     assert not any(info.values()), info
-    assert config_from_dict(model.config.to_dict(), "transformers") == pair.cfg
+    theirs = config_from_dict(model.config.to_dict(), "transformers")
+    # transformers names two classes even where there are none.
+    assert dataclasses.replace(theirs, id2label=()) == pair.cfg
     assert_equal_forward(Pair(model.eval(), pair.cfg, params), random_batch(pair.cfg, seed=5))
     _, again = load_pretrained(tmp_path, "qa", draw_head=False)
     jax.tree.map(np.testing.assert_array_equal, params, again)

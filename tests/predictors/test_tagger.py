@@ -149,7 +149,7 @@ def test_long_texts_have_every_token_once_in_order(
     folder: Path, tagger: Tagger, pipeline: Any, tmp_path: Path, length: int
 ) -> None:
     """With the windows of the model's positions, and with those that options.json says."""
-    stride = POSITIONS // 3
+    stride = POSITIONS // 4
     if length < POSITIONS:
         shutil.copytree(folder, tmp_path / "run")
         stride = 5

@@ -12,7 +12,7 @@ import transformers
 from tiny_models import POSITIONS, assert_near, tiny_model
 
 from jaxbert import InputError, TextClassifier, TextRegressor
-from jaxbert.options import ClassificationOptions, RegressionOptions
+from jaxbert.options import ClassificationOptions, RegressionTrainOptions
 from jaxbert.output import write_record
 
 LABELS = ("no", "maybe", "yes")
@@ -116,7 +116,7 @@ def test_scores_are_those_of_the_pipeline(
 
     folder = tmp_path / "run"
     shutil.copytree(regressor_folder, folder)
-    options = RegressionOptions(max_seq_length=12, target_scaling=["3", "2"])
+    options = RegressionTrainOptions(max_seq_length=12, target_scaling=["3", "2"])
     write_record(folder, "regression", options, 1, {})
     cut = regressing([LONG], truncation=True, max_length=12)
     assert_near(TextRegressor.from_pretrained(folder)([LONG]), cut)
