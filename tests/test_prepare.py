@@ -22,7 +22,7 @@ from jaxbert.options import (
     RegressionTrainOptions,
     TaggingTrainOptions,
 )
-from jaxbert.output import fingerprint_of
+from jaxbert.output import check_task, fingerprint_of, write_record, write_results
 from jaxbert.prepare import encode_examples, load_model, read_examples, read_held_out
 from jaxbert.run import make_plan
 from jaxbert.tasks.classification import CLASSIFICATION
@@ -141,3 +141,19 @@ def test_every_demo_can_be_trained(task: Any, kind: Any, recipe: Any, tiny_folde
     buckets = bucket_lengths(options.length_bucket, options.max_seq_length)
     order = Order(features.lengths, options.per_device_train_batch_size, options.seed, buckets)
     assert make_plan(task, options, order).total > 50
+
+
+def test_the_folder_of_another_task_is_refused(tmp_path: Path) -> None:
+    check_task(tmp_path, "tagging")  # any model folder, without a record of a run
+    write_record(tmp_path, "classification", ClassificationTrainOptions(), 8, {})
+    check_task(tmp_path, "classification")
+    with pytest.raises(InputError, match="was trained for classification, not for tagging"):
+        check_task(tmp_path, "tagging")
+
+
+def test_results_of_an_earlier_evaluation_do_not_stay(tmp_path: Path) -> None:
+    write_results(tmp_path, {"f1": 1.0}, {"predictions.json": [], "entity_report.json": {}})
+    (tmp_path / "mine.json").write_text("{}", encoding="utf-8")
+    write_results(tmp_path, {}, {"predictions.json": [1]})
+    found = sorted(path.name for path in tmp_path.iterdir())
+    assert found == ["metrics.json", "mine.json", "predictions.json"]

@@ -164,9 +164,10 @@ def _number(row: dict[str, Any], column: str, where: str) -> float | None:
     except (ValueError, OverflowError):
         number = math.nan
     if not abs(number) <= _LARGEST:  # NaN is not either
+        bound = f" of at most {_LARGEST:g}" if math.isfinite(number) else ""
         raise InputError(
-            f'{where}: label column "{column}" is {str(value)[:40]!r}, expected a finite number of '
-            "at most 1e15"
+            f'{where}: label column "{column}" is {str(value)[:40]!r}, expected a finite number'
+            + bound
         )
     return number
 

@@ -189,6 +189,10 @@ def test_labels_that_are_no_finite_numbers(value: Any) -> None:
     assert message.endswith(", expected a finite number")
 
 
+def test_numbers_whose_squares_are_too_large() -> None:
+    assert refusal(labels, 1, "-1e308", numeric=True).endswith("a finite number of at most 1e+15")
+
+
 @pytest.mark.parametrize("value", [True, [1.0], {"a": 1}])
 def test_numbers_of_the_wrong_type(value: Any) -> None:
     message = refusal(labels, 1, value, numeric=True)
@@ -448,3 +452,12 @@ def test_public_data(
         assert all(isinstance(e.label, float) and 0 <= e.label <= 5 for e in data.examples)
     else:
         assert {e.label for e in data.examples} == found
+
+
+def test_a_column_that_may_be_missing() -> None:
+    """What an evaluation takes over from the training: no labels where the column is not there."""
+    for row, expected in (({"text": "a"}, None), ({"text": "a", "stars": "5"}, "5")):
+        data = read_texts(
+            [("x", [row])], text_columns=None, label_column="stars?", numeric=False, strict=False
+        )
+        assert data.examples[0].label == expected

@@ -386,3 +386,13 @@ def test_public_data(name: str, sentences: int, tokens: int, tags: int) -> None:
     assert (len(data.examples), data.problems) == (sentences, ())
     assert sum(len(e.words) for e in data.examples) == tokens
     assert len({tag for e in data.examples for tag in e.tags or ()}) <= tags
+
+
+def test_a_tag_column_that_may_be_missing(tmp_path: Path) -> None:
+    """What an evaluation takes over from the training: no tags where there is one column."""
+    for text, expected in (("a\n", None), ("a O\n", ("O",))):
+        path = tmp_path / "x.conll"
+        path.write_text(text, encoding="utf-8")
+        content = load_words(str(path), word_column="0", tag_column="-1?")
+        data = read_words([("x", content)], word_column="0", tag_column="-1?", strict=False)
+        assert data.examples[0].tags == expected
