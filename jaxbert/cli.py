@@ -17,7 +17,7 @@ from transformers import HfArgumentParser
 
 from jaxbert import memory
 from jaxbert.errors import InputError
-from jaxbert.options import TrainingOptions
+from jaxbert.options import TextOptions, TrainingOptions
 
 T = TypeVar("T")
 
@@ -45,6 +45,7 @@ _IMPLIED = {
     "logging_dir": "train_log.jsonl is in --output_dir",
     "optim": "the optimizer is AdamW",
     "model_type": "the type is BERT",
+    "task_name": "the script is the task",
 }
 # And those that have another form here: flag -> words that replace it.
 _RENAMED = {"bf16": ["--dtype", "bfloat16"], "half_precision": ["--dtype", "bfloat16"]}
@@ -105,9 +106,7 @@ def parse(
         kind: the option dataclass.
         defaults: given the options as they would be, other defaults for what was not given.
     """
-    words = _migrate(
-        sys.argv[1:] if argv is None else list(argv), issubclass(kind, TrainingOptions)
-    )
+    words = _migrate(sys.argv[1:] if argv is None else list(argv), kind)
     parser = _Parser(
         cast(Any, kind),
         description=description,
@@ -132,8 +131,9 @@ def _read(parser: _Parser, words: list[str]) -> Any:
     return found[0]
 
 
-def _migrate(words: list[str], trains: bool) -> list[str]:
+def _migrate(words: list[str], kind: type[Any]) -> list[str]:
     """The command line with the flags of Hugging Face's scripts that have no field here."""
+    trains, of_texts = issubclass(kind, TrainingOptions), issubclass(kind, TextOptions)
     known = {*_IMPLIED, *_RENAMED, *_REFUSED, *_WITH_NEW_NAME}
     result: list[str] = []
     said: set[str] = set()
@@ -155,8 +155,10 @@ def _migrate(words: list[str], trains: bool) -> list[str]:
         said.add(name)
         if name in _REFUSED:
             raise InputError(f"--{name} is not taken: {_REFUSED[name]}")
-        if name in _WITH_NEW_NAME:
-            result += [*_WITH_NEW_NAME[name], value or ""]
+        if name in _WITH_NEW_NAME and not value:
+            raise InputError(f"--{name}: give its value")
+        if name in _WITH_NEW_NAME and of_texts:
+            result += [*_WITH_NEW_NAME[name], str(value)]
         elif name in _RENAMED:
             result += _RENAMED[name]
         else:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from jaxbert.data.features import Features, check_ids
 from jaxbert.data.sources import Data, MissingSplitError, load_hub_rows
@@ -23,6 +24,7 @@ logger = logging.getLogger("jaxbert")
 
 # GLUE's MNLI has two validation splits; the matched one is what run_glue takes.
 _SPLITS = {"mnli": "validation_matched"}
+_UNKNOWN = 0.2  # more [UNK] than that is said
 _SAMPLES = 5  # problems that are shown in full
 
 
@@ -137,4 +139,7 @@ def encode_examples(
     )
     for note in features.notes:
         logger.info("  %s", note)
+    unknown = float(np.mean(features.tokens["input_ids"] == tokenizer.unk_token_id))
+    if unknown > _UNKNOWN:
+        logger.info("  %.0f %% of the tokens are [UNK]; is it the right vocabulary?", 100 * unknown)
     return features

@@ -264,6 +264,9 @@ def train(task: Task, options: Any) -> Trained:
     record = check_output(folder, task.name, options)
 
     cfg, params, tokenizer = load_model(task, options, data)
+    if cfg.id2label:
+        shown = ", ".join(cfg.id2label[:12]) + ", ..." * (len(cfg.id2label) > 12)
+        logger.info("  %d outputs: %s", len(cfg.id2label), shown)
     _check_freeze(params, options.freeze or ())
     features = encode_examples(task, examples, tokenizer, cfg, options)
     parallel = make_parallel(options.parallel)

@@ -9,7 +9,7 @@ from typing import Any
 import datasets
 import pytest
 
-from jaxbert import demo
+from jaxbert import cli, demo
 from jaxbert.data.batches import Order, bucket_lengths
 from jaxbert.data.tokenizer import load_tokenizer
 from jaxbert.errors import InputError
@@ -157,3 +157,32 @@ def test_results_of_an_earlier_evaluation_do_not_stay(tmp_path: Path) -> None:
     write_results(tmp_path, {}, {"predictions.json": [1]})
     found = sorted(path.name for path in tmp_path.iterdir())
     assert found == ["metrics.json", "mine.json", "predictions.json"]
+
+
+def test_a_vocabulary_that_does_not_fit_is_said(
+    tiny_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = MLMTrainOptions(max_seq_length=16)
+    tokenizer, cfg = load_tokenizer(tiny_folder), BertConfig(vocab_size=512)
+    for text, said in (("the of and", False), ("北京 上海", True)):
+        caplog.clear()
+        data = MLM.read([("x", text)], options)
+        with caplog.at_level("INFO", "jaxbert"):
+            encode_examples(MLM, data.examples, tokenizer, cfg, options)
+        assert ("is it the right vocabulary?" in caplog.text) == said
+
+
+def test_a_saved_set_without_splits_is_a_file(tmp_path: Path) -> None:
+    datasets.Dataset.from_dict({"text": ["a"]}).save_to_disk(str(tmp_path / "one"))
+    options = ClassificationTrainOptions(dataset_name=str(tmp_path / "one"))
+    with pytest.raises(InputError, match="give it as --train_file"):
+        read_examples(CLASSIFICATION, options, "train")
+
+
+def test_task_name_is_glue_where_texts_are_read() -> None:
+    def parsed(kind: Any) -> Any:
+        return cli.parse(kind, ["--task_name", "mrpc"])
+
+    found = parsed(ClassificationTrainOptions)
+    assert (found.dataset_name, found.dataset_config_name) == ("nyu-mll/glue", "mrpc")
+    assert parsed(TaggingTrainOptions).dataset_name is None

@@ -265,6 +265,11 @@ def load_hub_rows(name: str, config: str | None, split: str) -> Table:
 
     datasets.disable_progress_bars()
     origin = f"--dataset_name {name}, split {split}"
+    if (Path(name) / "state.json").is_file():
+        raise InputError(
+            f"--dataset_name {name}: a saved data set without splits; give it as --train_file or "
+            "--validation_file"
+        )
 
     def load() -> Any:
         if Path(name).is_dir() and (Path(name) / "dataset_dict.json").is_file():
