@@ -55,8 +55,8 @@ def _settle(
     metric = (options.metric_for_best_model or "accuracy").removeprefix("eval_")
     if metric != "accuracy" and find_scheme({t for e in examples for t in e.tags or ()}) is None:
         raise InputError(
-            f"--metric_for_best_model {options.metric_for_best_model}: the tags are no entities (B-..., I-..., O); give "
-            "accuracy"
+            f"--metric_for_best_model {options.metric_for_best_model}: the tags are no entities "
+            "(B-..., I-..., O); give accuracy"
         )
     return options
 
