@@ -11,7 +11,8 @@ import jax
 import numpy as np
 
 from jaxbert.data.features import Features, check_ids
-from jaxbert.data.sources import Data, MissingSplitError, load_hub_rows
+from jaxbert.data.rows import Data
+from jaxbert.data.sources import MissingSplitError, load_hub_rows
 from jaxbert.data.tokenizer import load_tokenizer
 from jaxbert.errors import InputError
 from jaxbert.model.config import BertConfig, load_config

@@ -7,17 +7,17 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from jaxbert.data.sources import (
+from jaxbert.data.rows import (
     Data,
     Problem,
     field,
     find_column,
-    load_rows,
     names_of,
-    read_text,
+    reporter,
     table_of,
     whole_texts,
 )
+from jaxbert.data.sources import load_rows, read_text
 from jaxbert.errors import InputError
 
 
@@ -60,12 +60,13 @@ def read_lines(
     """
     examples: list[LineExample] = []
     problems: list[Problem] = []
+    report = reporter(problems, strict)
     origins = []
     for origin, content in tables:
         origins.append(origin)
         for where, text in _texts(origin, content, text_column):
             if text.strip():
-                [text] = whole_texts([text], where, problems, strict)
+                [text] = whole_texts([text], where, report)
                 examples.append(LineExample(where, text))
     if not examples:
         raise InputError(f"{', '.join(origins)}: no text in it")
@@ -77,7 +78,8 @@ def _texts(origin: str, content: Any, asked: str | None) -> Iterator[tuple[str, 
         for number, line in enumerate(content.split("\n"), 1):
             yield f"{origin}: line {number}", line.removesuffix("\r")
         return
-    names, rows = table_of(origin, content)
+    sheet = table_of(origin, content)
+    names, rows = sheet.names, sheet.rows
     if not rows:
         return
     if "paragraphs" in names and asked in (None, "context"):

@@ -6,14 +6,8 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from jaxbert.data.sources import (
-    Data,
-    Problem,
-    field,
-    load_rows,
-    names_of,
-    whole_text,
-)
+from jaxbert.data.rows import Data, Problem, field, names_of, reporter, whole_text
+from jaxbert.data.sources import load_rows
 from jaxbert.errors import InputError
 
 # An answer that is not at its offset is looked for this many characters around it; farther away it
@@ -169,12 +163,7 @@ def _flat_row(row: dict[str, Any], where: str) -> _Row:
 def _qa_data(rows: Iterable[_Row], origins: list[str], strict: bool) -> Data[QAExample]:
     examples: dict[str, QAExample] = {}
     problems: list[Problem] = []
-
-    def report(where: str, what: str) -> None:
-        if strict:
-            raise InputError(f"{where}: {what} (--strict)")
-        problems.append(Problem(where, what))
-
+    report = reporter(problems, strict)
     for row in rows:
         name = whole_text(str(row.id))
         where = f"{row.where} (id {' '.join(name.split())})"

@@ -1,68 +1,20 @@
-"""Files and Hub names -> rows: the one place that knows file formats.
-
-Every fault of a row is either an InputError (the file is not what it should be) or a Problem: the
-row is repaired or left out, and the report names it.
-"""
+"""Files and Hub names -> rows: the one place that knows file formats."""
 
 from __future__ import annotations
 
 import csv
-import dataclasses
 import io
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
+from jaxbert.data.rows import Row, Table, names_of
 from jaxbert.errors import InputError
-
-T = TypeVar("T")
-
-
-@dataclasses.dataclass(frozen=True)
-class Problem:
-    """What was found in one row: where it is, what is wrong, and what was done about it."""
-
-    where: str
-    what: str
 
 
 class MissingSplitError(InputError):
     """A data set has no split of that name."""
-
-
-class Table(list[dict[str, Any]]):
-    """Rows of a data set that the library `datasets` has read.
-
-    Attributes:
-        classes: column -> names of its classes, in the order of their numbers.
-    """
-
-    def __init__(self, rows: Iterable[dict[str, Any]] = ()) -> None:
-        super().__init__(rows)
-        self.classes: dict[str, tuple[str, ...]] = {}
-
-
-@dataclasses.dataclass(frozen=True)
-class Data(Generic[T]):
-    """Examples in the order of the files, and what was repaired or left out."""
-
-    examples: tuple[T, ...]
-    problems: tuple[Problem, ...] = ()
-    classes: tuple[str, ...] = ()  # names in their own order, where the data declare them
-
-
-class Row(dict[str, Any]):
-    """A row that knows the line of the file at which it begins, counted from 1."""
-
-    __slots__ = ("line",)
-
-    def __init__(self, fields: Any, line: int) -> None:
-        super().__init__(fields)
-        self.line = line
-
-
-# --- files -> content -------------------------------------------------------------------------
 
 
 def read_text(path: Path) -> str:
@@ -285,125 +237,3 @@ def load_hub_rows(name: str, config: str | None, split: str) -> Table:
             raise
 
     return _read_table(load, origin)
-
-
-# --- content -> rows --------------------------------------------------------------------------
-
-
-def where_of(origin: str, number: int, row: Any) -> str:
-    """What a message calls a row: its line where that is known, else its number from 0."""
-    return f"{origin}: line {row.line}" if isinstance(row, Row) else f"{origin}: row {number}"
-
-
-def table_of(origin: str, content: Any) -> tuple[list[str], list[tuple[str, dict[str, Any]]]]:
-    """The names of all columns, and the rows, each with its place.
-
-    Args:
-        origin: the file, for messages.
-        content: what a loader gave: a list of objects, or an object with one as "data".
-
-    Raises:
-        InputError: it is something else.
-    """
-    entries = field(content, "data", list, origin) if isinstance(content, dict) else content
-    if not isinstance(entries, list):
-        raise InputError(f"{origin}: expected a list of rows, found {type(content).__name__}")
-    rows = []
-    for number, row in enumerate(entries):
-        where = where_of(origin, number, row)
-        if not isinstance(row, dict):
-            raise InputError(f"{where}: expected an object, found {type(row).__name__}")
-        rows.append((where, row))
-    return list(dict.fromkeys(name for _, row in rows for name in row)), rows
-
-
-def find_column(
-    origin: str, names: Sequence[str], asked: str | None, known: Iterable[str]
-) -> str | None:
-    """The column that is asked for, else the first known one that is there, else None.
-
-    A name that is asked for with a question mark behind it may be missing: then it is None.
-
-    Raises:
-        InputError: the column asked for is not there.
-    """
-    if asked is None:
-        return next((name for name in known if name in names), None)
-    if asked.endswith("?") and asked not in names:
-        return asked[:-1] if asked[:-1] in names else None
-    if asked not in names:
-        raise InputError(f'{origin}: no column "{asked}"; it has {names_of(names) or "none"}')
-    return asked
-
-
-def field(mapping: Any, name: str, kind: Any, where: str) -> Any:
-    """mapping[name], which must be there and of that type."""
-    if not isinstance(mapping, dict):
-        raise InputError(f"{where}: expected an object, found {type(mapping).__name__}")
-    if name not in mapping:
-        raise InputError(f'{where}: no field "{name}"; it has {names_of(mapping) or "none"}')
-    if not isinstance(mapping[name], kind):
-        wanted = kind.__name__ if isinstance(kind, type) else "str or int"
-        raise InputError(
-            f'{where}: field "{name}" is {type(mapping[name]).__name__}, expected {wanted}'
-        )
-    return mapping[name]
-
-
-def names_of(fields: Iterable[Any]) -> str:
-    """The first few names of an object's fields, in one line."""
-    names = [" ".join(str(name).split()) for name in fields]
-    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
-
-
-def report(problems: list[Problem], where: str, what: str, strict: bool) -> None:
-    """Add a problem; an InputError if strict."""
-    if strict:
-        raise InputError(f"{where}: {what} (--strict)")
-    problems.append(Problem(where, what))
-
-
-def whole_texts(
-    texts: Sequence[str], where: str, problems: list[Problem], strict: bool
-) -> list[str]:
-    """Each text whole (see whole_text), and a problem if one was not."""
-    whole = [whole_text(text) for text in texts]
-    if whole != list(texts):
-        report(problems, where, "lone surrogates in the text; replaced by U+FFFD", strict)
-    return whole
-
-
-def whole_text(text: str) -> str:
-    """The text with lone surrogates, which no tokenizer takes, replaced one for one."""
-    try:
-        text.encode()  # by far the fastest way to see that there are none
-    except UnicodeEncodeError:
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return text
-
-
-def check_labelled(
-    labels: Sequence[tuple[str, Any]], *, file: bool, problems: list[Problem], strict: bool
-) -> list[int]:
-    """The rows to take: all where all have a label or none has, else those that have one.
-
-    Args:
-        labels: of each row its place, and its label or None.
-        file: the rows are of a file, which its owner can mend; those of a published data set, where
-            -1 marks a row without a label, are left out and reported.
-
-    Raises:
-        InputError: some have a label, and they are of a file, or strict; it names the first row
-            that has none.
-    """
-    bare = [where for where, label in labels if label is None]
-    if not bare or len(bare) == len(labels):
-        return list(range(len(labels)))
-    if file:
-        raise InputError(
-            f"{bare[0]}: no label, and {len(labels) - len(bare)} other rows have one; label this "
-            "row or remove it"
-        )
-    for where in bare:
-        report(problems, where, "no label; the row is left out", strict)
-    return [number for number, (_, label) in enumerate(labels) if label is not None]

@@ -8,16 +8,14 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from jaxbert.data.sources import (
+from jaxbert.data.rows import (
     Data,
-    Problem,
-    Table,
-    check_labelled,
+    Report,
+    Sheet,
     field,
     find_column,
     names_of,
-    report,
-    table_of,
+    read_labelled,
     whole_texts,
 )
 from jaxbert.errors import InputError
@@ -78,46 +76,35 @@ def read_texts(
     """
     if text_columns is not None and len(text_columns) not in (1, 2):
         raise InputError(f"--text_column_name takes one name or two, not {len(text_columns)}")
-    examples: list[TextExample] = []
-    problems: list[Problem] = []
-    declared: tuple[str, ...] = ()
-    published = False
-    origins = []
-    for origin, content in tables:
-        origins.append(origin)
-        names, rows = table_of(origin, content)
-        if not rows:
-            continue
-        columns = _text_columns(origin, names, text_columns)
+
+    def examples_of(sheet: Sheet, report: Report) -> tuple[list[TextExample], tuple[str, ...]]:
+        columns = _text_columns(sheet, text_columns)
         known = ["label"]
         if numeric:  # in some data "label" is a class, and the number is in another column
-            known = [c for c in _NUMBERS if c in names and _holds_numbers(c, rows)] or [*_NUMBERS]
-        column = find_column(origin, names, label_column, known)
-        published = isinstance(content, Table)
-        if column is not None and published and not numeric:
-            declared = declared or content.classes.get(column, ())
-        for where, row in rows:
+            holding = [c for c in _NUMBERS if c in sheet.names and _holds_numbers(c, sheet.rows)]
+            known = holding or [*_NUMBERS]
+        column = find_column(sheet.origin, sheet.names, label_column, known)
+        examples = []
+        for where, row in sheet.rows:
             label: str | float | None = None
             if column is not None:
                 label = _number(row, column, where) if numeric else _class(row, column, where)
-            empty = [n for n in columns if published and not str(row.get(n) or "").strip()]
+            empty = [n for n in columns if sheet.published and not str(row.get(n) or "").strip()]
             if empty:  # in a file this is an error, which its owner can mend
-                what = f'the text of column "{empty[0]}" is empty; the row is left out'
-                report(problems, where, what, strict)
+                report(where, f'the text of column "{empty[0]}" is empty; the row is left out')
                 continue
             texts = [_text(row, name, where) for name in columns]
             classes = [label] if isinstance(label, str) else []
-            whole = whole_texts([*texts, *classes], where, problems, strict)
+            whole = whole_texts([*texts, *classes], where, report)
             pair = whole[1] if len(columns) == 2 else None
             examples.append(TextExample(where, whole[0], pair, whole[-1] if classes else label))
-    if not examples:
-        raise InputError(f"{', '.join(origins)}: no example in it")
-    labels = [(e.where, e.label) for e in examples]
-    kept = check_labelled(labels, file=not published, problems=problems, strict=strict)
-    return Data(tuple(examples[n] for n in kept), tuple(problems), declared)
+        return examples, () if numeric or column is None else sheet.classes.get(column, ())
+
+    return read_labelled(tables, examples_of, lambda e: e.label, strict=strict)
 
 
-def _text_columns(origin: str, names: Sequence[str], asked: Sequence[str] | None) -> Sequence[str]:
+def _text_columns(sheet: Sheet, asked: Sequence[str] | None) -> Sequence[str]:
+    origin, names = sheet.origin, sheet.names
     for name in asked or ():
         find_column(origin, names, name, ())
     known = (*_PAIRS, *((name,) for name in _SINGLES))
@@ -206,32 +193,27 @@ def read_choices(
             first, its label names no choice or several, only some rows have a label, or there is
             no row.
     """
-    examples: list[ChoiceExample] = []
-    problems: list[Problem] = []
-    published = False
-    origins = []
-    for origin, content in tables:
-        origins.append(origin)
-        names, rows = table_of(origin, content)
-        if not rows:
-            continue
-        column = find_column(origin, names, label_column, ["label", "answer"])
-        published = isinstance(content, Table)
-        for where, row in rows:
+
+    def examples_of(sheet: Sheet, report: Report) -> tuple[list[ChoiceExample], tuple[str, ...]]:
+        column = find_column(sheet.origin, sheet.names, label_column, ["label", "answer"])
+        examples = []
+        for where, row in sheet.rows:
             context, prompt, choices = _choice_texts(row, where)
-            least = len(examples[0].endings) if examples else 2
-            if len(choices) < 2 or (examples and len(choices) != least):
-                expected = f"{least} as in the first row" if examples else "at least 2"
-                raise InputError(f"{where}: {len(choices)} choices, expected {expected}")
+            if len(choices) < 2:
+                raise InputError(f"{where}: {len(choices)} choices, expected at least 2")
             label = None if column is None else _right_choice(row, column, choices, where)
             endings = [f"{prompt} {choice}" if prompt.strip() else choice for choice in choices]
-            context, *endings = whole_texts([context, *endings], where, problems, strict)
+            context, *endings = whole_texts([context, *endings], where, report)
             examples.append(ChoiceExample(where, context, tuple(endings), label))
-    if not examples:
-        raise InputError(f"{', '.join(origins)}: no example in it")
-    labels = [(e.where, e.label) for e in examples]
-    kept = check_labelled(labels, file=not published, problems=problems, strict=strict)
-    return Data(tuple(examples[n] for n in kept), tuple(problems))
+        return examples, ()
+
+    data = read_labelled(tables, examples_of, lambda e: e.label, strict=strict)
+    count = len(data.examples[0].endings)
+    for e in data.examples:
+        if len(e.endings) != count:
+            found = f"{len(e.endings)} choices, expected {count} as in the first row"
+            raise InputError(f"{e.where}: {found}")
+    return data
 
 
 def _choice_texts(row: dict[str, Any], where: str) -> tuple[str, str, list[str]]:

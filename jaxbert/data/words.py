@@ -8,21 +8,18 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from jaxbert.data.sources import (
+from jaxbert.data.rows import (
     Data,
-    Problem,
+    Report,
     Row,
-    Table,
-    check_labelled,
+    Sheet,
     field,
     find_column,
-    load_rows,
     names_of,
-    read_text,
-    report,
-    table_of,
+    read_labelled,
     whole_texts,
 )
+from jaxbert.data.sources import load_rows, read_text
 from jaxbert.errors import InputError
 
 
@@ -145,18 +142,11 @@ def read_words(
         InputError: a column is not there or has no lists of str or int, words and tags differ in
             number, only some sentences have tags, or there is no sentence.
     """
-    examples: list[WordsExample] = []
-    problems: list[Problem] = []
-    declared: tuple[str, ...] = ()
-    published = False
-    origins = []
-    for origin, content in tables:
-        origins.append(origin)
-        names, rows = table_of(origin, content)
-        if not rows:
-            continue
+
+    def examples_of(sheet: Sheet, report: Report) -> tuple[list[WordsExample], tuple[str, ...]]:
+        origin, names = sheet.origin, sheet.names
         known = ["tokens", "words"]
-        if isinstance(rows[0][1].get("text"), list):
+        if isinstance(sheet.rows[0][1].get("text"), list):
             known.append("text")
         words_in = find_column(origin, names, word_column, known)
         if words_in is None:
@@ -166,36 +156,34 @@ def read_words(
             )
         known = ["ner_tags", "pos_tags", "tags", "labels", "upos"]
         tags_in = find_column(origin, names, tag_column, known)
-        published = isinstance(content, Table)
-        if tags_in is not None and published:
-            declared = declared or content.classes.get(tags_in, ())
-        for where, row in rows:
+        examples = []
+        for where, row in sheet.rows:
             words = _strings(row, words_in, where)
-            tags = None
-            # A row of None is one without tags: so the Hub's -1 come.
-            if tags_in is not None and row.get(tags_in) is not None:
-                found = field(row, tags_in, list, where)
-                if not found or any(tag is not None for tag in found):
-                    tags = _strings(row, tags_in, where)
+            tags = None if tags_in is None else _tags(row, tags_in, where)
             if tags is not None and len(tags) != len(words):
                 raise InputError(f"{where}: {len(words)} words and {len(tags)} tags")
-            if tags is not None and not all(tag.strip() for tag in tags):
-                raise InputError(f'{where}: a tag of column "{tags_in}" is empty')
             if not words:
-                report(problems, where, "the sentence has no words; it is left out", strict)
+                report(where, "the sentence has no words; it is left out")
                 continue
-            whole = whole_texts([*words, *(tags or ())], where, problems, strict)
-            split = len(words)
-            examples.append(
-                WordsExample(
-                    where, tuple(whole[:split]), None if tags is None else tuple(whole[split:])
-                )
-            )
-    if not examples:
-        raise InputError(f"{', '.join(origins)}: no sentence in it")
-    labels = [(e.where, e.tags) for e in examples]
-    kept = check_labelled(labels, file=not published, problems=problems, strict=strict)
-    return Data(tuple(examples[n] for n in kept), tuple(problems), declared)
+            whole = whole_texts([*words, *(tags or ())], where, report)
+            first, second = tuple(whole[: len(words)]), tuple(whole[len(words) :])
+            examples.append(WordsExample(where, first, None if tags is None else second))
+        return examples, () if tags_in is None else sheet.classes.get(tags_in, ())
+
+    return read_labelled(tables, examples_of, lambda e: e.tags, strict=strict, what="sentence")
+
+
+def _tags(row: dict[str, Any], column: str, where: str) -> list[str] | None:
+    """None for a row of None, which is how the Hub's -1 come: it has no tags."""
+    if row.get(column) is None:
+        return None
+    found = field(row, column, list, where)
+    if found and all(tag is None for tag in found):
+        return None
+    tags = _strings(row, column, where)
+    if not all(tag.strip() for tag in tags):
+        raise InputError(f'{where}: a tag of column "{column}" is empty')
+    return tags
 
 
 def _strings(row: dict[str, Any], column: str, where: str) -> list[str]:

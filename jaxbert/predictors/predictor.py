@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxbert.data.batches import bucket_lengths
 from jaxbert.data.features import Features, check_ids
-from jaxbert.data.sources import whole_text
+from jaxbert.data.rows import whole_text
 from jaxbert.data.tokenizer import load_tokenizer
 from jaxbert.errors import InputError
 from jaxbert.model.config import BertConfig

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jaxbert.data.questions import QAExample
-from jaxbert.data.sources import whole_text
+from jaxbert.data.rows import whole_text
 from jaxbert.errors import InputError
 from jaxbert.options import QAOptions, check_ranges
 from jaxbert.predictors.predictor import Predictor, listed

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from types import EllipsisType
 from typing import Any
 
-from jaxbert.data.sources import whole_text
+from jaxbert.data.rows import whole_text
 from jaxbert.data.texts import TextExample
 from jaxbert.errors import InputError
 from jaxbert.options import ClassificationOptions, RegressionOptions

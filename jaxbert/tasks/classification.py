@@ -14,7 +14,8 @@ import numpy as np
 
 from jaxbert.data.encode_texts import encode_texts
 from jaxbert.data.features import Features
-from jaxbert.data.sources import Data, load_rows
+from jaxbert.data.rows import Data
+from jaxbert.data.sources import load_rows
 from jaxbert.data.texts import TextExample, read_texts
 from jaxbert.errors import InputError
 from jaxbert.metrics.labels import classification_scores

@@ -15,8 +15,8 @@ from jaxbert.data.encode_lines import encode_lines
 from jaxbert.data.features import Features
 from jaxbert.data.lines import LineExample, load_lines, read_lines
 from jaxbert.data.masking import mask_batch
+from jaxbert.data.rows import Data
 from jaxbert.data.segment import make_segmenter
-from jaxbert.data.sources import Data
 from jaxbert.metrics.labels import language_model_scores
 from jaxbert.model.config import BertConfig
 from jaxbert.options import MLMOptions

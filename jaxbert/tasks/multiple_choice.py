@@ -10,7 +10,8 @@ import numpy as np
 
 from jaxbert.data.encode_texts import encode_choices
 from jaxbert.data.features import Features
-from jaxbert.data.sources import Data, load_rows
+from jaxbert.data.rows import Data
+from jaxbert.data.sources import load_rows
 from jaxbert.data.texts import ChoiceExample, read_choices
 from jaxbert.metrics.labels import choice_scores
 from jaxbert.model.config import BertConfig

@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxbert.data.encode_words import encode_words
 from jaxbert.data.features import Features
-from jaxbert.data.sources import Data
+from jaxbert.data.rows import Data
 from jaxbert.data.words import WordsExample, load_words, read_words
 from jaxbert.decoding.tags import word_labels
 from jaxbert.errors import InputError

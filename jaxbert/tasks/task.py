@@ -9,7 +9,8 @@ from typing import Any
 import jax
 
 from jaxbert.data.features import Features
-from jaxbert.data.sources import Data, load_rows
+from jaxbert.data.rows import Data
+from jaxbert.data.sources import load_rows
 from jaxbert.errors import InputError
 from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import Params

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jaxbert.data.lines import LineExample, load_lines, read_lines
-from jaxbert.data.sources import Data
+from jaxbert.data.rows import Data
 from jaxbert.errors import InputError
 
 SHARED = Path(os.environ.get("JAXBERT_DATA", Path(__file__).parents[3] / "shared" / "data"))

@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from jaxbert.data.questions import Answer, QAExample, read_qa, read_questions
-from jaxbert.data.sources import Data, load_hub_rows
+from jaxbert.data.rows import Data
+from jaxbert.data.sources import load_hub_rows
 from jaxbert.errors import InputError
 
 CONTEXT = "Tea was grown in Assam. In 1838 it was sold in London; in Assam, it stayed cheap."

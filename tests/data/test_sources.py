@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,19 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jaxbert.data.sources import (
-    Problem,
+from jaxbert.data.rows import (
     Row,
-    check_labelled,
-    find_column,
-    load_hub_rows,
-    load_rows,
-    names_of,
-    table_of,
     where_of,
-    whole_text,
-    whole_texts,
 )
+from jaxbert.data.sources import load_hub_rows, load_rows
 from jaxbert.errors import InputError
 
 # A busy machine is no fault of the code.
@@ -294,76 +285,3 @@ def test_class_labels_are_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert "a folder of the splits train; give it as --dataset_name" in refusal(
         str(tmp_path / "splits")
     )
-
-
-# --- rows -------------------------------------------------------------------------------------
-
-
-def test_table_of() -> None:
-    rows = [{"a": 1}, Row({"b": 2, "a": 3}, 9)]
-    expected = (["a", "b"], [("x: row 0", {"a": 1}), ("x: line 9", {"b": 2, "a": 3})])
-    assert table_of("x", rows) == expected
-    assert table_of("x", {"data": rows, "version": 1}) == expected
-    assert table_of("x", []) == ([], [])
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (None, "x: expected a list of rows, found NoneType"),
-        ("text", "x: expected a list of rows, found str"),
-        ({"rows": []}, 'x: no field "data"; it has rows'),
-        ({"data": {}}, 'x: field "data" is dict, expected list'),
-        ([{}, [1]], "x: row 1: expected an object, found list"),
-    ],
-)
-def test_content_that_is_no_table(content: Any, message: str) -> None:
-    with pytest.raises(InputError) as caught:
-        table_of("x", content)
-    assert str(caught.value) == message
-
-
-def test_find_column() -> None:
-    assert find_column("x", ["a", "b"], None, ["c", "b", "a"]) == "b"
-    assert find_column("x", ["a", "b"], None, ["c"]) is None
-    assert find_column("x", ["a", "b"], "a", ["b"]) == "a"
-    with pytest.raises(InputError, match=r'^x: no column "c"; it has a, b$'):
-        find_column("x", ["a", "b"], "c", ["b"])
-
-
-def test_check_labelled() -> None:
-    def check(labels: list[Any], *, file: bool = True, strict: bool = False) -> tuple[Any, int]:
-        problems: list[Problem] = []
-        rows = [(f"x: row {number}", label) for number, label in enumerate(labels)]
-        return check_labelled(rows, file=file, problems=problems, strict=strict), len(problems)
-
-    assert check([]) == ([], 0)
-    assert check(["a", 0]) == ([0, 1], 0)
-    assert check([None, None]) == ([0, 1], 0)
-    with pytest.raises(InputError, match=r"^x: row 1: no label, and 2 other rows have one"):
-        check(["", None, 0])
-    assert check(["", None, 0], file=False) == ([0, 2], 1)
-    with pytest.raises(InputError, match=r"^x: row 1: no label; the row is left out \(--strict\)"):
-        check(["", None, 0], file=False, strict=True)
-
-
-@unhurried
-@given(st.text(st.characters() | st.characters(categories=["Cs"]), max_size=20))
-def test_whole_text(text: str) -> None:
-    """Pairs of surrogates become their character, those alone U+FFFD, and nothing else changes."""
-    whole = whole_text(text)
-    whole.encode()
-    assert whole == json.loads(json.dumps(text)).encode("utf-16-le", "surrogatepass").decode(
-        "utf-16-le", "replace"
-    )
-    problems: list[Problem] = []
-    assert whole_texts(["a", text], "x", problems, False) == ["a", whole]
-    assert len(problems) == (whole != text)
-    if whole != text:
-        with pytest.raises(InputError, match=r"^x: lone surrogates .* \(--strict\)$"):
-            whole_texts([text], "x", [], True)
-
-
-def test_names_of_is_one_line() -> None:
-    assert names_of(["a\nb", "c"]) == "a b, c"
-    assert names_of("abcdefghij") == "a, b, c, d, e, f, g, h, ..."

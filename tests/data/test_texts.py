@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jaxbert.data.sources import Data, Problem, Row, load_rows
+from jaxbert.data.rows import Data, Problem, Row
+from jaxbert.data.sources import load_rows
 from jaxbert.data.texts import ChoiceExample, TextExample, read_choices, read_texts
 from jaxbert.errors import InputError
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jaxbert.data.sources import Data, Problem
+from jaxbert.data.rows import Data, Problem
 from jaxbert.data.words import WordsExample, load_words, read_words
 from jaxbert.errors import InputError
 

@@ -1,0 +1,228 @@
+"""Rows -> examples: what every reader of rows needs, and the report of what it found.
+
+Every fault of a row is either an InputError (the file is not what it should be) or a Problem: the
+row is repaired or left out, and the report names it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Generic, Protocol, TypeVar
+
+from jaxbert.errors import InputError
+
+
+class _Placed(Protocol):
+    @property
+    def where(self) -> str: ...
+
+
+T = TypeVar("T")
+E = TypeVar("E", bound=_Placed)
+Report = Callable[[str, str], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """What was found in one row: where it is, what is wrong, and what was done about it."""
+
+    where: str
+    what: str
+
+
+class Table(list[dict[str, Any]]):
+    """Rows of a data set that the library `datasets` has read.
+
+    Attributes:
+        classes: column -> names of its classes, in the order of their numbers.
+    """
+
+    def __init__(self, rows: Iterable[dict[str, Any]] = ()) -> None:
+        super().__init__(rows)
+        self.classes: dict[str, tuple[str, ...]] = {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Data(Generic[T]):
+    """Examples in the order of the files, and what was repaired or left out."""
+
+    examples: tuple[T, ...]
+    problems: tuple[Problem, ...] = ()
+    classes: tuple[str, ...] = ()  # names in their own order, where the data declare them
+
+
+class Row(dict[str, Any]):
+    """A row that knows the line of the file at which it begins, counted from 1."""
+
+    __slots__ = ("line",)
+
+    def __init__(self, fields: Any, line: int) -> None:
+        super().__init__(fields)
+        self.line = line
+
+
+@dataclasses.dataclass(frozen=True)
+class Sheet:
+    """The rows of one file, each with its place for messages, and the names of all columns.
+
+    Attributes:
+        published: they are of a data set that the library `datasets` has read.
+        classes: column -> names of its classes, where the data set declares them.
+    """
+
+    origin: str
+    names: list[str]
+    rows: list[tuple[str, dict[str, Any]]]
+    published: bool
+    classes: dict[str, tuple[str, ...]]
+
+
+# --- content -> rows --------------------------------------------------------------------------
+
+
+def where_of(origin: str, number: int, row: Any) -> str:
+    """What a message calls a row: its line where that is known, else its number from 0."""
+    return f"{origin}: line {row.line}" if isinstance(row, Row) else f"{origin}: row {number}"
+
+
+def table_of(origin: str, content: Any) -> Sheet:
+    """What a loader gave as rows: a list of objects, or an object with one as "data".
+
+    Raises:
+        InputError: it is something else.
+    """
+    entries = field(content, "data", list, origin) if isinstance(content, dict) else content
+    if not isinstance(entries, list):
+        raise InputError(f"{origin}: expected a list of rows, found {type(content).__name__}")
+    rows = []
+    for number, row in enumerate(entries):
+        where = where_of(origin, number, row)
+        if not isinstance(row, dict):
+            raise InputError(f"{where}: expected an object, found {type(row).__name__}")
+        rows.append((where, row))
+    names = list(dict.fromkeys(name for _, row in rows for name in row))
+    published = isinstance(content, Table)
+    return Sheet(origin, names, rows, published, content.classes if published else {})
+
+
+def find_column(
+    origin: str, names: Sequence[str], asked: str | None, known: Iterable[str]
+) -> str | None:
+    """The column that is asked for, else the first known one that is there, else None.
+
+    A name that is asked for with a question mark behind it may be missing: then it is None.
+
+    Raises:
+        InputError: the column asked for is not there.
+    """
+    if asked is None:
+        return next((name for name in known if name in names), None)
+    if asked.endswith("?") and asked not in names:
+        return asked[:-1] if asked[:-1] in names else None
+    if asked not in names:
+        raise InputError(f'{origin}: no column "{asked}"; it has {names_of(names) or "none"}')
+    return asked
+
+
+def field(mapping: Any, name: str, kind: Any, where: str) -> Any:
+    """mapping[name], which must be there and of that type."""
+    if not isinstance(mapping, dict):
+        raise InputError(f"{where}: expected an object, found {type(mapping).__name__}")
+    if name not in mapping:
+        raise InputError(f'{where}: no field "{name}"; it has {names_of(mapping) or "none"}')
+    if not isinstance(mapping[name], kind):
+        wanted = kind.__name__ if isinstance(kind, type) else "str or int"
+        raise InputError(
+            f'{where}: field "{name}" is {type(mapping[name]).__name__}, expected {wanted}'
+        )
+    return mapping[name]
+
+
+def names_of(fields: Iterable[Any]) -> str:
+    """The first few names of an object's fields, in one line."""
+    names = [" ".join(str(name).split()) for name in fields]
+    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+
+
+def reporter(problems: list[Problem], strict: bool) -> Report:
+    """A function (where, what) that adds a problem; if strict it raises an InputError."""
+
+    def report(where: str, what: str) -> None:
+        if strict:
+            raise InputError(f"{where}: {what} (--strict)")
+        problems.append(Problem(where, what))
+
+    return report
+
+
+def whole_texts(texts: Sequence[str], where: str, report: Report) -> list[str]:
+    """Each text whole (see whole_text), and a problem if one was not."""
+    whole = [whole_text(text) for text in texts]
+    if whole != list(texts):
+        report(where, "lone surrogates in the text; replaced by U+FFFD")
+    return whole
+
+
+def whole_text(text: str) -> str:
+    """The text with lone surrogates, which no tokenizer takes, replaced one for one."""
+    try:
+        text.encode()  # by far the fastest way to see that there are none
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
+def read_labelled(
+    tables: Iterable[tuple[str, Any]],
+    examples_of: Callable[[Sheet, Report], tuple[list[E], tuple[str, ...]]],
+    label_of: Callable[[E], Any],
+    *,
+    strict: bool,
+    what: str = "example",
+) -> Data[E]:
+    """The examples of all tables, which have labels all or none.
+
+    In a published data set -1 marks a row without a label: beside others such rows are left out
+    and reported. In a file they are an error, which its owner can mend.
+
+    Args:
+        tables: of each file its name and its content, as a loader gives it.
+        examples_of: of a sheet with rows, its examples and the classes that it declares.
+        label_of: an example's label, None where it has none.
+        strict: raise at the first problem instead of reporting it.
+        what: an example, in words.
+
+    Raises:
+        InputError: there is no example; or some of a file have a label and others have none.
+    """
+    examples: list[E] = []
+    published: list[bool] = []
+    problems: list[Problem] = []
+    declared: tuple[str, ...] = ()
+    origins = []
+    report = reporter(problems, strict)
+    for origin, content in tables:
+        origins.append(origin)
+        sheet = table_of(origin, content)
+        if sheet.rows:
+            found, classes = examples_of(sheet, report)
+            examples += found
+            published += [sheet.published] * len(found)
+            declared = declared or classes
+    if not examples:
+        raise InputError(f"{', '.join(origins)}: no {what} in it")
+    bare = [n for n, example in enumerate(examples) if label_of(example) is None]
+    if len(bare) == len(examples):
+        bare = []
+    for n in bare:
+        where = examples[n].where
+        if not published[n]:
+            raise InputError(
+                f"{where}: no label, and {len(examples) - len(bare)} other rows have one; label "
+                "this row or remove it"
+            )
+        report(where, "no label; the row is left out")
+    left_out = set(bare)
+    kept = tuple(example for n, example in enumerate(examples) if n not in left_out)
+    return Data(kept, tuple(problems), declared)

@@ -1,0 +1,135 @@
+"""Rows to examples: columns, labels, and the report."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from jaxbert.data.rows import (
+    Data,
+    Problem,
+    Report,
+    Row,
+    Sheet,
+    Table,
+    find_column,
+    names_of,
+    read_labelled,
+    reporter,
+    table_of,
+    whole_text,
+    whole_texts,
+)
+from jaxbert.errors import InputError
+
+# A busy machine is no fault of the code.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def test_table_of() -> None:
+    rows = [{"a": 1}, Row({"b": 2, "a": 3}, 9)]
+    placed = [("x: row 0", {"a": 1}), ("x: line 9", {"b": 2, "a": 3})]
+    expected = Sheet("x", ["a", "b"], placed, False, {})
+    assert table_of("x", rows) == expected
+    assert table_of("x", {"data": rows, "version": 1}) == expected
+    assert table_of("x", []) == Sheet("x", [], [], False, {})
+    table = Table([{"a": "yes"}])
+    table.classes["a"] = ("no", "yes")
+    published = Sheet("x", ["a"], [("x: row 0", {"a": "yes"})], True, {"a": ("no", "yes")})
+    assert table_of("x", table) == published
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "x: expected a list of rows, found NoneType"),
+        ("text", "x: expected a list of rows, found str"),
+        ({"rows": []}, 'x: no field "data"; it has rows'),
+        ({"data": {}}, 'x: field "data" is dict, expected list'),
+        ([{}, [1]], "x: row 1: expected an object, found list"),
+    ],
+)
+def test_content_that_is_no_table(content: Any, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        table_of("x", content)
+    assert str(caught.value) == message
+
+
+def test_find_column() -> None:
+    assert find_column("x", ["a", "b"], None, ["c", "b", "a"]) == "b"
+    assert find_column("x", ["a", "b"], None, ["c"]) is None
+    assert find_column("x", ["a", "b"], "a", ["b"]) == "a"
+    with pytest.raises(InputError, match=r'^x: no column "c"; it has a, b$'):
+        find_column("x", ["a", "b"], "c", ["b"])
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    where: str
+    label: Any
+
+
+def examples_of(sheet: Sheet, report: Report) -> tuple[list[Example], tuple[str, ...]]:
+    return [Example(where, row["y"]) for where, row in sheet.rows], sheet.classes.get("y", ())
+
+
+def labelled(*tables: list[dict[str, Any]], strict: bool = False) -> Data[Example]:
+    named = [(f"t{number}", table) for number, table in enumerate(tables)]
+    return read_labelled(named, examples_of, lambda e: e.label, strict=strict)
+
+
+def of(*labels: Any) -> list[dict[str, Any]]:
+    return [{"y": label} for label in labels]
+
+
+def test_all_rows_have_labels_or_none() -> None:
+    assert [e.label for e in labelled(of("a", 0)).examples] == ["a", 0]
+    assert [e.label for e in labelled(of(None), [], of(None)).examples] == [None, None]
+    with pytest.raises(InputError, match=r"^t0: row 1: no label, and 2 other rows have one"):
+        labelled(of("", None, 0))
+    with pytest.raises(InputError, match=r"^t1: row 0: no label, and 1 other rows have one"):
+        labelled(of("a"), of(None))
+    with pytest.raises(InputError, match=r"^t0, t1: no example in it$"):
+        labelled([], [])
+
+
+def test_rows_without_labels_are_left_out_of_published_data_only() -> None:
+    table = Table(of("", None, 0))
+    table.classes["y"] = ("a", "b")
+    data = labelled(table)
+    assert [e.where for e in data.examples] == ["t0: row 0", "t0: row 2"]
+    assert data.problems == (Problem("t0: row 1", "no label; the row is left out"),)
+    assert data.classes == ("a", "b")
+    with pytest.raises(InputError, match=r"^t0: row 1: no label; .* \(--strict\)$"):
+        labelled(table, strict=True)
+    # A file beside it is still a file, and its owner can mend it.
+    with pytest.raises(InputError, match=r"^t0: row 0: no label, and 3 other"):
+        labelled(of(None), Table(of("a", "b", "c")))
+    assert len(labelled(of("a"), Table(of(None, "b"))).examples) == 2
+
+
+@unhurried
+@given(st.text(st.characters() | st.characters(categories=["Cs"]), max_size=20))
+def test_whole_text(text: str) -> None:
+    """Pairs of surrogates become their character, those alone U+FFFD, and nothing else changes."""
+    whole = whole_text(text)
+    whole.encode()
+    assert whole == json.loads(json.dumps(text)).encode("utf-16-le", "surrogatepass").decode(
+        "utf-16-le", "replace"
+    )
+    problems: list[Problem] = []
+    assert whole_texts(["a", text], "x", reporter(problems, False)) == ["a", whole]
+    assert len(problems) == (whole != text)
+    if whole != text:
+        with pytest.raises(InputError, match=r"^x: lone surrogates .* \(--strict\)$"):
+            whole_texts([text], "x", reporter([], True))
+
+
+def test_names_of_is_one_line() -> None:
+    assert names_of(["a\nb", "c"]) == "a b, c"
+    assert names_of("abcdefghij") == "a, b, c, d, e, f, g, h, ..."
