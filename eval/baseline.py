@@ -189,7 +189,7 @@ def main() -> None:
             bar.set_postfix_str(f"loss {loss.item():.3f}", refresh=False)
     seconds = time.perf_counter() - started
     scores, predictions = evaluate(task, opts, model, tokenizer, cfg, held_out, held_out_features)
-    write_results(folder, scores, task.files(held_out, predictions, opts))
+    write_results(folder, scores, task.files(held_out, predictions, opts, cfg))
     print(f"{steps} steps in {seconds:.0f} s; {show_scores(scores)}")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxbert import cli
+from jaxbert.options import HARMLESS
 from jaxbert.output import saved_options
 from jaxbert.run import EXIT_STOPPED, evaluate, train
 from jaxbert.tasks.task import Task
@@ -59,7 +60,8 @@ def evaluate_command(
         if not options.model_name_or_path:
             return {}
         saved = saved_options(Path(options.model_name_or_path).expanduser())
-        names = {field.name for field in dataclasses.fields(own)} - task.fresh | {"dtype"}
+        names = {field.name for field in dataclasses.fields(own)} - task.fresh - HARMLESS
+        names.add("dtype")
         taken = {name: value for name, value in saved.items() if name in names}
         if taken.get("label_column_name"):  # data to predict need not have it
             taken["label_column_name"] += "?"

@@ -51,11 +51,26 @@ class SourceOptions:
         None, "The split of the data set to evaluate on, for instance test; by default validation."
     )
     max_eval_samples: int | None = option(None, "Evaluate on the first so many examples.")
+
+
+@dataclasses.dataclass(frozen=True)
+class ReadingOptions:
+    """How every task's rows are read."""
+
     strict: bool = option(False, "Stop at the first faulty row instead of reporting it.")
 
 
 @dataclasses.dataclass(frozen=True)
-class QAOptions:
+class RowOptions(ReadingOptions):
+    """Rows with columns, shorter than paragraphs."""
+
+    max_seq_length: int = option(128, "The most tokens of a row; the longer text of a pair is cut.")
+    length_bucket: int = option(32, "Pad to multiples of this; 0 pads all to max_seq_length.")
+    quoted_tsv: bool = option(False, 'Fields of TSV files may be in quotes; else a " is text.')
+
+
+@dataclasses.dataclass(frozen=True)
+class QAOptions(ReadingOptions):
     """Windows and answers of question answering; kept with the model for evaluation."""
 
     max_seq_length: int = option(384, "The most tokens of a window.")
@@ -77,16 +92,13 @@ class QAOptions:
 
 
 @dataclasses.dataclass(frozen=True)
-class TextOptions:
+class TextOptions(RowOptions):
     """Rows of texts; kept with the model for evaluation."""
 
-    max_seq_length: int = option(128, "The most tokens of a row; the longer text of a pair is cut.")
-    length_bucket: int = option(32, "Pad to multiples of this; 0 pads all to max_seq_length.")
     text_column_name: list[str] | None = option(
         None, "The column of the text, or two columns for a pair; by default they are looked for."
     )
     label_column_name: str | None = option(None, "The column of the label; by default looked for.")
-    quoted_tsv: bool = option(False, 'Fields of TSV files may be in quotes; else a " is text.')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,17 +112,15 @@ class RegressionOptions(TextOptions):
 
 
 @dataclasses.dataclass(frozen=True)
-class MultipleChoiceOptions:
+class MultipleChoiceOptions(RowOptions):
     """One of several choices; kept with the model for evaluation."""
 
     max_seq_length: int = option(128, "The most tokens of a choice with its context.")
-    length_bucket: int = option(32, "Pad to multiples of this; 0 pads all to max_seq_length.")
     label_column_name: str | None = option(None, "The column of the right choice.")
-    quoted_tsv: bool = option(False, 'Fields of TSV files may be in quotes; else a " is text.')
 
 
 @dataclasses.dataclass(frozen=True)
-class TaggingOptions:
+class TaggingOptions(ReadingOptions):
     """A label for every word; kept with the model for evaluation."""
 
     max_seq_length: int = option(128, "The most tokens of a window of a sentence.")
@@ -131,13 +141,12 @@ class TaggingOptions:
 
 
 @dataclasses.dataclass(frozen=True)
-class MLMOptions:
+class MLMOptions(RowOptions):
     """Masked language modelling on lines of text; kept with the model for evaluation."""
 
     max_seq_length: int = option(128, "The most tokens of a row.")
     length_bucket: int = option(64, "Pad to multiples of this; 0 pads all to max_seq_length.")
     text_column_name: str | None = option(None, "The column of the text, in files with columns.")
-    quoted_tsv: bool = option(False, 'Fields of TSV files may be in quotes; else a " is text.')
     line_by_line: bool = option(False, "A row for each line instead of packed lines.")
     mlm_probability: float = option(0.15, "Part of the tokens that are to be predicted.")
     whole_word_mask: bool = option(True, "All sub-words of a word are masked together.")

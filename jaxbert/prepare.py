@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from jaxbert.data.features import Features, check_ids
-from jaxbert.data.rows import Data
+from jaxbert.data.rows import Data, names_of
 from jaxbert.data.sources import MissingSplitError, load_hub_rows
 from jaxbert.data.tokenizer import load_tokenizer
 from jaxbert.errors import InputError
@@ -94,6 +94,8 @@ def read_examples(task: Task, options: Any, split: str) -> Data[Any] | None:
         logger.info("  %s: %s", problem.where, problem.what)
     if len(data.problems) > _SAMPLES:
         logger.info("  ... %d problems in all; --strict stops at the first", len(data.problems))
+    if split == "train":
+        _check_labels(task, data, "training")
     if task.labels and split == "train":
         found = task.labels(data.examples, options)
         if not set(found) <= set(data.classes):
@@ -115,7 +117,17 @@ def read_held_out(task: Task, options: Any) -> Any:
             if getattr(options, name):
                 raise InputError(f"--{name} needs validation data to tell what is better")
         return None
+    _check_labels(task, data, "validation")
     return data.examples
+
+
+def _check_labels(task: Task, data: Data[Any], name: str) -> None:
+    """Hold that what is learned from, and what a run is judged by, has labels; all or none has."""
+    if task.label_of and task.label_of(data.examples[0]) is None:
+        raise InputError(
+            f"{data.examples[0].where}: the {name} data has no labels; name them with "
+            f"--label_column_name; the columns are {names_of(data.columns)}"
+        )
 
 
 def encode_examples(

@@ -94,7 +94,8 @@ def make_evaluator(
         if arrays is None:
             return None
         predictions = task.decode(examples, features, arrays, options, cfg)
-        return task.score(examples, predictions, options, cfg), predictions
+        labelled = task.label_of is None or task.label_of(examples[0]) is not None
+        return task.score(examples, predictions, options, cfg) if labelled else {}, predictions
 
     return evaluator
 
@@ -142,14 +143,13 @@ def _check_freeze(params: Params, freeze: Sequence[str]) -> None:
 
 
 class _Validation:
-    """The held-out examples, and what their last evaluation gave."""
+    """What the last evaluation of the held-out examples gave."""
 
-    def __init__(self, task: Task, options: Any, examples: Any, evaluator: Evaluator) -> None:
-        self._task, self._options, self._examples = task, options, examples
+    def __init__(self, evaluator: Evaluator) -> None:
         self._evaluator = evaluator
         self.step = -1
         self.scores: dict[str, float] = {}
-        self._predictions: list[Any] = []
+        self.predictions: list[Any] = []
 
     def __call__(
         self, params: Any, step: int, stopped: Callable[[], bool] = lambda: False
@@ -157,13 +157,9 @@ class _Validation:
         result = self._evaluator(params, stopped)
         if result is None:
             return None
-        (self.scores, self._predictions), self.step = result, step
+        (self.scores, self.predictions), self.step = result, step
         logger.info("step %d: %s", step, show_scores(self.scores))
         return self.scores
-
-    def files(self) -> dict[str, Any]:
-        """The task's files of the last evaluation."""
-        return self._task.files(self._examples, self._predictions, self._options)
 
 
 def _best_metrics(task: Task, options: Any) -> tuple[str, ...]:
@@ -188,10 +184,6 @@ def _check(task: Task, options: Any) -> None:
         raise InputError(
             f"--metric_for_best_model {' '.join(other)}: give {', '.join(task.best_metrics)}"
         )
-    if not (options.validation_file or options.dataset_name):
-        for name in ("load_best_model_at_end", "early_stopping_patience"):
-            if getattr(options, name):
-                raise InputError(f"--{name} needs a --validation_file to tell what is better")
 
 
 def warmup_steps(options: Any, steps: int) -> int:
@@ -288,7 +280,7 @@ def train(task: Task, options: Any) -> Trained:
         evaluator = make_evaluator(
             task, options, cfg, tokenizer, parallel, held_out, held_out_features
         )
-        validation = _Validation(task, options, held_out, evaluator)
+        validation = _Validation(evaluator)
         prints["validation"] = fingerprint_of(held_out)
     check_data(folder, record, prints)
     tx, schedule = _optimizer(options, plan.total)
@@ -353,7 +345,8 @@ def train(task: Task, options: Any) -> Trained:
         if validation.step != last:
             validation(parallel.replicate(params), last)
         scores = validation.scores
-        write_results(folder, scores, validation.files())
+        files = task.files(held_out, validation.predictions, options, cfg)
+        write_results(folder, scores, files)
     logger.info("model and results in %s", folder)
     return Trained(state, scores, done=True)
 
@@ -387,7 +380,7 @@ def evaluate(task: Task, options: Any) -> dict[str, float]:
     assert result is not None  # nothing stops it
     scores, predictions = result
     logger.info("%d examples in %.1f s", len(examples), time.perf_counter() - started)
-    files = task.files(examples, predictions, options)
+    files = task.files(examples, predictions, options, cfg)
     write_results(Path(options.output_dir).expanduser(), scores, files)
     logger.info("%s", show_scores(scores) or "no labels, so no scores")
     return scores

@@ -419,7 +419,8 @@ def test_a_run_is_not_judged_by_data_without_labels(
     for flag, split in (("--validation_file", "validation"), ("--train_file", "training")):
         message = refuses(f"train/{task}.py", *words, flag, str(path))
         assert message.startswith(f"{path}: ")
-        assert f"the {split} data has no labels" in message
+        assert f"the {split} data has no labels; name them with --label_column_name" in message
+        assert "; the columns are " in message
     assert not (tmp_path / "o").exists()
 
 

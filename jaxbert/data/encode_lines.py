@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from jaxbert.data.features import Features, ranges, tokenize
+from jaxbert.data.lines import LineExample
 from jaxbert.data.segment import Segmenter
 from jaxbert.errors import InputError
-
-if TYPE_CHECKING:
-    from jaxbert.data.lines import LineExample
 
 
 def encode_lines(

@@ -50,6 +50,7 @@ class Data(Generic[T]):
     examples: tuple[T, ...]
     problems: tuple[Problem, ...] = ()
     classes: tuple[str, ...] = ()  # names in their own order, where the data declare them
+    columns: tuple[str, ...] = dataclasses.field(default=(), compare=False)  # for messages
 
 
 class Row(dict[str, Any]):
@@ -200,6 +201,7 @@ def read_labelled(
     published: list[bool] = []
     problems: list[Problem] = []
     declared: tuple[str, ...] = ()
+    columns: list[str] = []
     origins = []
     report = reporter(problems, strict)
     for origin, content in tables:
@@ -209,7 +211,7 @@ def read_labelled(
             found, classes = examples_of(sheet, report)
             examples += found
             published += [sheet.published] * len(found)
-            declared = declared or classes
+            declared, columns = declared or classes, columns or sheet.names
     if not examples:
         raise InputError(f"{', '.join(origins)}: no {what} in it")
     bare = [n for n, example in enumerate(examples) if label_of(example) is None]
@@ -225,4 +227,4 @@ def read_labelled(
         report(where, "no label; the row is left out")
     left_out = set(bare)
     kept = tuple(example for n, example in enumerate(examples) if n not in left_out)
-    return Data(kept, tuple(problems), declared)
+    return Data(kept, tuple(problems), declared, tuple(columns))

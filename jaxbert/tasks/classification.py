@@ -15,13 +15,12 @@ import numpy as np
 from jaxbert.data.encode_texts import encode_texts
 from jaxbert.data.features import Features
 from jaxbert.data.rows import Data
-from jaxbert.data.sources import load_rows
 from jaxbert.data.texts import TextExample, read_texts
 from jaxbert.errors import InputError
 from jaxbert.metrics.labels import classification_scores
 from jaxbert.model.config import BertConfig
 from jaxbert.options import ClassificationOptions, ClassificationTrainOptions
-from jaxbert.tasks.task import Task, check_labels, in_order, number_of, reduce_logits
+from jaxbert.tasks.task import Task, in_order, load_table, number_of, reduce_logits
 from jaxbert.training.losses import Arrays, Loss, label_accuracy, label_cross_entropy
 
 
@@ -39,13 +38,13 @@ def _read(tables: Any, options: ClassificationOptions) -> Data[TextExample]:
         text_columns=options.text_column_name,
         label_column=options.label_column_name,
         numeric=False,
-        strict=options.strict,  # type: ignore[attr-defined]  # of SourceOptions
+        strict=options.strict,
     )
 
 
 def _labels(examples: Sequence[TextExample], options: ClassificationOptions) -> tuple[str, ...]:
     names = in_order({str(e.label) for e in examples if e.label is not None})
-    if len(names) == 1:  # where no row has a label, check_labels says so
+    if len(names) == 1:
         raise InputError(f"the training data has one class only, {names[0]}; at least 2 are needed")
     return names
 
@@ -54,10 +53,7 @@ def _settle(
     options: Any, examples: Sequence[TextExample] | None, held_out: Sequence[TextExample] | None
 ) -> Any:
     """Count the classes for --class_weights balanced: n / (C n_c), as scikit-learn does."""
-    if examples is None:
-        return options
-    check_labels(examples, held_out, lambda e: e.label)
-    if options.class_weights != ["balanced"]:
+    if examples is None or options.class_weights != ["balanced"]:
         return options
     counts = collections.Counter(str(e.label) for e in examples)
     weights = [f"{n}={len(examples) / (len(counts) * counts[n]):.6g}" for n in sorted(counts)]
@@ -128,8 +124,6 @@ def _score(
     options: ClassificationOptions,
     cfg: BertConfig,
 ) -> dict[str, float]:
-    if any(e.label is None for e in examples):
-        return {}
     references = [str(e.label) for e in examples]
     return classification_scores([p.label for p in predictions], references, cfg.id2label)
 
@@ -140,15 +134,16 @@ CLASSIFICATION = Task(
     losses={"cross_entropy": _cross_entropy},
     measure=label_accuracy,
     best_metrics=("accuracy", "f1", "f1_macro", "matthews_correlation"),
-    load=lambda path, options: load_rows(path, quoted_tsv=options.quoted_tsv),
+    load=load_table,
     read=_read,
+    label_of=lambda e: e.label,
     settle=_settle,
     labels=_labels,
     encode=_encode,
     reduce=reduce_logits,
     decode=_decode,
     score=_score,
-    files=lambda examples, predictions, options: {
+    files=lambda examples, predictions, options, cfg: {
         "predictions.json": [dataclasses.asdict(p) for p in predictions]
     },
 )

@@ -26,8 +26,7 @@ from jaxbert.training.losses import Arrays, label_accuracy, label_cross_entropy
 
 
 def _read(tables: Any, options: MLMOptions) -> Data[LineExample]:
-    strict = options.strict  # type: ignore[attr-defined]  # of SourceOptions
-    return read_lines(tables, text_column=options.text_column_name, strict=strict)
+    return read_lines(tables, text_column=options.text_column_name, strict=options.strict)
 
 
 def _encode(
@@ -113,5 +112,5 @@ MLM = Task(
     reduce=_reduce,
     decode=_decode,
     score=_score,
-    files=lambda examples, predictions, options: {},
+    files=lambda examples, predictions, options, cfg: {},
 )

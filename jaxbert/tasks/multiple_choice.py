@@ -11,12 +11,11 @@ import numpy as np
 from jaxbert.data.encode_texts import encode_choices
 from jaxbert.data.features import Features
 from jaxbert.data.rows import Data
-from jaxbert.data.sources import load_rows
 from jaxbert.data.texts import ChoiceExample, read_choices
 from jaxbert.metrics.labels import choice_scores
 from jaxbert.model.config import BertConfig
 from jaxbert.options import MultipleChoiceOptions
-from jaxbert.tasks.task import Task, check_labels, reduce_logits
+from jaxbert.tasks.task import Task, load_table, reduce_logits
 from jaxbert.training.losses import label_accuracy, label_cross_entropy
 
 
@@ -29,16 +28,7 @@ class Chosen:
 
 
 def _read(tables: Any, options: MultipleChoiceOptions) -> Data[ChoiceExample]:
-    strict = options.strict  # type: ignore[attr-defined]  # of SourceOptions
-    return read_choices(tables, label_column=options.label_column_name, strict=strict)
-
-
-def _settle(
-    options: Any, examples: Sequence[ChoiceExample] | None, held_out: Sequence[ChoiceExample] | None
-) -> Any:
-    if examples is not None:
-        check_labels(examples, held_out, lambda e: e.label)
-    return options
+    return read_choices(tables, label_column=options.label_column_name, strict=options.strict)
 
 
 def _encode(
@@ -59,8 +49,6 @@ def _score(
     options: MultipleChoiceOptions,
     cfg: BertConfig,
 ) -> dict[str, float]:
-    if any(e.label is None for e in examples):
-        return {}
     return choice_scores([p.label for p in predictions], [e.label or 0 for e in examples])
 
 
@@ -70,16 +58,16 @@ MULTIPLE_CHOICE = Task(
     losses={"cross_entropy": lambda options, cfg: label_cross_entropy},
     measure=label_accuracy,
     best_metrics=("accuracy",),
-    load=lambda path, options: load_rows(path, quoted_tsv=options.quoted_tsv),
+    load=load_table,
     read=_read,
-    settle=_settle,
+    label_of=lambda e: e.label,
     encode=_encode,
     reduce=reduce_logits,
     decode=lambda examples, features, arrays, options, cfg: [
         Chosen(int(np.argmax(row)), tuple(row.tolist())) for row in arrays["probabilities"]
     ],
     score=_score,
-    files=lambda examples, predictions, options: {
+    files=lambda examples, predictions, options, cfg: {
         "predictions.json": [dataclasses.asdict(p) for p in predictions]
     },
 )

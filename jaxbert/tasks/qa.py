@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxbert.data.encode_qa import encode_qa
 from jaxbert.data.features import Features
 from jaxbert.data.questions import QAExample, read_questions
+from jaxbert.data.sources import load_rows
 from jaxbert.decoding.answers import Prediction, decode_qa, prediction_files
 from jaxbert.decoding.spans import decode_spans
 from jaxbert.errors import InputError
@@ -145,13 +146,14 @@ QA = Task(
     measure=span_accuracy,
     best_metrics=("f1", "exact_match"),
     fresh=frozenset({"metric"}),
+    load=lambda path, options: load_rows(path),
     read=lambda tables, options: read_questions(tables, strict=options.strict),
     settle=settle_qa,
     encode=_encode,
     reduce=reduce_qa,
     decode=_decode,
     score=_score,
-    files=lambda examples, predictions, options: prediction_files(
+    files=lambda examples, predictions, options, cfg: prediction_files(
         examples, predictions, version_2=options.version_2_with_negative
     ),
 )

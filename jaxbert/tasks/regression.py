@@ -12,14 +12,13 @@ import numpy as np
 from jaxbert.data.encode_texts import encode_texts
 from jaxbert.data.features import Features
 from jaxbert.data.rows import Data
-from jaxbert.data.sources import load_rows
 from jaxbert.data.texts import TextExample, read_texts
 from jaxbert.errors import InputError
 from jaxbert.metrics.labels import regression_scores
 from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import Params
 from jaxbert.options import RegressionOptions
-from jaxbert.tasks.task import Task, check_labels
+from jaxbert.tasks.task import Task, load_table
 from jaxbert.training.losses import Arrays, squared_error
 
 
@@ -29,7 +28,7 @@ def _read(tables: Any, options: RegressionOptions) -> Data[TextExample]:
         text_columns=options.text_column_name,
         label_column=options.label_column_name,
         numeric=True,
-        strict=options.strict,  # type: ignore[attr-defined]  # of SourceOptions
+        strict=options.strict,
     )
 
 
@@ -37,10 +36,7 @@ def _settle(
     options: Any, examples: Sequence[TextExample] | None, held_out: Sequence[TextExample] | None
 ) -> Any:
     """Measure the targets for --target_scaling standard."""
-    if examples is None:
-        return options
-    check_labels(examples, held_out, lambda e: e.label)
-    if options.target_scaling != ["standard"]:
+    if examples is None or options.target_scaling != ["standard"]:
         return options
     targets = np.array([e.label for e in examples], np.float64)
     scale = float(targets.std()) or 1.0
@@ -97,8 +93,6 @@ def _score(
     options: RegressionOptions,
     cfg: BertConfig,
 ) -> dict[str, float]:
-    if any(e.label is None for e in examples):
-        return {}
     return regression_scores(predictions, [float(e.label or 0.0) for e in examples])
 
 
@@ -109,8 +103,9 @@ REGRESSION = Task(
     measure=None,
     best_metrics=("pearson", "spearmanr", "mse"),
     falling=frozenset({"mse"}),
-    load=lambda path, options: load_rows(path, quoted_tsv=options.quoted_tsv),
+    load=load_table,
     read=_read,
+    label_of=lambda e: e.label,
     settle=_settle,
     labels=lambda examples, options: ("score",),
     encode=_encode,
@@ -118,5 +113,5 @@ REGRESSION = Task(
     decode=lambda examples, features, arrays, options, cfg: arrays["scores"].tolist(),
     score=_score,
     export=_export,
-    files=lambda examples, predictions, options: {"predictions.json": list(predictions)},
+    files=lambda examples, predictions, options, cfg: {"predictions.json": list(predictions)},
 )

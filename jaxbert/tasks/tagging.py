@@ -20,7 +20,7 @@ from jaxbert.errors import InputError
 from jaxbert.metrics.entities import entity_report, entity_scores, find_scheme
 from jaxbert.model.config import BertConfig
 from jaxbert.options import TaggingOptions
-from jaxbert.tasks.task import Task, check_labels, in_order, number_of
+from jaxbert.tasks.task import Task, in_order, number_of
 from jaxbert.training.losses import Arrays, label_accuracy, label_cross_entropy
 
 
@@ -37,7 +37,7 @@ def _read(tables: Any, options: TaggingOptions) -> Data[WordsExample]:
         tables,
         word_column=options.text_column_name,
         tag_column=options.label_column_name,
-        strict=options.strict,  # type: ignore[attr-defined]  # of SourceOptions
+        strict=options.strict,
     )
 
 
@@ -51,7 +51,6 @@ def _settle(
 ) -> Any:
     if examples is None:
         return options
-    check_labels(examples, held_out, lambda e: e.tags)
     metric = (options.metric_for_best_model or "accuracy").removeprefix("eval_")
     if metric != "accuracy" and find_scheme({t for e in examples for t in e.tags or ()}) is None:
         raise InputError(
@@ -132,8 +131,6 @@ def _score(
     cfg: BertConfig,
 ) -> dict[str, float]:
     """Of entities where the tags are a chunk scheme, else of single words: accuracy alone."""
-    if any(e.tags is None for e in examples):
-        return {}
     return entity_scores(
         [p.tags for p in predictions],
         [e.tags or () for e in examples],
@@ -143,16 +140,19 @@ def _score(
 
 
 def _files(
-    examples: Sequence[WordsExample], predictions: Sequence[Tagged], options: TaggingOptions
+    examples: Sequence[WordsExample],
+    predictions: Sequence[Tagged],
+    options: TaggingOptions,
+    cfg: BertConfig,
 ) -> dict[str, Any]:
     """The predictions, and the scores of each type of entity."""
     pairs = zip(examples, predictions, strict=True)
     files: dict[str, Any] = {
         "predictions.json": [{"words": list(e.words), **dataclasses.asdict(p)} for e, p in pairs]
     }
-    references, found = [e.tags or () for e in examples], [p.tags for p in predictions]
-    scheme = find_scheme({tag for tags in (*references, *found) for tag in tags})
+    scheme = find_scheme(cfg.id2label)
     if scheme is not None and all(e.tags is not None for e in examples):
+        references, found = [e.tags or () for e in examples], [p.tags for p in predictions]
         report = entity_report(found, references, scheme=scheme, mode=options.entity_mode)
         files["entity_report.json"] = report
     return files
@@ -166,6 +166,7 @@ TAGGING = Task(
     best_metrics=("f1", "accuracy", "precision", "recall"),
     load=_load,
     read=_read,
+    label_of=lambda e: e.tags,
     settle=_settle,
     labels=_labels,
     encode=_encode,

@@ -14,15 +14,12 @@ from jaxbert.data.sources import load_rows
 from jaxbert.errors import InputError
 from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import Params
+from jaxbert.options import RowOptions
 from jaxbert.training.loop import Disturb
 from jaxbert.training.losses import Arrays, Loss, Measure
 
 # The draw of an evaluation where a task disturbs its batches: a number that no step has.
 EVALUATION = 2**40
-
-
-def _load(path: str, options: Any) -> Any:
-    return load_rows(path)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,13 +32,14 @@ class Task:
         losses: name -> (options, cfg) -> loss.
         measure: sums and counts to report beside it.
         best_metrics: scores that can tell the best checkpoint; the first is the default.
+        load: (path, options) -> content of a file.
         read: (pairs of origin and content, options) -> data.
         encode: (examples, tokenizer, options, cfg) -> Features.
         reduce: options -> the pure function (outputs, batch) -> small arrays kept of a prediction.
         decode: (examples, features, arrays, options, cfg) -> predictions, one for each example.
         score: (examples, predictions, options, cfg) -> name -> number.
-        files: (examples, predictions, options) -> file name -> JSON content.
-        load: (path, options) -> content of a file.
+        files: (examples, predictions, options, cfg) -> file name -> JSON content.
+        label_of: example -> its label or None, where training and scores need labels.
         settle: (options, training examples, held-out examples) -> options with all that depends on
             the data decided; either may be None.
         labels: (training examples, options) -> names of the classes, for heads that have them.
@@ -58,19 +56,25 @@ class Task:
     losses: dict[str, Callable[[Any, BertConfig], Loss]]
     measure: Measure | None
     best_metrics: tuple[str, ...]
+    load: Callable[[str, Any], Any]
     read: Callable[..., Data[Any]]
     encode: Callable[..., Features]
     reduce: Callable[[Any], Callable[[Arrays, Arrays], Arrays]]
     decode: Callable[..., list[Any]]
     score: Callable[..., dict[str, float]]
     files: Callable[..., dict[str, Any]]
-    load: Callable[[str, Any], Any] = _load
+    label_of: Callable[[Any], Any] | None = None
     settle: Callable[..., Any] = lambda options, examples, held_out: options
     labels: Callable[[Sequence[Any], Any], tuple[str, ...]] | None = None
     disturb: Callable[[Any, Any, BertConfig], Disturb] | None = None
     export: Callable[[Params, Any], Params] = lambda params, options: params
     falling: frozenset[str] = frozenset()
     fresh: frozenset[str] = frozenset()
+
+
+def load_table(path: str, options: RowOptions) -> Any:
+    """The content of a file of rows."""
+    return load_rows(path, quoted_tsv=options.quoted_tsv)
 
 
 def in_order(names: set[str]) -> tuple[str, ...]:
@@ -81,22 +85,6 @@ def in_order(names: set[str]) -> tuple[str, ...]:
     """
     numbers = all(name.removeprefix("-").isdecimal() for name in names)
     return tuple(sorted(names, key=lambda name: (int(name), name) if numbers else (0, name)))
-
-
-def check_labels(
-    examples: Sequence[Any], held_out: Sequence[Any] | None, label_of: Callable[[Any], Any]
-) -> None:
-    """Hold that what is learned from, and what a run is judged by, has labels.
-
-    Raises:
-        InputError: training or held-out examples have none.
-    """
-    for name, part in (("training", examples), ("validation", held_out or ())):
-        bare = next((e.where for e in part if label_of(e) is None), None)
-        if bare is not None:
-            raise InputError(
-                f"{bare}: the {name} data has no labels; name them with --label_column_name"
-            )
 
 
 def number_of(label: str, cfg: BertConfig, where: str) -> int:

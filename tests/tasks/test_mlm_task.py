@@ -122,7 +122,7 @@ def test_the_scores_are_of_all_masked_tokens_in_any_order() -> None:
     for _ in range(5):
         rng.shuffle(predictions)
         assert MLM.score([], predictions, None, CFG) == scores
-    assert MLM.files([], predictions, None) == {}
+    assert MLM.files([], predictions, None, None) == {}
 
 
 def test_a_lower_perplexity_is_better() -> None:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pytest
 from conftest import TINY
 
 from jaxbert.data.features import Features
 from jaxbert.data.texts import ChoiceExample
-from jaxbert.errors import InputError
 from jaxbert.tasks.multiple_choice import MULTIPLE_CHOICE, Chosen
 
 NO_FEATURES = Features(np.zeros(1, np.int64), {}, {}, np.zeros(0, np.int32))
@@ -31,7 +29,7 @@ def test_the_best_choice_is_predicted_with_the_probability_of_each() -> None:
     found = MULTIPLE_CHOICE.decode(examples(1, 0), NO_FEATURES, arrays, None, TINY)
     assert [p.label for p in found] == [1, 0]
     np.testing.assert_allclose(found[0].scores, [0.1, 0.7, 0.2], rtol=1e-5)
-    entries = MULTIPLE_CHOICE.files(None, found, None)["predictions.json"]
+    entries = MULTIPLE_CHOICE.files(None, found, None, None)["predictions.json"]
     assert entries[1] == {"label": 0, "scores": found[1].scores}
 
 
@@ -41,17 +39,7 @@ def test_of_equal_choices_the_first_is_predicted() -> None:
     assert found == Chosen(0, (0.25,) * 4)
 
 
-def test_scores_need_labels() -> None:
+def test_the_score_is_the_part_that_is_right() -> None:
     predictions = [Chosen(0, ()), Chosen(1, ()), Chosen(1, ()), Chosen(0, ())]
     score = MULTIPLE_CHOICE.score
     assert score(examples(0, 1, 0, 0), predictions, None, TINY) == {"accuracy": 0.75}
-    assert score(examples(*[None] * 4), predictions, None, TINY) == {}
-
-
-def test_training_needs_labels_and_an_evaluation_does_not() -> None:
-    options = object()
-    assert MULTIPLE_CHOICE.settle(options, None, examples(None)) is options
-    assert MULTIPLE_CHOICE.settle(options, examples(1), None) is options
-    for part in ((examples(None), None), (examples(1), examples(None))):
-        with pytest.raises(InputError, match=r"f: row 0: the (training|validation) data has no"):
-            MULTIPLE_CHOICE.settle(options, *part)

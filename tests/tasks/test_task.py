@@ -1,8 +1,6 @@
-"""What the tasks share: the order of classes, the class of a label, and data without labels."""
+"""What the tasks share: the order of classes and the class of a label."""
 
 from __future__ import annotations
-
-import dataclasses
 
 import pytest
 from hypothesis import given
@@ -10,13 +8,7 @@ from hypothesis import strategies as st
 
 from jaxbert.errors import InputError
 from jaxbert.model.config import BertConfig
-from jaxbert.tasks.task import EVALUATION, check_labels, in_order, number_of
-
-
-@dataclasses.dataclass
-class Example:
-    where: str
-    label: str | None
+from jaxbert.tasks.task import EVALUATION, in_order, number_of
 
 
 def test_classes_that_are_numbers_are_ordered_as_such() -> None:
@@ -57,15 +49,6 @@ def test_of_many_classes_twenty_are_named() -> None:
         with pytest.raises(InputError) as caught:
             number_of("x", BertConfig(id2label=tuple(names[:count])), "f: row 0")
         assert str(caught.value).endswith(end)
-
-
-def test_data_without_labels_is_named() -> None:
-    known, bare = [Example("a: row 0", "x")], [Example("b: row 0", None), Example("b: row 1", None)]
-    check_labels(known, known, lambda e: e.label)
-    check_labels(known, None, lambda e: e.label)
-    for part, name in (((bare, known), "training"), ((known, bare), "validation")):
-        with pytest.raises(InputError, match=f"^b: row 0: the {name} data has no labels; name"):
-            check_labels(*part, lambda e: e.label)
 
 
 def test_no_step_has_the_number_of_an_evaluation() -> None:
