@@ -22,14 +22,15 @@ import numpy as np
 from tqdm import tqdm
 
 from jaxbert import cli, options, save_pretrained
-from jaxbert.data.batches import NumpyBatch, Order, bucket_lengths, in_order, make_batch
+from jaxbert.data.batches import NumpyBatch, bucket_lengths, in_order, make_batch
 from jaxbert.data.features import Features
+from jaxbert.data.packing import AnyOrder
 from jaxbert.errors import InputError
 from jaxbert.model.pretrained import ARCHITECTURES
 from jaxbert.options import check_ranges
 from jaxbert.output import check_writable, write_results
 from jaxbert.prepare import encode_examples, load_model, read_examples, read_held_out
-from jaxbert.run import make_plan, show_scores, warmup_steps
+from jaxbert.run import make_order, make_plan, show_scores, warmup_steps
 from jaxbert.tasks.classification import CLASSIFICATION
 from jaxbert.tasks.mlm import MLM
 from jaxbert.tasks.multiple_choice import MULTIPLE_CHOICE
@@ -49,6 +50,7 @@ TASKS: dict[str, tuple[Task, type[Any]]] = {
 # Options of jaxbert that would make the two runs unlike.
 UNKNOWN = (
     "class_weights",
+    "packing",
     "gradient_accumulation_steps",
     "freeze",
     "dtype",
@@ -108,7 +110,7 @@ def evaluate(
 
 
 def batches(
-    task: Task, opts: Any, tokenizer: Any, cfg: Any, features: Features, order: Order, total: int
+    task: Task, opts: Any, tokenizer: Any, cfg: Any, features: Features, order: AnyOrder, total: int
 ) -> Iterator[dict[str, Any]]:
     disturb = task.disturb(opts, tokenizer, cfg) if task.disturb else None
     for step in range(total):
@@ -170,8 +172,7 @@ def main() -> None:
         model = kind_of_model.from_pretrained(start).train()
     features = encode_examples(task, examples, tokenizer, cfg, opts)
     held_out_features = encode_examples(task, held_out, tokenizer, cfg, opts)
-    buckets = bucket_lengths(opts.length_bucket, opts.max_seq_length)
-    order = Order(features.lengths, opts.per_device_train_batch_size, opts.seed, buckets)
+    order = make_order(opts, features.lengths, 1)
     steps = make_plan(task, opts, order).total
     tx, schedule = optimizer(opts, model, steps)
     torch.manual_seed(opts.seed)

@@ -12,10 +12,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jaxbert.data.batches import NumpyBatch, Order, bucket_lengths
 from jaxbert.data.features import Features
+from jaxbert.data.packing import AnyOrder, PackedOrder
 from jaxbert.errors import InputError
 from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import Params, make_apply
@@ -110,7 +112,27 @@ def show_scores(scores: dict[str, float]) -> str:
 # --- train ------------------------------------------------------------------------------------
 
 
-def make_plan(task: Task, options: Any, order: Order) -> Plan:
+def make_order(
+    options: Any, lengths: np.ndarray, parts: int, record: dict[str, Any] | None = None
+) -> AnyOrder:
+    """The batches of a run.
+
+    Args:
+        lengths: (M,) tokens of each window.
+        parts: micro-batches of a batch, over all devices.
+        record: of the run that is to go on, if any: it keeps its global batch on other devices.
+    """
+    names = ("per_device_train_batch_size", "gradient_accumulation_steps", "packing")
+    same = record and all(record["options"].get(n) == getattr(options, n) for n in names)
+    given = record["rows_per_step"] if record and same else None
+    windows = options.per_device_train_batch_size * parts
+    if options.packing:
+        return PackedOrder(lengths, windows, options.seed, options.max_seq_length, parts, given)
+    buckets = bucket_lengths(options.length_bucket, options.max_seq_length)
+    return Order(lengths, given or windows, options.seed, buckets)
+
+
+def make_plan(task: Task, options: Any, order: AnyOrder) -> Plan:
     """When the run trains, logs, evaluates and saves."""
     per_epoch = order.steps_per_epoch
     total = (
@@ -178,6 +200,8 @@ def _check(task: Task, options: Any) -> None:
     unknown = set(options.allow_changed_options or ()) - names
     if unknown:
         raise InputError(f"--allow_changed_options {' '.join(sorted(unknown))}: no such option")
+    if options.packing and not task.packs:
+        raise InputError(f"--packing is not for {task.name}, whose rows have several texts already")
     if options.loss not in task.losses:
         raise InputError(f"--loss {options.loss}: there are {', '.join(task.losses)}")
     if other := set(_best_metrics(task, options)) - set(task.best_metrics):
@@ -263,15 +287,8 @@ def train(task: Task, options: Any) -> Trained:
     features = encode_examples(task, examples, tokenizer, cfg, options)
     parallel = make_parallel(options.parallel)
     accumulate = options.gradient_accumulation_steps
-    rows = options.per_device_train_batch_size * parallel.devices * accumulate
-    if record and all(
-        record["options"][name] == getattr(options, name)
-        for name in ("per_device_train_batch_size", "gradient_accumulation_steps")
-    ):
-        rows = record["rows_per_step"]  # a run keeps its global batch on other devices
-    rows_for(rows, parallel, accumulate)
-    buckets = bucket_lengths(options.length_bucket, options.max_seq_length)
-    order = Order(features.lengths, rows, options.seed, buckets)
+    order = make_order(options, features.lengths, parallel.devices * accumulate, record)
+    rows_for(order.rows, parallel, accumulate)
     plan = make_plan(task, options, order)
     prints = {"train": features.fingerprint()}
     validation = None
@@ -297,11 +314,15 @@ def train(task: Task, options: Any) -> Trained:
         progress = Progress(**saved)
         logger.info("going on from step %d of %d", found, plan.total)
     progress.options = dataclasses.asdict(options)
-    write_record(folder, task.name, options, rows, prints)
+    write_record(folder, task.name, options, order.rows, prints)
     devices = f"{parallel.devices} device{'s' * (parallel.devices > 1)}"
     where = f"{devices} ({jax.default_backend()}, {parallel.name})"
     lengths = " ".join(map(str, order.buckets))
-    logger.info("%d steps of %d rows on %s, lengths %s", plan.total, rows, where, lengths)
+    what = f"{order.rows} rows of {lengths} tokens"
+    if options.packing:
+        what += f" with {len(features) / order.steps_per_epoch:.1f} windows on average"
+    logger.info("%d steps of %s on %s", plan.total, what, where)
+    logger.info("  %.1f %% of the tokens are padding", 100 * order.padding())
     started = time.perf_counter()
     with TrainLog(folder / "train_log.jsonl", int(state.step)) as log:
         state, done = fit(

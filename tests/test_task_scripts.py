@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -366,6 +367,28 @@ def test_killed_and_gone_on_with_the_parameters_are_equal_bit_for_bit(
     assert weights(folder) == weights(trained(task))
     assert steps_of(folder) == steps_of(trained(task))
     assert read(folder / "metrics.json") == read(trained(task) / "metrics.json")
+
+
+def test_a_packed_run_is_gone_on_with_to_equal_bits(
+    words_of: Callable[..., list[str]], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole, parted = tmp_path / "whole", tmp_path / "parted"
+    with caplog.at_level(logging.INFO, logger="jaxbert"):
+        assert call("train/tagging.py", *words_of("tagging", whole), "--packing") == 0
+    assert re.search(r"rows of 64 tokens with [0-9.]+ windows on average", caplog.text)
+    shutil.copytree(whole, parted)
+    last = max(int(path.name) for path in (parted / "checkpoints").iterdir())
+    shutil.rmtree(parted / "checkpoints" / str(last))  # as if it had been killed before
+    (parted / "model.safetensors").unlink()
+    caplog.clear()
+    with caplog.at_level(logging.INFO, logger="jaxbert"):
+        assert call("train/tagging.py", *words_of("tagging", parted), "--packing") == 0
+    assert re.search(r"going on from step \d", caplog.text)
+    assert weights(parted) == weights(whole)
+    assert steps_of(parted) == steps_of(whole)
+    # Rows that are not packed are another run.
+    message = refuses("train/tagging.py", *words_of("tagging", parted))
+    assert "--packing: True -> False" in message
 
 
 # --- evaluate and score -----------------------------------------------------------------------

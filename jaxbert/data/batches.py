@@ -38,14 +38,28 @@ class Order:
             raise ValueError(f"a window is longer than the last bucket, {self.buckets[-1]}")
 
     @property
+    def rows(self) -> int:
+        """Rows of a batch: one for each window."""
+        return self.size
+
+    @property
     def steps_per_epoch(self) -> int:
         """ceil(M / size)."""
         return -(-len(self.lengths) // self.size)
+
+    def padding(self) -> float:
+        """Of all tokens of the first epoch, the part that is padding."""
+        padded = sum(self.size * length for _, length in _epoch(self, 0))
+        return 1 - self.lengths.sum() / padded
 
     def batch(self, step: int) -> tuple[np.ndarray, int]:
         """The windows of a step, (<= size,) int64, and the length to pad them to."""
         epoch, number = divmod(step, self.steps_per_epoch)
         return _epoch(self, epoch)[number]
+
+    def finish(self, batch: NumpyBatch) -> NumpyBatch:
+        """The batch as it is; see data.packing.PackedOrder."""
+        return batch
 
 
 @functools.lru_cache(maxsize=2)
@@ -92,32 +106,32 @@ def bucket_lengths(multiple: int, longest: int) -> tuple[int, ...]:
 def make_batch(features: Features, windows: np.ndarray, length: int, size: int) -> NumpyBatch:
     """The arrays of a batch, padded to `length` tokens and to `size` rows.
 
+    Args:
+        windows: (<= size,) int64; -1 leaves a row empty.
+
     Returns:
         The features' token columns (size, length, ...) and row columns (size, ...), and
         attention_mask (size, length) int32, 1 at the windows' tokens, where the features have none
         of their own, weight (size,) float32, 0 on padding rows, and row (size,) int32: the window's
         number, -1 on padding rows, which dropout takes as the row's name.
     """
-    count = len(windows)
-    lengths = features.lengths[windows]
+    row = np.full(size, -1, np.int32)
+    row[: len(windows)] = windows
+    lengths = np.where(row >= 0, features.lengths[row], 0)
     position = np.arange(length)
-    real = position < lengths[:, None]
-    source = (features.bounds[windows][:, None] + position)[real]
+    real = position < lengths[:, None]  # (size, length)
+    source = (features.bounds[row][:, None] + position)[real]
     batch: NumpyBatch = {}
     for name, column in features.tokens.items():
         padded = np.full((size, length, *column.shape[1:]), PADDING.get(name, 0), column.dtype)
-        padded[:count][real] = column[source]
+        padded[real] = column[source]
         batch[name] = padded
     for name, column in features.rows.items():
         filled = np.zeros((size, *column.shape[1:]), column.dtype)
-        filled[:count] = column[windows]
+        filled[row >= 0] = column[row[row >= 0]]
         batch[name] = filled
     if "attention_mask" not in features.tokens:
-        mask = np.zeros((size, length), np.int32)
-        mask[:count] = real
-        batch["attention_mask"] = mask
-    batch["weight"] = (np.arange(size) < count).astype(np.float32)
-    row = np.full(size, -1, np.int32)
-    row[:count] = windows
+        batch["attention_mask"] = real.astype(np.int32)
+    batch["weight"] = (row >= 0).astype(np.float32)
     batch["row"] = row
     return batch

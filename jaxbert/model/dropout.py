@@ -19,10 +19,15 @@ _STRIDE = 1 << 16
 
 
 class Seeds(NamedTuple):
-    """Two 32-bit words a row: `low` and `high`, each (B,) uint32."""
+    """Two 32-bit words a row, `low` and `high`, (B,) uint32.
+
+    In packed rows they are (B, T), those of each token's window, and `positions` (B, T) int32 are
+    the tokens' positions in their windows.
+    """
 
     low: jax.Array
     high: jax.Array
+    positions: jax.Array | None = None
 
 
 def _mix(x: jax.Array) -> jax.Array:
@@ -58,17 +63,13 @@ def keep_mask(seeds: Seeds, place: int, shape: tuple[int, ...], rate: float) -> 
         shape: (B, T, D) or (B, N, T, S).
         rate: the probability of False, in steps of 2**-32.
     """
-    low = _mix(seeds.low + jnp.uint32(place) * jnp.uint32(0x9E3779B1))
-    high = _mix(seeds.high ^ (jnp.uint32(place) * jnp.uint32(0x85EBCA77)))
+    low = _mix(seeds.low + jnp.uint32(place) * jnp.uint32(0x9E3779B1)).reshape(shape[0], -1, 1)
+    high = _mix(seeds.high ^ (jnp.uint32(place) * jnp.uint32(0x85EBCA77))).reshape(low.shape)
     if len(shape) == 4:  # every head has words of its own
-        heads = jnp.arange(shape[1], dtype=jnp.uint32)
+        heads = jnp.arange(shape[1], dtype=jnp.uint32)[:, None, None]
         low = _mix(low[:, None] + heads * jnp.uint32(0xC2B2AE3D))
         high = _mix(high[:, None] ^ (heads * jnp.uint32(0x27D4EB2F)))
-    low, high = low[..., None, None], high[..., None, None]
-    tail = shape[-2:]
-    position = jax.lax.broadcasted_iota(jnp.uint32, tail, 0) * jnp.uint32(
-        _STRIDE
-    ) + jax.lax.broadcasted_iota(jnp.uint32, tail, 1)
+    position = _positions(seeds.positions, shape)
     # Two words are mixed in at two moments: with one alone, two rows whose seeds differ by d would
     # have the same mask shifted by d.
     bits = _mix((position * jnp.uint32(0x9E3779B1)) ^ low) + high
@@ -76,6 +77,18 @@ def keep_mask(seeds: Seeds, place: int, shape: tuple[int, ...], rate: float) -> 
     bits = bits * jnp.uint32(0x2C1B3C6D)
     bits = bits ^ (bits >> 12)
     return bits >= jnp.uint32(min(round(rate * 2**32), 2**32 - 1))
+
+
+def _positions(positions: jax.Array | None, shape: tuple[int, ...]) -> jax.Array:
+    """The number of each element in its row, or in its window: uint32, broadcast to `shape`."""
+    stride = jnp.uint32(_STRIDE)
+    if positions is None:
+        first = jax.lax.broadcasted_iota(jnp.uint32, shape[-2:], 0)
+        return first * stride + jax.lax.broadcasted_iota(jnp.uint32, shape[-2:], 1)
+    first = positions.astype(jnp.uint32)
+    if len(shape) == 4:  # a query and a key
+        return (first[:, :, None] * stride + first[:, None, :])[:, None]
+    return first[:, :, None] * stride + jnp.arange(shape[2], dtype=jnp.uint32)
 
 
 def dropout(x: jax.Array, rate: float, seeds: Seeds | None, place: int) -> jax.Array:

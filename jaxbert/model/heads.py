@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jaxbert.model.config import BertConfig
 from jaxbert.model.dropout import Seeds, dropout, row_seeds
 from jaxbert.model.encoder import ACTIVATIONS, Encoder
+from jaxbert.model.packing import first_tokens, token_seeds, windows
 
 Params = dict[str, Any]
 Batch = dict[str, jax.Array]
@@ -39,13 +40,16 @@ class Encoded(NamedTuple):
     """What a head is made of.
 
     hidden: (B, T, D), the encoder's last hidden state. words: (V, D), its table of word embeddings.
-    batch: the arrays that apply was called with. drop: dropout before a classifier, of (B, T, D).
+    batch: the arrays that apply was called with. drop: dropout before a classifier, of all tokens
+    (B, T, D); drop_first: of the windows' first tokens (M, D). Where rows are packed there are
+    M = B K windows, else M = B.
     """
 
     hidden: jax.Array
     words: jax.Array
     batch: Batch
     drop: Callable[[jax.Array], jax.Array]
+    drop_first: Callable[[jax.Array], jax.Array]
 
 
 # --- the heads ----------------------------------------------------------------------------------
@@ -56,14 +60,14 @@ def _dense(cfg: BertConfig, outputs: int, name: str) -> nn.Dense:
 
 
 def _pooled(cfg: BertConfig, x: Encoded) -> jax.Array:
-    """(B, D) float32: BERT's pooler, tanh of a dense layer on [CLS] (Devlin et al. 2019, 4.1)."""
-    return jnp.tanh(_dense(cfg, cfg.hidden_size, "pooler")(x.hidden[:, 0].astype(jnp.float32)))
+    """(M, D) float32: BERT's pooler, tanh of a dense layer on [CLS] (Devlin et al. 2019, 4.1)."""
+    first = first_tokens(x.hidden, x.batch).astype(jnp.float32)
+    return jnp.tanh(_dense(cfg, cfg.hidden_size, "pooler")(first))
 
 
 def _classified(cfg: BertConfig, outputs: int, x: Encoded) -> jax.Array:
-    """(B, outputs) float32: the pooler, dropout, and the added dense layer."""
-    pooled = x.drop(_pooled(cfg, x)[:, None])[:, 0]
-    return _dense(cfg, outputs, "classifier")(pooled)
+    """(M, outputs) float32: the pooler, dropout, and the added dense layer."""
+    return _dense(cfg, outputs, "classifier")(x.drop_first(_pooled(cfg, x)))
 
 
 class _Spans(nn.Module):
@@ -72,25 +76,25 @@ class _Spans(nn.Module):
     cfg: BertConfig
 
     @nn.compact
-    def __call__(self, hidden: jax.Array) -> Outputs:
-        return {
-            f"{side}_logits": _dense(self.cfg, 1, side)(hidden)[..., 0] for side in ("start", "end")
-        }
+    def __call__(self, x: Encoded) -> Outputs:
+        hidden = x.hidden.astype(jnp.float32)
+        logits = {side: _dense(self.cfg, 1, side)(hidden) for side in ("start", "end")}
+        return {f"{side}_logits": windows(y, x.batch)[..., 0] for side, y in logits.items()}
 
 
 def question_answering(cfg: BertConfig, x: Encoded) -> Outputs:
-    """start_logits, end_logits (B, T): a score of every token (Devlin et al. 2019, 4.2)."""
-    spans: Outputs = _Spans(cfg, name="qa_outputs")(x.hidden.astype(jnp.float32))
+    """start_logits, end_logits (M, T): a score of every token (Devlin et al. 2019, 4.2)."""
+    spans: Outputs = _Spans(cfg, name="qa_outputs")(x)
     return spans
 
 
 def classification(cfg: BertConfig, x: Encoded) -> Outputs:
-    """logits (B, C), of one text or a pair (Devlin et al. 2019, 4.1)."""
+    """logits (M, C), of one text or a pair (Devlin et al. 2019, 4.1)."""
     return {"logits": _classified(cfg, len(cfg.id2label), x)}
 
 
 def regression(cfg: BertConfig, x: Encoded) -> Outputs:
-    """scores (B,): one output in place of C."""
+    """scores (M,): one output in place of C."""
     return {"scores": _classified(cfg, 1, x)[:, 0]}
 
 
@@ -101,14 +105,14 @@ def multiple_choice(cfg: BertConfig, x: Encoded) -> Outputs:
 
 
 def next_sentence(cfg: BertConfig, x: Encoded) -> Outputs:
-    """logits (B, 2): 0, the second text follows the first; 1, it does not (section 3.1)."""
+    """logits (M, 2): 0, the second text follows the first; 1, it does not (section 3.1)."""
     return {"logits": _dense(cfg, 2, "seq_relationship")(_pooled(cfg, x))}
 
 
 def tagging(cfg: BertConfig, x: Encoded) -> Outputs:
-    """logits (B, T, C), of every token (Devlin et al. 2019, 5.3)."""
+    """logits (M, T, C), of every token (Devlin et al. 2019, 5.3)."""
     hidden = x.drop(x.hidden.astype(jnp.float32))
-    return {"logits": _dense(cfg, len(cfg.id2label), "classifier")(hidden)}
+    return {"logits": windows(_dense(cfg, len(cfg.id2label), "classifier")(hidden), x.batch)}
 
 
 class _Predictions(nn.Module):
@@ -165,18 +169,25 @@ class BertWithHead(nn.Module):
     def __call__(self, batch: Batch, seeds: Seeds | None = None) -> Outputs:
         cfg = self.cfg
         inputs: dict[str, Any] = {name: batch[name] for name in _INPUTS if name in batch}
+        if "segment_ids" in inputs:  # packed: the mask is that of the windows, each a row
+            inputs.pop("attention_mask", None)
         if batch["input_ids"].ndim == 3:  # (B, T, K): every choice is a row of its own
             inputs = {n: jnp.moveaxis(x, 2, 1).reshape(-1, x.shape[1]) for n, x in inputs.items()}
         encoder = Encoder(cfg, self.dtype, self.remat, self.attention, name="bert")
-        hidden = encoder(**inputs, seeds=seeds)[-1]
+        of_tokens = token_seeds(seeds, batch)
+        hidden = encoder(**inputs, seeds=of_tokens)[-1]
+        rate = cfg.classifier_dropout
+        rate = cfg.hidden_dropout_prob if rate is None else rate
+        place = 1 + 3 * cfg.num_hidden_layers
 
         def drop(x: jax.Array) -> jax.Array:
-            rate = cfg.classifier_dropout
-            rate = cfg.hidden_dropout_prob if rate is None else rate
-            return dropout(x, rate, seeds, place=1 + 3 * cfg.num_hidden_layers)
+            return dropout(x, rate, of_tokens, place)
+
+        def drop_first(x: jax.Array) -> jax.Array:
+            return dropout(x[:, None], rate, seeds, place)[:, 0]
 
         words = encoder.variables["params"]["embeddings"]["word_embeddings"]["embedding"]
-        return HEADS[self.head](cfg, Encoded(hidden, words, batch, drop))
+        return HEADS[self.head](cfg, Encoded(hidden, words, batch, drop, drop_first))
 
 
 def make_apply(
@@ -191,9 +202,12 @@ def make_apply(
 
     Outputs are float32, named by the head's function above. The batch has `input_ids` (B, T) and,
     where they are given, `token_type_ids`, `attention_mask`, `position_ids`, `segment_ids` (B, T);
-    multiple choice has them as (B, T, K). With train=True dropout is on and `key` is needed; its
-    masks are a function of the key and of the batch's `row` (B,), by default 0 .. B - 1, so a row
-    has the same mask on whichever device it is computed.
+    multiple choice has them as (B, T, K). Packed rows (see data.packing) have segment_ids,
+    position_ids and segment_starts, and the outputs are those of their windows.
+
+    With train=True dropout is on and `key` is needed; its masks are a function of the key and of
+    the batch's `row`, the number of each window, by default 0 .. B - 1. So a window has the same
+    masks on whichever device and in whichever row it is.
     """
     model = BertWithHead(cfg, head, dtype, remat, attention)
 

@@ -57,6 +57,7 @@ MULTIPLE_CHOICE = Task(
     head="multiple_choice",
     losses={"cross_entropy": lambda options, cfg: label_cross_entropy},
     measure=label_accuracy,
+    packs=False,
     best_metrics=("accuracy",),
     load=load_table,
     read=_read,

@@ -47,6 +47,7 @@ class Task:
             on the host; a pure function of the batch's rows and of `draw`, the step's number. With
             EVALUATION it is the same for all runs, so that their scores can be compared.
         export: (params, options) -> the parameters to be saved.
+        packs: several windows can share a row.
         falling: the scores that are better when they are lower.
         fresh: options of the task that an evaluation does not take from the training.
     """
@@ -68,6 +69,7 @@ class Task:
     labels: Callable[[Sequence[Any], Any], tuple[str, ...]] | None = None
     disturb: Callable[[Any, Any, BertConfig], Disturb] | None = None
     export: Callable[[Params, Any], Params] = lambda params, options: params
+    packs: bool = True
     falling: frozenset[str] = frozenset()
     fresh: frozenset[str] = frozenset()
 

@@ -21,8 +21,9 @@ import numpy as np
 from tqdm import tqdm
 
 from jaxbert import memory
-from jaxbert.data.batches import NumpyBatch, Order, make_batch
+from jaxbert.data.batches import NumpyBatch, make_batch
 from jaxbert.data.features import Features
+from jaxbert.data.packing import AnyOrder
 from jaxbert.errors import InputError
 from jaxbert.files import write_text
 from jaxbert.training.checkpoint import Checkpoints
@@ -157,13 +158,17 @@ class StopSignals:
 
 
 def micro_batches(
-    order: Order, features: Features, disturb: Disturb | None, steps: range, accumulate: int
+    order: AnyOrder,
+    features: Features,
+    disturb: Disturb | None,
+    steps: range,
+    accumulate: int,
 ) -> Iterator[NumpyBatch]:
     """The batch of every step, its arrays (accumulate, rows / accumulate, ...)."""
     for step in steps:
         windows, length = order.batch(step)
         batch = make_batch(features, windows, length, order.size)
-        batch = disturb(batch, step) if disturb else batch
+        batch = order.finish(disturb(batch, step) if disturb else batch)
         yield {n: x.reshape(accumulate, -1, *x.shape[1:]) for n, x in batch.items()}
 
 
@@ -173,7 +178,7 @@ def fit(
     plan: Plan,
     *,
     train_step: TrainStep,
-    order: Order,
+    order: AnyOrder,
     features: Features,
     disturb: Disturb | None,
     accumulate: int,
@@ -199,7 +204,7 @@ def fit(
     first = int(state.step)
 
     def put(batch: NumpyBatch) -> tuple[int, int, Any]:
-        rows, tokens = int(batch["weight"].sum()), int(batch["attention_mask"].sum())
+        rows, tokens = int((batch["row"] >= 0).sum()), int(batch["attention_mask"].sum())
         return rows, tokens, parallel.shard(batch)
 
     steps = range(first, plan.total)

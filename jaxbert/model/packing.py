@@ -1,0 +1,49 @@
+"""Between packed rows and their windows, on the device; see jaxbert.data.packing.
+
+R rows of T tokens with K windows each, R * K slots. Without packing all of it is the identity: then
+rows are windows.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from jaxbert.model.dropout import Seeds
+
+Batch = dict[str, jax.Array]
+
+
+def first_tokens(x: jax.Array, batch: Batch) -> jax.Array:
+    """Of each window its first token: (R, T, D) -> (R * K, D)."""
+    if "segment_starts" not in batch:
+        return x[:, 0]
+    starts = batch["segment_starts"].reshape(x.shape[0], -1, 1)
+    return jnp.take_along_axis(x, starts, axis=1).reshape(-1, x.shape[2])
+
+
+def windows(x: jax.Array, batch: Batch) -> jax.Array:
+    """Each window in a row of its own, from its first token: (R, T, C) -> (R * K, T, C).
+
+    Behind a window's last token there is what follows in its row, which masks and labels pass over.
+    """
+    if "segment_starts" not in batch:
+        return x
+    rows, length, _ = x.shape
+    starts = batch["segment_starts"].reshape(rows, -1, 1)
+    index = jnp.minimum(starts + jnp.arange(length), length - 1)  # (R, K, T)
+    found = jnp.take_along_axis(x, index.reshape(rows, -1, 1), axis=1)
+    return found.reshape(-1, length, x.shape[2])
+
+
+def token_seeds(seeds: Seeds | None, batch: Batch) -> Seeds | None:
+    """The seeds of windows as the encoder takes them: of packed rows, one for each token.
+
+    So a window has the same dropout whether it is packed or not, and whatever it is packed with.
+    """
+    if seeds is None or "segment_ids" not in batch:
+        return seeds
+    rows = batch["segment_ids"].shape[0]
+    slot = jnp.maximum(batch["segment_ids"] - 1, 0)
+    low, high = (jnp.take_along_axis(x.reshape(rows, -1), slot, axis=1) for x in seeds[:2])
+    return Seeds(low, high, batch["position_ids"])
