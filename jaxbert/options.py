@@ -31,7 +31,9 @@ class ModelOptions:
     dtype: Literal["float32", "bfloat16"] = option(
         "float32", "Type of the activations; parameters, softmax and loss are float32 always."
     )
-    attention: Literal["xla"] = option("xla", "How attention is computed.")
+    attention: Literal["auto", "xla", "cudnn", "pallas"] = option(
+        "auto", "How attention is computed: auto takes the fastest that is exact, and says which."
+    )
     parallel: Literal["auto", "pmap", "jit"] = option(
         "auto", "Several devices: auto is pmap; both give equal results."
     )

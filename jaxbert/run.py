@@ -21,6 +21,7 @@ from jaxbert.data.packing import AnyOrder, PackedOrder
 from jaxbert.errors import InputError
 from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import Params, make_apply
+from jaxbert.model.kernels import choose_attention
 from jaxbert.model.pretrained import save_pretrained
 from jaxbert.options import check_ranges
 from jaxbert.output import (
@@ -58,6 +59,20 @@ class Trained:
     done: bool
 
 
+def _attention(options: Any, cfg: BertConfig, *, train: bool) -> tuple[str, str]:
+    """The backend of attention, and why it is that one."""
+    packed = train and options.packing
+    lengths = 0 if packed else options.length_bucket  # gcd(0, n) is n
+    return choose_attention(
+        options.attention,
+        dtype=options.dtype,
+        head_size=cfg.head_size,
+        multiple=math.gcd(lengths, options.max_seq_length),
+        packed=packed,
+        dropout=cfg.attention_probs_dropout_prob if train else 0.0,
+    )
+
+
 def make_evaluator(
     task: Task,
     options: Any,
@@ -71,7 +86,8 @@ def make_evaluator(
 
     It gives None when stopped() became true; see predict.
     """
-    apply = make_apply(cfg, task.head, dtype=jnp.dtype(options.dtype), attention=options.attention)
+    kernel, _ = _attention(options, cfg, train=False)
+    apply = make_apply(cfg, task.head, dtype=jnp.dtype(options.dtype), attention=kernel)
     compiled = parallel.compile_predict(make_predict_step(apply, task.reduce(options)))
     size = options.per_device_eval_batch_size * parallel.devices
     buckets = bucket_lengths(options.length_bucket, options.max_seq_length)
@@ -236,12 +252,14 @@ def _train_step(
     task: Task, options: Any, cfg: BertConfig, tx: optax.GradientTransformation, parallel: Parallel
 ) -> tuple[Callable[..., Any], Callable[[], int]]:
     """The compiled step, and a function that tells how many shapes have been compiled."""
+    kernel, why = _attention(options, cfg, train=True)
+    logger.info("  attention by %s: %s", kernel, why)
     apply = make_apply(
         cfg,
         task.head,
         dtype=jnp.dtype(options.dtype),
         remat=options.gradient_checkpointing,
-        attention=options.attention,
+        attention=kernel,
     )
     step = make_train_step(
         apply,

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from jaxbert.model import kernels
 from jaxbert.model.dropout import Seeds, dropout
 
 # Below every score, and still finite: a row without any key gets equal weights instead of NaN.
@@ -57,7 +58,11 @@ def _xla(
     return jnp.swapaxes(jnp.einsum("BNTS,BNSH->BNTH", weights, v), 1, 2)
 
 
-BACKENDS: dict[str, Callable[..., jax.Array]] = {"xla": _xla}
+BACKENDS: dict[str, Callable[..., jax.Array]] = {
+    "xla": _xla,
+    "cudnn": kernels.cudnn,
+    "pallas": kernels.pallas,
+}
 
 
 def attention(
@@ -81,7 +86,7 @@ def attention(
         key_mask: (B, S), nonzero where a key is a real token; or
         segment_ids: (B, S) for packed rows, where S = T; 0 is padding.
         dropout_rate, seeds, place: dropout of the attention weights; see `dropout`.
-        backend: a name in BACKENDS.
+        backend: a name in BACKENDS; all but xla compute without dropout, see kernels.
 
     Returns:
         (B, T, N, H), in the dtype of v.

@@ -19,6 +19,7 @@ from jaxbert.errors import InputError
 from jaxbert.model.config import BertConfig
 from jaxbert.model.folders import find_model_folder
 from jaxbert.model.heads import Params, make_apply
+from jaxbert.model.kernels import choose_attention
 from jaxbert.model.pretrained import load_pretrained
 from jaxbert.output import check_task, saved_options
 from jaxbert.tasks.task import Task
@@ -85,7 +86,10 @@ class Predictor:
         self._batch_size = batch_size
         self._parallel = make_parallel("jit", jax.local_devices()[:1])
         self._params = self._parallel.replicate(params)
-        self._apply = make_apply(cfg, self.task.head, dtype=jnp.dtype(dtype))
+        kernel, _ = choose_attention(
+            "auto", dtype=dtype, head_size=cfg.head_size, multiple=1, packed=False, dropout=0.0
+        )
+        self._apply = make_apply(cfg, self.task.head, dtype=jnp.dtype(dtype), attention=kernel)
         self._compiled: dict[str, Any] = {}
 
     @classmethod

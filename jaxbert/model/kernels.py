@@ -1,0 +1,139 @@
+"""Attention by ready-made fused kernels, and which one is taken where.
+
+No kernel here drops attention weights: cuDNN's own dropout keeps its state in host memory, where no
+checkpoint sees it, and a run that is gone on with would not end with equal bits. B batch, T query
+length, S key length, N heads, H head size.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxbert.errors import InputError
+from jaxbert.model.dropout import Seeds
+
+# Tokens of a block of the Pallas kernels: rows are multiples of it.
+_BLOCK = 128
+
+
+def cudnn(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    key_mask: jax.Array | None,
+    segment_ids: jax.Array | None,
+    rate: float,
+    seeds: Seeds | None,
+    place: int,
+) -> jax.Array:
+    """cuDNN's flash attention, for bfloat16 on NVIDIA; rows are real tokens and then padding.
+
+    Lengths instead of a mask: JAX makes a bias of a mask, and computes its gradient.
+    """
+    if segment_ids is not None:
+        raise ValueError("cuDNN's attention has no segments")
+    lengths = None if key_mask is None else jnp.sum(key_mask != 0, axis=-1, dtype=jnp.int32)
+    return jax.nn.dot_product_attention(
+        q, k, v, query_seq_lengths=lengths, key_value_seq_lengths=lengths, implementation="cudnn"
+    )
+
+
+def pallas(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    key_mask: jax.Array | None,
+    segment_ids: jax.Array | None,
+    rate: float,
+    seeds: Seeds | None,
+    place: int,
+    *,
+    platform: str | None = None,
+    interpret: bool = False,
+) -> jax.Array:
+    """JAX's own flash attention in Pallas, for TPU and for NVIDIA (Triton), with segments.
+
+    Args:
+        platform: "tpu" or "gpu"; by default that of the default device.
+        interpret: of the NVIDIA kernel, compute it on a CPU, for tests.
+    """
+    segments = segment_ids if key_mask is None else (key_mask != 0).astype(jnp.int32)
+    if segments is None:
+        segments = jnp.ones(q.shape[:2], jnp.int32)
+    scale = q.shape[-1] ** -0.5
+    if (platform or jax.default_backend()) == "gpu":
+        from jax.experimental.pallas.ops.gpu.attention import mha
+
+        return mha(q, k, v, segments, sm_scale=scale, interpret=interpret)
+    from jax.experimental.pallas.ops.tpu import flash_attention as flash
+
+    q, k, v = (jnp.swapaxes(x, 1, 2) for x in (q, k, v))
+    ids = flash.SegmentIds(segments, segments)
+    return jnp.swapaxes(flash.flash_attention(q, k, v, segment_ids=ids, sm_scale=scale), 1, 2)
+
+
+def choose_attention(
+    asked: str,
+    *,
+    dtype: Any,
+    head_size: int,
+    multiple: int,
+    packed: bool,
+    dropout: float,
+    platform: str | None = None,
+) -> tuple[str, str]:
+    """The backend to use, and why, in words.
+
+    auto never changes what is computed: where attention weights are dropped it is xla. A kernel
+    that is asked for by name leaves that dropout out, and the words say so.
+
+    Args:
+        asked: auto, or the name of a backend.
+        multiple: of which the lengths of all rows are.
+        packed: rows have segments.
+        dropout: of attention weights, in what is to be computed.
+        platform: by default that of the default device.
+
+    Raises:
+        InputError: the backend cannot compute this here.
+    """
+    platform = platform or jax.default_backend()
+    unfit = {
+        "xla": "",
+        "cudnn": _unfit_for_cudnn(platform, dtype, head_size, packed),
+        "pallas": _unfit_for_pallas(platform, multiple),
+    }
+    if asked != "auto":
+        if unfit[asked]:
+            raise InputError(f"--attention {asked} {unfit[asked]}; give auto or xla")
+        lost = asked != "xla" and dropout > 0
+        return asked, "as asked; it drops no attention weights" if lost else "as asked"
+    if dropout > 0:
+        fit = [name for name, why in unfit.items() if name != "xla" and not why]
+        hint = f"; --attention {fit[0]} trains without that" if fit else ""
+        return "xla", f"attention weights are dropped, which no fused kernel does exactly{hint}"
+    for name in ("cudnn", "pallas"):
+        if not unfit[name]:
+            return name, "fused, and exact without dropout"
+    return "xla", f"there is no fused kernel for {jnp.dtype(dtype).name} on {platform}"
+
+
+def _unfit_for_cudnn(platform: str, dtype: Any, head_size: int, packed: bool) -> str:
+    if platform not in ("gpu", "cuda"):
+        return "needs an NVIDIA GPU"
+    if jnp.dtype(dtype) != jnp.bfloat16:
+        return "needs --dtype bfloat16"
+    if head_size % 8 or head_size > 128:
+        return f"needs a head size that is a multiple of 8, up to 128, not {head_size}"
+    return "has no packed rows" if packed else ""
+
+
+def _unfit_for_pallas(platform: str, multiple: int) -> str:
+    if platform not in ("gpu", "cuda", "tpu"):
+        return "needs a TPU or an NVIDIA GPU"
+    if multiple % _BLOCK:
+        return f"needs rows of a multiple of {_BLOCK} tokens: --packing or --length_bucket {_BLOCK}"
+    return ""
