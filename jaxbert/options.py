@@ -39,6 +39,9 @@ class ModelOptions:
     )
     per_device_eval_batch_size: int = option(32, "Rows of a prediction batch on each device.")
     length_bucket: int = option(64, "Pad to multiples of this; 0 pads all to max_seq_length.")
+    compilation_cache_dir: str | None = option(
+        None, "A private folder to keep compiled programs in: a second start compiles nothing."
+    )
     debug: bool = option(False, "Show the traceback of an error.")
 
 
@@ -327,6 +330,7 @@ HARMLESS = {
     "output_dir",
     "overwrite_output_dir",
     "allow_changed_options",
+    "compilation_cache_dir",
     "debug",
     "parallel",
     "logging_steps",

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxbert.compiled import keep_compiled
 from jaxbert.data.batches import NumpyBatch, Order, bucket_lengths
 from jaxbert.data.features import Features
 from jaxbert.data.packing import AnyOrder, PackedOrder
@@ -289,6 +290,8 @@ def train(task: Task, options: Any) -> Trained:
     _check(task, options)
     folder = Path(options.output_dir).expanduser()
     check_writable(folder)
+    if options.compilation_cache_dir:
+        keep_compiled(options.compilation_cache_dir)
     data = read_examples(task, options, "train")
     if data is None:
         raise InputError("give --train_file or --dataset_name, the data to train on")
@@ -403,6 +406,8 @@ def evaluate(task: Task, options: Any) -> dict[str, float]:
     if not options.output_dir:
         raise InputError("give --output_dir, the folder for the results")
     check_writable(Path(options.output_dir).expanduser())
+    if options.compilation_cache_dir:
+        keep_compiled(options.compilation_cache_dir)
     if options.model_name_or_path:
         check_task(Path(options.model_name_or_path).expanduser(), task.name)
     data = read_examples(task, options, "validation")
