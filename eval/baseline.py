@@ -12,7 +12,6 @@ gradients, dropout, the schedule and AdamW are PyTorch's and transformers'. Need
 from __future__ import annotations
 
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,12 +20,12 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from jaxbert import cli, options, save_pretrained
-from jaxbert.data.batches import NumpyBatch, bucket_lengths, in_order, make_batch
+from jaxbert import cli, options
+from jaxbert.benchmark import pytorch
+from jaxbert.data.batches import bucket_lengths, in_order, make_batch
 from jaxbert.data.features import Features
 from jaxbert.data.packing import AnyOrder
 from jaxbert.errors import InputError
-from jaxbert.model.pretrained import ARCHITECTURES
 from jaxbert.options import check_ranges
 from jaxbert.output import check_writable, write_results
 from jaxbert.prepare import encode_examples, load_model, read_examples, read_held_out
@@ -57,26 +56,6 @@ UNKNOWN = (
     "load_best_model_at_end",
     "early_stopping_patience",
 )
-INPUTS = ("input_ids", "token_type_ids", "attention_mask", "start_positions", "end_positions")
-
-
-def to_torch(task: Task, batch: NumpyBatch, *, labelled: bool) -> dict[str, Any]:
-    """The batch as transformers' class takes it, without its padding rows."""
-    import torch
-
-    count = int(batch["weight"].sum())
-    arrays = {n: batch[n][:count] for n in INPUTS if n in batch and (labelled or "_pos" not in n)}
-    if task.head == "multiple_choice":
-        arrays = {n: np.swapaxes(x, 1, 2) for n, x in arrays.items()}
-    if labelled and task.head == "mlm":  # one label a token, instead of one a masked position
-        labels = np.full_like(arrays["input_ids"], -100)
-        row, slot = np.nonzero(batch["labels"][:count] >= 0)
-        labels[row, batch["masked_positions"][row, slot]] = batch["labels"][row, slot]
-        arrays["labels"] = labels
-    elif labelled and "labels" in batch:
-        arrays["labels"] = batch["labels"][:count]
-    wide = {n: x.astype(np.int64) if x.dtype == np.int32 else x for n, x in arrays.items()}
-    return {n: torch.from_numpy(np.ascontiguousarray(x)) for n, x in wide.items()}
 
 
 def evaluate(
@@ -93,9 +72,9 @@ def evaluate(
         batch = make_batch(features, windows, length, len(windows))
         batch = disturb(batch, EVALUATION) if disturb else batch
         with torch.inference_mode():
-            found = model(**to_torch(task, batch, labelled=False))
+            found = model(**pytorch.placed(pytorch.to_torch(task.head, batch, labelled=False)))
         names = ("start_logits", "end_logits") if task.head == "qa" else ("logits",)
-        outputs = {n: found[n].float().numpy() for n in names}
+        outputs = {n: found[n].float().cpu().numpy() for n in names}
         if task.head == "regression":
             outputs = {"scores": outputs["logits"][:, 0]}
         elif task.head == "mlm":
@@ -116,29 +95,7 @@ def batches(
     for step in range(total):
         windows, length = order.batch(step)
         batch = make_batch(features, windows, length, order.size)
-        yield to_torch(task, disturb(batch, step) if disturb else batch, labelled=True)
-
-
-def optimizer(opts: Any, model: Any, steps: int) -> tuple[Any, Any]:
-    """Fused AdamW with the decay of BERT's fine-tuning, and transformers' schedule."""
-    import torch
-    from transformers import get_scheduler
-
-    plain = [x for n, x in model.named_parameters() if n.endswith("bias") or "LayerNorm" in n]
-    known = {id(x) for x in plain}
-    decayed = [x for x in model.parameters() if id(x) not in known]
-    tx = torch.optim.AdamW(
-        [
-            {"params": decayed, "weight_decay": opts.weight_decay},
-            {"params": plain, "weight_decay": 0.0},
-        ],
-        lr=opts.learning_rate,
-        betas=(opts.adam_beta1, opts.adam_beta2),
-        eps=opts.adam_epsilon,
-        fused=True,
-    )
-    warmup = warmup_steps(opts, steps)
-    return tx, get_scheduler(opts.lr_scheduler_type, tx, warmup, steps)
+        yield pytorch.to_torch(task.head, disturb(batch, step) if disturb else batch, labelled=True)
 
 
 def main() -> None:
@@ -166,26 +123,26 @@ def main() -> None:
     examples = data.examples
     opts = task.settle(opts, examples, held_out)
     cfg, params, tokenizer = load_model(task, opts, data)
-    with tempfile.TemporaryDirectory() as start:  # the same weights, the drawn head among them
-        save_pretrained(start, cfg, params, None, head=task.head)
-        kind_of_model = getattr(transformers, ARCHITECTURES[task.head])
-        model = kind_of_model.from_pretrained(start).train()
+    model = pytorch.load_model(cfg, params, task.head).train()  # the drawn head too is the same
     features = encode_examples(task, examples, tokenizer, cfg, opts)
     held_out_features = encode_examples(task, held_out, tokenizer, cfg, opts)
     order = make_order(opts, features.lengths, 1)
     steps = make_plan(task, opts, order).total
-    tx, schedule = optimizer(opts, model, steps)
+    tx = pytorch.make_optimizer(
+        model,
+        learning_rate=opts.learning_rate,
+        weight_decay=opts.weight_decay,
+        betas=(opts.adam_beta1, opts.adam_beta2),
+        eps=opts.adam_epsilon,
+    )
+    warmup = warmup_steps(opts, steps)
+    schedule = transformers.get_scheduler(opts.lr_scheduler_type, tx, warmup, steps)
     torch.manual_seed(opts.seed)
     started = time.perf_counter()
     bar = tqdm(batches(task, opts, tokenizer, cfg, features, order, steps), total=steps)
     for number, batch in enumerate(bar):
-        loss = model(**batch).loss
-        loss.backward()
-        if opts.max_grad_norm:
-            torch.nn.utils.clip_grad_norm_(model.parameters(), opts.max_grad_norm)
-        tx.step()
+        loss = pytorch.train_step(model, tx, batch, "float32", opts.max_grad_norm)
         schedule.step()
-        tx.zero_grad()
         if number % 50 == 0:
             bar.set_postfix_str(f"loss {loss.item():.3f}", refresh=False)
     seconds = time.perf_counter() - started

@@ -1,0 +1,92 @@
+r"""Measure jaxbert beside PyTorch: the same weights, data, batches and precision, in turns.
+
+    python eval/benchmark.py --quick
+    python eval/benchmark.py --train_file train-v1.1.json --validation_file dev-v1.1.json \
+        --output_dir bench
+    python eval/benchmark.py --rows step/minilm-l6 decode
+
+The baseline is transformers' BERT with SDPA attention, as it is or compiled, whichever is faster
+here, with fused AdamW and all threads. Above a ratio of 1 jaxbert is faster; the spread is that
+of the rounds. Needs the extra `baseline`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Literal
+
+import jax
+
+from jaxbert import cli, demo, memory
+from jaxbert.errors import InputError
+from jaxbert.options import option
+from jaxbert.output import check_writable
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    output_dir: str | None = option(
+        None, "Where benchmark.json, benchmark.md and benchmark.png go; by default nowhere."
+    )
+    rows: list[str] | None = option(None, "Names of rows, or how they begin; by default all.")
+    quick: bool = option(False, "Few rows, rounds and examples: 3 minutes on 2 cores.")
+    rounds: int = option(5, "Times that both sides are measured, in turns.")
+    precision: Literal["auto", "float32", "bfloat16"] = option(
+        "auto", "Of both sides; auto is float32 on a CPU and bfloat16 elsewhere."
+    )
+    train_file: str = option(
+        str(demo.QA["train_file"][0]), "Questions to train on, for the rows of real text."
+    )
+    validation_file: str = option(
+        str(demo.QA["validation_file"][0]), "Questions to answer, for the rows of real text."
+    )
+    debug: bool = option(False, "Show the traceback of an error.")
+
+
+def main() -> None:
+    options = cli.parse(Options, description=__doc__)
+    if importlib.util.find_spec("torch") is None:
+        raise InputError('PyTorch is not installed; pip install -e ".[baseline]"')
+    if options.rounds < 1:
+        raise InputError(f"--rounds {options.rounds}: it must be at least 1")
+    if options.output_dir:
+        check_writable(Path(options.output_dir).expanduser())
+    from jaxbert.benchmark import machine, report, rows, timing
+
+    memory.keep_freed()  # for both sides
+    precision = options.precision
+    if precision == "auto":
+        precision = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    peak, source = machine.peak_flops(precision)
+    setting = rows.Setting(
+        precision=precision,
+        peak=peak,
+        rounds=min(options.rounds, 2) if options.quick else options.rounds,
+        train_file=options.train_file,
+        validation_file=options.validation_file,
+        quick=options.quick,
+        say=lambda line: print(line, flush=True),
+    )
+    made = rows.jobs(setting)
+    asked = options.rows or [""]
+    unknown = [name for name in asked if not any(row.startswith(name) for row in made)]
+    if unknown:
+        raise InputError(f"--rows {unknown[0]}: there are {', '.join(made)}")
+    about = {**machine.describe(), "peak": peak, "peak_source": source}
+    print(f"{about['device']}, {about['cores']} cores, {precision}; peak {peak / 1e9:.0f} Gflop/s")
+    found = []
+    for name, job in made.items():
+        if any(name.startswith(start) for start in asked):
+            found.append(job())
+            if found[-1].spread is None:
+                setting.say(timing.show(found[-1]))
+            if options.output_dir:  # after every row: what is measured is not lost
+                report.write_report(Path(options.output_dir).expanduser(), about, found)
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    cli.main(main)

@@ -1,0 +1,1 @@
+"""jaxbert beside PyTorch: the same work, alternating, with its spread."""

@@ -1,0 +1,92 @@
+"""What it is measured on: device, versions, threads, and the most it can compute."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxbert.model.config import BertConfig
+
+# Dense bfloat16 operations a second, from the makers' data sheets.
+_PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L4": 121e12, "V100": 125e12}
+_SIZE = 2048
+
+
+def describe() -> dict[str, Any]:
+    """Device, versions, threads, flags, command and date."""
+    import torch
+
+    names = ("jax", "jaxlib", "flax", "optax", "torch", "transformers", "numpy")
+    device = jax.devices()[0]
+    return {
+        "device": _processor() if device.platform == "cpu" else device.device_kind,
+        "platform": device.platform,
+        "devices": jax.device_count(),
+        "cores": len(os.sched_getaffinity(0)),
+        "threads": {"torch": torch.get_num_threads()},
+        "flags": {n: os.environ[n] for n in ("XLA_FLAGS", "JAX_PLATFORMS") if n in os.environ},
+        "versions": {"python": platform.python_version()}
+        | {name: importlib.metadata.version(name) for name in names},
+        "command": " ".join(["python", *sys.argv]),
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    named = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.machine()
+
+
+def model_flops(cfg: BertConfig, tokens: int, length: int, *, training: bool) -> float:
+    """Floating-point operations of the model for so many real tokens in windows of this length.
+
+    For each token of a training step 6 P + 12 L D T, with P the parameters of the layers (Chowdhery
+    et al. 2022, appendix B); a third of it for a prediction.
+    """
+    d, f, layers = cfg.hidden_size, cfg.intermediate_size, cfg.num_hidden_layers
+    parameters = layers * (4 * d * (d + 1) + 2 * d * f + f + d + 4 * d)
+    per_token = 6 * parameters + 12 * layers * d * length
+    return tokens * per_token / (1 if training else 3)
+
+
+def peak_flops(precision: str) -> tuple[float, str]:
+    """The most operations a second, and where the number is from."""
+    import torch
+
+    kind = jax.devices()[0].device_kind
+    for name, peak in _PEAKS.items():
+        if name in kind and precision == "bfloat16":
+            return peak, f"data sheet of {name}"
+    dtype = jnp.dtype(precision)
+    x = jnp.ones((_SIZE, _SIZE), dtype)
+    product = jax.jit(lambda x: x @ x)
+    best = _fastest(lambda: product(x).block_until_ready())
+    where = "JAX"
+    if jax.default_backend() == "cpu":
+        y = torch.ones(_SIZE, _SIZE, dtype=getattr(torch, precision))
+        other = _fastest(lambda: y @ y)
+        best, where = min((best, where), (other, "PyTorch"))
+    size = f"{_SIZE} x {_SIZE}"
+    return 2 * _SIZE**3 / best, f"fastest product of two {size} matrices here, by {where}"
+
+
+def _fastest(run: Any, times: int = 15) -> float:
+    seconds = []
+    for _ in range(times):
+        start = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)

@@ -1,0 +1,261 @@
+"""The baseline: transformers' PyTorch classes, trained and asked as a careful user would.
+
+Fused AdamW, all threads, nothing read from the device but at the end. torch and transformers'
+models are imported where they are used: they come with the extra `baseline`.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxbert.data.batches import NumpyBatch
+from jaxbert.model.config import BertConfig
+from jaxbert.model.heads import Params
+from jaxbert.model.pretrained import ARCHITECTURES, save_pretrained
+
+_INPUTS = ("input_ids", "token_type_ids", "attention_mask", "start_positions", "end_positions")
+
+
+def device() -> str:
+    """Where PyTorch computes: a GPU where there is one."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def load_model(cfg: BertConfig, params: Params, head: str, **options: Any) -> Any:
+    """transformers' model with these weights, on the device.
+
+    Args:
+        options: of from_pretrained, such as attn_implementation.
+    """
+    import transformers
+
+    with tempfile.TemporaryDirectory() as folder:
+        save_pretrained(folder, cfg, params, None, head=head)
+        kind = getattr(transformers, ARCHITECTURES[head])
+        return kind.from_pretrained(folder, **options).to(device())
+
+
+def to_torch(head: str, batch: NumpyBatch, *, labelled: bool) -> dict[str, Any]:
+    """The batch as transformers' class takes it, without its padding rows."""
+    import torch
+
+    count = int(batch["weight"].sum())
+    arrays = {n: batch[n][:count] for n in _INPUTS if n in batch and (labelled or "_pos" not in n)}
+    if head == "multiple_choice":
+        arrays = {n: np.swapaxes(x, 1, 2) for n, x in arrays.items()}
+    if labelled and head == "mlm":  # one label a token, instead of one a masked position
+        labels = np.full_like(arrays["input_ids"], -100)
+        row, slot = np.nonzero(batch["labels"][:count] >= 0)
+        labels[row, batch["masked_positions"][row, slot]] = batch["labels"][row, slot]
+        arrays["labels"] = labels
+    elif labelled and "labels" in batch:
+        arrays["labels"] = batch["labels"][:count]
+    wide = {n: x.astype(np.int64) if x.dtype == np.int32 else x for n, x in arrays.items()}
+    return {n: torch.from_numpy(np.ascontiguousarray(x)) for n, x in wide.items()}
+
+
+def placed(batch: dict[str, Any]) -> dict[str, Any]:
+    """The batch on the device."""
+    return {name: x.to(device(), non_blocking=True) for name, x in batch.items()}
+
+
+def make_optimizer(
+    model: Any,
+    *,
+    learning_rate: float,
+    weight_decay: float = 0.0,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+) -> Any:
+    """Fused AdamW with the decay of BERT's fine-tuning: none of biases and LayerNorm."""
+    import torch
+
+    plain = [x for n, x in model.named_parameters() if n.endswith("bias") or "LayerNorm" in n]
+    known = {id(x) for x in plain}
+    decayed = [x for x in model.parameters() if id(x) not in known]
+    return torch.optim.AdamW(
+        [
+            {"params": decayed, "weight_decay": weight_decay},
+            {"params": plain, "weight_decay": 0.0},
+        ],
+        lr=learning_rate,
+        betas=betas,
+        eps=eps,
+        fused=True,
+    )
+
+
+def autocast(precision: str) -> Any:
+    """bfloat16 where it helps and float32 elsewhere, as Hugging Face's --bf16; or nothing."""
+    import torch
+
+    if precision == "float32":
+        return contextlib.nullcontext()
+    return torch.autocast(device(), dtype=torch.bfloat16)
+
+
+def train_step(model: Any, tx: Any, batch: dict[str, Any], precision: str, clip: float) -> Any:
+    """One step; the loss is not read."""
+    import torch
+
+    with autocast(precision):
+        loss = model(**placed(batch)).loss
+    loss.backward()
+    if clip:
+        torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+    tx.step()
+    tx.zero_grad(set_to_none=True)
+    return loss
+
+
+def training(
+    cfg: BertConfig,
+    params: Params,
+    batches: Sequence[NumpyBatch],
+    *,
+    precision: str,
+    attention: str = "sdpa",
+    compiled: bool = False,
+) -> Callable[[], float]:
+    """A function that trains question answering on all batches once, and gives the seconds."""
+    import torch
+
+    model = load_model(cfg, params, "qa", attn_implementation=attention).train()
+    tx = make_optimizer(model, learning_rate=1e-5, weight_decay=0.01)
+    lengths = {batch["input_ids"].shape for batch in batches}
+    called = torch.compile(model, dynamic=len(lengths) > 1) if compiled else model
+    ready = [to_torch("qa", batch, labelled=True) for batch in batches]
+    pinned = device() == "cuda"
+    if pinned:
+        ready = [{n: x.pin_memory() for n, x in batch.items()} for batch in ready]
+
+    def run() -> float:
+        _finish()
+        start = time.perf_counter()
+        loss = None
+        for batch in ready:
+            loss = train_step(called, tx, batch, precision, clip=1.0)
+        if loss is not None:
+            loss.item()
+        _finish()
+        return time.perf_counter() - start
+
+    return run
+
+
+def _finish() -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+# --- questions, as transformers' example scripts answer them ------------------------------------
+
+
+def encode_questions(
+    tokenizer: Any, questions: Sequence[str], contexts: Sequence[str], *, length: int, stride: int
+) -> Any:
+    """run_qa.py's prepare_validation_features: windows with the offsets of their context."""
+    found = tokenizer(
+        list(questions),
+        list(contexts),
+        truncation="only_second",
+        max_length=length,
+        stride=stride,
+        return_overflowing_tokens=True,
+        return_offsets_mapping=True,
+        return_token_type_ids=True,
+        padding=False,
+    )
+    for window, offsets in enumerate(found["offset_mapping"]):
+        second = found.sequence_ids(window)
+        found["offset_mapping"][window] = [
+            o if second[k] == 1 else None for k, o in enumerate(offsets)
+        ]
+    return found
+
+
+def predict_questions(
+    model: Any, found: Any, *, size: int, precision: str
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Start and end logits of every window; batches of windows of like length, padded to theirs."""
+    import torch
+
+    ids = found["input_ids"]
+    order = sorted(range(len(ids)), key=lambda n: len(ids[n]))
+    starts: list[Any] = [None] * len(ids)
+    ends: list[Any] = [None] * len(ids)
+    model.eval()
+    with torch.inference_mode(), autocast(precision):
+        for first in range(0, len(order), size):
+            part = order[first : first + size]
+            longest = len(ids[part[-1]])
+            batch = {
+                name: torch.tensor([found[name][n] + [0] * (longest - len(ids[n])) for n in part])
+                for name in ("input_ids", "token_type_ids", "attention_mask")
+            }
+            out = model(**placed(batch))
+            s, e = out.start_logits.float().cpu().numpy(), out.end_logits.float().cpu().numpy()
+            for row, n in enumerate(part):
+                starts[n], ends[n] = s[row, : len(ids[n])], e[row, : len(ids[n])]
+    return starts, ends
+
+
+def best_answers(
+    contexts: Sequence[str],
+    windows_of: Sequence[Sequence[int]],
+    offsets: Sequence[Sequence[Any]],
+    starts: Sequence[np.ndarray],
+    ends: Sequence[np.ndarray],
+    *,
+    n_best: int = 20,
+    max_answer_length: int = 30,
+) -> list[list[dict[str, Any]]]:
+    """The n-best search in pure Python, as transformers' postprocess_qa_predictions does it.
+
+    Args:
+        windows_of: of each question the numbers of its windows.
+        offsets: of each window, of each token its characters, or None outside of the context.
+    """
+    answers = []
+    for context, windows in zip(contexts, windows_of, strict=True):
+        entries: list[dict[str, Any]] = []
+        for w in windows:
+            places, s, e = offsets[w], starts[w], ends[w]
+            first = np.argsort(s)[-1 : -n_best - 1 : -1].tolist()
+            last = np.argsort(e)[-1 : -n_best - 1 : -1].tolist()
+            for i in first:
+                for j in last:
+                    if i >= len(places) or j >= len(places) or not places[i] or not places[j]:
+                        continue
+                    if j < i or j - i + 1 > max_answer_length:
+                        continue
+                    span = (places[i][0], places[j][1])
+                    entries.append({"score": float(s[i] + e[j]), "offsets": span})
+        entries.sort(key=lambda entry: -entry["score"])
+        kept = entries[:n_best] or [{"score": 0.0, "offsets": (0, 0)}]
+        scores = np.array([entry["score"] for entry in kept])
+        odds = np.exp(scores - scores.max())
+        for entry, p in zip(kept, odds / odds.sum(), strict=True):
+            a, b = entry["offsets"]
+            entry["text"], entry["probability"] = context[a:b], float(p)
+        answers.append(kept)
+    return answers
+
+
+def windows_of(found: Any, questions: int) -> list[list[int]]:
+    """Of each question the numbers of its windows."""
+    groups = collections.defaultdict(list)
+    for window, question in enumerate(found["overflow_to_sample_mapping"]):
+        groups[question].append(window)
+    return [groups[question] for question in range(questions)]

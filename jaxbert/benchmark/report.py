@@ -1,0 +1,88 @@
+"""The results as files: benchmark.json, benchmark.md, benchmark.png."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxbert.benchmark.timing import Row
+from jaxbert.files import write_json, write_text
+
+
+def write_report(folder: Path, machine: dict[str, Any], rows: Sequence[Row]) -> None:
+    """Write all three; the picture only where matplotlib (extra `plot`) is installed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    listed = [dataclasses.asdict(row) for row in rows]
+    write_json(folder / "benchmark.json", {**machine, "rows": listed})
+    write_text(folder / "benchmark.md", markdown(machine, rows))
+    try:
+        _draw(folder / "benchmark.png", machine, rows)
+    except ImportError:
+        print('no benchmark.png: matplotlib is not installed; pip install -e ".[plot]"')
+
+
+def markdown(machine: dict[str, Any], rows: Sequence[Row]) -> str:
+    """A table, and what it was measured on."""
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    lines = [
+        f"{machine['device']}, {machine['cores']} cores, {machine['date']}; {versions}.",
+        "",
+        "```sh",
+        machine["command"],
+        "```",
+        "",
+        f"Peak for the MFU: {machine['peak'] / 1e9:.0f} Gflop/s ({machine['peak_source']}).",
+        "",
+        "| row | unit | jaxbert | baseline | ratio | spread | real tokens/s | MFU |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        spread = f"{row.spread[0]:.2f}-{row.spread[1]:.2f}" if row.spread else ""
+        cells = [
+            row.name,
+            row.unit,
+            _number(row.jaxbert),
+            _number(row.baseline),
+            "" if row.ratio is None else f"**{row.ratio:.2f}**",
+            f"{spread} ({row.rounds})" if spread else "",
+            _both(row, "tokens_per_second", "{:.0f}"),
+            _both(row, "mfu", "{:.0%}"),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
+
+
+def _both(row: Row, name: str, form: str) -> str:
+    found = row.more.get(name)
+    return " / ".join(form.format(found[who]) for who in ("jaxbert", "baseline")) if found else ""
+
+
+def _draw(path: Path, machine: dict[str, Any], rows: Sequence[Row]) -> None:
+    """The ratios as bars with their spread; at 1 the baseline."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    shown = [row for row in rows if row.ratio is not None]
+    figure, axes = plt.subplots(figsize=(8, 1.2 + 0.32 * len(shown)), layout="constrained")
+    for place, row in enumerate(reversed(shown)):
+        ratio = row.ratio or 0.0
+        low, high = row.spread or (ratio, ratio)
+        color = "#2a7f62" if ratio >= 1 else "#b5483a"
+        axes.barh(place, ratio, xerr=[[ratio - low], [high - ratio]], color=color, capsize=2)
+        axes.text(high, place, f"  {ratio:.2f}", va="center", fontsize=8)
+    axes.set_yticks(range(len(shown)), [row.name for row in reversed(shown)], fontsize=8)
+    axes.axvline(1, color="black", linewidth=0.8)
+    axes.set_xlabel("jaxbert / PyTorch baseline: above 1 jaxbert is faster, or takes less")
+    axes.set_title(f"{machine['device']}, {machine['cores']} cores, {machine['date']}", fontsize=9)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.margins(x=0.12)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)

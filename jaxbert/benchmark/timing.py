@@ -1,0 +1,139 @@
+"""Two ways to do the same work, timed in turns, and what is said of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections.abc import Callable
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Side:
+    """One way to do the work.
+
+    Attributes:
+        run: does it once, to its very end, and gives the seconds it took.
+        precision: what the products are computed in, as "float32".
+        tokens: real ones of the work; padding does not count.
+        amount: of the work, in the row's unit: examples, questions.
+        compile_seconds: that the first run took beyond a later one.
+        flops: of the model for this work (see model_flops), 0 where that says nothing.
+    """
+
+    run: Callable[[], float]
+    precision: str
+    tokens: int
+    amount: float
+    compile_seconds: float = 0.0
+    flops: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What was measured; None where one side has none.
+
+    Attributes:
+        jaxbert, baseline: medians, in `unit`.
+        ratio: the median of the rounds' ratios; above 1 jaxbert is faster, or takes less.
+        spread: the lowest and the highest ratio of a round.
+        more: whatever else was counted, by name.
+    """
+
+    name: str
+    unit: str
+    jaxbert: float | None
+    baseline: float | None
+    ratio: float | None
+    spread: tuple[float, float] | None
+    rounds: int
+    more: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def first_run(run: Callable[[], float]) -> float:
+    """Seconds of compiling: those of the first run beyond the second."""
+    first = run()
+    return max(0.0, first - run())
+
+
+def compare(
+    name: str,
+    unit: str,
+    ours: Side,
+    theirs: Side,
+    *,
+    rounds: int,
+    peak: float | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Row:
+    """Time both sides in turns: A B, B A, A B, ...
+
+    Args:
+        unit: of the amounts, "examples": the row's values are examples a second.
+        peak: floating-point operations a second that the machine can do, for the MFU.
+
+    Raises:
+        ValueError: the sides are unlike: another precision or number of real tokens.
+    """
+    if ours.precision != theirs.precision:
+        raise ValueError(f"{name}: {ours.precision} is not compared with {theirs.precision}")
+    if (ours.tokens, ours.amount) != (theirs.tokens, theirs.amount):
+        raise ValueError(
+            f"{name}: {ours.tokens} tokens of {ours.amount} {unit} are not compared with "
+            f"{theirs.tokens} of {theirs.amount}"
+        )
+    a: list[float] = []
+    b: list[float] = []
+    for number in range(rounds):
+        for side, seconds in ((ours, a), (theirs, b))[:: 1 if number % 2 == 0 else -1]:
+            seconds.append(side.run())
+    ratios = [y / x for x, y in zip(a, b, strict=True)]
+    more: dict[str, Any] = {
+        "seconds": {"jaxbert": a, "baseline": b},
+        "compile_seconds": {
+            "jaxbert": round(ours.compile_seconds, 2),
+            "baseline": round(theirs.compile_seconds, 2),
+        },
+        "precision": ours.precision,
+    }
+    for who, side, seconds in (("jaxbert", ours, a), ("baseline", theirs, b)):
+        middle = statistics.median(seconds)
+        if side.tokens:
+            more.setdefault("tokens_per_second", {})[who] = round(side.tokens / middle, 1)
+        if side.flops:
+            more.setdefault("model_flops_per_second", {})[who] = side.flops / middle
+            if peak:
+                more.setdefault("mfu", {})[who] = round(side.flops / middle / peak, 4)
+    row = Row(
+        name=name,
+        unit=f"{unit}/s",
+        jaxbert=ours.amount / statistics.median(a),
+        baseline=theirs.amount / statistics.median(b),
+        ratio=statistics.median(ratios),
+        spread=(min(ratios), max(ratios)),
+        rounds=rounds,
+        more=more,
+    )
+    say(show(row))
+    return row
+
+
+def alone(name: str, unit: str, ours: float, theirs: float | None, **more: Any) -> Row:
+    """A row of single measurements of which less is better: seconds, GiB."""
+    ratio = None if theirs is None else theirs / ours
+    return Row(name, unit, ours, theirs, ratio, None, 1, more)
+
+
+def show(row: Row) -> str:
+    """The row in one line."""
+    values = [
+        f"{who} {value:.4g}"
+        for who, value in (("jaxbert", row.jaxbert), ("baseline", row.baseline))
+        if value is not None
+    ]
+    line = f"{row.name}: {', '.join(values)} {row.unit}"
+    if row.ratio is not None:
+        line += f"; ratio {row.ratio:.2f}"
+    if row.spread is not None:
+        line += f" ({row.spread[0]:.2f} to {row.spread[1]:.2f}, {row.rounds} rounds)"
+    return line
