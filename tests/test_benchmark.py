@@ -1,0 +1,192 @@
+"""The benchmark: like is compared with like, in turns, and the report says what was measured."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import DEMO, TINY
+from scripts import refuses
+
+from jaxbert.benchmark import machine, ours, pytorch, report, rows, timing
+from jaxbert.benchmark.models import full_batch
+from jaxbert.benchmark.timing import Row, Side, alone, compare, show
+from jaxbert.data.encode_qa import encode_qa
+from jaxbert.data.questions import read_qa
+from jaxbert.data.tokenizer import load_tokenizer
+from jaxbert.model.heads import init_params
+
+
+def side(seconds: list[float], log: list[str], name: str, **changed: Any) -> Side:
+    def run() -> float:
+        log.append(name)
+        return seconds[sum(n == name for n in log) - 1]
+
+    return dataclasses.replace(Side(run, "float32", 100, 10), **changed)
+
+
+def test_sides_are_timed_in_turns_and_the_ratio_is_the_rounds_median() -> None:
+    log: list[str] = []
+    said: list[str] = []
+    row = compare(
+        "x",
+        "examples",
+        side([1.0, 2.0, 1.0], log, "a", flops=50.0),
+        side([2.0, 2.0, 3.0], log, "b", flops=50.0),
+        rounds=3,
+        peak=200.0,
+        say=said.append,
+    )
+    assert "".join(log) == "abbaab"
+    assert (row.jaxbert, row.baseline, row.unit) == (10.0, 5.0, "examples/s")
+    assert (row.ratio, row.spread, row.rounds) == (2.0, (1.0, 3.0), 3)
+    assert row.more["tokens_per_second"] == {"jaxbert": 100.0, "baseline": 50.0}
+    assert row.more["mfu"] == {"jaxbert": 0.25, "baseline": 0.125}
+    assert said == ["x: jaxbert 10, baseline 5 examples/s; ratio 2.00 (1.00 to 3.00, 3 rounds)"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"precision": "bfloat16"}, "x: float32 is not compared with bfloat16"),
+        ({"tokens": 99}, "x: 100 tokens of 10 examples are not compared with 99 of 10"),
+        ({"amount": 11}, "are not compared with 100 of 11"),
+    ],
+)
+def test_unlike_things_are_not_compared(changed: dict[str, Any], message: str) -> None:
+    log: list[str] = []
+    with pytest.raises(ValueError, match=message):
+        compare("x", "examples", side([], log, "a"), side([], log, "b", **changed), rounds=1)
+    assert not log
+
+
+def test_of_what_is_better_when_it_is_less_the_ratio_is_the_other_way() -> None:
+    row = alone("memory", "GiB", 2.0, 3.0)
+    assert (row.ratio, row.spread) == (1.5, None)
+    assert show(row) == "memory: jaxbert 2, baseline 3 GiB; ratio 1.50"
+    assert alone("memory", "GiB", 2.0, None).ratio is None
+
+
+def test_compiling_is_what_the_first_run_takes_more() -> None:
+    seconds = iter([5.0, 2.0])
+    assert timing.first_run(lambda: next(seconds)) == 3.0
+
+
+def test_flops_are_those_of_the_table_for_bert_base() -> None:
+    """BERT-base at 384 tokens: 553 M a token."""
+    from jaxbert.model.config import BertConfig
+
+    found = machine.model_flops(BertConfig(), 1, 384, training=True)
+    assert found == pytest.approx(553e6, rel=0.01)
+    assert machine.model_flops(BertConfig(), 3, 384, training=False) == pytest.approx(found)
+
+
+def test_the_report_has_every_row(tmp_path: Path) -> None:
+    about = {
+        "device": "a processor",
+        "cores": 2,
+        "date": "2026-11-22",
+        "versions": {"jax": "0.10.2"},
+        "command": "python eval/benchmark.py",
+        "peak": 1e11,
+        "peak_source": "a product",
+    }
+    more = {"tokens_per_second": {"jaxbert": 10.0, "baseline": 5.0}}
+    measured = [
+        Row("step/x/128", "examples/s", 2.0, 1.0, 2.0, (1.5, 2.5), 5, more),
+        alone("memory", "GiB", 2.0, 1.0),
+    ]
+    report.write_report(tmp_path, about, measured)
+    found = json.loads((tmp_path / "benchmark.json").read_text())
+    assert found["device"] == "a processor"
+    assert [row["name"] for row in found["rows"]] == ["step/x/128", "memory"]
+    assert set(found["rows"][0]) >= {"unit", "jaxbert", "baseline", "ratio", "spread", "rounds"}
+    text = (tmp_path / "benchmark.md").read_text()
+    assert "| step/x/128 | examples/s | 2 | 1 | **2.00** | 1.50-2.50 (5) | 10 / 5 |  |" in text
+    assert "| memory | GiB | 2 | 1 | **0.50** |  |  |  |" in text
+    pytest.importorskip("matplotlib")
+    assert (tmp_path / "benchmark.png").stat().st_size > 5000
+
+
+def test_both_sides_train_on_the_same_batches() -> None:
+    import jax
+
+    params = jax.device_get(init_params(TINY, "qa", jax.random.key(0)))
+    batches = [full_batch(dataclasses.replace(TINY, vocab_size=2000), 4, 16, s) for s in (0, 1)]
+    for batch in batches:
+        batch["input_ids"] %= TINY.vocab_size
+    for run in (
+        ours.training(TINY, params, batches, precision="float32", devices=1),
+        pytorch.training(TINY, params, batches, precision="float32"),
+    ):
+        assert run() > 0
+
+
+def test_the_search_in_pure_python_finds_what_the_decoder_finds(tiny_folder: Path) -> None:
+    """So the baseline does the same work; only ties may be in another order."""
+    tokenizer = load_tokenizer(tiny_folder)
+    examples = read_qa([str(DEMO / "qa_en_dev.json")]).examples[:6]
+    found = pytorch.encode_questions(
+        tokenizer,
+        [e.question for e in examples],
+        [e.context for e in examples],
+        length=384,
+        stride=64,
+    )
+    features = encode_qa(examples, tokenizer, max_length=384, stride=64)
+    assert sum(map(len, found["input_ids"])) == features.lengths.sum()
+    rng = np.random.default_rng(0)
+    starts, ends = ([rng.normal(0, 3, n) for n in features.lengths] for _ in range(2))
+    groups = pytorch.windows_of(found, len(examples))
+    contexts = [e.context for e in examples]
+    answers = pytorch.best_answers(contexts, groups, found["offset_mapping"], starts, ends)
+    for nbest, context, windows in zip(answers, contexts, groups, strict=True):
+        best = -np.inf
+        for w in windows:  # over all spans
+            places = found["offset_mapping"][w]
+            for i, first in enumerate(places):
+                for j in range(i, min(i + 30, len(places))):
+                    if first and places[j] and all(places[i : j + 1]):
+                        best = max(best, starts[w][i] + ends[w][j])
+        assert nbest[0]["score"] <= best + 1e-6
+        a, b = nbest[0]["offsets"]
+        assert nbest[0]["text"] == context[a:b]
+        assert sum(entry["probability"] for entry in nbest) == pytest.approx(1)
+
+
+def test_an_unknown_row_is_answered_with_those_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(machine, "peak_flops", lambda precision: (1e11, "a guess"))
+    message = refuses("eval/benchmark.py", "--rows", "stepp")
+    assert message.startswith("--rows stepp: there are finetune/grouped, ")
+    assert "decode" in message
+    assert "--rounds 0" in refuses("eval/benchmark.py", "--rounds", "0")
+
+
+@pytest.mark.parametrize("name", ["decode", "features"])
+def test_a_row_of_real_text_is_measured(
+    name: str, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "find_model_folder", lambda model: tiny_folder)
+    said: list[str] = []
+    setting = rows.Setting(
+        precision="float32",
+        peak=1e11,
+        rounds=2,
+        train_file=str(DEMO / "qa_en_train.json"),
+        validation_file=str(DEMO / "qa_en_dev.json"),
+        quick=True,
+        say=said.append,
+    )
+    made: dict[str, Callable[[], Row]] = rows.jobs(setting)
+    row = made[name]()
+    assert row.rounds == 2
+    assert row.ratio is not None
+    assert row.ratio > 0
+    assert len(said) == 1
