@@ -6,17 +6,22 @@ r"""Measure jaxbert beside PyTorch: the same weights, data, batches and precisio
     python eval/benchmark.py --rows step/minilm-l6 decode
 
 The baseline is transformers' BERT with SDPA attention, as it is or compiled, whichever is faster
-here, with fused AdamW and all threads. Above a ratio of 1 jaxbert is faster; the spread is that
-of the rounds. Needs the extra `baseline`.
+here (finetune/padded and inference: as it is), with fused AdamW and all threads. Above a ratio of 1
+jaxbert is faster; the spread is that of the rounds. Rows of whole processes have no baseline yet.
+Needs the extra `baseline`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from typing import Literal
+
+# Both sides share a GPU: without this JAX would take most of its memory at once.
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 import jax
 
@@ -63,7 +68,6 @@ def main() -> None:
     peak, source = machine.peak_flops(precision)
     setting = rows.Setting(
         precision=precision,
-        peak=peak,
         rounds=min(options.rounds, 2) if options.quick else options.rounds,
         train_file=options.train_file,
         validation_file=options.validation_file,

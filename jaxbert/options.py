@@ -40,7 +40,8 @@ class ModelOptions:
     per_device_eval_batch_size: int = option(32, "Rows of a prediction batch on each device.")
     length_bucket: int = option(64, "Pad to multiples of this; 0 pads all to max_seq_length.")
     compilation_cache_dir: str | None = option(
-        None, "A private folder to keep compiled programs in: a second start compiles nothing."
+        None,
+        "A private folder for compiled programs: a second start compiles hardly anything.",
     )
     debug: bool = option(False, "Show the traceback of an error.")
 

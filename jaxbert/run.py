@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import math
 import time
@@ -61,17 +62,25 @@ class Trained:
 
 
 def _attention(options: Any, cfg: BertConfig, *, train: bool) -> tuple[str, str]:
-    """The backend of attention, and why it is that one."""
+    """The backend of attention, and why it is that one; auto where an evaluation of a training
+    has other rows than the backend asked for can take.
+    """
     packed = train and options.packing
     lengths = 0 if packed else options.length_bucket  # gcd(0, n) is n
-    return choose_attention(
-        options.attention,
+    choose = functools.partial(
+        choose_attention,
         dtype=options.dtype,
         head_size=cfg.head_size,
         multiple=math.gcd(lengths, options.max_seq_length),
         packed=packed,
         dropout=cfg.attention_probs_dropout_prob if train else 0.0,
     )
+    try:
+        return choose(options.attention)
+    except InputError:
+        if train or not getattr(options, "packing", False):
+            raise
+        return choose("auto")
 
 
 def make_evaluator(
@@ -140,7 +149,8 @@ def make_order(
         record: of the run that is to go on, if any: it keeps its global batch on other devices.
     """
     names = ("per_device_train_batch_size", "gradient_accumulation_steps", "packing")
-    same = record and all(record["options"].get(n) == getattr(options, n) for n in names)
+    before = {"packing": False, **record["options"]} if record else {}
+    same = all(before.get(n) == getattr(options, n) for n in names)
     given = record["rows_per_step"] if record and same else None
     windows = options.per_device_train_batch_size * parts
     if options.packing:

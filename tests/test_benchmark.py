@@ -65,6 +65,15 @@ def test_unlike_things_are_not_compared(changed: dict[str, Any], message: str) -
     assert not log
 
 
+def test_samples_may_differ_a_little_and_are_compared_by_their_rates() -> None:
+    log: list[str] = []
+    a = side([1.0], log, "a", tokens=110, amount=110)
+    b = side([1.0], log, "b", tokens=100, amount=100)
+    assert compare("x", "tokens", a, b, rounds=1, alike=0.2).ratio == pytest.approx(1.1)
+    with pytest.raises(ValueError, match="110 tokens"):
+        compare("x", "tokens", a, b, rounds=1, alike=0.05)
+
+
 def test_of_what_is_better_when_it_is_less_the_ratio_is_the_other_way() -> None:
     row = alone("memory", "GiB", 2.0, 3.0)
     assert (row.ratio, row.spread) == (1.5, None)
@@ -177,7 +186,6 @@ def test_a_row_of_real_text_is_measured(
     said: list[str] = []
     setting = rows.Setting(
         precision="float32",
-        peak=1e11,
         rounds=2,
         train_file=str(DEMO / "qa_en_train.json"),
         validation_file=str(DEMO / "qa_en_dev.json"),

@@ -1,1 +1,1 @@
-"""jaxbert beside PyTorch: the same work, alternating, with its spread."""
+"""jaxbert beside PyTorch: the same work, in turns, with its spread."""

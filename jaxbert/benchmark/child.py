@@ -1,6 +1,6 @@
 """One measurement in a process of its own: peak memory, the first step, a number of devices.
 
-python -m jaxbert.benchmark.child SIDE MODEL SIZE LENGTH [--remat] [--devices N] [--cache FOLDER]
+python -m jaxbert.benchmark.child MODEL SIZE LENGTH [--precision P] [--remat] [--devices N] ...
 
 It prints one line of JSON: first_step (seconds since the process began, imports and compiling
 included), step (seconds of a later one), peak (bytes of memory).
@@ -16,11 +16,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+
+from jaxbert.errors import InputError
 
 
 def measure(
-    side: str,
     model: str,
     size: int,
     length: int,
@@ -30,8 +30,12 @@ def measure(
     cache: str | None = None,
     precision: str = "float32",
 ) -> dict[str, float]:
-    """What the child prints, from a child that is started for it."""
-    words = [sys.executable, "-m", "jaxbert.benchmark.child", side, model, str(size), str(length)]
+    """What the child prints, from a child that is started for it.
+
+    Raises:
+        InputError: the child failed, for want of memory perhaps.
+    """
+    words = [sys.executable, "-m", "jaxbert.benchmark.child", model, str(size), str(length)]
     words += ["--precision", precision]
     words += ["--remat"] * remat
     words += ["--cache", cache] if cache else []
@@ -42,9 +46,11 @@ def measure(
         words += ["--devices", str(devices)]
         flags = f"--xla_force_host_platform_device_count={devices}"
         environment["XLA_FLAGS"] = f"{environment.get('XLA_FLAGS', '')} {flags}".strip()
+    environment.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RuntimeError(f"{' '.join(words[2:])} failed: {done.stderr[-2000:]}")
+        reason = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
+        raise InputError(f"{' '.join(words[2:])} failed: {reason}")
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
 
@@ -52,7 +58,6 @@ def measure(
 def main() -> None:
     """Measure in this process, which began when the operating system says it did."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("side", choices=["jaxbert", "baseline"])
     parser.add_argument("model")
     parser.add_argument("size", type=int)
     parser.add_argument("length", type=int)
@@ -64,32 +69,24 @@ def main() -> None:
     began = _process_start()
 
     from jaxbert import memory
+    from jaxbert.benchmark import ours
     from jaxbert.benchmark.models import full_batch, load
+    from jaxbert.compiled import keep_compiled
 
+    memory.keep_freed()
+    if args.cache:
+        keep_compiled(args.cache)
     cfg, params = load(args.model)
-    batch = full_batch(cfg, args.size, args.length)
-    run: Any
-    if args.side == "jaxbert":
-        from jaxbert.benchmark import ours
-        from jaxbert.compiled import keep_compiled
-
-        memory.keep_freed()
-        if args.cache:
-            keep_compiled(args.cache)
-        run = ours.training(
-            *(cfg, params, [batch]),
-            precision=args.precision,
-            remat=args.remat,
-            devices=args.devices,
-        )
-    else:
-        from jaxbert.benchmark import pytorch
-
-        run = pytorch.training(cfg, params, [batch], precision=args.precision)
+    run = ours.training(
+        *(cfg, params, [full_batch(cfg, args.size, args.length)]),
+        precision=args.precision,
+        remat=args.remat,
+        devices=args.devices,
+    )
     run()
     first = time.time() - began
     step = min(run() for _ in range(3))
-    print(json.dumps({"first_step": first, "step": step, "peak": _peak(args.side)}))
+    print(json.dumps({"first_step": first, "step": step, "peak": _peak()}))
 
 
 def _process_start() -> float:
@@ -98,19 +95,13 @@ def _process_start() -> float:
     return time.time() - (up - ticks / os.sysconf("SC_CLK_TCK"))
 
 
-def _peak(side: str) -> float:
+def _peak() -> float:
     """Bytes: of the device's memory, on a CPU of the process."""
-    if side == "jaxbert":
-        import jax
+    import jax
 
-        statistics = jax.local_devices()[0].memory_stats()
-        if statistics and "peak_bytes_in_use" in statistics:
-            return float(statistics["peak_bytes_in_use"])
-    else:
-        import torch
-
-        if torch.cuda.is_available():
-            return float(torch.cuda.max_memory_allocated())
+    statistics = jax.local_devices()[0].memory_stats()
+    if statistics and "peak_bytes_in_use" in statistics:
+        return float(statistics["peak_bytes_in_use"])
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
 
 

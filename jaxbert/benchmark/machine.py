@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import importlib.metadata
 import os
 import platform
@@ -17,7 +18,7 @@ import jax.numpy as jnp
 from jaxbert.model.config import BertConfig
 
 # Dense bfloat16 operations a second, from the makers' data sheets.
-_PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L4": 121e12, "V100": 125e12}
+_PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L4": 121e12}
 _SIZE = 2048
 
 
@@ -62,13 +63,14 @@ def model_flops(cfg: BertConfig, tokens: int, length: int, *, training: bool) ->
     return tokens * per_token / (1 if training else 3)
 
 
+@functools.cache
 def peak_flops(precision: str) -> tuple[float, str]:
     """The most operations a second, and where the number is from."""
     import torch
 
     kind = jax.devices()[0].device_kind
     for name, peak in _PEAKS.items():
-        if name in kind and precision == "bfloat16":
+        if name in kind.split() and precision == "bfloat16":
             return peak, f"data sheet of {name}"
     dtype = jnp.dtype(precision)
     x = jnp.ones((_SIZE, _SIZE), dtype)

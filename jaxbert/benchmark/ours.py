@@ -29,7 +29,7 @@ def training(
     devices: int | None = None,
 ) -> Callable[[], float]:
     """A function that trains question answering on all batches once, and gives the seconds."""
-    parallel = make_parallel("auto", jax.local_devices()[:devices] if devices else None)
+    parallel = make_parallel("auto", jax.local_devices()[: devices or 1])
     apply = make_apply(cfg, "qa", dtype=jnp.dtype(precision), attention=attention, remat=remat)
     tx = adamw(
         make_schedule(1e-5, steps=10**6, warmup_steps=0, decay="linear"),

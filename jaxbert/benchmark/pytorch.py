@@ -99,6 +99,8 @@ def autocast(precision: str) -> Any:
     import torch
 
     if precision == "float32":
+        # JAX's float32 products are TF32 on a GPU that has it; PyTorch asks.
+        torch.set_float32_matmul_precision("high")
         return contextlib.nullcontext()
     return torch.autocast(device(), dtype=torch.bfloat16)
 
@@ -125,11 +127,14 @@ def training(
     precision: str,
     attention: str = "sdpa",
     compiled: bool = False,
+    remat: bool = False,
 ) -> Callable[[], float]:
     """A function that trains question answering on all batches once, and gives the seconds."""
     import torch
 
     model = load_model(cfg, params, "qa", attn_implementation=attention).train()
+    if remat:
+        model.gradient_checkpointing_enable()
     tx = make_optimizer(model, learning_rate=1e-5, weight_decay=0.01)
     lengths = {batch["input_ids"].shape for batch in batches}
     called = torch.compile(model, dynamic=len(lengths) > 1) if compiled else model

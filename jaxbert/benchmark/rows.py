@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from jaxbert.benchmark import child, ours, pytorch
-from jaxbert.benchmark.machine import model_flops
+from jaxbert.benchmark.machine import model_flops, peak_flops
 from jaxbert.benchmark.models import full_batch, load
 from jaxbert.benchmark.timing import Row, Side, alone, compare, first_run
 from jaxbert.data.batches import NumpyBatch, Order, bucket_lengths, in_order, make_batch
@@ -43,14 +43,12 @@ class Setting:
 
     Attributes:
         precision: "float32" or "bfloat16".
-        peak: operations a second that the machine can do in that precision.
         train_file, validation_file: questions, for the rows of real text.
         quick: few rounds and little work.
         say: prints a line.
     """
 
     precision: str
-    peak: float
     rounds: int
     train_file: str
     validation_file: str
@@ -62,9 +60,12 @@ class Setting:
         """Whether an accelerator computes."""
         return jax.default_backend() != "cpu"
 
-    def compare(self, name: str, unit: str, ours: Side, theirs: Side) -> Row:
+    def compare(self, name: str, unit: str, ours: Side, theirs: Side, *, alike: float = 0.0) -> Row:
         """See timing.compare."""
-        return compare(name, unit, ours, theirs, rounds=self.rounds, peak=self.peak, say=self.say)
+        peak, _ = peak_flops(ours.precision) if ours.flops else (None, "")
+        return compare(
+            *(name, unit, ours, theirs), rounds=self.rounds, alike=alike, peak=peak, say=self.say
+        )
 
 
 def jobs(setting: Setting) -> dict[str, Job]:
@@ -98,9 +99,9 @@ def jobs(setting: Setting) -> dict[str, Job]:
             name = f"first step/{cache}"
             made[name] = functools.partial(_first_step, setting, name, cache == "warm")
         for remat in (False, True):
-            name = "memory/bert-base/384" + " rematerialised" * remat
+            name = "memory/bert-base/384" + " recomputed" * remat
             made[name] = functools.partial(_memory, setting, name, remat)
-        for devices in (2, 4):
+        for devices in (n for n in (2, 4) if not setting.gpu or jax.device_count() >= n):
             name = f"scaling/{devices} devices"
             made[name] = functools.partial(_scaling, setting, name, devices)
     return made
@@ -116,31 +117,18 @@ def _size(setting: Setting, model: str, length: int) -> int:
 
 
 def _training_side(
-    run: Callable[[], float], cfg: BertConfig, batches: Sequence[NumpyBatch], precision: str
+    run: Callable[[], float],
+    cfg: BertConfig,
+    batches: Sequence[NumpyBatch],
+    precision: str,
+    compile_seconds: float | None = None,
 ) -> Side:
     tokens = sum(int(b["attention_mask"].sum()) for b in batches)
     windows = sum(int((b["row"] >= 0).sum()) for b in batches)
     flops = model_flops(cfg, tokens, round(tokens / windows), training=True)
-    return Side(run, precision, tokens, windows, first_run(run), flops)
-
-
-def _fastest(
-    setting: Setting, ways: dict[str, Callable[[], Callable[[], float]]]
-) -> tuple[Callable[[], float], dict[str, float]]:
-    """The way that takes the least time, and the seconds of each."""
-    if len(ways) == 1:
-        [make] = ways.values()
-        return make(), {}
-    found: dict[str, tuple[float, Callable[[], float]]] = {}
-    for name, make in ways.items():
-        try:
-            run = make()
-            run()
-            found[name] = min(run(), run()), run
-        except Exception as error:  # torch.compile needs a C++ compiler
-            setting.say(f"  baseline {name}: not possible here ({str(error).splitlines()[0]})")
-    best = min(found, key=lambda name: found[name][0])
-    return found[best][1], {name: round(seconds, 3) for name, (seconds, _) in found.items()}
+    if compile_seconds is None:
+        compile_seconds = first_run(run)
+    return Side(run, precision, tokens, windows, compile_seconds, flops)
 
 
 def _step(setting: Setting, name: str, model: str, length: int, precision: str) -> Row:
@@ -148,18 +136,10 @@ def _step(setting: Setting, name: str, model: str, length: int, precision: str) 
     size = _size(setting, model, length)
     count = 1 if setting.quick else (10 if setting.gpu else 2)
     batches = [full_batch(cfg, size, length, seed) for seed in range(count)]
-    kernel, _ = choose_attention(
-        "auto",
-        dtype=precision,
-        head_size=cfg.head_size,
-        multiple=length,
-        packed=False,
-        dropout=cfg.attention_probs_dropout_prob,
-    )
+    kernel = _kernel(dataclasses.replace(setting, precision=precision), cfg, length)
     run = ours.training(cfg, params, batches, precision=precision, attention=kernel)
     mine = _training_side(run, cfg, batches, precision)
-    baseline, tried = _baseline(setting, cfg, params, batches, precision)
-    theirs = _training_side(baseline, cfg, batches, precision)
+    theirs, tried = _baseline(setting, cfg, params, batches, precision)
     row = setting.compare(name, "examples", mine, theirs)
     row.more.update(batch=size, length=length, baseline_tried=tried)
     return row
@@ -171,33 +151,42 @@ def _baseline(
     params: Any,
     batches: Sequence[NumpyBatch],
     precision: str,
-) -> tuple[Callable[[], float], dict[str, float]]:
-    """PyTorch's fastest way: SDPA as it is, or compiled."""
-
-    def way(compiled: bool) -> Callable[[], Callable[[], float]]:
-        return lambda: pytorch.training(
-            cfg, params, batches, precision=precision, compiled=compiled
-        )
-
-    ways = {"sdpa": way(False)}
-    if not setting.quick:
-        ways["sdpa, torch.compile"] = way(True)
-    return _fastest(setting, ways)
+    *,
+    compiled: bool = True,
+) -> tuple[Side, dict[str, float]]:
+    """PyTorch's faster way, SDPA as it is or, where that may be, compiled; the seconds of each."""
+    found: dict[str, tuple[float, float, Callable[[], float]]] = {}
+    ways = {"sdpa": False, "sdpa, torch.compile": True}
+    for name, way in ways.items():
+        if way and (setting.quick or not compiled):
+            continue
+        try:
+            run = pytorch.training(cfg, params, batches, precision=precision, compiled=way)
+            first = run()
+            later = run() if setting.quick else min(run(), run())
+            found[name] = later, max(0.0, first - later), run
+        except Exception as error:  # torch.compile needs a C++ compiler
+            if name == "sdpa":
+                raise
+            setting.say(f"  baseline {name}: not possible here ({type(error).__name__})")
+    best = min(found, key=lambda name: found[name][0])
+    _, compiling, run = found[best]
+    side = _training_side(run, cfg, batches, precision, compiling)
+    return side, {name: round(seconds, 3) for name, (seconds, _, _) in found.items()}
 
 
 # --- fine-tuning on real text -------------------------------------------------------------------
 
 
 class _FineTuning:
-    """Some batches of an epoch of questions as jaxbert has them, and the same windows as the
-    baseline batches them. What is made is kept for the next row.
+    """Batches from all over an epoch of questions, as each side makes them of the same windows: so
+    each is padded as in its own epoch. Both are samples of about as many tokens.
     """
 
     def __init__(self, setting: Setting) -> None:
         self._setting = setting
-        self._made: dict[str, tuple[Side, np.ndarray, dict[str, Any]]] = {}
         self._size = 64 if setting.gpu else 16
-        self._steps = 64 if setting.gpu else 2 if setting.quick else 16
+        self._steps = 64 if setting.gpu else 2 if setting.quick else 8
 
     @functools.cached_property
     def _features(self) -> Features:
@@ -211,101 +200,92 @@ class _FineTuning:
 
     def row(self, name: str, mine: str, theirs: str) -> Row:
         """One way of jaxbert's, buckets or packing, beside one of the baseline's."""
-        setting = self._setting
-        if mine not in self._made:
-            self._made[mine] = self._ours(mine)
-        side, windows, about = self._made[mine]
-        baseline, more = self._theirs(theirs, windows)
-        row = compare(
-            name,
-            "examples",
-            side,
-            baseline,
-            rounds=setting.rounds,
-            peak=setting.peak,
-            say=setting.say,
+        setting, (cfg, params) = self._setting, self._model
+        ours_order: AnyOrder = (
+            PackedOrder(self._features.lengths, self._size, 0, _LONGEST)
+            if mine == "packing"
+            else Order(self._features.lengths, self._size, 0, bucket_lengths(64, _LONGEST))
         )
-        row.more.update(batch=self._size, **about, **more)
+        parts = self._grouped() if theirs == "grouped" else self._shuffled()
+        sampled = self._sample(ours_order.steps_per_epoch)
+        batches = []
+        for step in sampled:
+            some, length = ours_order.batch(step)
+            batch = make_batch(self._features, some, length, ours_order.size)
+            batches.append(ours_order.finish(batch))
+        side = self._side(
+            ours.training(
+                *(cfg, params, batches),
+                precision=setting.precision,
+                attention=_kernel(setting, cfg, _LONGEST if mine == "packing" else 64, mine),
+            ),
+            batches,
+        )
+        lengths = self._features.lengths
+        longest = [_LONGEST if theirs == "padded" else int(lengths[p].max()) for p in parts]
+        others = [
+            make_batch(self._features, parts[n], longest[n], len(parts[n]))
+            for n in self._sample(len(parts))
+        ]
+        baseline, tried = _baseline(
+            *(setting, cfg, params, others, setting.precision), compiled=theirs != "padded"
+        )
+        baseline = dataclasses.replace(baseline, amount=baseline.tokens)
+        computed = sum(len(p) * n for p, n in zip(parts, longest, strict=True))
+        row = setting.compare(name, "real tokens", side, baseline, alike=0.2)
+        row.more.update(
+            batch=self._size,
+            padding_of_epoch={
+                "jaxbert": round(ours_order.padding(), 4),
+                "baseline": round(1 - int(lengths.sum()) / computed, 4),
+            },
+            baseline_tried=tried,
+        )
         return row
 
-    def _ours(self, name: str) -> tuple[Side, np.ndarray, dict[str, Any]]:
-        """Batches from all over an epoch, so that they are padded as an epoch is."""
-        setting, features = self._setting, self._features
-        cfg, params = self._model
-        packed = name == "packing"
-        order: AnyOrder = Order(features.lengths, self._size, 0, bucket_lengths(64, _LONGEST))
-        if packed:
-            order = PackedOrder(features.lengths, self._size, 0, _LONGEST)
-        count = min(self._steps, order.steps_per_epoch)
-        batches, windows = [], []
-        for step in np.linspace(0, order.steps_per_epoch - 1, count).astype(int).tolist():
-            some, length = order.batch(step)
-            windows.append(some[some >= 0])
-            batches.append(order.finish(make_batch(features, some, length, order.size)))
-        kernel, _ = choose_attention(
-            "auto",
-            dtype=setting.precision,
-            head_size=cfg.head_size,
-            multiple=_LONGEST if packed else 64,
-            packed=packed,
-            dropout=cfg.attention_probs_dropout_prob,
-        )
-        run = ours.training(cfg, params, batches, precision=setting.precision, attention=kernel)
-        side = _training_side(run, cfg, batches, setting.precision)
-        computed = sum(batch["input_ids"].size for batch in batches)
-        about = {
-            "padding": round(1 - side.tokens / computed, 4),
-            "padding_of_epoch": order.padding(),
-        }
-        return side, np.concatenate(windows), about
+    def _side(self, run: Callable[[], float], batches: Sequence[NumpyBatch]) -> Side:
+        side = _training_side(run, self._model[0], batches, self._setting.precision)
+        return dataclasses.replace(side, amount=side.tokens)
 
-    def _theirs(self, name: str, windows: np.ndarray) -> tuple[Side, dict[str, Any]]:
-        setting, (cfg, params) = self._setting, self._model
-        if name == "padded":
-            batches = self._batches(np.random.default_rng(0).permutation(windows), _LONGEST)
-            run = pytorch.training(
-                cfg, params, batches, precision=setting.precision, attention="eager"
-            )
-            more: dict[str, Any] = {"baseline": f"padded to {_LONGEST}, eager attention"}
-        else:
-            batches = self._batches(self._grouped(windows), None)
-            run, tried = _baseline(setting, cfg, params, batches, setting.precision)
-            more = {"baseline": "group_by_length", "baseline_tried": tried}
-        side = _training_side(run, cfg, batches, setting.precision)
-        computed = sum(batch["input_ids"].size for batch in batches)
-        more["baseline_padding"] = round(1 - side.tokens / computed, 4)
-        return side, more
+    def _sample(self, steps: int) -> list[int]:
+        count = min(self._steps, steps)
+        return sorted(np.random.default_rng(0).permutation(steps)[:count].tolist())
 
-    def _batches(self, windows: np.ndarray, length: int | None) -> list[NumpyBatch]:
-        """In this order, padded to the length or to the longest of each batch."""
-        lengths = self._features.lengths
-        parts = [windows[a : a + self._size] for a in range(0, len(windows), self._size)]
-        return [
-            make_batch(self._features, part, length or int(lengths[part].max()), len(part))
-            for part in parts
-        ]
+    def _shuffled(self) -> list[np.ndarray]:
+        order = np.random.default_rng(0).permutation(len(self._features))
+        return [order[a : a + self._size] for a in range(0, len(order), self._size)]
 
-    def _grouped(self, windows: np.ndarray) -> np.ndarray:
-        """In the order of transformers' own sampler."""
+    def _grouped(self) -> list[np.ndarray]:
+        """Batches of transformers' own sampler."""
         import torch
         from transformers.trainer_pt_utils import LengthGroupedSampler
 
         sampler = LengthGroupedSampler(
             self._size,
-            lengths=self._features.lengths[windows].tolist(),
+            lengths=self._features.lengths.tolist(),
             generator=torch.Generator().manual_seed(0),
         )
-        return windows[list(sampler)]
+        order = np.array(list(sampler))
+        return [order[a : a + self._size] for a in range(0, len(order), self._size)]
+
+
+def _kernel(setting: Setting, cfg: BertConfig, multiple: int, mine: str = "") -> str:
+    """The attention that --attention auto takes."""
+    return choose_attention(
+        "auto",
+        dtype=setting.precision,
+        head_size=cfg.head_size,
+        multiple=multiple,
+        packed=mine == "packing",
+        dropout=cfg.attention_probs_dropout_prob,
+    )[0]
 
 
 # --- questions ----------------------------------------------------------------------------------
 
 
 def _questions(setting: Setting, count: int) -> list[QAExample]:
-    examples = read_qa([setting.validation_file]).examples
-    while len(examples) < count:  # of a small file, again
-        examples += examples
-    return [dataclasses.replace(e, id=str(n)) for n, e in enumerate(examples[:count])]
+    return list(read_qa([setting.validation_file]).examples[:count])
 
 
 def _inference(setting: Setting) -> Row:
@@ -434,8 +414,8 @@ def _features(setting: Setting) -> Row:
 # --- processes ----------------------------------------------------------------------------------
 
 
-def _measured(setting: Setting, side: str, model: str, size: int, length: int, **more: Any) -> Any:
-    return child.measure(side, model, size, length, precision=setting.precision, **more)
+def _measured(setting: Setting, model: str, size: int, length: int, **more: Any) -> Any:
+    return child.measure(model, size, length, precision=setting.precision, **more)
 
 
 def _first_step(setting: Setting, name: str, warm: bool) -> Row:
@@ -444,32 +424,21 @@ def _first_step(setting: Setting, name: str, warm: bool) -> Row:
     with tempfile.TemporaryDirectory() as folder:
         cache = folder if warm else None
         if warm:
-            _measured(setting, "jaxbert", "minilm-l6", size, _LONGEST, cache=cache)
-        mine = _measured(setting, "jaxbert", "minilm-l6", size, _LONGEST, cache=cache)
-    theirs = _measured(setting, "baseline", "minilm-l6", size, _LONGEST)
-    return alone(name, "s", mine["first_step"], theirs["first_step"], batch=size, length=_LONGEST)
+            _measured(setting, "minilm-l6", size, _LONGEST, cache=cache)
+        mine = _measured(setting, "minilm-l6", size, _LONGEST, cache=cache)
+    return alone(name, "s", mine["first_step"], None, batch=size, length=_LONGEST)
 
 
 def _memory(setting: Setting, name: str, remat: bool) -> Row:
     """Peak memory of training at batch 8: of the device, or on a CPU of the whole process."""
-    mine = _measured(setting, "jaxbert", "bert-base", 8, _LONGEST, remat=remat)
-    theirs = _measured(setting, "baseline", "bert-base", 8, _LONGEST)
-    gib = 2**30
-    seconds = {"jaxbert": mine["step"], "baseline": theirs["step"]}
-    return alone(name, "GiB", mine["peak"] / gib, theirs["peak"] / gib, step_seconds=seconds)
+    mine = _measured(setting, "bert-base", 8, _LONGEST, remat=remat)
+    return alone(name, "GiB", mine["peak"] / 2**30, None, step_seconds=mine["step"])
 
 
 def _scaling(setting: Setting, name: str, devices: int) -> Row:
     """A step on several devices beside one, same batch; on a CPU the devices share its cores."""
     size = 16
-    many = _measured(setting, "jaxbert", "minilm-l6", size, 192, devices=devices)
-    one = _measured(setting, "jaxbert", "minilm-l6", size, 192, devices=1)
-    return alone(
-        name,
-        "s a step",
-        many["step"],
-        one["step"],
-        batch=size,
-        length=192,
-        baseline="jaxbert on one device",
-    )
+    many = _measured(setting, "minilm-l6", size, 192, devices=devices)
+    one = _measured(setting, "minilm-l6", size, 192, devices=1)
+    about = {"batch": size, "length": 192, "one_device": one["step"]}
+    return alone(name, "s a step", many["step"], None, **about)

@@ -63,21 +63,25 @@ def compare(
     theirs: Side,
     *,
     rounds: int,
+    alike: float = 0.0,
     peak: float | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Row:
     """Time both sides in turns: A B, B A, A B, ...
 
     Args:
-        unit: of the amounts, "examples": the row's values are examples a second.
+        unit: of the amounts, "examples": the row's values are examples a second, and its ratios
+            those of such rates.
+        alike: by what part the sides' numbers of tokens may differ, where both are samples.
         peak: floating-point operations a second that the machine can do, for the MFU.
 
     Raises:
-        ValueError: the sides are unlike: another precision or number of real tokens.
+        ValueError: the sides are unlike, another precision or number of real tokens.
     """
     if ours.precision != theirs.precision:
         raise ValueError(f"{name}: {ours.precision} is not compared with {theirs.precision}")
-    if (ours.tokens, ours.amount) != (theirs.tokens, theirs.amount):
+    far = abs(ours.tokens - theirs.tokens) > alike * theirs.tokens
+    if far or (not alike and ours.amount != theirs.amount):
         raise ValueError(
             f"{name}: {ours.tokens} tokens of {ours.amount} {unit} are not compared with "
             f"{theirs.tokens} of {theirs.amount}"
@@ -87,7 +91,8 @@ def compare(
     for number in range(rounds):
         for side, seconds in ((ours, a), (theirs, b))[:: 1 if number % 2 == 0 else -1]:
             seconds.append(side.run())
-    ratios = [y / x for x, y in zip(a, b, strict=True)]
+    scale = ours.amount / theirs.amount
+    ratios = [scale * y / x for x, y in zip(a, b, strict=True)]
     more: dict[str, Any] = {
         "seconds": {"jaxbert": a, "baseline": b},
         "compile_seconds": {

@@ -67,8 +67,8 @@ class PackedOrder:
 
     Attributes:
         lengths: (M,) tokens of each window.
-        windows: that a batch is to have, over all devices and accumulated micro-batches: on
-            average, for whole rows.
+        windows: that a batch is to have on average, over all devices and accumulated micro-batches,
+            as nearly as whole rows allow; never fewer rows than `multiple`.
         seed: of the draws.
         capacity: T, the tokens of a row; no window is longer.
         multiple: the rows of a batch are a multiple of this.

@@ -35,7 +35,9 @@ def cudnn(
     """
     if segment_ids is not None:
         raise ValueError("cuDNN's attention has no segments")
-    lengths = None if key_mask is None else jnp.sum(key_mask != 0, axis=-1, dtype=jnp.int32)
+    lengths = None
+    if key_mask is not None:  # a row of padding has one token, so that its softmax is defined
+        lengths = jnp.maximum(jnp.sum(key_mask != 0, axis=-1, dtype=jnp.int32), 1)
     return jax.nn.dot_product_attention(
         q, k, v, query_seq_lengths=lengths, key_value_seq_lengths=lengths, implementation="cudnn"
     )
@@ -122,8 +124,8 @@ def choose_attention(
 
 
 def _unfit_for_cudnn(platform: str, dtype: Any, head_size: int, packed: bool) -> str:
-    if platform not in ("gpu", "cuda"):
-        return "needs an NVIDIA GPU"
+    if platform not in ("gpu", "cuda") or not _ampere():
+        return "needs an NVIDIA GPU of compute capability 8.0 or more"
     if jnp.dtype(dtype) != jnp.bfloat16:
         return "needs --dtype bfloat16"
     if head_size % 8 or head_size > 128:
@@ -131,9 +133,15 @@ def _unfit_for_cudnn(platform: str, dtype: Any, head_size: int, packed: bool) ->
     return "has no packed rows" if packed else ""
 
 
+def _ampere() -> bool:
+    """Whether the default device is an NVIDIA GPU that cuDNN's flash attention is made for."""
+    capability = getattr(jax.local_devices()[0], "compute_capability", "0")
+    return float(capability) >= 8.0
+
+
 def _unfit_for_pallas(platform: str, multiple: int) -> str:
     if platform not in ("gpu", "cuda", "tpu"):
         return "needs a TPU or an NVIDIA GPU"
     if multiple % _BLOCK:
-        return f"needs rows of a multiple of {_BLOCK} tokens: --packing or --length_bucket {_BLOCK}"
+        return f"needs --max_seq_length and --length_bucket to be multiples of {_BLOCK}"
     return ""

@@ -14,6 +14,7 @@ import pytest
 from jax.experimental.pallas import tpu as pallas_tpu
 
 from jaxbert.errors import InputError
+from jaxbert.model import kernels
 from jaxbert.model.attention import BACKENDS, attention
 from jaxbert.model.kernels import choose_attention, pallas
 
@@ -90,6 +91,17 @@ BASE: dict[str, Any] = {
 }
 
 
+@pytest.fixture
+def ampere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "_ampere", lambda: True)
+
+
+def test_a_device_that_is_no_gpu_has_no_cudnn() -> None:
+    with pytest.raises(InputError, match="compute capability"):
+        choose_attention("cudnn", **BASE)
+
+
+@pytest.mark.usefixtures("ampere")
 @pytest.mark.parametrize(
     ("asked", "changed", "expected", "reason"),
     [
@@ -113,15 +125,20 @@ def test_the_choice_is_exact_and_says_why(
     assert reason in why
 
 
+@pytest.mark.usefixtures("ampere")
 @pytest.mark.parametrize(
     ("asked", "changed", "message"),
     [
-        ("cudnn", {"platform": "cpu"}, "--attention cudnn needs an NVIDIA GPU"),
+        (
+            "cudnn",
+            {"platform": "cpu"},
+            "--attention cudnn needs an NVIDIA GPU",
+        ),
         ("cudnn", {"dtype": "float32"}, "--attention cudnn needs --dtype bfloat16"),
         ("cudnn", {"head_size": 20}, "multiple of 8, up to 128, not 20"),
         ("cudnn", {"packed": True}, "--attention cudnn has no packed rows"),
         ("pallas", {"platform": "cpu"}, "--attention pallas needs a TPU or an NVIDIA GPU"),
-        ("pallas", {"multiple": 64}, "multiple of 128 tokens"),
+        ("pallas", {"multiple": 64}, "--length_bucket to be multiples of 128"),
     ],
 )
 def test_what_cannot_be_computed_is_refused(
