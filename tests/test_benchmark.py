@@ -178,10 +178,8 @@ def test_an_unknown_row_is_answered_with_those_there_are(
     assert "--rounds 0" in refuses("eval/benchmark.py", "--rounds", "0")
 
 
-@pytest.mark.parametrize("name", ["decode", "features"])
-def test_a_row_of_real_text_is_measured(
-    name: str, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("name", ["decode", "features", "product/forward"])
+def test_a_row_is_measured(name: str, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, "find_model_folder", lambda model: tiny_folder)
     said: list[str] = []
     setting = rows.Setting(

@@ -144,20 +144,21 @@ def training(
         ready = [{n: x.pin_memory() for n, x in batch.items()} for batch in ready]
 
     def run() -> float:
-        _finish()
+        finish()
         start = time.perf_counter()
         loss = None
         for batch in ready:
             loss = train_step(called, tx, batch, precision, clip=1.0)
         if loss is not None:
             loss.item()
-        _finish()
+        finish()
         return time.perf_counter() - start
 
     return run
 
 
-def _finish() -> None:
+def finish() -> None:
+    """Wait for the device."""
     import torch
 
     if torch.cuda.is_available():

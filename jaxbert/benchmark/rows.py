@@ -91,6 +91,9 @@ def jobs(setting: Setting) -> dict[str, Job]:
         for model in _MODELS:
             name = f"step/{model}/384 bfloat16"
             made[name] = functools.partial(_step, setting, name, model, 384, "bfloat16")
+    for form in _PRODUCTS:
+        name = f"product/{form}"
+        made[name] = functools.partial(_product, setting, name, form)
     made["inference"] = functools.partial(_inference, setting)
     made["decode"] = functools.partial(_decode, setting)
     made["features"] = functools.partial(_features, setting)
@@ -173,6 +176,50 @@ def _baseline(
     _, compiling, run = found[best]
     side = _training_side(run, cfg, batches, precision, compiling)
     return side, {name: round(seconds, 3) for name, (seconds, _, _) in found.items()}
+
+
+# The products of a dense layer: x (M, K), kernel w (K, N), and y (M, N) or its gradient.
+_PRODUCTS: dict[str, Callable[[Any, Any, Any], Any]] = {
+    "forward": lambda x, w, y: x @ w,
+    "input gradient": lambda x, w, y: y @ w.T,
+    "kernel gradient": lambda x, w, y: x.T @ y,
+}
+
+
+def _product(setting: Setting, name: str, form: str) -> Row:
+    """One product of MiniLM-L6's MLP, alone: what the libraries below both sides make of it."""
+    import torch
+
+    m, k, n = (32768 if setting.gpu else 3072), 384, 1536
+    count = 200 if setting.gpu else 20
+    rng = np.random.default_rng(0)
+    arrays = [rng.normal(size=shape).astype(np.float32) for shape in ((m, k), (k, n), (m, n))]
+    product = _PRODUCTS[form]
+    compiled = jax.jit(product)
+    xwy = [jax.device_put(a).astype(setting.precision) for a in arrays]
+    dtype = getattr(torch, setting.precision)
+    other = [torch.from_numpy(a).to(pytorch.device(), dtype) for a in arrays]
+
+    def mine() -> float:
+        start = time.perf_counter()
+        for _ in range(count):
+            compiled(*xwy).block_until_ready()
+        return time.perf_counter() - start
+
+    def theirs() -> float:
+        pytorch.finish()
+        start = time.perf_counter()
+        for _ in range(count):
+            product(*other)
+            pytorch.finish()
+        return time.perf_counter() - start
+
+    flops = 2.0 * m * k * n * count
+    sides = [
+        Side(run, setting.precision, 0, flops / 1e9, first_run(run), flops)
+        for run in (mine, theirs)
+    ]
+    return setting.compare(name, "Gflop", *sides)
 
 
 # --- fine-tuning on real text -------------------------------------------------------------------
