@@ -1,8 +1,8 @@
 """Attention by ready-made fused kernels, and which one is taken where.
 
-No kernel here drops attention weights: cuDNN's own dropout keeps its state in host memory, where no
-checkpoint sees it, and a run that is gone on with would not end with equal bits. B batch, T query
-length, S key length, N heads, H head size.
+A kernel has the arguments of `attention` without its dropout. None drops attention weights: cuDNN's
+own dropout keeps its state in host memory, where no checkpoint sees it, and a run that is gone on
+with would not end with equal bits. B batch, T query length, S key length, N heads, H head size.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 
 from jaxbert.errors import InputError
-from jaxbert.model.dropout import Seeds
 
 # Tokens of a block of the Pallas kernels: rows are multiples of it.
 _BLOCK = 128
@@ -25,9 +24,6 @@ def cudnn(
     v: jax.Array,
     key_mask: jax.Array | None,
     segment_ids: jax.Array | None,
-    rate: float,
-    seeds: Seeds | None,
-    place: int,
 ) -> jax.Array:
     """cuDNN's flash attention, for bfloat16 on NVIDIA; rows are real tokens and then padding.
 
@@ -49,9 +45,6 @@ def pallas(
     v: jax.Array,
     key_mask: jax.Array | None,
     segment_ids: jax.Array | None,
-    rate: float,
-    seeds: Seeds | None,
-    place: int,
     *,
     platform: str | None = None,
     interpret: bool = False,
