@@ -7,7 +7,8 @@ r"""Measure jaxbert beside PyTorch: the same weights, data, batches and precisio
 
 The baseline is transformers' BERT with SDPA attention, as it is or compiled, whichever is faster
 here (finetune/padded and inference: as it is), with fused AdamW and all threads. Above a ratio of 1
-jaxbert is faster; the spread is that of the rounds. Rows of whole processes have no baseline yet.
+jaxbert is faster, or takes less; the spread is that of the rounds. The rows of scaling over devices
+are jaxbert's alone.
 Needs the extra `baseline`.
 """
 
@@ -60,13 +61,14 @@ def main() -> None:
     if options.output_dir:
         check_writable(Path(options.output_dir).expanduser())
     from jaxbert.benchmark import machine, report, rows, timing
+    from jaxbert.benchmark.setting import Setting
 
     memory.keep_freed()  # for both sides
     precision = options.precision
     if precision == "auto":
         precision = "float32" if jax.default_backend() == "cpu" else "bfloat16"
     peak, source = machine.peak_flops(precision)
-    setting = rows.Setting(
+    setting = Setting(
         precision=precision,
         rounds=min(options.rounds, 2) if options.quick else options.rounds,
         train_file=options.train_file,

@@ -1,14 +1,37 @@
 """jaxbert: BERT fine-tuning in JAX/Flax."""
 
-from jaxbert.decoding.spans import Spans, decode_spans
-from jaxbert.errors import InputError
-from jaxbert.model.config import BertConfig
-from jaxbert.model.heads import init_params, make_apply
-from jaxbert.model.pretrained import load_pretrained, save_pretrained
-from jaxbert.predictors.fill_mask import FillMask
-from jaxbert.predictors.question_answerer import QuestionAnswerer
-from jaxbert.predictors.tagger import Tagger
-from jaxbert.predictors.texts import TextClassifier, TextRegressor
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jaxbert.decoding.spans import Spans, decode_spans
+    from jaxbert.errors import InputError
+    from jaxbert.model.config import BertConfig
+    from jaxbert.model.heads import init_params, make_apply
+    from jaxbert.model.pretrained import load_pretrained, save_pretrained
+    from jaxbert.predictors.fill_mask import FillMask
+    from jaxbert.predictors.question_answerer import QuestionAnswerer
+    from jaxbert.predictors.tagger import Tagger
+    from jaxbert.predictors.texts import TextClassifier, TextRegressor
+
+# Imported when they are asked for (PEP 562): what needs no JAX does not wait for it.
+_MODULES = {
+    "BertConfig": "model.config",
+    "FillMask": "predictors.fill_mask",
+    "InputError": "errors",
+    "QuestionAnswerer": "predictors.question_answerer",
+    "Spans": "decoding.spans",
+    "Tagger": "predictors.tagger",
+    "TextClassifier": "predictors.texts",
+    "TextRegressor": "predictors.texts",
+    "decode_spans": "decoding.spans",
+    "init_params": "model.heads",
+    "load_pretrained": "model.pretrained",
+    "make_apply": "model.heads",
+    "save_pretrained": "model.pretrained",
+}
 
 __all__ = [
     "BertConfig",
@@ -25,3 +48,13 @@ __all__ = [
     "make_apply",
     "save_pretrained",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,9 @@ import pytest
 from conftest import DEMO, TINY
 from scripts import refuses
 
-from jaxbert.benchmark import machine, ours, pytorch, report, rows, timing
-from jaxbert.benchmark.models import full_batch
+from jaxbert.benchmark import child, machine, ours, pytorch, questions, report, rows, timing
+from jaxbert.benchmark.batches import full_batch
+from jaxbert.benchmark.setting import Setting
 from jaxbert.benchmark.timing import Row, Side, alone, compare, show
 from jaxbert.data.encode_qa import encode_qa
 from jaxbert.data.questions import read_qa
@@ -126,9 +129,7 @@ def test_both_sides_train_on_the_same_batches() -> None:
     import jax
 
     params = jax.device_get(init_params(TINY, "qa", jax.random.key(0)))
-    batches = [full_batch(dataclasses.replace(TINY, vocab_size=2000), 4, 16, s) for s in (0, 1)]
-    for batch in batches:
-        batch["input_ids"] %= TINY.vocab_size
+    batches = [full_batch(TINY.vocab_size, 4, 16, seed) for seed in (0, 1)]
     for run in (
         ours.training(TINY, params, batches, precision="float32", devices=1),
         pytorch.training(TINY, params, batches, precision="float32"),
@@ -178,11 +179,40 @@ def test_an_unknown_row_is_answered_with_those_there_are(
     assert "--rounds 0" in refuses("eval/benchmark.py", "--rounds", "0")
 
 
+def test_a_process_of_the_baseline_has_no_jax_in_it(tiny_folder: Path) -> None:
+    """So its first step does not wait for JAX's import, nor does its memory hold it."""
+    script = (
+        "import sys, jaxbert.benchmark.child as child; from jaxbert.benchmark import pytorch;"
+        "run = pytorch.training_of(pytorch.load_own(sys.argv[1]), [child.full_batch(500, 2, 16)],"
+        "precision='float32', remat=True); assert run() > 0; print('jax' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tiny_folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "False"), done.stderr[-2000:]
+
+
+def test_processes_are_compared_and_less_is_better(monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(work: child.Work, *, baseline: bool = False, **options: Any) -> dict[str, float]:
+        assert (work.size, work.length) == (8, 384)
+        return {"first_step": 9.0, "step": 2.0 + baseline, "peak": (3 + 3 * baseline) * 2.0**30}
+
+    monkeypatch.setattr(child, "measure", measure)
+    setting = Setting("float32", 2, "", "", quick=False, say=lambda line: None)
+    row = rows.jobs(setting)["memory/bert-base/384 recomputed"]()
+    assert (row.jaxbert, row.baseline, row.ratio, row.unit) == (3.0, 6.0, 2.0, "GiB")
+    assert row.more["step_seconds"] == {"jaxbert": 2.0, "baseline": 3.0}
+    assert rows.jobs(setting)["first step/warm"]().ratio == 1.0
+
+
 @pytest.mark.parametrize("name", ["decode", "features", "product/forward"])
 def test_a_row_is_measured(name: str, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows, "find_model_folder", lambda model: tiny_folder)
+    monkeypatch.setattr(questions, "find_model_folder", lambda model: tiny_folder)
     said: list[str] = []
-    setting = rows.Setting(
+    setting = Setting(
         precision="float32",
         rounds=2,
         train_file=str(DEMO / "qa_en_train.json"),

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import jaxbert
+
 SCRIPT = """
 import sys
 import jaxbert
@@ -19,6 +21,13 @@ assert "It is in London."[answer["start"]:answer["end"]] == answer["answer"], an
 jaxbert.save_pretrained(sys.argv[2], answerer._cfg, answerer._params, answerer._tokenizer)
 print(*sorted({name.split(".")[0] for name in sys.modules} & {"torch", "tensorflow", "datasets"}))
 """
+
+
+def test_every_name_of_the_package_is_there() -> None:
+    for name in jaxbert.__all__:
+        assert getattr(jaxbert, name).__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = jaxbert.nonsense
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")

@@ -1,9 +1,9 @@
 """One measurement in a process of its own: peak memory, the first step, a number of devices.
 
-python -m jaxbert.benchmark.child MODEL SIZE LENGTH [--precision P] [--remat] [--devices N] ...
+python -m jaxbert.benchmark.child MODEL SIZE LENGTH PRECISION [--remat] [--baseline] ...
 
 It prints one line of JSON: first_step (seconds since the process began, imports and compiling
-included), step (seconds of a later one), peak (bytes of memory).
+included), step (seconds of a later one), peak (bytes of memory). With --baseline it imports no JAX.
 """
 
 from __future__ import annotations
@@ -15,29 +15,35 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
+from jaxbert import memory
+from jaxbert.benchmark.batches import full_batch
 from jaxbert.errors import InputError
 
 
+class Work(NamedTuple):
+    """A training step: the model, the windows of a batch and their length."""
+
+    model: str
+    size: int
+    length: int
+    precision: str
+    remat: bool = False
+
+
 def measure(
-    model: str,
-    size: int,
-    length: int,
-    *,
-    remat: bool = False,
-    devices: int | None = None,
-    cache: str | None = None,
-    precision: str = "float32",
+    work: Work, *, baseline: bool = False, devices: int | None = None, cache: str | None = None
 ) -> dict[str, float]:
     """What the child prints, from a child that is started for it.
 
     Raises:
         InputError: the child failed, for want of memory perhaps.
     """
-    words = [sys.executable, "-m", "jaxbert.benchmark.child", model, str(size), str(length)]
-    words += ["--precision", precision]
-    words += ["--remat"] * remat
+    words = [sys.executable, "-m", "jaxbert.benchmark.child", *map(str, work[:4])]
+    words += ["--remat"] * work.remat + ["--baseline"] * baseline
     words += ["--cache", cache] if cache else []
     environment = dict(os.environ)
     if not cache:
@@ -61,32 +67,42 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("size", type=int)
     parser.add_argument("length", type=int)
-    parser.add_argument("--precision", default="float32")
+    parser.add_argument("precision")
     parser.add_argument("--remat", action="store_true")
+    parser.add_argument("--baseline", action="store_true")
     parser.add_argument("--devices", type=int)
     parser.add_argument("--cache")
     args = parser.parse_args()
     began = _process_start()
-
-    from jaxbert import memory
-    from jaxbert.benchmark import ours
-    from jaxbert.benchmark.models import full_batch, load
-    from jaxbert.compiled import keep_compiled
-
     memory.keep_freed()
-    if args.cache:
-        keep_compiled(args.cache)
-    cfg, params = load(args.model)
-    run = ours.training(
-        *(cfg, params, [full_batch(cfg, args.size, args.length)]),
-        precision=args.precision,
-        remat=args.remat,
-        devices=args.devices,
-    )
+    work = Work(args.model, args.size, args.length, args.precision, args.remat)
+    run = _theirs(work) if args.baseline else _ours(work, args.devices, args.cache)
     run()
     first = time.time() - began
     step = min(run() for _ in range(3))
-    print(json.dumps({"first_step": first, "step": step, "peak": _peak()}))
+    peak = _peak_of_torch() if args.baseline else _peak_of_jax()
+    print(json.dumps({"first_step": first, "step": step, "peak": peak}))
+
+
+def _ours(work: Work, devices: int | None, cache: str | None) -> Callable[[], float]:
+    from jaxbert.benchmark import ours
+    from jaxbert.compiled import keep_compiled
+
+    if cache:
+        keep_compiled(cache)
+    cfg, params = ours.load(work.model)
+    batches = [full_batch(cfg.vocab_size, work.size, work.length)]
+    return ours.training(
+        cfg, params, batches, precision=work.precision, remat=work.remat, devices=devices
+    )
+
+
+def _theirs(work: Work) -> Callable[[], float]:
+    from jaxbert.benchmark import pytorch
+
+    model = pytorch.load_own(work.model)
+    batches = [full_batch(model.config.vocab_size, work.size, work.length)]
+    return pytorch.training_of(model, batches, precision=work.precision, remat=work.remat)
 
 
 def _process_start() -> float:
@@ -95,14 +111,23 @@ def _process_start() -> float:
     return time.time() - (up - ticks / os.sysconf("SC_CLK_TCK"))
 
 
-def _peak() -> float:
+def _peak_of_process() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
+
+
+def _peak_of_jax() -> float:
     """Bytes: of the device's memory, on a CPU of the process."""
     import jax
 
-    statistics = jax.local_devices()[0].memory_stats()
-    if statistics and "peak_bytes_in_use" in statistics:
-        return float(statistics["peak_bytes_in_use"])
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
+    statistics = jax.local_devices()[0].memory_stats() or {}
+    return float(statistics.get("peak_bytes_in_use", _peak_of_process()))
+
+
+def _peak_of_torch() -> float:
+    import torch
+
+    on_gpu = torch.cuda.is_available()
+    return float(torch.cuda.max_memory_allocated()) if on_gpu else _peak_of_process()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""jaxbert's side: the training step, the input pipeline and the answers that users have."""
+"""jaxbert's side: the model and the training step that users have."""
 
 from __future__ import annotations
 
@@ -11,11 +11,22 @@ import jax.numpy as jnp
 
 from jaxbert.data.batches import NumpyBatch
 from jaxbert.model.config import BertConfig
-from jaxbert.model.heads import Params, make_apply
+from jaxbert.model.folders import find_model_folder
+from jaxbert.model.heads import Params, init_params, make_apply
+from jaxbert.model.pretrained import load_pretrained
 from jaxbert.training.losses import span_accuracy, span_cross_entropy
 from jaxbert.training.optim import adamw, make_schedule
 from jaxbert.training.parallel import make_parallel, prefetch
 from jaxbert.training.step import init_state, make_train_step
+
+
+def load(name: str) -> tuple[BertConfig, Params]:
+    """A model with a head for questions; bert-base has random weights, which are as fast as any."""
+    key = jax.random.key(0)
+    if name == "bert-base":
+        cfg = BertConfig()
+        return cfg, jax.device_get(jax.jit(lambda k: init_params(cfg, "qa", k))(key))
+    return load_pretrained(find_model_folder(name), "qa", key=key, draw_head=True)
 
 
 def training(

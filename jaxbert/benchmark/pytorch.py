@@ -1,7 +1,8 @@
 """The baseline: transformers' PyTorch classes, trained and asked as a careful user would.
 
 Fused AdamW, all threads, nothing read from the device but at the end. torch and transformers'
-models are imported where they are used: they come with the extra `baseline`.
+models are imported where they are used: they come with the extra `baseline`. Of jaxbert only what
+needs no JAX is imported before a model is to be had from its parameters.
 """
 
 from __future__ import annotations
@@ -11,14 +12,15 @@ import contextlib
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jaxbert.data.batches import NumpyBatch
-from jaxbert.model.config import BertConfig
-from jaxbert.model.heads import Params
-from jaxbert.model.pretrained import ARCHITECTURES, save_pretrained
+
+if TYPE_CHECKING:  # a process of the baseline alone imports no JAX
+    from jaxbert.model.config import BertConfig
+    from jaxbert.model.heads import Params
 
 _INPUTS = ("input_ids", "token_type_ids", "attention_mask", "start_positions", "end_positions")
 
@@ -38,10 +40,24 @@ def load_model(cfg: BertConfig, params: Params, head: str, **options: Any) -> An
     """
     import transformers
 
+    from jaxbert.model.pretrained import ARCHITECTURES, save_pretrained
+
     with tempfile.TemporaryDirectory() as folder:
         save_pretrained(folder, cfg, params, None, head=head)
         kind = getattr(transformers, ARCHITECTURES[head])
         return kind.from_pretrained(folder, **options).to(device())
+
+
+def load_own(name: str) -> Any:
+    """transformers' model for questions by the name that the benchmark has for it."""
+    import transformers
+
+    from jaxbert.model.folders import find_model_folder
+
+    kind: Any = transformers.BertForQuestionAnswering
+    if name == "bert-base":
+        return kind(transformers.BertConfig()).to(device())
+    return kind.from_pretrained(find_model_folder(name)).to(device())
 
 
 def to_torch(head: str, batch: NumpyBatch, *, labelled: bool) -> dict[str, Any]:
@@ -125,14 +141,25 @@ def training(
     batches: Sequence[NumpyBatch],
     *,
     precision: str,
-    attention: str = "sdpa",
+    compiled: bool = False,
+) -> Callable[[], float]:
+    """A function that trains question answering on all batches once, and gives the seconds."""
+    model = load_model(cfg, params, "qa", attn_implementation="sdpa")
+    return training_of(model, batches, precision=precision, compiled=compiled)
+
+
+def training_of(
+    model: Any,
+    batches: Sequence[NumpyBatch],
+    *,
+    precision: str,
     compiled: bool = False,
     remat: bool = False,
 ) -> Callable[[], float]:
-    """A function that trains question answering on all batches once, and gives the seconds."""
+    """The same of transformers' model."""
     import torch
 
-    model = load_model(cfg, params, "qa", attn_implementation=attention).train()
+    model.train()
     if remat:
         model.gradient_checkpointing_enable()
     tx = make_optimizer(model, learning_rate=1e-5, weight_decay=0.01)

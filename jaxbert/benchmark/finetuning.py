@@ -1,0 +1,120 @@
+"""Rows of fine-tuning on real text, as each side makes its batches of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from jaxbert.benchmark import ours
+from jaxbert.benchmark.setting import Setting
+from jaxbert.benchmark.steps import baseline, training_side
+from jaxbert.benchmark.timing import Row, Side
+from jaxbert.data.batches import NumpyBatch, Order, bucket_lengths, make_batch
+from jaxbert.data.encode_qa import encode_qa
+from jaxbert.data.features import Features
+from jaxbert.data.packing import AnyOrder, PackedOrder
+from jaxbert.data.questions import read_qa
+from jaxbert.data.tokenizer import load_tokenizer
+from jaxbert.model.config import BertConfig
+from jaxbert.model.folders import find_model_folder
+from jaxbert.model.heads import Params
+
+_LONGEST, _STRIDE = 384, 128
+
+
+class FineTuning:
+    """Batches from all over an epoch of questions, as each side makes them of the same windows: so
+    each is padded as in its own epoch. Both are samples of about as many tokens.
+    """
+
+    def __init__(self, setting: Setting) -> None:
+        self._setting = setting
+        self._size = 64 if setting.gpu else 16
+        self._steps = 64 if setting.gpu else 2 if setting.quick else 8
+
+    @functools.cached_property
+    def _features(self) -> Features:
+        tokenizer = load_tokenizer(find_model_folder("minilm-l6"))
+        examples = read_qa([self._setting.train_file]).examples
+        return encode_qa(examples, tokenizer, max_length=_LONGEST, stride=_STRIDE)
+
+    @functools.cached_property
+    def _model(self) -> tuple[BertConfig, Params]:
+        return ours.load("bert-base" if self._setting.gpu else "minilm-l6")
+
+    def row(self, name: str, mine: str, theirs: str) -> Row:
+        """One way of jaxbert's, buckets or packing, beside one of the baseline's."""
+        setting, (cfg, params) = self._setting, self._model
+        ours_order: AnyOrder = (
+            PackedOrder(self._features.lengths, self._size, 0, _LONGEST)
+            if mine == "packing"
+            else Order(self._features.lengths, self._size, 0, bucket_lengths(64, _LONGEST))
+        )
+        parts = self._grouped() if theirs == "grouped" else self._shuffled()
+        sampled = self._sample(ours_order.steps_per_epoch)
+        batches = []
+        for step in sampled:
+            some, length = ours_order.batch(step)
+            batch = make_batch(self._features, some, length, ours_order.size)
+            batches.append(ours_order.finish(batch))
+        side = self._side(
+            ours.training(
+                cfg,
+                params,
+                batches,
+                precision=setting.precision,
+                attention=setting.kernel(
+                    cfg, _LONGEST if mine == "packing" else 64, packed=mine == "packing"
+                ),
+            ),
+            batches,
+        )
+        lengths = self._features.lengths
+        longest = [_LONGEST if theirs == "padded" else int(lengths[p].max()) for p in parts]
+        others = [
+            make_batch(self._features, parts[n], longest[n], len(parts[n]))
+            for n in self._sample(len(parts))
+        ]
+        other, tried = baseline(
+            setting, cfg, params, others, setting.precision, compiled=theirs != "padded"
+        )
+        other = dataclasses.replace(other, amount=other.tokens)
+        computed = sum(len(p) * n for p, n in zip(parts, longest, strict=True))
+        row = setting.compare(name, "real tokens", side, other, alike=0.2)
+        row.more.update(
+            batch=self._size,
+            padding_of_epoch={
+                "jaxbert": round(ours_order.padding(), 4),
+                "baseline": round(1 - int(lengths.sum()) / computed, 4),
+            },
+            baseline_tried=tried,
+        )
+        return row
+
+    def _side(self, run: Callable[[], float], batches: Sequence[NumpyBatch]) -> Side:
+        side = training_side(run, self._model[0], batches, self._setting.precision)
+        return dataclasses.replace(side, amount=side.tokens)
+
+    def _sample(self, steps: int) -> list[int]:
+        count = min(self._steps, steps)
+        return sorted(np.random.default_rng(0).permutation(steps)[:count].tolist())
+
+    def _shuffled(self) -> list[np.ndarray]:
+        order = np.random.default_rng(0).permutation(len(self._features))
+        return [order[a : a + self._size] for a in range(0, len(order), self._size)]
+
+    def _grouped(self) -> list[np.ndarray]:
+        """Batches of transformers' own sampler."""
+        import torch
+        from transformers.trainer_pt_utils import LengthGroupedSampler
+
+        sampler = LengthGroupedSampler(
+            self._size,
+            lengths=self._features.lengths.tolist(),
+            generator=torch.Generator().manual_seed(0),
+        )
+        order = np.array(list(sampler))
+        return [order[a : a + self._size] for a in range(0, len(order), self._size)]

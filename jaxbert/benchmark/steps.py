@@ -1,0 +1,133 @@
+"""Rows of single training steps, and of the products they are made of."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxbert.benchmark import ours, pytorch
+from jaxbert.benchmark.batches import full_batch
+from jaxbert.benchmark.machine import model_flops
+from jaxbert.benchmark.setting import Setting
+from jaxbert.benchmark.timing import Row, Side, first_run
+from jaxbert.data.batches import NumpyBatch
+from jaxbert.model.config import BertConfig
+
+LENGTHS = (128, 192, 384, 512)
+MODELS = ("minilm-l6", "bert-base")
+
+
+def batch_size(setting: Setting, model: str, length: int) -> int:
+    """Windows of a batch that keeps the device busy: so many tokens."""
+    tokens = 32768 if setting.gpu else {"minilm-l6": 3072, "bert-base": 1536}[model]
+    return max(1, tokens // length)
+
+
+def training_side(
+    run: Callable[[], float],
+    cfg: BertConfig,
+    batches: Sequence[NumpyBatch],
+    precision: str,
+    compile_seconds: float | None = None,
+) -> Side:
+    """What `run` does with these batches."""
+    tokens = sum(int(b["attention_mask"].sum()) for b in batches)
+    windows = sum(int((b["row"] >= 0).sum()) for b in batches)
+    flops = model_flops(cfg, tokens, round(tokens / windows), training=True)
+    if compile_seconds is None:
+        compile_seconds = first_run(run)
+    return Side(run, precision, tokens, windows, compile_seconds, flops)
+
+
+def step(setting: Setting, name: str, model: str, length: int, precision: str) -> Row:
+    """A training step on full windows of one length."""
+    cfg, params = ours.load(model)
+    size = batch_size(setting, model, length)
+    count = 1 if setting.quick else (10 if setting.gpu else 2)
+    batches = [full_batch(cfg.vocab_size, size, length, seed) for seed in range(count)]
+    kernel = dataclasses.replace(setting, precision=precision).kernel(cfg, length)
+    run = ours.training(cfg, params, batches, precision=precision, attention=kernel)
+    mine = training_side(run, cfg, batches, precision)
+    theirs, tried = baseline(setting, cfg, params, batches, precision)
+    row = setting.compare(name, "examples", mine, theirs)
+    row.more.update(batch=size, length=length, baseline_tried=tried)
+    return row
+
+
+def baseline(
+    setting: Setting,
+    cfg: BertConfig,
+    params: Any,
+    batches: Sequence[NumpyBatch],
+    precision: str,
+    *,
+    compiled: bool = True,
+) -> tuple[Side, dict[str, float]]:
+    """PyTorch's faster way, SDPA as it is or, where that may be, compiled; the seconds of each."""
+    found: dict[str, tuple[float, float, Callable[[], float]]] = {}
+    ways = {"sdpa": False, "sdpa, torch.compile": True}
+    for name, way in ways.items():
+        if way and (setting.quick or not compiled):
+            continue
+        try:
+            run = pytorch.training(cfg, params, batches, precision=precision, compiled=way)
+            first = run()
+            later = run() if setting.quick else min(run(), run())
+            found[name] = later, max(0.0, first - later), run
+        except Exception as error:  # torch.compile needs a C++ compiler
+            if name == "sdpa":
+                raise
+            setting.say(f"  baseline {name}: not possible here ({type(error).__name__})")
+    best = min(found, key=lambda name: found[name][0])
+    _, compiling, run = found[best]
+    side = training_side(run, cfg, batches, precision, compiling)
+    return side, {name: round(seconds, 3) for name, (seconds, _, _) in found.items()}
+
+
+# The products of a dense layer: x (M, K), kernel w (K, N), and y (M, N) or its gradient.
+PRODUCTS: dict[str, Callable[[Any, Any, Any], Any]] = {
+    "forward": lambda x, w, y: x @ w,
+    "input gradient": lambda x, w, y: y @ w.T,
+    "kernel gradient": lambda x, w, y: x.T @ y,
+}
+
+
+def product(setting: Setting, name: str, form: str) -> Row:
+    """One product of MiniLM-L6's MLP, alone: what the libraries below both sides make of it."""
+    import torch
+
+    m, k, n = (32768 if setting.gpu else 3072), 384, 1536
+    count = 200 if setting.gpu else 20
+    rng = np.random.default_rng(0)
+    arrays = [rng.normal(size=shape).astype(np.float32) for shape in ((m, k), (k, n), (m, n))]
+    formula = PRODUCTS[form]
+    compiled = jax.jit(formula)
+    xwy = [jax.device_put(a).astype(setting.precision) for a in arrays]
+    dtype = getattr(torch, setting.precision)
+    other = [torch.from_numpy(a).to(pytorch.device(), dtype) for a in arrays]
+
+    def mine() -> float:
+        start = time.perf_counter()
+        for _ in range(count):
+            compiled(*xwy).block_until_ready()
+        return time.perf_counter() - start
+
+    def theirs() -> float:
+        pytorch.finish()
+        start = time.perf_counter()
+        for _ in range(count):
+            formula(*other)
+            pytorch.finish()
+        return time.perf_counter() - start
+
+    flops = 2.0 * m * k * n * count
+    sides = [
+        Side(run, setting.precision, 0, flops / 1e9, first_run(run), flops)
+        for run in (mine, theirs)
+    ]
+    return setting.compare(name, "Gflop", *sides)
