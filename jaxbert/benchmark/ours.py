@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +16,8 @@ from jaxbert.model.heads import Params, init_params, make_apply
 from jaxbert.model.pretrained import load_pretrained
 from jaxbert.training.losses import span_accuracy, span_cross_entropy
 from jaxbert.training.optim import adamw, make_schedule
-from jaxbert.training.parallel import make_parallel, prefetch
-from jaxbert.training.step import init_state, make_train_step
+from jaxbert.training.parallel import Parallel, make_parallel, prefetch
+from jaxbert.training.step import TrainState, init_state, make_train_step
 
 
 def load(name: str) -> tuple[BertConfig, Params]:
@@ -29,7 +29,21 @@ def load(name: str) -> tuple[BertConfig, Params]:
     return load_pretrained(find_model_folder(name), "qa", key=key, draw_head=True)
 
 
-def training(
+class Training(NamedTuple):
+    """A compiled training step of question answering, and what it begins with.
+
+    Attributes:
+        step: jitted, (state, batch, key) -> (state, metrics), the state donated.
+        batches: with the axis of micro-batches, on the host.
+    """
+
+    parallel: Parallel
+    step: Any
+    state: TrainState
+    batches: list[NumpyBatch]
+
+
+def prepare(
     cfg: BertConfig,
     params: Params,
     batches: Sequence[NumpyBatch],
@@ -38,8 +52,8 @@ def training(
     attention: str = "xla",
     remat: bool = False,
     devices: int | None = None,
-) -> Callable[[], float]:
-    """A function that trains question answering on all batches once, and gives the seconds."""
+) -> Training:
+    """The step as train/qa.py makes it."""
     parallel = make_parallel("auto", jax.local_devices()[: devices or 1])
     apply = make_apply(cfg, "qa", dtype=jnp.dtype(precision), attention=attention, remat=remat)
     tx = adamw(
@@ -50,18 +64,23 @@ def training(
     step = make_train_step(
         apply, span_cross_entropy, tx, measure=span_accuracy, axis_name=parallel.axis_name
     )
-    compiled = parallel.compile_train(step)
     state = parallel.replicate(jax.device_get(init_state(params, tx)))
-    key = jax.random.key(0)
     ready = [{n: x[None] for n, x in batch.items()} for batch in batches]
+    return Training(parallel, parallel.compile_train(step), state, ready)
+
+
+def training(*given: Any, **options: Any) -> Callable[[], float]:
+    """A function that trains on all batches once, and gives the seconds; for `prepare`'s values."""
+    parallel, step, state, batches = prepare(*given, **options)
+    key = jax.random.key(0)
 
     def run() -> float:
         nonlocal state
         jax.block_until_ready(state)
         start = time.perf_counter()
         metrics: Any = None
-        for batch in prefetch(ready, parallel.shard):
-            state, metrics = compiled(state, batch, key)
+        for batch in prefetch(batches, parallel.shard):
+            state, metrics = step(state, batch, key)
         jax.block_until_ready((state, metrics))
         return time.perf_counter() - start
 
