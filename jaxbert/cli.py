@@ -15,7 +15,7 @@ from typing import Any, NoReturn, TypeVar, cast
 from tqdm import tqdm
 from transformers import HfArgumentParser
 
-from jaxbert import memory
+from jaxbert import memory, processes
 from jaxbert.errors import InputError
 from jaxbert.options import TextOptions, TrainingOptions
 
@@ -198,7 +198,8 @@ def main(command: Callable[[], int | None], *, quiet: bool = False) -> NoReturn:
     logger.setLevel(logging.WARNING if quiet else logging.INFO)
     logger.propagate = False  # libraries may have set up the root logger; each line comes once
     logging.getLogger("jax").setLevel(logging.ERROR)
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    # Orbax logs by it, with a traceback, what it raises too.
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
     try:
         status = command() or 0
     except InputError as error:
@@ -215,7 +216,7 @@ def main(command: Callable[[], int | None], *, quiet: bool = False) -> NoReturn:
             traceback.print_exc()
         place = f"{error.filename}: " if error.filename else ""
         print(f"error: {place}{error.strerror or error}", file=sys.stderr)
-        status = 2
+        status = 1 if isinstance(error, ConnectionError) else 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         status = 130
@@ -223,4 +224,5 @@ def main(command: Callable[[], int | None], *, quiet: bool = False) -> NoReturn:
         sys.stdout.flush()
     except BrokenPipeError:
         _drop_stdout()
+    processes.leave(status)
     sys.exit(status)

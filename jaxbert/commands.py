@@ -10,7 +10,8 @@ from typing import Any
 from jaxbert import cli
 from jaxbert.options import HARMLESS
 from jaxbert.output import saved_options
-from jaxbert.run import EXIT_STOPPED, evaluate, train
+from jaxbert.processes import EXIT_STOPPED
+from jaxbert.run import evaluate, train
 from jaxbert.tasks.task import Task
 
 

@@ -37,6 +37,11 @@ class ModelOptions:
     parallel: Literal["auto", "pmap", "jit"] = option(
         "auto", "Several devices: auto is pmap; both give equal results."
     )
+    coordinator_address: str | None = option(
+        None, "HOST:PORT of the first of several processes; python -m jaxbert.launch gives it."
+    )
+    num_processes: int | None = option(None, "How many processes the run has.")
+    process_id: int | None = option(None, "Which of them this one is, from 0.")
     per_device_eval_batch_size: int = option(32, "Rows of a prediction batch on each device.")
     length_bucket: int = option(64, "Pad to multiples of this; 0 pads all to max_seq_length.")
     compilation_cache_dir: str | None = option(
@@ -194,6 +199,10 @@ class TrainingOptions:
     adam_beta2: float = option(0.999, "AdamW's beta 2.")
     adam_epsilon: float = option(1e-8, "AdamW's epsilon.")
     max_grad_norm: float = option(1.0, "Gradients are clipped to this norm; 0 does not clip.")
+    max_nonfinite_steps: int = option(
+        3,
+        "Steps whose loss or gradient is not finite are skipped; so many in a row end the run.",
+    )
     freeze: list[str] | None = option(
         None, "Modules that stay as they are: embeddings, layer_0, layer_1, ..., bert."
     )
@@ -205,6 +214,9 @@ class TrainingOptions:
     eval_steps: int | None = option(None, "Evaluate every so many steps; by default every epoch.")
     save_steps: int | None = option(None, "Save every so many steps; by default every epoch.")
     save_total_limit: int = option(2, "Newest checkpoints to keep, at least 2, beside the best.")
+    save_errors: Literal["stop", "retry"] = option(
+        "stop", "A checkpoint that cannot be written ends the run, or is tried again at the next."
+    )
     metric_for_best_model: str | None = option(None, "The score that tells the best checkpoint.")
     load_best_model_at_end: bool = option(False, "The result is the best checkpoint, not the last.")
     early_stopping_patience: int | None = option(
@@ -334,9 +346,14 @@ HARMLESS = {
     "compilation_cache_dir",
     "debug",
     "parallel",
+    "coordinator_address",
+    "num_processes",
+    "process_id",
     "logging_steps",
     "save_steps",
     "save_total_limit",
+    "max_nonfinite_steps",
+    "save_errors",
     "per_device_eval_batch_size",
     "strict",
     "dataset_name",  # of the data itself the fingerprints are compared
@@ -361,6 +378,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "adam_beta2": (0, 0.99999999),
     "adam_epsilon": (1e-12, 1),
     "max_grad_norm": (0, 1e9),
+    "max_nonfinite_steps": (1, 1e6),
+    "num_processes": (1, 65536),
     "max_steps": (-1, 1e9),
     "length_bucket": (0, 1e6),
     "logging_steps": (1, 1e9),

@@ -11,6 +11,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from jaxbert.errors import InputError
 from jaxbert.files import write_json
 from jaxbert.options import changed_options
@@ -79,6 +81,28 @@ def check_writable(folder: Path) -> None:
         raise InputError(f"--output_dir {folder}: {place} is a file; give a folder")
     if not os.access(place, os.W_OK | os.X_OK):
         raise InputError(f"--output_dir {folder}: no permission to write in {place}")
+
+
+def lock_of(folder: Path) -> FileLock:
+    """The lock of an output directory, not taken yet. It ends with the process, however that does:
+    the operating system holds it, and the file that is left means nothing."""
+    return FileLock(folder / ".lock")
+
+
+def take(lock: FileLock, folder: Path) -> None:
+    """Take the folder's lock for this run; once more does nothing.
+
+    Raises:
+        InputError: another run has it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(
+            f"--output_dir {folder}: another run is writing there; wait for its end, or give "
+            "another folder"
+        ) from None
 
 
 def check_output(folder: Path, task: str, options: Any) -> dict[str, Any] | None:

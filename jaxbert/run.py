@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import logging
@@ -15,7 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from filelock import FileLock
 
+from jaxbert import processes
 from jaxbert.compiled import keep_compiled
 from jaxbert.data.batches import NumpyBatch, Order, bucket_lengths
 from jaxbert.data.features import Features
@@ -32,20 +35,20 @@ from jaxbert.output import (
     check_task,
     check_writable,
     fingerprint_of,
+    lock_of,
     remove_run,
+    take,
     write_record,
     write_results,
 )
 from jaxbert.prepare import encode_examples, load_model, read_examples, read_held_out
 from jaxbert.tasks.task import EVALUATION, Task
 from jaxbert.training.checkpoint import Checkpoints
-from jaxbert.training.loop import EXIT_STOPPED, Plan, Progress, TrainLog, fit
+from jaxbert.training.loop import Plan, Progress, TrainLog, fit
 from jaxbert.training.optim import Schedule, adamw, is_frozen, make_schedule
 from jaxbert.training.parallel import Parallel, make_parallel, rows_for
 from jaxbert.training.predict import predict
 from jaxbert.training.step import TrainState, init_state, make_predict_step, make_train_step
-
-__all__ = ["EXIT_STOPPED", "Trained", "evaluate", "train"]
 
 logger = logging.getLogger("jaxbert")
 
@@ -175,6 +178,7 @@ def make_plan(task: Task, options: Any, order: AnyOrder) -> Plan:
         eval_every=options.eval_steps or per_epoch,
         save_every=options.save_steps or per_epoch,
         patience=options.early_stopping_patience,
+        max_skipped=options.max_nonfinite_steps,
         metrics=_best_metrics(task, options),
         falling=task.falling,
     )
@@ -242,6 +246,13 @@ def warmup_steps(options: Any, steps: int) -> int:
     return options.warmup_steps or math.ceil(options.warmup_ratio * steps)
 
 
+def _names(order: AnyOrder, features: Features, examples: Any, step: int) -> list[str]:
+    """What the examples of a step are called: their ids, or their numbers in the data."""
+    windows, _ = order.batch(step - 1)
+    found = dict.fromkeys(features.example[windows[windows >= 0]].tolist())
+    return [str(getattr(examples[n], "id", f"number {n + 1}")) for n in found]
+
+
 def _optimizer(options: Any, steps: int) -> tuple[optax.GradientTransformation, Schedule]:
     warmup = warmup_steps(options, steps)
     schedule = make_schedule(
@@ -291,6 +302,32 @@ def _train_step(
     return parallel.compile_train(counted), lambda: traced
 
 
+def _restored(
+    checkpoints: Checkpoints | None, state: TrainState, step: int | None = None
+) -> tuple[int | None, TrainState, dict[str, Any]]:
+    """A checkpoint, by default the newest that verifies, as the first process reads it.
+
+    Args:
+        checkpoints: None in the other processes.
+        state: of the same shapes and dtypes, given back where there is no checkpoint.
+
+    Returns:
+        The step or None, the state and the progress, the same in all processes.
+    """
+
+    def read() -> tuple[int | None, dict[str, Any]]:
+        nonlocal state
+        assert checkpoints is not None
+        found = checkpoints.newest() if step is None else step
+        if found is None:
+            return None, {}
+        state, progress = checkpoints.restore(found, state)
+        return found, progress
+
+    found, progress = processes.from_first(read)
+    return found, state if found is None else processes.arrays_from_first(state), progress
+
+
 def train(task: Task, options: Any) -> Trained:
     """Fine-tune, or go on with the run in options.output_dir; writes all results there.
 
@@ -298,8 +335,17 @@ def train(task: Task, options: Any) -> Trained:
         InputError: something the user gave cannot be used; nothing has been written.
     """
     _check(task, options)
+    processes.join(options.coordinator_address, options.num_processes, options.process_id)
     folder = Path(options.output_dir).expanduser()
-    check_writable(folder)
+    lock = lock_of(folder)
+    try:
+        return _train(task, options, folder, lock)
+    finally:
+        lock.release(force=True)
+
+
+def _train(task: Task, options: Any, folder: Path, lock: FileLock) -> Trained:
+    processes.from_first(lambda: check_writable(folder))
     if options.compilation_cache_dir:
         keep_compiled(options.compilation_cache_dir)
     data = read_examples(task, options, "train")
@@ -308,7 +354,9 @@ def train(task: Task, options: Any) -> Trained:
     examples = data.examples
     held_out = read_held_out(task, options)
     options = task.settle(options, examples, held_out)
-    record = check_output(folder, task.name, options)
+    record = processes.from_first(lambda: check_output(folder, task.name, options))
+    if record:  # before anything is read that takes long
+        processes.from_first(lambda: take(lock, folder))
 
     cfg, params, tokenizer = load_model(task, options, data)
     if cfg.id2label:
@@ -330,22 +378,34 @@ def train(task: Task, options: Any) -> Trained:
         )
         validation = _Validation(evaluator)
         prints["validation"] = fingerprint_of(held_out)
-    check_data(folder, record, prints)
+    processes.check_alike("data", prints)
+    processes.from_first(lambda: check_data(folder, record, prints))
     tx, schedule = _optimizer(options, plan.total)
     step, compiled = _train_step(task, options, cfg, tx, parallel)
 
     state, progress = jax.device_get(init_state(params, tx)), Progress()
     # Everything the user gave has been read and checked: from here on files are written.
-    if options.overwrite_output_dir:
+    processes.from_first(lambda: take(lock, folder))
+    writes = processes.is_first()
+    if options.overwrite_output_dir and writes:
         remove_run(folder)
-    checkpoints = Checkpoints(folder / "checkpoints", options.save_total_limit, logger.info)
-    found = checkpoints.newest()
+    checkpoints = (
+        Checkpoints(
+            folder / "checkpoints",
+            options.save_total_limit,
+            logger.info,
+            forgive=options.save_errors == "retry",
+        )
+        if writes
+        else None
+    )
+    found, state, saved = _restored(checkpoints, state)
     if found is not None:
-        state, saved = checkpoints.restore(found, state)
         progress = Progress(**saved)
         logger.info("going on from step %d of %d", found, plan.total)
     progress.options = dataclasses.asdict(options)
-    write_record(folder, task.name, options, order.rows, prints)
+    if writes:
+        write_record(folder, task.name, options, order.rows, prints)
     devices = f"{parallel.devices} device{'s' * (parallel.devices > 1)}"
     where = f"{devices} ({jax.default_backend()}, {parallel.name})"
     lengths = " ".join(map(str, order.buckets))
@@ -355,7 +415,10 @@ def train(task: Task, options: Any) -> Trained:
     logger.info("%d steps of %s on %s", plan.total, what, where)
     logger.info("  %.1f %% of the tokens are padding", 100 * order.padding())
     started = time.perf_counter()
-    with TrainLog(folder / "train_log.jsonl", int(state.step)) as log:
+    with contextlib.ExitStack() as opened:
+        log = None
+        if writes:
+            log = opened.enter_context(TrainLog(folder / "train_log.jsonl", int(state.step)))
         state, done = fit(
             state,
             progress,
@@ -371,12 +434,16 @@ def train(task: Task, options: Any) -> Trained:
             checkpoints=checkpoints,
             log=log,
             evaluate=validation,
+            name_examples=functools.partial(_names, order, features, examples),
         )
     seconds = time.perf_counter() - started
     last = int(state.step)
     logger.info("step %d after %.0f s; %d shapes compiled", last, seconds, compiled())
+    if progress.skipped:
+        logger.warning("%d steps were skipped: not finite", progress.skipped)
     if not done:
-        checkpoints.close()
+        if checkpoints:
+            checkpoints.close()
         again = ", without --overwrite_output_dir," * options.overwrite_output_dir
         logger.info("saved in %s; the same command%s goes on from here", folder, again)
         return Trained(state, {}, done=False)
@@ -384,20 +451,21 @@ def train(task: Task, options: Any) -> Trained:
     params, best = state.params, progress.best_step
     if options.load_best_model_at_end and best is not None and best != last:
         try:
-            params, last = checkpoints.restore(best, state)[0].params, best
+            params, last = _restored(checkpoints, state, best)[1].params, best
             logger.info("the best checkpoint is step %d", best)
         except InputError as error:
             logger.info("%s; so the result is the last step, not the best", error)
-    checkpoints.close()
-    save_pretrained(folder, cfg, task.export(params, options), tokenizer, head=task.head)
-    if validation is None:
-        write_results(folder, {}, {})
-        scores: dict[str, float] = {}
-    else:
+    scores: dict[str, float] = {}
+    files: dict[str, Any] = {}
+    if checkpoints:
+        checkpoints.close()
+        save_pretrained(folder, cfg, task.export(params, options), tokenizer, head=task.head)
+    if validation is not None:
         if validation.step != last:
             validation(parallel.replicate(params), last)
         scores = validation.scores
         files = task.files(held_out, validation.predictions, options, cfg)
+    if writes:
         write_results(folder, scores, files)
     logger.info("model and results in %s", folder)
     return Trained(state, scores, done=True)
@@ -415,7 +483,8 @@ def evaluate(task: Task, options: Any) -> dict[str, float]:
     check_ranges(options)
     if not options.output_dir:
         raise InputError("give --output_dir, the folder for the results")
-    check_writable(Path(options.output_dir).expanduser())
+    processes.join(options.coordinator_address, options.num_processes, options.process_id)
+    processes.from_first(lambda: check_writable(Path(options.output_dir).expanduser()))
     if options.compilation_cache_dir:
         keep_compiled(options.compilation_cache_dir)
     if options.model_name_or_path:
@@ -435,6 +504,7 @@ def evaluate(task: Task, options: Any) -> dict[str, float]:
     scores, predictions = result
     logger.info("%d examples in %.1f s", len(examples), time.perf_counter() - started)
     files = task.files(examples, predictions, options, cfg)
-    write_results(Path(options.output_dir).expanduser(), scores, files)
+    if processes.is_first():
+        write_results(Path(options.output_dir).expanduser(), scores, files)
     logger.info("%s", show_scores(scores) or "no labels, so no scores")
     return scores

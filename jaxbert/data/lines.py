@@ -17,7 +17,7 @@ from jaxbert.data.rows import (
     table_of,
     whole_texts,
 )
-from jaxbert.data.sources import load_rows, read_text
+from jaxbert.data.sources import is_folder, load_rows, read_text
 from jaxbert.errors import InputError
 
 
@@ -37,7 +37,7 @@ def load_lines(path: str, *, quoted_tsv: bool = False) -> Any:
     """
     file = Path(path)
     tables = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
-    if file.is_dir() or file.suffix.lower() in tables:
+    if is_folder(file) or file.suffix.lower() in tables:
         return load_rows(path, quoted_tsv=quoted_tsv)
     return read_text(file)
 

@@ -9,6 +9,7 @@ from typing import Any
 from jaxbert.data.rows import Data, Problem, field, names_of, reporter, whole_text
 from jaxbert.data.sources import load_rows
 from jaxbert.errors import InputError
+from jaxbert.untrusted import shown
 
 # An answer that is not at its offset is looked for this many characters around it; farther away it
 # is taken only where the paragraph has it once.
@@ -166,12 +167,12 @@ def _qa_data(rows: Iterable[_Row], origins: list[str], strict: bool) -> Data[QAE
     report = reporter(problems, strict)
     for row in rows:
         name = whole_text(str(row.id))
-        where = f"{row.where} (id {' '.join(name.split())})"
+        where = f"{row.where} (id {shown(' '.join(name.split()))})"
         if name in examples:
             report(where, "the id occurs before; this row is left out")
             continue
         question, context = whole_text(row.question), whole_text(row.context)
-        if question != row.question or context != row.context:
+        if (name, question, context) != (str(row.id), row.question, row.context):
             report(where, "lone surrogates in the text; replaced by U+FFFD")
         if not context.strip():
             report(where, "the paragraph is empty; the answer can only be empty")
@@ -193,10 +194,14 @@ def _qa_data(rows: Iterable[_Row], origins: list[str], strict: bool) -> Data[QAE
             text = whole_text(text)
             found = _locate(context, text, start)
             if found is None:
-                fault = f"not near {start} but in several places" if text in context else "not"
+                fault = (
+                    f"not near {shown(start)} but in several places" if text in context else "not"
+                )
                 report(where, f"the answer {text[:40]!r} is {fault} in the paragraph; scoring only")
             elif found != start and start is not None:
-                report(where, f"the answer {text[:40]!r} is at {found}, not {start}; repaired")
+                report(
+                    where, f"the answer {text[:40]!r} is at {found}, not {shown(start)}; repaired"
+                )
             answers.append(Answer(text, found))
         examples[name] = QAExample(name, question, context, tuple(answers))
     if not examples:
@@ -211,12 +216,10 @@ def _locate(context: str, text: str, start: int | None) -> int | None:
         return place if place >= 0 else None
     if context.startswith(text, start):
         return start
-    places = []
-    place = context.find(text)
-    while place >= 0:
-        places.append(place)
-        place = context.find(text, place + 1)
-    near = [p for p in places if abs(p - start) <= _NEARBY]
+    # Not every place in the paragraph: of a long run of one character they are too many.
+    around = range(max(0, start - _NEARBY), start + _NEARBY + 1)
+    near = [p for p in around if context.startswith(text, p)]
     if near:
         return min(near, key=lambda p: (abs(p - start), p))
-    return places[0] if len(places) == 1 else None
+    place = context.find(text)
+    return place if place >= 0 and context.find(text, place + 1) < 0 else None

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 from jaxbert.errors import InputError
+from jaxbert.untrusted import shown
 
 
 class _Placed(Protocol):
@@ -142,7 +143,7 @@ def field(mapping: Any, name: str, kind: Any, where: str) -> Any:
 
 def names_of(fields: Iterable[Any]) -> str:
     """The first few names of an object's fields, in one line."""
-    names = [" ".join(str(name).split()) for name in fields]
+    names = [shown(" ".join(str(name).split())) for name in fields]
     return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
 
 

@@ -11,10 +11,23 @@ from typing import Any
 
 from jaxbert.data.rows import Row, Table, names_of
 from jaxbert.errors import InputError
+from jaxbert.untrusted import shown
 
 
 class MissingSplitError(InputError):
     """A data set has no split of that name."""
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder of that name.
+
+    Raises:
+        InputError: no file can have that name, or its folder may not be searched.
+    """
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def read_text(path: Path) -> str:
@@ -24,6 +37,8 @@ def read_text(path: Path) -> str:
         InputError: the file is missing, cannot be read, is not UTF-8, or has a NUL byte.
     """
     try:
+        if path.is_char_device():  # one like /dev/zero has no end
+            raise InputError(f"{path}: a device, not a file")
         raw = path.read_bytes()
         text = raw.decode().removeprefix("\ufeff")
     except FileNotFoundError:
@@ -36,6 +51,10 @@ def read_text(path: Path) -> str:
         ) from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except InputError:
+        raise
+    except ValueError:
+        raise InputError(f"{shown(path)}: no file can have such a name") from None
     nul = text.find("\0")
     if nul >= 0:
         line = text.count("\n", 0, nul) + 1
@@ -190,11 +209,12 @@ def load_rows(path: str, *, quoted_tsv: bool = False) -> Any:
     """
     file = Path(path)
     suffix = file.suffix.lower()
-    if file.is_dir() or suffix == ".parquet":
+    folder = is_folder(file)
+    if folder or suffix == ".parquet":
         import datasets  # slow to import, and most runs do not need it
 
         datasets.disable_progress_bars()
-        if file.is_dir():
+        if folder:
             return _read_table(lambda: datasets.load_from_disk(path), path)
         return _read_table(lambda: datasets.Dataset.from_parquet(path, keep_in_memory=True), path)
     if suffix == ".csv":

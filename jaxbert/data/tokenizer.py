@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,9 @@ os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
 from tokenizers import BertWordPieceTokenizer, Tokenizer
 from transformers import PreTrainedTokenizerFast
 
+from jaxbert.data.tokenizer_file import MOST, check_rows, read_tokenizer_json
 from jaxbert.errors import InputError
+from jaxbert.untrusted import check_file, read_object, shown
 
 _SPECIAL = {
     "unk_token": "[UNK]",
@@ -26,6 +27,19 @@ _SPECIAL = {
     "cls_token": "[CLS]",
     "mask_token": "[MASK]",
 }
+# Values of tokenizer_class that read BERT's WordPiece; another would cut words in another way.
+_CLASSES = (
+    "BertTokenizer",
+    "BertTokenizerFast",
+    "BertTokenizerLegacy",
+    "DistilBertTokenizer",
+    "DistilBertTokenizerFast",
+    "ElectraTokenizer",
+    "ElectraTokenizerFast",
+    "PreTrainedTokenizer",
+    "PreTrainedTokenizerFast",
+    "TokenizersBackend",
+)
 
 
 class BertTokenizer(PreTrainedTokenizerFast):
@@ -45,8 +59,9 @@ def load_tokenizer(folder: str | Path, *, vocab_size: int | None = None) -> PreT
     settings = _settings(folder / "tokenizer_config.json")
     try:
         if (folder / "tokenizer.json").is_file():
-            inner = Tokenizer.from_file(str(folder / "tokenizer.json"))
+            inner = Tokenizer.from_str(read_tokenizer_json(folder / "tokenizer.json", vocab_size))
         elif (folder / "vocab.txt").is_file():
+            _check_lines(folder / "vocab.txt", vocab_size)
             inner = BertWordPieceTokenizer(
                 str(folder / "vocab.txt"),
                 lowercase=settings.get("do_lower_case", True),
@@ -58,18 +73,14 @@ def load_tokenizer(folder: str | Path, *, vocab_size: int | None = None) -> PreT
     except InputError:
         raise
     except Exception as error:  # the Rust library raises bare Exceptions and its own panics
-        raise InputError(f"{folder}: its tokenizer cannot be read ({error})") from None
+        raise InputError(f"{folder}: its tokenizer cannot be read ({shown(error)})") from None
     # PreTrainedTokenizerFast adds a missing special token behind the vocabulary, where the model
     # has no row or one that was never trained; so ask the file's own vocabulary before.
     vocab = inner.get_vocab()
     missing = [t for t in _SPECIAL.values() if t not in vocab]
     if missing:
         raise InputError(f"{folder}: the tokenizer has no {', '.join(missing)}; BERT needs them")
-    if vocab_size and max(vocab.values()) >= vocab_size:
-        raise InputError(
-            f"{folder}: the tokenizer has ids up to {max(vocab.values())}, and config.json's "
-            f"vocab_size is {vocab_size}; they do not belong together"
-        )
+    check_rows(folder, max(vocab.values()), vocab_size)
     tokenizer = BertTokenizer(tokenizer_object=inner, **_SPECIAL)
     # What transformers makes its own BertTokenizer of, when it opens the saved folder. A
     # tokenizer.json has its settings itself, whatever tokenizer_config.json says.
@@ -85,23 +96,38 @@ def load_tokenizer(folder: str | Path, *, vocab_size: int | None = None) -> PreT
     return tokenizer
 
 
+def _check_lines(path: Path, vocab_size: int | None) -> None:
+    """Hold a vocab.txt against the model before the library builds a table of it."""
+    check_file(path, MOST)
+    with path.open("rb") as file:
+        check_rows(path.parent, sum(1 for _ in file) - 1, vocab_size)
+
+
 def _settings(path: Path) -> dict[str, Any]:
     """The few settings of tokenizer_config.json that say how vocab.txt is to be used."""
-    if not path.is_file():
-        return {}
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: cannot be read as JSON ({error})") from None
-    if not isinstance(raw, dict):
-        raise InputError(f"{path}: expected a JSON object, found {type(raw).__name__}")
+        raw = read_object(path)
+    except FileNotFoundError:
+        return {}
+    for name in ("auto_map", "trust_remote_code"):
+        if raw.get(name):
+            raise InputError(
+                f"{path}: {name} names code to be run, and jaxbert runs none that comes with a "
+                "model; take a tokenizer of plain BERT"
+            )
+    kind = raw.get("tokenizer_class")
+    if kind is not None and kind not in _CLASSES:
+        raise InputError(
+            f"{path}: tokenizer_class is {shown(repr(kind))}, and jaxbert reads BERT's WordPiece "
+            "only (BertTokenizer)"
+        )
     types = {
         "do_lower_case": bool,
         "strip_accents": bool,
         "tokenize_chinese_chars": bool,
         "model_max_length": int,
     }
-    settings = {k: raw[k] for k, t in types.items() if isinstance(raw.get(k), t)}
-    if settings.get("model_max_length", 0) > 1 << 20:
+    settings = {k: raw[k] for k, t in types.items() if type(raw.get(k)) is t}
+    if not 0 < settings.get("model_max_length", 1) <= 1 << 20:
         del settings["model_max_length"]  # transformers' 10**30 for "unknown"
     return settings

@@ -19,7 +19,7 @@ from jaxbert.data.rows import (
     read_labelled,
     whole_texts,
 )
-from jaxbert.data.sources import load_rows, read_text
+from jaxbert.data.sources import is_folder, load_rows, read_text
 from jaxbert.errors import InputError
 
 
@@ -52,7 +52,7 @@ def load_words(path: str, *, word_column: str | None, tag_column: str | None) ->
         InputError: the file cannot be read, or a line lacks a column.
     """
     file = Path(path)
-    if file.is_dir() or file.suffix.lower() in (".json", ".jsonl", ".parquet"):
+    if is_folder(file) or file.suffix.lower() in (".json", ".jsonl", ".parquet"):
         return load_rows(path)
     if file.suffix.lower() == ".csv":
         raise InputError(

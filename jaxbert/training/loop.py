@@ -6,6 +6,7 @@ import collections
 import contextlib
 import dataclasses
 import json
+import logging
 import math
 import os
 import signal
@@ -20,7 +21,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from jaxbert import memory
+from jaxbert import memory, processes
 from jaxbert.data.batches import NumpyBatch, make_batch
 from jaxbert.data.features import Features
 from jaxbert.data.packing import AnyOrder
@@ -34,7 +35,7 @@ from jaxbert.training.step import TrainState, TrainStep
 Disturb = Callable[[NumpyBatch, int], NumpyBatch]
 Evaluate = Callable[[Any, int, Callable[[], bool]], dict[str, float] | None]
 
-EXIT_STOPPED = 75  # EX_TEMPFAIL: start the same command again to go on
+logger = logging.getLogger("jaxbert")
 
 
 @dataclasses.dataclass
@@ -45,6 +46,8 @@ class Progress:
         best_step, best_score: of the evaluations so far.
         waited: evaluations since the best one.
         evaluations: one record an evaluation: its step and scores.
+        skipped: steps whose loss or gradient was not finite.
+        skipped_now: those of them that are the last steps, without another one since.
         options: the run's, as they were when the checkpoint was written.
     """
 
@@ -52,6 +55,8 @@ class Progress:
     best_score: float | None = None
     waited: int = 0
     evaluations: list[dict[str, float]] = dataclasses.field(default_factory=list)
+    skipped: int = 0
+    skipped_now: list[int] = dataclasses.field(default_factory=list)
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def evaluated(self) -> set[int]:
@@ -83,6 +88,7 @@ class Plan:
         total: steps of the run.
         log_every, eval_every, save_every: an evaluation and a checkpoint also end the run.
         patience: evaluations without a better score before the run ends; None never.
+        max_skipped: steps in a row that are not finite before the run ends.
         metrics: the first of them that an evaluation gives tells the better one.
         falling: those of which the lower score is the better one.
     """
@@ -92,6 +98,7 @@ class Plan:
     eval_every: int
     save_every: int
     patience: int | None
+    max_skipped: int
     metrics: tuple[str, ...]
     falling: frozenset[str] = frozenset()
 
@@ -112,7 +119,7 @@ class TrainLog:
         write_text(path, "".join(kept))
         self._file = path.open("a", encoding="utf-8")
 
-    def write(self, record: dict[str, float]) -> None:
+    def write(self, record: dict[str, float | None]) -> None:
         """Append a line, at once on disk for whoever follows the file."""
         self._file.write(json.dumps(record, allow_nan=False) + "\n")
         self._file.flush()
@@ -139,8 +146,10 @@ class StopSignals:
         self._before: dict[int, Any] = {}
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.caught and processes.launched():
+            return  # whoever stops a job may signal each process and the launcher, which kills
         if self.caught:
-            os._exit(EXIT_STOPPED)
+            os._exit(processes.EXIT_STOPPED)
         self.caught = True
         print(f"\n{signal.Signals(number).name}: saving and leaving", file=sys.stderr)
 
@@ -172,6 +181,22 @@ def micro_batches(
         yield {n: x.reshape(accumulate, -1, *x.shape[1:]) for n, x in batch.items()}
 
 
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None  # JSON has no other number
+
+
+def _not_finite(steps: list[int], name_examples: Callable[[int], list[str]]) -> str:
+    """The message of a run that ends for steps that are not finite."""
+    found = list(dict.fromkeys(name for step in steps for name in name_examples(step)))
+    shown = ", ".join(found[:8]) + f" and {len(found) - 8} more" * (len(found) > 8)
+    return (
+        f"the loss or the gradient is not finite at {len(steps)} steps in a row, "
+        f"{', '.join(map(str, steps))}, of the examples {shown}; to go on from the last checkpoint "
+        "give a lower --learning_rate and --allow_changed_options learning_rate, or a higher "
+        "--max_nonfinite_steps"
+    )
+
+
 def fit(
     state: TrainState,
     progress: Progress,
@@ -185,17 +210,20 @@ def fit(
     key: jax.Array,
     schedule: Schedule,
     parallel: Parallel,
-    checkpoints: Checkpoints,
-    log: TrainLog,
+    checkpoints: Checkpoints | None,
+    log: TrainLog | None,
     evaluate: Evaluate | None,
+    name_examples: Callable[[int], list[str]],
 ) -> tuple[TrainState, bool]:
     """Train from state.step to plan.total.
 
     Args:
         state: on the host; `progress` is brought up to date in place.
         train_step: compiled by `parallel`.
+        checkpoints, log: None in a process that is not the first: it writes nothing.
         disturb: (batch, step) -> batch, what is drawn anew on the host for every step.
         evaluate: (replicated params, step, stopped) -> scores; None once stopped() is true.
+        name_examples: a step -> the ids of its examples, for messages.
 
     Returns:
         The state on the host, and whether the run is done (False: a signal stopped it, and it is
@@ -205,6 +233,8 @@ def fit(
 
     def put(batch: NumpyBatch) -> tuple[int, int, Any]:
         rows, tokens = int((batch["row"] >= 0).sum()), int(batch["attention_mask"].sum())
+        if parallel.processes > 1:  # a signal that only one of them got ends all at the same step
+            batch = {**batch, "stop": np.full(batch["row"].shape, signals.caught, np.int32)}
         return rows, tokens, parallel.shard(batch)
 
     steps = range(first, plan.total)
@@ -213,24 +243,37 @@ def fit(
     clock = time.perf_counter()
     counted = np.zeros(2)  # examples and real tokens since the last logged step
 
-    bar = tqdm(total=plan.total, initial=first, unit="step", dynamic_ncols=True, mininterval=0.5)
+    agreed = False  # several processes have read that one of them shall stop
+    bar = tqdm(
+        total=plan.total,
+        initial=first,
+        unit="step",
+        dynamic_ncols=True,
+        mininterval=0.5,
+        disable=log is None,
+    )
 
     def report(step: int, rows: int, tokens: int, metrics: Any) -> None:
-        nonlocal clock, counted
+        nonlocal clock, counted, agreed
+        processes.beat()
         values = {n: float(x) for n, x in parallel.fetch(metrics).items()}
-        if not all(math.isfinite(x) for x in values.values()):
-            # Before the step can be saved: a checkpoint holds no such parameter.
-            raise InputError(
-                f"step {step}: the loss is {values['loss']} and the gradient norm "
-                f"{values['grad_norm']}; to go on from the last checkpoint give a lower "
-                "--learning_rate and --allow_changed_options learning_rate"
-            )
+        skipped = bool(values.pop("skipped"))
+        agreed = agreed or bool(values.pop("stop", 0))
+        if skipped:
+            progress.skipped += 1
+            progress.skipped_now.append(step)
+            loss, norm = values["loss"], values["grad_norm"]
+            logger.warning("step %d skipped: loss %g, gradient norm %g", step, loss, norm)
+            if len(progress.skipped_now) >= plan.max_skipped:
+                raise InputError(_not_finite(progress.skipped_now, name_examples))
+        else:
+            progress.skipped_now.clear()
         memory.give_back_if_scarce()
         counted += rows, tokens
         shown = ["loss", *(n for n in sorted(values, reverse=True) if n.endswith("accuracy"))]
         bar.set_postfix_str("  ".join(f"{n} {values[n]:.3f}" for n in shown), refresh=False)
         bar.update(1)
-        if step % plan.log_every == 0 or step == plan.total:
+        if log and (step % plan.log_every == 0 or step == plan.total or skipped):
             now = time.perf_counter()
             per_second = counted / max(now - clock, 1e-9)
             clock, counted = now, np.zeros(2)
@@ -238,8 +281,8 @@ def fit(
                 {
                     "step": step,
                     "epoch": round(step / order.steps_per_epoch, 4),
-                    **{n: v for n, v in values.items() if n != "weight"},
-                    "learning_rate": float(schedule(step - 1)),
+                    **{n: _finite(v) for n, v in values.items() if n != "weight"},
+                    "learning_rate": float(schedule(step - 1 - progress.skipped + skipped)),
                     "examples_per_second": round(per_second[0], 2),
                     "tokens_per_second": round(per_second[1], 1),
                 }
@@ -248,14 +291,23 @@ def fit(
     def save(step: int) -> None:
         while late:  # the log has every step that a checkpoint has
             report(*late.popleft())
-        checkpoints.save(
-            parallel.fetch(state), dataclasses.asdict(progress), best_step=progress.best_step
-        )
+        host = parallel.fetch(state)
+        if not all(np.isfinite(x).all() for x in jax.tree.leaves(host.params)):
+            raise InputError(
+                f"step {step}: parameters are not finite any more; to go on from the last "
+                "checkpoint give a lower --learning_rate and --allow_changed_options learning_rate"
+            )
+        if checkpoints:
+            checkpoints.save(host, dataclasses.asdict(progress), best_step=progress.best_step)
 
     def assess(step: int) -> None:
-        """Evaluate; a signal ends it between two batches, and then resuming does it."""
+        """Evaluate; a signal ends it between two batches, and then resuming does it.
+
+        Several processes end it together, at its end.
+        """
         nonlocal clock
-        scores = evaluate(state.params, step, lambda: signals.caught) if evaluate else None
+        stopped = stopping if parallel.processes == 1 else lambda: False
+        scores = evaluate(state.params, step, stopped) if evaluate else None
         if scores is None:
             return
         progress.record(step, scores, plan)
@@ -265,24 +317,28 @@ def fit(
         at = step == plan.total or (step > 0 and step % plan.eval_every == 0)
         return evaluate is not None and at and step not in progress.evaluated()
 
+    def stopping() -> bool:
+        return signals.caught if parallel.processes == 1 else agreed
+
     def ended(step: int) -> bool:
         impatient = plan.patience is not None and progress.waited >= plan.patience
         return (step >= plan.total or impatient) and not due(step)
 
     state = parallel.replicate(state)
     with StopSignals() as signals, bar, contextlib.ExitStack() as at_end:
-        at_end.callback(checkpoints.wait)  # also when a step fails: what is being saved is whole
+        if checkpoints:
+            at_end.callback(checkpoints.wait)  # also when a step fails: what is saved is whole
         step = first
         if due(step):  # it was left, or the run was killed in it
             assess(step)
-        while not ended(step) and not signals.caught:
+        while not ended(step) and not stopping():
             rows, tokens, batch = next(batches)
             state, metrics = train_step(state, batch, key)
             step += 1
             late.append((step, rows, tokens, metrics))
             if len(late) > 2:
                 report(*late.popleft())
-            stop = signals.caught
+            stop = stopping()
             # Saved before it is evaluated: whatever happens there, the step is not lost.
             if stop or due(step) or step == plan.total or step % plan.save_every == 0:
                 save(step)

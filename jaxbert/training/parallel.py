@@ -24,11 +24,13 @@ class Parallel(NamedTuple):
 
     Attributes:
         name: "pmap" or "jit".
-        devices: how many there are.
+        devices: how many there are, of all processes.
+        processes: how many there are.
         axis_name: for psum inside the step; None where arrays are global.
         replicate: a tree of host arrays -> the same on every device.
         fetch: the reverse: one copy, as numpy arrays that nothing else refers to.
-        shard: a batch (A, B, ...) -> on the devices, each with its part of B.
+        shard: a batch (A, B, ...) -> on the devices, each with its part of B. Of several processes
+            each takes what its own devices need.
         compile_train: (state, batch, key) -> ... with the state donated.
         compile_predict: (params, batch) -> outputs; batches and outputs have no axis A.
         shard_predict: a batch (B, ...) -> on the devices.
@@ -37,6 +39,7 @@ class Parallel(NamedTuple):
 
     name: str
     devices: int
+    processes: int
     axis_name: str | None
     replicate: Callable[[Any], Any]
     fetch: Callable[[Any], Any]
@@ -48,13 +51,19 @@ class Parallel(NamedTuple):
 
 
 def make_parallel(backend: Backend = "auto", devices: list[jax.Device] | None = None) -> Parallel:
-    """The backend of that name on the local devices; auto is pmap on several, jit on one.
+    """The backend of that name on all devices; auto is pmap on several, jit on one.
+
+    Several processes go by jit, whose arrays lie over all of them.
 
     pmap is in maintenance mode in JAX (it is jit and shard_map underneath since 0.8); both backends
     give equal results, and a test holds them equal.
     """
-    devices = jax.local_devices() if devices is None else devices
-    if backend == "auto":
+    devices = jax.devices() if devices is None else devices
+    if any(device.process_index != jax.process_index() for device in devices):
+        if backend == "pmap":
+            raise InputError("--parallel pmap is for one process; give jit for several")
+        backend = "jit"
+    elif backend == "auto":
         backend = "pmap" if len(devices) > 1 else "jit"
     return _pmap(devices) if backend == "pmap" else _jit(devices)
 
@@ -87,6 +96,7 @@ def _pmap(devices: list[jax.Device]) -> Parallel:
     return Parallel(
         name="pmap",
         devices=count,
+        processes=1,
         axis_name=AXIS,
         replicate=lambda tree: spread(np.zeros(count), tree),
         fetch=lambda tree: jax.tree.map(first, tree),
@@ -107,16 +117,33 @@ def _jit(devices: list[jax.Device]) -> Parallel:
     whole = NamedSharding(mesh, PartitionSpec())
     parted = NamedSharding(mesh, PartitionSpec(None, AXIS))
     rows = NamedSharding(mesh, PartitionSpec(AXIS))
+    processes = len({device.process_index for device in devices})
+
+    def spread(x: Any) -> jax.Array:
+        x = np.array(x)
+        return jax.make_array_from_callback(x.shape, whole, lambda index: x[index])
+
+    def put(batch: NumpyBatch, places: NamedSharding, axis: int) -> Any:
+        if processes == 1:
+            return jax.device_put(batch, places)
+
+        def own(x: np.ndarray) -> jax.Array:
+            part = np.split(x, processes, axis)[jax.process_index()]
+            return jax.make_array_from_process_local_data(places, part, x.shape)
+
+        return {n: own(x) for n, x in batch.items()}
+
     return Parallel(
         name="jit",
         devices=len(devices),
+        processes=processes,
         axis_name=None,
-        replicate=lambda tree: jax.tree.map(lambda x: jax.device_put(np.array(x), whole), tree),
-        fetch=lambda tree: jax.tree.map(_copy, tree),
-        shard=lambda batch: jax.device_put(batch, parted),
+        replicate=lambda tree: jax.tree.map(spread, tree),
+        fetch=lambda tree: jax.tree.map(lambda x: _copy(x.addressable_data(0)), tree),
+        shard=lambda batch: put(batch, parted, 1),
         compile_train=lambda step: jax.jit(step, donate_argnums=(0,), out_shardings=(whole, whole)),
-        compile_predict=jax.jit,
-        shard_predict=lambda batch: jax.device_put(batch, rows),
+        compile_predict=lambda step: jax.jit(step, out_shardings=whole),
+        shard_predict=lambda batch: put(batch, rows, 0),
         gather=lambda out: {n: np.asarray(x) for n, x in out.items()},
     )
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxbert import processes
 from jaxbert.data.batches import NumpyBatch, in_order, make_batch
 from jaxbert.data.features import Features
 from jaxbert.training.parallel import Parallel, prefetch
@@ -59,6 +60,7 @@ def predict(
     for windows, batch in prefetch(plan, put):
         if stopped():
             return None
+        processes.beat()
         waiting.append((windows, compiled(params, batch)))
         if len(waiting) > 1:  # read a batch only when the next one has been started
             collect(*waiting.pop(0))

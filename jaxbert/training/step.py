@@ -47,7 +47,9 @@ def make_train_step(
     """The step (state, batch, key) -> (state, metrics).
 
     Gradients of the loss's sums are added over micro-batches and, with `axis_name`, over devices,
-    and divided once by the weight of the whole global batch.
+    and divided once by the weight of the whole global batch. Where the loss or a gradient is not
+    finite the step is skipped: parameters and optimizer stay, and only the number of the step goes
+    on.
 
     Args:
         loss: (outputs, batch) -> (loss_sum, weight_sum).
@@ -58,7 +60,8 @@ def make_train_step(
 
     Returns:
         A function of a state, a batch and the run's key. Its metrics are float32 scalars: loss,
-        grad_norm (before clipping), weight, and what `measure` gives.
+        grad_norm (before clipping), weight, skipped (1 or 0), and what `measure` gives; and stop
+        where the batch has it: the greatest of all its rows, in all processes.
     """
 
     def sums(params: Params, batch: Arrays, key: jax.Array) -> tuple[jax.Array, Any]:
@@ -97,8 +100,17 @@ def make_train_step(
         metrics = {n: part / jnp.maximum(count, 1e-6) for n, (part, count) in measured.items()}
         metrics["weight"] = measured["loss"][1]
         metrics["grad_norm"] = optax.tree.norm(grads)
+        finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["grad_norm"])
+        metrics["skipped"] = 1.0 - finite
+        if "stop" in batch:
+            metrics["stop"] = jnp.max(batch["stop"])
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
+        params, opt_state = jax.tree.map(
+            lambda new, old: jnp.where(finite, new, old),
+            (params, opt_state),
+            (state.params, state.opt_state),
+        )
         return TrainState(state.step + 1, params, opt_state), metrics
 
     return train_step

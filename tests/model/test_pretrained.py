@@ -401,10 +401,18 @@ def test_damaged_msgpack(make: Callable[..., Path], content: bytes) -> None:
     assert re.search(r"not a whole Flax msgpack file \(.+\)$", refusal(folder))
 
 
-@pytest.mark.parametrize("tree", [{}, {"params": {}}, {"bert": {"x": "text"}}, {"a": {"b": None}}])
-def test_msgpack_of_something_else(make: Callable[..., Path], tree: Any) -> None:
+@pytest.mark.parametrize(
+    ("tree", "expected"),
+    [
+        ({}, "the weights have 0 tensors in all"),
+        ({"params": {}}, "the weights have 0 tensors in all"),
+        ({"bert": {"x": "text"}}, "not a whole Flax msgpack file (a leaf is not an array)"),
+        ({"a": {"b": None}}, "not a whole Flax msgpack file (a leaf is not an array)"),
+    ],
+)
+def test_msgpack_of_something_else(make: Callable[..., Path], tree: Any, expected: str) -> None:
     folder = make({"flax_model.msgpack": serialization.msgpack_serialize(tree)})
-    assert "do not fit config.json" in refusal(folder)
+    assert expected in refusal(folder)
 
 
 @pytest.mark.parametrize(
@@ -420,7 +428,7 @@ def test_msgpack_of_something_else(make: Callable[..., Path], tree: Any) -> None
         ("pytorch_model.bin", "names 'pytorch_model.bin'"),
         (5, "names 5"),
         (None, "names None"),
-        (["a"], "not a safetensors index"),
+        (["a"], "names ['a']"),
         ("config.json", "config.json: not a whole safetensors file"),
     ],
 )
@@ -439,14 +447,15 @@ def test_files_that_an_index_may_not_name(
 )
 def test_damaged_index(make: Callable[..., Path], content: bytes) -> None:
     folder = make({"model.safetensors.index.json": content})
-    assert "model.safetensors.index.json: not a safetensors index" in refusal(folder)
+    expected = "model.safetensors.index.json: (cannot be read|not a safetensors index)"
+    assert re.search(expected, refusal(folder))
 
 
 def test_no_weights(make: Callable[..., Path]) -> None:
     assert "no weights; expected model.safetensors" in refusal(make({"README.md": b""}))
     folder = make({}, "folder")
     (folder / "model.safetensors").mkdir()
-    assert "not a whole safetensors file" in refusal(folder)
+    assert "model.safetensors: not a file" in refusal(folder)
 
 
 # --- pickles ----------------------------------------------------------------------------------

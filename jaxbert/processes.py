@@ -1,0 +1,147 @@
+"""Several processes of one run, each with its own devices: joining, telling, and signs of life.
+
+All of them compute the same steps; the first alone reads and writes the output directory, and
+tells the others what it found there.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from jaxbert.errors import InputError
+
+T = TypeVar("T")
+
+EXIT_STOPPED = 75  # EX_TEMPFAIL: start the same command again to go on
+
+# A process that says nothing for so many seconds is taken for dead, and the others end.
+_SILENCE = 30
+# The file that python -m jaxbert.launch watches, one for each process.
+_HEARTBEAT = "JAXBERT_HEARTBEAT_FILE"
+
+
+def join(
+    coordinator_address: str | None, num_processes: int | None, process_id: int | None
+) -> None:
+    """Become one of several processes, as the options say or SLURM, Open MPI or a TPU pod does.
+
+    It is called before any array is made; a second call does nothing.
+
+    Raises:
+        InputError: only some of the three are given.
+        ConnectionError: the others were not met; another try may meet them.
+    """
+    given = (coordinator_address, num_processes, process_id)
+    if jax.distributed.is_initialized():
+        return
+    if all(value is None for value in given):
+        if not _detected():
+            return
+    elif any(value is None for value in given):
+        raise InputError("--coordinator_address, --num_processes and --process_id go together")
+    elif num_processes == 1:
+        return
+    elif num_processes is not None and not 0 <= (process_id or 0) < num_processes:
+        raise InputError(f"--process_id {process_id}: there are 0 to {num_processes - 1}")
+    # JAX would note SIGTERM in a handler of its own; the training loop has one, for SIGINT too.
+    jax.config.update("jax_enable_preemption_service", False)
+    try:
+        jax.distributed.initialize(*given, heartbeat_timeout_seconds=_SILENCE)
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConnectionError(f"the processes of the run did not meet: {reason}") from None
+    if not is_first():  # one of them is enough to tell how it goes
+        logging.getLogger("jaxbert").setLevel(logging.CRITICAL)
+
+
+def _detected() -> bool:
+    """Whether a cluster that JAX knows has started several processes."""
+    for name in ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE"):
+        rank = {"SLURM_NTASKS": "SLURM_PROCID", "OMPI_COMM_WORLD_SIZE": "OMPI_COMM_WORLD_RANK"}
+        count = os.environ.get(name, "")
+        if count.isdecimal() and int(count) > 1 and rank[name] in os.environ:
+            return True
+    return "," in os.environ.get("TPU_WORKER_HOSTNAMES", "")
+
+
+def is_first() -> bool:
+    """Whether this process writes what a run writes; true where there is one."""
+    return jax.process_index() == 0
+
+
+def from_first(make: Callable[[], T]) -> T:
+    """make() of the first process, JSON, in all of them.
+
+    Raises:
+        InputError: make() raised it there; so all end alike.
+    """
+    if jax.process_count() == 1:
+        return make()
+    said: dict[str, Any] = {}
+    if is_first():
+        try:
+            said = {"value": make()}
+        except InputError as error:
+            said = {"error": str(error)}
+    text = np.frombuffer(json.dumps(said).encode(), np.uint8)
+    size = multihost_utils.broadcast_one_to_all(np.int32(len(text)))
+    text = text if is_first() else np.zeros(int(size), np.uint8)
+    said = json.loads(bytes(np.asarray(multihost_utils.broadcast_one_to_all(text))))
+    if "error" in said:
+        raise InputError(said["error"])
+    value: T = said["value"]
+    return value
+
+
+def arrays_from_first(tree: Any) -> Any:
+    """The first process's arrays in all of them, to the last bit; shapes and dtypes are equal."""
+    if jax.process_count() == 1:
+        return tree
+
+    def share(x: Any) -> np.ndarray:
+        x = np.ascontiguousarray(x)
+        # As bytes: they are added up with the zeros of the others, and -0.0 + 0.0 is 0.0.
+        raw = multihost_utils.broadcast_one_to_all(x.reshape(-1).view(np.uint8))
+        return np.array(raw).view(x.dtype).reshape(x.shape)
+
+    return jax.tree.map(share, tree)
+
+
+def check_alike(what: str, value: Any) -> None:
+    """Refuse to go on when the processes do not agree.
+
+    Raises:
+        InputError: in a process that has another value than the first.
+    """
+    if from_first(lambda: value) != value:
+        raise InputError(f"process {jax.process_index()} has {what} unlike those of process 0")
+
+
+def leave(status: int) -> None:
+    """End a process that has failed, if it is one of several: at its exit JAX would wait for the
+    others, and they for what it computes."""
+    if status not in (0, EXIT_STOPPED) and jax.distributed.is_initialized():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def launched() -> bool:
+    """Whether python -m jaxbert.launch looks after this process."""
+    return _HEARTBEAT in os.environ
+
+
+def beat() -> None:
+    """Tell the launcher, if there is one, that this process goes on."""
+    if launched():
+        Path(os.environ[_HEARTBEAT]).touch()

@@ -1,0 +1,207 @@
+"""The fault harness: tiny trainings as child processes, to be killed, broken and gone on with.
+
+Children are forked from a server that has imported everything and started nothing, so one takes
+seconds less than a script. Beside what a run writes, a child writes down the examples of each step.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import runpy
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing import reduction
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from conftest import REPOSITORY
+from scripts import environment
+
+# A dozen steps of tiny batches; the loss moves at once, so that any difference shows in the bits.
+QUESTIONS = 24
+WORDS = [
+    *("--per_device_train_batch_size", "4", "--learning_rate", "1e-3", "--num_train_epochs", "2"),
+    *("--max_seq_length", "64", "--doc_stride", "16", "--length_bucket", "0", "--seed", "3"),
+]
+
+_server = multiprocessing.get_context("forkserver")
+_server.set_forkserver_preload(["faults.runs"])
+
+
+def write_questions(path: Path, unknown: set[int] = frozenset()) -> Path:
+    """A file of short questions, one window each; the contexts of some have an unknown word."""
+    rows = [
+        {"id": f"q{n}", "question": f"who is at {n}?", "context": f"at {n} is the fox {n * n}"}
+        for n in range(QUESTIONS)
+    ]
+    for row in rows:
+        if int(row["id"][1:]) in unknown:
+            row["context"] += " \u2603"
+        row["answers"] = {"text": ["the fox"], "answer_start": [row["context"].index("the fox")]}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def start(
+    model: Path, folder: Path, *more: str, devices: int = 1, name: str = "run", **about: Any
+) -> BaseProcess:
+    """Start train/qa.py in a child; its output goes to files beside the folder.
+
+    Args:
+        about: variables of its environment.
+    """
+    data = folder.parent / "questions.jsonl"
+    if not data.exists():
+        write_questions(data)
+    words = ["--model_name_or_path", str(model), "--output_dir", str(folder), *WORDS]
+    words += ["--train_file", str(data), *more]
+    variables = environment(devices) | {k: str(v) for k, v in about.items()}
+    places = [said(folder, "out", name), said(folder, "err", name), _ids(folder)]
+    pipes = [os.pipe() for _ in places]
+    given = [reduction.DupFd(w) for _, w in pipes]
+    child = _server.Process(target=_train, args=(words, variables, given), daemon=True)
+    child.start()
+    pumps = []
+    for (r, w), place in zip(pipes, places, strict=True):
+        os.close(w)
+        pumps.append(threading.Thread(target=_copy, args=(r, place), daemon=True))
+        pumps[-1].start()
+    _pumps[child] = pumps
+    return child
+
+
+# What a child says comes through pipes: it may be one that can write no file.
+_pumps: dict[BaseProcess, list[threading.Thread]] = {}
+
+
+def _copy(source: int, target: Path) -> None:
+    with open(source, "rb", buffering=0) as pipe, target.open("ab", buffering=0) as file:
+        while part := pipe.read(65536):
+            file.write(part)
+
+
+def _train(words: list[str], variables: dict[str, str], given: list[Any]) -> None:
+    os.environ.update(variables)
+    jax.config.update("jax_compilation_cache_dir", variables["JAX_COMPILATION_CACHE_DIR"])
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    out, err, ids = (fd.detach() for fd in given)
+    os.dup2(out, 1)
+    os.dup2(err, 2)
+    sys.stdout = os.fdopen(1, "w", buffering=1)
+    sys.stderr = os.fdopen(2, "w", buffering=1)
+    _log_examples(ids)
+    sys.argv = ["train/qa.py", *words]
+    runpy.run_path(str(REPOSITORY / "train/qa.py"), run_name="__main__")
+
+
+def _log_examples(target: int) -> None:
+    """Write a line "[step, examples]" whenever a step is trained."""
+    from jaxbert import run
+
+    fit = run.fit
+
+    def logged(state: Any, *given: Any, train_step: Any, order: Any, features: Any, **more: Any):
+        step = int(state.step)
+
+        def train(*args: Any) -> Any:
+            nonlocal step
+            windows, _ = order.batch(step)
+            ids = features.example[windows[windows >= 0]].tolist()
+            if jax.process_index() == 0:
+                os.write(target, f"{json.dumps([step, ids])}\n".encode())
+            step += 1
+            return train_step(*args)
+
+        return fit(state, *given, train_step=train, order=order, features=features, **more)
+
+    run.fit = logged
+
+
+def said(folder: Path, ending: str = "err", name: str = "run") -> Path:
+    """The file with what a child wrote: "out" or "err"."""
+    return folder.parent / f"{folder.name}.{name}.{ending}"
+
+
+def _ids(folder: Path) -> Path:
+    return folder.parent / f"{folder.name}.ids"
+
+
+def wait(child: BaseProcess, seconds: float = 120) -> int:
+    """The child's exit status, negative for a signal; one that does not end is a failure."""
+    child.join(seconds)
+    ended = child.exitcode
+    if ended is None:
+        child.kill()
+        raise AssertionError(f"a child did not end in {seconds} s")
+    for pump in _pumps.pop(child):
+        pump.join(10)
+    return ended
+
+
+def whole(model: Path, folder: Path, *more: str, **about: Any) -> Path:
+    """Run to the end."""
+    status = wait(start(model, folder, *more, **about))
+    assert status == 0, said(folder).read_text()[-3000:]
+    return folder
+
+
+def until(when: Callable[[], bool], children: list[BaseProcess], seconds: float = 100) -> None:
+    """Wait until it is so, or a child has ended."""
+    end = time.monotonic() + seconds
+    while not when() and all(c.exitcode is None for c in children) and time.monotonic() < end:
+        time.sleep(0.001)
+
+
+def trained(folder: Path) -> int:
+    """How many steps have been begun, those of earlier starts included."""
+    path = _ids(folder)
+    return path.read_text().count("\n") if path.exists() else 0
+
+
+def send(children: list[BaseProcess], number: signal.Signals) -> None:
+    """A signal to those that are there."""
+    for child in children:
+        if child.exitcode is None and child.pid is not None:
+            os.kill(child.pid, number)
+
+
+def result(folder: Path) -> dict[str, str]:
+    """What must be equal to the last bit: parameters, optimizer and the examples of all steps.
+
+    A step that was trained again after a kill must have had the same examples.
+    """
+    newest = max(int(p.name) for p in (folder / "checkpoints").iterdir())
+    with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as orbax:
+        state = orbax.restore(folder / "checkpoints" / str(newest) / "state")
+    found = {name: _hash(state[name]) for name in ("params", "opt_state")}
+    found["model"] = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    found["examples"] = json.dumps(examples(folder))
+    return found | {"step": str(int(state["step"]))}
+
+
+def examples(folder: Path) -> list[list[int]]:
+    """Of each step, in order, the numbers of its examples."""
+    steps: dict[int, list[int]] = {}
+    for line in _ids(folder).read_text().splitlines():
+        step, ids = json.loads(line)
+        assert steps.setdefault(step, ids) == ids, f"step {step} has other examples than before"
+    assert sorted(steps) == list(range(len(steps)))
+    return [steps[step] for step in sorted(steps)]
+
+
+def _hash(tree: Any) -> str:
+    digest = hashlib.sha256()
+    for path, x in jax.tree_util.tree_leaves_with_path(tree):
+        digest.update(jax.tree_util.keystr(path).encode() + np.asarray(x).tobytes())
+    return digest.hexdigest()

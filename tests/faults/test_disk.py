@@ -1,0 +1,119 @@
+"""Disks that are full, short, gone or locked: what was saved stays whole, and the run says why."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from faults.runs import result, said, send, start, trained, until, wait, whole
+
+from jaxbert.training.checkpoint import fault
+
+EVERY_STEP = ("--save_steps", "1")
+# From nothing to nearly all that a step of the tiny model takes in one file.
+LIMITS = [0, 1, 100, 1_000, 3_000, 8_000, 12_000, 20_000, 40_000, 60_000]
+
+
+@pytest.fixture(scope="module")
+def unbroken(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("unbroken") / "run"
+    return result(whole(tiny_folder, folder, *EVERY_STEP))
+
+
+def line(folder: Path) -> str:
+    """The one line with which the run ended."""
+    lines = [x for x in said(folder).read_text().splitlines() if x.startswith("error: ")]
+    assert len(lines) == 1, said(folder).read_text()[-2000:]
+    assert "Traceback" not in said(folder).read_text()
+    return lines[0]
+
+
+def all_whole(folder: Path) -> bool:
+    return all(fault(p) is None for p in (folder / "checkpoints").iterdir())
+
+
+def break_in_the_middle(
+    model: Path, folder: Path, harm: Callable[[int], object], *more: str, step: int = 4
+) -> int:
+    """Start a run, harm it when so many steps have begun; returns its exit status."""
+    child = start(model, folder, *EVERY_STEP, *more)
+    until(lambda: trained(folder) >= step, [child])
+    send([child], signal.SIGSTOP)  # so that it does not end before it is harmed
+    harm(child.pid or 0)
+    send([child], signal.SIGCONT)
+    return wait(child)
+
+
+def limit(size: int) -> Callable[[int], object]:
+    """No file may grow beyond so many bytes: writes end short, and then fail."""
+    return lambda pid: resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+
+@pytest.mark.parametrize("size", LIMITS)
+def test_a_write_that_ends_short(
+    size: int, tiny_folder: Path, unbroken: dict[str, str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    assert break_in_the_middle(tiny_folder, folder, limit(size)) == 2
+    assert "File too large" in line(folder)
+    assert all_whole(folder)
+    assert result(whole(tiny_folder, folder, *EVERY_STEP)) == unbroken
+
+
+def test_room_that_comes_back_is_used_when_that_was_chosen(
+    tiny_folder: Path, unbroken: dict[str, str], tmp_path: Path
+) -> None:
+    """The log has its room; what is cut are the checkpoints of a few steps."""
+    folder = tmp_path / "run"
+    child = start(
+        tiny_folder, folder, *EVERY_STEP, "--save_errors", "retry", "--logging_steps", "99"
+    )
+    until(lambda: trained(folder) >= 3, [child])
+    assert child.pid is not None
+    resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (3_000, resource.RLIM_INFINITY))
+    until(lambda: "could not be written" in said(folder, "out").read_text(), [child])
+    unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    resource.prlimit(child.pid, resource.RLIMIT_FSIZE, unlimited)
+    assert wait(child) == 0, said(folder).read_text()[-2000:]
+    assert all_whole(folder)
+    assert result(folder) == unbroken
+
+
+def test_a_folder_that_vanishes(tiny_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    status = break_in_the_middle(tiny_folder, folder, lambda pid: shutil.rmtree(folder))
+    assert status == 2
+    assert str(folder) in line(folder)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_permission_that_is_taken_away(
+    tiny_folder: Path, unbroken: dict[str, str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    saved = folder / "checkpoints"
+    assert break_in_the_middle(tiny_folder, folder, lambda pid: saved.chmod(0o500)) == 2
+    assert "Permission denied" in line(folder)
+    saved.chmod(0o700)
+    assert result(whole(tiny_folder, folder, *EVERY_STEP)) == unbroken
+
+
+def test_two_runs_on_one_folder(
+    tiny_folder: Path, unbroken: dict[str, str], tmp_path: Path
+) -> None:
+    """The second is refused; after kill -9 of the first it is not."""
+    folder = tmp_path / "run"
+    first = start(tiny_folder, folder, *EVERY_STEP)
+    until(lambda: trained(folder) >= 2, [first])
+    send([first], signal.SIGSTOP)
+    second = start(tiny_folder, folder, *EVERY_STEP, name="second")
+    assert wait(second) == 2
+    assert "another run is writing there" in said(folder, name="second").read_text()
+    send([first], signal.SIGKILL)
+    assert wait(first) == -signal.SIGKILL
+    assert result(whole(tiny_folder, folder, *EVERY_STEP)) == unbroken

@@ -1,0 +1,194 @@
+"""Several processes: equal to one with as many devices; one that dies or hangs loses nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY
+from faults.runs import (
+    WORDS,
+    environment,
+    examples,
+    result,
+    said,
+    send,
+    start,
+    trained,
+    until,
+    wait,
+    whole,
+    write_questions,
+)
+from scripts import weights
+
+ROWS = ("--save_steps", "1", "--parallel", "jit")
+
+
+def batch(devices: int) -> tuple[str, str]:
+    """The same batch of 4 rows on so many devices."""
+    return "--per_device_train_batch_size", str(4 // devices)
+
+
+def together(model: Path, folder: Path, count: int, *more: str) -> list[BaseProcess]:
+    """Start the processes of one run, with a device each."""
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    job = ("--coordinator_address", address, "--num_processes", str(count))
+    return [
+        start(
+            *(model, folder, *ROWS, *batch(count), *job, "--process_id", str(rank), *more),
+            name=str(rank),
+        )
+        for rank in range(count)
+    ]
+
+
+@pytest.fixture(scope="module")
+def unbroken(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """Runs of one process on 1, 2 and 4 devices."""
+    base = tmp_path_factory.mktemp("unbroken")
+    return {n: whole(tiny_folder, base / str(n), *ROWS, *batch(n), devices=n) for n in (1, 2, 4)}
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_processes_equal_one_process_with_as_many_devices(
+    count: int, tiny_folder: Path, unbroken: dict[int, Path], tmp_path: Path
+) -> None:
+    """Two to the last bit; the sums of four are in another order. A dropout mask is that of its
+    row of the whole batch, wherever that is.
+    """
+    folder = tmp_path / "run"
+    for rank, child in enumerate(together(tiny_folder, folder, count)):
+        assert wait(child) == 0, said(folder, name=str(rank)).read_text()[-3000:]
+    assert examples(folder) == examples(unbroken[count])
+    if count == 2:
+        assert result(folder) == result(unbroken[count])
+    for ours, theirs in zip(losses(folder), losses(unbroken[count]), strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-6)
+    assert "model and results" in said(folder, "out", "0").read_text()
+    others = said(folder, "out", "1").read_text().splitlines()
+    assert all(line.startswith("[Gloo]") for line in others)  # JAX's own, by C++
+
+
+def losses(folder: Path) -> list[float]:
+    lines = (folder / "train_log.jsonl").read_text().splitlines()
+    return [json.loads(line)["loss"] for line in lines]
+
+
+def test_a_signal_to_one_stops_all_at_the_same_step(
+    tiny_folder: Path, unbroken: dict[int, Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    children = together(tiny_folder, folder, 2)
+    until(lambda: trained(folder) >= 2, children)
+    send(children[1:], signal.SIGTERM)
+    assert [wait(child) for child in children] == [75, 75]
+    saved = max(int(p.name) for p in (folder / "checkpoints").iterdir())
+    assert 2 <= saved < 12
+    for child in together(tiny_folder, folder, 2):
+        assert wait(child) == 0
+    assert result(folder) == result(unbroken[2])
+
+
+CASES = [(2, 0, signal.SIGKILL), (2, 1, signal.SIGKILL), (4, 2, signal.SIGSTOP)]
+NIGHTLY = [
+    pytest.param(count, rank, number, marks=pytest.mark.nightly)
+    for count in (2, 4)
+    for rank in range(count)
+    for number in (signal.SIGKILL, signal.SIGSTOP, signal.SIGABRT)
+]
+
+
+@pytest.mark.parametrize(("count", "rank", "number"), [*CASES, *NIGHTLY])
+def test_the_launcher_starts_again_what_died_or_hangs(
+    count: int,
+    rank: int,
+    number: signal.Signals,
+    tiny_folder: Path,
+    unbroken: dict[int, Path],
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "run"
+    data = write_questions(tmp_path / "questions.jsonl")
+    words = ["--model_name_or_path", str(tiny_folder), "--output_dir", str(folder), *WORDS, *ROWS]
+    words += [*batch(count), "--train_file", str(data)]
+    launch = ["-m", "jaxbert.launch", "-n", str(count), "--stall_timeout", "15", "--"]
+    job = subprocess.Popen(
+        [sys.executable, *launch, str(REPOSITORY / "train/qa.py"), *words],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    lines: list[str] = []
+    assert job.stdout is not None
+    reader = threading.Thread(target=lines.extend, args=(job.stdout,), daemon=True)
+    reader.start()
+    log = folder / "train_log.jsonl"
+    end = time.monotonic() + 120
+    while not (log.exists() and log.read_text().count("\n") >= 2) and time.monotonic() < end:
+        time.sleep(0.01)
+    victim = pid_of(folder, rank)
+    os.kill(victim, number)
+    killed = time.monotonic()
+    while not any("starting again" in line for line in lines) and job.poll() is None:
+        time.sleep(0.05)
+        assert time.monotonic() - killed < 30, "".join(lines)[-3000:]
+    assert job.wait(200) == 0, "".join(lines)[-3000:]
+    reader.join(10)
+    text = "".join(lines)
+    assert re.search(r"launch: process(es)? .*; starting again \(1 of 3\)", text)
+    assert re.search(r"\[0\] going on from step [1-9]\d* of 12", text)
+    assert weights(folder) == weights(unbroken[count]) or count == 4
+    assert losses(folder) == pytest.approx(losses(unbroken[count]), abs=1e-6)
+
+
+def pid_of(folder: Path, rank: int) -> int:
+    """The process of a launched job, by its command line."""
+    for place in Path("/proc").iterdir():
+        if not place.name.isdecimal():
+            continue
+        try:
+            words = (place / "cmdline").read_text().split("\0")
+        except OSError:
+            continue
+        if str(folder) in words and words[-3:-1] == ["--process_id", str(rank)]:
+            return int(place.name)
+    raise AssertionError(f"no process {rank}")
+
+
+PAIRS = [(1, 4), (2, 1), (4, 8), (8, 2)]
+OTHERS = [(a, b) for a in (1, 2, 4, 8) for b in (1, 2, 4, 8) if a != b and (a, b) not in PAIRS]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [*PAIRS, *(pytest.param(*pair, marks=pytest.mark.nightly) for pair in OTHERS)],
+)
+def test_on_other_numbers_of_devices_a_run_goes_on(
+    before: int, after: int, tiny_folder: Path, tmp_path: Path
+) -> None:
+    """With the same examples at every step, and the same loss within 1e-6."""
+    rows = ("--per_device_train_batch_size", str(8 // before), "--save_steps", "1")
+    alone = whole(tiny_folder, tmp_path / "alone", *rows, devices=before)
+    folder = tmp_path / "run"
+    child = start(tiny_folder, folder, *rows, devices=before)
+    until(lambda: trained(folder) >= 2, [child])
+    send([child], signal.SIGTERM)
+    assert wait(child) == 75
+    whole(tiny_folder, folder, *rows, devices=after)
+    assert examples(folder) == examples(alone)
+    for ours, theirs in zip(losses(folder), losses(alone), strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-6)
