@@ -217,6 +217,9 @@ def main(command: Callable[[], int | None], *, quiet: bool = False) -> NoReturn:
         place = f"{error.filename}: " if error.filename else ""
         print(f"error: {place}{error.strerror or error}", file=sys.stderr)
         status = 1 if isinstance(error, ConnectionError) else 2
+    except Exception:  # a fault of ours; Python says no more, but several processes would wait
+        traceback.print_exc()
+        status = 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         status = 130

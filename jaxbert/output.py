@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import importlib.metadata
-import json
 import os
 import shutil
 from pathlib import Path
@@ -16,6 +15,7 @@ from filelock import FileLock, Timeout
 from jaxbert.errors import InputError
 from jaxbert.files import write_json
 from jaxbert.options import changed_options
+from jaxbert.untrusted import read_object
 
 # All that a run writes in its output directory; --overwrite_output_dir removes nothing else.
 _RUN_FILES = [
@@ -60,14 +60,13 @@ def check_task(folder: Path, task: str) -> None:
 def _read_record(folder: Path) -> dict[str, Any] | None:
     path = folder / "options.json"
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_object(path)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); is it a run of jaxbert?") from None
+    except InputError as error:
+        raise InputError(f"{error}; is it a run of jaxbert?") from None
     types = {"task": str, "options": dict, "rows_per_step": int, "data": dict}
-    whole = isinstance(record, dict) and all(isinstance(record.get(n), t) for n, t in types.items())
-    if not whole:
+    if not all(isinstance(record.get(name), kind) for name, kind in types.items()):
         raise InputError(f"{path}: not the record of a run")
     return record
 

@@ -109,7 +109,7 @@ def arrays_from_first(tree: Any) -> Any:
         return tree
 
     def share(x: Any) -> np.ndarray:
-        x = np.ascontiguousarray(x)
+        x = np.asarray(x)
         # As bytes: they are added up with the zeros of the others, and -0.0 + 0.0 is 0.0.
         raw = multihost_utils.broadcast_one_to_all(x.reshape(-1).view(np.uint8))
         return np.array(raw).view(x.dtype).reshape(x.shape)

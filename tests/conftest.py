@@ -9,6 +9,7 @@ os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -42,21 +43,31 @@ TINY = BertConfig(
     intermediate_size=32,
     max_position_embeddings=512,
 )
+TINIEST = dataclasses.replace(TINY, num_hidden_layers=1)
 
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BERT folder of 2 layers and 16 hidden with random weights and a vocab.txt."""
-    folder = tmp_path_factory.mktemp("tiny")
+    return write_folder(tmp_path_factory.mktemp("tiny"), TINY)
+
+
+@pytest.fixture(scope="session")
+def tiniest_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of 1 layer, for trainings of which there are many."""
+    return write_folder(tmp_path_factory.mktemp("tiniest"), TINIEST)
+
+
+def write_folder(folder: Path, cfg: BertConfig) -> Path:
     rng = np.random.default_rng(0)
     leaves = {
         entry.leaf: np.float32(entry.leaf[-1] == "scale")
         + rng.normal(0, 0.02, entry.shape).astype(np.float32)
-        for entry in name_table(TINY, "qa")
+        for entry in name_table(cfg, "qa")
     }
-    save_pretrained(folder, TINY, traverse_util.unflatten_dict(leaves), None)
+    save_pretrained(folder, cfg, traverse_util.unflatten_dict(leaves), None)
     (folder / "vocab.txt").write_text("\n".join(tiny_vocabulary()) + "\n", encoding="utf-8")
-    (folder / "config.json").write_text(json.dumps(config_to_dict(TINY)))
+    (folder / "config.json").write_text(json.dumps(config_to_dict(cfg)))
     return folder
 
 

@@ -255,8 +255,8 @@ def fit(
 
     def report(step: int, rows: int, tokens: int, metrics: Any) -> None:
         nonlocal clock, counted, agreed
-        processes.beat()
         values = {n: float(x) for n, x in parallel.fetch(metrics).items()}
+        processes.beat()  # when the step is done in all processes: one may still have compiled it
         skipped = bool(values.pop("skipped"))
         agreed = agreed or bool(values.pop("stop", 0))
         if skipped:

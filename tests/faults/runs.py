@@ -24,6 +24,7 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+import pytest
 from conftest import REPOSITORY
 from scripts import environment
 
@@ -33,6 +34,17 @@ WORDS = [
     *("--per_device_train_batch_size", "4", "--learning_rate", "1e-3", "--num_train_epochs", "2"),
     *("--max_seq_length", "64", "--doc_stride", "16", "--length_bucket", "0", "--seed", "3"),
 ]
+
+
+def often(sample: int, default: int, nightly: int) -> list[Any]:
+    """Numbers for a test of many draws: a sample of them in every run of the tests, `default` with
+    -m faults, and all of them at night."""
+    marks = [pytest.mark.faults, pytest.mark.nightly]
+    return [
+        pytest.param(n, marks=[] if n < sample else marks[0] if n < default else marks[1])
+        for n in range(nightly)
+    ]
+
 
 _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload(["faults.runs"])
@@ -59,7 +71,7 @@ def start(
     """Start train/qa.py in a child; its output goes to files beside the folder.
 
     Args:
-        about: variables of its environment.
+        about: variables of its environment; with STOP_AT it stops itself (SIGSTOP) at that step.
     """
     data = folder.parent / "questions.jsonl"
     if not data.exists():
@@ -120,6 +132,8 @@ def _log_examples(target: int) -> None:
             ids = features.example[windows[windows >= 0]].tolist()
             if jax.process_index() == 0:
                 os.write(target, f"{json.dumps([step, ids])}\n".encode())
+            if os.environ.get("STOP_AT") == str(step):
+                os.kill(os.getpid(), signal.SIGSTOP)
             step += 1
             return train_step(*args)
 
@@ -167,6 +181,11 @@ def trained(folder: Path) -> int:
     """How many steps have been begun, those of earlier starts included."""
     path = _ids(folder)
     return path.read_text().count("\n") if path.exists() else 0
+
+
+def stopped(child: BaseProcess) -> bool:
+    """Whether a signal has stopped it, not ended it."""
+    return Path(f"/proc/{child.pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T"
 
 
 def send(children: list[BaseProcess], number: signal.Signals) -> None:

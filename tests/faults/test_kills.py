@@ -9,15 +9,15 @@ import signal
 from pathlib import Path
 
 import pytest
-from faults.runs import result, said, send, start, trained, until, wait, whole
+from faults.runs import often, result, said, send, start, trained, until, wait, whole
 
 EVERY_STEP = ("--save_steps", "1")
 
 
 @pytest.fixture(scope="module")
-def unbroken(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def unbroken(tiniest_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("unbroken") / "run"
-    return result(whole(tiny_folder, folder, *EVERY_STEP))
+    return result(whole(tiniest_folder, folder, *EVERY_STEP))
 
 
 def kill_and_go_on(
@@ -51,23 +51,18 @@ def reached(folder: Path, step: int, saving: bool) -> bool:
     return saved.exists() and any(not (p / "manifest.json").exists() for p in saved.iterdir())
 
 
-def kills(count: int) -> list[object]:
-    """So many by default, ten times as many at night."""
-    return [pytest.param(n, marks=[pytest.mark.nightly] * (n >= count)) for n in range(10 * count)]
-
-
-@pytest.mark.parametrize("seed", kills(20))
-def test_sigkill(seed: int, tiny_folder: Path, unbroken: dict[str, str], tmp_path: Path) -> None:
-    statuses = kill_and_go_on(tiny_folder, tmp_path / "run", seed, signal.SIGKILL)
+@pytest.mark.parametrize("seed", often(2, 20, 200))
+def test_sigkill(seed: int, tiniest_folder: Path, unbroken: dict[str, str], tmp_path: Path) -> None:
+    statuses = kill_and_go_on(tiniest_folder, tmp_path / "run", seed, signal.SIGKILL)
     assert statuses in ([-signal.SIGKILL], [0])
     assert result(tmp_path / "run") == unbroken
 
 
-@pytest.mark.parametrize("seed", kills(5))
-def test_sigterm(seed: int, tiny_folder: Path, unbroken: dict[str, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("seed", often(1, 5, 50))
+def test_sigterm(seed: int, tiniest_folder: Path, unbroken: dict[str, str], tmp_path: Path) -> None:
     """Before training begins there is nothing to save, and it ends as any process does."""
     folder = tmp_path / "run"
-    (status,) = kill_and_go_on(tiny_folder, folder, 100 + seed, signal.SIGTERM)
+    (status,) = kill_and_go_on(tiniest_folder, folder, 100 + seed, signal.SIGTERM)
     assert status in (75, 0, -signal.SIGTERM)
     if status == 75:
         assert "SIGTERM: saving and leaving" in said(folder).read_text()
@@ -75,11 +70,11 @@ def test_sigterm(seed: int, tiny_folder: Path, unbroken: dict[str, str], tmp_pat
     assert result(folder) == unbroken
 
 
-@pytest.mark.parametrize("seed", kills(3)[:-7])
+@pytest.mark.parametrize("seed", often(0, 3, 20))
 def test_five_kills_in_one_run(
-    seed: int, tiny_folder: Path, unbroken: dict[str, str], tmp_path: Path
+    seed: int, tiniest_folder: Path, unbroken: dict[str, str], tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
     number = signal.SIGKILL if seed % 2 else signal.SIGTERM
-    kill_and_go_on(tiny_folder, folder, 200 + seed, number, kills=5)
+    kill_and_go_on(tiniest_folder, folder, 200 + seed, number, kills=5)
     assert result(folder) == unbroken

@@ -56,21 +56,21 @@ def together(model: Path, folder: Path, count: int, *more: str) -> list[BaseProc
 
 
 @pytest.fixture(scope="module")
-def unbroken(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+def unbroken(tiniest_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     """Runs of one process on 1, 2 and 4 devices."""
     base = tmp_path_factory.mktemp("unbroken")
-    return {n: whole(tiny_folder, base / str(n), *ROWS, *batch(n), devices=n) for n in (1, 2, 4)}
+    return {n: whole(tiniest_folder, base / str(n), *ROWS, *batch(n), devices=n) for n in (1, 2, 4)}
 
 
-@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.faults)])
 def test_processes_equal_one_process_with_as_many_devices(
-    count: int, tiny_folder: Path, unbroken: dict[int, Path], tmp_path: Path
+    count: int, tiniest_folder: Path, unbroken: dict[int, Path], tmp_path: Path
 ) -> None:
     """Two to the last bit; the sums of four are in another order. A dropout mask is that of its
     row of the whole batch, wherever that is.
     """
     folder = tmp_path / "run"
-    for rank, child in enumerate(together(tiny_folder, folder, count)):
+    for rank, child in enumerate(together(tiniest_folder, folder, count)):
         assert wait(child) == 0, said(folder, name=str(rank)).read_text()[-3000:]
     assert examples(folder) == examples(unbroken[count])
     if count == 2:
@@ -87,22 +87,27 @@ def losses(folder: Path) -> list[float]:
     return [json.loads(line)["loss"] for line in lines]
 
 
+@pytest.mark.faults
 def test_a_signal_to_one_stops_all_at_the_same_step(
-    tiny_folder: Path, unbroken: dict[int, Path], tmp_path: Path
+    tiniest_folder: Path, unbroken: dict[int, Path], tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
-    children = together(tiny_folder, folder, 2)
+    children = together(tiniest_folder, folder, 2)
     until(lambda: trained(folder) >= 2, children)
     send(children[1:], signal.SIGTERM)
     assert [wait(child) for child in children] == [75, 75]
     saved = max(int(p.name) for p in (folder / "checkpoints").iterdir())
     assert 2 <= saved < 12
-    for child in together(tiny_folder, folder, 2):
+    for child in together(tiniest_folder, folder, 2):
         assert wait(child) == 0
     assert result(folder) == result(unbroken[2])
 
 
-CASES = [(2, 0, signal.SIGKILL), (2, 1, signal.SIGKILL), (4, 2, signal.SIGSTOP)]
+CASES = [
+    (2, 1, signal.SIGKILL),
+    pytest.param(2, 0, signal.SIGKILL, marks=pytest.mark.faults),
+    pytest.param(4, 2, signal.SIGSTOP, marks=pytest.mark.faults),
+]
 NIGHTLY = [
     pytest.param(count, rank, number, marks=pytest.mark.nightly)
     for count in (2, 4)
@@ -116,13 +121,20 @@ def test_the_launcher_starts_again_what_died_or_hangs(
     count: int,
     rank: int,
     number: signal.Signals,
-    tiny_folder: Path,
+    tiniest_folder: Path,
     unbroken: dict[int, Path],
     tmp_path: Path,
 ) -> None:
     folder = tmp_path / "run"
     data = write_questions(tmp_path / "questions.jsonl")
-    words = ["--model_name_or_path", str(tiny_folder), "--output_dir", str(folder), *WORDS, *ROWS]
+    words = [
+        "--model_name_or_path",
+        str(tiniest_folder),
+        "--output_dir",
+        str(folder),
+        *WORDS,
+        *ROWS,
+    ]
     words += [*batch(count), "--train_file", str(data)]
     launch = ["-m", "jaxbert.launch", "-n", str(count), "--stall_timeout", "15", "--"]
     job = subprocess.Popen(
@@ -148,6 +160,7 @@ def test_the_launcher_starts_again_what_died_or_hangs(
         assert time.monotonic() - killed < 30, "".join(lines)[-3000:]
     assert job.wait(200) == 0, "".join(lines)[-3000:]
     reader.join(10)
+    job.stdout.close()
     text = "".join(lines)
     assert re.search(r"launch: process(es)? .*; starting again \(1 of 3\)", text)
     assert re.search(r"\[0\] going on from step [1-9]\d* of 12", text)
@@ -169,8 +182,13 @@ def pid_of(folder: Path, rank: int) -> int:
     raise AssertionError(f"no process {rank}")
 
 
-PAIRS = [(1, 4), (2, 1), (4, 8), (8, 2)]
-OTHERS = [(a, b) for a in (1, 2, 4, 8) for b in (1, 2, 4, 8) if a != b and (a, b) not in PAIRS]
+PAIRS = [
+    (2, 4),
+    pytest.param(1, 2, marks=pytest.mark.faults),
+    pytest.param(4, 8, marks=pytest.mark.faults),
+    pytest.param(8, 1, marks=pytest.mark.faults),
+]
+OTHERS = [(1, 4), (1, 8), (2, 1), (2, 8), (4, 1), (4, 2), (8, 2), (8, 4)]
 
 
 @pytest.mark.parametrize(
@@ -178,17 +196,17 @@ OTHERS = [(a, b) for a in (1, 2, 4, 8) for b in (1, 2, 4, 8) if a != b and (a, b
     [*PAIRS, *(pytest.param(*pair, marks=pytest.mark.nightly) for pair in OTHERS)],
 )
 def test_on_other_numbers_of_devices_a_run_goes_on(
-    before: int, after: int, tiny_folder: Path, tmp_path: Path
+    before: int, after: int, tiniest_folder: Path, tmp_path: Path
 ) -> None:
     """With the same examples at every step, and the same loss within 1e-6."""
     rows = ("--per_device_train_batch_size", str(8 // before), "--save_steps", "1")
-    alone = whole(tiny_folder, tmp_path / "alone", *rows, devices=before)
+    alone = whole(tiniest_folder, tmp_path / "alone", *rows, devices=before)
     folder = tmp_path / "run"
-    child = start(tiny_folder, folder, *rows, devices=before)
+    child = start(tiniest_folder, folder, *rows, devices=before)
     until(lambda: trained(folder) >= 2, [child])
     send([child], signal.SIGTERM)
     assert wait(child) == 75
-    whole(tiny_folder, folder, *rows, devices=after)
+    whole(tiniest_folder, folder, *rows, devices=after)
     assert examples(folder) == examples(alone)
     for ours, theirs in zip(losses(folder), losses(alone), strict=True):
         assert ours == pytest.approx(theirs, abs=1e-6)
