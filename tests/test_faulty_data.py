@@ -15,19 +15,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from every_task import OPTIONS
 from peak import peak
 
 from jaxbert.data.tokenizer import load_tokenizer
 from jaxbert.errors import InputError
 from jaxbert.model.config import BertConfig
-from jaxbert.options import (
-    ClassificationTrainOptions,
-    MLMTrainOptions,
-    MultipleChoiceTrainOptions,
-    QATrainOptions,
-    RegressionTrainOptions,
-    TaggingTrainOptions,
-)
 from jaxbert.prepare import encode_examples, read_examples
 from jaxbert.tasks.classification import CLASSIFICATION
 from jaxbert.tasks.mlm import MLM
@@ -35,15 +28,6 @@ from jaxbert.tasks.multiple_choice import MULTIPLE_CHOICE
 from jaxbert.tasks.qa import QA
 from jaxbert.tasks.regression import REGRESSION
 from jaxbert.tasks.tagging import TAGGING
-
-OPTIONS: dict[str, Any] = {
-    "qa": QATrainOptions,
-    "classification": ClassificationTrainOptions,
-    "regression": RegressionTrainOptions,
-    "multiple_choice": MultipleChoiceTrainOptions,
-    "tagging": TaggingTrainOptions,
-    "mlm": MLMTrainOptions,
-}
 
 
 def lines(*rows: Any) -> bytes:

@@ -19,6 +19,7 @@ import jax
 import numpy as np
 import pytest
 from conftest import DEMO, tiny_vocabulary
+from every_task import OPTIONS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
@@ -29,14 +30,6 @@ from jaxbert.data.tokenizer import load_tokenizer
 from jaxbert.errors import InputError
 from jaxbert.model.config import BertConfig, config_from_dict, config_to_dict, load_config
 from jaxbert.model.weights import open_weights
-from jaxbert.options import (
-    ClassificationTrainOptions,
-    MLMTrainOptions,
-    MultipleChoiceTrainOptions,
-    QATrainOptions,
-    RegressionTrainOptions,
-    TaggingTrainOptions,
-)
 from jaxbert.tasks.classification import CLASSIFICATION
 from jaxbert.tasks.mlm import MLM
 from jaxbert.tasks.multiple_choice import MULTIPLE_CHOICE
@@ -297,7 +290,8 @@ def test_vocabulary_and_its_settings(tmp_path: Path, count: int) -> None:
 # --- data -------------------------------------------------------------------------------------
 
 
-def check_data(path: Path, task: Any, options: Any) -> None:
+def check_data(path: Path, task: Any, **given: Any) -> None:
+    options = OPTIONS[task.name](**given)
     data = outcome(lambda: task.read([(str(path), task.load(str(path), options))], options), path)
     if data is None:
         return
@@ -329,7 +323,7 @@ def test_squad(tmp_path: Path, count: int) -> None:
 
     def check(case: tuple[bytes, bool]) -> None:
         path.write_bytes(case[0])
-        check_data(path, QA, QATrainOptions(strict=case[1]))
+        check_data(path, QA, strict=case[1])
 
     run(count, st.tuples(mutated(first("qa_en_dev.json", "squad")), st.booleans()), check)
 
@@ -343,38 +337,37 @@ def test_conll(tmp_path: Path, count: int) -> None:
         raw, suffix, column = case
         path = tmp_path / f"data{suffix}"
         path.write_bytes(raw)
-        check_data(path, TAGGING, TaggingTrainOptions(label_column_name=column))
+        check_data(path, TAGGING, label_column_name=column)
 
     suffixes, columns = st.sampled_from([".conll", ".conllu"]), st.sampled_from([None, "1", "-1"])
     run(count, st.tuples(damaged(CONLL), suffixes, columns), check)
 
 
-TABLES: list[tuple[Any, Any, str, bytes]] = [
-    (CLASSIFICATION, ClassificationTrainOptions, ".csv", b'text,label\n"a ""b""",1\nc,0\n'),
-    (CLASSIFICATION, ClassificationTrainOptions, ".tsv", b"text\tlabel\na b\t1\nc\t0\n"),
-    (REGRESSION, RegressionTrainOptions, ".csv", b"text,score\na,1.5\nb,-2e3\n"),
+TABLES: list[tuple[Any, str, bytes]] = [
+    (CLASSIFICATION, ".csv", b'text,label\n"a ""b""",1\nc,0\n'),
+    (CLASSIFICATION, ".tsv", b"text\tlabel\na b\t1\nc\t0\n"),
+    (REGRESSION, ".csv", b"text,score\na,1.5\nb,-2e3\n"),
     (
         MULTIPLE_CHOICE,
-        MultipleChoiceTrainOptions,
         ".jsonl",
         b'{"question": "a", "choices": ["b", "c"], "label": "B"}\n' * 2,
     ),
-    (TAGGING, TaggingTrainOptions, ".jsonl", b'{"tokens": ["a", "b"], "tags": ["O", "B"]}\n' * 2),
-    (MLM, MLMTrainOptions, ".txt", "a b\r\n\nc\u2028 d\n".encode()),
-    (MLM, MLMTrainOptions, ".jsonl", b'{"text": "a"}\n' * 2),
-    (QA, QATrainOptions, ".jsonl", b'{"id": 1, "question": "a", "context": "b"}\n' * 2),
+    (TAGGING, ".jsonl", b'{"tokens": ["a", "b"], "tags": ["O", "B"]}\n' * 2),
+    (MLM, ".txt", "a b\r\n\nc\u2028 d\n".encode()),
+    (MLM, ".jsonl", b'{"text": "a"}\n' * 2),
+    (QA, ".jsonl", b'{"id": 1, "question": "a", "context": "b"}\n' * 2),
 ]
 
 
 @pytest.mark.parametrize("count", COUNTS)
 def test_tables(tmp_path: Path, count: int) -> None:
-    def check(case: tuple[tuple[Any, Any, str], bytes, bool]) -> None:
-        (task, kind, suffix), raw, strict = case
+    def check(case: tuple[tuple[Any, str], bytes, bool]) -> None:
+        (task, suffix), raw, strict = case
         path = tmp_path / f"data{suffix}"
         path.write_bytes(raw)
-        check_data(path, task, kind(strict=strict))
+        check_data(path, task, strict=strict)
 
-    tables = [st.tuples(st.just(table[:3]), damaged(table[3]), st.booleans()) for table in TABLES]
+    tables = [st.tuples(st.just(table[:2]), damaged(table[2]), st.booleans()) for table in TABLES]
     run(count, st.one_of(tables), check)
 
 

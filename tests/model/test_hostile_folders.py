@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import canary
 import msgpack
 import numpy as np
 import pytest
@@ -42,22 +43,12 @@ Change = Callable[[Path], None]
 # --- the canary -------------------------------------------------------------------------------
 
 
-class _Canary:
-    """Makes a file when it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> Any:
-        return (Path.touch, (self.path,))
-
-
 def canary_of(folder: Path) -> Path:
     return folder.parent / "canary"
 
 
 def pickled(folder: Path) -> bytes:
-    return pickle.dumps(_Canary(canary_of(folder)))
+    return canary.pickled(canary_of(folder))
 
 
 _PICKLES = ("pytorch_model.bin", "training_args.bin", "optimizer.pt", "rng_state.pth", "a.pkl")

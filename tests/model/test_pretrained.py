@@ -14,6 +14,7 @@ import jax
 import ml_dtypes
 import numpy as np
 import pytest
+from canary import pickled
 from flax import serialization, traverse_util
 from safetensors.numpy import load_file, save_file
 
@@ -436,7 +437,7 @@ def test_files_that_an_index_may_not_name(
     make: Callable[..., Path], tensors: Tensors, tmp_path: Path, name: Any, expected: str
 ) -> None:
     save_file(tensors, tmp_path / "outside.safetensors")
-    files = {"pytorch_model.bin": canary(tmp_path)}
+    files = {"pytorch_model.bin": pickled(tmp_path / "canary")}
     index = {"model.safetensors.index.json": {"weight_map": {"qa_outputs.bias": name}}}
     assert expected in refusal(make(files | index))
     assert not (tmp_path / "canary").exists()
@@ -461,22 +462,8 @@ def test_no_weights(make: Callable[..., Path]) -> None:
 # --- pickles ----------------------------------------------------------------------------------
 
 
-class _Canary:
-    """Makes a file when it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> Any:
-        return (Path.touch, (self.path,))
-
-
-def canary(folder: Path) -> bytes:
-    return pickle.dumps(_Canary(folder / "canary"))
-
-
 def test_canary_works(tmp_path: Path) -> None:
-    pickle.loads(canary(tmp_path))
+    pickle.loads(pickled(tmp_path / "canary"))
     assert (tmp_path / "canary").exists()
 
 
@@ -487,7 +474,7 @@ PICKLES = ["pytorch_model.bin", "model.pt", "model.pth", "a.pkl", "a.ckpt", "a.j
 def test_pickles_are_refused_and_never_run(
     make: Callable[..., Path], tmp_path: Path, name: str
 ) -> None:
-    message = refusal(make({name: canary(tmp_path)}))
+    message = refusal(make({name: pickled(tmp_path / "canary")}))
     assert f"{name}: a pickle can run code" in message
     assert not (tmp_path / "canary").exists()
 
@@ -496,14 +483,14 @@ def test_pickles_are_refused_and_never_run(
 def test_pickles_under_another_name_never_run(
     make: Callable[..., Path], tmp_path: Path, name: str
 ) -> None:
-    assert f"{name}: not a whole" in refusal(make({name: canary(tmp_path)}))
+    assert f"{name}: not a whole" in refusal(make({name: pickled(tmp_path / "canary")}))
     assert not (tmp_path / "canary").exists()
 
 
 def test_pickles_beside_the_weights_do_not_matter(
     make: Callable[..., Path], tensors: Tensors, tmp_path: Path
 ) -> None:
-    files = {"training_args.bin": canary(tmp_path), "model.safetensors": tensors}
+    files = {"training_args.bin": pickled(tmp_path / "canary"), "model.safetensors": tensors}
     load_pretrained(make(files))
     assert not (tmp_path / "canary").exists()
 
