@@ -26,10 +26,11 @@ from jaxbert.data.batches import bucket_lengths, in_order, make_batch
 from jaxbert.data.features import Features
 from jaxbert.data.packing import AnyOrder
 from jaxbert.errors import InputError
+from jaxbert.evaluation import show_scores
 from jaxbert.options import check_ranges
 from jaxbert.output import check_writable, write_results
 from jaxbert.prepare import encode_examples, load_model, read_examples, read_held_out
-from jaxbert.run import make_order, make_plan, show_scores, warmup_steps
+from jaxbert.run import make_order, make_plan, warmup_steps
 from jaxbert.tasks.classification import CLASSIFICATION
 from jaxbert.tasks.mlm import MLM
 from jaxbert.tasks.multiple_choice import MULTIPLE_CHOICE

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from jaxbert import cli
+from jaxbert.evaluation import evaluate
 from jaxbert.options import HARMLESS
 from jaxbert.output import saved_options
 from jaxbert.processes import EXIT_STOPPED
-from jaxbert.run import evaluate, train
+from jaxbert.run import train
 from jaxbert.tasks.task import Task
 
 

@@ -1,0 +1,143 @@
+"""What eval/ calls: evaluate(task, options); and the evaluator that a training has too."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+
+from jaxbert import processes
+from jaxbert.compiled import keep_compiled
+from jaxbert.data.batches import NumpyBatch, bucket_lengths
+from jaxbert.data.features import Features
+from jaxbert.errors import InputError
+from jaxbert.model.config import BertConfig
+from jaxbert.model.heads import make_apply
+from jaxbert.model.kernels import choose_attention
+from jaxbert.options import check_ranges
+from jaxbert.output import check_task, check_writable, write_results
+from jaxbert.prepare import encode_examples, load_model, read_examples
+from jaxbert.tasks.task import EVALUATION, Task
+from jaxbert.training.parallel import Parallel, make_parallel
+from jaxbert.training.predict import predict
+from jaxbert.training.step import make_predict_step
+
+logger = logging.getLogger("jaxbert")
+
+Evaluator = Callable[..., tuple[dict[str, float], list[Any]] | None]
+
+
+def attention_of(options: Any, cfg: BertConfig, *, train: bool) -> tuple[str, str]:
+    """The backend of attention, and why it is that one; auto where an evaluation of a training
+    has other rows than the backend asked for can take.
+    """
+    packed = train and options.packing
+    lengths = 0 if packed else options.length_bucket  # gcd(0, n) is n
+    choose = functools.partial(
+        choose_attention,
+        dtype=options.dtype,
+        head_size=cfg.head_size,
+        multiple=math.gcd(lengths, options.max_seq_length),
+        packed=packed,
+        dropout=cfg.attention_probs_dropout_prob if train else 0.0,
+    )
+    try:
+        return choose(options.attention)
+    except InputError:
+        if train or not getattr(options, "packing", False):
+            raise
+        return choose("auto")
+
+
+def make_evaluator(
+    task: Task,
+    options: Any,
+    cfg: BertConfig,
+    tokenizer: Any,
+    parallel: Parallel,
+    examples: Any,
+    features: Features,
+) -> Evaluator:
+    """A function (replicated params, stopped) -> (scores, predictions) on these examples.
+
+    It gives None when stopped() became true; see predict.
+    """
+    kernel, _ = attention_of(options, cfg, train=False)
+    apply = make_apply(cfg, task.head, dtype=jnp.dtype(options.dtype), attention=kernel)
+    compiled = parallel.compile_predict(make_predict_step(apply, task.reduce(options)))
+    size = options.per_device_eval_batch_size * parallel.devices
+    buckets = bucket_lengths(options.length_bucket, options.max_seq_length)
+    disturb = task.disturb(options, tokenizer, cfg) if task.disturb else None
+
+    def prepare(batch: NumpyBatch) -> NumpyBatch:
+        return disturb(batch, EVALUATION) if disturb else batch
+
+    def evaluator(
+        params: Any, stopped: Callable[[], bool] = lambda: False
+    ) -> tuple[dict[str, float], list[Any]] | None:
+        arrays = predict(
+            compiled,
+            params,
+            features,
+            parallel,
+            size=size,
+            buckets=buckets,
+            prepare=prepare,
+            stopped=stopped,
+        )
+        if arrays is None:
+            return None
+        predictions = task.decode(examples, features, arrays, options, cfg)
+        labelled = task.label_of is None or task.label_of(examples[0]) is not None
+        return task.score(examples, predictions, options, cfg) if labelled else {}, predictions
+
+    return evaluator
+
+
+def show_scores(scores: dict[str, float]) -> str:
+    """The scores in one line: "exact_match 58.21  f1 71.3  total 1584"."""
+    return "  ".join(
+        f"{n} {v:.4g}" if isinstance(v, float) else f"{n} {v}" for n, v in scores.items()
+    )
+
+
+def evaluate(task: Task, options: Any) -> dict[str, float]:
+    """Scores of a fine-tuned folder on a validation file; writes them with the predictions.
+
+    Raises:
+        InputError: something the user gave cannot be used; nothing has been written.
+    """
+    check_ranges(options)
+    if not options.output_dir:
+        raise InputError("give --output_dir, the folder for the results")
+    processes.join(options.coordinator_address, options.num_processes, options.process_id)
+    processes.from_first(lambda: check_writable(Path(options.output_dir).expanduser()))
+    if options.compilation_cache_dir:
+        keep_compiled(options.compilation_cache_dir)
+    if options.model_name_or_path:
+        check_task(Path(options.model_name_or_path).expanduser(), task.name)
+    data = read_examples(task, options, "validation")
+    if data is None:
+        raise InputError("give --validation_file or --dataset_name, the data to evaluate on")
+    examples = data.examples
+    options = task.settle(options, None, examples)
+    cfg, params, tokenizer = load_model(task, options)
+    features = encode_examples(task, examples, tokenizer, cfg, options)
+    parallel = make_parallel(options.parallel)
+    evaluator = make_evaluator(task, options, cfg, tokenizer, parallel, examples, features)
+    started = time.perf_counter()
+    result = evaluator(parallel.replicate(params))
+    assert result is not None  # nothing stops it
+    scores, predictions = result
+    logger.info("%d examples in %.1f s", len(examples), time.perf_counter() - started)
+    files = task.files(examples, predictions, options, cfg)
+    if processes.is_first():
+        write_results(Path(options.output_dir).expanduser(), scores, files)
+    logger.info("%s", show_scores(scores) or "no labels, so no scores")
+    return scores
