@@ -66,10 +66,12 @@ def join(
 
 def _detected() -> bool:
     """Whether a cluster that JAX knows has started several processes."""
-    for name in ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE"):
-        rank = {"SLURM_NTASKS": "SLURM_PROCID", "OMPI_COMM_WORLD_SIZE": "OMPI_COMM_WORLD_RANK"}
-        count = os.environ.get(name, "")
-        if count.isdecimal() and int(count) > 1 and rank[name] in os.environ:
+    for size, rank in (
+        ("SLURM_NTASKS", "SLURM_PROCID"),
+        ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
+    ):
+        count = os.environ.get(size, "")
+        if count.isdecimal() and int(count) > 1 and rank in os.environ:
             return True
     return "," in os.environ.get("TPU_WORKER_HOSTNAMES", "")
 
