@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 
 from jaxbert.data.batches import NumpyBatch
+from jaxbert.losses.spans import span_accuracy, span_cross_entropy
 from jaxbert.model.config import BertConfig
 from jaxbert.model.folders import find_model_folder
 from jaxbert.model.heads import Params, init_params, make_apply
 from jaxbert.model.pretrained import load_pretrained
-from jaxbert.training.losses import span_accuracy, span_cross_entropy
 from jaxbert.training.optim import adamw, make_schedule
 from jaxbert.training.parallel import Parallel, make_parallel, prefetch
 from jaxbert.training.step import TrainState, init_state, make_train_step

@@ -13,11 +13,11 @@ from jaxbert.data.encode_texts import encode_texts
 from jaxbert.data.features import Features
 from jaxbert.data.texts import TextExample
 from jaxbert.errors import InputError
+from jaxbert.losses.forms import Arrays
 from jaxbert.model.config import BertConfig
 from jaxbert.options import MLMOptions
 from jaxbert.predictors.predictor import Predictor, listed_texts
 from jaxbert.tasks.mlm import MLM
-from jaxbert.training.losses import Arrays
 
 
 @dataclasses.dataclass(frozen=True)

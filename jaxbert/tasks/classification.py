@@ -17,11 +17,12 @@ from jaxbert.data.features import Features
 from jaxbert.data.rows import Data
 from jaxbert.data.texts import TextExample, read_texts
 from jaxbert.errors import InputError
+from jaxbert.losses.forms import Arrays, Loss
+from jaxbert.losses.labels import label_accuracy, label_cross_entropy
 from jaxbert.metrics.labels import classification_scores
 from jaxbert.model.config import BertConfig
 from jaxbert.options import ClassificationOptions, ClassificationTrainOptions
 from jaxbert.tasks.task import Task, in_order, load_table, number_of, reduce_logits
-from jaxbert.training.losses import Arrays, Loss, label_accuracy, label_cross_entropy
 
 
 @dataclasses.dataclass(frozen=True)

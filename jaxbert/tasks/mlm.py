@@ -17,12 +17,13 @@ from jaxbert.data.lines import LineExample, load_lines, read_lines
 from jaxbert.data.masking import mask_batch
 from jaxbert.data.rows import Data
 from jaxbert.data.segment import make_segmenter
+from jaxbert.losses.forms import Arrays
+from jaxbert.losses.labels import label_accuracy, label_cross_entropy
 from jaxbert.metrics.labels import language_model_scores
 from jaxbert.model.config import BertConfig
 from jaxbert.options import MLMOptions
 from jaxbert.tasks.task import EVALUATION, Task
 from jaxbert.training.loop import Disturb
-from jaxbert.training.losses import Arrays, label_accuracy, label_cross_entropy
 
 
 def _read(tables: Any, options: MLMOptions) -> Data[LineExample]:

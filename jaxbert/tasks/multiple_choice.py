@@ -12,11 +12,11 @@ from jaxbert.data.encode_texts import encode_choices
 from jaxbert.data.features import Features
 from jaxbert.data.rows import Data
 from jaxbert.data.texts import ChoiceExample, read_choices
+from jaxbert.losses.labels import label_accuracy, label_cross_entropy
 from jaxbert.metrics.labels import choice_scores
 from jaxbert.model.config import BertConfig
 from jaxbert.options import MultipleChoiceOptions
 from jaxbert.tasks.task import Task, load_table, reduce_logits
-from jaxbert.training.losses import label_accuracy, label_cross_entropy
 
 
 @dataclasses.dataclass(frozen=True)

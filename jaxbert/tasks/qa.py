@@ -16,11 +16,12 @@ from jaxbert.data.sources import load_rows
 from jaxbert.decoding.answers import Prediction, decode_qa, prediction_files
 from jaxbert.decoding.spans import decode_spans
 from jaxbert.errors import InputError
+from jaxbert.losses.forms import Arrays
+from jaxbert.losses.spans import span_accuracy, span_cross_entropy
 from jaxbert.metrics.questions import cmrc2018_scores, squad_scores, squad_v2_scores
 from jaxbert.model.config import BertConfig
 from jaxbert.options import QAOptions
 from jaxbert.tasks.task import Task
-from jaxbert.training.losses import Arrays, span_accuracy, span_cross_entropy
 
 
 def _is_chinese(examples: Sequence[QAExample]) -> bool:

@@ -14,12 +14,13 @@ from jaxbert.data.features import Features
 from jaxbert.data.rows import Data
 from jaxbert.data.texts import TextExample, read_texts
 from jaxbert.errors import InputError
+from jaxbert.losses.forms import Arrays
+from jaxbert.losses.labels import squared_error
 from jaxbert.metrics.labels import regression_scores
 from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import Params
 from jaxbert.options import RegressionOptions
 from jaxbert.tasks.task import Task, load_table
-from jaxbert.training.losses import Arrays, squared_error
 
 
 def _read(tables: Any, options: RegressionOptions) -> Data[TextExample]:

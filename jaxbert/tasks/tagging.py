@@ -17,11 +17,12 @@ from jaxbert.data.rows import Data
 from jaxbert.data.words import WordsExample, load_words, read_words
 from jaxbert.decoding.tags import word_labels
 from jaxbert.errors import InputError
+from jaxbert.losses.forms import Arrays
+from jaxbert.losses.labels import label_accuracy, label_cross_entropy
 from jaxbert.metrics.entities import entity_report, entity_scores, find_scheme
 from jaxbert.model.config import BertConfig
 from jaxbert.options import TaggingOptions
 from jaxbert.tasks.task import Task, in_order, number_of
-from jaxbert.training.losses import Arrays, label_accuracy, label_cross_entropy
 
 
 @dataclasses.dataclass(frozen=True)

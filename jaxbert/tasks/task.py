@@ -12,11 +12,11 @@ from jaxbert.data.features import Features
 from jaxbert.data.rows import Data
 from jaxbert.data.sources import load_rows
 from jaxbert.errors import InputError
+from jaxbert.losses.forms import Arrays, Loss, Measure
 from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import Params
 from jaxbert.options import RowOptions
 from jaxbert.training.loop import Disturb
-from jaxbert.training.losses import Arrays, Loss, Measure
 
 # The draw of an evaluation where a task disturbs its batches: a number that no step has.
 EVALUATION = 2**40

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxbert.losses.forms import Arrays, Loss, Measure
 from jaxbert.model.heads import Apply, Params
-from jaxbert.training.losses import Arrays, Loss, Measure
 from jaxbert.training.optim import is_frozen, name_mask
 
 

@@ -19,11 +19,11 @@ from faults.runs import write_questions
 
 from jaxbert.benchmark.batches import full_batch
 from jaxbert.errors import InputError
+from jaxbert.losses.spans import span_cross_entropy
 from jaxbert.model.heads import init_params, make_apply
 from jaxbert.options import QATrainOptions
 from jaxbert.run import train
 from jaxbert.tasks.qa import QA
-from jaxbert.training.losses import span_cross_entropy
 from jaxbert.training.optim import adamw, make_schedule
 from jaxbert.training.parallel import make_parallel
 from jaxbert.training.step import TrainState, init_state, make_train_step

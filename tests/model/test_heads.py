@@ -17,10 +17,11 @@ import transformers
 from flax import traverse_util
 
 from jaxbert.errors import InputError
+from jaxbert.losses.forms import Arrays
+from jaxbert.losses.labels import label_cross_entropy, squared_error
 from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import HEADS, Params, init_params, make_apply
 from jaxbert.model.pretrained import ARCHITECTURES, load_pretrained, name_table, save_pretrained
-from jaxbert.training.losses import Arrays, label_cross_entropy, squared_error
 from jaxbert.training.optim import adamw, make_schedule
 from jaxbert.training.step import init_state, make_train_step
 

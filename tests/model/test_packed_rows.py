@@ -15,12 +15,13 @@ from jaxbert.data.batches import NumpyBatch, make_batch
 from jaxbert.data.features import Features
 from jaxbert.data.masking import mask_batch
 from jaxbert.data.packing import PackedOrder
+from jaxbert.losses.labels import label_cross_entropy, squared_error
+from jaxbert.losses.spans import span_cross_entropy
 from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import init_params, make_apply
 from jaxbert.options import QATrainOptions, TaggingTrainOptions
 from jaxbert.tasks.qa import QA
 from jaxbert.tasks.tagging import TAGGING
-from jaxbert.training.losses import label_cross_entropy, span_cross_entropy, squared_error
 from jaxbert.training.parallel import make_parallel
 from jaxbert.training.step import init_state, make_train_step
 

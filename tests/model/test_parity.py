@@ -27,12 +27,12 @@ from jaxbert.data.encode_qa import encode_qa
 from jaxbert.data.questions import read_qa
 from jaxbert.data.tokenizer import load_tokenizer
 from jaxbert.errors import InputError
+from jaxbert.losses.spans import span_cross_entropy
 from jaxbert.model.attention import attention
 from jaxbert.model.config import BertConfig, config_from_dict
 from jaxbert.model.folders import find_model_folder
 from jaxbert.model.heads import Outputs, Params, make_apply, make_hidden_states
 from jaxbert.model.pretrained import Entry, load_pretrained, name_table, save_pretrained
-from jaxbert.training.losses import span_cross_entropy
 from jaxbert.training.optim import adamw, make_schedule
 from jaxbert.training.step import init_state, make_train_step
 

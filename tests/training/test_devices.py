@@ -16,9 +16,9 @@ import pytest
 from flax import traverse_util
 
 from jaxbert.errors import InputError
+from jaxbert.losses.spans import span_cross_entropy
 from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import Params, init_params, make_apply
-from jaxbert.training.losses import span_cross_entropy
 from jaxbert.training.optim import adamw, make_schedule
 from jaxbert.training.parallel import Backend, Parallel, make_parallel, rows_for
 from jaxbert.training.step import init_state, make_train_step

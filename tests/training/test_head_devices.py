@@ -15,13 +15,9 @@ import numpy as np
 import optax
 import pytest
 
+from jaxbert.losses.labels import label_accuracy, label_cross_entropy, squared_error
 from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import init_params, make_apply
-from jaxbert.training.losses import (
-    label_accuracy,
-    label_cross_entropy,
-    squared_error,
-)
 from jaxbert.training.parallel import Backend, make_parallel
 from jaxbert.training.step import init_state, make_train_step
 

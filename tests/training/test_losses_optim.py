@@ -13,10 +13,11 @@ import optax
 import pytest
 from flax import traverse_util
 
+from jaxbert.losses.forms import masked_log_softmax
+from jaxbert.losses.spans import span_accuracy, span_cross_entropy
 from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import Params, init_params, make_apply
 from jaxbert.model.pretrained import name_table
-from jaxbert.training.losses import masked_log_softmax, span_accuracy, span_cross_entropy
 from jaxbert.training.optim import Decay, adamw, is_decayed, is_frozen, make_schedule, name_mask
 from jaxbert.training.step import init_state, make_train_step
 
