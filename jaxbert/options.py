@@ -206,7 +206,8 @@ class TrainingOptions:
     freeze: list[str] | None = option(
         None, "Modules that stay as they are: embeddings, layer_0, layer_1, ..., bert."
     )
-    loss: str = option("cross_entropy", "Name of the loss.")
+    loss: str = option("cross_entropy", "Name of the loss, or FILE.py:FUNCTION.")
+    loss_args: str | None = option(None, """Its options as JSON: '{"smoothing": 0.1}'.""")
     gradient_checkpointing: bool = option(
         False, "Compute activations again in the backward pass: less memory, more time."
     )
@@ -263,7 +264,7 @@ class ClassificationEvalOptions(
 class RegressionTrainOptions(TrainingOptions, RegressionOptions, SourceOptions, ModelOptions):
     """Flags of train/regression.py."""
 
-    loss: str = option("mean_squared_error", "Name of the loss.")
+    loss: str = option("mean_squared_error", "Name of the loss, or FILE.py:FUNCTION.")
     target_scaling: list[str] | None = option(
         None,
         "standard, or a mean and a scale: the model learns (target - mean) / scale. It is undone "

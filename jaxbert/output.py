@@ -153,6 +153,18 @@ def check_data(folder: Path, record: dict[str, Any] | None, data: dict[str, str]
             )
 
 
+def check_loss_text(folder: Path, record: dict[str, Any] | None, options: Any, loss: str) -> None:
+    """Refuse to go on with a user's loss whose file has been changed."""
+    if not record or "loss" in (options.allow_changed_options or ()):
+        return
+    if record.get("loss", loss) != loss:
+        raise InputError(
+            f"--output_dir {folder}: the file of --loss {options.loss} is not the one that the run "
+            "was started with, whose text is in options.json; give --allow_changed_options loss to "
+            "go on with the new one, or --overwrite_output_dir"
+        )
+
+
 def remove_run(folder: Path) -> None:
     """Remove what a run writes, and nothing else that may lie in the folder."""
     for name in _RUN_FILES:
@@ -164,9 +176,19 @@ def remove_run(folder: Path) -> None:
 
 
 def write_record(
-    folder: Path, task: str, options: Any, rows_per_step: int, data: dict[str, str]
+    folder: Path,
+    task: str,
+    options: Any,
+    rows_per_step: int,
+    data: dict[str, str],
+    loss: str,
 ) -> None:
-    """options.json: all that says which run this is; `data` has fingerprints."""
+    """options.json: all that says which run this is.
+
+    Args:
+        data: fingerprints.
+        loss: the source text of the loss.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     names = ("jaxbert", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tokenizers")
     record = {
@@ -174,6 +196,7 @@ def write_record(
         "options": dataclasses.asdict(options),
         "rows_per_step": rows_per_step,
         "data": data,
+        "loss": loss,
         "versions": {name: importlib.metadata.version(name) for name in names},
     }
     write_json(folder / "options.json", record)

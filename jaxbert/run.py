@@ -25,12 +25,15 @@ from jaxbert.data.features import Features
 from jaxbert.data.packing import AnyOrder, PackedOrder
 from jaxbert.errors import InputError
 from jaxbert.evaluation import Evaluator, attention_of, make_evaluator, show_scores
+from jaxbert.losses.check import try_loss
+from jaxbert.losses.choose import ChosenLoss, choose_loss, with_settings
 from jaxbert.model.config import BertConfig
-from jaxbert.model.heads import Params, make_apply
+from jaxbert.model.heads import Apply, Params, make_apply
 from jaxbert.model.pretrained import save_pretrained
 from jaxbert.options import check_ranges
 from jaxbert.output import (
     check_data,
+    check_loss_text,
     check_output,
     check_writable,
     fingerprint_of,
@@ -42,8 +45,9 @@ from jaxbert.output import (
 )
 from jaxbert.prepare import encode_examples, load_model, read_examples, read_held_out
 from jaxbert.tasks.task import Task
+from jaxbert.teacher import with_teacher
 from jaxbert.training.checkpoint import Checkpoints
-from jaxbert.training.loop import Plan, Progress, TrainLog, fit
+from jaxbert.training.loop import Plan, Progress, TrainLog, fit, micro_batches
 from jaxbert.training.optim import Schedule, adamw, is_frozen, make_schedule
 from jaxbert.training.parallel import Parallel, make_parallel, rows_for
 from jaxbert.training.step import TrainState, init_state, make_train_step
@@ -152,8 +156,6 @@ def _check(task: Task, options: Any) -> None:
         raise InputError(f"--allow_changed_options {' '.join(sorted(unknown))}: no such option")
     if options.packing and not task.packs:
         raise InputError(f"--packing is not for {task.name}, whose rows have several texts already")
-    if options.loss not in task.losses:
-        raise InputError(f"--loss {options.loss}: there are {', '.join(task.losses)}")
     if other := set(_best_metrics(task, options)) - set(task.best_metrics):
         raise InputError(
             f"--metric_for_best_model {' '.join(other)}: give {', '.join(task.best_metrics)}"
@@ -189,22 +191,31 @@ def _optimizer(options: Any, steps: int) -> tuple[optax.GradientTransformation, 
     return tx, schedule
 
 
-def _train_step(
-    task: Task, options: Any, cfg: BertConfig, tx: optax.GradientTransformation, parallel: Parallel
-) -> tuple[Callable[..., Any], Callable[[], int]]:
-    """The compiled step, and a function that tells how many shapes have been compiled."""
+def _trained_model(task: Task, options: Any, cfg: BertConfig) -> Apply:
+    """The model as training computes it."""
     kernel, why = attention_of(options, cfg, train=True)
     logger.info("  attention by %s: %s", kernel, why)
-    apply = make_apply(
+    return make_apply(
         cfg,
         task.head,
         dtype=jnp.dtype(options.dtype),
         remat=options.gradient_checkpointing,
         attention=kernel,
     )
+
+
+def _train_step(
+    task: Task,
+    options: Any,
+    apply: Apply,
+    loss: ChosenLoss,
+    tx: optax.GradientTransformation,
+    parallel: Parallel,
+) -> tuple[Callable[..., Any], Callable[[], int]]:
+    """The compiled step, and a function that tells how many shapes have been compiled."""
     step = make_train_step(
         apply,
-        task.losses[options.loss](options, cfg),
+        loss.function,
         tx,
         accumulate=options.gradient_accumulation_steps,
         measure=task.measure,
@@ -254,16 +265,17 @@ def train(task: Task, options: Any) -> Trained:
         InputError: something the user gave cannot be used; nothing has been written.
     """
     _check(task, options)
+    loss = choose_loss(task.losses, options.loss, options.loss_args)
     processes.join(options.coordinator_address, options.num_processes, options.process_id)
     folder = Path(options.output_dir).expanduser()
     lock = lock_of(folder)
     try:
-        return _train(task, options, folder, lock)
+        return _train(task, options, loss, folder, lock)
     finally:
         lock.release(force=True)
 
 
-def _train(task: Task, options: Any, folder: Path, lock: FileLock) -> Trained:
+def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileLock) -> Trained:
     processes.from_first(lambda: check_writable(folder))
     if options.compilation_cache_dir:
         keep_compiled(options.compilation_cache_dir)
@@ -299,8 +311,28 @@ def _train(task: Task, options: Any, folder: Path, lock: FileLock) -> Trained:
         prints["validation"] = fingerprint_of(held_out)
     processes.check_alike("data", prints)
     processes.from_first(lambda: check_data(folder, record, prints))
+    if loss.own:
+        processes.from_first(lambda: check_loss_text(folder, record, options, loss.source))
     tx, schedule = _optimizer(options, plan.total)
-    step, compiled = _train_step(task, options, cfg, tx, parallel)
+    if teacher := loss.args.get("teacher"):
+        features = with_teacher(
+            features,
+            teacher,
+            task=task,
+            options=options,
+            cfg=cfg,
+            tokenizer=tokenizer,
+            parallel=parallel,
+            first=loss.own or bool(loss.args.get("hidden")),
+        )
+    apply = _trained_model(task, options, cfg)
+    disturb = task.disturb(options, tokenizer, cfg) if task.disturb else None
+    key = jax.random.fold_in(jax.random.key(options.seed), 1)
+    loss = with_settings(loss, task.loss_settings(options, cfg))
+    first_step = next(micro_batches(order, features, disturb, range(1), accumulate))
+    of_a_device = {n: x[0][: x.shape[1] // parallel.devices] for n, x in first_step.items()}
+    try_loss(loss, apply, params, of_a_device, features, disturb, key)
+    step, compiled = _train_step(task, options, apply, loss, tx, parallel)
 
     state, progress = jax.device_get(init_state(params, tx)), Progress()
     # Everything the user gave has been read and checked: from here on files are written.
@@ -324,7 +356,7 @@ def _train(task: Task, options: Any, folder: Path, lock: FileLock) -> Trained:
         logger.info("going on from step %d of %d", found, plan.total)
     progress.options = dataclasses.asdict(options)
     if writes:
-        write_record(folder, task.name, options, order.rows, prints)
+        write_record(folder, task.name, options, order.rows, prints, loss.source)
     devices = f"{parallel.devices} device{'s' * (parallel.devices > 1)}"
     where = f"{devices} ({jax.default_backend()}, {parallel.name})"
     lengths = " ".join(map(str, order.buckets))
@@ -345,9 +377,9 @@ def _train(task: Task, options: Any, folder: Path, lock: FileLock) -> Trained:
             train_step=step,
             order=order,
             features=features,
-            disturb=task.disturb(options, tokenizer, cfg) if task.disturb else None,
+            disturb=disturb,
             accumulate=accumulate,
-            key=jax.random.fold_in(jax.random.key(options.seed), 1),
+            key=key,
             schedule=schedule,
             parallel=parallel,
             checkpoints=checkpoints,

@@ -1,19 +1,66 @@
-"""Losses: pure functions (outputs, batch) -> (loss_sum, weight_sum), never means.
+"""The two forms of a loss, and what losses share.
 
-Whoever calls a loss divides once, by the weight of the whole global batch. So the result does not
-depend on the number of devices, on padding rows, or on how a batch is split for accumulation.
+A loss returns a sum and the weight of what it is summed over, never a mean. Whoever calls it
+divides once, by the weight of the whole global batch. So the result does not depend on the number
+of devices, on padding rows, or on how a batch is split for accumulation.
+
+B rows, T tokens, C classes. With packing B counts the windows of all rows.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from jaxbert.errors import InputError
+from jaxbert.model.heads import Apply, Params
+
 Arrays = dict[str, jax.Array]
-Measure = Callable[[Arrays, Arrays], dict[str, tuple[jax.Array, jax.Array]]]
-Loss = Callable[[Arrays, Arrays], tuple[jax.Array, jax.Array]]
+Sums = dict[str, tuple[jax.Array, jax.Array]]
+Measure = Callable[[Arrays, Arrays], Sums]
+
+# (outputs, batch) -> (loss_sum (), weight_sum ())
+Loss = Callable[..., tuple[jax.Array, jax.Array]]
+# (apply, params, batch, key) -> (loss_sum (), weight_sum (), name -> (sum (), count ())), for a
+# loss that calls the model as it needs it: twice, with other inputs, without dropout.
+Objective = Callable[[Apply, Params, Arrays, jax.Array], tuple[jax.Array, jax.Array, Sums]]
+
+
+def required_parameters(function: Callable[..., Any]) -> int:
+    """How many arguments it needs by position: 2 of a Loss, 4 of an Objective."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = inspect.signature(function).parameters.values()
+    return sum(p.kind in kinds and p.default is p.empty for p in parameters)
+
+
+def objective_of(loss: Loss | Objective, measure: Measure | None = None) -> Objective:
+    """Either form as the second one.
+
+    Args:
+        measure: (outputs, batch) -> name -> (sum, count), to report beside a loss of the first
+            form. One of the second form reports what it returns itself.
+    """
+    if required_parameters(loss) == 4:
+        return loss  # type: ignore[return-value]
+
+    def objective(
+        apply: Apply, params: Params, batch: Arrays, key: jax.Array
+    ) -> tuple[jax.Array, jax.Array, Sums]:
+        outputs = apply(params, batch, key=key, train=True)
+        loss_sum, weight_sum = loss(outputs, batch)  # type: ignore[call-arg,arg-type,misc]
+        return loss_sum, weight_sum, measure(outputs, batch) if measure else {}
+
+    return objective
+
+
+def check_range(name: str, value: float, least: float, most: float) -> None:
+    """Raise InputError for an option of a loss that is out of range."""
+    if not least <= value <= most:
+        raise InputError(f"--loss_args {name}: {value} must be from {least:g} to {most:g}")
 
 
 def masked_log_softmax(logits: jax.Array, mask: jax.Array) -> jax.Array:
@@ -24,3 +71,53 @@ def masked_log_softmax(logits: jax.Array, mask: jax.Array) -> jax.Array:
     [-0.6930999755859375, -0.6930999755859375]
     """
     return jax.nn.log_softmax(jnp.where(mask != 0, logits.astype(jnp.float32), -1e30), axis=-1)
+
+
+def label_weights(batch: Arrays) -> jax.Array:
+    """1 at every label that counts, float32 in the shape of labels: (B,), or (B, T) with -100."""
+    labels = batch["labels"]
+    rows = batch["weight"].reshape(-1, *[1] * (labels.ndim - 1))
+    return jnp.where(labels >= 0, rows, 0.0)
+
+
+def distributions(
+    outputs: Arrays, batch: Arrays, temperature: float = 1.0
+) -> list[tuple[jax.Array, jax.Array]]:
+    """What a model with classes or positions says, whatever its task.
+
+    Args:
+        outputs: start_logits and end_logits (B, T), or logits (..., C).
+        temperature: by which logits are divided.
+
+    Returns:
+        Pairs of log p (..., C) float32 and weight (...): start and end with half the row's weight
+        each; or that of the classes, with the weight of the labels.
+    """
+    if "start_logits" in outputs:
+        weight, mask = batch["weight"] / 2, batch["attention_mask"]
+        return [
+            (masked_log_softmax(outputs[f"{side}_logits"] / temperature, mask), weight)
+            for side in ("start", "end")
+        ]
+    logits = outputs["logits"].astype(jnp.float32) / temperature
+    return [(jax.nn.log_softmax(logits, axis=-1), label_weights(batch))]
+
+
+def divergence(
+    from_outputs: Arrays, to_outputs: Arrays, batch: Arrays, temperature: float = 1.0
+) -> jax.Array:
+    """sum over rows of weight * KL(p || q), in nats, of two outputs for one batch; () float32.
+
+    KL(p || q) = sum_c p_c (log p_c - log q_c), p from `from_outputs`. Of start and end the mean; of
+    scores (regression) the squared difference.
+    """
+    if "scores" in to_outputs:
+        difference = from_outputs["scores"] - to_outputs["scores"]
+        return jnp.sum(batch["weight"] * difference.astype(jnp.float32) ** 2)
+    p = distributions(from_outputs, batch, temperature)
+    q = distributions(to_outputs, batch, temperature)
+    total = jnp.zeros(())
+    for (log_p, weight), (log_q, _) in zip(p, q, strict=True):
+        # Where a position is masked both are -1e30 and p is 0.
+        total += jnp.sum(weight * jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=-1))
+    return total

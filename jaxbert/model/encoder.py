@@ -80,6 +80,7 @@ class Embeddings(nn.Module):
         input_ids: jax.Array,  # (B, T) int
         token_type_ids: jax.Array,  # (B, T) int
         position_ids: jax.Array,  # (B, T) int
+        word_offsets: jax.Array | None,  # (B, T, D)
         seeds: Seeds | None,
     ) -> jax.Array:  # (B, T, D)
         cfg = self.cfg
@@ -88,6 +89,8 @@ class Embeddings(nn.Module):
             return nn.Embed(rows, cfg.hidden_size, embedding_init=_normal(cfg), name=name)
 
         x = table(cfg.vocab_size, "word_embeddings")(input_ids)
+        if word_offsets is not None:
+            x += word_offsets
         x += table(cfg.type_vocab_size, "token_type_embeddings")(token_type_ids)
         x += table(cfg.max_position_embeddings, "position_embeddings")(position_ids)
         x = _layer_norm(cfg, self.dtype, "layer_norm")(x)
@@ -187,6 +190,7 @@ class Encoder(nn.Module):
         attention_mask: jax.Array | None = None,  # (B, T), nonzero at real tokens
         position_ids: jax.Array | None = None,  # (B, T) int, by default 0 .. T - 1
         segment_ids: jax.Array | None = None,  # (B, T) int for packed rows, instead of the mask
+        word_offsets: jax.Array | None = None,  # (B, T, D), added to the word embeddings
         seeds: Seeds | None = None,  # with seeds, dropout is on
     ) -> list[jax.Array]:
         """Hidden states: the embeddings and the output of every layer, L + 1 arrays (B, T, D)."""
@@ -195,7 +199,7 @@ class Encoder(nn.Module):
         if position_ids is None:
             position_ids = jnp.broadcast_to(jnp.arange(input_ids.shape[1]), input_ids.shape)
         x = Embeddings(self.cfg, self.dtype, name="embeddings")(
-            input_ids, token_type_ids, position_ids, seeds
+            input_ids, token_type_ids, position_ids, word_offsets, seeds
         )
         states = [x]
         layer: Any = nn.remat(Layer) if self.remat else Layer

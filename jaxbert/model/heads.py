@@ -175,7 +175,7 @@ class BertWithHead(nn.Module):
             inputs = {n: jnp.moveaxis(x, 2, 1).reshape(-1, x.shape[1]) for n, x in inputs.items()}
         encoder = Encoder(cfg, self.dtype, self.remat, self.attention, name="bert")
         of_tokens = token_seeds(seeds, batch)
-        hidden = encoder(**inputs, seeds=of_tokens)[-1]
+        hidden = encoder(**inputs, word_offsets=batch.get("word_offsets"), seeds=of_tokens)[-1]
         rate = cfg.classifier_dropout
         rate = cfg.hidden_dropout_prob if rate is None else rate
         place = 1 + 3 * cfg.num_hidden_layers
@@ -187,7 +187,8 @@ class BertWithHead(nn.Module):
             return dropout(x[:, None], rate, seeds, place)[:, 0]
 
         words = encoder.variables["params"]["embeddings"]["word_embeddings"]["embedding"]
-        return HEADS[self.head](cfg, Encoded(hidden, words, batch, drop, drop_first))
+        outputs = HEADS[self.head](cfg, Encoded(hidden, words, batch, drop, drop_first))
+        return {**outputs, "last_hidden_state": hidden}
 
 
 def make_apply(
@@ -200,9 +201,11 @@ def make_apply(
 ) -> Apply:
     """The model as a pure function apply(params, batch, *, key=None, train=False) -> outputs.
 
-    Outputs are float32, named by the head's function above. The batch has `input_ids` (B, T) and,
+    Outputs are float32, named by the head's function above, and last_hidden_state (B, T, D), the
+    encoder's, of the compute dtype. The batch has `input_ids` (B, T) and,
     where they are given, `token_type_ids`, `attention_mask`, `position_ids`, `segment_ids` (B, T);
-    multiple choice has them as (B, T, K). Packed rows (see data.packing) have segment_ids,
+    multiple choice has them as (B, T, K). word_offsets (B, T, D), or (B * K, T, D), are added to
+    the word embeddings. Packed rows (see data.packing) have segment_ids,
     position_ids and segment_starts, and the outputs are those of their windows.
 
     With train=True dropout is on and `key` is needed; its masks are a function of the key and of

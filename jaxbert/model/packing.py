@@ -47,3 +47,12 @@ def token_seeds(seeds: Seeds | None, batch: Batch) -> Seeds | None:
     slot = jnp.maximum(batch["segment_ids"] - 1, 0)
     low, high = (jnp.take_along_axis(x.reshape(rows, -1), slot, axis=1) for x in seeds[:2])
     return Seeds(low, high, batch["position_ids"])
+
+
+def sum_of_window(x: jax.Array, batch: Batch) -> jax.Array:
+    """At each token the sum over its window: (R, T) -> (R, T)."""
+    if "segment_ids" not in batch:
+        return jnp.broadcast_to(jnp.sum(x, axis=1, keepdims=True), x.shape)
+    segments = batch["segment_ids"]
+    same = segments[:, :, None] == segments[:, None, :]
+    return jnp.einsum("RTS,RS->RT", same.astype(x.dtype), x)

@@ -8,8 +8,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxbert.data.encode_texts import encode_texts
@@ -17,12 +15,19 @@ from jaxbert.data.features import Features
 from jaxbert.data.rows import Data
 from jaxbert.data.texts import TextExample, read_texts
 from jaxbert.errors import InputError
-from jaxbert.losses.forms import Arrays, Loss
-from jaxbert.losses.labels import label_accuracy, label_cross_entropy
+from jaxbert.losses.labels import label_accuracy, supervised_contrastive
 from jaxbert.metrics.labels import classification_scores
 from jaxbert.model.config import BertConfig
 from jaxbert.options import ClassificationOptions, ClassificationTrainOptions
-from jaxbert.tasks.task import Task, in_order, load_table, number_of, reduce_logits
+from jaxbert.tasks.task import (
+    OF_LABELS,
+    WITH_BASE,
+    Task,
+    in_order,
+    load_table,
+    number_of,
+    reduce_logits,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,16 +88,6 @@ def _class_weights(options: ClassificationTrainOptions, cfg: BertConfig) -> np.n
     return weights
 
 
-def _cross_entropy(options: ClassificationTrainOptions, cfg: BertConfig) -> Loss:
-    weights = _class_weights(options, cfg)
-
-    def loss(outputs: Arrays, batch: Arrays) -> tuple[jax.Array, jax.Array]:
-        c = None if weights is None else jnp.asarray(weights)
-        return label_cross_entropy(outputs, batch, class_weights=c)
-
-    return loss
-
-
 def _encode(
     examples: Sequence[TextExample], tokenizer: Any, options: ClassificationOptions, cfg: BertConfig
 ) -> Features:
@@ -132,7 +127,8 @@ def _score(
 CLASSIFICATION = Task(
     name="classification",
     head="classification",
-    losses={"cross_entropy": _cross_entropy},
+    losses={**OF_LABELS, "supervised_contrastive": supervised_contrastive, **WITH_BASE},
+    loss_settings=lambda options, cfg: {"class_weights": _class_weights(options, cfg)},
     measure=label_accuracy,
     best_metrics=("accuracy", "f1", "f1_macro", "matthews_correlation"),
     load=load_table,

@@ -22,7 +22,7 @@ from jaxbert.losses.labels import label_accuracy, label_cross_entropy
 from jaxbert.metrics.labels import language_model_scores
 from jaxbert.model.config import BertConfig
 from jaxbert.options import MLMOptions
-from jaxbert.tasks.task import EVALUATION, Task
+from jaxbert.tasks.task import EVALUATION, OF_LABELS, Task
 from jaxbert.training.loop import Disturb
 
 
@@ -102,7 +102,7 @@ def _decode(
 MLM = Task(
     name="mlm",
     head="mlm",
-    losses={"cross_entropy": lambda options, cfg: label_cross_entropy},
+    losses=OF_LABELS,
     measure=label_accuracy,
     best_metrics=("perplexity", "accuracy"),
     falling=frozenset({"perplexity"}),

@@ -12,11 +12,11 @@ from jaxbert.data.encode_texts import encode_choices
 from jaxbert.data.features import Features
 from jaxbert.data.rows import Data
 from jaxbert.data.texts import ChoiceExample, read_choices
-from jaxbert.losses.labels import label_accuracy, label_cross_entropy
+from jaxbert.losses.labels import label_accuracy
 from jaxbert.metrics.labels import choice_scores
 from jaxbert.model.config import BertConfig
 from jaxbert.options import MultipleChoiceOptions
-from jaxbert.tasks.task import Task, load_table, reduce_logits
+from jaxbert.tasks.task import OF_LABELS, WITH_BASE, Task, load_table, reduce_logits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +55,7 @@ def _score(
 MULTIPLE_CHOICE = Task(
     name="multiple_choice",
     head="multiple_choice",
-    losses={"cross_entropy": lambda options, cfg: label_cross_entropy},
+    losses={**OF_LABELS, **WITH_BASE},
     measure=label_accuracy,
     packs=False,
     best_metrics=("accuracy",),

@@ -17,11 +17,19 @@ from jaxbert.decoding.answers import Prediction, decode_qa, prediction_files
 from jaxbert.decoding.spans import decode_spans
 from jaxbert.errors import InputError
 from jaxbert.losses.forms import Arrays
-from jaxbert.losses.spans import span_accuracy, span_cross_entropy
+from jaxbert.losses.spans import (
+    joint_span,
+    span_accuracy,
+    span_cross_entropy,
+    span_focal,
+    span_label_smoothing,
+    span_marginal,
+    span_soft_targets,
+)
 from jaxbert.metrics.questions import cmrc2018_scores, squad_scores, squad_v2_scores
 from jaxbert.model.config import BertConfig
 from jaxbert.options import QAOptions
-from jaxbert.tasks.task import Task
+from jaxbert.tasks.task import WITH_BASE, Task
 
 
 def _is_chinese(examples: Sequence[QAExample]) -> bool:
@@ -143,7 +151,15 @@ def score_qa(
 QA = Task(
     name="qa",
     head="qa",
-    losses={"cross_entropy": lambda options, cfg: span_cross_entropy},
+    losses={
+        "cross_entropy": span_cross_entropy,
+        "label_smoothing": span_label_smoothing,
+        "soft_targets": span_soft_targets,
+        "focal": span_focal,
+        "marginal": span_marginal,
+        "joint_span": joint_span,
+        **WITH_BASE,
+    },
     measure=span_accuracy,
     best_metrics=("f1", "exact_match"),
     fresh=frozenset({"metric"}),

@@ -20,7 +20,7 @@ from jaxbert.metrics.labels import regression_scores
 from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import Params
 from jaxbert.options import RegressionOptions
-from jaxbert.tasks.task import Task, load_table
+from jaxbert.tasks.task import WITH_BASE, Task, load_table
 
 
 def _read(tables: Any, options: RegressionOptions) -> Data[TextExample]:
@@ -100,7 +100,7 @@ def _score(
 REGRESSION = Task(
     name="regression",
     head="regression",
-    losses={"mean_squared_error": lambda options, cfg: squared_error},
+    losses={"mean_squared_error": squared_error, **WITH_BASE},
     measure=None,
     best_metrics=("pearson", "spearmanr", "mse"),
     falling=frozenset({"mse"}),

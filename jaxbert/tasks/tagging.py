@@ -18,11 +18,11 @@ from jaxbert.data.words import WordsExample, load_words, read_words
 from jaxbert.decoding.tags import word_labels
 from jaxbert.errors import InputError
 from jaxbert.losses.forms import Arrays
-from jaxbert.losses.labels import label_accuracy, label_cross_entropy
+from jaxbert.losses.labels import label_accuracy
 from jaxbert.metrics.entities import entity_report, entity_scores, find_scheme
 from jaxbert.model.config import BertConfig
 from jaxbert.options import TaggingOptions
-from jaxbert.tasks.task import Task, in_order, number_of
+from jaxbert.tasks.task import OF_LABELS, WITH_BASE, Task, in_order, number_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,7 +162,7 @@ def _files(
 TAGGING = Task(
     name="tagging",
     head="tagging",
-    losses={"cross_entropy": lambda options, cfg: label_cross_entropy},
+    losses={**OF_LABELS, **WITH_BASE},
     measure=label_accuracy,
     best_metrics=("f1", "accuracy", "precision", "recall"),
     load=_load,

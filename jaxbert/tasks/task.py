@@ -12,11 +12,28 @@ from jaxbert.data.features import Features
 from jaxbert.data.rows import Data
 from jaxbert.data.sources import load_rows
 from jaxbert.errors import InputError
-from jaxbert.losses.forms import Arrays, Loss, Measure
+from jaxbert.losses.distillation import distillation
+from jaxbert.losses.forms import Arrays, Measure
+from jaxbert.losses.labels import label_cross_entropy, label_focal, label_smoothing
+from jaxbert.losses.passes import fgm, pgd, r_drop
 from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import Params
 from jaxbert.options import RowOptions
 from jaxbert.training.loop import Disturb
+
+# Losses that add to any other.
+WITH_BASE: dict[str, Callable[..., Any]] = {
+    "r_drop": r_drop,
+    "fgm": fgm,
+    "pgd": pgd,
+    "distillation": distillation,
+}
+# Losses of labels, whether a row has one or many.
+OF_LABELS: dict[str, Callable[..., Any]] = {
+    "cross_entropy": label_cross_entropy,
+    "label_smoothing": label_smoothing,
+    "focal": label_focal,
+}
 
 # The draw of an evaluation where a task disturbs its batches: a number that no step has.
 EVALUATION = 2**40
@@ -29,7 +46,9 @@ class Task:
     Attributes:
         name: for messages and options.json.
         head: a name in model.heads.HEADS.
-        losses: name -> (options, cfg) -> loss.
+        losses: name -> a loss of either form (see losses.forms), whose keywords are its options;
+            the first is the default.
+        loss_settings: (options, cfg) -> what other options say of the loss's keywords, or None.
         measure: sums and counts to report beside it.
         best_metrics: scores that can tell the best checkpoint; the first is the default.
         load: (path, options) -> content of a file.
@@ -54,7 +73,7 @@ class Task:
 
     name: str
     head: str
-    losses: dict[str, Callable[[Any, BertConfig], Loss]]
+    losses: dict[str, Callable[..., Any]]
     measure: Measure | None
     best_metrics: tuple[str, ...]
     load: Callable[[str, Any], Any]
@@ -65,6 +84,7 @@ class Task:
     score: Callable[..., dict[str, float]]
     files: Callable[..., dict[str, Any]]
     label_of: Callable[[Any], Any] | None = None
+    loss_settings: Callable[[Any, BertConfig], dict[str, Any]] = lambda options, cfg: {}
     settle: Callable[..., Any] = lambda options, examples, held_out: options
     labels: Callable[[Sequence[Any], Any], tuple[str, ...]] | None = None
     disturb: Callable[[Any, Any, BertConfig], Disturb] | None = None

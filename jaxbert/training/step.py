@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxbert.losses.forms import Arrays, Loss, Measure
+from jaxbert.losses.forms import Arrays, Loss, Measure, Objective, objective_of
 from jaxbert.model.heads import Apply, Params
 from jaxbert.training.optim import is_frozen, name_mask
 
@@ -36,7 +36,7 @@ def init_state(params: Params, tx: optax.GradientTransformation) -> TrainState:
 
 def make_train_step(
     apply: Apply,
-    loss: Loss,
+    loss: Loss | Objective,
     tx: optax.GradientTransformation,
     *,
     accumulate: int = 1,
@@ -52,25 +52,27 @@ def make_train_step(
     on.
 
     Args:
-        loss: (outputs, batch) -> (loss_sum, weight_sum).
+        loss: of either form; see losses.forms.
         accumulate: micro-batches of a step; the batch's arrays are (accumulate, b, ...).
-        measure: (outputs, batch) -> name -> (sum, count), whose quotients are reported.
+        measure: (outputs, batch) -> name -> (sum, count), whose quotients are reported, beside a
+            loss of the first form.
         frozen: module names whose gradients are not computed.
         axis_name: of the devices, inside pmap; None where the arrays are global.
 
     Returns:
         A function of a state, a batch and the run's key. Its metrics are float32 scalars: loss,
-        grad_norm (before clipping), weight, skipped (1 or 0), and what `measure` gives; and stop
+        grad_norm (before clipping), weight, skipped (1 or 0), and what `measure` or the loss
+        itself gives; and stop
         where the batch has it: the greatest of all its rows, in all processes.
     """
+
+    objective = objective_of(loss, measure)
 
     def sums(params: Params, batch: Arrays, key: jax.Array) -> tuple[jax.Array, Any]:
         if frozen:
             kept = name_mask(params, lambda path: is_frozen(path, frozen))
             params = jax.tree.map(lambda x, k: jax.lax.stop_gradient(x) if k else x, params, kept)
-        outputs = apply(params, batch, key=key, train=True)
-        loss_sum, weight_sum = loss(outputs, batch)
-        measured = measure(outputs, batch) if measure else {}
+        loss_sum, weight_sum, measured = objective(apply, params, batch, key)
         return loss_sum, {"loss": (loss_sum, weight_sum), **measured}
 
     gradient = jax.grad(sums, has_aux=True)

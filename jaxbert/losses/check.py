@@ -1,0 +1,130 @@
+"""What a user's loss must be, held on a few rows before a run begins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxbert.data.batches import NumpyBatch, make_batch
+from jaxbert.data.features import Features
+from jaxbert.errors import InputError
+from jaxbert.losses.choose import ChosenLoss
+from jaxbert.losses.forms import Objective, objective_of
+from jaxbert.model.heads import Apply, Params
+
+_TOLERANCE = 1e-3
+
+
+_ROWS = 8
+
+
+def try_loss(
+    loss: ChosenLoss,
+    apply: Apply,
+    params: Params,
+    batch: NumpyBatch,
+    features: Features,
+    disturb: Callable[[NumpyBatch, int], NumpyBatch] | None,
+    key: jax.Array,
+) -> None:
+    """Trace the loss, so that what is wrong with it is told before files are written; and hold a
+    user's one to more, by a few rows.
+
+    Args:
+        batch: a micro-batch as a device will have it.
+        features: of the training.
+        disturb: (batch, step) -> batch, or None; see Task.
+    """
+    objective = objective_of(loss.function)
+    jax.eval_shape(lambda params, batch: objective(apply, params, batch, key), params, batch)
+    if not loss.own:
+        return
+    windows = np.arange(_ROWS) % len(features)
+    length = int(features.lengths[windows].max())
+
+    def rows(numbers: np.ndarray, size: int) -> NumpyBatch:
+        made = make_batch(features, numbers, length, size)
+        return disturb(made, 0) if disturb else made
+
+    half = _ROWS // 2
+    check_loss(
+        loss.name,
+        objective,
+        apply,
+        params,
+        rows(windows, _ROWS),
+        (rows(windows[:half], half), rows(windows[half:], half)),
+        rows(windows[:half], _ROWS),
+        key,
+    )
+
+
+def check_loss(
+    name: str,
+    objective: Objective,
+    apply: Apply,
+    params: Params,
+    whole: NumpyBatch,
+    halves: tuple[NumpyBatch, NumpyBatch],
+    padded: NumpyBatch,
+    key: jax.Array,
+) -> None:
+    """Hold a loss to what the training step counts on.
+
+    Args:
+        whole: a batch; halves: its first and its second rows; padded: the first half with padding
+            rows behind it.
+
+    Raises:
+        InputError: a sum or a gradient is not finite, no parameter has a gradient, the sums of the
+            halves are not those of the whole, or padding rows count.
+    """
+
+    def sums(params: Params, batch: Any) -> Any:
+        loss_sum, weight_sum, _ = objective(apply, params, batch, key)
+        return loss_sum, jnp.stack([loss_sum, weight_sum])
+
+    gradient = jax.jit(jax.grad(sums, has_aux=True))
+    only_sums = jax.jit(lambda params, batch: sums(params, batch)[1])
+    grads, found = gradient(params, whole)
+    loss, weight = map(float, found)
+    if not np.isfinite(loss):
+        raise InputError(f"--loss {name}: its loss_sum is {loss} on the first rows of the data")
+    if not 0 < weight < np.inf:
+        raise InputError(
+            f"--loss {name}: its weight_sum is {weight} on the first rows of the data; it is what "
+            'the loss is divided by: jnp.sum(batch["weight"])'
+        )
+    sizes = [float(jnp.max(jnp.abs(g))) for g in jax.tree.leaves(grads)]
+    if not np.isfinite(sizes).all():
+        raise InputError(
+            f"--loss {name}: its gradient is not finite on the first rows of the data; where "
+            "jnp.where chooses, both sides must have finite gradients"
+        )
+    if not any(sizes):
+        raise InputError(f"--loss {name}: no parameter has a gradient; does it use the outputs?")
+    parts = [np.asarray(only_sums(params, half)) for half in halves]
+    _hold(
+        name,
+        (loss, weight),
+        parts[0] + parts[1],
+        "a batch has {0} {1:.6g} and its halves together {2:.6g}; return sums, not means: "
+        '(jnp.sum(loss * batch["weight"]), jnp.sum(batch["weight"]))',
+    )
+    _hold(
+        name,
+        parts[0],
+        np.asarray(only_sums(params, padded)),
+        "rows have {0} {1:.6g}, and {2:.6g} with padding rows behind them, which have "
+        'batch["weight"] 0; multiply by it',
+    )
+
+
+def _hold(name: str, wanted: Any, found: Any, message: str) -> None:
+    for what, a, b in zip(("loss_sum", "weight_sum"), wanted, found, strict=True):
+        if not abs(a - b) <= _TOLERANCE * max(abs(a), abs(b), 1e-3):
+            raise InputError(f"--loss {name}: {message.format(what, float(a), float(b))}")

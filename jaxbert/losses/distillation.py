@@ -1,0 +1,56 @@
+"""Knowledge distillation; what the teacher says of each window is in the batch: jaxbert.teacher."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from jaxbert.losses.forms import Arrays, Loss, check_range, divergence
+from jaxbert.model.packing import first_tokens
+
+PREFIX = "teacher_"
+
+
+def distillation(
+    outputs: Arrays,
+    batch: Arrays,
+    *,
+    base: Loss,
+    teacher: str,
+    alpha: float = 0.5,
+    temperature: float = 2.0,
+    hidden: float = 0.0,
+) -> tuple[jax.Array, jax.Array]:
+    """(1 - alpha) L + alpha t^2 KL(p_teacher || p), both at temperature t (Hinton et al. 2015).
+
+    Of scores (regression) the second term is alpha times the squared difference. With `hidden` is
+    added hidden * |h / |h| - h_teacher / |h_teacher||^2, of the [CLS] vectors of the last layer
+    (Sun et al. 2019, Patient Knowledge Distillation, equation 7).
+
+    Args:
+        outputs: of the student, and last_hidden_state (B, T, D).
+        batch: as `base`, and the teacher's outputs, teacher_start_logits or the like, and
+            teacher_first (B, D), its [CLS] vectors.
+        base: (outputs, batch) -> sums.
+        teacher: the folder of a model that was trained for the task.
+        alpha: from 0, the base alone, to 1, the teacher alone.
+        temperature: t.
+        hidden: weight of the third term; teacher and student must be equally wide.
+    """
+    check_range("alpha", alpha, 0, 1)
+    check_range("temperature", temperature, 1e-2, 1e3)
+    check_range("hidden", hidden, 0, 1e4)
+    loss_sum, weight_sum = base(outputs, batch)
+    named = {name.removeprefix(PREFIX): x for name, x in batch.items() if name.startswith(PREFIX)}
+    square = 1.0 if "scores" in outputs else temperature**2
+    apart = square * divergence(named, outputs, batch, temperature)
+    loss_sum = (1 - alpha) * loss_sum + alpha * apart
+    if hidden:
+        own = first_tokens(outputs["last_hidden_state"], batch).astype(jnp.float32)
+        difference = _scaled(own) - _scaled(named["first"])
+        loss_sum += hidden * jnp.sum(batch["weight"] * jnp.sum(difference**2, axis=-1))
+    return loss_sum, weight_sum
+
+
+def _scaled(x: jax.Array) -> jax.Array:
+    return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(x**2, axis=-1, keepdims=True), 1e-12))
