@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from jaxbert import cli, options
+from jaxbert import cli
 from jaxbert.benchmark import pytorch
 from jaxbert.data.batches import bucket_lengths, in_order, make_batch
 from jaxbert.data.features import Features
@@ -31,25 +31,13 @@ from jaxbert.options import check_ranges
 from jaxbert.output import check_writable, write_results
 from jaxbert.prepare import encode_examples, load_model, read_examples, read_held_out
 from jaxbert.run import make_order, make_plan, warmup_steps
-from jaxbert.tasks.classification import CLASSIFICATION
-from jaxbert.tasks.mlm import MLM
-from jaxbert.tasks.multiple_choice import MULTIPLE_CHOICE
-from jaxbert.tasks.qa import QA
-from jaxbert.tasks.regression import REGRESSION
-from jaxbert.tasks.tagging import TAGGING
+from jaxbert.tasks.names import TASKS
 from jaxbert.tasks.task import EVALUATION, Task
 
-TASKS: dict[str, tuple[Task, type[Any]]] = {
-    "qa": (QA, options.QATrainOptions),
-    "classification": (CLASSIFICATION, options.ClassificationTrainOptions),
-    "regression": (REGRESSION, options.RegressionTrainOptions),
-    "multiple_choice": (MULTIPLE_CHOICE, options.MultipleChoiceTrainOptions),
-    "tagging": (TAGGING, options.TaggingTrainOptions),
-    "mlm": (MLM, options.MLMTrainOptions),
-}
 # Options of jaxbert that would make the two runs unlike.
 UNKNOWN = (
     "class_weights",
+    "loss_args",
     "packing",
     "gradient_accumulation_steps",
     "freeze",
@@ -111,6 +99,8 @@ def main() -> None:
     for name in UNKNOWN:
         if getattr(opts, name, None) not in (None, False, 1, "float32"):
             raise InputError(f"--{name} is not for the baseline, which does not have it")
+    if opts.loss != next(iter(task.losses)):
+        raise InputError(f"--loss {opts.loss}: the baseline has {next(iter(task.losses))} only")
     try:
         import torch
         import transformers

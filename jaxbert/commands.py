@@ -59,14 +59,19 @@ def evaluate_command(
     """
 
     def defaults(options: Any) -> dict[str, Any]:
-        if not options.model_name_or_path:
-            return {}
-        saved = saved_options(Path(options.model_name_or_path).expanduser())
-        names = {field.name for field in dataclasses.fields(own)} - task.fresh - HARMLESS
-        names.add("dtype")
-        taken = {name: value for name, value in saved.items() if name in names}
-        if taken.get("label_column_name"):  # data to predict need not have it
-            taken["label_column_name"] += "?"
-        return taken
+        return options_of_training(task, own, options)
 
     evaluate(task, cli.parse(kind, defaults=defaults, description=description))
+
+
+def options_of_training(task: Task, own: type[Any], options: Any) -> dict[str, Any]:
+    """The task's own options as the folder of options.model_name_or_path has them, and dtype."""
+    if not options.model_name_or_path:
+        return {}
+    saved = saved_options(Path(options.model_name_or_path).expanduser())
+    names = {field.name for field in dataclasses.fields(own)} - task.fresh - HARMLESS
+    names.add("dtype")
+    taken = {name: value for name, value in saved.items() if name in names}
+    if taken.get("label_column_name"):  # data to predict need not have it
+        taken["label_column_name"] += "?"
+    return taken

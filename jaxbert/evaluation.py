@@ -21,7 +21,7 @@ from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import make_apply
 from jaxbert.model.kernels import choose_attention
 from jaxbert.options import check_ranges
-from jaxbert.output import check_task, check_writable, write_results
+from jaxbert.output import check_task, check_writable, read_calibration, write_results
 from jaxbert.prepare import encode_examples, load_model, read_examples
 from jaxbert.tasks.task import EVALUATION, Task
 from jaxbert.training.parallel import Parallel, make_parallel
@@ -126,6 +126,15 @@ def evaluate(task: Task, options: Any) -> dict[str, float]:
     if data is None:
         raise InputError("give --validation_file or --dataset_name, the data to evaluate on")
     examples = data.examples
+    if options.model_name_or_path:
+        _, fitted_to = read_calibration(Path(options.model_name_or_path).expanduser())
+        if seen := sum(getattr(e, "id", None) in fitted_to for e in examples):
+            logger.warning(
+                "%d of the %d questions are those that the threshold and the temperature were "
+                "fitted to; the scores flatter",
+                seen,
+                len(examples),
+            )
     options = task.settle(options, None, examples)
     cfg, params, tokenizer = load_model(task, options)
     features = encode_examples(task, examples, tokenizer, cfg, options)

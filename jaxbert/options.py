@@ -97,6 +97,9 @@ class QAOptions(ReadingOptions):
     null_score_diff_threshold: float = option(
         0.0, "The answer is empty when the null score is above the best span's by more than this."
     )
+    score_temperature: float = option(
+        1.0, "Answers' scores are divided by this for probabilities; eval/calibrate.py finds it."
+    )
     metric: Literal["auto", "squad", "squad_v2", "cmrc2018"] = option(
         "auto", "auto: squad_v2 with --version_2_with_negative, cmrc2018 for Chinese, else squad."
     )
@@ -240,6 +243,16 @@ class QATrainOptions(TrainingOptions, QAOptions, SourceOptions, ModelOptions):
 @dataclasses.dataclass(frozen=True)
 class QAEvalOptions(EvaluationOptions, QAOptions, SourceOptions, ModelOptions):
     """Flags of eval/qa.py. What is not given is as the model was trained."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CalibrateOptions(EvaluationOptions, QAOptions, SourceOptions, ModelOptions):
+    """Flags of eval/calibrate.py."""
+
+    fit_part: float = option(
+        0.5, "Part of the paragraphs to fit to; scores are reported on the others only."
+    )
+    seed: int = option(42, "Of the choice of the paragraphs.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -395,6 +408,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "max_answer_length": (1, 1e6),
     "n_best_size": (1, 1e4),
     "null_score_diff_threshold": (-1e6, 1e6),
+    "score_temperature": (1e-3, 1e3),
+    "fit_part": (0.01, 1),
     "seed": (0, 2**32 - 1),
     "mlm_probability": (0.001, 0.9),
 }

@@ -27,6 +27,8 @@ _RUN_FILES = [
     "nbest_predictions.json",
     "null_odds.json",
     "entity_report.json",
+    "calibration.json",
+    "reliability.png",
     "config.json",
     "model.safetensors",
     "tokenizer.json",
@@ -38,9 +40,30 @@ _RESULTS = {"predictions.json", "nbest_predictions.json", "null_odds.json", "ent
 
 
 def saved_options(folder: str | Path) -> dict[str, Any]:
-    """What options.json of a run's folder says of its options; {} where there is none."""
+    """What a run's folder says of its options; {} where there is no options.json.
+
+    The threshold and the temperature are those of calibration.json, where there is one.
+    """
     record = _read_record(Path(folder))
-    return record["options"] if record else {}
+    return {**(record["options"] if record else {}), **read_calibration(Path(folder))[0]}
+
+
+def read_calibration(folder: Path) -> tuple[dict[str, float], set[str]]:
+    """What calibration.json says: options to use with the model, and the ids of the questions that
+    they were fitted to; nothing where there is no such file.
+
+    Raises:
+        InputError: the file is another's, or damaged.
+    """
+    path = folder / "calibration.json"
+    try:
+        record = read_object(path)
+    except FileNotFoundError:
+        return {}, set()
+    names, ids = ("null_score_diff_threshold", "score_temperature"), record.get("fitted_to")
+    if not isinstance(ids, list) or not all(type(record.get(n)) in (int, float) for n in names):
+        raise InputError(f"{path}: not what eval/calibrate.py writes; make it again")
+    return {name: record[name] for name in names}, set(map(str, ids))
 
 
 def check_task(folder: Path, task: str) -> None:

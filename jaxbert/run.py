@@ -410,6 +410,8 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
     files: dict[str, Any] = {}
     if checkpoints:
         checkpoints.close()
+        if last > (found or 0):  # what was fitted to an earlier model is void
+            (folder / "calibration.json").unlink(missing_ok=True)
         save_pretrained(folder, cfg, task.export(params, options), tokenizer, head=task.head)
     if validation is not None:
         if validation.step != last:

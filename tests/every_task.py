@@ -4,20 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from jaxbert.options import (
-    ClassificationTrainOptions,
-    MLMTrainOptions,
-    MultipleChoiceTrainOptions,
-    QATrainOptions,
-    RegressionTrainOptions,
-    TaggingTrainOptions,
-)
+from jaxbert.tasks.names import TASKS
 
-OPTIONS: dict[str, Any] = {
-    "qa": QATrainOptions,
-    "classification": ClassificationTrainOptions,
-    "regression": RegressionTrainOptions,
-    "multiple_choice": MultipleChoiceTrainOptions,
-    "tagging": TaggingTrainOptions,
-    "mlm": MLMTrainOptions,
-}
+OPTIONS: dict[str, Any] = {name: kind for name, (_, kind) in TASKS.items()}

@@ -11,6 +11,8 @@ from jaxbert.data.features import Features, Tokenized, tokenize
 from jaxbert.data.questions import QAExample
 from jaxbert.errors import InputError
 
+_ANSWERS = 16  # reference answers of a question that are kept, at most
+
 StrideMode = Literal["overlap", "step"]
 
 
@@ -40,7 +42,9 @@ def encode_qa(
     Returns:
         Features with tokens input_ids, token_type_ids int32 and context_mask bool (True at tokens
         that an answer may have), rows start_positions, end_positions int32: inclusive token
-        positions in the window, 0 ([CLS]) where the window does not hold the whole gold answer,
+        positions in the window, 0 ([CLS]) where the window does not hold the whole gold answer;
+        where some question has several different answers, answer_starts, answer_ends (M, G) int32:
+        all of them that the window holds, then -1, and 0 first where it holds none;
         and on the host offsets (total, 2) int32: the characters of the paragraph's tokens in the
         paragraph, (0, 0) for all others.
 
@@ -63,6 +67,7 @@ def encode_qa(
     lengths: list[int] = []
     heads: list[int] = []  # tokens before the paragraph's part
     spans: list[np.ndarray] = []
+    several: list[np.ndarray] = []
     owner: list[int] = []
     cut = answerable = fits = 0
     special = np.array([[cls], [sep]], np.int32)
@@ -76,12 +81,16 @@ def encode_qa(
         step = room - stride if stride_mode == "overlap" else min(stride, room)
         first = _window_starts(len(context.ids), room, step)
         last = np.minimum(first + room, len(context.ids))
-        gold = _gold_tokens(example, context)
+        golds = _gold_tokens(example, context)
+        # (windows, answers, 2), -1 where the window does not hold all of the answer.
+        places = np.array(golds, np.int64).reshape(1, -1, 2) - first[:, None, None] + head
+        inside = (places[..., 0] >= head) & (places[..., 1] < (last - first + head)[:, None])
+        places[~inside] = -1
+        several.append(places)
         span = np.zeros((len(first), 2), np.int32)
-        if gold is not None:
-            inside = (first <= gold[0]) & (gold[1] < last)
-            span[inside] = (np.array(gold) - first[:, None] + head)[inside]
-            answerable, fits = answerable + 1, fits + bool(inside.any())
+        if golds:
+            span[inside[:, 0]] = places[inside[:, 0], 0]
+            answerable, fits = answerable + 1, fits + bool(inside[:, 0].any())
         prefix = np.concatenate([special[0], question, special[1]])
         blank = np.zeros((head, 2), np.int32)
         for a, b in zip(first, last, strict=True):
@@ -100,6 +109,16 @@ def encode_qa(
     is_last = np.zeros(total, bool)
     is_last[bounds[1:] - 1] = True
     both = np.concatenate(spans)
+    rows = {"start_positions": both[:, 0].copy(), "end_positions": both[:, 1].copy()}
+    most = max(places.shape[1] for places in several)
+    if most > 1:
+        answers = np.full((len(lengths), most, 2), -1, np.int32)
+        row = 0
+        for places in several:
+            answers[row : row + len(places), : places.shape[1]] = places
+            row += len(places)
+        answers[(answers < 0).all((1, 2)), 0] = 0
+        rows |= {"answer_starts": answers[..., 0].copy(), "answer_ends": answers[..., 1].copy()}
     notes = [
         f"{len(lengths)} windows of {len(examples)} questions (max_seq_length {max_length}, "
         f"doc_stride {stride}: {stride_mode})"
@@ -115,18 +134,27 @@ def encode_qa(
             "token_type_ids": second.astype(np.int32),
             "context_mask": second & ~is_last,
         },
-        rows={"start_positions": both[:, 0].copy(), "end_positions": both[:, 1].copy()},
+        rows=rows,
         example=np.asarray(owner, np.int32),
         host={"offsets": np.concatenate(offsets)},
         notes=tuple(notes),
     )
 
 
-def _gold_tokens(example: QAExample, context: Tokenized) -> tuple[int, int] | None:
-    """First and last token that hold characters of the gold answer; None when no token does."""
-    gold = next((a for a in example.answers if a.start is not None), None)
-    if gold is None or gold.start is None:
-        return None
-    first = int(np.searchsorted(context.ends, gold.start, side="right"))
-    last = int(np.searchsorted(context.starts, gold.start + len(gold.text), side="left")) - 1
-    return (first, last) if first <= last else None
+def _gold_tokens(example: QAExample, context: Tokenized) -> list[tuple[int, int]]:
+    """First and last token that hold characters of an answer, of all different answers.
+
+    The first is that of the first answer which is in the paragraph. If no token holds it, there is
+    none: the question is as one without an answer.
+    """
+    found: dict[tuple[int, int], None] = {}
+    for answer in [a for a in example.answers if a.start is not None][:_ANSWERS]:
+        assert answer.start is not None
+        first = int(np.searchsorted(context.ends, answer.start, side="right"))
+        end = answer.start + len(answer.text)
+        last = int(np.searchsorted(context.starts, end, side="left")) - 1
+        if first <= last:
+            found[first, last] = None
+        elif not found:
+            return []
+    return list(found)

@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxbert.data.features import Features
 from jaxbert.data.questions import QAExample
+from jaxbert.metrics.questions import normalize_answer
 
 
 class Candidate(NamedTuple):  # a dataclass is three times as slow to make, and there are many
@@ -18,7 +19,9 @@ class Candidate(NamedTuple):  # a dataclass is three times as slow to make, and 
 
     Attributes:
         score: start logit + end logit.
-        probability: softmax of the scores over the question's n-best list, all windows together.
+        probability: softmax over the question's n-best list, all windows together, of the scores
+            divided by the temperature, the empty answer's score less the threshold. So the answer
+            that is given is the most probable one, whatever the threshold.
     """
 
     text: str
@@ -33,8 +36,8 @@ class Prediction:
     """What a model says of one question.
 
     Attributes:
-        nbest: best first, at most n_best_size; different character spans. With unanswerable
-            questions allowed, the empty answer is among them.
+        nbest: best first, at most n_best_size; of different text, once normalised as SQuAD's
+            script does. With unanswerable questions allowed, the empty answer is among them.
         null_odds: null score minus the best span's score (Devlin et al. 2019, section 4.3); above
             the threshold the answer is empty. None where no unanswerable questions are expected.
         answer: the entry that is given as the answer.
@@ -55,6 +58,24 @@ def _with_marks(text: str, end: int) -> int:
     return end
 
 
+def _different(
+    context: str, scores: dict[tuple[int, int], float], most: int
+) -> list[tuple[str, int, int, float]]:
+    """The best spans, best first, of which no two say the same; none that shows nothing."""
+    entries: list[tuple[str, int, int, float]] = []
+    said = set()
+    for (start, end), score in sorted(scores.items(), key=lambda item: (-item[1], item[0])):
+        text = context[start:end]
+        key = normalize_answer(text) or text.strip()
+        if key in said or not any(unicodedata.category(c)[0] not in "ZC" for c in text):
+            continue
+        said.add(key)
+        entries.append((text, start, end, score))
+        if len(entries) == most:
+            break
+    return entries
+
+
 def merge_windows(
     example: QAExample,
     spans: Sequence[tuple[int, int, float]],
@@ -63,6 +84,7 @@ def merge_windows(
     n_best_size: int,
     version_2: bool,
     null_threshold: float = 0.0,
+    temperature: float = 1.0,
 ) -> Prediction:
     """Rank the spans of all windows of a question.
 
@@ -70,19 +92,21 @@ def merge_windows(
         spans: (first character, last character + 1, score) of every window's best spans.
         null_score: the least score of [CLS] over the windows (as google-research/bert does: one
             window that holds the answer is enough).
+        null_threshold: the answer is empty when null_odds are above it.
+        temperature: by which scores are divided for probabilities.
     """
     best: dict[tuple[int, int], float] = {}
     for start, end, score in spans:  # overlapping windows find the same characters
         end = _with_marks(example.context, end)
         if end > start and score > best.get((start, end), -np.inf):
             best[start, end] = score
-    ranked = sorted(best.items(), key=lambda item: (-item[1], item[0]))[:n_best_size]
-    entries = [(example.context[a:b], a, b, score) for (a, b), score in ranked]
+    entries = _different(example.context, best, n_best_size)
     if version_2 or not entries:
         null = null_score if np.isfinite(null_score) else 0.0
         entries = entries[: n_best_size - 1] if version_2 and n_best_size > 1 else entries
         entries = sorted([*entries, ("", 0, 0, null)], key=lambda e: -e[3])
-    scores = np.array([e[3] for e in entries], np.float64)
+    shift = null_threshold if version_2 else 0.0
+    scores = np.array([e[3] - (0 if e[0] else shift) for e in entries], np.float64) / temperature
     weights = np.exp(scores - scores.max())
     nbest = tuple(
         Candidate(*entry, probability=float(p))
@@ -106,6 +130,7 @@ def decode_qa(
     n_best_size: int,
     version_2: bool,
     null_threshold: float = 0.0,
+    temperature: float = 1.0,
 ) -> list[Prediction]:
     """Predictions of all examples, from the best spans of their windows.
 
@@ -139,6 +164,7 @@ def decode_qa(
                 n_best_size=n_best_size,
                 version_2=version_2,
                 null_threshold=null_threshold,
+                temperature=temperature,
             )
         )
     return predictions

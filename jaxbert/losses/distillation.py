@@ -30,7 +30,7 @@ def distillation(
     Args:
         outputs: of the student, and last_hidden_state (B, T, D).
         batch: as `base`, and the teacher's outputs, teacher_start_logits or the like, and
-            teacher_first (B, D), its [CLS] vectors.
+            teacher_first (B, D), its [CLS] vectors; of K choices (B, K * D).
         base: (outputs, batch) -> sums.
         teacher: the folder of a model that was trained for the task.
         alpha: from 0, the base alone, to 1, the teacher alone.
@@ -47,8 +47,10 @@ def distillation(
     loss_sum = (1 - alpha) * loss_sum + alpha * apart
     if hidden:
         own = first_tokens(outputs["last_hidden_state"], batch).astype(jnp.float32)
-        difference = _scaled(own) - _scaled(named["first"])
-        loss_sum += hidden * jnp.sum(batch["weight"] * jnp.sum(difference**2, axis=-1))
+        rows = batch["weight"].shape[0]
+        difference = _scaled(own) - _scaled(named["first"].reshape(own.shape))
+        of_rows = jnp.sum(difference.reshape(rows, -1) ** 2, axis=-1)  # of choices, their sum
+        loss_sum += hidden * jnp.sum(batch["weight"] * of_rows)
     return loss_sum, weight_sum
 
 

@@ -30,7 +30,8 @@ def _sums(loss: jax.Array, batch: Arrays) -> tuple[jax.Array, jax.Array]:
 
 def _valid(batch: Arrays) -> jax.Array:
     """(B, T) bool: where an answer may start or end: the paragraph, and [CLS] for none."""
-    return (batch["context_mask"] != 0).at[:, 0].set(True) & (batch["attention_mask"] != 0)
+    position = jnp.arange(batch["context_mask"].shape[-1])
+    return ((batch["context_mask"] != 0) | (position == 0)) & (batch["attention_mask"] != 0)
 
 
 def span_cross_entropy(outputs: Arrays, batch: Arrays) -> tuple[jax.Array, jax.Array]:
@@ -214,7 +215,7 @@ def joint_span(
     """
     check_range("independent", independent, 0, 1e3)
     start, end = (outputs[f"{side}_logits"].astype(jnp.float32) for side in SIDES)
-    inside = _valid(batch).at[:, 0].set(False)
+    inside = _valid(batch) & (jnp.arange(start.shape[-1]) > 0)
     from_here = jax.lax.cumlogsumexp(jnp.where(inside, end, -1e30), axis=1, reverse=True)
     spans = jax.nn.logsumexp(jnp.where(inside, start + from_here, -1e30), axis=-1)
     none = start[:, 0] + end[:, 0]

@@ -105,6 +105,7 @@ def _decode(
         n_best_size=options.n_best_size,
         version_2=options.version_2_with_negative,
         null_threshold=options.null_score_diff_threshold,
+        temperature=options.score_temperature,
     )
 
 

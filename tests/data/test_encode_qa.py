@@ -276,6 +276,7 @@ def test_fingerprint_is_that_of_what_training_sees(tokenizer: Any) -> None:
 def test_dtypes_and_shapes(tokenizer: Any, demo: tuple[QAExample, ...]) -> None:
     features = encode_qa(demo[:5], tokenizer, max_length=128, stride=32)
     total, count = int(features.bounds[-1]), len(features)
+    answers = max(len(set(e.answers)) for e in demo[:5])
     assert features.bounds.dtype == np.int64
     assert features.bounds[0] == 0
     described = {n: (c.dtype.name, c.shape) for n, c in (features.tokens | features.rows).items()}
@@ -285,9 +286,47 @@ def test_dtypes_and_shapes(tokenizer: Any, demo: tuple[QAExample, ...]) -> None:
         "context_mask": ("bool", (total,)),
         "start_positions": ("int32", (count,)),
         "end_positions": ("int32", (count,)),
+        "answer_starts": ("int32", (count, answers)),
+        "answer_ends": ("int32", (count, answers)),
     }
     assert (features.example.dtype, features.example.shape) == (np.int32, (count,))
     described = {n: (c.dtype.name, c.shape) for n, c in features.host.items()}
     assert described == {"offsets": ("int32", (total, 2))}
     assert (features.lengths > 0).all()
     assert (features.lengths <= 128).all()
+
+
+def test_all_reference_answers_of_a_window_are_kept(tokenizer: Any) -> None:
+    context = "The oak stands by the river, and the elm by the old oak of the hill. " * 3
+    second = context.index("old oak of")
+    last = context.rindex("elm by")
+    answers = (
+        Answer("oak", 4),
+        Answer("oak", 4),  # annotators agree
+        Answer("old oak of", second),
+        Answer("elm by", last),
+        Answer("nowhere", None),
+    )
+    plain = QAExample("1", "what?", context, answers[:2])
+    example = QAExample("2", "what?", context, answers)
+    only = encode_qa([plain], tokenizer, max_length=100, stride=20)
+    assert only.rows.keys() == {"start_positions", "end_positions"}
+    features = encode_qa([plain, example], tokenizer, max_length=100, stride=20)
+    for name in only.rows:  # the gold span is as without them
+        np.testing.assert_array_equal(features.rows[name][: len(only)], only.rows[name])
+    starts, ends = features.rows["answer_starts"], features.rows["answer_ends"]
+    assert starts.shape == ends.shape == (2 * len(only), 3)
+    held: set[str] = set()
+    for m in range(len(features)):
+        offsets = features.host["offsets"][window(features, m)]
+        pairs = [(int(a), int(b)) for a, b in zip(starts[m], ends[m], strict=True) if a >= 0]
+        assert pairs  # [CLS] where there is none
+        assert (0, 0) not in pairs[1:]
+        if features.rows["start_positions"][m]:
+            assert (features.rows["start_positions"][m], features.rows["end_positions"][m]) == (
+                pairs[0]
+            )
+        texts = {context[offsets[a][0] : offsets[b][1]] for a, b in pairs if a}
+        assert texts <= {a.text for a in answers}
+        held |= texts if features.example[m] == 1 else set()
+    assert held == {"oak", "old oak of", "elm by"}

@@ -1,0 +1,216 @@
+"""What train/compare.py calls: several losses with several seeds each, and whether they differ."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import math
+import re
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from scipy.stats import ttest_rel
+
+from jaxbert.errors import InputError
+from jaxbert.files import write_json, write_text
+from jaxbert.losses.choose import choose_loss
+from jaxbert.output import check_writable
+from jaxbert.published import published_for
+from jaxbert.run import train
+from jaxbert.tasks.task import Task
+from jaxbert.untrusted import read_object
+
+logger = logging.getLogger("jaxbert")
+
+
+class Row(NamedTuple):
+    """A loss and a score, over the seeds.
+
+    Attributes:
+        values: of each seed, in their order.
+        difference: mean difference to the first loss, seed by seed; None for that itself.
+        p: of a paired t-test of it, two-sided; None where there are too few seeds or no difference
+            varies.
+    """
+
+    loss: str
+    metric: str
+    values: list[float]
+    difference: float | None
+    p: float | None
+
+    @property
+    def mean(self) -> float:
+        """Of the values."""
+        return statistics.fmean(self.values)
+
+    @property
+    def deviation(self) -> float:
+        """The sample's standard deviation (n - 1); NaN for one seed."""
+        return statistics.stdev(self.values) if len(self.values) > 1 else math.nan
+
+
+def compare(task: Task, options: Any, losses: Sequence[str], seeds: Sequence[int]) -> bool:
+    """Train each loss with each seed, as far as that has not been done, and write the table.
+
+    Runs are in options.output_dir, a folder for each loss and seed; comparison.json, .md and .png
+    beside them.
+
+    Args:
+        options: of the task's training; loss, loss_args and seed are filled in.
+        losses: names, FILE.py:FUNCTION, or either with its options behind: focal{"gamma": 1}.
+
+    Returns:
+        Whether all is done; False when a signal stopped a run, and the same command goes on.
+
+    Raises:
+        InputError: something the user gave cannot be used.
+    """
+    _check(options, losses, seeds)
+    folder = Path(options.output_dir).expanduser()
+    check_writable(folder)
+    runs = []
+    for given in losses:  # all of them before the first is trained
+        name, args = split_args(given)
+        chosen = choose_loss(task.losses, name, args)
+        for seed in seeds:
+            place = folder / re.sub(r"[^\w.-]+", "_", given).strip("_") / f"seed_{seed}"
+            changes = {"loss": name, "loss_args": args, "seed": seed, "output_dir": str(place)}
+            runs.append((given, seed, chosen.source, dataclasses.replace(options, **changes)))
+    found: dict[str, list[dict[str, float]]] = {given: [] for given in losses}
+    for number, (given, seed, source, own) in enumerate(runs):
+        logger.info("run %d of %d: %s, seed %d", number + 1, len(runs), given, seed)
+        scores = _scores(task, own, source)
+        if scores is None:
+            return False
+        found[given].append(scores)
+    rows = table(found, [m for m in task.best_metrics if m in found[losses[0]][0]])
+    _write(folder, task, options, rows, seeds, found[losses[0]][0])
+    return True
+
+
+def _check(options: Any, losses: Sequence[str], seeds: Sequence[int]) -> None:
+    if not options.output_dir:
+        raise InputError("give --output_dir, the folder for the runs and the table")
+    if not (options.validation_file or options.dataset_name):
+        raise InputError("give --validation_file, what the losses are compared on")
+    for name, values in (("losses", losses), ("seeds", seeds)):
+        if len(set(values)) != len(values):
+            raise InputError(f"--{name}: one is there twice")
+
+
+def split_args(given: str) -> tuple[str, str | None]:
+    """A loss and its options.
+
+    >>> split_args('focal{"gamma": 1}'), split_args("fgm")
+    (('focal', '{"gamma": 1}'), ('fgm', None))
+    """
+    name, brace, rest = given.partition("{")
+    return name.strip(), brace + rest or None
+
+
+def _scores(task: Task, options: Any, source: str) -> dict[str, float] | None:
+    """The scores of a run, trained if it has not been; None when a signal stopped it."""
+    folder = Path(options.output_dir)
+    given = {"options": dataclasses.asdict(options), "loss": source}
+    try:
+        same = read_object(folder / "compared.json") == json.loads(json.dumps(given))
+        if same and not options.overwrite_output_dir and (folder / "metrics.json").exists():
+            logger.info("done before")
+            return read_object(folder / "metrics.json")
+    except FileNotFoundError:
+        pass
+    trained = train(task, options)
+    if not trained.done:
+        return None
+    write_json(folder / "compared.json", given)
+    jax.clear_caches()  # compiled programs of a run that is over
+    return trained.scores
+
+
+def table(found: dict[str, list[dict[str, float]]], metrics: Sequence[str]) -> list[Row]:
+    """A row for each score and loss; `found` has the scores of every seed by loss."""
+    first = next(iter(found.values()))
+    rows = []
+    for metric in metrics:
+        base = [scores[metric] for scores in first]
+        for loss, runs in found.items():
+            values = [scores[metric] for scores in runs]
+            differences = [b - a for a, b in zip(base, values, strict=True)]
+            if runs is first:
+                rows.append(Row(loss, metric, values, None, None))
+                continue
+            varies = len(values) > 1 and max(differences) - min(differences) > 1e-12
+            p = float(ttest_rel(values, base).pvalue) if varies else None
+            rows.append(Row(loss, metric, values, statistics.fmean(differences), p))
+    return rows
+
+
+def _write(
+    folder: Path,
+    task: Task,
+    options: Any,
+    rows: Sequence[Row],
+    seeds: Sequence[int],
+    scores: dict[str, float],
+) -> None:
+    own = [{**row._asdict(), "mean": row.mean, "deviation": row.deviation} for row in rows]
+    clean = [{n: None if x != x else x for n, x in row.items()} for row in own]  # JSON has no NaN
+    model = options.model_name_or_path or ""
+    known = published_for(model, task.name, int(scores.get("total", 0)))
+    record = {"task": task.name, "seeds": list(seeds), "rows": clean}
+    write_json(folder / "comparison.json", record | {"published": known and known._asdict()})
+    text = markdown(rows, len(seeds))
+    if known:
+        bands = ", ".join(f"{m} {a:g} to {b:g}" for m, (a, b) in known.scores.items())
+        text += f"\nPublished for {known.model}: {bands} ({known.source}).\n"
+    write_text(folder / "comparison.md", text)
+    print(f"\n{text}")
+    _draw(rows, folder / "comparison.png")
+
+
+def markdown(rows: Sequence[Row], seeds: int) -> str:
+    """The table as text that Markdown shows as a table."""
+    lines = [
+        "| score | loss | mean | std. dev. | n | difference | p |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        change = "" if row.difference is None else f"{row.difference:+.4g}"
+        p = "" if row.p is None else f"{row.p:.3f}"
+        cells = (row.metric, f"`{row.loss}`", f"{row.mean:.4g}", f"{row.deviation:.2g}", seeds)
+        lines.append(f"| {' | '.join(map(str, (*cells, change, p)))} |")
+    note = (
+        "Difference and p: to the first loss, seed by seed (paired t-test, two-sided); with few "
+        "seeds a small p of many is chance."
+    )
+    return "\n".join(lines) + f"\n\n{note}\n"
+
+
+def _draw(rows: Sequence[Row], path: Path) -> None:
+    """Every seed a point, the mean a line and its deviation a bar; a panel for each score."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        logger.info('no %s: pip install -e ".[plot]" draws it', path.name)
+        return
+    metrics = list(dict.fromkeys(row.metric for row in rows))
+    losses = list(dict.fromkeys(row.loss for row in rows))
+    figure = Figure(figsize=(4.5 * len(metrics), 1 + 0.45 * len(losses)), layout="constrained")
+    for number, metric in enumerate(metrics):
+        axes = figure.add_subplot(1, len(metrics), number + 1)
+        for row in (r for r in rows if r.metric == metric):
+            place = losses.index(row.loss)
+            axes.errorbar(
+                row.mean, place, xerr=row.deviation, fmt="|", color="#3b6ea5", ms=14, capsize=4
+            )
+            axes.plot(row.values, [place] * len(row.values), "o", color="#c44e52", ms=4, alpha=0.7)
+        axes.set_yticks(range(len(losses)), losses if number == 0 else [""] * len(losses))
+        axes.invert_yaxis()
+        axes.set_title(metric)
+        axes.grid(axis="x", alpha=0.3)
+    figure.savefig(path, dpi=150)
