@@ -1,0 +1,274 @@
+"""--loss and --loss_args: names, options, a user's file right and wrong, and what a run keeps."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from conftest import DEMO
+from scripts import call, refuses, weights
+
+from jaxbert.data.features import Features
+from jaxbert.errors import InputError
+from jaxbert.losses.check import try_loss
+from jaxbert.losses.choose import choose_loss, with_settings
+from jaxbert.losses.spans import span_cross_entropy
+from jaxbert.model.config import BertConfig
+from jaxbert.model.heads import init_params, make_apply
+from jaxbert.tasks.names import TASKS
+from jaxbert.tasks.qa import QA
+
+CFG = BertConfig(
+    vocab_size=50,
+    hidden_size=16,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    intermediate_size=32,
+    max_position_embeddings=20,
+)
+
+RIGHT = '''
+import jax
+import jax.numpy as jnp
+
+def confident(outputs, batch, *, penalty: float = 0.1):
+    """Cross-entropy, and a penalty on too sure a model."""
+    loss = jnp.zeros_like(batch["weight"])
+    for side in ("start", "end"):
+        logits = jnp.where(batch["attention_mask"] != 0, outputs[f"{side}_logits"], -1e30)
+        log_p = jax.nn.log_softmax(logits)
+        gold = jnp.take_along_axis(log_p, batch[f"{side}_positions"][:, None], 1)[:, 0]
+        entropy = -jnp.sum(jnp.where(batch["attention_mask"] != 0, jnp.exp(log_p) * log_p, 0), -1)
+        loss -= (gold + penalty * entropy) / 2
+    return jnp.sum(loss * batch["weight"]), jnp.sum(batch["weight"])
+
+def twice(apply, params, batch, key):
+    outputs = apply(params, batch, key=key, train=True)
+    loss_sum, weight_sum = confident(outputs, batch)
+    return 2 * loss_sum, weight_sum, {"half": (loss_sum, weight_sum)}
+'''
+
+HEAD = """
+import jax
+import jax.numpy as jnp
+
+def rows(outputs, batch):
+    logits = outputs["start_logits"]
+    picked = jnp.take_along_axis(logits, batch["start_positions"][:, None], 1)[:, 0]
+    return jax.nn.logsumexp(logits, -1) - picked
+
+def my_loss(outputs, batch):
+    loss, weight = rows(outputs, batch), batch["weight"]
+"""
+
+# What is wrong with a loss -> its last line, and what the message says.
+WRONG: dict[str, tuple[str, str]] = {
+    "mean": (
+        "return jnp.mean(loss * weight), jnp.float32(1)",
+        "a batch has loss_sum .* and its halves together .*; return sums, not means",
+    ),
+    "mean of the loss alone": (
+        "return jnp.sum(loss * weight) / jnp.sum(weight), jnp.sum(weight)",
+        "return sums, not means",
+    ),
+    "nan": ("return jnp.sum(loss * weight) * jnp.nan, jnp.sum(weight)", "its loss_sum is nan"),
+    "gradient nan": (
+        "return jnp.sum(jnp.where(loss > -9, loss, 1) + 0 * jnp.sqrt(loss * 0)), jnp.sum(weight)",
+        "its gradient is not finite",
+    ),
+    "shape": (
+        "return loss * weight, jnp.sum(weight)",
+        r"its loss_sum has the shape \(\d+,\), not \(\); sum over the rows",
+    ),
+    "one value": ("return jnp.sum(loss * weight)", "not \\(loss_sum, weight_sum\\)"),
+    "no number": ('return "low", jnp.sum(weight)', "its loss_sum is no number"),
+    "not traceable": (
+        "return (jnp.sum(loss) if loss[0] > 0 else 0.0), jnp.sum(weight)",
+        r"losses.py:12: it cannot be compiled: .*use jnp.where",
+    ),
+    "padding counts": ("return jnp.sum(loss), jnp.sum(weight)", "padding rows behind them"),
+    "no gradient": (
+        'return jnp.sum(batch["start_positions"] * weight), jnp.sum(weight)',
+        "no parameter has a gradient",
+    ),
+    "no weight": ("return jnp.sum(loss * weight), jnp.float32(0)", "its weight_sum is 0.0"),
+    "error": ('return jnp.sum(batch["starts"]), 1', r"losses.py:12: KeyError: 'starts'"),
+}
+
+
+def features() -> Features:
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(6, 19, 11)
+    bounds = np.concatenate([[0], np.cumsum(lengths)])
+    total = int(bounds[-1])
+    tokens = {
+        "input_ids": rng.integers(1, 50, total).astype(np.int32),
+        "token_type_ids": np.zeros(total, np.int32),
+        "context_mask": np.ones(total, bool),
+    }
+    start = rng.integers(1, 5, 11).astype(np.int32)
+    rows = {"start_positions": start, "end_positions": start + 1}
+    return Features(bounds, tokens, rows, np.arange(11, dtype=np.int32))
+
+
+def attempt(path: Path, name: str = "my_loss", args: str | None = None) -> None:
+    from jaxbert.data.batches import make_batch
+
+    chosen = choose_loss(QA.losses, f"{path}:{name}", args)
+    params = init_params(CFG, "qa", jax.random.key(0))
+    data = features()
+    batch = make_batch(data, np.arange(4), 20, 4)
+    try_loss(chosen, make_apply(CFG, "qa"), params, batch, data, None, jax.random.key(1))
+
+
+@pytest.mark.parametrize("name", ["confident", "twice"])
+def test_a_right_loss_passes(tmp_path: Path, name: str) -> None:
+    (tmp_path / "losses.py").write_text(RIGHT)
+    attempt(tmp_path / "losses.py", name)
+
+
+@pytest.mark.parametrize("fault", WRONG)
+def test_a_wrong_loss_is_told_in_one_line(tmp_path: Path, fault: str) -> None:
+    line, message = WRONG[fault]
+    (tmp_path / "losses.py").write_text(f"{HEAD}    {line}\n")
+    with pytest.raises(InputError, match=message) as caught:
+        attempt(tmp_path / "losses.py")
+    assert "\n" not in str(caught.value)
+    assert str(tmp_path / "losses.py") in str(caught.value)
+
+
+@pytest.mark.parametrize("form", ["metrics", "pair"])
+def test_a_wrong_result_of_the_second_form(tmp_path: Path, form: str) -> None:
+    result = {"metrics": "0.0, 1.0, {'x': 1}", "pair": "0.0, 1.0"}[form]
+    wanted = {"metrics": "its metrics are no dict", "pair": "not \\(loss_sum, weight_sum, metrics"}
+    text = f"def my_loss(apply, params, batch, key):\n    return {result}\n"
+    (tmp_path / "losses.py").write_text(text)
+    with pytest.raises(InputError, match=wanted[form]):
+        attempt(tmp_path / "losses.py")
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "message"),
+    [
+        ("def other(outputs, batch): ...\n", "my_loss", "has no function my_loss; there are other"),
+        ("x = 1\n", "x", "has no function x; there are none"),
+        ("def my_loss(outputs, batch:\n", "my_loss", "losses.py:1: SyntaxError"),
+        ("import nowhere_to_be_found\n", "my_loss", "losses.py:1: ModuleNotFoundError"),
+        ("def my_loss(outputs): ...\n", "my_loss", "takes 1 arguments; the forms are"),
+        ("def my_loss(outputs, batch, extra): ...\n", "my_loss", "takes 3 arguments"),
+        ("def my_loss(outputs, batch, *, k): ...\n", "my_loss", "needs --loss_args '{\"k\": ...}'"),
+    ],
+)
+def test_a_file_that_cannot_be_used(tmp_path: Path, text: str, name: str, message: str) -> None:
+    (tmp_path / "losses.py").write_text(text)
+    with pytest.raises(InputError, match=message):
+        attempt(tmp_path / "losses.py", name)
+
+
+def test_names_and_options_that_are_not_there(tmp_path: Path) -> None:
+    missing = str(tmp_path / "losses.py")
+    for name, args, message in (
+        ("focus", None, "--loss focus: there are cross_entropy, label_smoothing, "),
+        (f"{missing}:x", None, "no such file"),
+        (missing, None, "give FILE.py:FUNCTION"),
+        ("focal", "{gamma: 1}", "--loss_args {gamma: 1}: not JSON"),
+        ("focal", "[1]", "give an object"),
+        ("focal", '{"gama": 1}', "--loss_args gama: the options of focal are gamma"),
+        ("focal", '{"gamma": "2"}', "gamma: '2' is no float"),
+        ("focal", '{"gamma": true}', "gamma: True is no float"),
+        ("pgd", '{"steps": 1.5}', "steps: 1.5 is no int"),
+        ("cross_entropy", '{"x": 1}', "the options of cross_entropy are none"),
+        ("r_drop", '{"base": "fgm"}', "base: fgm adds to a base itself"),
+        ("r_drop", '{"base": "distillation"}', "needs --loss_args '{\"teacher\": ...}'"),
+        ("r_drop", '{"base": 3}', "base is the name of a loss"),
+        ("distillation", None, "--loss distillation needs --loss_args '{\"teacher\": ...}'"),
+    ):
+        with pytest.raises(InputError) as caught:
+            choose_loss(QA.losses, name, args)
+        assert message in str(caught.value)
+
+
+def test_options_and_a_base_with_its_own_are_bound() -> None:
+    chosen = choose_loss(QA.losses, "r_drop", '{"alpha": 2, "base": "focal"}')
+    assert chosen.function.keywords["alpha"] == 2  # type: ignore[union-attr]
+    text = '{"base": "label_smoothing", "base_args": {"smoothing": 0.3}}'
+    base = choose_loss(QA.losses, "fgm", text).function.keywords["base"]  # type: ignore[union-attr]
+    assert base.keywords == {"smoothing": 0.3}
+    plain = choose_loss(QA.losses, "fgm").function
+    assert plain.keywords["base"] is span_cross_entropy  # type: ignore[union-attr]
+    assert "def span_cross_entropy" in choose_loss(QA.losses, "cross_entropy").source
+
+
+def test_settings_of_the_task_reach_a_loss_or_are_refused() -> None:
+    losses = TASKS["classification"][0].losses
+    weights_of_classes = np.ones(2, np.float32)
+    settings = {"class_weights": weights_of_classes}
+    focal = with_settings(choose_loss(losses, "focal"), settings)
+    assert focal.function.keywords["class_weights"] is weights_of_classes  # type: ignore[union-attr]
+    with pytest.raises(InputError, match="--class_weights is not for --loss r_drop"):
+        with_settings(choose_loss(losses, "r_drop"), settings)
+    assert with_settings(choose_loss(losses, "r_drop"), {"class_weights": None})
+
+
+# --- runs ---------------------------------------------------------------------------------------
+
+
+def words(tiny_folder: Path, output: Path, *more: str) -> list[str]:
+    given = ["--model_name_or_path", str(tiny_folder), "--output_dir", str(output)]
+    given += ["--train_file", str(DEMO / "qa_en_dev.json"), "--max_train_samples", "24"]
+    given += ["--max_seq_length", "384", "--per_device_train_batch_size", "1", "--seed", "3"]
+    return [*given, "--max_steps", "4", "--save_steps", "2", *more]
+
+
+def test_a_run_keeps_the_loss_and_goes_on_with_the_same_bits(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "losses.py"
+    source.write_text(RIGHT)
+    loss = ["--loss", f"{source}:twice", "--lr_scheduler_type", "constant"]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert call("train/qa.py", *words(tiny_folder, whole, *loss)) == 0
+    assert json.loads((whole / "options.json").read_text())["loss"] == RIGHT
+    log = [json.loads(line) for line in (whole / "train_log.jsonl").read_text().splitlines()]
+    assert all(line["loss"] == pytest.approx(2 * line["half"], rel=1e-5) for line in log)
+    assert call("train/qa.py", *words(tiny_folder, parts, *loss, "--max_steps", "2")) == 0
+    changed = [*loss, "--allow_changed_options", "max_steps"]
+    source.write_text(RIGHT + "\n# another\n")
+    message = refuses("train/qa.py", *words(tiny_folder, parts, *changed))
+    assert "is not the one that the run was started with" in message
+    source.write_text(RIGHT)
+    assert call("train/qa.py", *words(tiny_folder, parts, *changed)) == 0
+    assert weights(parts) == weights(whole)
+
+
+def test_a_wrong_loss_leaves_nothing_behind(tiny_folder: Path, tmp_path: Path) -> None:
+    source = tmp_path / "losses.py"
+    source.write_text(f"{HEAD}    {WRONG['mean'][0]}\n")
+    given = words(tiny_folder, tmp_path / "out", "--loss", f"{source}:my_loss")
+    assert "return sums, not means" in refuses("train/qa.py", *given)
+    assert not (tmp_path / "out").exists()
+    given = words(tiny_folder, tmp_path / "out", "--loss", "focal", "--loss_args", '{"gamma": -1}')
+    assert "gamma: -1 must be from 0 to 100" in refuses("train/qa.py", *given)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_teacher_is_asked_once_and_learned_from(tiny_folder: Path, tmp_path: Path) -> None:
+    teacher, student = tmp_path / "teacher", tmp_path / "student"
+    assert call("train/qa.py", *words(tiny_folder, teacher)) == 0
+    loss = ["--loss", "distillation", "--loss_args"]
+    args: dict[str, Any] = {"teacher": str(teacher), "alpha": 1.0, "hidden": 1.0}
+    given = words(teacher, student, *loss, json.dumps(args), "--learning_rate", "1e-9")
+    assert call("train/qa.py", *given) == 0
+    log = [json.loads(line) for line in (student / "train_log.jsonl").read_text().splitlines()]
+    # The student is the teacher, so only dropout parts them.
+    assert all(0 < line["loss"] < 0.5 for line in log)
+    for changes, message in (
+        ({"teacher": str(tmp_path)}, "config.json"),
+        ({"teacher": 3}, "give a folder or a name"),
+    ):
+        given = words(tiny_folder, tmp_path / "x", *loss, json.dumps({**args, **changes}))
+        assert message in refuses("train/qa.py", *given)
