@@ -146,9 +146,9 @@ def test_the_same_characters_from_two_windows_come_once_with_the_best_score() ->
     assert [(c.text, c.score) for c in prediction.nbest] == [("Ada", 4.0), ("Bob", 2.0)]
 
 
-def test_the_same_text_at_another_place_is_another_answer() -> None:
+def test_the_same_text_at_another_place_is_given_once_at_its_best() -> None:
     prediction = merged([(0, 3, 1.0), (18, 21, 2.0)])
-    assert [(c.text, c.start) for c in prediction.nbest] == [("Ada", 18), ("Ada", 0)]
+    assert [(c.text, c.start) for c in prediction.nbest] == [("Ada", 18)]
 
 
 def test_probabilities_are_the_softmax_of_the_list() -> None:
@@ -206,3 +206,42 @@ def test_empty_paragraph_and_very_long_question(tokenizer) -> None:
 def test_encode_refuses_a_stride_without_room(tokenizer) -> None:
     with pytest.raises(InputError, match="--doc_stride"):
         encode_qa([EXAMPLE], tokenizer, max_length=64, stride=128)
+
+
+def test_no_two_entries_say_the_same_and_none_says_nothing() -> None:
+    example = QAExample("1", "?", "The cat. a Cat \u200b dog")
+    context = example.context
+    places = ["The cat", "cat", "Cat", "cat.", " \u200b ", "dog", "The"]
+    spans = [
+        (context.index(text), context.index(text) + len(text), 9.0 - number)
+        for number, text in enumerate(places)
+    ]
+    found = merge_windows(example, spans, 0.0, n_best_size=20, version_2=False)
+    assert [c.text for c in found.nbest] == ["The cat", "dog", "The"]
+    assert sum(c.probability for c in found.nbest) == pytest.approx(1)
+    nothing = merge_windows(example, spans[4:5], 0.5, n_best_size=20, version_2=True)
+    assert (nothing.answer.text, nothing.answer.start, nothing.answer.end) == ("", 0, 0)
+
+
+@pytest.mark.parametrize("threshold", [-2.0, 0.0, 3.5])
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
+def test_the_answer_is_the_most_probable_entry(threshold: float, temperature: float) -> None:
+    example = QAExample("1", "?", "one two three")
+    for null in (-4.0, 0.0, 2.0, 6.0):
+        found = merge_windows(
+            example,
+            [(0, 3, 1.0), (4, 7, 0.5), (8, 13, -1.0)],
+            null,
+            n_best_size=20,
+            version_2=True,
+            null_threshold=threshold,
+            temperature=temperature,
+        )
+        assert found.null_odds == null - 1.0
+        assert (found.answer.text == "") == (null - 1.0 > threshold)
+        assert found.answer.probability == max(c.probability for c in found.nbest)
+        if not found.answer.text:
+            continue
+        scores = np.array([1.0, 0.5, -1.0, null - threshold]) / temperature
+        wanted = np.exp(scores[0]) / np.exp(scores).sum()
+        assert found.answer.probability == pytest.approx(wanted)
