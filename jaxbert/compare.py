@@ -134,14 +134,14 @@ def _scores(task: Task, options: Any, source: str) -> dict[str, float] | None:
 
 def table(found: dict[str, list[dict[str, float]]], metrics: Sequence[str]) -> list[Row]:
     """A row for each score and loss; `found` has the scores of every seed by loss."""
-    first = next(iter(found.values()))
+    first = next(iter(found))
     rows = []
     for metric in metrics:
-        base = [scores[metric] for scores in first]
+        base = [scores[metric] for scores in found[first]]
         for loss, runs in found.items():
             values = [scores[metric] for scores in runs]
             differences = [b - a for a, b in zip(base, values, strict=True)]
-            if runs is first:
+            if loss == first:
                 rows.append(Row(loss, metric, values, None, None))
                 continue
             varies = len(values) > 1 and max(differences) - min(differences) > 1e-12
@@ -182,7 +182,8 @@ def markdown(rows: Sequence[Row], seeds: int) -> str:
     for row in rows:
         change = "" if row.difference is None else f"{row.difference:+.4g}"
         p = "" if row.p is None else f"{row.p:.3f}"
-        cells = (row.metric, f"`{row.loss}`", f"{row.mean:.4g}", f"{row.deviation:.2g}", seeds)
+        deviation = f"{row.deviation:.2g}" if len(row.values) > 1 else ""
+        cells = (row.metric, f"`{row.loss}`", f"{row.mean:.4g}", deviation, seeds)
         lines.append(f"| {' | '.join(map(str, (*cells, change, p)))} |")
     note = (
         "Difference and p: to the first loss, seed by seed (paired t-test, two-sided); with few "

@@ -9,8 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from conftest import DEMO
-from scripts import call, refuses, weights
+from conftest import DEMO, REPOSITORY
+from scripts import passed, refused, refuses, script, weights
 
 from jaxbert.data.features import Features
 from jaxbert.errors import InputError
@@ -131,6 +131,14 @@ def test_a_right_loss_passes(tmp_path: Path, name: str) -> None:
     attempt(tmp_path / "losses.py", name)
 
 
+def test_the_example_of_the_readme_passes(tmp_path: Path) -> None:
+    text = (REPOSITORY / "README.md").read_text()
+    example = text.split("```python\n# my_losses.py\n")[1].split("```")[0]
+    assert example.count("\n") <= 18
+    (tmp_path / "my_losses.py").write_text(example)
+    attempt(tmp_path / "my_losses.py", "in_the_paragraph", '{"penalty": 0.5}')
+
+
 @pytest.mark.parametrize("fault", WRONG)
 def test_a_wrong_loss_is_told_in_one_line(tmp_path: Path, fault: str) -> None:
     line, message = WRONG[fault]
@@ -231,17 +239,17 @@ def test_a_run_keeps_the_loss_and_goes_on_with_the_same_bits(
     source.write_text(RIGHT)
     loss = ["--loss", f"{source}:twice", "--lr_scheduler_type", "constant"]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    assert call("train/qa.py", *words(tiny_folder, whole, *loss)) == 0
+    passed(script("train/qa.py", *words(tiny_folder, whole, *loss)))
     assert json.loads((whole / "options.json").read_text())["loss"] == RIGHT
     log = [json.loads(line) for line in (whole / "train_log.jsonl").read_text().splitlines()]
     assert all(line["loss"] == pytest.approx(2 * line["half"], rel=1e-5) for line in log)
-    assert call("train/qa.py", *words(tiny_folder, parts, *loss, "--max_steps", "2")) == 0
+    passed(script("train/qa.py", *words(tiny_folder, parts, *loss, "--max_steps", "2")))
     changed = [*loss, "--allow_changed_options", "max_steps"]
     source.write_text(RIGHT + "\n# another\n")
-    message = refuses("train/qa.py", *words(tiny_folder, parts, *changed))
-    assert "is not the one that the run was started with" in message
+    result = script("train/qa.py", *words(tiny_folder, parts, *changed))
+    refused(result, "is not the one that the run was started with")
     source.write_text(RIGHT)
-    assert call("train/qa.py", *words(tiny_folder, parts, *changed)) == 0
+    passed(script("train/qa.py", *words(tiny_folder, parts, *changed)))
     assert weights(parts) == weights(whole)
 
 
@@ -258,11 +266,11 @@ def test_a_wrong_loss_leaves_nothing_behind(tiny_folder: Path, tmp_path: Path) -
 
 def test_a_teacher_is_asked_once_and_learned_from(tiny_folder: Path, tmp_path: Path) -> None:
     teacher, student = tmp_path / "teacher", tmp_path / "student"
-    assert call("train/qa.py", *words(tiny_folder, teacher)) == 0
+    passed(script("train/qa.py", *words(tiny_folder, teacher)))
     loss = ["--loss", "distillation", "--loss_args"]
     args: dict[str, Any] = {"teacher": str(teacher), "alpha": 1.0, "hidden": 1.0}
     given = words(teacher, student, *loss, json.dumps(args), "--learning_rate", "1e-9")
-    assert call("train/qa.py", *given) == 0
+    passed(script("train/qa.py", *given))
     log = [json.loads(line) for line in (student / "train_log.jsonl").read_text().splitlines()]
     # The student is the teacher, so only dropout parts them.
     assert all(0 < line["loss"] < 0.5 for line in log)

@@ -18,8 +18,6 @@ from jaxbert.training.checkpoint import Checkpoints, fault, seal
 from jaxbert.training.optim import adamw, make_schedule
 from jaxbert.training.step import TrainState, init_state
 
-FLIPS = 40
-
 
 def state_at(step: int, seed: int = 0, *, frozen: tuple[str, ...] = ()) -> TrainState:
     rng = np.random.default_rng([seed, step])
@@ -100,21 +98,27 @@ def test_a_step_is_sealed_without_another_call(tmp_path: Path) -> None:
     checkpoints.close()
 
 
-def test_every_single_bit_flip_is_noticed(two_steps: Path, tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
+@pytest.mark.parametrize("flips", [200, pytest.param(2000, marks=pytest.mark.nightly)])
+def test_every_single_bit_flip_is_noticed_and_the_older_step_used(
+    two_steps: Path, tmp_path: Path, flips: int
+) -> None:
+    rng = np.random.default_rng(flips)
     folder = tmp_path / "c"
     shutil.copytree(two_steps, folder)
     files = [p for p in (folder / "2").rglob("*") if p.is_file() and p.stat().st_size]
-    for _ in range(FLIPS):
+    said: list[str] = []
+    checkpoints = Checkpoints(folder, say=said.append)
+    for _ in range(flips):
         path = files[rng.integers(len(files))]
-        content = bytearray(path.read_bytes())
-        place = rng.integers(len(content))
-        content[place] ^= 1 << rng.integers(8)
         whole = path.read_bytes()
+        content = bytearray(whole)
+        content[rng.integers(len(content))] ^= 1 << rng.integers(8)
         path.write_bytes(content)
-        assert fault(folder / "2") is not None, path
+        assert checkpoints.newest() == 1, path
         path.write_bytes(whole)
-    assert fault(folder / "2") is None
+    assert len(said) == flips  # each is told
+    assert checkpoints.newest() == 2
+    checkpoints.close()
 
 
 @pytest.mark.parametrize("harm", ["truncate", "delete", "empty"])

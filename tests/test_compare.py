@@ -1,0 +1,126 @@
+"""train/compare.py: pairs of loss and seed, trained once, and the table of what they score."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import DEMO
+from scipy.stats import ttest_rel
+from scripts import call, refuses
+
+from jaxbert.compare import markdown, table
+from jaxbert.processes import EXIT_STOPPED
+from jaxbert.published import published_for
+from jaxbert.run import Trained
+from jaxbert.tasks.task import Task
+
+NAME = "train/compare.py"
+
+
+def words(tiny_folder: Path, output: Path, *more: str) -> list[str]:
+    given = ["classification", "--model_name_or_path", str(tiny_folder), "--max_steps", "1"]
+    given += ["--train_file", str(DEMO / "classification_train.tsv"), "--max_seq_length", "64"]
+    given += ["--validation_file", str(DEMO / "classification_dev.tsv"), "--length_bucket", "0"]
+    given += ["--per_device_train_batch_size", "1", "--output_dir", str(output)]
+    return [*given, "--seeds", "1", "2", "--losses", "cross_entropy", *more]
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The options of every run, which is not computed: its score is made of its loss and seed."""
+    runs: list[Any] = []
+
+    def train(task: Task, options: Any) -> Trained:
+        runs.append(options)
+        if options.seed == 99:
+            return Trained(None, {}, done=False)  # type: ignore[arg-type]
+        scores = {"accuracy": options.seed + len(options.loss), "f1": 0.5, "total": 60}
+        folder = Path(options.output_dir)
+        folder.mkdir(parents=True)
+        (folder / "metrics.json").write_text(json.dumps(scores))
+        return Trained(None, scores, done=True)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("jaxbert.compare.train", train)
+    return runs
+
+
+def test_every_pair_is_trained_once(
+    tiny_folder: Path, tmp_path: Path, trained: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    focal = 'focal{"gamma": 1}'
+    assert call(NAME, *words(tiny_folder, tmp_path, focal)) == 0
+    record = json.loads((tmp_path / "comparison.json").read_text())
+    assert record["seeds"] == [1, 2]
+    found = {(row["loss"], row["metric"]): row for row in record["rows"]}
+    assert found["cross_entropy", "accuracy"]["values"] == [14, 15]
+    assert found[focal, "accuracy"]["values"] == [6, 7]
+    assert found[focal, "accuracy"]["difference"] == -8
+    assert found[focal, "f1"]["p"] is None
+    assert [(o.loss, o.loss_args, o.seed) for o in trained] == [
+        ("cross_entropy", None, 1),
+        ("cross_entropy", None, 2),
+        ("focal", '{"gamma": 1}', 1),
+        ("focal", '{"gamma": 1}', 2),
+    ]
+    assert len({o.output_dir for o in trained}) == 4
+    assert (tmp_path / "comparison.md").read_text() in capsys.readouterr().out
+    assert call(NAME, *words(tiny_folder, tmp_path, focal, "label_smoothing")) == 0
+    assert [o.loss for o in trained[4:]] == ["label_smoothing"] * 2
+    shutil.rmtree(tmp_path / "label_smoothing")  # as if it had been stopped between
+    stopped = words(tiny_folder, tmp_path, "label_smoothing")
+    stopped[stopped.index("2")] = "99"
+    assert call(NAME, *stopped) == EXIT_STOPPED
+    # Other options, and another text of a user's loss, are other runs: train() decides on them.
+    before = len(trained)
+    with pytest.raises(FileExistsError):
+        call(NAME, *words(tiny_folder, tmp_path, "--learning_rate", "1"))
+    assert len(trained) == before + 1
+
+
+def test_wrong_input_is_told_before_anything_is_trained(tiny_folder: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    for more, message in (
+        (["focus"], "--loss focus: there are cross_entropy"),
+        (['focal{"gamma": }'], "not JSON"),
+        (["cross_entropy"], "--losses: one is there twice"),
+        (["--learning_rates", "1"], "did you mean --learning_rate"),
+    ):
+        assert message in refuses(NAME, *words(tiny_folder, output, *more))
+    assert "give a task first" in refuses(NAME, "squad")
+    assert "--losses" in refuses(NAME, "qa", "--output_dir", str(output))
+    assert "give --validation_file" in refuses(
+        NAME, "qa", "--losses", "focal", "--output_dir", str(output)
+    )
+    assert not output.exists()
+
+
+def test_the_table_is_that_of_the_values() -> None:
+    rng = np.random.default_rng(0)
+    one, other = rng.normal(50, 1, 5), rng.normal(51, 1, 5)
+    found = {"a": [{"f1": float(x)} for x in one], "b": [{"f1": float(x)} for x in other]}
+    first, second = table(found, ["f1"])
+    assert (first.difference, first.p) == (None, None)
+    assert second.mean == pytest.approx(other.mean())
+    assert second.deviation == pytest.approx(other.std(ddof=1))
+    assert second.difference == pytest.approx((other - one).mean())
+    assert second.p == pytest.approx(ttest_rel(other, one).pvalue)
+    text = markdown([first, second], 5)
+    assert text.count("\n| f1 |") == 2
+    same = table({"a": found["a"], "b": found["a"]}, ["f1"])[1]
+    assert (same.difference, same.p) == (0, None)  # nothing to test
+    single = table({"a": found["a"][:1], "b": found["b"][:1]}, ["f1"])[1]
+    assert single.p is None
+    assert "nan" not in markdown([single], 1)
+
+
+def test_published_scores_are_shown_for_the_same_model_and_data_only() -> None:
+    known = published_for("/models/bert-base-uncased/", "qa", 10570)
+    assert known is not None
+    assert known.scores["exact_match"] == (81.22, 81.34)
+    assert published_for("bert-base-cased", "qa", 10570) is None
+    assert published_for("bert-base-uncased", "classification", 10570) is None
