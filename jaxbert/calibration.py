@@ -15,8 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from jaxbert.compiled import keep_compiled
 from jaxbert.data.questions import QAExample
 from jaxbert.decoding.answers import Candidate, Prediction
+from jaxbert.drawing import new_figure, save_figure
 from jaxbert.errors import InputError
 from jaxbert.evaluation import make_evaluator, show_scores
 from jaxbert.files import write_json
@@ -30,6 +32,7 @@ from jaxbert.metrics.calibration import (
 from jaxbert.options import CalibrateOptions, check_ranges
 from jaxbert.output import check_task, check_writable
 from jaxbert.prepare import encode_examples, load_model, read_examples
+from jaxbert.processes import launched
 from jaxbert.tasks.qa import QA, references_of, score_qa, settle_qa
 from jaxbert.training.parallel import make_parallel
 
@@ -55,7 +58,11 @@ def calibrate(options: CalibrateOptions) -> dict[str, Any]:
     folder = Path(options.model_name_or_path).expanduser()
     if not folder.is_dir():
         raise InputError(f"--model_name_or_path {folder}: give a folder; the result is kept there")
+    if options.num_processes or launched():
+        raise InputError("eval/calibrate.py is one process")
     check_task(folder, QA.name)
+    if options.compilation_cache_dir:
+        keep_compiled(options.compilation_cache_dir)
     reports = Path(options.output_dir).expanduser() if options.output_dir else folder
     for place in (folder, reports):
         check_writable(place)
@@ -183,12 +190,9 @@ def _report(
 
 def draw(tables: dict[str, list[Bin]], errors: Sequence[float], folder: Path) -> None:
     """reliability.png: how often answers are right, by how sure the model is of them."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        logger.info('no reliability.png: pip install -e ".[plot]" draws it')
+    figure = new_figure("reliability.png", 8, 4)
+    if figure is None:
         return
-    figure = Figure(figsize=(8, 4), layout="constrained")
     for number, ((title, bins), error) in enumerate(zip(tables.items(), errors, strict=True)):
         axes = figure.add_subplot(1, 2, number + 1)
         whole = sum(b.answers for b in bins)
@@ -213,8 +217,7 @@ def draw(tables: dict[str, list[Bin]], errors: Sequence[float], folder: Path) ->
         if number == 0:
             axes.set_ylabel("exact match")
             axes.legend(loc="upper left", frameon=False)
-    folder.mkdir(parents=True, exist_ok=True)
-    figure.savefig(folder / "reliability.png", dpi=150)
+    save_figure(figure, folder / "reliability.png")
 
 
 def _shares(bins: Sequence[Bin], whole: int) -> list[float]:

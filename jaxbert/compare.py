@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import logging
 import math
@@ -15,10 +16,13 @@ from typing import Any, NamedTuple
 import jax
 from scipy.stats import ttest_rel
 
+from jaxbert.drawing import new_figure, save_figure
 from jaxbert.errors import InputError
 from jaxbert.files import write_json, write_text
 from jaxbert.losses.choose import choose_loss
+from jaxbert.options import check_ranges
 from jaxbert.output import check_writable
+from jaxbert.processes import launched
 from jaxbert.published import published_for
 from jaxbert.run import train
 from jaxbert.tasks.task import Task
@@ -70,30 +74,30 @@ def compare(task: Task, options: Any, losses: Sequence[str], seeds: Sequence[int
     Raises:
         InputError: something the user gave cannot be used.
     """
-    _check(options, losses, seeds)
-    folder = Path(options.output_dir).expanduser()
+    folder = Path(options.output_dir or "").expanduser()
+    runs = _runs(task, options, losses, seeds)
     check_writable(folder)
-    runs = []
-    for given in losses:  # all of them before the first is trained
-        name, args = split_args(given)
-        chosen = choose_loss(task.losses, name, args)
-        for seed in seeds:
-            place = folder / re.sub(r"[^\w.-]+", "_", given).strip("_") / f"seed_{seed}"
-            changes = {"loss": name, "loss_args": args, "seed": seed, "output_dir": str(place)}
-            runs.append((given, seed, chosen.source, dataclasses.replace(options, **changes)))
+    files = _contents(options)
     found: dict[str, list[dict[str, float]]] = {given: [] for given in losses}
-    for number, (given, seed, source, own) in enumerate(runs):
-        logger.info("run %d of %d: %s, seed %d", number + 1, len(runs), given, seed)
-        scores = _scores(task, own, source)
+    for number, (given, source, own) in enumerate(runs):
+        logger.info("run %d of %d: %s, seed %d", number + 1, len(runs), given, own.seed)
+        scores = _scores(task, own, {"loss": source, "files": files})
         if scores is None:
             return False
+        if not scores:
+            raise InputError(f"{own.output_dir}: the run has no scores; is there validation data?")
         found[given].append(scores)
     rows = table(found, [m for m in task.best_metrics if m in found[losses[0]][0]])
     _write(folder, task, options, rows, seeds, found[losses[0]][0])
     return True
 
 
-def _check(options: Any, losses: Sequence[str], seeds: Sequence[int]) -> None:
+def _runs(
+    task: Task, options: Any, losses: Sequence[str], seeds: Sequence[int]
+) -> list[tuple[str, str, Any]]:
+    """Each loss as given, its text, and the options of its run; seed after seed, so that a table
+    begun is one of whole seeds. What can be refused is refused before the first is trained.
+    """
     if not options.output_dir:
         raise InputError("give --output_dir, the folder for the runs and the table")
     if not (options.validation_file or options.dataset_name):
@@ -101,6 +105,36 @@ def _check(options: Any, losses: Sequence[str], seeds: Sequence[int]) -> None:
     for name, values in (("losses", losses), ("seeds", seeds)):
         if len(set(values)) != len(values):
             raise InputError(f"--{name}: one is there twice")
+    if options.num_processes or launched():
+        raise InputError("train/compare.py is one process; start train/ for runs of several")
+    chosen = {given: choose_loss(task.losses, *split_args(given)) for given in losses}
+    places = {given: re.sub(r"[^\w.-]+", "_", given).strip("_") for given in losses}
+    if len(set(places.values())) != len(places):
+        raise InputError("--losses: two are the same but for spaces or signs")
+    runs = []
+    for seed in seeds:
+        for given in losses:
+            name, args = split_args(given)
+            place = str(Path(options.output_dir).expanduser() / places[given] / f"seed_{seed}")
+            changes = {"loss": name, "loss_args": args, "seed": seed, "output_dir": place}
+            own = dataclasses.replace(options, **changes)
+            check_ranges(own)
+            runs.append((given, chosen[given].source, own))
+    return runs
+
+
+def _contents(options: Any) -> dict[str, str]:
+    """SHA-256 of the files that the options name, and of those in the folders that they name."""
+    named = [*(options.train_file or ()), *(options.validation_file or ())]
+    named += [options.model_name_or_path, options.config_name, options.tokenizer_name]
+    found = {}
+    for name in filter(None, named):
+        path = Path(name).expanduser()
+        for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+            if file.is_file():  # not a name on the Hub
+                with file.open("rb") as opened:
+                    found[str(file)] = hashlib.file_digest(opened, "sha256").hexdigest()
+    return found
 
 
 def split_args(given: str) -> tuple[str, str | None]:
@@ -113,10 +147,14 @@ def split_args(given: str) -> tuple[str, str | None]:
     return name.strip(), brace + rest or None
 
 
-def _scores(task: Task, options: Any, source: str) -> dict[str, float] | None:
-    """The scores of a run, trained if it has not been; None when a signal stopped it."""
+def _scores(task: Task, options: Any, depends: dict[str, Any]) -> dict[str, float] | None:
+    """The scores of a run, trained if it has not been; None when a signal stopped it.
+
+    Args:
+        depends: all that its scores depend on beside the options.
+    """
     folder = Path(options.output_dir)
-    given = {"options": dataclasses.asdict(options), "loss": source}
+    given = {"options": dataclasses.asdict(options), **depends}
     try:
         same = read_object(folder / "compared.json") == json.loads(json.dumps(given))
         if same and not options.overwrite_output_dir and (folder / "metrics.json").exists():
@@ -194,14 +232,11 @@ def markdown(rows: Sequence[Row], seeds: int) -> str:
 
 def _draw(rows: Sequence[Row], path: Path) -> None:
     """Every seed a point, the mean a line and its deviation a bar; a panel for each score."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        logger.info('no %s: pip install -e ".[plot]" draws it', path.name)
-        return
     metrics = list(dict.fromkeys(row.metric for row in rows))
     losses = list(dict.fromkeys(row.loss for row in rows))
-    figure = Figure(figsize=(4.5 * len(metrics), 1 + 0.45 * len(losses)), layout="constrained")
+    figure = new_figure(path.name, 4.5 * len(metrics), 1 + 0.45 * len(losses))
+    if figure is None:
+        return
     for number, metric in enumerate(metrics):
         axes = figure.add_subplot(1, len(metrics), number + 1)
         for row in (r for r in rows if r.metric == metric):
@@ -214,4 +249,4 @@ def _draw(rows: Sequence[Row], path: Path) -> None:
         axes.invert_yaxis()
         axes.set_title(metric)
         axes.grid(axis="x", alpha=0.3)
-    figure.savefig(path, dpi=150)
+    save_figure(figure, path)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import importlib.metadata
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +66,21 @@ def read_calibration(folder: Path) -> tuple[dict[str, float], set[str]]:
     if not isinstance(ids, list) or not all(type(record.get(n)) in (int, float) for n in names):
         raise InputError(f"{path}: not what eval/calibrate.py writes; make it again")
     return {name: record[name] for name in names}, set(map(str, ids))
+
+
+@contextlib.contextmanager
+def voids_calibration(folder: Path) -> Iterator[None]:
+    """Remove calibration.json if another model is saved within; it was fitted to the one before."""
+
+    def digest() -> str:
+        with (folder / "model.safetensors").open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    path = folder / "calibration.json"
+    before = digest() if path.exists() and (folder / "model.safetensors").exists() else None
+    yield
+    if path.exists() and digest() != before:
+        path.unlink()
 
 
 def check_task(folder: Path, task: str) -> None:
@@ -168,11 +185,16 @@ def fingerprint_of(examples: Any) -> str:
 
 def check_data(folder: Path, record: dict[str, Any] | None, data: dict[str, str]) -> None:
     """Refuse to go on with other data than the run was started with."""
-    for name in ("train", "validation") if record else ():
+    what = {
+        "train": "other train data or another tokenizer",
+        "validation": "other validation data",
+        "teacher": "another teacher",
+    }
+    for name, text in what.items() if record else ():
         if record and record["data"].get(name) != data.get(name):
             raise InputError(
-                f"--output_dir {folder}: the run was started with other {name} data or another "
-                "tokenizer; give those, or --overwrite_output_dir"
+                f"--output_dir {folder}: the run was started with {text}; give that, or "
+                "--overwrite_output_dir"
             )
 
 

@@ -40,12 +40,13 @@ from jaxbert.output import (
     lock_of,
     remove_run,
     take,
+    voids_calibration,
     write_record,
     write_results,
 )
 from jaxbert.prepare import encode_examples, load_model, read_examples, read_held_out
 from jaxbert.tasks.task import Task
-from jaxbert.teacher import with_teacher
+from jaxbert.teacher import load_teacher, with_teacher
 from jaxbert.training.checkpoint import Checkpoints
 from jaxbert.training.loop import Plan, Progress, TrainLog, fit, micro_batches
 from jaxbert.training.optim import Schedule, adamw, is_frozen, make_schedule
@@ -309,29 +310,36 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
         )
         validation = _Validation(evaluator)
         prints["validation"] = fingerprint_of(held_out)
+    teacher = None
+    if "teacher" in loss.args:
+        first = None if loss.own else bool(loss.args.get("hidden"))
+        given = loss.args["teacher"]
+        teacher = load_teacher(given, task, options, cfg, tokenizer, first=first)
+        prints["teacher"] = teacher.fingerprint()
     processes.check_alike("data", prints)
+    processes.check_alike("the loss", loss.source)
     processes.from_first(lambda: check_data(folder, record, prints))
     if loss.own:
         processes.from_first(lambda: check_loss_text(folder, record, options, loss.source))
     tx, schedule = _optimizer(options, plan.total)
-    if teacher := loss.args.get("teacher"):
-        features = with_teacher(
-            features,
-            teacher,
-            task=task,
-            options=options,
-            cfg=cfg,
-            tokenizer=tokenizer,
-            parallel=parallel,
-            first=loss.own or bool(loss.args.get("hidden")),
-        )
+    if teacher is not None:
+        features = with_teacher(features, teacher, task, options, parallel)
     apply = _trained_model(task, options, cfg)
     disturb = task.disturb(options, tokenizer, cfg) if task.disturb else None
     key = jax.random.fold_in(jax.random.key(options.seed), 1)
     loss = with_settings(loss, task.loss_settings(options, cfg))
     first_step = next(micro_batches(order, features, disturb, range(1), accumulate))
-    of_a_device = {n: x[0][: x.shape[1] // parallel.devices] for n, x in first_step.items()}
-    try_loss(loss, apply, params, of_a_device, features, disturb, key)
+    try_loss(
+        loss,
+        apply,
+        params,
+        {n: x[0][: x.shape[1] // parallel.devices] for n, x in first_step.items()},
+        features,
+        order.buckets,
+        disturb,
+        key,
+        tolerance=1e-3 if options.dtype == "float32" else 2e-2,
+    )
     step, compiled = _train_step(task, options, apply, loss, tx, parallel)
 
     state, progress = jax.device_get(init_state(params, tx)), Progress()
@@ -410,9 +418,8 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
     files: dict[str, Any] = {}
     if checkpoints:
         checkpoints.close()
-        if last > (found or 0):  # what was fitted to an earlier model is void
-            (folder / "calibration.json").unlink(missing_ok=True)
-        save_pretrained(folder, cfg, task.export(params, options), tokenizer, head=task.head)
+        with voids_calibration(folder):
+            save_pretrained(folder, cfg, task.export(params, options), tokenizer, head=task.head)
     if validation is not None:
         if validation.step != last:
             validation(parallel.replicate(params), last)

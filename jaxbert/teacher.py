@@ -6,9 +6,11 @@ A teacher has no dropout, so it says the same in every epoch; the loss finds it 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import logging
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -21,7 +23,7 @@ from jaxbert.losses.distillation import PREFIX
 from jaxbert.losses.forms import Arrays
 from jaxbert.model.config import BertConfig
 from jaxbert.model.folders import find_model_folder
-from jaxbert.model.heads import make_apply
+from jaxbert.model.heads import Params, make_apply
 from jaxbert.model.packing import first_tokens
 from jaxbert.model.pretrained import load_pretrained
 from jaxbert.output import check_task
@@ -35,33 +37,46 @@ logger = logging.getLogger("jaxbert")
 _OF_TOKENS = {"qa": ("start_logits", "end_logits"), "tagging": ("logits",)}
 
 
-def with_teacher(
-    features: Features,
-    teacher: Any,
-    *,
-    task: Task,
-    options: Any,
-    cfg: BertConfig,
-    tokenizer: Any,
-    parallel: Parallel,
-    first: bool,
-) -> Features:
-    """The features with columns teacher_*: the outputs of the teacher's head, and teacher_first.
+class Teacher(NamedTuple):
+    """A fine-tuned model of the same task.
+
+    name: as it was given. first: whether its [CLS] vectors are wanted too.
+    """
+
+    name: str
+    cfg: BertConfig
+    params: Params
+    first: bool
+
+    def fingerprint(self) -> str:
+        """SHA-256 of its parameters. What it says is no fingerprint: that varies with devices."""
+        digest = hashlib.sha256()
+        for leaf in jax.tree.leaves(self.params):
+            digest.update(np.ascontiguousarray(leaf).tobytes())
+        return digest.hexdigest()
+
+
+def load_teacher(
+    given: Any, task: Task, options: Any, cfg: BertConfig, tokenizer: Any, *, first: bool | None
+) -> Teacher:
+    """The teacher that --loss_args names.
 
     Args:
-        teacher: a folder or a name.
+        given: a folder or a name.
         cfg, tokenizer: of the student.
-        first: whether teacher_first (M, D) is needed, the [CLS] vectors of the last layer.
+        first: whether its [CLS] vectors are needed; None, where they are as wide as the student's.
 
     Raises:
         InputError: no such model, or one with another vocabulary, other classes or another width.
     """
-    where = f"--loss_args teacher: {teacher}"
+    where = f"--loss_args teacher: {given}"
     if task.disturb is not None:
         raise InputError(f"{where}: not for {task.name}, whose batches are drawn anew every epoch")
-    if not isinstance(teacher, str):
+    if getattr(options, "target_scaling", None):
+        raise InputError(f"{where}: not with --target_scaling; a teacher's scores are not scaled")
+    if not isinstance(given, str) or not given:
         raise InputError(f"{where}: give a folder or a name")
-    folder = find_model_folder(teacher)
+    folder = find_model_folder(given)
     check_task(folder, task.name)
     own, params = load_pretrained(folder, task.head, draw_head=False)
     if load_tokenizer(folder, vocab_size=own.vocab_size).get_vocab() != tokenizer.get_vocab():
@@ -69,13 +84,22 @@ def with_teacher(
     if task.labels is not None and own.id2label != cfg.id2label:
         names = ", ".join(own.id2label[:20])
         raise InputError(f"{where}: its classes are {names}; they must be the data's, in order")
-    if first and own.hidden_size != cfg.hidden_size:
+    alike = own.hidden_size == cfg.hidden_size
+    if first and not alike:
         raise InputError(
             f"{where}: its hidden states have {own.hidden_size} numbers and the model's "
             f"{cfg.hidden_size}; give hidden 0"
         )
     if options.max_seq_length > own.max_position_embeddings:
         raise InputError(f"{where}: it has {own.max_position_embeddings} positions only")
+    return Teacher(given, own, params, alike if first is None else first)
+
+
+def with_teacher(
+    features: Features, teacher: Teacher, task: Task, options: Any, parallel: Parallel
+) -> Features:
+    """The features with columns teacher_*: the outputs of the teacher's head, and where they are
+    wanted teacher_first (M, D), the [CLS] vectors of its last layer."""
     longest = options.max_seq_length
     of_tokens = _OF_TOKENS.get(task.head, ())
 
@@ -87,17 +111,17 @@ def with_teacher(
                 kept[name] = jnp.pad(x, wide)
             elif name != "last_hidden_state":
                 kept[name] = x
-            elif first:
+            elif teacher.first:
                 found = first_tokens(x, batch).astype(jnp.float32)
                 kept["first"] = found.reshape(batch["weight"].shape[0], -1)
         return kept
 
-    kernel, _ = attention_of(options, own, train=False)
-    apply = make_apply(own, task.head, dtype=jnp.dtype(options.dtype), attention=kernel)
-    logger.info("  the teacher %s is asked once", teacher)
+    kernel, _ = attention_of(options, teacher.cfg, train=False)
+    apply = make_apply(teacher.cfg, task.head, dtype=jnp.dtype(options.dtype), attention=kernel)
+    logger.info("  the teacher %s is asked once", teacher.name)
     arrays = predict(
         parallel.compile_predict(make_predict_step(apply, keep)),
-        parallel.replicate(params),
+        parallel.replicate(teacher.params),
         features,
         parallel,
         size=options.per_device_train_batch_size * parallel.devices,

@@ -34,7 +34,12 @@ def main() -> int:
     parser = _Parser(add_help=False, allow_abbrev=False)
     parser.add_argument("--losses", nargs="+", required=True, metavar="LOSS")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N")
+    if {"-h", "--help"} & set(words):
+        cli.parse(kind, ["--help"], description=__doc__)
     own, rest = parser.parse_known_args(words[1:])
+    for word in rest:
+        if word.split("=")[0] in ("--loss", "--loss_args", "--seed"):
+            raise InputError(f"{word}: give --losses and --seeds")
     options = cli.parse(kind, rest, description=__doc__)
     return 0 if compare(task, options, own.losses, own.seeds) else EXIT_STOPPED
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxbert.benchmark.timing import Row
+from jaxbert.drawing import new_figure, save_figure
 from jaxbert.files import write_json, write_text
 
 
@@ -17,10 +18,7 @@ def write_report(folder: Path, machine: dict[str, Any], rows: Sequence[Row]) -> 
     listed = [dataclasses.asdict(row) for row in rows]
     write_json(folder / "benchmark.json", {**machine, "rows": listed})
     write_text(folder / "benchmark.md", markdown(machine, rows))
-    try:
-        _draw(folder / "benchmark.png", machine, rows)
-    except ImportError:
-        print('no benchmark.png: matplotlib is not installed; pip install -e ".[plot]"')
+    _draw(folder / "benchmark.png", machine, rows)
 
 
 def markdown(machine: dict[str, Any], rows: Sequence[Row]) -> str:
@@ -65,13 +63,11 @@ def _both(row: Row, name: str, form: str) -> str:
 
 def _draw(path: Path, machine: dict[str, Any], rows: Sequence[Row]) -> None:
     """The ratios as bars with their spread; at 1 the baseline."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
     shown = [row for row in rows if row.ratio is not None]
-    figure, axes = plt.subplots(figsize=(8, 1.2 + 0.32 * len(shown)), layout="constrained")
+    figure = new_figure(path.name, 8, 1.2 + 0.32 * len(shown))
+    if figure is None:
+        return
+    axes = figure.add_subplot()
     for place, row in enumerate(reversed(shown)):
         ratio = row.ratio or 0.0
         low, high = row.spread or (ratio, ratio)
@@ -84,5 +80,4 @@ def _draw(path: Path, machine: dict[str, Any], rows: Sequence[Row]) -> None:
     axes.set_title(f"{machine['device']}, {machine['cores']} cores, {machine['date']}", fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(x=0.12)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    save_figure(figure, path)

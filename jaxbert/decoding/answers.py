@@ -101,11 +101,12 @@ def merge_windows(
         if end > start and score > best.get((start, end), -np.inf):
             best[start, end] = score
     entries = _different(example.context, best, n_best_size)
+    shift = null_threshold if version_2 else 0.0  # of the empty answer, for rank and probability
     if version_2 or not entries:
         null = null_score if np.isfinite(null_score) else 0.0
         entries = entries[: n_best_size - 1] if version_2 and n_best_size > 1 else entries
-        entries = sorted([*entries, ("", 0, 0, null)], key=lambda e: -e[3])
-    shift = null_threshold if version_2 else 0.0
+        entries.append(("", 0, 0, null))
+        entries.sort(key=lambda e: -e[3] if e[0] else shift - e[3])
     scores = np.array([e[3] - (0 if e[0] else shift) for e in entries], np.float64) / temperature
     weights = np.exp(scores - scores.max())
     nbest = tuple(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -16,9 +16,6 @@ from jaxbert.losses.choose import ChosenLoss
 from jaxbert.losses.forms import Objective, objective_of
 from jaxbert.model.heads import Apply, Params
 
-_TOLERANCE = 1e-3
-
-
 _ROWS = 8
 
 
@@ -28,8 +25,11 @@ def try_loss(
     params: Params,
     batch: NumpyBatch,
     features: Features,
+    lengths: Sequence[int],
     disturb: Callable[[NumpyBatch, int], NumpyBatch] | None,
     key: jax.Array,
+    *,
+    tolerance: float,
 ) -> None:
     """Trace the loss, so that what is wrong with it is told before files are written; and hold a
     user's one to more, by a few rows.
@@ -37,14 +37,16 @@ def try_loss(
     Args:
         batch: a micro-batch as a device will have it.
         features: of the training.
+        lengths: that rows are padded to; kernels may want no others.
+        tolerance: by which sums may differ, relative.
         disturb: (batch, step) -> batch, or None; see Task.
     """
     objective = objective_of(loss.function)
     jax.eval_shape(lambda params, batch: objective(apply, params, batch, key), params, batch)
     if not loss.own:
         return
-    windows = np.arange(_ROWS) % len(features)
-    length = int(features.lengths[windows].max())
+    windows = np.linspace(0, len(features) - 1, _ROWS).astype(int)  # answerable and not
+    length = min(n for n in lengths if n >= features.lengths[windows].max())
 
     def rows(numbers: np.ndarray, size: int) -> NumpyBatch:
         made = make_batch(features, numbers, length, size)
@@ -60,6 +62,7 @@ def try_loss(
         (rows(windows[:half], half), rows(windows[half:], half)),
         rows(windows[:half], _ROWS),
         key,
+        tolerance,
     )
 
 
@@ -72,6 +75,7 @@ def check_loss(
     halves: tuple[NumpyBatch, NumpyBatch],
     padded: NumpyBatch,
     key: jax.Array,
+    tolerance: float,
 ) -> None:
     """Hold a loss to what the training step counts on.
 
@@ -94,23 +98,25 @@ def check_loss(
     grads, found = gradient(params, whole)
     loss, weight = map(float, found)
     if not np.isfinite(loss):
-        raise InputError(f"--loss {name}: its loss_sum is {loss} on the first rows of the data")
+        raise InputError(f"--loss {name}: its loss_sum is {loss} on rows of the data")
     if not 0 < weight < np.inf:
         raise InputError(
-            f"--loss {name}: its weight_sum is {weight} on the first rows of the data; it is what "
+            f"--loss {name}: its weight_sum is {weight} on rows of the data; it is what "
             'the loss is divided by: jnp.sum(batch["weight"])'
         )
-    sizes = [float(jnp.max(jnp.abs(g))) for g in jax.tree.leaves(grads)]
-    if not np.isfinite(sizes).all():
+    of_padded, sums_of_padded = gradient(params, padded)
+    if not _largest(grads) + _largest(of_padded) < np.inf:
+        where = "rows of the data" if np.isfinite(_largest(of_padded)) else "padding rows"
         raise InputError(
-            f"--loss {name}: its gradient is not finite on the first rows of the data; where "
-            "jnp.where chooses, both sides must have finite gradients"
+            f"--loss {name}: its gradient is not finite on {where}; where jnp.where chooses, both "
+            "sides must have finite gradients"
         )
-    if not any(sizes):
+    if not _largest(grads):
         raise InputError(f"--loss {name}: no parameter has a gradient; does it use the outputs?")
     parts = [np.asarray(only_sums(params, half)) for half in halves]
     _hold(
         name,
+        tolerance,
         (loss, weight),
         parts[0] + parts[1],
         "a batch has {0} {1:.6g} and its halves together {2:.6g}; return sums, not means: "
@@ -118,14 +124,19 @@ def check_loss(
     )
     _hold(
         name,
+        tolerance,
         parts[0],
-        np.asarray(gradient(params, padded)[1]),
+        np.asarray(sums_of_padded),
         "rows have {0} {1:.6g}, and {2:.6g} with padding rows behind them, which have "
         'batch["weight"] 0; multiply by it',
     )
 
 
-def _hold(name: str, wanted: Any, found: Any, message: str) -> None:
+def _largest(grads: Any) -> float:
+    return max(float(jnp.max(jnp.abs(g))) for g in jax.tree.leaves(grads))
+
+
+def _hold(name: str, tolerance: float, wanted: Any, found: Any, message: str) -> None:
     for what, a, b in zip(("loss_sum", "weight_sum"), wanted, found, strict=True):
-        if not abs(a - b) <= _TOLERANCE * max(abs(a), abs(b), 1e-3):
+        if not abs(a - b) <= tolerance * max(abs(a), abs(b), 1e-3):
             raise InputError(f"--loss {name}: {message.format(what, float(a), float(b))}")

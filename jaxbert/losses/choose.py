@@ -18,6 +18,14 @@ import jax.numpy as jnp
 from jaxbert.errors import InputError
 from jaxbert.losses.forms import Loss, Objective, required_parameters
 
+# Keywords that other options of the task give, not --loss_args.
+_SETTINGS = ("class_weights",)
+# What the step and the log report themselves.
+_TAKEN = {"loss", "weight", "grad_norm", "skipped", "stop", "step", "epoch", "learning_rate"} | {
+    "examples_per_second",
+    "tokens_per_second",
+}
+
 
 class ChosenLoss(NamedTuple):
     """A loss with its options.
@@ -26,8 +34,8 @@ class ChosenLoss(NamedTuple):
         name: as it was given.
         function: of either form, options bound.
         args: the options that were given.
-        source: its text: of a function of jaxbert that, of a user's the whole file.
-        own: whether it is of a user's file.
+        source: the text of its file, and of its base's.
+        own: whether it, or its base, is of a user's file.
     """
 
     name: str
@@ -64,9 +72,14 @@ def with_settings(chosen: ChosenLoss, settings: Mapping[str, Any]) -> ChosenLoss
     for name, value in settings.items():
         if value is None:
             continue
-        if name not in inspect.signature(function).parameters:
+        base = getattr(function, "keywords", {}).get("base")
+        if name in inspect.signature(function).parameters:
+            function = functools.partial(function, **{name: value})
+        elif base is not None and name in inspect.signature(base).parameters:
+            bound = {"base": functools.partial(base, **{name: value})}
+            function = functools.partial(function, **bound)
+        else:
             raise InputError(f"--{name} is not for --loss {chosen.name}, which has no {name}")
-        function = functools.partial(function, **{name: value})
     return chosen._replace(function=function)
 
 
@@ -88,19 +101,31 @@ def _choose(
         function, source = _of_file(name)
     elif name in losses:
         function = losses[name]
-        source = inspect.getsource(inspect.unwrap(function))
+        source = Path(inspect.getfile(function)).read_text(encoding="utf-8")
     else:
         raise InputError(f"--loss {name}: there are {', '.join(losses)}, and FILE.py:FUNCTION")
-    return ChosenLoss(name, _bound(losses, name, function, dict(args)), args, source, own)
+    rest = dict(args)
+    if "base" in inspect.signature(function).parameters:
+        base = _base(losses, rest.pop("base", next(iter(losses))), rest.pop("base_args", {}))
+        function = functools.partial(function, base=base.function)
+        source, own = f"{source}\n{base.source}", own or base.own
+    return ChosenLoss(name, _bound(name, function, rest), args, source, own)
 
 
-def _bound(
-    losses: Mapping[str, Callable[..., Any]],
-    name: str,
-    function: Callable[..., Any],
-    args: dict[str, Any],
-) -> Callable[..., Any]:
-    """The function with its options; `base` is another loss, by name, with `base_args`."""
+def _base(losses: Mapping[str, Callable[..., Any]], name: Any, args: Any) -> ChosenLoss:
+    """The loss that another one adds to."""
+    if not isinstance(name, str) or not isinstance(args, dict):
+        raise InputError("--loss_args: base is the name of a loss and base_args an object")
+    found = _choose(losses, name, args)
+    if required_parameters(found.function) != 2 or "base" in getattr(
+        found.function, "keywords", {}
+    ):
+        raise InputError(f"--loss_args base: {name} adds to a base itself; give a plain loss")
+    return found
+
+
+def _bound(name: str, function: Callable[..., Any], args: dict[str, Any]) -> Callable[..., Any]:
+    """The function with its options."""
     parameters = list(inspect.signature(function).parameters.values())
     count = required_parameters(function)
     if count not in (2, 4):
@@ -109,15 +134,7 @@ def _bound(
             "(apply, params, batch, key), and options have defaults"
         )
     taken = {p.name: p for p in parameters[count:] if p.kind is not p.VAR_KEYWORD}
-    if "base" in taken:
-        base, base_args = args.pop("base", next(iter(losses))), args.pop("base_args", {})
-        if not isinstance(base, str) or not isinstance(base_args, dict):
-            raise InputError("--loss_args: base is the name of a loss and base_args an object")
-        found = _choose(losses, base, base_args).function
-        if required_parameters(found) != 2 or "base" in inspect.signature(found).parameters:
-            raise InputError(f"--loss_args base: {base} adds to a base itself; give a plain loss")
-        function = functools.partial(function, base=found)
-        del taken["base"]
+    taken = {n: p for n, p in taken.items() if n not in ("base", *_SETTINGS)}
     if unknown := args.keys() - taken.keys():
         options = ", ".join(taken) or "none"
         raise InputError(f"--loss_args {min(unknown)}: the options of {name} are {options}")
@@ -157,15 +174,16 @@ def _of_file(given: str) -> tuple[Callable[..., Any], str]:
         raise InputError(f"--loss {given}: {place}: no such file") from None
     except (OSError, ValueError) as error:
         raise InputError(f"--loss {given}: {place}: cannot be read ({error})") from None
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec = importlib.util.spec_from_file_location(f"_loss_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise InputError(f"--loss {given}: {place}: not a Python file")
     module = importlib.util.module_from_spec(spec)
     linecache.checkcache(str(path))
+    sys.modules[spec.name] = module  # dataclasses look their module up
     sys.path.insert(0, str(path.absolute().parent))  # files beside it can be imported, as by python
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(f"--loss {given}: {_said(error, path)}") from None
     finally:
         sys.path.pop(0)
@@ -214,19 +232,28 @@ def _held(result: Any, arguments: int, given: str) -> Any:
             )
         sums.append(array)
     if len(names) == 3:
-        metrics = result[2]
-        pairs = isinstance(metrics, dict) and all(
-            isinstance(x, tuple) and len(x) == 2 for x in metrics.values()
-        )
-        if not pairs:
-            raise InputError(f"--loss {given}: its metrics are no dict of name: (sum, count)")
-        return (*sums, metrics)
+        return (*sums, _held_metrics(result[2], given))
     return tuple(sums)
 
 
-def _said(error: Exception, path: Path) -> str:
+def _held_metrics(metrics: Any, given: str) -> Any:
+    """What is to be reported beside the loss."""
+    pairs = isinstance(metrics, dict) and all(
+        isinstance(pair, tuple) and len(pair) == 2 and all(jnp.shape(x) == () for x in pair)
+        for pair in metrics.values()
+    )
+    if not pairs:
+        raise InputError(f"--loss {given}: its metrics are no dict of name: (sum (), count ())")
+    if taken := _TAKEN & metrics.keys():
+        raise InputError(f"--loss {given}: metric {min(taken)} is reported already; rename it")
+    return metrics
+
+
+def _said(error: BaseException, path: Path) -> str:
     """An error of a user's file in one line: where in it, what, and what to do."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename) == path]
+    own = path.absolute()
+    stack = traceback.extract_tb(error.__traceback__)
+    frames = [frame for frame in stack if Path(frame.filename).absolute() == own]
     line = error.lineno if isinstance(error, SyntaxError) else frames[-1].lineno if frames else None
     place = f"{path}:{line}" if line else str(path)
     kind = type(error).__name__

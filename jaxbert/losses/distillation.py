@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from jaxbert.losses.forms import Arrays, Loss, check_range, divergence
+from jaxbert.losses.forms import Arrays, Loss, check_range, divergence, unit
 from jaxbert.model.packing import first_tokens
 
 PREFIX = "teacher_"
@@ -46,13 +46,9 @@ def distillation(
     apart = square * divergence(named, outputs, batch, temperature)
     loss_sum = (1 - alpha) * loss_sum + alpha * apart
     if hidden:
-        own = first_tokens(outputs["last_hidden_state"], batch).astype(jnp.float32)
+        own = first_tokens(outputs["last_hidden_state"], batch)
         rows = batch["weight"].shape[0]
-        difference = _scaled(own) - _scaled(named["first"].reshape(own.shape))
+        difference = unit(own) - unit(named["first"].reshape(own.shape))
         of_rows = jnp.sum(difference.reshape(rows, -1) ** 2, axis=-1)  # of choices, their sum
         loss_sum += hidden * jnp.sum(batch["weight"] * of_rows)
     return loss_sum, weight_sum
-
-
-def _scaled(x: jax.Array) -> jax.Array:
-    return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(x**2, axis=-1, keepdims=True), 1e-12))

@@ -63,6 +63,17 @@ def check_range(name: str, value: float, least: float, most: float) -> None:
         raise InputError(f"--loss_args {name}: {value} must be from {least:g} to {most:g}")
 
 
+def unit(x: jax.Array) -> jax.Array:
+    """Vectors (..., D) of length 1, float32; those of length 0 stay."""
+    x = x.astype(jnp.float32)
+    return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(x**2, axis=-1, keepdims=True), 1e-12))
+
+
+def focal_factor(log_p: jax.Array, gamma: float) -> jax.Array:
+    """(1 - p)^gamma, whose gradient is finite also where p is 1."""
+    return jnp.maximum(-jnp.expm1(log_p), 1e-7) ** gamma
+
+
 def masked_log_softmax(logits: jax.Array, mask: jax.Array) -> jax.Array:
     """log softmax over the last axis, float32, as if positions with mask 0 were not there.
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxbert.errors import InputError
-from jaxbert.losses.forms import Arrays, check_range, label_weights
+from jaxbert.losses.forms import Arrays, check_range, focal_factor, label_weights, unit
 from jaxbert.model.packing import first_tokens
 
 
@@ -93,7 +93,7 @@ def label_focal(
     """
     check_range("gamma", gamma, 0, 100)
     log_p, weights = _at(_log_p(outputs), batch), _weights(batch, class_weights)
-    return jnp.sum(-((1 - jnp.exp(log_p)) ** gamma) * log_p * weights), jnp.sum(weights)
+    return jnp.sum(-focal_factor(log_p, gamma) * log_p * weights), jnp.sum(weights)
 
 
 def supervised_contrastive(
@@ -134,8 +134,7 @@ def supervised_contrastive(
             "device; give one that does, or another --per_device_train_batch_size"
         )
     loss_sum, weight_sum = label_cross_entropy(outputs, batch, class_weights=class_weights)
-    first = first_tokens(outputs["last_hidden_state"], batch).astype(jnp.float32)
-    first *= jax.lax.rsqrt(jnp.maximum(jnp.sum(first**2, axis=-1, keepdims=True), 1e-12))
+    first = unit(first_tokens(outputs["last_hidden_state"], batch))
     z = first.reshape(rows // group, group, -1)
     counts = (label_weights(batch) > 0).reshape(-1, group)
     labels = batch["labels"].reshape(-1, group)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from jaxbert.losses.forms import Arrays, check_range, masked_log_softmax
+from jaxbert.losses.forms import Arrays, check_range, focal_factor, masked_log_softmax
 
 SIDES = ("start", "end")
 
@@ -148,7 +148,7 @@ def span_focal(
     loss = jnp.zeros_like(batch["weight"])
     for side in SIDES:
         log_p = _at(_log_p(outputs, batch, side), batch[f"{side}_positions"])
-        loss -= (1 - jnp.exp(log_p)) ** gamma * log_p / 2
+        loss -= focal_factor(log_p, gamma) * log_p / 2
     return _sums(loss, batch)
 
 
@@ -165,8 +165,9 @@ def gold_spans(batch: Arrays) -> tuple[jax.Array, jax.Array]:
 def span_marginal(outputs: Arrays, batch: Arrays) -> tuple[jax.Array, jax.Array]:
     """-log sum over the different reference answers g of p(start_g) p(end_g), halved.
 
-    Marginal likelihood (Clark & Gardner 2018, section 3.2; Lee et al. 2019): the model may choose
-    which of several answers it gives. Halved, it is span_cross_entropy where there is one answer.
+    Marginal likelihood: the model may choose which of several answers it gives (Lee et al. 2019,
+    Latent Retrieval, over an answer's occurrences; Clark & Gardner 2018 sum starts and ends each on
+    their own). Halved, it is span_cross_entropy where there is one answer.
 
     Args:
         outputs: start_logits, end_logits (B, T).

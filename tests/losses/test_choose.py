@@ -95,6 +95,12 @@ WRONG: dict[str, tuple[str, str]] = {
         'return jnp.sum(batch["start_positions"] * weight), jnp.sum(weight)',
         "no parameter has a gradient",
     ),
+    "gradient nan on padding": (
+        "return jnp.sum(jnp.where(weight > 0, loss * jnp.sqrt(weight), 0)"
+        ' * jax.lax.stop_gradient(1.0)) + 0 * jnp.sum(jnp.sqrt(outputs["end_logits"] ** 2'
+        " * weight[:, None])), jnp.sum(weight)",
+        "its gradient is not finite on padding rows",
+    ),
     "no weight": ("return jnp.sum(loss * weight), jnp.float32(0)", "its weight_sum is 0.0"),
     "error": ('return jnp.sum(batch["starts"]), 1', r"losses.py:12: KeyError: 'starts'"),
 }
@@ -122,7 +128,8 @@ def attempt(path: Path, name: str = "my_loss", args: str | None = None) -> None:
     params = init_params(CFG, "qa", jax.random.key(0))
     data = features()
     batch = make_batch(data, np.arange(4), 20, 4)
-    try_loss(chosen, make_apply(CFG, "qa"), params, batch, data, None, jax.random.key(1))
+    apply, key = make_apply(CFG, "qa"), jax.random.key(1)
+    try_loss(chosen, apply, params, batch, data, (20,), None, key, tolerance=1e-3)
 
 
 @pytest.mark.parametrize("name", ["confident", "twice"])
@@ -149,10 +156,20 @@ def test_a_wrong_loss_is_told_in_one_line(tmp_path: Path, fault: str) -> None:
     assert str(tmp_path / "losses.py") in str(caught.value)
 
 
-@pytest.mark.parametrize("form", ["metrics", "pair"])
+@pytest.mark.parametrize("form", ["metrics", "pair", "name", "shape"])
 def test_a_wrong_result_of_the_second_form(tmp_path: Path, form: str) -> None:
-    result = {"metrics": "0.0, 1.0, {'x': 1}", "pair": "0.0, 1.0"}[form]
-    wanted = {"metrics": "its metrics are no dict", "pair": "not \\(loss_sum, weight_sum, metrics"}
+    result = {
+        "metrics": "0.0, 1.0, {'x': 1}",
+        "pair": "0.0, 1.0",
+        "name": "0.0, 1.0, {'grad_norm': (1.0, 1.0)}",
+        "shape": "0.0, 1.0, {'x': (batch['weight'], 1.0)}",
+    }[form]
+    wanted = {
+        "metrics": "its metrics are no dict",
+        "pair": "not \\(loss_sum, weight_sum, metrics",
+        "name": "metric grad_norm is reported already",
+        "shape": "its metrics are no dict",
+    }
     text = f"def my_loss(apply, params, batch, key):\n    return {result}\n"
     (tmp_path / "losses.py").write_text(text)
     with pytest.raises(InputError, match=wanted[form]):
@@ -166,6 +183,7 @@ def test_a_wrong_result_of_the_second_form(tmp_path: Path, form: str) -> None:
         ("x = 1\n", "x", "has no function x; there are none"),
         ("def my_loss(outputs, batch:\n", "my_loss", "losses.py:1: SyntaxError"),
         ("import nowhere_to_be_found\n", "my_loss", "losses.py:1: ModuleNotFoundError"),
+        ("import sys\nsys.exit(3)\n", "my_loss", "losses.py:2: SystemExit: 3"),
         ("def my_loss(outputs): ...\n", "my_loss", "takes 1 arguments; the forms are"),
         ("def my_loss(outputs, batch, extra): ...\n", "my_loss", "takes 3 arguments"),
         ("def my_loss(outputs, batch, *, k): ...\n", "my_loss", "needs --loss_args '{\"k\": ...}'"),
@@ -190,6 +208,7 @@ def test_names_and_options_that_are_not_there(tmp_path: Path) -> None:
         ("focal", '{"gamma": true}', "gamma: True is no float"),
         ("pgd", '{"steps": 1.5}', "steps: 1.5 is no int"),
         ("cross_entropy", '{"x": 1}', "the options of cross_entropy are none"),
+        ("r_drop", '{"base_args": {"gamma": 1}}', "gamma: the options of cross_entropy are none"),
         ("r_drop", '{"base": "fgm"}', "base: fgm adds to a base itself"),
         ("r_drop", '{"base": "distillation"}', "needs --loss_args '{\"teacher\": ...}'"),
         ("r_drop", '{"base": 3}', "base is the name of a loss"),
@@ -217,9 +236,36 @@ def test_settings_of_the_task_reach_a_loss_or_are_refused() -> None:
     settings = {"class_weights": weights_of_classes}
     focal = with_settings(choose_loss(losses, "focal"), settings)
     assert focal.function.keywords["class_weights"] is weights_of_classes  # type: ignore[union-attr]
-    with pytest.raises(InputError, match="--class_weights is not for --loss r_drop"):
-        with_settings(choose_loss(losses, "r_drop"), settings)
-    assert with_settings(choose_loss(losses, "r_drop"), {"class_weights": None})
+    with pytest.raises(InputError, match="--loss_args class_weights: the options of focal are gam"):
+        choose_loss(losses, "focal", '{"class_weights": [1, 2]}')
+    r_drop = with_settings(choose_loss(losses, "r_drop"), settings).function
+    base = r_drop.keywords["base"]  # type: ignore[union-attr]
+    assert base.keywords["class_weights"] is weights_of_classes
+    with pytest.raises(InputError, match="--class_weights is not for --loss joint_span"):
+        with_settings(choose_loss(QA.losses, "joint_span"), settings)
+    assert with_settings(choose_loss(QA.losses, "joint_span"), {"class_weights": None})
+
+
+def test_a_base_of_a_users_file_is_the_users_too(tmp_path: Path) -> None:
+    source = tmp_path / "losses.py"
+    source.write_text(f"{HEAD}    {WRONG['mean'][0]}\n")
+    chosen = choose_loss(QA.losses, "r_drop", json.dumps({"base": f"{source}:my_loss"}))
+    assert chosen.own
+    assert source.read_text() in chosen.source
+    assert "def r_drop" in chosen.source
+
+
+def test_a_file_is_a_module_like_any_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Annotations of dataclasses are looked up in it, files beside it are found, and a fault's line
+    is told where the path is relative, too."""
+    text = "from __future__ import annotations\nimport dataclasses\nimport beside\n"
+    text += "@dataclasses.dataclass\nclass Settings:\n    rate: float = 0.1\n"
+    text += "def my_loss(outputs, batch):\n    return outputs['nothing']\n"
+    (tmp_path / "losses.py").write_text(text)
+    (tmp_path / "beside.py").write_text("x = 1\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"losses\.py:8: KeyError: 'nothing'"):
+        attempt(Path("losses.py"))
 
 
 # --- runs ---------------------------------------------------------------------------------------
@@ -277,6 +323,7 @@ def test_a_teacher_is_asked_once_and_learned_from(tiny_folder: Path, tmp_path: P
     for changes, message in (
         ({"teacher": str(tmp_path)}, "config.json"),
         ({"teacher": 3}, "give a folder or a name"),
+        ({"teacher": ""}, "give a folder or a name"),
     ):
         given = words(tiny_folder, tmp_path / "x", *loss, json.dumps({**args, **changes}))
         assert message in refuses("train/qa.py", *given)

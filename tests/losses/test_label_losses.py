@@ -78,6 +78,16 @@ def test_options_at_which_a_loss_is_the_cross_entropy() -> None:
             assert [float(x) for x in found] == pytest.approx(wanted, rel=1e-6)
 
 
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
+def test_focal_gradients_are_finite_where_the_model_is_sure(gamma: float) -> None:
+    outputs = {"logits": np.array([[60.0, 0.0], [0.0, 60.0], [60.0, 0.0]], np.float32)}
+    batch = {"labels": np.array([0, 0, -100], np.int32), "weight": np.ones(3, np.float32)}
+    gradient = jax.grad(lambda o: label_focal(o, batch, gamma=gamma)[0])(outputs)["logits"]
+    assert np.isfinite(gradient).all()
+    assert np.abs(np.asarray(gradient)[1]).max() > 0.5  # a wrong row is learned from
+    assert not np.any(np.asarray(gradient)[2])
+
+
 @pytest.mark.parametrize("group", [2, 5, 10])
 def test_contrast_is_its_equation_within_groups(group: int) -> None:
     outputs, batch = random_case(3)
