@@ -100,7 +100,19 @@ def read_examples(task: Task, options: Any, split: str) -> Data[Any] | None:
         found = task.labels(data.examples, options)
         if not set(found) <= set(data.classes):
             data = dataclasses.replace(data, classes=found)
-    return dataclasses.replace(data, examples=data.examples[:limit]) if limit else data
+    return _first(task, data, limit, origin) if limit else data
+
+
+def _first(task: Task, data: Data[Any], limit: int, origin: str) -> Data[Any]:
+    """The first examples; of a file that is sorted by class they are of one class, which is said."""
+    kept = data.examples[:limit]
+    if task.label_of and len(kept) > 1:
+        labels = {str(task.label_of(e)) for e in kept}
+        others = any(str(task.label_of(e)) not in labels for e in data.examples[limit:])
+        if len(labels) == 1 and others:
+            message = "%s: the first %d examples are all of the class %s; is the file sorted?"
+            logger.warning(message, origin, len(kept), min(labels))
+    return dataclasses.replace(data, examples=kept)
 
 
 def read_held_out(task: Task, options: Any) -> Any:

@@ -145,7 +145,7 @@ def test_every_demo_can_be_trained(task: Any, kind: Any, recipe: Any, tiny_folde
 
 def test_the_folder_of_another_task_is_refused(tmp_path: Path) -> None:
     check_task(tmp_path, "tagging")  # any model folder, without a record of a run
-    write_record(tmp_path, "classification", ClassificationTrainOptions(), 8, {})
+    write_record(tmp_path, "classification", ClassificationTrainOptions(), 8, {}, "")
     check_task(tmp_path, "classification")
     with pytest.raises(InputError, match="was trained for classification, not for tagging"):
         check_task(tmp_path, "tagging")
@@ -186,3 +186,21 @@ def test_task_name_is_glue_where_texts_are_read() -> None:
     found = parsed(ClassificationTrainOptions)
     assert (found.dataset_name, found.dataset_config_name) == ("nyu-mll/glue", "mrpc")
     assert parsed(TaggingTrainOptions).dataset_name is None
+
+
+def test_first_rows_of_a_sorted_file_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "sorted.tsv"
+    rows = ["sentence\tlabel", *["good\tyes"] * 5, *["bad\tno"] * 5]
+    path.write_text("\n".join(rows) + "\n")
+    options = ClassificationTrainOptions(train_file=[str(path)], max_train_samples=5)
+    with caplog.at_level("WARNING", "jaxbert"):
+        data = read_examples(CLASSIFICATION, options, "train")
+    assert data is not None
+    assert (len(data.examples), set(data.classes)) == (5, {"yes", "no"})
+    assert "the first 5 examples are all of the class yes; is the file sorted?" in caplog.text
+    caplog.clear()
+    with caplog.at_level("WARNING", "jaxbert"):
+        read_examples(CLASSIFICATION, dataclasses.replace(options, max_train_samples=6), "train")
+    assert not caplog.text

@@ -15,6 +15,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from jaxbert.data.features import Features
 from jaxbert.data.texts import TextExample
 from jaxbert.errors import InputError
+from jaxbert.losses.choose import choose_loss, with_settings
 from jaxbert.model.config import BertConfig
 from jaxbert.options import ClassificationTrainOptions
 from jaxbert.tasks.classification import CLASSIFICATION, Classified
@@ -27,9 +28,15 @@ def examples(*labels: str | None) -> list[TextExample]:
     return [TextExample(f"f: row {n}", "text", None, label) for n, label in enumerate(labels)]
 
 
+def weighted(options: ClassificationTrainOptions, cfg: BertConfig) -> Any:
+    """The default loss as a training has it."""
+    chosen = choose_loss(CLASSIFICATION.losses, options.loss)
+    return with_settings(chosen, CLASSIFICATION.loss_settings(options, cfg)).function
+
+
 def loss_of(weights: list[str] | None, logits: np.ndarray, labels: list[int]) -> list[float]:
     options = ClassificationTrainOptions(class_weights=weights)
-    loss = CLASSIFICATION.losses["cross_entropy"](options, CFG)
+    loss = weighted(options, CFG)
     batch: Any = {"labels": np.array(labels, np.int32), "weight": np.ones(len(labels), np.float32)}
     return [float(x) for x in loss({"logits": logits}, batch)]
 
@@ -92,7 +99,7 @@ def test_the_weighted_loss_is_that_of_pytorch(words: Any, weights: list[float]) 
 def test_a_class_may_have_an_equals_sign_in_its_name() -> None:
     cfg = dataclasses.replace(CFG, id2label=("a=b", "c"))
     options = ClassificationTrainOptions(class_weights=["a=b=3"])
-    loss = CLASSIFICATION.losses["cross_entropy"](options, cfg)
+    loss = weighted(options, cfg)
     batch: Any = {"labels": np.zeros(1, np.int32), "weight": np.ones(1, np.float32)}
     assert float(loss({"logits": np.zeros((1, 2), np.float32)}, batch)[1]) == 3
 
