@@ -104,7 +104,7 @@ def read_examples(task: Task, options: Any, split: str) -> Data[Any] | None:
 
 
 def _first(task: Task, data: Data[Any], limit: int, origin: str) -> Data[Any]:
-    """The first examples; of a file that is sorted by class they are of one class, which is said."""
+    """The first examples; of a file sorted by class they are of one class, which is said."""
     kept = data.examples[:limit]
     if task.label_of and len(kept) > 1:
         labels = {str(task.label_of(e)) for e in kept}
