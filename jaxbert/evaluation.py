@@ -139,6 +139,7 @@ def evaluate(task: Task, options: Any) -> dict[str, float]:
     cfg, params, tokenizer = load_model(task, options)
     features = encode_examples(task, examples, tokenizer, cfg, options)
     parallel = make_parallel(options.parallel)
+    logger.info("  attention by %s: %s", *attention_of(options, cfg, train=False))
     evaluator = make_evaluator(task, options, cfg, tokenizer, parallel, examples, features)
     started = time.perf_counter()
     result = evaluator(parallel.replicate(params))

@@ -202,12 +202,12 @@ def make_apply(
     """The model as a pure function apply(params, batch, *, key=None, train=False) -> outputs.
 
     Outputs are float32, named by the head's function above, and last_hidden_state (B, T, D), the
-    encoder's, of the compute dtype and by rows: model.packing.first_tokens finds the windows'. The
-    batch has `input_ids` (B, T) and,
-    where they are given, `token_type_ids`, `attention_mask`, `position_ids`, `segment_ids` (B, T);
-    multiple choice has them as (B, T, K). word_offsets (B, T, D), or (B * K, T, D), are added to
-    the word embeddings. Packed rows (see data.packing) have segment_ids,
-    position_ids and segment_starts, and the outputs are those of their windows.
+    encoder's, of the compute dtype and by rows: model.packing.first_tokens finds the windows'.
+
+    The batch has `input_ids` (B, T) and, where they are given, `token_type_ids`, `attention_mask`,
+    `position_ids`, `segment_ids` (B, T); multiple choice has them as (B, T, K). `word_offsets`
+    (B, T, D), or (B * K, T, D), are added to the word embeddings. Packed rows (see data.packing)
+    have segment_ids, position_ids and segment_starts, and the outputs are those of their windows.
 
     With train=True dropout is on and `key` is needed; its masks are a function of the key and of
     the batch's `row`, the number of each window, by default 0 .. B - 1. So a window has the same

@@ -61,11 +61,9 @@ def make_train_step(
 
     Returns:
         A function of a state, a batch and the run's key. Its metrics are float32 scalars: loss,
-        grad_norm (before clipping), weight, skipped (1 or 0), and what `measure` or the loss
-        itself gives; and stop
-        where the batch has it: the greatest of all its rows, in all processes.
+        grad_norm (before clipping), weight, skipped (1 or 0), what `measure` or the loss itself
+        gives, and stop where the batch has it: the greatest of all its rows, in all processes.
     """
-
     objective = objective_of(loss, measure)
 
     def sums(params: Params, batch: Arrays, key: jax.Array) -> tuple[jax.Array, Any]:
