@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import functools
 import logging
-import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,15 +13,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from filelock import FileLock
 
 from jaxbert import processes
 from jaxbert.compiled import keep_compiled
-from jaxbert.data.batches import Order, bucket_lengths
 from jaxbert.data.features import Features
-from jaxbert.data.packing import AnyOrder, PackedOrder
+from jaxbert.data.packing import AnyOrder
 from jaxbert.errors import InputError
 from jaxbert.evaluation import Evaluator, attention_of, make_evaluator, show_scores
 from jaxbert.losses.check import try_loss
@@ -44,12 +41,13 @@ from jaxbert.output import (
     write_record,
     write_results,
 )
+from jaxbert.planning import best_metrics, make_optimizer, make_order, make_plan
 from jaxbert.prepare import encode_examples, load_model, read_examples, read_held_out
 from jaxbert.tasks.task import Task
 from jaxbert.teacher import load_teacher, with_teacher
 from jaxbert.training.checkpoint import Checkpoints
-from jaxbert.training.loop import Plan, Progress, TrainLog, fit, micro_batches
-from jaxbert.training.optim import Schedule, adamw, is_frozen, make_schedule
+from jaxbert.training.loop import Progress, TrainLog, fit, micro_batches
+from jaxbert.training.optim import is_frozen
 from jaxbert.training.parallel import Parallel, make_parallel, rows_for
 from jaxbert.training.step import TrainState, init_state, make_train_step
 
@@ -63,49 +61,6 @@ class Trained:
     state: TrainState
     scores: dict[str, float]
     done: bool
-
-
-def make_order(
-    options: Any, lengths: np.ndarray, parts: int, record: dict[str, Any] | None = None
-) -> AnyOrder:
-    """The batches of a run.
-
-    Args:
-        lengths: (M,) tokens of each window.
-        parts: micro-batches of a batch, over all devices.
-        record: of the run that is to go on, if any: it keeps its global batch on other devices.
-    """
-    names = ("per_device_train_batch_size", "gradient_accumulation_steps", "packing")
-    before = {"packing": False, **record["options"]} if record else {}
-    same = all(before.get(n) == getattr(options, n) for n in names)
-    given = record["rows_per_step"] if record and same else None
-    windows = options.per_device_train_batch_size * parts
-    if options.packing:
-        return PackedOrder(lengths, windows, options.seed, options.max_seq_length, parts, given)
-    buckets = bucket_lengths(options.length_bucket, options.max_seq_length)
-    return Order(lengths, given or windows, options.seed, buckets)
-
-
-def make_plan(task: Task, options: Any, order: AnyOrder) -> Plan:
-    """When the run trains, logs, evaluates and saves."""
-    per_epoch = order.steps_per_epoch
-    total = (
-        options.max_steps
-        if options.max_steps > 0
-        else math.ceil(options.num_train_epochs * per_epoch)
-    )
-    if total < 1:
-        raise InputError("--num_train_epochs and --max_steps leave no step to train")
-    return Plan(
-        total=total,
-        log_every=options.logging_steps,
-        eval_every=options.eval_steps or per_epoch,
-        save_every=options.save_steps or per_epoch,
-        patience=options.early_stopping_patience,
-        max_skipped=options.max_nonfinite_steps,
-        metrics=_best_metrics(task, options),
-        falling=task.falling,
-    )
 
 
 def _check_freeze(params: Params, freeze: Sequence[str]) -> None:
@@ -139,13 +94,6 @@ class _Validation:
         return self.scores
 
 
-def _best_metrics(task: Task, options: Any) -> tuple[str, ...]:
-    """Scores of which the first that there is tells the best checkpoint; eval_f1 is f1, as in
-    Hugging Face's Trainer."""
-    given = options.metric_for_best_model
-    return (given.removeprefix("eval_"),) if given else task.best_metrics
-
-
 def _check(task: Task, options: Any) -> None:
     """What can be refused before any file is read."""
     check_ranges(options)
@@ -157,15 +105,10 @@ def _check(task: Task, options: Any) -> None:
         raise InputError(f"--allow_changed_options {' '.join(sorted(unknown))}: no such option")
     if options.packing and not task.packs:
         raise InputError(f"--packing is not for {task.name}, whose rows have several texts already")
-    if other := set(_best_metrics(task, options)) - set(task.best_metrics):
+    if other := set(best_metrics(task, options)) - set(task.best_metrics):
         raise InputError(
             f"--metric_for_best_model {' '.join(other)}: give {', '.join(task.best_metrics)}"
         )
-
-
-def warmup_steps(options: Any, steps: int) -> int:
-    """Of so many steps, those in which the learning rate rises."""
-    return options.warmup_steps or math.ceil(options.warmup_ratio * steps)
 
 
 def _names(order: AnyOrder, features: Features, examples: Any, step: int) -> list[str]:
@@ -173,23 +116,6 @@ def _names(order: AnyOrder, features: Features, examples: Any, step: int) -> lis
     windows, _ = order.batch(step - 1)
     found = dict.fromkeys(features.example[windows[windows >= 0]].tolist())
     return [str(getattr(examples[n], "id", f"number {n + 1}")) for n in found]
-
-
-def _optimizer(options: Any, steps: int) -> tuple[optax.GradientTransformation, Schedule]:
-    warmup = warmup_steps(options, steps)
-    schedule = make_schedule(
-        options.learning_rate, steps=steps, warmup_steps=warmup, decay=options.lr_scheduler_type
-    )
-    tx = adamw(
-        schedule,
-        weight_decay=options.weight_decay,
-        clip_norm=options.max_grad_norm,
-        b1=options.adam_beta1,
-        b2=options.adam_beta2,
-        eps=options.adam_epsilon,
-        frozen=options.freeze or (),
-    )
-    return tx, schedule
 
 
 def _trained_model(task: Task, options: Any, cfg: BertConfig) -> Apply:
@@ -321,7 +247,7 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
     processes.from_first(lambda: check_data(folder, record, prints))
     if loss.own:
         processes.from_first(lambda: check_loss_text(folder, record, options, loss.source))
-    tx, schedule = _optimizer(options, plan.total)
+    tx, schedule = make_optimizer(options, plan.total)
     if teacher is not None:
         features = with_teacher(features, teacher, task, options, parallel)
     apply = _trained_model(task, options, cfg)

@@ -23,8 +23,8 @@ from jaxbert.options import (
     TaggingTrainOptions,
 )
 from jaxbert.output import check_task, fingerprint_of, write_record, write_results
+from jaxbert.planning import make_plan
 from jaxbert.prepare import encode_examples, load_model, read_examples, read_held_out
-from jaxbert.run import make_plan
 from jaxbert.tasks.classification import CLASSIFICATION
 from jaxbert.tasks.mlm import MLM
 from jaxbert.tasks.multiple_choice import MULTIPLE_CHOICE

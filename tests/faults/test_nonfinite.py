@@ -152,7 +152,7 @@ def test_no_checkpoint_holds_what_is_not_finite(
 ) -> None:
     """A finite gradient, and an optimizer that carries the parameters away."""
     monkeypatch.setattr(
-        "jaxbert.run._optimizer", lambda given, steps: (optax.scale(np.inf), lambda step: 1.0)
+        "jaxbert.run.make_optimizer", lambda given, steps: (optax.scale(np.inf), lambda step: 1.0)
     )
     data = write_questions(tmp_path / "q.jsonl")
     with pytest.raises(InputError, match="parameters are not finite any more"):
