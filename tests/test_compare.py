@@ -63,8 +63,8 @@ def test_every_pair_is_trained_once(
     assert found[focal, "f1"]["p"] is None
     assert [(o.loss, o.loss_args, o.seed) for o in trained] == [
         ("cross_entropy", None, 1),
-        ("cross_entropy", None, 2),
         ("focal", '{"gamma": 1}', 1),
+        ("cross_entropy", None, 2),
         ("focal", '{"gamma": 1}', 2),
     ]
     assert len({o.output_dir for o in trained}) == 4
