@@ -130,6 +130,18 @@ ALL: dict[tuple[str, str], Any] = {
         for name in names
     },
 }
+# One of each kind, and each kind of head; the others are -m slow.
+SAMPLE = {
+    ("qa", "marginal"),
+    ("qa", "joint_span"),
+    ("qa", "pgd"),
+    ("qa", "distillation"),
+    ("classification", "contrastive"),
+    ("classification", "r_drop"),
+    ("tagging", "fgm"),
+    ("multiple_choice", "distillation"),
+    ("regression", "r_drop"),
+}
 
 
 def step_of(
@@ -148,7 +160,10 @@ def step_of(
 
 
 @pytest.mark.skipif(jax.local_device_count() < 2, reason="needs 2 devices")
-@pytest.mark.parametrize(("head", "name"), ALL)
+@pytest.mark.parametrize(
+    ("head", "name"),
+    [pytest.param(*key, marks=[] if key in SAMPLE else pytest.mark.slow) for key in ALL],
+)
 def test_no_split_changes_a_step(head: str, name: str) -> None:
     """All windows at once, each in a row of its own; and two devices with two micro-batches, of
     packed rows where the loss takes them: the same step."""
