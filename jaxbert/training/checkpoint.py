@@ -99,6 +99,8 @@ class Checkpoints:
     ) -> None:
         self._folder = folder.absolute()
         self._folder.mkdir(parents=True, exist_ok=True)
+        # Held open, so that another folder of this name cannot be taken for it.
+        self._held = os.open(self._folder, os.O_RDONLY)
         self._keep = max(2, keep)
         self._say = say
         self._forgive = forgive
@@ -152,9 +154,11 @@ class Checkpoints:
             if folder.exists():  # an unfinished or damaged step of this number
                 self._verified.discard(step)
                 shutil.rmtree(folder)
+            self._check_there()
             folder.mkdir()
             write_text(folder / "progress.json", progress)
             self._orbax.save(folder / "state", args=ocp.args.StandardSave(state._asdict()))
+            self._check_there()  # Orbax would make it again, without what was in it
             seal(folder)
         except Exception as error:  # Orbax and TensorStore have many of their own
             shutil.rmtree(folder, ignore_errors=True)  # its room is needed
@@ -170,6 +174,11 @@ class Checkpoints:
             if old not in kept and len(self._verified) >= self._keep:
                 self._verified.discard(old)
                 shutil.rmtree(self._folder / str(old), ignore_errors=True)
+
+    def _check_there(self) -> None:
+        """Raise FileNotFoundError when the folder has been removed, or another one is there."""
+        if not os.path.samestat(os.fstat(self._held), self._folder.stat()):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self._folder))
 
     def wait(self) -> None:
         """Wait until the step being written is whole and sealed."""
@@ -221,3 +230,6 @@ class Checkpoints:
         self.wait()
         self._thread.shutdown()
         self._orbax.close()
+        if self._held >= 0:
+            os.close(self._held)
+            self._held = -1

@@ -205,3 +205,18 @@ def test_seal_names_every_file(tmp_path: Path) -> None:
     (tmp_path / "b").write_bytes(b"")
     seal(tmp_path)
     assert set(json.loads((tmp_path / "manifest.json").read_text())) == {"deep/a", "b"}
+
+
+def test_a_folder_that_was_removed_is_not_made_again(tmp_path: Path) -> None:
+    """Also where another one has its name, as when a save in progress made it again."""
+    folder = tmp_path / "c"
+    checkpoints = Checkpoints(folder)
+    checkpoints.save(state_at(1), {}, best_step=None)
+    checkpoints.wait()
+    shutil.rmtree(folder)
+    folder.mkdir()
+    checkpoints.save(state_at(2), {}, best_step=None)
+    with pytest.raises(InputError, match=r"No such file or directory.*whole steps before it: 1"):
+        checkpoints.wait()
+    assert list(folder.iterdir()) == []
+    checkpoints.close()
