@@ -83,7 +83,7 @@ def test_small_top_k_share_a_program(fill: FillMask) -> None:
 def test_long_texts_are_cut(fill: FillMask, folder: Path, pipeline: Any, tmp_path: Path) -> None:
     """To the positions of the model, or to max_seq_length of options.json."""
     shutil.copytree(folder, tmp_path / "run")
-    write_record(tmp_path / "run", "mlm", MLMOptions(max_seq_length=12), 1, {})
+    write_record(tmp_path / "run", "mlm", MLMOptions(max_seq_length=12), 1, {}, "")
     short = FillMask.from_pretrained(tmp_path / "run")
     for ours, length in ((fill, POSITIONS), (short, 12)):
         cut = {"truncation": True, "max_length": length}

@@ -154,7 +154,7 @@ def test_long_texts_have_every_token_once_in_order(
         shutil.copytree(folder, tmp_path / "run")
         stride = 5
         options = TaggingOptions(max_seq_length=length, doc_stride=stride)
-        write_record(tmp_path / "run", "tagging", options, 1, {})
+        write_record(tmp_path / "run", "tagging", options, 1, {}, "")
         tagger = Tagger.from_pretrained(tmp_path / "run", batch_size=1)
     order = np.random.default_rng(0).integers(0, len(WORDS), 70)
     text = " ".join(WORDS[n] for n in order)

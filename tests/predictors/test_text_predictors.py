@@ -95,7 +95,7 @@ def test_max_seq_length_is_that_of_the_run(
 ) -> None:
     folder = tmp_path / "run"
     shutil.copytree(classifier_folder, folder)
-    write_record(folder, "classification", ClassificationOptions(max_seq_length=12), 1, {})
+    write_record(folder, "classification", ClassificationOptions(max_seq_length=12), 1, {}, "")
     found = TextClassifier.from_pretrained(folder)([LONG], top_k=None)
     assert_near(found, classifying([LONG], truncation=True, max_length=12, top_k=None))
     other = classifying([LONG], truncation=True, max_length=POSITIONS, top_k=None)
@@ -117,7 +117,7 @@ def test_scores_are_those_of_the_pipeline(
     folder = tmp_path / "run"
     shutil.copytree(regressor_folder, folder)
     options = RegressionTrainOptions(max_seq_length=12, target_scaling=["3", "2"])
-    write_record(folder, "regression", options, 1, {})
+    write_record(folder, "regression", options, 1, {}, "")
     cut = regressing([LONG], truncation=True, max_length=12)
     assert_near(TextRegressor.from_pretrained(folder)([LONG]), cut)
 
