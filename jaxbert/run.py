@@ -243,7 +243,7 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
         teacher = load_teacher(given, task, options, cfg, tokenizer, first=first)
         prints["teacher"] = teacher.fingerprint()
     processes.check_alike("data", prints)
-    processes.check_alike("the loss", loss.source)
+    processes.check_alike("losses", [loss.source])
     processes.from_first(lambda: check_data(folder, record, prints))
     if loss.own:
         processes.from_first(lambda: check_loss_text(folder, record, options, loss.source))

@@ -150,18 +150,21 @@ class Checkpoints:
     def _write(self, state: TrainState, progress: str, best_step: int | None) -> None:
         step = int(state.step)
         folder = self._folder / str(step)
+        ours = False
         try:
+            self._check_there()
             if folder.exists():  # an unfinished or damaged step of this number
                 self._verified.discard(step)
                 shutil.rmtree(folder)
-            self._check_there()
             folder.mkdir()
+            ours = True
             write_text(folder / "progress.json", progress)
             self._orbax.save(folder / "state", args=ocp.args.StandardSave(state._asdict()))
             self._check_there()  # Orbax would make it again, without what was in it
             seal(folder)
         except Exception as error:  # Orbax and TensorStore have many of their own
-            shutil.rmtree(folder, ignore_errors=True)  # its room is needed
+            if ours:
+                shutil.rmtree(folder, ignore_errors=True)  # its room is needed
             whole = ", ".join(map(str, sorted(self._verified))) or "none"
             raise InputError(
                 f"{folder}: the checkpoint could not be written ({_reason(error)}); whole steps "

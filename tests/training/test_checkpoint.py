@@ -214,9 +214,9 @@ def test_a_folder_that_was_removed_is_not_made_again(tmp_path: Path) -> None:
     checkpoints.save(state_at(1), {}, best_step=None)
     checkpoints.wait()
     shutil.rmtree(folder)
-    folder.mkdir()
+    (folder / "2").mkdir(parents=True)  # somebody else's
     checkpoints.save(state_at(2), {}, best_step=None)
     with pytest.raises(InputError, match=r"No such file or directory.*whole steps before it: 1"):
         checkpoints.wait()
-    assert list(folder.iterdir()) == []
+    assert list(folder.iterdir()) == [folder / "2"]
     checkpoints.close()
