@@ -20,7 +20,7 @@ from jaxbert.data.questions import QAExample
 from jaxbert.decoding.answers import Candidate, Prediction
 from jaxbert.drawing import new_figure, save_figure
 from jaxbert.errors import InputError
-from jaxbert.evaluation import make_evaluator, show_scores
+from jaxbert.evaluation import assess, show_scores
 from jaxbert.files import write_json
 from jaxbert.metrics.calibration import (
     Bin,
@@ -31,10 +31,9 @@ from jaxbert.metrics.calibration import (
 )
 from jaxbert.options import CalibrateOptions, check_ranges
 from jaxbert.output import check_task, check_writable
-from jaxbert.prepare import encode_examples, load_model, read_examples
+from jaxbert.prepare import read_examples
 from jaxbert.processes import launched
 from jaxbert.tasks.qa import QA, references_of, score_qa, settle_qa
-from jaxbert.training.parallel import make_parallel
 
 logger = logging.getLogger("jaxbert")
 
@@ -71,7 +70,8 @@ def calibrate(options: CalibrateOptions) -> dict[str, Any]:
         raise InputError("give --validation_file or --dataset_name, questions to fit to")
     options = dataclasses.replace(options, null_score_diff_threshold=0.0, score_temperature=1.0)
     options = settle_qa(options, None, data.examples)
-    pairs = _predictions(options, data.examples)
+    _, _, predictions = assess(QA, options, data.examples)
+    pairs = list(zip(data.examples, predictions, strict=True))
     fitted, others = split(pairs, options.fit_part, options.seed)
     logger.info(
         "fitted to %d questions; reported on %d of other paragraphs", len(fitted), len(others)
@@ -92,16 +92,6 @@ def calibrate(options: CalibrateOptions) -> dict[str, Any]:
     write_json(folder / "calibration.json", record)
     logger.info("%s is used by eval/qa.py and QuestionAnswerer", folder / "calibration.json")
     return record
-
-
-def _predictions(options: Any, examples: Sequence[QAExample]) -> Pairs:
-    cfg, params, tokenizer = load_model(QA, options)
-    features = encode_examples(QA, examples, tokenizer, cfg, options)
-    parallel = make_parallel(options.parallel)
-    evaluator = make_evaluator(QA, options, cfg, tokenizer, parallel, examples, features)
-    result = evaluator(parallel.replicate(params))
-    assert result is not None  # nothing stops it
-    return list(zip(examples, result[1], strict=True))
 
 
 def split(pairs: Pairs, part: float, seed: int) -> tuple[Pairs, Pairs]:

@@ -19,7 +19,7 @@ from scipy.stats import ttest_rel
 from jaxbert.drawing import new_figure, save_figure
 from jaxbert.errors import InputError
 from jaxbert.files import write_json, write_text
-from jaxbert.losses.choose import choose_loss
+from jaxbert.losses.choose import ChosenLoss, choose_loss
 from jaxbert.options import check_ranges
 from jaxbert.output import check_writable
 from jaxbert.processes import launched
@@ -77,11 +77,11 @@ def compare(task: Task, options: Any, losses: Sequence[str], seeds: Sequence[int
     folder = Path(options.output_dir or "").expanduser()
     runs = _runs(task, options, losses, seeds)
     check_writable(folder)
-    files = _contents(options)
     found: dict[str, list[dict[str, float]]] = {given: [] for given in losses}
-    for number, (given, source, own) in enumerate(runs):
+    for number, (given, chosen, own) in enumerate(runs):
         logger.info("run %d of %d: %s, seed %d", number + 1, len(runs), given, own.seed)
-        scores = _scores(task, own, {"loss": source, "files": files})
+        files = _contents(own, chosen.args.get("teacher"))
+        scores = _scores(task, own, {"loss": chosen.source, "files": files})
         if scores is None:
             return False
         if not scores:
@@ -94,8 +94,8 @@ def compare(task: Task, options: Any, losses: Sequence[str], seeds: Sequence[int
 
 def _runs(
     task: Task, options: Any, losses: Sequence[str], seeds: Sequence[int]
-) -> list[tuple[str, str, Any]]:
-    """Each loss as given, its text, and the options of its run; seed after seed, so that a table
+) -> list[tuple[str, ChosenLoss, Any]]:
+    """Each loss as given, itself, and the options of its run; seed after seed, so that a table
     begun is one of whole seeds. What can be refused is refused before the first is trained.
     """
     if not options.output_dir:
@@ -119,14 +119,15 @@ def _runs(
             changes = {"loss": name, "loss_args": args, "seed": seed, "output_dir": place}
             own = dataclasses.replace(options, **changes)
             check_ranges(own)
-            runs.append((given, chosen[given].source, own))
+            runs.append((given, chosen[given], own))
     return runs
 
 
-def _contents(options: Any) -> dict[str, str]:
+def _contents(options: Any, teacher: Any) -> dict[str, str]:
     """SHA-256 of the files that the options name, and of those in the folders that they name."""
     named = [*(options.train_file or ()), *(options.validation_file or ())]
     named += [options.model_name_or_path, options.config_name, options.tokenizer_name]
+    named += [teacher if isinstance(teacher, str) else None]
     found = {}
     for name in filter(None, named):
         path = Path(name).expanduser()

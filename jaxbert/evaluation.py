@@ -107,6 +107,26 @@ def show_scores(scores: dict[str, float]) -> str:
     )
 
 
+def assess(
+    task: Task, options: Any, examples: Any
+) -> tuple[BertConfig, dict[str, float], list[Any]]:
+    """The config of the model that the options name, its scores on examples, and its predictions.
+
+    Args:
+        options: settled, see Task.
+    """
+    cfg, params, tokenizer = load_model(task, options)
+    features = encode_examples(task, examples, tokenizer, cfg, options)
+    parallel = make_parallel(options.parallel)
+    logger.info("  attention by %s: %s", *attention_of(options, cfg, train=False))
+    evaluator = make_evaluator(task, options, cfg, tokenizer, parallel, examples, features)
+    started = time.perf_counter()
+    result = evaluator(parallel.replicate(params))
+    assert result is not None  # nothing stops it
+    logger.info("%d examples in %.1f s", len(examples), time.perf_counter() - started)
+    return cfg, *result
+
+
 def evaluate(task: Task, options: Any) -> dict[str, float]:
     """Scores of a fine-tuned folder on a validation file; writes them with the predictions.
 
@@ -136,16 +156,7 @@ def evaluate(task: Task, options: Any) -> dict[str, float]:
                 len(examples),
             )
     options = task.settle(options, None, examples)
-    cfg, params, tokenizer = load_model(task, options)
-    features = encode_examples(task, examples, tokenizer, cfg, options)
-    parallel = make_parallel(options.parallel)
-    logger.info("  attention by %s: %s", *attention_of(options, cfg, train=False))
-    evaluator = make_evaluator(task, options, cfg, tokenizer, parallel, examples, features)
-    started = time.perf_counter()
-    result = evaluator(parallel.replicate(params))
-    assert result is not None  # nothing stops it
-    scores, predictions = result
-    logger.info("%d examples in %.1f s", len(examples), time.perf_counter() - started)
+    cfg, scores, predictions = assess(task, options, examples)
     files = task.files(examples, predictions, options, cfg)
     if processes.is_first():
         write_results(Path(options.output_dir).expanduser(), scores, files)

@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -72,6 +73,18 @@ def _reason(error: Exception) -> str:
     text = " ".join(str(error).split())
     words = [os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)]
     return next((word for word in words if word in text), text[:200])
+
+
+def _clear(folder: Path) -> None:
+    """Remove what a failed save left: its room is needed, though without a manifest it is no step.
+
+    TensorStore's other writes of that save may still come for a moment, and make the folder anew.
+    """
+    for _ in range(20):
+        shutil.rmtree(folder, ignore_errors=True)
+        time.sleep(0.05)
+        if not folder.exists():
+            return
 
 
 class Checkpoints:
@@ -164,7 +177,7 @@ class Checkpoints:
             seal(folder)
         except Exception as error:  # Orbax and TensorStore have many of their own
             if ours:
-                shutil.rmtree(folder, ignore_errors=True)  # its room is needed
+                _clear(folder)
             whole = ", ".join(map(str, sorted(self._verified))) or "none"
             raise InputError(
                 f"{folder}: the checkpoint could not be written ({_reason(error)}); whole steps "
