@@ -19,7 +19,7 @@ from filelock import FileLock
 from jaxbert import processes
 from jaxbert.compiled import keep_compiled
 from jaxbert.data.features import Features
-from jaxbert.data.packing import AnyOrder
+from jaxbert.data.packing import AnyOrder, PackedOrder
 from jaxbert.errors import InputError
 from jaxbert.evaluation import Evaluator, attention_of, make_evaluator, show_scores
 from jaxbert.losses.check import try_loss
@@ -44,9 +44,9 @@ from jaxbert.output import (
 from jaxbert.planning import best_metrics, make_optimizer, make_order, make_plan
 from jaxbert.prepare import encode_examples, load_model, read_examples, read_held_out
 from jaxbert.tasks.task import Task
-from jaxbert.teacher import load_teacher, with_teacher
+from jaxbert.teacher import Teacher, load_teacher, with_teacher
 from jaxbert.training.checkpoint import Checkpoints
-from jaxbert.training.loop import Progress, TrainLog, fit, micro_batches
+from jaxbert.training.loop import Plan, Progress, TrainLog, fit, micro_batches
 from jaxbert.training.optim import is_frozen
 from jaxbert.training.parallel import Parallel, make_parallel, rows_for
 from jaxbert.training.step import TrainState, init_state, make_train_step
@@ -116,6 +116,27 @@ def _names(order: AnyOrder, features: Features, examples: Any, step: int) -> lis
     windows, _ = order.batch(step - 1)
     found = dict.fromkeys(features.example[windows[windows >= 0]].tolist())
     return [str(getattr(examples[n], "id", f"number {n + 1}")) for n in found]
+
+
+def _teacher_of(
+    loss: ChosenLoss, task: Task, options: Any, cfg: BertConfig, tokenizer: Any
+) -> Teacher | None:
+    """The model that the loss's options name, if they do."""
+    if "teacher" not in loss.args:
+        return None
+    first = None if loss.own else bool(loss.args.get("hidden"))
+    return load_teacher(loss.args["teacher"], task, options, cfg, tokenizer, first=first)
+
+
+def _announce(plan: Plan, order: AnyOrder, features: Features, parallel: Parallel) -> None:
+    """Say how long the run is, of what rows, and on what."""
+    devices = f"{parallel.devices} device{'s' * (parallel.devices > 1)}"
+    where = f"{devices} ({jax.default_backend()}, {parallel.name})"
+    what = f"{order.rows} rows of {' '.join(map(str, order.buckets))} tokens"
+    if isinstance(order, PackedOrder):
+        what += f" with {len(features) / order.steps_per_epoch:.1f} windows on average"
+    logger.info("%d steps of %s on %s", plan.total, what, where)
+    logger.info("  %.1f %% of the tokens are padding", 100 * order.padding())
 
 
 def _trained_model(task: Task, options: Any, cfg: BertConfig) -> Apply:
@@ -236,11 +257,8 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
         )
         validation = _Validation(evaluator)
         prints["validation"] = fingerprint_of(held_out)
-    teacher = None
-    if "teacher" in loss.args:
-        first = None if loss.own else bool(loss.args.get("hidden"))
-        given = loss.args["teacher"]
-        teacher = load_teacher(given, task, options, cfg, tokenizer, first=first)
+    teacher = _teacher_of(loss, task, options, cfg, tokenizer)
+    if teacher is not None:
         prints["teacher"] = teacher.fingerprint()
     processes.check_alike("data", prints)
     processes.check_alike("losses", [loss.source])
@@ -291,14 +309,7 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
     progress.options = dataclasses.asdict(options)
     if writes:
         write_record(folder, task.name, options, order.rows, prints, loss.source)
-    devices = f"{parallel.devices} device{'s' * (parallel.devices > 1)}"
-    where = f"{devices} ({jax.default_backend()}, {parallel.name})"
-    lengths = " ".join(map(str, order.buckets))
-    what = f"{order.rows} rows of {lengths} tokens"
-    if options.packing:
-        what += f" with {len(features) / order.steps_per_epoch:.1f} windows on average"
-    logger.info("%d steps of %s on %s", plan.total, what, where)
-    logger.info("  %.1f %% of the tokens are padding", 100 * order.padding())
+    _announce(plan, order, features, parallel)
     started = time.perf_counter()
     with contextlib.ExitStack() as opened:
         log = None

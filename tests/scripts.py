@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import REPOSITORY
+from conftest import COMPILER_FLAGS, REPOSITORY
 from safetensors.numpy import load_file
 
 from jaxbert.errors import InputError
@@ -27,7 +27,7 @@ _CACHE = {
 
 
 def environment(devices: int = 1) -> dict[str, str]:
-    flags = f"--xla_force_host_platform_device_count={devices}"
+    flags = f"--xla_force_host_platform_device_count={devices} {COMPILER_FLAGS}"
     fixed = {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "HF_HUB_OFFLINE": "1"}
     return {**_CACHE, **os.environ, **fixed}
 

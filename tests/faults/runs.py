@@ -1,7 +1,8 @@
 """The fault harness: tiny trainings as child processes, to be killed, broken and gone on with.
 
 Children are forked from a server that has imported everything and started nothing, so one takes
-seconds less than a script. Beside what a run writes, a child writes down the examples of each step.
+seconds less than a script. Beside what a run writes, each child writes down the examples that lie
+on its devices at each step.
 """
 
 from __future__ import annotations
@@ -118,26 +119,26 @@ def _train(words: list[str], variables: dict[str, str], given: list[Any]) -> Non
 
 
 def _log_examples(target: int) -> None:
-    """Write a line "[step, examples]" whenever a step is trained."""
+    """Write a line "[step, process, examples]" whenever a step is trained."""
     from jaxbert import run
 
     fit = run.fit
 
-    def logged(state: Any, *given: Any, train_step: Any, order: Any, features: Any, **more: Any):
+    def logged(state: Any, *given: Any, train_step: Any, features: Any, **more: Any):
         step = int(state.step)
 
-        def train(*args: Any) -> Any:
+        def train(state: Any, batch: Any, key: Any) -> Any:
             nonlocal step
-            windows, _ = order.batch(step)
+            parts = [np.ravel(part.data) for part in batch["row"].addressable_shards]
+            windows = np.concatenate(parts)
             ids = features.example[windows[windows >= 0]].tolist()
-            if jax.process_index() == 0:
-                os.write(target, f"{json.dumps([step, ids])}\n".encode())
+            os.write(target, f"{json.dumps([step, jax.process_index(), ids])}\n".encode())
             if os.environ.get("STOP_AT") == str(step):
                 os.kill(os.getpid(), signal.SIGSTOP)
             step += 1
-            return train_step(*args)
+            return train_step(state, batch, key)
 
-        return fit(state, *given, train_step=train, order=order, features=features, **more)
+        return fit(state, *given, train_step=train, features=features, **more)
 
     run.fit = logged
 
@@ -180,7 +181,8 @@ def until(when: Callable[[], bool], children: list[BaseProcess], seconds: float 
 def trained(folder: Path) -> int:
     """How many steps have been begun, those of earlier starts included."""
     path = _ids(folder)
-    return path.read_text().count("\n") if path.exists() else 0
+    lines = path.read_text().splitlines() if path.exists() else []
+    return sum(", 0, [" in line for line in lines)
 
 
 def stopped(child: BaseProcess) -> bool:
@@ -210,13 +212,19 @@ def result(folder: Path) -> dict[str, str]:
 
 
 def examples(folder: Path) -> list[list[int]]:
-    """Of each step, in order, the numbers of its examples."""
-    steps: dict[int, list[int]] = {}
+    """Of each step, in order, the numbers of its examples; each is in every epoch once."""
+    parts: dict[int, dict[int, list[int]]] = {}
     for line in _ids(folder).read_text().splitlines():
-        step, ids = json.loads(line)
-        assert steps.setdefault(step, ids) == ids, f"step {step} has other examples than before"
-    assert sorted(steps) == list(range(len(steps)))
-    return [steps[step] for step in sorted(steps)]
+        step, process, ids = json.loads(line)
+        there = parts.setdefault(step, {}).setdefault(process, ids)
+        assert there == ids, f"step {step} has other examples than before"
+    assert sorted(parts) == list(range(len(parts)))
+    steps = [[n for rank in sorted(part) for n in part[rank]] for _, part in sorted(parts.items())]
+    trained = [n for step in steps for n in step]
+    assert len(trained) == 2 * QUESTIONS
+    for epoch in (trained[:QUESTIONS], trained[QUESTIONS:]):
+        assert sorted(epoch) == list(range(QUESTIONS))
+    return steps
 
 
 def _hash(tree: Any) -> str:

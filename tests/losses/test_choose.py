@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from conftest import DEMO, REPOSITORY
+from conftest import DEMO, REPOSITORY, SMALL
 from scripts import passed, refused, refuses, script, weights
 
 from jaxbert.data.features import Features
@@ -17,19 +17,9 @@ from jaxbert.errors import InputError
 from jaxbert.losses.check import try_loss
 from jaxbert.losses.choose import choose_loss, with_settings
 from jaxbert.losses.spans import span_cross_entropy
-from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import init_params, make_apply
 from jaxbert.tasks.names import TASKS
 from jaxbert.tasks.qa import QA
-
-CFG = BertConfig(
-    vocab_size=50,
-    hidden_size=16,
-    num_hidden_layers=1,
-    num_attention_heads=2,
-    intermediate_size=32,
-    max_position_embeddings=20,
-)
 
 RIGHT = '''
 import jax
@@ -125,10 +115,10 @@ def attempt(path: Path, name: str = "my_loss", args: str | None = None) -> None:
     from jaxbert.data.batches import make_batch
 
     chosen = choose_loss(QA.losses, f"{path}:{name}", args)
-    params = init_params(CFG, "qa", jax.random.key(0))
+    params = init_params(SMALL, "qa", jax.random.key(0))
     data = features()
     batch = make_batch(data, np.arange(4), 20, 4)
-    apply, key = make_apply(CFG, "qa"), jax.random.key(1)
+    apply, key = make_apply(SMALL, "qa"), jax.random.key(1)
     try_loss(chosen, apply, params, batch, data, (20,), None, key, tolerance=1e-3)
 
 

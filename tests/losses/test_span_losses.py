@@ -7,14 +7,17 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxbert.errors import InputError
+from jaxbert.losses.forms import masked_log_softmax
 from jaxbert.losses.spans import (
     joint_span,
+    span_accuracy,
     span_cross_entropy,
     span_focal,
     span_label_smoothing,
@@ -181,3 +184,74 @@ def test_options_at_which_a_loss_is_the_cross_entropy() -> None:
 def test_an_option_out_of_range_is_refused(loss: Any, option: dict[str, float]) -> None:
     with pytest.raises(InputError, match=f"--loss_args {next(iter(option))}: "):
         loss(*random_case(0), **option)
+
+
+def test_masked_softmax_equals_the_softmax_of_the_subset() -> None:
+    rng = np.random.default_rng(1)
+    logits = rng.normal(0, 5, (4, 11)).astype(np.float32)
+    mask = rng.integers(0, 2, logits.shape)
+    mask[:, 0] = 1
+    log_p = np.asarray(masked_log_softmax(logits, mask))
+    for row in range(len(logits)):
+        subset = mask[row] != 0
+        expected = jax.nn.log_softmax(logits[row][subset])
+        np.testing.assert_allclose(log_p[row][subset], expected, rtol=1e-6, atol=1e-6)
+        assert np.all(log_p[row][~subset] < -1e29)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_batch_of_padding_rows_alone_is_zero(name: str) -> None:
+    outputs, batch = random_case(2)
+    empty = {**batch, "attention_mask": np.zeros_like(batch["attention_mask"])}
+    empty |= {
+        "context_mask": empty["attention_mask"] != 0,
+        "weight": np.zeros_like(batch["weight"]),
+    }
+    assert [float(x) for x in LOSSES[name](outputs, empty)] == [0.0, 0.0]
+    for x in jax.grad(lambda o: LOSSES[name](o, empty)[0])(outputs).values():
+        assert not np.any(x)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_wider_rows_have_the_same_loss(name: str) -> None:
+    def wider(x: np.ndarray) -> np.ndarray:
+        return np.pad(x, ((0, 0), (0, 3))) if x.shape[-1] == LENGTH else x
+
+    outputs, batch = random_case(3)
+    wide = [{n: wider(x) for n, x in arrays.items()} for arrays in (outputs, batch)]
+    expected = float(LOSSES[name](outputs, batch)[0])
+    assert float(LOSSES[name](*wide)[0]) == pytest.approx(expected, rel=1e-6)
+
+
+def test_loss_of_half_precision_logits_is_float32() -> None:
+    outputs, batch = random_case(4)
+    half = {n: x.astype(jnp.bfloat16) for n, x in outputs.items()}
+    rounded = {n: x.astype(np.float32) for n, x in half.items()}
+    loss, weight = span_cross_entropy(half, batch)
+    assert loss.dtype == weight.dtype == jnp.float32
+    assert float(loss) == pytest.approx(float(span_cross_entropy(rounded, batch)[0]), rel=1e-6)
+
+
+def test_accuracy_counts_weights_of_rows_whose_best_real_position_is_gold() -> None:
+    outputs, batch = random_case(5)
+    batch["weight"] = np.array([1, 1, 2, 0.5, 1, 0], np.float32)
+    padding = batch["attention_mask"] == 0
+    loud = {n: np.where(padding, np.float32(1e4), x) for n, x in outputs.items()}
+    found = span_accuracy(loud, batch)
+    for side in ("start", "end"):
+        right = 0.0
+        for row, weight in enumerate(batch["weight"]):
+            logits = outputs[f"{side}_logits"][row][~padding[row]]
+            right += float(weight) * (logits.argmax() == batch[f"{side}_positions"][row])
+        total, count = found[f"{side}_accuracy"]
+        assert (float(total), float(count)) == (right, batch["weight"].sum())
+    halves = [
+        span_accuracy({n: x[s] for n, x in loud.items()}, {n: x[s] for n, x in batch.items()})
+        for s in (slice(0, 2), slice(2, ROWS))
+    ]
+    assert jax.tree.map(lambda a, b: float(a + b), *halves) == jax.tree.map(float, found)
+    perfect = {
+        f"{side}_logits": np.eye(LENGTH, dtype=np.float32)[batch[f"{side}_positions"]]
+        for side in ("start", "end")
+    }
+    assert all(total == count for total, count in span_accuracy(perfect, batch).values())

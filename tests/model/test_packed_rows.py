@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from conftest import SMALL
 
 from jaxbert.data.batches import NumpyBatch, make_batch
 from jaxbert.data.features import Features
@@ -17,7 +19,6 @@ from jaxbert.data.masking import mask_batch
 from jaxbert.data.packing import PackedOrder
 from jaxbert.losses.labels import label_cross_entropy, squared_error
 from jaxbert.losses.spans import span_cross_entropy
-from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import init_params, make_apply
 from jaxbert.options import QATrainOptions, TaggingTrainOptions
 from jaxbert.tasks.qa import QA
@@ -26,16 +27,7 @@ from jaxbert.training.parallel import make_parallel
 from jaxbert.training.step import init_state, make_train_step
 
 CAPACITY = 20
-CFG = BertConfig(
-    vocab_size=50,
-    hidden_size=16,
-    num_hidden_layers=2,
-    num_attention_heads=2,
-    intermediate_size=32,
-    max_position_embeddings=CAPACITY,
-    initializer_range=0.3,
-    id2label=("a", "b", "c"),
-)
+CFG = dataclasses.replace(SMALL, num_hidden_layers=2, max_position_embeddings=CAPACITY)
 LOSSES: dict[str, Any] = {
     "qa": span_cross_entropy,
     "classification": label_cross_entropy,

@@ -39,6 +39,8 @@ from jaxbert.training.step import init_state, make_train_step
 Arrays = dict[str, np.ndarray]
 SIDES = ("start", "end")
 TOLERANCE = 1e-5
+# Compiled as users compile it, whatever the other tests do; see conftest.
+jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 3})
 # An eps as large as 0.05 shows whether it is read at all; 1e-12 is BERT's own.
 CONFIGS: dict[str, dict[str, Any]] = {
     "gelu-3x5": {
@@ -156,13 +158,13 @@ def torch_loss(model: Any, batch: Arrays) -> torch.Tensor:
     return (loss * weight).sum() / weight.sum()
 
 
-@functools.partial(jax.jit, static_argnames="cfg")
+@functools.partial(jit, static_argnames="cfg")
 def forward(params: Params, batch: Any, cfg: BertConfig) -> tuple[list[jax.Array], Outputs]:
     """Hidden states and logits; compiled once for all tests of a config and a shape."""
     return make_hidden_states(cfg)(params, batch), make_apply(cfg, "qa")(params, batch)
 
 
-@functools.partial(jax.jit, static_argnames="cfg")
+@functools.partial(jit, static_argnames="cfg")
 @jax.value_and_grad
 def loss_and_gradients(params: Params, batch: Any, cfg: BertConfig) -> jax.Array:
     loss_sum, weight = span_cross_entropy(make_apply(cfg, "qa")(params, batch), batch)
@@ -313,7 +315,7 @@ def test_remat_does_not_change_gradients(deep: Pair) -> None:
     assert "remat" in str(jax.make_jaxpr(again)(deep.params))
     _, plain = loss_and_gradients(deep.params, batch, cfg=deep.cfg)
     largest = max(np.abs(x).max() for x in jax.tree.leaves(plain))
-    recomputed = jax.tree.leaves(jax.jit(again)(deep.params))
+    recomputed = jax.tree.leaves(jit(again)(deep.params))
     for a, b in zip(recomputed, jax.tree.leaves(plain), strict=True):
         assert gap(a, b) <= 1e-6 * largest
 
@@ -341,7 +343,7 @@ def test_twenty_adamw_steps_equal_torch(tmp_path: Path) -> None:
     optimizer, torch_schedule = torch_adamw(pair.model, rate, steps, warmup)
     schedule = make_schedule(rate, steps=steps, warmup_steps=warmup)
     tx = adamw(schedule, weight_decay=0.01, clip_norm=1.0)
-    train_step = jax.jit(make_train_step(make_apply(pair.cfg, "qa"), span_cross_entropy, tx))
+    train_step = jit(make_train_step(make_apply(pair.cfg, "qa"), span_cross_entropy, tx))
     state = init_state(pair.params, tx)
     losses, norms = [], []
     for step in range(steps):

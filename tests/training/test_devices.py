@@ -13,11 +13,11 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from conftest import SMALL
 from flax import traverse_util
 
 from jaxbert.errors import InputError
 from jaxbert.losses.spans import span_cross_entropy
-from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import Params, init_params, make_apply
 from jaxbert.training.optim import adamw, make_schedule
 from jaxbert.training.parallel import Backend, Parallel, make_parallel, rows_for
@@ -27,17 +27,7 @@ Arrays = dict[str, np.ndarray]
 Leaf = tuple[str, ...]
 STEPS, ROWS, LENGTH, LAYERS = 5, 32, 12, 1
 RATE = 1e-4
-CFG = BertConfig(
-    vocab_size=60,
-    hidden_size=16,
-    num_hidden_layers=LAYERS,
-    num_attention_heads=2,
-    intermediate_size=32,
-    max_position_embeddings=LENGTH,
-    initializer_range=0.3,
-    hidden_dropout_prob=0.1,
-    attention_probs_dropout_prob=0.1,
-)
+CFG = dataclasses.replace(SMALL, num_hidden_layers=LAYERS, max_position_embeddings=LENGTH)
 
 pytestmark = pytest.mark.skipif(
     jax.local_device_count() < 8,

@@ -14,24 +14,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from conftest import SMALL
 
 from jaxbert.losses.labels import label_accuracy, label_cross_entropy, squared_error
-from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import init_params, make_apply
 from jaxbert.training.parallel import Backend, make_parallel
 from jaxbert.training.step import init_state, make_train_step
 
 ROWS, LENGTH, CHOICES, SLOTS = 16, 8, 3, 4
-CFG = BertConfig(
-    vocab_size=40,
-    hidden_size=16,
-    num_hidden_layers=1,
-    num_attention_heads=2,
-    intermediate_size=32,
-    max_position_embeddings=LENGTH,
-    initializer_range=0.3,
-    id2label=("a", "b", "c"),
-)
+CFG = dataclasses.replace(SMALL, max_position_embeddings=LENGTH)
 WEIGHTS = np.array([0.2, 1.0, 5.0], np.float32)
 LOSSES: dict[str, Any] = {
     "classification": functools.partial(label_cross_entropy, class_weights=jnp.asarray(WEIGHTS)),
