@@ -30,6 +30,15 @@ from jaxbert.model.pretrained import name_table, save_pretrained
 COMPILER_FLAGS = os.environ["XLA_FLAGS"].partition(" ")[2]
 REPOSITORY = Path(__file__).parent.parent
 DEMO = REPOSITORY / "jaxbert" / "demo"
+_PUBLIC = os.environ.get("JAXBERT_DATA", REPOSITORY.parent / "shared" / "data")
+
+
+def public_data(name: str) -> Path:
+    """A file of the public data sets; the test is skipped where there is none."""
+    path = Path(_PUBLIC, name)
+    if not path.is_file():
+        pytest.skip(f"{path} is not there; set JAXBERT_DATA to a folder with the public data sets")
+    return path
 
 
 def tiny_vocabulary() -> list[str]:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import public_data
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jaxbert.data.lines import LineExample, load_lines, read_lines
 from jaxbert.data.rows import Data
 from jaxbert.errors import InputError
-
-SHARED = Path(os.environ.get("JAXBERT_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
 # A busy machine is no fault of the code.
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -194,7 +192,5 @@ def test_no_text(write: Callable[..., str], tmp_path: Path) -> None:
     ],
 )
 def test_public_data(name: str, count: int) -> None:
-    path = SHARED / name
-    if not path.is_file():
-        pytest.skip(f"{path} is not there; set JAXBERT_DATA to a folder with the public data sets")
+    path = public_data(name)
     assert len(read(str(path)).examples) == count

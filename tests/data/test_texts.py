@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import public_data
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -15,8 +14,6 @@ from jaxbert.data.rows import Data, Problem, Row
 from jaxbert.data.sources import load_rows
 from jaxbert.data.texts import ChoiceExample, TextExample, read_choices, read_texts
 from jaxbert.errors import InputError
-
-SHARED = Path(os.environ.get("JAXBERT_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
 # A busy machine is no fault of the code.
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -436,9 +433,7 @@ def test_any_rows_give_examples_or_one_line(rows: Any, numeric: bool, strict: bo
 def test_public_data(
     name: str, count: int, pairs: bool, numeric: bool, found: set[str] | None
 ) -> None:
-    path = str(SHARED / f"{name}.tsv")
-    if not Path(path).is_file():
-        pytest.skip(f"{path} is not there; set JAXBERT_DATA to a folder with the public data sets")
+    path = str(public_data(f"{name}.tsv"))
     data = read_texts(
         [(path, load_rows(path))],
         text_columns=None,

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import public_data
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jaxbert.data.rows import Data, Problem
 from jaxbert.data.words import WordsExample, load_words, read_words
 from jaxbert.errors import InputError
-
-SHARED = Path(os.environ.get("JAXBERT_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
 # A busy machine is no fault of the code.
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -379,9 +377,7 @@ def test_any_rows_give_sentences_or_one_line(content: Any, strict: bool) -> None
     ],
 )
 def test_public_data(name: str, sentences: int, tokens: int, tags: int) -> None:
-    path = SHARED / f"{name}.conll"
-    if not path.is_file():
-        pytest.skip(f"{path} is not there; set JAXBERT_DATA to a folder with the public data sets")
+    path = public_data(f"{name}.conll")
     data = read(str(path))
     assert (len(data.examples), data.problems) == (sentences, ())
     assert sum(len(e.words) for e in data.examples) == tokens

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
-from conftest import TINY
+from conftest import TINY, public_data
 
 from jaxbert.data.encode_qa import encode_qa
 from jaxbert.data.features import Features
@@ -24,7 +23,6 @@ from jaxbert.options import QAOptions
 from jaxbert.tasks.qa import QA, references_of
 
 DEMO = Path(__file__).parents[2] / "jaxbert" / "demo"
-SHARED = Path(os.environ.get("JAXBERT_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
 
 @pytest.fixture(scope="module")
@@ -95,9 +93,7 @@ def test_oracle_on_the_demo(name: str, tokenizer) -> None:
     ],
 )
 def test_oracle_on_public_data(name: str, metric: str, tokenizer) -> None:
-    path = SHARED / f"{name}.json"
-    if not path.exists():
-        pytest.skip(f"{path} is not there; set JAXBERT_DATA to a folder with the public data sets")
+    path = public_data(f"{name}.json")
     examples = read_qa([str(path)]).examples
     version_2 = metric == "squad_v2"
     predictions, features = oracle(examples, tokenizer, version_2=version_2)
