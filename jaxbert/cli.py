@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import io
 import logging
@@ -10,7 +11,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn, TypeVar, cast
+from typing import Any, NoReturn, TextIO, TypeVar, cast
 
 from tqdm import tqdm
 from transformers import HfArgumentParser
@@ -175,8 +176,27 @@ class _Lines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             tqdm.write(record.getMessage(), file=sys.stdout)
-        except BrokenPipeError:  # whoever read has gone; a training goes on without
+        except OSError:  # whoever read has gone; a training goes on without
             _drop_stdout()
+
+
+class _Unheard:
+    """A stream of which a reader or terminal that has gone takes nothing but what it would read."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def _drop_stdout() -> None:
@@ -192,6 +212,7 @@ def main(command: Callable[[], int | None], *, quiet: bool = False) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a narrow locale shall not end a run
             stream.reconfigure(errors="backslashreplace")
+    sys.stderr = cast(TextIO, _Unheard(sys.stderr))  # progress bars, warnings and errors
     memory.keep_freed()
     logger = logging.getLogger("jaxbert")
     logger.addHandler(_Lines())

@@ -68,7 +68,7 @@ def options_of_training(task: Task, own: type[Any], options: Any) -> dict[str, A
     """The task's own options as the folder of options.model_name_or_path has them, and dtype."""
     if not options.model_name_or_path:
         return {}
-    saved = saved_options(Path(options.model_name_or_path).expanduser())
+    saved = saved_options(Path(options.model_name_or_path).expanduser(), type(options))
     names = {field.name for field in dataclasses.fields(own)} - task.fresh - HARMLESS
     names.add("dtype")
     taken = {name: value for name, value in saved.items() if name in names}

@@ -148,6 +148,7 @@ def _attempt(
                 "PYTHONUNBUFFERED": "1",  # lines come at once, though to a pipe
                 **os.environ,
                 "JAXBERT_HEARTBEAT_FILE": str(folder / str(rank)),
+                "JAXBERT_JOB": folder.parent.name,  # drawn anew for every job
             }
             if gpus is not None:
                 environment["CUDA_VISIBLE_DEVICES"] = gpus[rank]
@@ -263,7 +264,10 @@ def _watch(children: list[_Child], options: argparse.Namespace, signals: list[in
     if stopping and running:
         why = "a second signal" if len(signals) > 1 else f"{options.grace:g} s are over"
         _say(f"{why}: {_names(child.rank for child in running)} killed")
-    return EXIT_STOPPED if stopping else failure or 0
+    if stopping and refused:
+        return EXIT_WRONG_INPUT
+    done = not running and not any(ends.values())  # the signal came after the last step
+    return 0 if done else EXIT_STOPPED if stopping else failure or 0
 
 
 def _end(child: _Child) -> int | None:

@@ -6,7 +6,11 @@ that a migrating command keeps its meaning. options.json beside a checkpoint hol
 
 from __future__ import annotations
 
+import builtins
 import dataclasses
+import types
+import typing
+from pathlib import Path
 from typing import Any, Literal
 
 from jaxbert.errors import InputError
@@ -421,6 +425,30 @@ def check_ranges(options: Any) -> None:
         value = getattr(options, name, None)
         if value is not None and not least <= value <= most:  # NaN is in no range
             raise InputError(f"--{name} {value}: it must be from {least:g} to {most:g}")
+
+
+def check_types(kind: type[Any], values: dict[str, Any], place: Path) -> None:
+    """Raise InputError for a value that is not of the type of its field, naming the file.
+
+    Args:
+        kind: an option dataclass; names that it has not are passed over.
+    """
+    hints = typing.get_type_hints(kind)
+    for name, value in values.items():
+        if name in hints and not _is_of(value, hints[name]):
+            raise InputError(f"{place}: {name} is {value!r}, which --{name} does not take")
+
+
+def _is_of(value: Any, hint: Any) -> bool:
+    arguments = typing.get_args(hint)
+    match typing.get_origin(hint):
+        case typing.Literal:
+            return value in arguments
+        case typing.Union | types.UnionType:
+            return any(_is_of(value, each) for each in arguments)
+        case builtins.list:
+            return isinstance(value, list) and all(_is_of(each, arguments[0]) for each in value)
+    return type(value) is hint or (hint is float and type(value) is int)
 
 
 def changed_options(saved: dict[str, Any], options: Any) -> list[str]:

@@ -16,13 +16,12 @@ from filelock import FileLock, Timeout
 
 from jaxbert.errors import InputError
 from jaxbert.files import write_json
-from jaxbert.options import changed_options
+from jaxbert.options import changed_options, check_types
 from jaxbert.untrusted import read_object
 
 # All that a run writes in its output directory; --overwrite_output_dir removes nothing else.
 _RUN_FILES = [
     "checkpoints",
-    "options.json",
     "train_log.jsonl",
     "metrics.json",
     "predictions.json",
@@ -35,19 +34,28 @@ _RUN_FILES = [
     "model.safetensors",
     "tokenizer.json",
     "tokenizer_config.json",
+    "options.json",  # the last to be removed: without it the others would be taken for another's
 ]
 
 # The files of a task that an evaluation writes, where it has them.
 _RESULTS = {"predictions.json", "nbest_predictions.json", "null_odds.json", "entity_report.json"}
 
 
-def saved_options(folder: str | Path) -> dict[str, Any]:
+def saved_options(folder: str | Path, kind: type[Any]) -> dict[str, Any]:
     """What a run's folder says of its options; {} where there is no options.json.
 
     The threshold and the temperature are those of calibration.json, where there is one.
+
+    Args:
+        kind: the option dataclass that they are for.
+
+    Raises:
+        InputError: a value is not of the type of its field.
     """
     record = _read_record(Path(folder))
-    return {**(record["options"] if record else {}), **read_calibration(Path(folder))[0]}
+    saved = {**(record["options"] if record else {}), **read_calibration(Path(folder))[0]}
+    check_types(kind, saved, Path(folder) / "options.json")
+    return saved
 
 
 def read_calibration(folder: Path) -> tuple[dict[str, float], set[str]]:
@@ -70,17 +78,27 @@ def read_calibration(folder: Path) -> tuple[dict[str, float], set[str]]:
 
 @contextlib.contextmanager
 def voids_calibration(folder: Path) -> Iterator[None]:
-    """Remove calibration.json if another model is saved within; it was fitted to the one before."""
+    """Remove calibration.json if another model is saved within; it was fitted to the one before.
+
+    Meanwhile it lies aside, so that a run that is killed in between leaves none.
+    """
 
     def digest() -> str:
         with (folder / "model.safetensors").open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
-    path = folder / "calibration.json"
-    before = digest() if path.exists() and (folder / "model.safetensors").exists() else None
+    path, aside = folder / "calibration.json", folder / ".calibration.json.aside"
+    if not path.exists() or not (folder / "model.safetensors").exists():
+        path.unlink(missing_ok=True)
+        yield
+        return
+    before = digest()
+    path.replace(aside)
     yield
-    if path.exists() and digest() != before:
-        path.unlink()
+    if digest() == before:
+        aside.replace(path)
+    else:
+        aside.unlink()
 
 
 def check_task(folder: Path, task: str) -> None:
@@ -106,7 +124,8 @@ def _read_record(folder: Path) -> dict[str, Any] | None:
     except InputError as error:
         raise InputError(f"{error}; is it a run of jaxbert?") from None
     types = {"task": str, "options": dict, "rows_per_step": int, "data": dict}
-    if not all(isinstance(record.get(name), kind) for name, kind in types.items()):
+    whole = all(isinstance(record.get(name), kind) for name, kind in types.items())
+    if not whole or record["rows_per_step"] < 1:
         raise InputError(f"{path}: not the record of a run")
     return record
 
@@ -128,12 +147,17 @@ def lock_of(folder: Path) -> FileLock:
     return FileLock(folder / ".lock")
 
 
-def take(lock: FileLock, folder: Path) -> None:
+def take(lock: FileLock, folder: Path, record: dict[str, Any] | None, options: Any) -> None:
     """Take the folder's lock for this run; once more does nothing.
 
+    Args:
+        record: what check_output found, before the folder was locked.
+
     Raises:
-        InputError: another run has it.
+        InputError: another run has it, or had it in the meantime.
     """
+    if lock.is_locked:
+        return
     folder.mkdir(parents=True, exist_ok=True)
     try:
         lock.acquire(timeout=0)
@@ -142,29 +166,50 @@ def take(lock: FileLock, folder: Path) -> None:
             f"--output_dir {folder}: another run is writing there; wait for its end, or give "
             "another folder"
         ) from None
+    if not (record is None and options.overwrite_output_dir) and _read_record(folder) != record:
+        raise InputError(
+            f"--output_dir {folder}: another run has written there since this one began; start "
+            "the command again to go on with it, or give another folder"
+        )
 
 
-def check_output(folder: Path, task: str, options: Any) -> dict[str, Any] | None:
+def check_output(
+    folder: Path, task: str, options: Any, *, teacher: str | None = None, job: str | None = None
+) -> dict[str, Any] | None:
     """The record of the run in the folder that is to go on; None for a new start.
+
+    Args:
+        teacher: the folder of the loss's teacher.
+        job: of the launcher, which starts a job again with --overwrite_output_dir too: the run
+            that this very job has begun goes on.
 
     Raises:
         InputError: the folder holds something else, or a run with other options; or it is the
             folder of the model that is to be trained, which the results would replace.
     """
-    for name in ("model_name_or_path", "config_name", "tokenizer_name"):
-        given = getattr(options, name)
-        if given and folder.exists() and Path(given).expanduser().absolute() == folder.absolute():
-            raise InputError(f"--output_dir {folder} is the --{name} too; give another folder")
-    record = _read_record(folder)
+    flags = ("model_name_or_path", "config_name", "tokenizer_name")
+    sources = {f"--{flag}": getattr(options, flag) for flag in flags} | {"teacher": teacher}
+    for name, given in sources.items():
+        if given and folder.exists() and Path(given).expanduser().resolve() == folder.resolve():
+            raise InputError(f"--output_dir {folder} is the {name} too; give another folder")
+    try:
+        record = _read_record(folder)
+    except InputError:
+        if options.overwrite_output_dir and (folder / "checkpoints").is_dir():  # ours, damaged
+            return None
+        raise
     if record is None:
-        foreign = next((name for name in _RUN_FILES if (folder / name).exists()), None)
+        found = [name for name in _RUN_FILES if (folder / name).exists()]
+        if (folder / "checkpoints").is_dir() and not any((folder / "checkpoints").iterdir()):
+            found.remove("checkpoints")
+        foreign = next(iter(found), None)
         if foreign:
             raise InputError(
                 f"--output_dir {folder}: there is a {foreign}, but no options.json of a run to go "
                 "on with; give another folder"
             )
         return None
-    if options.overwrite_output_dir:
+    if options.overwrite_output_dir and (job is None or record.get("job") != job):
         return None
     if record["task"] != task:
         raise InputError(f"--output_dir {folder} holds a run of the task {record['task']}")
@@ -227,12 +272,14 @@ def write_record(
     rows_per_step: int,
     data: dict[str, str],
     loss: str,
+    job: str | None = None,
 ) -> None:
     """options.json: all that says which run this is.
 
     Args:
         data: fingerprints.
         loss: the source text of the loss.
+        job: of the launcher that started it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     names = ("jaxbert", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tokenizers")
@@ -242,6 +289,7 @@ def write_record(
         "rows_per_step": rows_per_step,
         "data": data,
         "loss": loss,
+        "job": job,
         "versions": {name: importlib.metadata.version(name) for name in names},
     }
     write_json(folder / "options.json", record)

@@ -28,6 +28,7 @@ EXIT_STOPPED = 75  # EX_TEMPFAIL: start the same command again to go on
 _SILENCE = 30
 # The file that python -m jaxbert.launch watches, one for each process.
 _HEARTBEAT = "JAXBERT_HEARTBEAT_FILE"
+_JOB = "JAXBERT_JOB"
 
 
 def join(
@@ -136,6 +137,11 @@ def leave(status: int) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
+
+
+def job() -> str | None:
+    """The launcher's name for all starts of this job."""
+    return os.environ.get(_JOB)
 
 
 def launched() -> bool:

@@ -27,7 +27,7 @@ from jaxbert.losses.choose import ChosenLoss, choose_loss, with_settings
 from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import Apply, Params, make_apply
 from jaxbert.model.pretrained import save_pretrained
-from jaxbert.options import check_ranges
+from jaxbert.options import HARMLESS, check_ranges
 from jaxbert.output import (
     check_data,
     check_loss_text,
@@ -203,7 +203,7 @@ def _restored(
         return found, progress
 
     found, progress = processes.from_first(read)
-    return found, state if found is None else processes.arrays_from_first(state), progress
+    return found, processes.arrays_from_first(state), progress
 
 
 def train(task: Task, options: Any) -> Trained:
@@ -215,6 +215,8 @@ def train(task: Task, options: Any) -> Trained:
     _check(task, options)
     loss = choose_loss(task.losses, options.loss, options.loss_args)
     processes.join(options.coordinator_address, options.num_processes, options.process_id)
+    own = {n: x for n, x in dataclasses.asdict(options).items() if n not in HARMLESS}
+    processes.check_alike("options", own)
     folder = Path(options.output_dir).expanduser()
     lock = lock_of(folder)
     try:
@@ -233,9 +235,12 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
     examples = data.examples
     held_out = read_held_out(task, options)
     options = task.settle(options, examples, held_out)
-    record = processes.from_first(lambda: check_output(folder, task.name, options))
+    job, teacher_name = processes.job(), loss.args.get("teacher")
+    record = processes.from_first(
+        lambda: check_output(folder, task.name, options, teacher=teacher_name, job=job)
+    )
     if record:  # before anything is read that takes long
-        processes.from_first(lambda: take(lock, folder))
+        processes.from_first(lambda: take(lock, folder, record, options))
 
     cfg, params, tokenizer = load_model(task, options, data)
     if cfg.id2label:
@@ -288,10 +293,15 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
 
     state, progress = jax.device_get(init_state(params, tx)), Progress()
     # Everything the user gave has been read and checked: from here on files are written.
-    processes.from_first(lambda: take(lock, folder))
+    processes.from_first(lambda: take(lock, folder, record, options))
     writes = processes.is_first()
-    if options.overwrite_output_dir and writes:
-        remove_run(folder)
+    tell = functools.partial(
+        write_record, folder, task.name, options, order.rows, prints, loss.source, job
+    )
+    if writes and record is None:
+        if options.overwrite_output_dir:
+            remove_run(folder)
+        tell()  # first of all: whatever is in the folder from now on is this run's
     checkpoints = (
         Checkpoints(
             folder / "checkpoints",
@@ -307,14 +317,16 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
         progress = Progress(**saved)
         logger.info("going on from step %d of %d", found, plan.total)
     progress.options = dataclasses.asdict(options)
-    if writes:
-        write_record(folder, task.name, options, order.rows, prints, loss.source)
+    if writes and record is not None:
+        tell()
     _announce(plan, order, features, parallel)
     started = time.perf_counter()
     with contextlib.ExitStack() as opened:
         log = None
         if writes:
-            log = opened.enter_context(TrainLog(folder / "train_log.jsonl", int(state.step)))
+            forgive = options.save_errors == "retry"
+            log = TrainLog(folder / "train_log.jsonl", int(state.step), forgive=forgive)
+            opened.enter_context(log)
         state, done = fit(
             state,
             progress,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -170,10 +171,14 @@ def _unnamed(count: int) -> tuple[str, ...]:
     return tuple(f"LABEL_{number}" for number in range(count))
 
 
-def _without_tied(folder: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _without_tied(folder: Path, cfg: BertConfig, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """The tensors without second copies of tied ones, which must be equal to the first."""
     for copy, name in _TIED.items():
         if copy in tensors and name in tensors:
+            sizes = [math.prod(tensors[n].shape) for n in (name, copy)]
+            if sizes[0] != sizes[1] or sizes[0] > cfg.parameters:  # before memory is taken
+                shapes = f"{tensors[copy].shape} and {tensors[name].shape}"
+                raise InputError(f"{folder}: {copy} and {name} are tied, of shapes {shapes}")
             first, second = (_floats(folder, n, tensors[n]) for n in (name, copy))
             if not np.array_equal(first, second):
                 raise InputError(f"{folder}: {copy} is not {name}; jaxbert's decoder is tied to it")
@@ -230,7 +235,7 @@ def load_pretrained(
         if len(tensors) < len(named):
             raise InputError(f"{folder}: some tensors are there twice, under old and new names")
         if head == "mlm":
-            tensors = _without_tied(folder, tensors)
+            tensors = _without_tied(folder, cfg, tensors)
         cfg, tensors = _with_labels(folder, cfg, head, id2label, tensors, load_architecture(folder))
         table, report = _check_names(folder, cfg, head, tensors)
         if report.drawn and not draw_head:

@@ -21,6 +21,7 @@ from jaxbert.model.folders import find_model_folder
 from jaxbert.model.heads import Params, make_apply
 from jaxbert.model.kernels import choose_attention
 from jaxbert.model.pretrained import load_pretrained
+from jaxbert.options import check_ranges
 from jaxbert.output import check_task, saved_options
 from jaxbert.tasks.task import Task
 from jaxbert.training.parallel import make_parallel
@@ -110,9 +111,10 @@ class Predictor:
         folder = find_model_folder(path_or_name)
         check_task(folder, cls.task.name)
         cfg, params = load_pretrained(folder, cls.task.head, draw_head=False)
-        saved = saved_options(folder)
+        saved = saved_options(folder, cls.kind)
         names = {field.name for field in dataclasses.fields(cls.kind)} - cls.task.fresh
         options = cls.kind(**{name: saved[name] for name in names if name in saved})
+        check_ranges(options)
         limit = cfg.max_position_embeddings
         if not saved and cls.task.name != "qa":  # another's model: no text is cut but by itself
             options = dataclasses.replace(options, max_seq_length=min(512, limit))

@@ -10,7 +10,6 @@ import logging
 import math
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -104,31 +103,56 @@ class Plan:
 
 
 class TrainLog:
-    """train_log.jsonl: one JSON line a logged step, a run's lines in order of the steps."""
+    """train_log.jsonl: one JSON line a logged step, a run's lines in order of the steps.
 
-    def __init__(self, path: Path, first_step: int) -> None:
-        # Lines of steps after the checkpoint will be written again; a torn last line goes too.
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    Args:
+        first_step: lines of later steps are left out; they will be written again.
+        forgive: lines that cannot be written are kept, and tried again with the next one.
+    """
+
+    def __init__(self, path: Path, first_step: int, *, forgive: bool = False) -> None:
+        text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
         kept = []
-        for line in lines:
-            try:
+        for line in text.splitlines():
+            with contextlib.suppress(ValueError, KeyError, TypeError):  # torn, or not ours
                 if json.loads(line)["step"] <= first_step:
                     kept.append(line + "\n")
-            except (ValueError, KeyError):
-                break
         write_text(path, "".join(kept))
-        self._file = path.open("a", encoding="utf-8")
+        self._path, self._forgive = path, forgive
+        self._waiting = b""
+        # Without a buffer: what a failed write has written is known.
+        self._file = path.open("ab", buffering=0)
 
     def write(self, record: dict[str, float | None]) -> None:
-        """Append a line, at once on disk for whoever follows the file."""
-        self._file.write(json.dumps(record, allow_nan=False) + "\n")
-        self._file.flush()
+        """Append a line, at once in the file for whoever follows it.
+
+        Raises:
+            InputError: it cannot be written, and that is not forgiven.
+        """
+        before = bool(self._waiting)
+        self._waiting += json.dumps(record, allow_nan=False).encode() + b"\n"
+        error = self._flush()
+        if error and not self._forgive:
+            raise error
+        if error and not before:
+            logger.warning("%s; it is tried again with every line", error)
+
+    def _flush(self) -> InputError | None:
+        try:
+            while self._waiting:
+                self._waiting = self._waiting[self._file.write(self._waiting) :]
+        except OSError as error:
+            return InputError(f"{self._path}: could not be written ({error.strerror})")
+        return None
 
     def __enter__(self) -> TrainLog:
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: object, *error: object) -> None:
+        left = self._flush()
         self._file.close()
+        if left and kind is None:
+            raise left
 
 
 class StopSignals:
@@ -151,7 +175,9 @@ class StopSignals:
         if self.caught:
             os._exit(processes.EXIT_STOPPED)
         self.caught = True
-        print(f"\n{signal.Signals(number).name}: saving and leaving", file=sys.stderr)
+        # Not by sys.stderr: the signal may have come while that was being written to.
+        with contextlib.suppress(OSError):
+            os.write(2, f"\n{signal.Signals(number).name}: saving and leaving\n".encode())
 
     def __enter__(self) -> StopSignals:
         try:

@@ -208,6 +208,8 @@ def result(folder: Path) -> dict[str, str]:
     found = {name: _hash(state[name]) for name in ("params", "opt_state")}
     found["model"] = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     found["examples"] = json.dumps(examples(folder))
+    log = map(json.loads, (folder / "train_log.jsonl").read_text().splitlines())
+    found["log"] = json.dumps([(line["step"], line["loss"]) for line in log])
     return found | {"step": str(int(state["step"]))}
 
 

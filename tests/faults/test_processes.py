@@ -135,7 +135,8 @@ def test_the_launcher_starts_again_what_died_or_hangs(
         *WORDS,
         *ROWS,
     ]
-    words += [*batch(count), "--train_file", str(data)]
+    # With --overwrite_output_dir the job goes on all the same when it is started again.
+    words += [*batch(count), "--train_file", str(data), "--overwrite_output_dir"]
     launch = ["-m", "jaxbert.launch", "-n", str(count), "--stall_timeout", "15", "--"]
     job = subprocess.Popen(
         [sys.executable, *launch, str(REPOSITORY / "train/qa.py"), *words],
@@ -164,7 +165,10 @@ def test_the_launcher_starts_again_what_died_or_hangs(
     text = "".join(lines)
     assert re.search(r"launch: process(es)? .*; starting again \(1 of 3\)", text)
     assert re.search(r"\[0\] going on from step [1-9]\d* of 12", text)
-    assert weights(folder) == weights(unbroken[count]) or count == 4
+    if count == 4:  # whose sums are in another order than those of one process
+        for child in together(tiniest_folder, tmp_path / "four", count):
+            assert wait(child) == 0
+    assert weights(folder) == weights(tmp_path / "four" if count == 4 else unbroken[count])
     assert losses(folder) == pytest.approx(losses(unbroken[count]), abs=1e-6)
 
 
