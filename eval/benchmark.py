@@ -60,9 +60,15 @@ def main() -> None:
         raise InputError(f"--rounds {options.rounds}: it must be at least 1")
     if options.output_dir:
         check_writable(Path(options.output_dir).expanduser())
-    from jaxbert.benchmark import machine, report, rows, timing
+    from jaxbert.benchmark import machine, pytorch, report, rows, timing
     from jaxbert.benchmark.setting import Setting
 
+    ours, theirs = jax.default_backend(), pytorch.device()
+    if (ours == "cpu") != (theirs == "cpu"):
+        raise InputError(
+            f"JAX computes on {ours} and PyTorch on {theirs}, which is no comparison; install the "
+            "PyTorch of that device, or set JAX_PLATFORMS=cpu and CUDA_VISIBLE_DEVICES= for both"
+        )
     memory.keep_freed()  # for both sides
     precision = options.precision
     if precision == "auto":

@@ -27,9 +27,13 @@ from jaxbert.benchmark import (
     timing,
 )
 from jaxbert.benchmark.batches import full_batch
+from jaxbert.benchmark.finetuning import FineTuning
 from jaxbert.benchmark.setting import Setting
 from jaxbert.benchmark.timing import Row, Side, alone, compare, show
+from jaxbert.data.batches import Order, bucket_lengths
 from jaxbert.data.encode_qa import encode_qa
+from jaxbert.data.features import Features
+from jaxbert.data.packing import PackedOrder
 from jaxbert.data.questions import read_qa
 from jaxbert.data.tokenizer import load_tokenizer
 from jaxbert.model.heads import init_params
@@ -273,3 +277,27 @@ def test_a_step_is_profiled() -> None:
     named = [part for part, seconds in found.parts.items() if seconds > 0]
     assert {"dense products", "attention products", "LayerNorm", "optimizer"} <= set(named)
     assert 0 < found.step < 10
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_samples_of_an_epoch_have_alike_many_tokens(quick: bool) -> None:
+    setting = Setting("float32", 2, "", "", quick=quick, say=lambda line: None)
+    for seed in range(20):
+        lengths = np.random.default_rng(seed).gamma(6, 30, 2_000).clip(20, 384).astype(int)
+        bounds = np.concatenate([[0], np.cumsum(lengths)])
+        tuning = FineTuning(setting)
+        tuning.__dict__["_features"] = Features(bounds, {}, {}, np.arange(len(lengths)))
+        packed = PackedOrder(lengths, tuning._size, 0, 384)
+        buckets = Order(lengths, tuning._size, 0, bucket_lengths(64, 384))
+        found = []
+        for parts in (
+            [packed.batch(n)[0] for n in range(packed.steps_per_epoch)],
+            [buckets.batch(n)[0] for n in range(buckets.steps_per_epoch)],
+            tuning._shuffled(),
+            tuning._grouped(),
+        ):
+            tokens = [int(lengths[part[part >= 0]].sum()) for part in parts]
+            chosen = tuning._sample(tokens)
+            assert len(set(chosen)) == (2 if quick else 8)
+            found.append(np.mean([tokens[n] for n in chosen]) / np.mean(tokens))
+        assert max(found) / min(found) < 1.1, (seed, found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -27,7 +28,8 @@ _LONGEST, _STRIDE = 384, 128
 
 class FineTuning:
     """Batches from all over an epoch of questions, as each side makes them of the same windows: so
-    each is padded as in its own epoch. Both are samples of about as many tokens.
+    each is padded as in its own epoch. Both are samples of about as many tokens: of the batches in
+    order of their tokens, those at equal distances.
     """
 
     def __init__(self, setting: Setting) -> None:
@@ -54,9 +56,10 @@ class FineTuning:
             else Order(self._features.lengths, self._size, 0, bucket_lengths(64, _LONGEST))
         )
         parts = self._grouped() if theirs == "grouped" else self._shuffled()
-        sampled = self._sample(ours_order.steps_per_epoch)
+        lengths = self._features.lengths
+        epoch = [ours_order.batch(step)[0] for step in range(ours_order.steps_per_epoch)]
         batches = []
-        for step in sampled:
+        for step in self._sample([int(lengths[n[n >= 0]].sum()) for n in epoch]):
             some, length = ours_order.batch(step)
             batch = make_batch(self._features, some, length, ours_order.size)
             batches.append(ours_order.finish(batch))
@@ -72,11 +75,10 @@ class FineTuning:
             ),
             batches,
         )
-        lengths = self._features.lengths
         longest = [_LONGEST if theirs == "padded" else int(lengths[p].max()) for p in parts]
         others = [
             make_batch(self._features, parts[n], longest[n], len(parts[n]))
-            for n in self._sample(len(parts))
+            for n in self._sample([int(lengths[part].sum()) for part in parts])
         ]
         other, tried = baseline(
             setting, cfg, params, others, setting.precision, compiled=theirs != "padded"
@@ -86,6 +88,8 @@ class FineTuning:
         row = setting.compare(name, "real tokens", side, other, alike=0.2)
         row.more.update(
             batch=self._size,
+            file=Path(setting.train_file).name,
+            tokens_of_a_window=round(float(lengths.mean()), 1),
             padding_of_epoch={
                 "jaxbert": round(ours_order.padding(), 4),
                 "baseline": round(1 - int(lengths.sum()) / computed, 4),
@@ -98,9 +102,11 @@ class FineTuning:
         side = training_side(run, self._model[0], batches, self._setting.precision)
         return dataclasses.replace(side, amount=side.tokens)
 
-    def _sample(self, steps: int) -> list[int]:
-        count = min(self._steps, steps)
-        return sorted(np.random.default_rng(0).permutation(steps)[:count].tolist())
+    def _sample(self, tokens: Sequence[int]) -> list[int]:
+        """Numbers of batches, given how many real tokens each has."""
+        count = min(self._steps, len(tokens))
+        middles = (2 * np.arange(count) + 1) * len(tokens) // (2 * count)
+        return sorted(np.argsort(tokens, kind="stable")[middles].tolist())
 
     def _shuffled(self) -> list[np.ndarray]:
         order = np.random.default_rng(0).permutation(len(self._features))

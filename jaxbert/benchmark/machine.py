@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxbert.benchmark import pytorch
 from jaxbert.model.config import BertConfig
 
 # Dense bfloat16 operations a second, from the makers' data sheets.
@@ -33,6 +34,7 @@ def describe() -> dict[str, Any]:
         "platform": device.platform,
         "devices": jax.device_count(),
         "cores": len(os.sched_getaffinity(0)),
+        "torch_device": pytorch.device(),
         "threads": {"torch": torch.get_num_threads()},
         "flags": {n: os.environ[n] for n in ("XLA_FLAGS", "JAX_PLATFORMS") if n in os.environ},
         "versions": {"python": platform.python_version()}

@@ -115,8 +115,8 @@ def autocast(precision: str) -> Any:
     import torch
 
     if precision == "float32":
-        # JAX's float32 products are TF32 on a GPU that has it; PyTorch asks.
-        torch.set_float32_matmul_precision("high")
+        if device() == "cuda":  # JAX's float32 products are TF32 there; PyTorch asks
+            torch.set_float32_matmul_precision("high")
         return contextlib.nullcontext()
     return torch.autocast(device(), dtype=torch.bfloat16)
 
