@@ -29,9 +29,11 @@ def read_log(run: str) -> dict[str, list[float]]:
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read ({error}); is it the folder of a run?") from None
+    lines = [line for line in lines if None not in line.values()]  # steps that were skipped
     if not lines:
         raise InputError(f"{path}: no step has been logged")
-    return {name: [line[name] for line in lines] for name in lines[0]}
+    names = [name for name in lines[0] if all(name in line for line in lines)]
+    return {name: [line[name] for line in lines] for name in names}
 
 
 def smooth(values: list[float]) -> list[float]:

@@ -33,7 +33,7 @@ from jaxbert.options import CalibrateOptions, check_ranges
 from jaxbert.output import check_task, check_writable
 from jaxbert.prepare import read_examples
 from jaxbert.processes import launched
-from jaxbert.tasks.qa import QA, references_of, score_qa, settle_qa
+from jaxbert.tasks.qa import QA, references_of, score_qa, settle_qa, spoken
 
 logger = logging.getLogger("jaxbert")
 
@@ -117,10 +117,9 @@ def split(pairs: Pairs, part: float, seed: int) -> tuple[Pairs, Pairs]:
 
 def find_threshold(pairs: Pairs) -> float:
     """The null odds up to which answering gives the best F1, as SQuAD 2.0's script finds it."""
-    # The script asks what would be said, not what is said at the present threshold.
-    spoken = {e.id: next((c.text for c in p.nbest if c.text), "") for e, p in pairs}
+    texts = {e.id: spoken(p) for e, p in pairs}
     odds = {e.id: p.null_odds for e, p in pairs if p.null_odds is not None}
-    scores = score_qa("squad_v2", spoken, references_of([e for e, _ in pairs]), odds)
+    scores = score_qa("squad_v2", texts, references_of([e for e, _ in pairs]), odds)
     threshold = scores["best_f1_thresh"]
     if threshold == 0.0 and 0.0 not in odds.values():  # the script's word for: answer nothing
         threshold = min(odds.values()) - 1

@@ -20,7 +20,7 @@ from jaxbert.drawing import new_figure, save_figure
 from jaxbert.errors import InputError
 from jaxbert.files import write_json, write_text
 from jaxbert.losses.choose import ChosenLoss, choose_loss
-from jaxbert.options import check_ranges
+from jaxbert.options import HARMLESS, check_ranges
 from jaxbert.output import check_writable
 from jaxbert.processes import launched
 from jaxbert.published import published_for
@@ -125,13 +125,14 @@ def _runs(
 
 def _contents(options: Any, teacher: Any) -> dict[str, str]:
     """SHA-256 of the files that the options name, and of those in the folders that they name."""
-    named = [*(options.train_file or ()), *(options.validation_file or ())]
+    named = [*(options.train_file or ()), *(options.validation_file or ()), options.dataset_name]
     named += [options.model_name_or_path, options.config_name, options.tokenizer_name]
     named += [teacher if isinstance(teacher, str) else None]
     found = {}
     for name in filter(None, named):
         path = Path(name).expanduser()
-        for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+        inside = path.rglob("*") if name == options.dataset_name else path.glob("*")
+        for file in sorted(inside) if path.is_dir() else [path]:
             if file.is_file():  # not a name on the Hub
                 with file.open("rb") as opened:
                     found[str(file)] = hashlib.file_digest(opened, "sha256").hexdigest()
@@ -151,24 +152,54 @@ def split_args(given: str) -> tuple[str, str | None]:
 def _scores(task: Task, options: Any, depends: dict[str, Any]) -> dict[str, float] | None:
     """The scores of a run, trained if it has not been; None when a signal stopped it.
 
+    What they depend on is in compared.json from the run's beginning, so that a run is neither
+    taken for done nor gone on with when any of it is another.
+
     Args:
         depends: all that its scores depend on beside the options.
+
+    Raises:
+        InputError: it is another.
     """
     folder = Path(options.output_dir)
-    given = {"options": dataclasses.asdict(options), **depends}
-    try:
-        same = read_object(folder / "compared.json") == json.loads(json.dumps(given))
-        if same and not options.overwrite_output_dir and (folder / "metrics.json").exists():
+    what = {n: x for n, x in dataclasses.asdict(options).items() if n not in HARMLESS}
+    given = json.loads(json.dumps({"options": what, **depends}))
+    record = folder / "compared.json"
+    if options.overwrite_output_dir:
+        record.unlink(missing_ok=True)
+    elif record.exists():
+        _check_same(folder, read_object(record), given)
+        if (folder / "metrics.json").exists():
             logger.info("done before")
             return read_object(folder / "metrics.json")
-    except FileNotFoundError:
-        pass
+    elif not (folder / "options.json").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(record, given)
     trained = train(task, options)
     if not trained.done:
         return None
-    write_json(folder / "compared.json", given)
+    if read_object(folder / "options.json")["loss"] != depends["loss"]:
+        record.unlink(missing_ok=True)
+        raise InputError(
+            f"{folder}: the file of --losses {options.loss} has changed while losses were "
+            "compared; remove this folder, and start the command again"
+        )
+    write_json(record, given)
     jax.clear_caches()  # compiled programs of a run that is over
     return trained.scores
+
+
+def _check_same(folder: Path, then: dict[str, Any], now: dict[str, Any]) -> None:
+    other = [n for n in now if n not in ("options", "files") and then.get(n) != now[n]]
+    for part, sign in (("options", "--"), ("files", "")):
+        old, new = then.get(part), now[part]
+        old = old if isinstance(old, dict) else {}
+        other += [f"{sign}{n}" for n in sorted({*old, *new}) if old.get(n) != new.get(n)]
+    if other:
+        raise InputError(
+            f"{folder} has a run of another {', '.join(other[:4])}{', ...' * (len(other) > 4)}; "
+            "give another --output_dir, or --overwrite_output_dir to train all anew"
+        )
 
 
 def table(found: dict[str, list[dict[str, float]]], metrics: Sequence[str]) -> list[Row]:

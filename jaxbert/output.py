@@ -30,6 +30,7 @@ _RUN_FILES = [
     "entity_report.json",
     "calibration.json",
     "reliability.png",
+    "compared.json",
     "config.json",
     "model.safetensors",
     "tokenizer.json",
@@ -200,9 +201,10 @@ def check_output(
         raise
     if record is None:
         found = [name for name in _RUN_FILES if (folder / name).exists()]
+        ours = {"compared.json"}  # train/compare.py begins with it
         if (folder / "checkpoints").is_dir() and not any((folder / "checkpoints").iterdir()):
-            found.remove("checkpoints")
-        foreign = next(iter(found), None)
+            ours.add("checkpoints")
+        foreign = next((name for name in found if name not in ours), None)
         if foreign:
             raise InputError(
                 f"--output_dir {folder}: there is a {foreign}, but no options.json of a run to go "

@@ -16,6 +16,9 @@ from jaxbert.data.questions import Answer, QAExample
 from jaxbert.decoding.answers import merge_windows
 from jaxbert.errors import InputError
 from jaxbert.metrics.questions import squad_v2_scores
+from jaxbert.model.config import BertConfig
+from jaxbert.options import QAOptions
+from jaxbert.tasks.qa import QA
 
 
 @pytest.fixture(scope="module")
@@ -127,11 +130,18 @@ def test_training_on_voids_it(folder: Path, questions: Path) -> None:
 # --- the threshold ------------------------------------------------------------------------------
 
 
-def pair(number: int, answer: str, span: float, null: float) -> Any:
+def pair(number: int, answer: str, span: float, null: float, threshold: float = 0.0) -> Any:
     """A question on "x y", its answer or none, the score of the span "x", and of no answer."""
     answers = (Answer(answer, "xy".index(answer) * 2),) if answer else ()
     example = QAExample(str(number), "?", f"x y {number % 4}", answers)
-    return example, merge_windows(example, [(0, 1, span)], null, n_best_size=5, version_2=True)
+    return example, merge_windows(
+        example,
+        [(0, 1, span)],
+        null,
+        n_best_size=5,
+        version_2=True,
+        null_threshold=threshold,
+    )
 
 
 def test_the_threshold_is_the_best_of_all() -> None:
@@ -147,6 +157,26 @@ def test_the_threshold_is_the_best_of_all() -> None:
     said = [at_threshold(p, 0.5).text for _, p in pairs]
     assert said == ["x", "x", "x", "", ""]
     assert [at_threshold(p, 0.0).text for _, p in pairs] == ["x", "x", "", "", ""]
+
+
+def test_the_best_thresholds_are_those_of_all_answers_not_of_those_given() -> None:
+    """As the official script has it, which empties the answers itself."""
+    found = []
+    for threshold in (-9.0, 0.0, 9.0):
+        options = QAOptions(
+            metric="squad_v2",
+            version_2_with_negative=True,
+            null_score_diff_threshold=threshold,
+        )
+        given = [("x", 3.0, 0.0), ("x", 1.0, 0.0), ("x", 0.0, 0.5), ("", 0.0, 1.0)]
+        pairs = [pair(n, *each, threshold) for n, each in enumerate(given)]
+        scores = QA.score(*zip(*pairs, strict=True), options, BertConfig())
+        given_answers = [p.answer.text == "".join(a.text for a in e.answers) for e, p in pairs]
+        assert scores["exact"] == 100 * sum(given_answers) / 4
+        found.append({n: x for n, x in scores.items() if n.startswith(("best_", "pr_"))})
+    assert found[0] == found[1] == found[2]
+    assert (found[0]["best_f1"], found[0]["best_f1_thresh"]) == (100, 0.5)
+    assert found[0]["pr_f1_ap"] == 100
 
 
 def test_where_silence_is_best_nothing_is_answered() -> None:

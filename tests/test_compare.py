@@ -13,7 +13,9 @@ from conftest import DEMO
 from scipy.stats import ttest_rel
 from scripts import call, refuses
 
+from jaxbert import compare
 from jaxbert.compare import markdown, table
+from jaxbert.losses.choose import choose_loss
 from jaxbert.processes import EXIT_STOPPED
 from jaxbert.published import published_for
 from jaxbert.run import Trained
@@ -41,8 +43,10 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             return Trained(None, {}, done=False)  # type: ignore[arg-type]
         scores = {"accuracy": options.seed + len(options.loss), "f1": 0.5, "total": 60}
         folder = Path(options.output_dir)
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / "metrics.json").write_text(json.dumps(scores))
+        source = choose_loss(task.losses, options.loss, options.loss_args).source
+        (folder / "options.json").write_text(json.dumps({"loss": source}))
         return Trained(None, scores, done=True)  # type: ignore[arg-type]
 
     monkeypatch.setattr("jaxbert.compare.train", train)
@@ -75,11 +79,44 @@ def test_every_pair_is_trained_once(
     stopped = words(tiny_folder, tmp_path, "label_smoothing")
     stopped[stopped.index("2")] = "99"
     assert call(NAME, *stopped) == EXIT_STOPPED
-    # Other options, and another text of a user's loss, are other runs: train() decides on them.
-    before = len(trained)
-    with pytest.raises(FileExistsError):
-        call(NAME, *words(tiny_folder, tmp_path, "--learning_rate", "1"))
-    assert len(trained) == before + 1
+
+
+def test_a_run_of_anything_else_is_neither_done_nor_gone_on_with(
+    tiny_folder: Path, tmp_path: Path, trained: list[Any]
+) -> None:
+    own, model, runs = tmp_path / "own.py", tmp_path / "model", tmp_path / "runs"
+    own.write_text("def mine(outputs, batch):\n    return 0.0, 1.0\n")
+    shutil.copytree(tiny_folder, model)
+    given = words(model, runs, f"{own}:mine")
+    assert call(NAME, *given) == 0
+    assert call(NAME, *given, "--debug") == 0
+    assert len(trained) == 4
+    assert "has a run of another --learning_rate; " in refuses(NAME, *given, "--learning_rate", "1")
+    (model / "config.json").write_text((model / "config.json").read_text() + " ")
+    assert f"has a run of another {model / 'config.json'}; " in refuses(NAME, *given)
+    (model / "config.json").write_text((model / "config.json").read_text()[:-1])
+    own.write_text(own.read_text().replace("1.0", "2.0"))
+    assert "has a run of another loss; " in refuses(NAME, *given)
+    assert len(trained) == 4
+    assert call(NAME, *given, "--overwrite_output_dir") == 0
+    assert len(trained) == 8
+
+
+def test_a_loss_that_changes_meanwhile_is_noticed(
+    tiny_folder: Path, tmp_path: Path, trained: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "own.py"
+    own.write_text("def mine(outputs, batch):\n    return 0.0, 1.0\n")
+    train = compare.train
+
+    def changing(task: Task, options: Any) -> Trained:
+        own.write_text(own.read_text() + "\n")
+        return train(task, options)
+
+    monkeypatch.setattr(compare, "train", changing)
+    said = refuses(NAME, *words(tiny_folder, tmp_path / "runs", f"{own}:mine"))
+    assert "has changed while losses were compared" in said
+    assert len(trained) == 2  # that of cross_entropy, which is done, and this one
 
 
 def test_wrong_input_is_told_before_anything_is_trained(tiny_folder: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from jaxbert.data.batches import NumpyBatch, make_batch
 from jaxbert.data.features import Features
 from jaxbert.errors import InputError
 from jaxbert.losses.choose import ChosenLoss
-from jaxbert.losses.forms import Objective, objective_of
+from jaxbert.losses.forms import Arrays, Objective, objective_of
 from jaxbert.model.heads import Apply, Params
 
 _ROWS = 8
@@ -85,16 +85,20 @@ def check_loss(
 
     Raises:
         InputError: a sum or a gradient is not finite, no parameter has a gradient, the sums of the
-            halves are not those of the whole, or padding rows count.
+            halves are not those of the whole, or padding rows or tokens count.
     """
 
-    def sums(params: Params, batch: Any) -> Any:
-        loss_sum, weight_sum, _ = objective(apply, params, batch, key)
-        return loss_sum, jnp.stack([loss_sum, weight_sum])
+    def objective_with(apply: Apply) -> Callable[[Params, Any], jax.Array]:
+        return jax.jit(lambda p, batch: jnp.stack(objective(apply, p, batch, key)[:2]))
 
-    # Two programs: one of the whole batch's shape, with gradients, and one of a half's.
+    def sums(params: Params, batch: Any) -> Any:
+        found = jnp.stack(objective(apply, params, batch, key)[:2])
+        return found[0], found
+
+    # Three programs: one of the whole batch's shape, with gradients, one of a half's, and one with
+    # other outputs.
     gradient = jax.jit(jax.grad(sums, has_aux=True))
-    only_sums = jax.jit(lambda params, batch: sums(params, batch)[1])
+    only_sums = objective_with(apply)
     grads, found = gradient(params, whole)
     loss, weight = map(float, found)
     if not np.isfinite(loss):
@@ -130,6 +134,28 @@ def check_loss(
         "rows have {0} {1:.6g}, and {2:.6g} with padding rows behind them, which have "
         'batch["weight"] 0; multiply by it',
     )
+    other = objective_with(lambda params, batch, **more: _loud(apply(params, batch, **more), batch))
+    _hold(
+        name,
+        tolerance,
+        (loss, weight),
+        np.asarray(other(params, whole)),
+        "rows have {0} {1:.6g}, and {2:.6g} with other outputs at padding tokens, where "
+        'batch["attention_mask"] is 0 and a packed row has another text; leave them out',
+    )
+
+
+def _loud(outputs: Arrays, batch: Arrays) -> Arrays:
+    """Outputs of tokens with something else where there is padding."""
+    mask = batch["attention_mask"]
+
+    def change(x: jax.Array) -> jax.Array:
+        if x.shape[: mask.ndim] != mask.shape or "masked_positions" in batch:  # not of tokens
+            return x
+        real = mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim)) != 0
+        return jnp.where(real, x, x + 9)
+
+    return {name: change(x) for name, x in outputs.items()}
 
 
 def _largest(grads: Any) -> float:

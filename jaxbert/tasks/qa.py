@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -115,12 +116,21 @@ def _score(
     options: QAOptions,
     cfg: BertConfig,
 ) -> dict[str, float]:
-    texts = {e.id: p.answer.text for e, p in zip(examples, predictions, strict=True)}
-    odds = None
-    if options.version_2_with_negative:
-        pairs = zip(examples, predictions, strict=True)
-        odds = {e.id: p.null_odds for e, p in pairs if p.null_odds is not None}
-    return score_qa(options.metric, texts, references_of(examples), odds)
+    pairs = list(zip(examples, predictions, strict=True))
+    references = references_of(examples)
+    if not options.version_2_with_negative:
+        return score_qa(options.metric, {e.id: p.answer.text for e, p in pairs}, references)
+    # The official script empties the answers itself, and looks for other thresholds: so it gets
+    # what would be said, not what is left of it at the run's threshold.
+    texts = {e.id: spoken(p) for e, p in pairs}
+    odds = {e.id: p.null_odds for e, p in pairs if p.null_odds is not None}
+    threshold = options.null_score_diff_threshold
+    return score_qa(options.metric, texts, references, odds, threshold)
+
+
+def spoken(prediction: Prediction) -> str:
+    """What is answered if anything is."""
+    return next((c.text for c in prediction.nbest if c.text), "")
 
 
 def references_of(examples: Sequence[QAExample]) -> dict[str, list[str]]:
@@ -133,17 +143,17 @@ def score_qa(
     predictions: dict[str, str],
     references: dict[str, list[str]],
     null_odds: dict[str, float] | None = None,
+    threshold: float = math.inf,
 ) -> dict[str, float]:
     """The official scores of question answering, in percent; see metrics.questions.
 
     Args:
         metric: squad, squad_v2 or cmrc2018.
         null_odds: for squad_v2, to find the best thresholds as well.
+        threshold: of null_odds, above which an answer counts as empty; by default they stay.
     """
     if metric == "squad_v2":
-        # Answers have been emptied by the run's own threshold, on the scale of null_odds; so the
-        # official script's threshold for probabilities is put out of the way.
-        return squad_v2_scores(predictions, references, null_odds, threshold=float("inf"))
+        return squad_v2_scores(predictions, references, null_odds, threshold)
     if metric == "cmrc2018":
         return cmrc2018_scores(predictions, references)
     return squad_scores(predictions, references)

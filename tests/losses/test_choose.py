@@ -47,7 +47,7 @@ import jax
 import jax.numpy as jnp
 
 def rows(outputs, batch):
-    logits = outputs["start_logits"]
+    logits = jnp.where(batch["attention_mask"] != 0, outputs["start_logits"], -1e30)
     picked = jnp.take_along_axis(logits, batch["start_positions"][:, None], 1)[:, 0]
     return jax.nn.logsumexp(logits, -1) - picked
 
@@ -81,6 +81,10 @@ WRONG: dict[str, tuple[str, str]] = {
         r"losses.py:12: it cannot be compiled: .*use jnp.where",
     ),
     "padding counts": ("return jnp.sum(loss), jnp.sum(weight)", "padding rows behind them"),
+    "padding tokens count": (
+        "return jnp.sum(jax.nn.logsumexp(outputs['end_logits'], -1) * weight), jnp.sum(weight)",
+        "with other outputs at padding tokens",
+    ),
     "no gradient": (
         'return jnp.sum(batch["start_positions"] * weight), jnp.sum(weight)',
         "no parameter has a gradient",
