@@ -17,7 +17,7 @@ from jaxbert.tasks.qa import QA
 
 def main() -> None:
     def defaults(options: Any) -> dict[str, Any]:
-        return options_of_training(QA, QAOptions, options)
+        return options_of_training(QA, QAOptions, options, calibrated=False)
 
     calibrate(cli.parse(CalibrateOptions, defaults=defaults, description=__doc__))
 

@@ -161,15 +161,15 @@ def _report(
         record[name] = score_qa(options.metric, texts, references)
         if options.version_2_with_negative or value == threshold:
             logger.info("threshold %.4g: %s", value, show_scores(record[name]))
-    scores, right = _confidence_data(pairs, threshold, options)
     tables = {}
-    for name, value in (("before", 1.0), ("after", temperature)):
+    for name, limit, value in (("before", 0.0, 1.0), ("after", threshold, temperature)):
+        scores, right = _confidence_data(pairs, limit, options)
         confidences = confidences_at(scores, value).tolist()
         record[f"calibration_error_{name}"] = calibration_error(confidences, right)
         tables[f"{name}: temperature {value:.3g}"] = reliability(confidences, right)
     record["reliability"] = {name: [b._asdict() for b in bins] for name, bins in tables.items()}
     logger.info(
-        "expected calibration error %.4f before, %.4f after",
+        "expected calibration error %.4f at threshold 0 and temperature 1, %.4f at those found",
         record["calibration_error_before"],
         record["calibration_error_after"],
     )

@@ -64,11 +64,18 @@ def evaluate_command(
     evaluate(task, cli.parse(kind, defaults=defaults, description=description))
 
 
-def options_of_training(task: Task, own: type[Any], options: Any) -> dict[str, Any]:
-    """The task's own options as the folder of options.model_name_or_path has them, and dtype."""
+def options_of_training(
+    task: Task, own: type[Any], options: Any, *, calibrated: bool = True
+) -> dict[str, Any]:
+    """The task's own options as the folder of options.model_name_or_path has them, and dtype.
+
+    Args:
+        calibrated: see saved_options.
+    """
     if not options.model_name_or_path:
         return {}
-    saved = saved_options(Path(options.model_name_or_path).expanduser(), type(options))
+    folder = Path(options.model_name_or_path).expanduser()
+    saved = saved_options(folder, type(options), calibrated=calibrated)
     names = {field.name for field in dataclasses.fields(own)} - task.fresh - HARMLESS
     names.add("dtype")
     taken = {name: value for name, value in saved.items() if name in names}

@@ -42,19 +42,23 @@ _RUN_FILES = [
 _RESULTS = {"predictions.json", "nbest_predictions.json", "null_odds.json", "entity_report.json"}
 
 
-def saved_options(folder: str | Path, kind: type[Any]) -> dict[str, Any]:
+def saved_options(
+    folder: str | Path, kind: type[Any], *, calibrated: bool = True
+) -> dict[str, Any]:
     """What a run's folder says of its options; {} where there is no options.json.
-
-    The threshold and the temperature are those of calibration.json, where there is one.
 
     Args:
         kind: the option dataclass that they are for.
+        calibrated: the threshold and the temperature are those of calibration.json, where there is
+            one.
 
     Raises:
         InputError: a value is not of the type of its field.
     """
     record = _read_record(Path(folder))
-    saved = {**(record["options"] if record else {}), **read_calibration(Path(folder))[0]}
+    saved = dict(record["options"]) if record else {}
+    if calibrated:
+        saved |= read_calibration(Path(folder))[0]
     check_types(kind, saved, Path(folder) / "options.json")
     return saved
 
