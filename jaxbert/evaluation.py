@@ -94,8 +94,12 @@ def make_evaluator(
         if arrays is None:
             return None
         predictions = task.decode(examples, features, arrays, options, cfg)
-        labelled = task.label_of is None or task.label_of(examples[0]) is not None
-        return task.score(examples, predictions, options, cfg) if labelled else {}, predictions
+        if task.label_of is not None and task.label_of(examples[0]) is None:
+            return {}, predictions
+        try:
+            return task.score(examples, predictions, options, cfg), predictions
+        except ValueError as error:  # of a model whose outputs overflow
+            raise InputError(f"the predictions have no score: {error}") from error
 
     return evaluator
 

@@ -318,13 +318,16 @@ def fit(
         while late:  # the log has every step that a checkpoint has
             report(*late.popleft())
         host = parallel.fetch(state)
-        if not all(np.isfinite(x).all() for x in jax.tree.leaves(host.params)):
+        check_finite(host.params, step)
+        if checkpoints:
+            checkpoints.save(host, dataclasses.asdict(progress), best_step=progress.best_step)
+
+    def check_finite(params: Any, step: int) -> None:
+        if not all(np.isfinite(x).all() for x in jax.tree.leaves(params)):
             raise InputError(
                 f"step {step}: parameters are not finite any more; to go on from the last "
                 "checkpoint give a lower --learning_rate and --allow_changed_options learning_rate"
             )
-        if checkpoints:
-            checkpoints.save(host, dataclasses.asdict(progress), best_step=progress.best_step)
 
     def assess(step: int) -> None:
         """Evaluate; a signal ends it between two batches, and then resuming does it.
@@ -333,6 +336,7 @@ def fit(
         """
         nonlocal clock
         stopped = stopping if parallel.processes == 1 else lambda: False
+        check_finite(parallel.fetch(state.params), step)
         scores = evaluate(state.params, step, stopped) if evaluate else None
         if scores is None:
             return

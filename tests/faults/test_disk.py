@@ -78,9 +78,9 @@ def test_a_write_that_ends_short(
 def test_room_that_comes_back_is_used_when_that_was_chosen(
     tiniest_folder: Path, unbroken: dict[str, str], tmp_path: Path
 ) -> None:
-    """The log has its room; what is cut are the checkpoints of a few steps."""
+    """The checkpoints of a few steps are cut, and lines of the log wait."""
     folder = tmp_path / "run"
-    more = ("--save_errors", "retry", "--logging_steps", "99")
+    more = ("--save_errors", "retry")
     child = start(tiniest_folder, folder, *EVERY_STEP, *more, STOP_AT=3)
     until(lambda: stopped(child), [child])
     assert child.pid is not None
