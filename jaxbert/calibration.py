@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy as np
 
 from jaxbert.compiled import keep_compiled
 from jaxbert.data.questions import QAExample
-from jaxbert.decoding.answers import Candidate, Prediction
+from jaxbert.decoding.answers import Prediction, at_threshold
 from jaxbert.drawing import new_figure, save_figure
 from jaxbert.errors import InputError
 from jaxbert.evaluation import assess, show_scores
@@ -33,7 +34,7 @@ from jaxbert.options import CalibrateOptions, check_ranges
 from jaxbert.output import check_task, check_writable
 from jaxbert.prepare import read_examples
 from jaxbert.processes import launched
-from jaxbert.tasks.qa import QA, references_of, score_qa, settle_qa, spoken
+from jaxbert.tasks.qa import QA, references_of, score_qa, settle_qa
 
 logger = logging.getLogger("jaxbert")
 
@@ -117,22 +118,13 @@ def split(pairs: Pairs, part: float, seed: int) -> tuple[Pairs, Pairs]:
 
 def find_threshold(pairs: Pairs) -> float:
     """The null odds up to which answering gives the best F1, as SQuAD 2.0's script finds it."""
-    texts = {e.id: spoken(p) for e, p in pairs}
+    texts = {e.id: at_threshold(p, math.inf).text for e, p in pairs}
     odds = {e.id: p.null_odds for e, p in pairs if p.null_odds is not None}
     scores = score_qa("squad_v2", texts, references_of([e for e, _ in pairs]), odds)
     threshold = scores["best_f1_thresh"]
     if threshold == 0.0 and 0.0 not in odds.values():  # the script's word for: answer nothing
         threshold = min(odds.values()) - 1
     return threshold
-
-
-def at_threshold(prediction: Prediction, threshold: float) -> Candidate:
-    """The answer at a threshold."""
-    if prediction.null_odds is None:
-        return prediction.answer
-    empty = next(c for c in prediction.nbest if not c.text)
-    spoken = next((c for c in prediction.nbest if c.text), empty)
-    return empty if prediction.null_odds > threshold else spoken
 
 
 def _confidence_data(

@@ -11,9 +11,9 @@ from conftest import DEMO
 from scripts import call, refuses
 
 from jaxbert import QuestionAnswerer
-from jaxbert.calibration import at_threshold, find_threshold, split
+from jaxbert.calibration import find_threshold, split
 from jaxbert.data.questions import Answer, QAExample
-from jaxbert.decoding.answers import merge_windows
+from jaxbert.decoding.answers import at_threshold, merge_windows
 from jaxbert.errors import InputError
 from jaxbert.metrics.questions import squad_v2_scores
 from jaxbert.model.config import BertConfig
@@ -177,6 +177,13 @@ def test_the_best_thresholds_are_those_of_all_answers_not_of_those_given() -> No
     assert found[0] == found[1] == found[2]
     assert (found[0]["best_f1"], found[0]["best_f1_thresh"]) == (100, 0.5)
     assert found[0]["pr_f1_ap"] == 100
+
+
+def test_a_metric_without_thresholds_is_of_the_answers_given() -> None:
+    options = QAOptions(metric="squad", version_2_with_negative=True)
+    pairs = [pair(0, "x", 3, 0), pair(1, "x", 0, 3)]  # the second is left unanswered
+    scores = QA.score(*zip(*pairs, strict=True), options, BertConfig())
+    assert scores["exact_match"] == 50
 
 
 def test_where_silence_is_best_nothing_is_answered() -> None:

@@ -48,6 +48,15 @@ class Prediction:
     answer: Candidate
 
 
+def at_threshold(prediction: Prediction, threshold: float) -> Candidate:
+    """The answer at a threshold of the null odds; at infinity, what is answered if anything is."""
+    if prediction.null_odds is None:
+        return prediction.answer
+    empty = next(c for c in prediction.nbest if not c.text)
+    spoken = next((c for c in prediction.nbest if c.text), empty)
+    return empty if prediction.null_odds > threshold else spoken
+
+
 def _with_marks(text: str, end: int) -> int:
     """The end moved behind the marks (accents, vowel signs, variation selectors) of the last
     character: a tokenizer that strips accents leaves them outside of its last token's offsets.

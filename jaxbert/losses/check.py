@@ -149,13 +149,15 @@ def _loud(outputs: Arrays, batch: Arrays) -> Arrays:
     """Outputs of tokens with something else where there is padding."""
     mask = batch["attention_mask"]
 
-    def change(x: jax.Array) -> jax.Array:
-        if x.shape[: mask.ndim] != mask.shape or "masked_positions" in batch:  # not of tokens
+    def change(name: str, x: jax.Array) -> jax.Array:
+        # A class's logits are no token's, though there be as many classes as tokens.
+        of_tokens = x.ndim > mask.ndim or name in ("start_logits", "end_logits")
+        if not of_tokens or x.shape[: mask.ndim] != mask.shape or "masked_positions" in batch:
             return x
         real = mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim)) != 0
         return jnp.where(real, x, x + 9)
 
-    return {name: change(x) for name, x in outputs.items()}
+    return {name: change(name, x) for name, x in outputs.items()}
 
 
 def _largest(grads: Any) -> float:

@@ -14,7 +14,7 @@ from jaxbert.data.encode_qa import encode_qa
 from jaxbert.data.features import Features
 from jaxbert.data.questions import QAExample, read_questions
 from jaxbert.data.sources import load_rows
-from jaxbert.decoding.answers import Prediction, decode_qa, prediction_files
+from jaxbert.decoding.answers import Prediction, at_threshold, decode_qa, prediction_files
 from jaxbert.decoding.spans import decode_spans
 from jaxbert.errors import InputError
 from jaxbert.losses.forms import Arrays
@@ -118,19 +118,14 @@ def _score(
 ) -> dict[str, float]:
     pairs = list(zip(examples, predictions, strict=True))
     references = references_of(examples)
-    if not options.version_2_with_negative:
+    if options.metric != "squad_v2" or not options.version_2_with_negative:
         return score_qa(options.metric, {e.id: p.answer.text for e, p in pairs}, references)
     # The official script empties the answers itself, and looks for other thresholds: so it gets
     # what would be said, not what is left of it at the run's threshold.
-    texts = {e.id: spoken(p) for e, p in pairs}
+    texts = {e.id: at_threshold(p, math.inf).text for e, p in pairs}
     odds = {e.id: p.null_odds for e, p in pairs if p.null_odds is not None}
     threshold = options.null_score_diff_threshold
     return score_qa(options.metric, texts, references, odds, threshold)
-
-
-def spoken(prediction: Prediction) -> str:
-    """What is answered if anything is."""
-    return next((c.text for c in prediction.nbest if c.text), "")
 
 
 def references_of(examples: Sequence[QAExample]) -> dict[str, list[str]]:

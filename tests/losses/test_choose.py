@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import DEMO, REPOSITORY, SMALL
@@ -14,7 +15,7 @@ from scripts import passed, refused, refuses, script, weights
 
 from jaxbert.data.features import Features
 from jaxbert.errors import InputError
-from jaxbert.losses.check import try_loss
+from jaxbert.losses.check import _loud, try_loss
 from jaxbert.losses.choose import choose_loss, with_settings
 from jaxbert.losses.spans import span_cross_entropy
 from jaxbert.model.heads import init_params, make_apply
@@ -148,6 +149,14 @@ def test_a_wrong_loss_is_told_in_one_line(tmp_path: Path, fault: str) -> None:
         attempt(tmp_path / "losses.py")
     assert "\n" not in str(caught.value)
     assert str(tmp_path / "losses.py") in str(caught.value)
+
+
+def test_as_many_classes_as_tokens_are_no_tokens() -> None:
+    batch = {"attention_mask": jnp.array([[1, 0, 0]])}
+    outputs = {"logits": jnp.zeros((1, 3)), "last_hidden_state": jnp.zeros((1, 3, 2))}
+    found = _loud(outputs, batch)
+    assert not np.any(found["logits"])
+    assert found["last_hidden_state"].tolist() == [[[0, 0], [9, 9], [9, 9]]]
 
 
 @pytest.mark.parametrize("form", ["metrics", "pair", "name", "shape"])
