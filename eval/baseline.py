@@ -27,7 +27,7 @@ from jaxbert.data.features import Features
 from jaxbert.data.packing import AnyOrder
 from jaxbert.errors import InputError
 from jaxbert.evaluation import show_scores
-from jaxbert.options import check_ranges
+from jaxbert.option_values import check_ranges
 from jaxbert.output import check_writable, write_results
 from jaxbert.planning import make_order, make_plan, warmup_steps
 from jaxbert.prepare import encode_examples, load_model, read_examples, read_held_out

@@ -9,7 +9,7 @@ from typing import Any
 
 from jaxbert import cli
 from jaxbert.evaluation import evaluate
-from jaxbert.options import HARMLESS
+from jaxbert.option_values import HARMLESS
 from jaxbert.output import saved_options
 from jaxbert.processes import EXIT_STOPPED
 from jaxbert.run import train

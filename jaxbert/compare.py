@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import logging
 import math
@@ -18,9 +17,9 @@ from scipy.stats import ttest_rel
 
 from jaxbert.drawing import new_figure, save_figure
 from jaxbert.errors import InputError
-from jaxbert.files import write_json, write_text
+from jaxbert.files import digest_of, write_json, write_text
 from jaxbert.losses.choose import ChosenLoss, choose_loss
-from jaxbert.options import HARMLESS, check_ranges
+from jaxbert.option_values import HARMLESS, check_ranges
 from jaxbert.output import check_writable
 from jaxbert.processes import launched
 from jaxbert.published import published_for
@@ -134,8 +133,7 @@ def _contents(options: Any, teacher: Any) -> dict[str, str]:
         inside = path.rglob("*") if name == options.dataset_name else path.glob("*")
         for file in sorted(inside) if path.is_dir() else [path]:
             if file.is_file():  # not a name on the Hub
-                with file.open("rb") as opened:
-                    found[str(file)] = hashlib.file_digest(opened, "sha256").hexdigest()
+                found[str(file)] = digest_of(file)
     return found
 
 

@@ -20,7 +20,7 @@ from jaxbert.errors import InputError
 from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import make_apply
 from jaxbert.model.kernels import choose_attention
-from jaxbert.options import check_ranges
+from jaxbert.option_values import check_ranges
 from jaxbert.output import check_task, check_writable, read_calibration, write_results
 from jaxbert.prepare import encode_examples, load_model, read_examples
 from jaxbert.tasks.task import EVALUATION, Task

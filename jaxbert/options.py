@@ -6,14 +6,8 @@ that a migrating command keeps its meaning. options.json beside a checkpoint hol
 
 from __future__ import annotations
 
-import builtins
 import dataclasses
-import types
-import typing
-from pathlib import Path
 from typing import Any, Literal
-
-from jaxbert.errors import InputError
 
 
 def option(default: Any, help: str) -> Any:
@@ -354,109 +348,3 @@ class ScoreOptions:
     )
     strict: bool = option(False, "Stop at the first faulty row instead of reporting it.")
     debug: bool = option(False, "Show the traceback of an error.")
-
-
-# Options that do not change what a run computes: they may differ when it is gone on with.
-HARMLESS = {
-    "output_dir",
-    "overwrite_output_dir",
-    "allow_changed_options",
-    "compilation_cache_dir",
-    "debug",
-    "parallel",
-    "coordinator_address",
-    "num_processes",
-    "process_id",
-    "logging_steps",
-    "save_steps",
-    "save_total_limit",
-    "max_nonfinite_steps",
-    "save_errors",
-    "per_device_eval_batch_size",
-    "strict",
-    "dataset_name",  # of the data itself the fingerprints are compared
-    "dataset_config_name",
-    "validation_split",
-    "train_file",
-    "validation_file",
-}
-
-
-# Flag -> smallest and largest value; only those a record has are checked.
-_RANGES: dict[str, tuple[float, float]] = {
-    "num_train_epochs": (0, 1e6),
-    "per_device_train_batch_size": (1, 65536),
-    "per_device_eval_batch_size": (1, 65536),
-    "gradient_accumulation_steps": (1, 65536),
-    "learning_rate": (0, 1e3),
-    "warmup_ratio": (0, 1),
-    "warmup_steps": (0, 1e9),
-    "weight_decay": (0, 1e3),
-    "adam_beta1": (0, 0.999999),
-    "adam_beta2": (0, 0.99999999),
-    "adam_epsilon": (1e-12, 1),
-    "max_grad_norm": (0, 1e9),
-    "max_nonfinite_steps": (1, 1e6),
-    "num_processes": (1, 65536),
-    "max_steps": (-1, 1e9),
-    "length_bucket": (0, 1e6),
-    "logging_steps": (1, 1e9),
-    "eval_steps": (1, 1e9),
-    "save_steps": (1, 1e9),
-    "save_total_limit": (1, 1e6),
-    "max_train_samples": (1, 1e12),
-    "max_eval_samples": (1, 1e12),
-    "early_stopping_patience": (1, 1e9),
-    "max_seq_length": (1, 1e6),
-    "doc_stride": (0, 1e6),
-    "max_answer_length": (1, 1e6),
-    "n_best_size": (1, 1e4),
-    "null_score_diff_threshold": (-1e6, 1e6),
-    "score_temperature": (1e-3, 1e3),
-    "fit_part": (0.01, 1),
-    "seed": (0, 2**32 - 1),
-    "mlm_probability": (0.001, 0.9),
-}
-
-
-def check_ranges(options: Any) -> None:
-    """Raise InputError for a number that is out of range, naming its flag."""
-    for name, (least, most) in _RANGES.items():
-        value = getattr(options, name, None)
-        if value is not None and not least <= value <= most:  # NaN is in no range
-            raise InputError(f"--{name} {value}: it must be from {least:g} to {most:g}")
-
-
-def check_types(kind: type[Any], values: dict[str, Any], place: Path) -> None:
-    """Raise InputError for a value that is not of the type of its field, naming the file.
-
-    Args:
-        kind: an option dataclass; names that it has not are passed over.
-    """
-    hints = typing.get_type_hints(kind)
-    for name, value in values.items():
-        if name in hints and not _is_of(value, hints[name]):
-            raise InputError(f"{place}: {name} is {value!r}, which --{name} does not take")
-
-
-def _is_of(value: Any, hint: Any) -> bool:
-    arguments = typing.get_args(hint)
-    match typing.get_origin(hint):
-        case typing.Literal:
-            return value in arguments
-        case typing.Union | types.UnionType:
-            return any(_is_of(value, each) for each in arguments)
-        case builtins.list:
-            return isinstance(value, list) and all(_is_of(each, arguments[0]) for each in value)
-    return type(value) is hint or (hint is float and type(value) is int)
-
-
-def changed_options(saved: dict[str, Any], options: Any) -> list[str]:
-    """Lines "name: then -> now" for options that change what the run computes."""
-    now = dataclasses.asdict(options)
-    allowed = HARMLESS | set(now.get("allow_changed_options") or ())
-    return [
-        f"--{name}: {saved[name]} -> {now[name]}"
-        for name in sorted(now.keys() & saved.keys())
-        if name not in allowed and saved[name] != now[name]
-    ]

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import importlib.metadata
+import logging
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from jaxbert.errors import InputError
-from jaxbert.files import write_json
-from jaxbert.options import changed_options, check_types
+from jaxbert.files import digest_of, write_json
+from jaxbert.option_values import changed_options, check_types
 from jaxbert.untrusted import read_object
+
+logger = logging.getLogger("jaxbert")
 
 # All that a run writes in its output directory; --overwrite_output_dir removes nothing else.
 _RUN_FILES = [
@@ -57,15 +58,20 @@ def saved_options(
     """
     record = _read_record(Path(folder))
     saved = dict(record["options"]) if record else {}
-    if calibrated:
-        saved |= read_calibration(Path(folder))[0]
+    path = Path(folder) / "calibration.json"
+    if calibrated and path.exists():
+        fitted, _ = read_calibration(Path(folder))
+        if not fitted:
+            logger.warning("%s is of another model than the one beside it; it is not used", path)
+        saved |= fitted
     check_types(kind, saved, Path(folder) / "options.json")
     return saved
 
 
 def read_calibration(folder: Path) -> tuple[dict[str, float], set[str]]:
     """What calibration.json says: options to use with the model, and the ids of the questions that
-    they were fitted to; nothing where there is no such file.
+    they were fitted to; nothing where there is no such file, or where the folder's model is not the
+    one that they were fitted to.
 
     Raises:
         InputError: the file is another's, or damaged.
@@ -78,32 +84,15 @@ def read_calibration(folder: Path) -> tuple[dict[str, float], set[str]]:
     names, ids = ("null_score_diff_threshold", "score_temperature"), record.get("fitted_to")
     if not isinstance(ids, list) or not all(type(record.get(n)) in (int, float) for n in names):
         raise InputError(f"{path}: not what eval/calibrate.py writes; make it again")
+    if record.get("model") != digest_of_model(folder):
+        return {}, set()
     return {name: record[name] for name in names}, set(map(str, ids))
 
 
-@contextlib.contextmanager
-def voids_calibration(folder: Path) -> Iterator[None]:
-    """Remove calibration.json if another model is saved within; it was fitted to the one before.
-
-    Meanwhile it lies aside, so that a run that is killed in between leaves none.
-    """
-
-    def digest() -> str:
-        with (folder / "model.safetensors").open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-
-    path, aside = folder / "calibration.json", folder / ".calibration.json.aside"
-    if not path.exists() or not (folder / "model.safetensors").exists():
-        path.unlink(missing_ok=True)
-        yield
-        return
-    before = digest()
-    path.replace(aside)
-    yield
-    if digest() == before:
-        aside.replace(path)
-    else:
-        aside.unlink()
+def digest_of_model(folder: Path) -> str | None:
+    """SHA-256 of the folder's weights; None where they are not one file."""
+    path = folder / "model.safetensors"
+    return digest_of(path) if path.exists() else None
 
 
 def check_task(folder: Path, task: str) -> None:

@@ -27,7 +27,7 @@ from jaxbert.losses.choose import ChosenLoss, choose_loss, with_settings
 from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import Apply, Params, make_apply
 from jaxbert.model.pretrained import save_pretrained
-from jaxbert.options import HARMLESS, check_ranges
+from jaxbert.option_values import HARMLESS, check_ranges
 from jaxbert.output import (
     check_data,
     check_loss_text,
@@ -37,7 +37,6 @@ from jaxbert.output import (
     lock_of,
     remove_run,
     take,
-    voids_calibration,
     write_record,
     write_results,
 )
@@ -367,8 +366,7 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
     files: dict[str, Any] = {}
     if checkpoints:
         checkpoints.close()
-        with voids_calibration(folder):
-            save_pretrained(folder, cfg, task.export(params, options), tokenizer, head=task.head)
+        save_pretrained(folder, cfg, task.export(params, options), tokenizer, head=task.head)
     if validation is not None:
         if validation.step != last:
             validation(parallel.replicate(params), last)

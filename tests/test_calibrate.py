@@ -18,6 +18,7 @@ from jaxbert.errors import InputError
 from jaxbert.metrics.questions import squad_v2_scores
 from jaxbert.model.config import BertConfig
 from jaxbert.options import QAOptions
+from jaxbert.output import read_calibration
 from jaxbert.tasks.qa import QA
 
 
@@ -114,17 +115,22 @@ def test_wrong_input_is_told(folder: Path, questions: Path, tmp_path: Path) -> N
     assert "not what eval/calibrate.py writes" in refuses("eval/qa.py", *words)
 
 
-def test_training_on_voids_it(folder: Path, questions: Path) -> None:
+def test_training_on_voids_it(
+    folder: Path, questions: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     calibrated(folder, questions)
     record = json.loads((folder / "options.json").read_text())["options"]
     words = ["--model_name_or_path", record["model_name_or_path"], "--train_file", str(questions)]
     words += ["--output_dir", str(folder), "--version_2_with_negative"]
     words += ["--per_device_train_batch_size", "1"]
     assert call("train/qa.py", *words, "--max_steps", "2") == 0  # it was done: nothing is trained
-    assert (folder / "calibration.json").exists()
+    fitted, _ = read_calibration(folder)
+    assert fitted
     more = ["--max_steps", "3", "--allow_changed_options", "max_steps"]
     assert call("train/qa.py", *words, *more) == 0
-    assert not (folder / "calibration.json").exists()
+    assert read_calibration(folder) == ({}, set())
+    QuestionAnswerer.from_pretrained(folder)
+    assert "calibration.json is of another model" in caplog.text
 
 
 # --- the threshold ------------------------------------------------------------------------------

@@ -13,11 +13,12 @@ from jaxbert.errors import InputError
 from jaxbert.options import QAOptions, QATrainOptions
 from jaxbert.output import (
     check_output,
+    digest_of_model,
     lock_of,
+    read_calibration,
     remove_run,
     saved_options,
     take,
-    voids_calibration,
     write_record,
 )
 
@@ -137,17 +138,18 @@ def test_no_rows_a_step_are_no_record(tmp_path: Path) -> None:
         saved_options(tmp_path, QAOptions)
 
 
-def test_a_calibration_stays_with_its_model_alone(tmp_path: Path) -> None:
-    model, calibration = tmp_path / "model.safetensors", tmp_path / "calibration.json"
+def test_a_calibration_is_used_with_its_model_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = tmp_path / "model.safetensors"
     model.write_bytes(b"one")
-    calibration.write_text("{}")
-    with voids_calibration(tmp_path):
-        model.write_bytes(b"one")
-    assert calibration.exists()
-    with pytest.raises(KeyboardInterrupt), voids_calibration(tmp_path):  # as if killed there
-        raise KeyboardInterrupt
-    assert not calibration.exists()
-    calibration.write_text("{}")
-    with voids_calibration(tmp_path):
-        model.write_bytes(b"two")
-    assert not calibration.exists()
+    fitted = {"null_score_diff_threshold": 1.5, "score_temperature": 2}
+    record = fitted | {"model": digest_of_model(tmp_path), "fitted_to": ["a"]}
+    (tmp_path / "calibration.json").write_text(json.dumps(record))
+    assert read_calibration(tmp_path) == (fitted, {"a"})
+    assert saved_options(tmp_path, QAOptions) == fitted
+    assert not caplog.text
+    model.write_bytes(b"two")
+    assert read_calibration(tmp_path) == ({}, set())
+    assert saved_options(tmp_path, QAOptions) == {}
+    assert "calibration.json is of another model" in caplog.text

