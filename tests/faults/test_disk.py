@@ -18,7 +18,17 @@ from jaxbert.training.checkpoint import fault
 EVERY_STEP = ("--save_steps", "1")
 # From nothing to nearly all that a step of the tiny model takes in one file.
 LIMITS = [0, 1, 100, 1_000, 3_000, 8_000, 12_000, 20_000, 40_000, 60_000]
-OTHERS = [size for size in LIMITS if size != LIMITS[7]]
+STEPS = [2, 3, 4, 7, 10]
+# (bytes, the step at whose beginning the disk is full)
+SHORT = [
+    pytest.param(
+        size,
+        step,
+        marks=pytest.mark.nightly if step != 4 else [] if size == 20_000 else pytest.mark.faults,
+    )
+    for step in STEPS
+    for size in LIMITS
+]
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +57,10 @@ def sealed_are_whole(folder: Path) -> bool:
 
 
 def break_in_the_middle(
-    model: Path, folder: Path, harm: Callable[[int], object], *more: str
+    model: Path, folder: Path, harm: Callable[[int], object], step: int = 4
 ) -> int:
-    """Start a run, harm it at its fifth step; returns its exit status."""
-    child = start(model, folder, *EVERY_STEP, *more, STOP_AT=4)
+    """Start a run, harm it when so many steps are done; returns its exit status."""
+    child = start(model, folder, *EVERY_STEP, STOP_AT=step)
     until(lambda: stopped(child), [child])
     harm(child.pid or 0)
     send([child], signal.SIGCONT)
@@ -62,14 +72,12 @@ def limit(size: int) -> Callable[[int], object]:
     return lambda pid: resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 
-@pytest.mark.parametrize(
-    "size", [LIMITS[7], *(pytest.param(n, marks=pytest.mark.faults) for n in OTHERS)]
-)
+@pytest.mark.parametrize(("size", "step"), SHORT)
 def test_a_write_that_ends_short(
-    size: int, tiniest_folder: Path, unbroken: dict[str, str], tmp_path: Path
+    size: int, step: int, tiniest_folder: Path, unbroken: dict[str, str], tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
-    assert break_in_the_middle(tiniest_folder, folder, limit(size)) == 2
+    assert break_in_the_middle(tiniest_folder, folder, limit(size), step=step) == 2
     assert "File too large" in line(folder)
     assert sealed_are_whole(folder)
     assert result(whole(tiniest_folder, folder, *EVERY_STEP)) == unbroken

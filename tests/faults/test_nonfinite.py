@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import re
 from collections.abc import Callable
@@ -51,16 +52,20 @@ def spoiled(harm: str) -> Callable[[Any, Any], Any]:
 
 
 SPLITS = [(1, 1), (1, 2), (4, 1)]  # devices, micro-batches
+AT_NIGHT = list(itertools.product((1, 2, 4, 8), (1, 2, 4)))
 USUAL = {("gradient nan", 4, 1), *((harm, 1, 1) for harm in HARMS)}
+
+
+def when(harm: str, split: tuple[int, int]) -> Any:
+    """The mark that says when this is tested."""
+    if split not in SPLITS:
+        return pytest.mark.nightly
+    return [] if (harm, *split) in USUAL else pytest.mark.faults
 
 
 @pytest.mark.parametrize(
     ("harm", "devices", "accumulate"),
-    [
-        pytest.param(harm, *split, marks=[] if (harm, *split) in USUAL else pytest.mark.faults)
-        for harm in HARMS
-        for split in SPLITS
-    ],
+    [pytest.param(harm, *at, marks=when(harm, at)) for harm in HARMS for at in AT_NIGHT],
 )
 def test_a_step_that_is_not_finite_changes_nothing(
     harm: str, devices: int, accumulate: int
@@ -73,7 +78,7 @@ def test_a_step_that_is_not_finite_changes_nothing(
             apply, spoiled(harm), tx, accumulate=accumulate, axis_name=parallel.axis_name
         )
     )
-    good = {n: x.reshape(accumulate, -1, *x.shape[1:]) for n, x in full_batch(512, 8, 16).items()}
+    good = {n: x.reshape(accumulate, -1, *x.shape[1:]) for n, x in full_batch(512, 32, 16).items()}
     bad = {n: x.copy() for n, x in good.items()}
     bad["input_ids"][-1, -1, 3] = UNKNOWN  # in one row of one device and micro-batch
     key = jax.random.key(0)
