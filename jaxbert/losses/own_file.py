@@ -24,7 +24,8 @@ _TAKEN = {"loss", "weight", "grad_norm", "skipped", "stop", "step", "epoch", "le
 
 
 def load_function(given: str) -> tuple[Callable[..., Any], str]:
-    """The function of FILE.py:FUNCTION, and the file's text.
+    """The function of FILE.py:FUNCTION, and the text of the file and of those beside it that it
+    imports.
 
     The function raises InputError where it fails, or returns what is not of its form.
 
@@ -47,6 +48,7 @@ def load_function(given: str) -> tuple[Callable[..., Any], str]:
     module = importlib.util.module_from_spec(spec)
     linecache.checkcache(str(path))
     sys.modules[spec.name] = module  # dataclasses look their module up
+    before = set(sys.modules)
     sys.path.insert(0, str(path.absolute().parent))  # files beside it can be imported, as by python
     try:
         spec.loader.exec_module(module)
@@ -54,6 +56,7 @@ def load_function(given: str) -> tuple[Callable[..., Any], str]:
         raise InputError(f"--loss {given}: {_said(error, path)}") from None
     finally:
         sys.path.pop(0)
+        helpers = _take_back(before, path.absolute().parent)
     function = getattr(module, name, None)
     if not callable(function):
         there = [n for n, x in vars(module).items() if inspect.isfunction(x) and n[0] != "_"]
@@ -61,7 +64,22 @@ def load_function(given: str) -> tuple[Callable[..., Any], str]:
         raise InputError(
             f"--loss {given}: {place} has no function {name}; there are {', '.join(own) or 'none'}"
         )
-    return _guarded(function, given, path), source
+    texts = [f"# {place.name}\n{place.read_text(encoding='utf-8')}" for place in helpers]
+    return _guarded(function, given, path), "\n".join([source, *texts])
+
+
+def _take_back(before: set[str], folder: Path) -> list[Path]:
+    """Forget the modules of a folder that were imported since; returns their files.
+
+    Another loss may have a file of the same name beside it, and this one's may change.
+    """
+    files = []
+    for name in sorted(sys.modules.keys() - before):
+        file = getattr(sys.modules[name], "__file__", None)
+        if file and folder in Path(file).parents:
+            files.append(Path(file))
+            del sys.modules[name]
+    return files
 
 
 def _guarded(function: Callable[..., Any], given: str, path: Path) -> Callable[..., Any]:

@@ -7,6 +7,7 @@ on its devices at each step.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import multiprocessing
@@ -187,7 +188,9 @@ def trained(folder: Path) -> int:
 
 def stopped(child: BaseProcess) -> bool:
     """Whether a signal has stopped it, not ended it."""
-    return Path(f"/proc/{child.pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T"
+    with contextlib.suppress(FileNotFoundError):  # it has ended
+        return Path(f"/proc/{child.pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T"
+    return False
 
 
 def send(children: list[BaseProcess], number: signal.Signals) -> None:

@@ -6,10 +6,11 @@ import functools
 import random
 import re
 import signal
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
-from faults.runs import often, result, said, send, start, trained, until, wait, whole
+from faults.runs import often, result, said, send, start, stopped, trained, until, wait, whole
 
 EVERY_STEP = ("--save_steps", "1")
 
@@ -36,6 +37,8 @@ def kill_and_go_on(
         step = trained(folder) + rng.randrange(0, 12 // kills + 1)
         saving = rng.random() < 0.5
         until(functools.partial(reached, folder, step, saving), [child])
+        if saving and number == signal.SIGKILL:
+            hold_in_a_save(child, folder)
         send([child], number)
         statuses.append(wait(child))
     whole(model, folder, *EVERY_STEP)
@@ -43,12 +46,28 @@ def kill_and_go_on(
 
 
 def reached(folder: Path, step: int, saving: bool) -> bool:
-    """Whether so many steps have been begun and, if `saving`, one is being saved: its folder is
-    there, its manifest is not."""
+    """Whether so many steps have been begun and, if `saving`, one is being saved."""
+    return trained(folder) >= step and (not saving or unsealed(folder))
+
+
+def unsealed(folder: Path) -> bool:
+    """Whether a step is being saved: its folder is there, its manifest is not."""
     saved = folder / "checkpoints"
-    if trained(folder) < step or not saving:
-        return trained(folder) >= step
     return saved.exists() and any(not (p / "manifest.json").exists() for p in saved.iterdir())
+
+
+def hold_in_a_save(child: BaseProcess, folder: Path) -> None:
+    """Stop the child at a moment at which a step is half saved, if it does not end before.
+
+    A save takes milliseconds and may be over when the signal comes; then at the next one.
+    """
+    while child.exitcode is None:
+        send([child], signal.SIGSTOP)
+        until(lambda: stopped(child), [child])
+        if unsealed(folder):
+            return
+        send([child], signal.SIGCONT)
+        until(functools.partial(unsealed, folder), [child])
 
 
 @pytest.mark.parametrize("seed", often(2, 20, 200))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -270,6 +271,21 @@ def test_a_file_is_a_module_like_any_other(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=r"losses\.py:8: KeyError: 'nothing'"):
         attempt(Path("losses.py"))
+
+
+def test_files_beside_a_loss_are_its_own(tmp_path: Path) -> None:
+    """Two losses with a file of the same name beside them; its text is kept with the run."""
+    found = []
+    for number in (1, 2):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        text = "from beside import scale\n\ndef my_loss(outputs, batch):\n    return scale, 1\n"
+        (folder / "losses.py").write_text(text)
+        (folder / "beside.py").write_text(f"scale = {number}\n")
+        found.append(choose_loss(QA.losses, f"{folder}/losses.py:my_loss", None))
+        assert found[-1].source == f"{text}\n# beside.py\nscale = {number}\n"
+    scales = [inspect.unwrap(loss.function).__globals__["scale"] for loss in found]
+    assert scales == [1, 2]
 
 
 # --- runs ---------------------------------------------------------------------------------------
