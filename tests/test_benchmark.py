@@ -122,7 +122,11 @@ def test_the_report_has_every_row(tmp_path: Path) -> None:
         "peak": 1e11,
         "peak_source": "a product",
     }
-    more = {"tokens_per_second": {"jaxbert": 10.0, "baseline": 5.0}}
+    more = {
+        "tokens_per_second": {"jaxbert": 10.0, "baseline": 5.0},
+        "compile_seconds": {"jaxbert": 3.04, "baseline": 0.0},
+        "baseline_tried": {"sdpa": 1.234, "sdpa, torch.compile": 1.5},
+    }
     measured = [
         Row("step/x/128", "examples/s", 2.0, 1.0, 2.0, (1.5, 2.5), 5, more),
         alone("memory", "GiB", 2.0, 1.0),
@@ -133,8 +137,12 @@ def test_the_report_has_every_row(tmp_path: Path) -> None:
     assert [row["name"] for row in found["rows"]] == ["step/x/128", "memory"]
     assert set(found["rows"][0]) >= {"unit", "jaxbert", "baseline", "ratio", "spread", "rounds"}
     text = (tmp_path / "benchmark.md").read_text()
-    assert "| step/x/128 | examples/s | 2 | 1 | **2.00** | 1.50-2.50 (5) | 10 / 5 |  |" in text
-    assert "| memory | GiB | 2 | 1 | **0.50** |  |  |  |" in text
+    assert (
+        "| step/x/128 | examples/s | 2 | 1 | **2.00** | 1.50-2.50 (5) | 10 / 5 |  | 3.0 / 0.0 |"
+        in text
+    )
+    assert "| memory | GiB | 2 | 1 | **0.50** |  |  |  |  |" in text
+    assert "- step/x/128: the baseline tried as sdpa 1.23 s; sdpa, torch.compile 1.5 s\n" in text
     pytest.importorskip("matplotlib")
     assert (tmp_path / "benchmark.png").stat().st_size > 5000
 

@@ -33,8 +33,8 @@ def markdown(machine: dict[str, Any], rows: Sequence[Row]) -> str:
         "",
         f"Peak for the MFU: {machine['peak'] / 1e9:.0f} Gflop/s ({machine['peak_source']}).",
         "",
-        "| row | unit | jaxbert | baseline | ratio | spread | real tokens/s | MFU |",
-        "|---|---|---|---|---|---|---|---|",
+        "| row | unit | jaxbert | baseline | ratio | spread | real tokens/s | MFU | compiling, s |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         spread = f"{row.spread[0]:.2f}-{row.spread[1]:.2f}" if row.spread else ""
@@ -47,9 +47,15 @@ def markdown(machine: dict[str, Any], rows: Sequence[Row]) -> str:
             f"{spread} ({row.rounds})" if spread else "",
             _both(row, "tokens_per_second", "{:.0f}"),
             _both(row, "mfu", "{:.0%}"),
+            _both(row, "compile_seconds", "{:.1f}"),
         ]
         lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    lines.append("")
+    for row in rows:  # the fairest of them is the one in the table
+        if tried := row.more.get("baseline_tried"):
+            ways = "; ".join(f"{way} {seconds:.3g} s" for way, seconds in tried.items())
+            lines.append(f"- {row.name}: the baseline tried as {ways}")
+    return "\n".join(lines).rstrip() + "\n"
 
 
 def _number(value: float | None) -> str:
