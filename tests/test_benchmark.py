@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 from conftest import DEMO, TINY
@@ -17,6 +18,7 @@ from scripts import refuses
 
 from jaxbert.benchmark import (
     child,
+    finetuning,
     machine,
     ours,
     profiling,
@@ -24,10 +26,10 @@ from jaxbert.benchmark import (
     questions,
     report,
     rows,
+    steps,
     timing,
 )
 from jaxbert.benchmark.batches import full_batch
-from jaxbert.benchmark.finetuning import FineTuning
 from jaxbert.benchmark.setting import Setting
 from jaxbert.benchmark.timing import Row, Side, alone, compare, show
 from jaxbert.data.batches import Order, bucket_lengths
@@ -148,8 +150,6 @@ def test_the_report_has_every_row(tmp_path: Path) -> None:
 
 
 def test_both_sides_train_on_the_same_batches() -> None:
-    import jax
-
     params = jax.device_get(init_params(TINY, "qa", jax.random.key(0)))
     batches = [full_batch(TINY.vocab_size, 4, 16, seed) for seed in (0, 1)]
     for run in (
@@ -230,16 +230,28 @@ def test_processes_are_compared_and_less_is_better(monkeypatch: pytest.MonkeyPat
     assert rows.jobs(setting)["first step/warm"]().ratio == 1.0
 
 
-@pytest.mark.parametrize("name", ["decode", "features", "product/forward"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("decode", "features", "product/forward", "inference", "finetune/grouped packing"),
+        pytest.param("finetune/padded", marks=pytest.mark.slow),
+    ],
+)
 def test_a_row_is_measured(name: str, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(questions, "find_model_folder", lambda model: tiny_folder)
+    for module in (questions, finetuning):
+        monkeypatch.setattr(module, "find_model_folder", lambda model: tiny_folder)
+    params = init_params(TINY, "qa", jax.random.key(0))
+    monkeypatch.setattr(ours, "load", lambda name: (TINY, jax.device_get(params)))
+    ways = {"sdpa": steps.WAYS["sdpa"], "eager attention": steps.WAYS["eager attention"]}
+    monkeypatch.setattr(steps, "WAYS", ways)
+    monkeypatch.setattr(machine, "peak_flops", lambda precision: (1e11, "a guess"))
     said: list[str] = []
     setting = Setting(
         precision="float32",
         rounds=2,
         train_file=str(DEMO / "qa_en_train.json"),
         validation_file=str(DEMO / "qa_en_dev.json"),
-        quick=True,
+        quick=name != "finetune/padded",
         say=said.append,
     )
     made: dict[str, Callable[[], Row]] = rows.jobs(setting)
@@ -248,6 +260,9 @@ def test_a_row_is_measured(name: str, tiny_folder: Path, monkeypatch: pytest.Mon
     assert row.ratio is not None
     assert row.ratio > 0
     assert len(said) == 1
+    if "finetune" in name:
+        assert set(row.more["baseline_tried"]) == ({"sdpa"} if setting.quick else set(ways))
+        assert row.more["padding_of_epoch"]["baseline"] > 0
 
 
 def test_operations_are_told_apart_by_the_part_of_the_model() -> None:
@@ -276,8 +291,6 @@ ENTRY %main (p: f32[2]) -> f32[2] {{
 
 
 def test_a_step_is_profiled() -> None:
-    import jax
-
     params = jax.device_get(init_params(TINY, "qa", jax.random.key(0)))
     batches = [full_batch(TINY.vocab_size, 4, 16)]
     made = ours.prepare(TINY, params, batches, precision="float32")
@@ -293,7 +306,7 @@ def test_samples_of_an_epoch_have_alike_many_tokens(quick: bool) -> None:
     for seed in range(20):
         lengths = np.random.default_rng(seed).gamma(6, 30, 2_000).clip(20, 384).astype(int)
         bounds = np.concatenate([[0], np.cumsum(lengths)])
-        tuning = FineTuning(setting)
+        tuning = finetuning.FineTuning(setting)
         tuning.__dict__["_features"] = Features(bounds, {}, {}, np.arange(len(lengths)))
         packed = PackedOrder(lengths, tuning._size, 0, 384)
         buckets = Order(lengths, tuning._size, 0, bucket_lengths(64, 384))

@@ -141,10 +141,11 @@ def training(
     batches: Sequence[NumpyBatch],
     *,
     precision: str,
+    attention: str = "sdpa",
     compiled: bool = False,
 ) -> Callable[[], float]:
     """A function that trains question answering on all batches once, and gives the seconds."""
-    model = load_model(cfg, params, "qa", attn_implementation="sdpa")
+    model = load_model(cfg, params, "qa", attn_implementation=attention)
     return training_of(model, batches, precision=precision, compiled=compiled)
 
 

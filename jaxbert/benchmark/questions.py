@@ -61,13 +61,11 @@ def inference(setting: Setting) -> Row:
     found = pytorch.encode_questions(
         tokenizer, questions, contexts, length=_LONGEST, stride=_STRIDE
     )
-    flops = model_flops(cfg, int(features.lengths.sum()), 200, training=False)
+    tokens, length = int(features.lengths.sum()), round(float(features.lengths.mean()))
+    flops = model_flops(cfg, tokens, length, training=False)
     sides = [
-        Side(run, setting.precision, tokens, len(examples), first_run(run), flops)
-        for run, tokens in (
-            (mine, int(features.lengths.sum())),
-            (theirs, sum(map(len, found["input_ids"]))),
-        )
+        Side(run, setting.precision, count, len(examples), first_run(run), flops)
+        for run, count in ((mine, tokens), (theirs, sum(map(len, found["input_ids"]))))
     ]
     return setting.compare("inference", "questions", *sides)
 
