@@ -32,7 +32,7 @@ from jaxbert.metrics.calibration import (
 )
 from jaxbert.option_values import check_ranges
 from jaxbert.options import CalibrateOptions
-from jaxbert.output import check_task, check_writable, digest_of_model
+from jaxbert.output import check_task, check_writable, digests_of_model
 from jaxbert.prepare import read_examples
 from jaxbert.processes import launched
 from jaxbert.tasks.qa import QA, references_of, score_qa, settle_qa
@@ -72,7 +72,7 @@ def calibrate(options: CalibrateOptions) -> dict[str, Any]:
         raise InputError("give --validation_file or --dataset_name, questions to fit to")
     options = dataclasses.replace(options, null_score_diff_threshold=0.0, score_temperature=1.0)
     options = settle_qa(options, None, data.examples)
-    model = digest_of_model(folder)
+    model = digests_of_model(folder)
     _, _, predictions = assess(QA, options, data.examples)
     pairs = list(zip(data.examples, predictions, strict=True))
     fitted, others = split(pairs, options.fit_part, options.seed)
@@ -84,6 +84,7 @@ def calibrate(options: CalibrateOptions) -> dict[str, Any]:
     record: dict[str, Any] = {
         "null_score_diff_threshold": threshold,
         "score_temperature": temperature,
+        "version_2_with_negative": options.version_2_with_negative,
         "model": model,
         "fit_part": options.fit_part,
         "seed": options.seed,

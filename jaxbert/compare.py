@@ -29,6 +29,8 @@ from jaxbert.untrusted import read_object
 
 logger = logging.getLogger("jaxbert")
 
+_VOID = {"void": True}
+
 
 class Row(NamedTuple):
     """A loss and a score, over the seeds.
@@ -81,6 +83,8 @@ def compare(task: Task, options: Any, losses: Sequence[str], seeds: Sequence[int
         logger.info("run %d of %d: %s, seed %d", number + 1, len(runs), given, own.seed)
         files = _contents(own, chosen.args.get("teacher"))
         scores = _scores(task, own, {"loss": chosen.source, "files": files})
+        if number == 0 and options.overwrite_output_dir:  # what was given is known to be right
+            _void([Path(other.output_dir) for _, _, other in runs[1:]])
         if scores is None:
             return False
         if not scores:
@@ -160,11 +164,15 @@ def _scores(task: Task, options: Any, depends: dict[str, Any]) -> dict[str, floa
         InputError: it is another.
     """
     folder = Path(options.output_dir)
-    what = {n: x for n, x in dataclasses.asdict(options).items() if n not in HARMLESS}
+    # What the names of a data set hold is not looked at, unlike what files do.
+    harmless = HARMLESS - {"dataset_name", "dataset_config_name", "validation_split"}
+    what = {n: x for n, x in dataclasses.asdict(options).items() if n not in harmless}
     given = json.loads(json.dumps({"options": what, **depends}))
     record = folder / "compared.json"
     if options.overwrite_output_dir:
         record.unlink(missing_ok=True)
+    elif record.exists() and read_object(record) == _VOID:
+        options = dataclasses.replace(options, overwrite_output_dir=True)
     elif record.exists():
         _check_same(folder, read_object(record), given)
         if (folder / "metrics.json").exists():
@@ -185,6 +193,13 @@ def _scores(task: Task, options: Any, depends: dict[str, Any]) -> dict[str, floa
     write_json(record, given)
     jax.clear_caches()  # compiled programs of a run that is over
     return trained.scores
+
+
+def _void(folders: Sequence[Path]) -> None:
+    """Have these runs trained anew, by a later command too that has no --overwrite_output_dir."""
+    for folder in folders:
+        if (folder / "options.json").exists():
+            write_json(folder / "compared.json", _VOID)
 
 
 def _check_same(folder: Path, then: dict[str, Any], now: dict[str, Any]) -> None:

@@ -68,7 +68,7 @@ def saved_options(
     return saved
 
 
-def read_calibration(folder: Path) -> tuple[dict[str, float], set[str]]:
+def read_calibration(folder: Path) -> tuple[dict[str, Any], set[str]]:
     """What calibration.json says: options to use with the model, and the ids of the questions that
     they were fitted to; nothing where there is no such file, or where the folder's model is not the
     one that they were fitted to.
@@ -81,18 +81,23 @@ def read_calibration(folder: Path) -> tuple[dict[str, float], set[str]]:
         record = read_object(path)
     except FileNotFoundError:
         return {}, set()
-    names, ids = ("null_score_diff_threshold", "score_temperature"), record.get("fitted_to")
-    if not isinstance(ids, list) or not all(type(record.get(n)) in (int, float) for n in names):
+    kinds = {
+        "null_score_diff_threshold": (int, float),
+        "score_temperature": (int, float),
+        "version_2_with_negative": (bool,),
+    }
+    ids = record.get("fitted_to")
+    if not isinstance(ids, list) or any(type(record.get(n)) not in k for n, k in kinds.items()):
         raise InputError(f"{path}: not what eval/calibrate.py writes; make it again")
-    if record.get("model") != digest_of_model(folder):
+    if record.get("model") != digests_of_model(folder):
         return {}, set()
-    return {name: record[name] for name in names}, set(map(str, ids))
+    return {name: record[name] for name in kinds}, set(map(str, ids))
 
 
-def digest_of_model(folder: Path) -> str | None:
-    """SHA-256 of the folder's weights; None where they are not one file."""
-    path = folder / "model.safetensors"
-    return digest_of(path) if path.exists() else None
+def digests_of_model(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file with weights."""
+    files = [p for p in folder.iterdir() if p.suffix in (".safetensors", ".msgpack")]
+    return {path.name: digest_of(path) for path in sorted(files)}
 
 
 def check_task(folder: Path, task: str) -> None:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import jax
 import numpy as np
+from jax._src.clusters import GceTpuCluster, GkeTpuCluster
 from jax.experimental import multihost_utils
 
 from jaxbert.errors import InputError
@@ -65,16 +66,23 @@ def join(
         logging.getLogger("jaxbert").setLevel(logging.CRITICAL)
 
 
+# The variables by which JAX knows a process of SLURM or Open MPI; the first is their number. A
+# batch script outside of srun has some of SLURM's, but is one process.
+_CLUSTERS = (
+    ("SLURM_NTASKS", "SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_PROCID", "SLURM_LOCALID"),
+    ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "OMPI_MCA_orte_hnp_uri"),
+)
+
+
 def _detected() -> bool:
     """Whether a cluster that JAX knows has started several processes."""
-    for size, rank in (
-        ("SLURM_NTASKS", "SLURM_PROCID"),
-        ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
-    ):
-        count = os.environ.get(size, "")
-        if count.isdecimal() and int(count) > 1 and rank in os.environ:
+    for names in _CLUSTERS:
+        count = os.environ.get(names[0], "")
+        if count.isdecimal() and int(count) > 1 and all(name in os.environ for name in names):
             return True
-    return "," in os.environ.get("TPU_WORKER_HOSTNAMES", "")
+    # For TPUs JAX has no public question; on other machines these say no without a network.
+    pods = (GkeTpuCluster, GceTpuCluster)
+    return any(pod.is_env_present() and pod.get_process_count() > 1 for pod in pods)
 
 
 def is_first() -> bool:

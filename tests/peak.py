@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 
 def peak() -> int:
-    """The most resident bytes of this process since the last call; 0 where no system tells."""
+    """The most resident bytes of this process since the last call; skips where none tells."""
     try:
         status = Path("/proc/self/status").read_text()
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
-        return 0
+        pytest.skip("no /proc that tells the memory of a process")
     found = re.search(r"VmHWM:\s+(\d+) kB", status)
-    return int(found[1]) << 10 if found else 0
+    assert found is not None
+    return int(found[1]) << 10

@@ -102,6 +102,62 @@ def test_a_run_of_anything_else_is_neither_done_nor_gone_on_with(
     assert len(trained) == 8
 
 
+def test_another_data_set_is_another_run(
+    tiny_folder: Path, tmp_path: Path, trained: list[Any]
+) -> None:
+    given = words(tiny_folder, tmp_path / "runs")
+    at = given.index("--train_file")
+    del given[at : at + 2]
+    assert (
+        call(NAME, *given, "--dataset_name", "nyu-mll/glue", "--dataset_config_name", "cola") == 0
+    )
+    assert len(trained) == 2
+    said = refuses(NAME, *given, "--dataset_name", "nyu-mll/glue", "--dataset_config_name", "sst2")
+    assert "has a run of another --dataset_config_name; " in said
+
+
+def test_what_was_to_be_trained_anew_is_so_after_an_interruption(
+    tiny_folder: Path, tmp_path: Path, trained: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = words(tiny_folder, tmp_path / "runs", "focal")
+    assert call(NAME, *given) == 0
+    changed = [*given, "--learning_rate", "1e-3"]
+    train = compare.train
+
+    def stopped(task: Task, options: Any) -> Trained:
+        if len(trained) == 5:
+            return Trained(None, {}, done=False)  # type: ignore[arg-type]
+        return train(task, options)
+
+    monkeypatch.setattr(compare, "train", stopped)
+    assert call(NAME, *changed, "--overwrite_output_dir") == EXIT_STOPPED
+    monkeypatch.setattr(compare, "train", train)
+    assert call(NAME, *changed) == 0
+    assert [(o.seed, o.overwrite_output_dir) for o in trained[4:]] == [
+        (1, True),
+        (1, True),
+        (2, True),
+        (2, True),
+    ]
+    assert {o.learning_rate for o in trained[4:]} == {1e-3}
+    assert call(NAME, *changed) == 0
+    assert len(trained) == 8
+
+
+def test_two_losses_are_really_compared(tiniest_folder: Path, tmp_path: Path) -> None:
+    given = words(tiniest_folder, tmp_path, "r_drop")
+    assert call(NAME, *given) == 0
+    rows = json.loads((tmp_path / "comparison.json").read_text())["rows"]
+    assert {(row["loss"], len(row["values"])) for row in rows} == {
+        ("cross_entropy", 2),
+        ("r_drop", 2),
+    }
+    scores = json.loads((tmp_path / "r_drop" / "seed_2" / "metrics.json").read_text())
+    assert scores["accuracy"] in [v for row in rows for v in row["values"]]
+    pytest.importorskip("matplotlib")
+    assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_a_loss_that_changes_meanwhile_is_noticed(
     tiny_folder: Path, tmp_path: Path, trained: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

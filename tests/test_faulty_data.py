@@ -493,13 +493,6 @@ def cost(read: Callable[..., Any], tokenizer: Any, task: Any, name: str, content
     features = encode_examples(task, data.examples, tokenizer, cfg, options)
     assert max(features.lengths) == 384
     taken = peak() - before
-    print(
-        "TAKEN",
-        taken,
-        int(features.bounds[-1]),
-        len(content),
-        (taken - 4 * 17 * int(features.bounds[-1])) / len(content),
-    )
     return taken - 4 * 17 * int(features.bounds[-1]) - 300 * len(content)
 
 

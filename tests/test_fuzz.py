@@ -13,13 +13,14 @@ import json
 import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import jax
 import numpy as np
 import pytest
 from conftest import DEMO, tiny_vocabulary
 from every_task import OPTIONS
+from flax import serialization
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
@@ -30,6 +31,8 @@ from jaxbert.data.tokenizer import load_tokenizer
 from jaxbert.errors import InputError
 from jaxbert.model.config import BertConfig, config_from_dict, config_to_dict, load_config
 from jaxbert.model.weights import open_weights
+from jaxbert.options import QAOptions
+from jaxbert.output import check_task, saved_options
 from jaxbert.tasks.classification import CLASSIFICATION
 from jaxbert.tasks.mlm import MLM
 from jaxbert.tasks.multiple_choice import MULTIPLE_CHOICE
@@ -226,6 +229,59 @@ def test_safetensors(tmp_path: Path, count: int) -> None:
         outcome(lambda: read_all(tmp_path), path)
 
     run(count, damaged(raw) | mutated(header).map(with_size), check)
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_msgpack(tmp_path: Path, count: int) -> None:
+    path = tmp_path / "flax_model.msgpack"
+    tree = {
+        "bert": {"embeddings": {"word_embeddings": {"embedding": np.ones((6, 2), np.float32)}}},
+        "qa_outputs": {"kernel": np.ones((2, 2), np.float16), "bias": np.zeros(2, np.float32)},
+    }
+
+    def check(raw: bytes) -> None:
+        path.write_bytes(raw)
+        outcome(lambda: read_all(tmp_path), path)
+
+    run(count, damaged(serialization.to_bytes(tree)), check)
+
+
+RECORD = {
+    "task": "qa",
+    "options": {"max_seq_length": 384, "metric": "squad", "strict": False, "train_file": ["a"]},
+    "rows_per_step": 8,
+    "data": {"train": "0" * 64},
+    "loss": "",
+    "job": None,
+    "versions": {"jax": "0.10.2"},
+}
+FITTED = {
+    "null_score_diff_threshold": -1.5,
+    "score_temperature": 2,
+    "version_2_with_negative": True,
+    "model": {},
+    "fitted_to": ["a", "b"],
+}
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_records_of_a_run(tmp_path: Path, count: int) -> None:
+    """What is taken of them has the types of the options."""
+    paths = tmp_path / "options.json", tmp_path / "calibration.json"
+    kinds = get_type_hints(QAOptions)
+
+    def check(files: tuple[bytes, bytes]) -> None:
+        for path, raw in zip(paths, files, strict=True):
+            path.write_bytes(raw)
+        outcome(lambda: check_task(tmp_path, "qa"), paths[0])
+        saved = outcome(lambda: saved_options(tmp_path, QAOptions), paths[0])
+        for name in kinds.keys() & (saved or {}):
+            QAOptions(**{name: saved[name]})
+            if kinds[name] is int:
+                assert type(saved[name]) is int
+
+    whole = st.just(json.dumps(RECORD).encode()), st.just(json.dumps(FITTED).encode())
+    run(count, st.tuples(mutated(RECORD), whole[1]) | st.tuples(whole[0], mutated(FITTED)), check)
 
 
 @pytest.mark.parametrize("count", COUNTS)

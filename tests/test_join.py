@@ -50,6 +50,16 @@ def test_slurms_processes_find_each_other_and_hear_the_first() -> None:
         assert lines == [f"{rank} 2 [0]", bits, "refused: no"], err[-2000:]
 
 
+def test_a_batch_script_is_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """sbatch gives it the number of tasks that srun would start."""
+    batch = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
+    for name, value in batch.items():
+        monkeypatch.setenv(name, value)
+    assert not processes._detected()
+    monkeypatch.setenv("SLURM_STEP_NODELIST", "localhost")
+    assert processes._detected()
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

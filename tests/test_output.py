@@ -13,7 +13,7 @@ from jaxbert.errors import InputError
 from jaxbert.options import QAOptions, QATrainOptions
 from jaxbert.output import (
     check_output,
-    digest_of_model,
+    digests_of_model,
     lock_of,
     read_calibration,
     remove_run,
@@ -144,7 +144,8 @@ def test_a_calibration_is_used_with_its_model_alone(
     model = tmp_path / "model.safetensors"
     model.write_bytes(b"one")
     fitted = {"null_score_diff_threshold": 1.5, "score_temperature": 2}
-    record = fitted | {"model": digest_of_model(tmp_path), "fitted_to": ["a"]}
+    fitted["version_2_with_negative"] = True
+    record = fitted | {"model": digests_of_model(tmp_path), "fitted_to": ["a"]}
     (tmp_path / "calibration.json").write_text(json.dumps(record))
     assert read_calibration(tmp_path) == (fitted, {"a"})
     assert saved_options(tmp_path, QAOptions) == fitted

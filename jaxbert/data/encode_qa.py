@@ -44,7 +44,7 @@ def encode_qa(
         that an answer may have), rows start_positions, end_positions int32: inclusive token
         positions in the window, 0 ([CLS]) where the window does not hold the whole gold answer;
         where some question has several different answers, answer_starts, answer_ends (M, G) int32:
-        all of them that the window holds, then -1, and 0 first where it holds none;
+        all of them, -1 for one that the window does not hold, and 0 first where it holds none;
         and on the host offsets (total, 2) int32: the characters of the paragraph's tokens in the
         paragraph, (0, 0) for all others.
 

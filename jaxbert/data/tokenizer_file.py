@@ -17,6 +17,7 @@ MOST = 32 << 20  # bytes; a million tokens
 _IDS = 2_000_000
 _ADDED = 10_000
 _PIECES = 16  # of a template
+_PREFIX = 16  # characters; it is copied for every part of a word that is tried
 _LONGEST = 1_000  # max_input_chars_per_word: the time for a word is its square
 
 _KINDS = {
@@ -98,6 +99,16 @@ def _check_vocabulary(path: Path, raw: dict[str, Any]) -> dict[str, int]:
             f"{path}: model.max_input_chars_per_word is {shown(repr(longest))}: it must be an "
             f"integer from 1 to {_LONGEST}; BERT's is 100"
         )
+    decoder = raw.get("decoder") or {}
+    for field, prefix in (
+        ("model.continuing_subword_prefix", model.get("continuing_subword_prefix", "##")),
+        ("decoder.prefix", decoder.get("prefix", "##")),
+    ):
+        if not isinstance(prefix, str) or len(prefix) > _PREFIX:
+            raise InputError(
+                f"{path}: {field} is {shown(repr(prefix))}: it must be a text of at most "
+                f"{_PREFIX} characters; BERT's is '##'"
+            )
     if not isinstance(added, list) or len(added) > _ADDED:
         raise InputError(f"{path}: added_tokens cannot be read: not a list of at most {_ADDED}")
     ids = dict(vocab)

@@ -36,8 +36,9 @@ class Prediction:
     """What a model says of one question.
 
     Attributes:
-        nbest: best first, at most n_best_size; of different text, once normalised as SQuAD's
-            script does. With unanswerable questions allowed, the empty answer is among them.
+        nbest: best first, at most n_best_size; spans of different text, once normalised as SQuAD's
+            script does. With unanswerable questions allowed, the empty answer is among them, and
+            there are two at least.
         null_odds: null score minus the best span's score (Devlin et al. 2019, section 4.3); above
             the threshold the answer is empty. None where no unanswerable questions are expected.
         answer: the entry that is given as the answer.
@@ -75,7 +76,7 @@ def _different(
     said = set()
     for (start, end), score in sorted(scores.items(), key=lambda item: (-item[1], item[0])):
         text = context[start:end]
-        key = normalize_answer(text) or text.strip()
+        key = normalize_answer(text)
         if key in said or not any(unicodedata.category(c)[0] not in "ZC" for c in text):
             continue
         said.add(key)

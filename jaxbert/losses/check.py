@@ -99,7 +99,15 @@ def check_loss(
     # other outputs.
     gradient = jax.jit(jax.grad(sums, has_aux=True))
     only_sums = objective_with(apply)
-    grads, found = gradient(params, whole)
+    try:
+        grads, found = gradient(params, whole)
+    except InputError:
+        raise
+    except Exception as error:  # JAX has many of its own; the function's own are InputErrors
+        reason = (str(error).strip().splitlines() or [""])[0]
+        raise InputError(
+            f"--loss {name}: its gradient cannot be computed: {type(error).__name__}: {reason}"
+        ) from None
     loss, weight = map(float, found)
     if not np.isfinite(loss):
         raise InputError(f"--loss {name}: its loss_sum is {loss} on rows of the data")
@@ -124,7 +132,8 @@ def check_loss(
         (loss, weight),
         parts[0] + parts[1],
         "a batch has {0} {1:.6g} and its halves together {2:.6g}; return sums, not means: "
-        '(jnp.sum(loss * batch["weight"]), jnp.sum(batch["weight"]))',
+        '(jnp.sum(loss * batch["weight"]), jnp.sum(batch["weight"])), and let what is drawn for a '
+        'row depend on the key and batch["row"] alone',
     )
     _hold(
         name,

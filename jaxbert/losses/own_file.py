@@ -69,15 +69,18 @@ def load_function(given: str) -> tuple[Callable[..., Any], str]:
 
 
 def _take_back(before: set[str], folder: Path) -> list[Path]:
-    """Forget the modules of a folder that were imported since; returns their files.
+    """Forget the modules that were imported since and found in the folder; returns their files.
 
     Another loss may have a file of the same name beside it, and this one's may change.
     """
     files = []
     for name in sorted(sys.modules.keys() - before):
-        file = getattr(sys.modules[name], "__file__", None)
-        if file and folder in Path(file).parents:
-            files.append(Path(file))
+        first = name.split(".")[0]
+        file = Path(getattr(sys.modules[name], "__file__", None) or "")
+        # Not what lies deeper, in an environment for instance.
+        beside = file.is_relative_to(folder / first) or file == folder / f"{first}.py"
+        if beside and file.suffix == ".py" and first != "jaxbert":
+            files.append(file)
             del sys.modules[name]
     return files
 
@@ -124,7 +127,7 @@ def _held(result: Any, arguments: int, given: str) -> Any:
 def _held_metrics(metrics: Any, given: str) -> Any:
     """What is to be reported beside the loss."""
     pairs = isinstance(metrics, dict) and all(
-        isinstance(pair, tuple) and len(pair) == 2 and all(jnp.shape(x) == () for x in pair)
+        isinstance(pair, tuple) and len(pair) == 2 and all(map(_is_number, pair))
         for pair in metrics.values()
     )
     if not pairs:
@@ -132,6 +135,13 @@ def _held_metrics(metrics: Any, given: str) -> Any:
     if taken := _TAKEN & metrics.keys():
         raise InputError(f"--loss {given}: metric {min(taken)} is reported already; rename it")
     return metrics
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        return jnp.asarray(value, jnp.float32).shape == ()
+    except (TypeError, ValueError):
+        return False
 
 
 def _said(error: BaseException, path: Path) -> str:

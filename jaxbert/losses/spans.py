@@ -172,7 +172,7 @@ def span_marginal(outputs: Arrays, batch: Arrays) -> tuple[jax.Array, jax.Array]
     Args:
         outputs: start_logits, end_logits (B, T).
         batch: as span_cross_entropy, and where some question has several answers, answer_starts,
-            answer_ends (B, G) int, -1 behind the last.
+            answer_ends (B, G) int, -1 where the window has none.
 
     >>> import jax.numpy as jnp
     >>> outputs = {"start_logits": jnp.zeros((1, 4)), "end_logits": jnp.zeros((1, 4))}

@@ -9,7 +9,6 @@ import dataclasses
 import logging
 import math
 import re
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,10 @@ import jax
 import numpy as np
 from flax import traverse_util
 from safetensors import SafetensorError
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from jaxbert.errors import InputError
-from jaxbert.files import write_json
+from jaxbert.files import write_bytes, write_json
 from jaxbert.model.config import BertConfig, config_to_dict, load_architecture, load_config
 from jaxbert.model.folders import find_model_folder
 from jaxbert.model.heads import HEADS, Params, init_params
@@ -299,11 +298,12 @@ def save_pretrained(
     tensors = {name: x[0] if len(x) == 1 else np.concatenate(x) for name, x in parts.items()}
     config = {"architectures": [ARCHITECTURES[head]], "dtype": "float32", **config_to_dict(cfg)}
     write_json(folder / "config.json", config)
-    partial = folder / ".model.safetensors.partial"
-    save_file(tensors, partial, metadata={"format": "pt"})
-    shutil.copymode(
-        folder / "config.json", partial
-    )  # save_file makes it readable by its owner only
-    partial.replace(folder / "model.safetensors")
+    # Not save_file, whose errors are no OSErrors.
+    write_bytes(folder / "model.safetensors", save(tensors, metadata={"format": "pt"}))
     if tokenizer is not None:
-        tokenizer.save_pretrained(folder)
+        try:
+            tokenizer.save_pretrained(folder)
+        except OSError:
+            raise
+        except Exception as error:  # the tokenizers library has no other
+            raise InputError(f"{folder}: the tokenizer could not be written ({error})") from None

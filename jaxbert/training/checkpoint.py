@@ -61,7 +61,9 @@ def fault(folder: Path) -> str | None:
                 return f"{name} is damaged"
     except FileNotFoundError:
         return "unfinished: it has no manifest"
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        return f"{error.filename or folder} cannot be read ({error.strerror or error})"
+    except ValueError as error:
         return f"its manifest cannot be read ({error})"
     return None
 
@@ -201,13 +203,25 @@ class Checkpoints:
             pending.result()
 
     def newest(self) -> int | None:
-        """The newest step that verifies; those that do not are named and passed over."""
+        """The newest step that verifies; those that do not are named and passed over.
+
+        Raises:
+            InputError: steps have been sealed, and none of them verifies: whoever goes on from
+                nothing loses them.
+        """
+        sealed = 0
         for step in reversed(self.steps()):
             wrong = fault(self._folder / str(step))
             if wrong is None:
                 self._verified.add(step)
                 return step
             self._say(f"checkpoint {step} passed over: {wrong}")
+            sealed += (self._folder / str(step) / _MANIFEST).exists()
+        if sealed:
+            raise InputError(
+                f"{self._folder}: no checkpoint verifies, and {sealed} had been whole; bring one "
+                "back, or give --overwrite_output_dir to start anew"
+            )
         return None
 
     def restore(self, step: int, like: TrainState) -> tuple[TrainState, dict[str, Any]]:

@@ -205,9 +205,9 @@ def test_encode_refuses_a_stride_without_room(tokenizer) -> None:
 
 
 def test_no_two_entries_say_the_same_and_none_says_nothing() -> None:
-    example = QAExample("1", "?", "The cat. a Cat \u200b dog")
+    example = QAExample("1", "?", "The cat. a Cat \u200b dog , an")
     context = example.context
-    places = ["The cat", "cat", "Cat", "cat.", " \u200b ", "dog", "The"]
+    places = ["The cat", "cat", "Cat", "cat.", " \u200b ", "dog", "The", ",", "an"]
     spans = [
         (context.index(text), context.index(text) + len(text), 9.0 - number)
         for number, text in enumerate(places)

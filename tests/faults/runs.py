@@ -205,14 +205,20 @@ def result(folder: Path) -> dict[str, str]:
 
     A step that was trained again after a kill must have had the same examples.
     """
+    return state_of(folder) | {"examples": json.dumps(examples(folder))}
+
+
+def state_of(folder: Path) -> dict[str, str]:
+    """Parameters, optimizer, log and evaluations of a run that has ended."""
     newest = max(int(p.name) for p in (folder / "checkpoints").iterdir())
     with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as orbax:
         state = orbax.restore(folder / "checkpoints" / str(newest) / "state")
     found = {name: _hash(state[name]) for name in ("params", "opt_state")}
     found["model"] = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-    found["examples"] = json.dumps(examples(folder))
     log = map(json.loads, (folder / "train_log.jsonl").read_text().splitlines())
     found["log"] = json.dumps([(line["step"], line["loss"]) for line in log])
+    progress = json.loads((folder / "checkpoints" / str(newest) / "progress.json").read_text())
+    found["evaluations"] = json.dumps([progress[n] for n in ("evaluations", "best_step", "waited")])
     return found | {"step": str(int(state["step"]))}
 
 

@@ -6,12 +6,14 @@ import os
 import resource
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY
-from faults.runs import result, said, send, start, stopped, until, wait, whole
+from faults.runs import environment, result, said, send, start, stopped, until, wait, whole
 
 from jaxbert.training.checkpoint import fault
 
@@ -119,6 +121,61 @@ def test_permission_that_is_taken_away(
     assert "Permission denied" in line(folder)
     saved.chmod(0o700)
     assert result(whole(tiniest_folder, folder, *EVERY_STEP)) == unbroken
+
+
+# A small file system that none but this process and its children see.
+SMALL_DISK = """
+import subprocess, sys
+from pathlib import Path
+import numpy as np
+from jaxbert.errors import InputError
+from jaxbert.training.checkpoint import Checkpoints, fault
+from jaxbert.training.step import TrainState
+
+place = Path(sys.argv[1])
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", place], check=True)
+checkpoints = Checkpoints(place / "c")
+
+def save(step):
+    x = np.random.default_rng(step).normal(size=(64, 1024)).astype(np.float32)
+    try:
+        checkpoints.save(TrainState(np.int32(step), {"w": x}, {"m": x}), {})
+        checkpoints.wait()
+    except InputError as error:
+        print(error)
+    print(step, sorted(int(p.name) for p in (place / "c").iterdir()), fault(place / "c" / "1"))
+
+save(1)
+(place / "other").write_bytes(bytes(2 << 20))
+save(2)
+(place / "other").unlink()
+subprocess.run(["mount", "-o", "remount,ro", place], check=True)
+save(3)
+subprocess.run(["mount", "-o", "remount,rw", place], check=True)
+save(4)
+"""
+
+
+def test_a_disk_without_room_and_one_that_is_read_only(tmp_path: Path) -> None:
+    alone = ["unshare", "--mount"]
+    if shutil.which("unshare") is None or subprocess.run([*alone, "true"], check=False).returncode:
+        pytest.skip("no permission to mount a small disk")
+    done = subprocess.run(
+        [*alone, sys.executable, "-c", SMALL_DISK, str(tmp_path)],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = done.stdout.splitlines()
+    assert len(lines) == 6, done.stderr[-2000:]
+    assert lines[0] == "1 [1] None"
+    assert "No space left on device" in lines[1]
+    assert "whole steps before it: 1" in lines[1]
+    assert lines[2] == "2 [1] None"
+    assert "Read-only file system" in lines[3]
+    assert lines[4] == "3 [1] None"
+    assert lines[5] == "4 [1, 4] None"
 
 
 def test_two_runs_on_one_folder(

@@ -6,13 +6,28 @@ import functools
 import random
 import re
 import signal
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
-from faults.runs import often, result, said, send, start, stopped, trained, until, wait, whole
+from faults.runs import (
+    QUESTIONS,
+    often,
+    result,
+    said,
+    send,
+    start,
+    stopped,
+    trained,
+    until,
+    wait,
+    whole,
+    write_questions,
+)
+
+from jaxbert.training.checkpoint import fault
 
 EVERY_STEP = ("--save_steps", "1")
+STEPS = 2 * QUESTIONS // 4
 
 
 @pytest.fixture(scope="module")
@@ -21,33 +36,39 @@ def unbroken(tiniest_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return result(whole(tiniest_folder, folder, *EVERY_STEP))
 
 
-def kill_and_go_on(
-    model: Path, folder: Path, seed: int, number: signal.Signals, kills: int = 1
-) -> list[int]:
-    """Kill a run at moments drawn from the seed, some of them while a step is saved; then let it
-    end.
+@pytest.fixture(scope="module")
+def evaluated(tiniest_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A run that evaluates after every epoch."""
+    folder = tmp_path_factory.mktemp("evaluated") / "run"
+    return result(whole(tiniest_folder, folder, *held_out(folder)))
 
-    Returns:
-        The exit statuses of the killed ones.
+
+def held_out(folder: Path) -> tuple[str, ...]:
+    return "--validation_file", str(write_questions(folder.parent / "held_out.jsonl"))
+
+
+def kill(model: Path, folder: Path, step: int, number: signal.Signals, *words: str) -> int:
+    """Start a run and kill it once so many steps have been begun; returns its exit status."""
+    child = start(model, folder, *words)
+    until(lambda: trained(folder) >= step, [child])
+    send([child], number)
+    return wait(child)
+
+
+def kill_in_a_save(model: Path, folder: Path, step: int, *words: str) -> int:
+    """The same by SIGKILL at a moment at which a step is half saved.
+
+    A save takes milliseconds and may be over when the child is stopped; then at the next one.
     """
-    rng = random.Random(seed)
-    statuses = []
-    for _ in range(kills):
-        child = start(model, folder, *EVERY_STEP)
-        step = trained(folder) + rng.randrange(0, 12 // kills + 1)
-        saving = rng.random() < 0.5
-        until(functools.partial(reached, folder, step, saving), [child])
-        if saving and number == signal.SIGKILL:
-            hold_in_a_save(child, folder)
-        send([child], number)
-        statuses.append(wait(child))
-    whole(model, folder, *EVERY_STEP)
-    return statuses
-
-
-def reached(folder: Path, step: int, saving: bool) -> bool:
-    """Whether so many steps have been begun and, if `saving`, one is being saved."""
-    return trained(folder) >= step and (not saving or unsealed(folder))
+    child = start(model, folder, *words)
+    until(lambda: trained(folder) >= step, [child])
+    while child.exitcode is None and not (stopped(child) and unsealed(folder)):
+        send([child], signal.SIGCONT)
+        until(functools.partial(unsealed, folder), [child])
+        send([child], signal.SIGSTOP)
+        until(functools.partial(stopped, child), [child])
+    send([child], signal.SIGKILL)
+    return wait(child)
 
 
 def unsealed(folder: Path) -> bool:
@@ -56,36 +77,47 @@ def unsealed(folder: Path) -> bool:
     return saved.exists() and any(not (p / "manifest.json").exists() for p in saved.iterdir())
 
 
-def hold_in_a_save(child: BaseProcess, folder: Path) -> None:
-    """Stop the child at a moment at which a step is half saved, if it does not end before.
-
-    A save takes milliseconds and may be over when the signal comes; then at the next one.
-    """
-    while child.exitcode is None:
-        send([child], signal.SIGSTOP)
-        until(lambda: stopped(child), [child])
-        if unsealed(folder):
-            return
-        send([child], signal.SIGCONT)
-        until(functools.partial(unsealed, folder), [child])
-
-
 @pytest.mark.parametrize("seed", often(2, 20, 200))
 def test_sigkill(seed: int, tiniest_folder: Path, unbroken: dict[str, str], tmp_path: Path) -> None:
-    statuses = kill_and_go_on(tiniest_folder, tmp_path / "run", seed, signal.SIGKILL)
-    assert statuses in ([-signal.SIGKILL], [0])
-    assert result(tmp_path / "run") == unbroken
+    """Every other one inside a save; there are four at least after the last moment drawn."""
+    folder = tmp_path / "run"
+    step = random.Random(seed).randrange(0, STEPS - 3)
+    if seed % 2:
+        assert kill_in_a_save(tiniest_folder, folder, step, *EVERY_STEP) == -signal.SIGKILL
+        assert unsealed(folder)
+    else:
+        assert kill(tiniest_folder, folder, step, signal.SIGKILL, *EVERY_STEP) == -signal.SIGKILL
+    assert result(whole(tiniest_folder, folder, *EVERY_STEP)) == unbroken
+
+
+@pytest.mark.parametrize("seed", often(1, 4, 40))
+def test_sigkill_between_saves_and_in_evaluations(
+    seed: int, tiniest_folder: Path, evaluated: dict[str, str], tmp_path: Path
+) -> None:
+    """Steps since the last save are trained again, on the same examples."""
+    folder = tmp_path / "run"
+    words = ("--save_steps", "5", *held_out(folder))
+    for step in sorted(random.Random(300 + seed).sample(range(1, STEPS), 2)):
+        kill(tiniest_folder, folder, step, signal.SIGKILL, *words)
+    assert result(whole(tiniest_folder, folder, *words)) == evaluated
 
 
 @pytest.mark.parametrize("seed", often(1, 5, 50))
 def test_sigterm(seed: int, tiniest_folder: Path, unbroken: dict[str, str], tmp_path: Path) -> None:
-    """Before training begins there is nothing to save, and it ends as any process does."""
+    """The step is finished and saved, though no save is due: none is trained twice."""
     folder = tmp_path / "run"
-    (status,) = kill_and_go_on(tiniest_folder, folder, 100 + seed, signal.SIGTERM)
-    assert status in (75, 0, -signal.SIGTERM)
-    if status == 75:
-        assert "SIGTERM: saving and leaving" in said(folder).read_text()
-        assert re.search(r"going on from step \d+ of 12", said(folder, "out").read_text())
+    words = ("--save_steps", "100")
+    step = random.Random(100 + seed).randrange(1, STEPS - 3)
+    number = signal.SIGINT if seed % 2 else signal.SIGTERM
+    assert kill(tiniest_folder, folder, step, number, *words) == 75
+    assert f"{number.name}: saving and leaving" in said(folder).read_text()
+    done = trained(folder)
+    assert step <= done < STEPS
+    assert fault(folder / "checkpoints" / str(done)) is None
+    whole(tiniest_folder, folder, *words)
+    found = re.findall(r"going on from step (\d+) of 12", said(folder, "out").read_text())
+    assert found == [str(done)]
+    assert trained(folder) == STEPS
     assert result(folder) == unbroken
 
 
@@ -95,5 +127,7 @@ def test_five_kills_in_one_run(
 ) -> None:
     folder = tmp_path / "run"
     number = signal.SIGKILL if seed % 2 else signal.SIGTERM
-    kill_and_go_on(tiniest_folder, folder, 200 + seed, number, kills=5)
-    assert result(folder) == unbroken
+    rng = random.Random(200 + seed)
+    for _ in range(5):
+        kill(tiniest_folder, folder, trained(folder) + rng.randrange(3), number, *EVERY_STEP)
+    assert result(whole(tiniest_folder, folder, *EVERY_STEP)) == unbroken

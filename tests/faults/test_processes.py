@@ -24,13 +24,13 @@ from faults.runs import (
     said,
     send,
     start,
+    state_of,
     trained,
     until,
     wait,
     whole,
     write_questions,
 )
-from scripts import weights
 
 ROWS = ("--save_steps", "1", "--parallel", "jit")
 
@@ -168,7 +168,7 @@ def test_the_launcher_starts_again_what_died_or_hangs(
     if count == 4:  # whose sums are in another order than those of one process
         for child in together(tiniest_folder, tmp_path / "four", count):
             assert wait(child) == 0
-    assert weights(folder) == weights(tmp_path / "four" if count == 4 else unbroken[count])
+    assert state_of(folder) == state_of(tmp_path / "four" if count == 4 else unbroken[count])
     assert losses(folder) == pytest.approx(losses(unbroken[count]), abs=1e-6)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,11 @@ WRONG: dict[str, tuple[str, str]] = {
         "its gradient is not finite on padding rows",
     ),
     "no weight": ("return jnp.sum(loss * weight), jnp.float32(0)", "its weight_sum is 0.0"),
+    "no derivative": (
+        "return jax.lax.while_loop(lambda x: x < 0, lambda x: x + 1, jnp.sum(loss * weight)), "
+        "jnp.sum(weight)",
+        "its gradient cannot be computed: ValueError: Reverse-mode differentiation",
+    ),
     "error": ('return jnp.sum(batch["starts"]), 1', r"losses.py:12: KeyError: 'starts'"),
 }
 
@@ -160,19 +166,21 @@ def test_as_many_classes_as_tokens_are_no_tokens() -> None:
     assert found["last_hidden_state"].tolist() == [[[0, 0], [9, 9], [9, 9]]]
 
 
-@pytest.mark.parametrize("form", ["metrics", "pair", "name", "shape"])
+@pytest.mark.parametrize("form", ["metrics", "pair", "name", "shape", "word"])
 def test_a_wrong_result_of_the_second_form(tmp_path: Path, form: str) -> None:
     result = {
         "metrics": "0.0, 1.0, {'x': 1}",
         "pair": "0.0, 1.0",
         "name": "0.0, 1.0, {'grad_norm': (1.0, 1.0)}",
         "shape": "0.0, 1.0, {'x': (batch['weight'], 1.0)}",
+        "word": "0.0, 1.0, {'x': ('high', 1.0)}",
     }[form]
     wanted = {
         "metrics": "its metrics are no dict",
         "pair": "not \\(loss_sum, weight_sum, metrics",
         "name": "metric grad_norm is reported already",
         "shape": "its metrics are no dict",
+        "word": "its metrics are no dict",
     }
     text = f"def my_loss(apply, params, batch, key):\n    return {result}\n"
     (tmp_path / "losses.py").write_text(text)
@@ -284,8 +292,22 @@ def test_files_beside_a_loss_are_its_own(tmp_path: Path) -> None:
         (folder / "beside.py").write_text(f"scale = {number}\n")
         found.append(choose_loss(QA.losses, f"{folder}/losses.py:my_loss", None))
         assert found[-1].source == f"{text}\n# beside.py\nscale = {number}\n"
+    assert "beside" not in sys.modules
     scales = [inspect.unwrap(loss.function).__globals__["scale"] for loss in found]
     assert scales == [1, 2]
+
+
+def test_an_environment_beside_a_loss_is_not_its_own(tmp_path: Path) -> None:
+    """As in a repository with .venv in it, whose packages are on the path anyhow."""
+    packages = tmp_path / ".venv" / "site-packages"
+    packages.mkdir(parents=True)
+    (packages / "installed_package.py").write_text("scale = 1\n")
+    text = f"import sys\nsys.path.append({str(packages)!r})\nfrom installed_package import scale\n"
+    text += "sys.path.pop()\ndef my_loss(outputs, batch):\n    return scale, 1\n"
+    (tmp_path / "losses.py").write_text(text)
+    found = choose_loss(QA.losses, f"{tmp_path}/losses.py:my_loss", None)
+    assert found.source == text
+    assert sys.modules.pop("installed_package").scale == 1
 
 
 # --- runs ---------------------------------------------------------------------------------------

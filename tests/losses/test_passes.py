@@ -192,6 +192,39 @@ def jnp_batch(head: str) -> Any:
     return {n: jnp.asarray(x) for n, x in batch_of(head).items()}
 
 
+def softmax(logits: np.ndarray) -> np.ndarray:
+    p = np.exp(logits - logits.max())
+    return p / p.sum()
+
+
+@pytest.mark.parametrize("head", ["qa", "tagging", "classification"])
+def test_divergence_is_a_plain_loop_over_what_may_be_chosen(head: str) -> None:
+    """In float64, row by row and position by position; weights of a half, and rows of padding."""
+    rng = np.random.default_rng(8)
+    batch = {**batch_of(head), "weight": batch_of(head)["weight"] * rng.choice([0.5, 1.0], 16)}
+    names = ("start_logits", "end_logits") if head == "qa" else ("logits",)
+    shape = {"qa": (16, CAPACITY), "tagging": (16, CAPACITY, 3), "classification": (16, 3)}[head]
+    one, two = ({n: rng.normal(0, 2, shape) for n in names} for _ in range(2))
+    wanted = 0.0
+    for row in range(16):
+        for name in names:
+            a, b, weights = one[name][row], two[name][row], [batch["weight"][row] / len(names)]
+            if head == "qa":  # one choice, among the real tokens
+                real = batch["attention_mask"][row] != 0
+                a, b = a[real], b[real]
+            if head == "tagging":  # a choice at each word that has a label
+                weights = (weights[0] * (batch["labels"][row] >= 0)).tolist()
+            for x, y, weight in zip(
+                a.reshape(len(weights), -1), b.reshape(len(weights), -1), weights, strict=True
+            ):
+                if weight:
+                    p, q = softmax(x / 1.7), softmax(y / 1.7)
+                    wanted += weight * float(np.sum(p * np.log(p / q)))
+    found = divergence(*(jax.tree.map(jnp.float32, x) for x in (one, two)), batch, temperature=1.7)
+    assert wanted > 1
+    assert float(found) == pytest.approx(wanted, rel=1e-5)
+
+
 @pytest.mark.parametrize("head", BASES)
 def test_r_drop_is_its_equation(head: str) -> None:
     apply, params, batch = make_apply(CFG, head), params_of(head), jnp_batch(head)
@@ -251,6 +284,42 @@ def test_fgm_moves_each_row_by_epsilon_along_its_own_gradient(head: str) -> None
     assert float(reported["adversarial_loss"][0]) == pytest.approx(wanted, rel=1e-3)
     assert float(found) == pytest.approx(clean + 0.5 * wanted, rel=1e-3)
     assert wanted > clean
+
+
+def test_pgd_is_a_plain_loop_over_each_row_alone() -> None:
+    """Five steps of a row: those of all rows at once, of which the last ones are shortened."""
+    epsilon, step, shortened = 1.0, 0.4, 0
+    total = 0.0
+    for row in range(14):
+        r = np.zeros((CAPACITY, 16))
+        for _ in range(5):
+            g = gradient_at(row, r)
+            if np.linalg.norm(g):
+                r = r + step * g / np.linalg.norm(g)
+            if np.linalg.norm(r) > epsilon:
+                r, shortened = r * epsilon / np.linalg.norm(r), shortened + 1
+        total += at_offsets("qa", row, r)
+    assert shortened > 10
+    _, _, reported = call("qa", pgd, epsilon=epsilon, step=step, steps=5)
+    assert float(reported["adversarial_loss"][0]) == pytest.approx(total, rel=1e-4)
+
+
+@functools.cache
+def offsets_gradient() -> Any:
+    """Compiled once: (r (1, T, D), a batch of one row) -> the gradient of the row's loss."""
+    params = params_of("qa")
+
+    def loss(r: jax.Array, batch: Any) -> jax.Array:
+        moved = {**batch, "word_offsets": r}
+        outputs = make_apply(CFG, "qa")(params, moved, key=KEY, train=True)
+        return span_cross_entropy(outputs, batch)[0]
+
+    return jax.jit(jax.grad(loss))
+
+
+def gradient_at(row: int, r: np.ndarray) -> np.ndarray:
+    batch = {n: x[row : row + 1] for n, x in jnp_batch("qa").items()}
+    return np.asarray(offsets_gradient()(jnp.asarray(r, jnp.float32)[None], batch)[0], np.float64)
 
 
 def test_pgd_is_worse_than_fgm_within_the_same_length() -> None:

@@ -510,6 +510,10 @@ CASES: dict[str, tuple[Change, str]] = {
         tokenizer(model__max_input_chars_per_word=10**9),
         "tokenizer.json: model.max_input_chars_per_word is 1000000000",
     ),
+    "a prefix of a megabyte": (
+        tokenizer(model__continuing_subword_prefix="#" * (1 << 20)),
+        "tokenizer.json: model.continuing_subword_prefix is '####",
+    ),
     "unknown token that is none": (
         tokenizer(model__unk_token="nothing"),
         "tokenizer.json: model.unk_token is 'nothing'",

@@ -6,6 +6,7 @@ import json
 import logging
 import pickle
 import re
+import resource
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -627,6 +628,21 @@ def test_older_weights_are_replaced(tmp_path: Path, params: Params) -> None:
     save_pretrained(tmp_path, CFG, params, None)
     assert_equal(load_pretrained(tmp_path)[1], params)
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_disk_that_is_full_leaves_the_folder_as_it_was(tmp_path: Path, params: Params) -> None:
+    """The error is one of the system's, which names the file."""
+    save_pretrained(tmp_path, CFG, params, None)
+    before = (tmp_path / "model.safetensors").read_bytes()
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3_000, unlimited[1]))
+        with pytest.raises(OSError, match=r"File too large: .*/model\.safetensors"):
+            save_pretrained(tmp_path, CFG, jax.tree.map(lambda x: x + 1, params), None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    assert (tmp_path / "model.safetensors").read_bytes() == before
+    assert {p.name for p in tmp_path.iterdir()} == {"config.json", "model.safetensors"}
 
 
 GOLDEN = """

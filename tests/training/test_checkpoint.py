@@ -142,6 +142,18 @@ def test_harm_to_any_file_falls_back_to_the_older_step(
     assert any("checkpoint 2 passed over" in line for line in said)
 
 
+def test_where_all_are_damaged_nothing_begins_anew(two_steps: Path, tmp_path: Path) -> None:
+    """They may come back, as when a file system answers again; a new start would remove them."""
+    folder = tmp_path / "c"
+    shutil.copytree(two_steps, folder)
+    for step in ("1", "2"):
+        (folder / step / "progress.json").write_text("{}")
+    checkpoints = Checkpoints(folder, say=lambda line: None)
+    with pytest.raises(InputError, match="no checkpoint verifies, and 2 had been whole; bring one"):
+        checkpoints.newest()
+    checkpoints.close()
+
+
 def test_stray_files_and_folders_do_no_harm(two_steps: Path, tmp_path: Path) -> None:
     folder = tmp_path / "c"
     shutil.copytree(two_steps, folder)
