@@ -135,7 +135,7 @@ def test_what_was_to_be_trained_anew_is_so_after_an_interruption(
     assert call(NAME, *changed) == 0
     assert [(o.seed, o.overwrite_output_dir) for o in trained[4:]] == [
         (1, True),
-        (1, True),
+        (1, False),  # it had begun anew, and goes on
         (2, True),
         (2, True),
     ]
