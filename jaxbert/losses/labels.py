@@ -112,7 +112,8 @@ def supervised_contrastive(
 
     The other rows are those of its group: so many rows of the batch that lie one behind the other.
     So the loss is the same on however many devices and micro-batches, as long as each has whole
-    groups. A row without another of its class in the group has the cross-entropy alone.
+    groups. A row without another of its class in the group has the cross-entropy alone. Packing has
+    other groups: those of the places in packed rows, some of which are empty.
 
     Args:
         outputs: logits (B, C), last_hidden_state (B, T, D).
