@@ -13,7 +13,7 @@ from scripts import environment
 # A computation of hours: the main thread does not come back from XLA.
 SCRIPT = """
 import jax, jax.numpy as jnp
-from jaxbert.training.loop import StopSignals
+from jaxbert.training.stop_signals import StopSignals
 
 def long(x):
     return jax.lax.fori_loop(0, 2**31 - 1, lambda _, x: jnp.sin(x) + 0.5, x)
