@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 
 import jax
 import numpy as np
-from jax._src.clusters import GceTpuCluster, GkeTpuCluster
 from jax.experimental import multihost_utils
 
 from jaxbert.errors import InputError
@@ -66,11 +65,11 @@ def join(
         logging.getLogger("jaxbert").setLevel(logging.CRITICAL)
 
 
-# The variables by which JAX knows a process of SLURM or Open MPI; the first is their number. A
-# batch script outside of srun has some of SLURM's, but is one process.
+# The variables that a process of SLURM or Open MPI has; the first is their number. A batch script
+# outside of srun has some of SLURM's, but is one process.
 _CLUSTERS = (
     ("SLURM_NTASKS", "SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_PROCID", "SLURM_LOCALID"),
-    ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "OMPI_MCA_orte_hnp_uri"),
+    ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
 )
 
 
@@ -81,8 +80,14 @@ def _detected() -> bool:
         if count.isdecimal() and int(count) > 1 and all(name in os.environ for name in names):
             return True
     # For TPUs JAX has no public question; on other machines these say no without a network.
-    pods = (GkeTpuCluster, GceTpuCluster)
-    return any(pod.is_env_present() and pod.get_process_count() > 1 for pod in pods)
+    from jax._src.clusters import GceTpuCluster, GkeTpuCluster
+
+    try:
+        pods = (GkeTpuCluster, GceTpuCluster)
+        return any(pod.is_env_present() and pod.get_process_count() > 1 for pod in pods)
+    except OSError as error:  # a TPU without the service that tells of the others
+        logging.getLogger("jaxbert").warning("one process: %s", error)
+        return False
 
 
 def is_first() -> bool:

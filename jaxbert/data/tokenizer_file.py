@@ -66,10 +66,10 @@ def read_tokenizer_json(path: Path, vocab_size: int | None) -> str:
         for one in parts:
             if one is None and field != "model":
                 continue
-            kind = one.get("type") if isinstance(one, dict) else one
+            kind = one.get("type") if isinstance(one, dict) else None
             if kind not in kinds:
                 raise InputError(
-                    f"{path}: {field} is {shown(repr(kind))}, which cannot be read; a BERT "
+                    f"{path}: {field} is {shown(repr(kind or one))}, which cannot be read; a BERT "
                     f"tokenizer has {', '.join(kinds)}"
                 )
     ids = _check_vocabulary(path, raw)

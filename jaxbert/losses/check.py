@@ -101,7 +101,7 @@ def check_loss(
     only_sums = objective_with(apply)
     try:
         grads, found = gradient(params, whole)
-    except InputError:
+    except (InputError, jax.errors.JaxRuntimeError):  # the latter is the device's
         raise
     except Exception as error:  # JAX has many of its own; the function's own are InputErrors
         reason = (str(error).strip().splitlines() or [""])[0]

@@ -64,7 +64,7 @@ def load_function(given: str) -> tuple[Callable[..., Any], str]:
         raise InputError(
             f"--loss {given}: {place} has no function {name}; there are {', '.join(own) or 'none'}"
         )
-    texts = [f"# {place.name}\n{place.read_text(encoding='utf-8')}" for place in helpers]
+    texts = [f"# {place.name}\n{place.read_text('utf-8', 'replace')}" for place in helpers]
     return _guarded(function, given, path), "\n".join([source, *texts])
 
 

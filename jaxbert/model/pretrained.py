@@ -298,7 +298,7 @@ def save_pretrained(
     tensors = {name: x[0] if len(x) == 1 else np.concatenate(x) for name, x in parts.items()}
     config = {"architectures": [ARCHITECTURES[head]], "dtype": "float32", **config_to_dict(cfg)}
     write_json(folder / "config.json", config)
-    # Not save_file, whose errors are no OSErrors.
+    # Not save_file, whose errors are no OSErrors; so the weights are in memory once more.
     write_bytes(folder / "model.safetensors", save(tensors, metadata={"format": "pt"}))
     if tokenizer is not None:
         try:

@@ -197,7 +197,8 @@ def send(children: list[BaseProcess], number: signal.Signals) -> None:
     """A signal to those that are there."""
     for child in children:
         if child.exitcode is None and child.pid is not None:
-            os.kill(child.pid, number)
+            with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+                os.kill(child.pid, number)
 
 
 def result(folder: Path) -> dict[str, str]:

@@ -510,6 +510,14 @@ CASES: dict[str, tuple[Change, str]] = {
         tokenizer(model__max_input_chars_per_word=10**9),
         "tokenizer.json: model.max_input_chars_per_word is 1000000000",
     ),
+    "a decoder that is a text": (
+        tokenizer(decoder="WordPiece"),
+        "tokenizer.json: decoder is 'WordPiece', which cannot be read",
+    ),
+    "a model that is a text": (
+        tokenizer(model="WordPiece"),
+        "tokenizer.json: model is 'WordPiece', which cannot be read",
+    ),
     "a prefix of a megabyte": (
         tokenizer(model__continuing_subword_prefix="#" * (1 << 20)),
         "tokenizer.json: model.continuing_subword_prefix is '####",
