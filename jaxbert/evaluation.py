@@ -152,9 +152,8 @@ def evaluate(task: Task, options: Any) -> dict[str, float]:
     examples = data.examples
     if options.model_name_or_path:
         fitted, ids = read_calibration(Path(options.model_name_or_path).expanduser())
-        used = ["score_temperature"]
-        used += ["null_score_diff_threshold"] * fitted.get("version_2_with_negative", False)
-        in_use = fitted and any(getattr(options, n, None) == fitted[n] for n in used)
+        found = {n: v for n, v in fitted.items() if n != "version_2_with_negative"}
+        in_use = any(getattr(options, n, None) == value for n, value in found.items())
         if in_use and (seen := sum(getattr(e, "id", None) in ids for e in examples)):
             logger.warning(
                 "%d of the %d questions are those that the threshold and the temperature were "

@@ -91,7 +91,10 @@ def read_calibration(folder: Path) -> tuple[dict[str, Any], set[str]]:
         raise InputError(f"{path}: not what eval/calibrate.py writes; make it again")
     if record.get("model") != digests_of_model(folder):
         return {}, set()
-    return {name: record[name] for name in kinds}, set(map(str, ids))
+    fitted = {name: record[name] for name in kinds}
+    if not record["version_2_with_negative"]:
+        del fitted["null_score_diff_threshold"]  # every question was answered; none was fitted
+    return fitted, set(map(str, ids))
 
 
 def digests_of_model(folder: Path) -> dict[str, str]:

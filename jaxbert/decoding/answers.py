@@ -53,9 +53,14 @@ def at_threshold(prediction: Prediction, threshold: float) -> Candidate:
     """The answer at a threshold of the null odds; at infinity, what is answered if anything is."""
     if prediction.null_odds is None:
         return prediction.answer
-    empty = next(c for c in prediction.nbest if not c.text)
-    spoken = next((c for c in prediction.nbest if c.text), empty)
+    empty, spoken = _best_of_each(prediction.nbest)
     return empty if prediction.null_odds > threshold else spoken
+
+
+def _best_of_each(nbest: Sequence[Candidate]) -> tuple[Candidate, Candidate]:
+    """The empty answer, and the best that is not; the empty one twice where there is no other."""
+    empty = next(c for c in nbest if not c.text)
+    return empty, next((c for c in nbest if c.text), empty)
 
 
 def _with_marks(text: str, end: int) -> int:
@@ -125,12 +130,11 @@ def merge_windows(
     )
     if not version_2:
         return Prediction(nbest, None, nbest[0])
-    spoken = [c for c in nbest if c.text]
-    empty = next(c for c in nbest if not c.text)
-    odds = null_score - spoken[0].score if spoken else float("inf")
+    empty, spoken = _best_of_each(nbest)
+    odds = null_score - spoken.score if spoken is not empty else float("inf")
     # JSON has no infinity; a question without any span is as sure as can be.
     odds = float(np.clip(np.nan_to_num(odds, nan=0.0), -1e6, 1e6))
-    return Prediction(nbest, odds, empty if odds > null_threshold or not spoken else spoken[0])
+    return Prediction(nbest, odds, empty if odds > null_threshold else spoken)
 
 
 def decode_qa(

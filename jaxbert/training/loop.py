@@ -177,7 +177,8 @@ def _not_finite(steps: list[int], name_examples: Callable[[int], list[str]]) -> 
     found = list(dict.fromkeys(name for step in steps for name in name_examples(step)))
     shown = ", ".join(found[:8]) + f" and {len(found) - 8} more" * (len(found) > 8)
     return (
-        f"the loss or the gradient is not finite at {len(steps)} steps in a row, "
+        f"the loss or the gradient is not finite at {len(steps)} "
+        f"step{'s' * (len(steps) > 1)} in a row, "
         f"{', '.join(map(str, steps))}, of the examples {shown}; to go on from the last checkpoint "
         "give a lower --learning_rate and --allow_changed_options learning_rate, or a higher "
         "--max_nonfinite_steps"

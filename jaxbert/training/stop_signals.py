@@ -16,7 +16,8 @@ _ONE = 1.0  # second
 
 
 class StopSignals:
-    """Within it, SIGTERM and Ctrl-C are noted, to be asked for; a second one leaves at once.
+    """Within it, SIGTERM and Ctrl-C are noted, to be asked for; a second one, a second later or
+    more, leaves at once.
 
     An exception raised by the handler would leave JAX in the middle of whatever it does, and end
     the process by a segmentation fault; so everything long asks.

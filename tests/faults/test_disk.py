@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY
-from faults.runs import environment, result, said, send, start, stopped, until, wait, whole
+from faults.runs import result, said, send, start, stopped, until, wait, whole
+from scripts import environment
 
 from jaxbert.training.checkpoint import fault
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -100,6 +101,61 @@ def test_a_signal_to_one_stops_all_at_the_same_step(
     assert 2 <= saved < 12
     for child in together(tiniest_folder, folder, 2):
         assert wait(child) == 0
+    assert result(folder) == result(unbroken[2])
+
+
+NOT_FINITE = """
+import jax.numpy as jnp
+from jaxbert.losses.spans import span_cross_entropy
+
+def spoiled(outputs, batch):
+    total, weight = span_cross_entropy(outputs, batch)
+    return jnp.where(jnp.any(batch["input_ids"] == 1), jnp.nan, total), weight  # 1 is [UNK]
+"""
+
+
+@pytest.mark.faults
+def test_a_step_that_is_not_finite_in_one_is_skipped_by_all(
+    tiniest_folder: Path, tmp_path: Path
+) -> None:
+    write_questions(tmp_path / "questions.jsonl", {20})
+    (tmp_path / "spoiled.py").write_text(NOT_FINITE)
+    more = ("--loss", f"{tmp_path / 'spoiled.py'}:spoiled")
+    alone = whole(tiniest_folder, tmp_path / "alone", *ROWS, *batch(2), *more, devices=2)
+    folder = tmp_path / "run"
+    for rank, child in enumerate(together(tiniest_folder, folder, 2, *more)):
+        assert wait(child) == 0, said(folder, name=str(rank)).read_text()[-3000:]
+    assert [loss is None for loss in losses(folder)].count(True) == 2  # once an epoch
+    assert result(folder) == result(alone)
+
+
+@pytest.mark.faults
+def test_too_many_steps_that_are_not_finite_end_all(tiniest_folder: Path, tmp_path: Path) -> None:
+    write_questions(tmp_path / "questions.jsonl", {20})
+    (tmp_path / "spoiled.py").write_text(NOT_FINITE)
+    more = ("--loss", f"{tmp_path / 'spoiled.py'}:spoiled", "--max_nonfinite_steps", "1")
+    children = together(tiniest_folder, tmp_path / "run", 2, *more)
+    assert [wait(child) for child in children] == [2, 2]
+    for rank in "01":
+        text = said(tmp_path / "run", name=rank).read_text()
+        assert "at 1 step in a row" in text
+        assert "q20" in text
+
+
+@pytest.mark.faults
+def test_a_save_that_fails_ends_all(
+    tiniest_folder: Path, unbroken: dict[int, Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    children = together(tiniest_folder, folder, 2)
+    until(lambda: trained(folder) >= 3, children)
+    assert children[0].pid is not None
+    resource.prlimit(children[0].pid, resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+    assert wait(children[0], 30) == 2
+    assert "File too large" in said(folder, name="0").read_text()
+    assert wait(children[1], 30) != 0
+    for rank, child in enumerate(together(tiniest_folder, folder, 2)):
+        assert wait(child) == 0, said(folder, name=str(rank)).read_text()[-3000:]
     assert result(folder) == result(unbroken[2])
 
 
