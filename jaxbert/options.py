@@ -212,6 +212,9 @@ class TrainingOptions:
     gradient_checkpointing: bool = option(
         False, "Compute activations again in the backward pass: less memory, more time."
     )
+    scan_layers: bool = option(
+        False, "Compile one layer and loop over it: compiling is faster, training slower."
+    )
     logging_steps: int = option(1, "A line of train_log.jsonl every so many steps.")
     eval_steps: int | None = option(None, "Evaluate every so many steps; by default every epoch.")
     save_steps: int | None = option(None, "Save every so many steps; by default every epoch.")

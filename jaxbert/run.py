@@ -148,6 +148,7 @@ def _trained_model(task: Task, options: Any, cfg: BertConfig) -> Apply:
         dtype=jnp.dtype(options.dtype),
         remat=options.gradient_checkpointing,
         attention=kernel,
+        scan=options.scan_layers,
     )
 
 

@@ -46,7 +46,7 @@ def _xla(
     segment_ids: jax.Array | None,
     rate: float,
     seeds: Seeds | None,
-    place: int,
+    place: int | jax.Array,
 ) -> jax.Array:
     # With the heads moved in front, both products are plain batched ones. As "BTNH,BSNH->BNTS" the
     # first ran at 18 GF/s on a CPU, so at 48 (head size 32).
@@ -91,7 +91,7 @@ def attention(
     segment_ids: jax.Array | None = None,
     dropout_rate: float = 0.0,
     seeds: Seeds | None = None,
-    place: int = 0,
+    place: int | jax.Array = 0,
     backend: str = "xla",
 ) -> jax.Array:
     """Scaled dot-product attention, softmax(q k^T / sqrt(H)) v (Vaswani et al. 2017, 3.2.1).

@@ -54,7 +54,9 @@ def row_seeds(key: jax.Array, rows: jax.Array) -> Seeds:
     return Seeds(low, high)
 
 
-def keep_mask(seeds: Seeds, place: int, shape: tuple[int, ...], rate: float) -> jax.Array:
+def keep_mask(
+    seeds: Seeds, place: int | jax.Array, shape: tuple[int, ...], rate: float
+) -> jax.Array:
     """Which elements stay: boolean, (B, ...) = `shape`, each True with probability 1 - `rate`.
 
     Args:
@@ -91,7 +93,7 @@ def _positions(positions: jax.Array | None, shape: tuple[int, ...]) -> jax.Array
     return first[:, :, None] * stride + jnp.arange(shape[2], dtype=jnp.uint32)
 
 
-def dropout(x: jax.Array, rate: float, seeds: Seeds | None, place: int) -> jax.Array:
+def dropout(x: jax.Array, rate: float, seeds: Seeds | None, place: int | jax.Array) -> jax.Array:
     """Zero each element with probability `rate` and divide the others by 1 - `rate`.
 
     Srivastava et al. 2014, section 4, in the inverted form. Without seeds or at rate 0 it returns

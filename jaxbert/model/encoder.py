@@ -111,7 +111,7 @@ class SelfAttention(nn.Module):
         key_mask: jax.Array | None,
         segment_ids: jax.Array | None,
         seeds: Seeds | None,
-        place: int,
+        place: int | jax.Array,
     ) -> jax.Array:  # (B, T, D)
         cfg = self.cfg
 
@@ -139,18 +139,18 @@ class Layer(nn.Module):
     cfg: BertConfig
     dtype: Any
     backend: str
-    number: int  # 0 .. L - 1
 
     @nn.compact
     def __call__(
         self,
         x: jax.Array,  # (B, T, D)
+        number: int | jax.Array,  # of the layer, 0 .. L - 1
         key_mask: jax.Array | None,
         segment_ids: jax.Array | None,
         seeds: Seeds | None,
     ) -> jax.Array:  # (B, T, D)
         cfg = self.cfg
-        place = 1 + 3 * self.number  # place 0 is the dropout of the embeddings
+        place = 1 + 3 * number  # place 0 is the dropout of the embeddings
 
         def dense(width: int, name: str) -> Dense:
             return Dense(cfg, (width,), self.dtype, name=name)
@@ -175,12 +175,14 @@ class Encoder(nn.Module):
         remat: compute each layer's activations again in the backward pass instead of keeping them
             (Chen et al. 2016), for about 30 % more time.
         backend: of `attention`.
+        scan: compile one layer and loop over it, instead of L layers one after another.
     """
 
     cfg: BertConfig
     dtype: Any = jnp.float32
     remat: bool = False
     backend: str = "xla"
+    scan: bool = False
 
     @nn.compact
     def __call__(
@@ -202,10 +204,29 @@ class Encoder(nn.Module):
             input_ids, token_type_ids, position_ids, word_offsets, seeds
         )
         states = [x]
+        # Without a loop, XLA for CPUs merges what is computed again with what was computed first.
+        again = self.remat and jax.default_backend() == "cpu"
+        if (self.scan or again) and not self.is_initializing():
+            return [*states, *self._scanned(x, attention_mask, segment_ids, seeds)]
         layer: Any = nn.remat(Layer) if self.remat else Layer
         for number in range(self.cfg.num_hidden_layers):
-            x = layer(self.cfg, self.dtype, self.backend, number, name=f"layer_{number}")(
-                x, attention_mask, segment_ids, seeds
+            x = layer(self.cfg, self.dtype, self.backend, name=f"layer_{number}")(
+                x, number, attention_mask, segment_ids, seeds
             )
             states.append(x)
         return states
+
+    def _scanned(self, x: jax.Array, *rest: Any) -> jax.Array:
+        """The outputs of all layers, (L, B, T, D). The names of the parameters stay the same."""
+        count = self.cfg.num_hidden_layers
+        own = [self.variables["params"][f"layer_{number}"] for number in range(count)]
+        layer = Layer(self.cfg, self.dtype, self.backend, parent=None)
+
+        def one(x: jax.Array, of: tuple[Any, jax.Array]) -> tuple[jax.Array, jax.Array]:
+            params, number = of
+            y: Any = layer.apply({"params": params}, x, number, *rest)
+            return y, y
+
+        body = jax.checkpoint(one, prevent_cse=False) if self.remat else one
+        stacked = jax.tree.map(lambda *parts: jnp.stack(parts), *own)
+        return jax.lax.scan(body, x, (stacked, jnp.arange(count)))[1]

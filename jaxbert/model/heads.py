@@ -164,6 +164,7 @@ class BertWithHead(nn.Module):
     dtype: Any = jnp.float32
     remat: bool = False
     attention: str = "xla"
+    scan: bool = False
 
     @nn.compact
     def __call__(self, batch: Batch, seeds: Seeds | None = None) -> Outputs:
@@ -173,7 +174,7 @@ class BertWithHead(nn.Module):
             inputs.pop("attention_mask", None)
         if batch["input_ids"].ndim == 3:  # (B, T, K): every choice is a row of its own
             inputs = {n: jnp.moveaxis(x, 2, 1).reshape(-1, x.shape[1]) for n, x in inputs.items()}
-        encoder = Encoder(cfg, self.dtype, self.remat, self.attention, name="bert")
+        encoder = Encoder(cfg, self.dtype, self.remat, self.attention, self.scan, name="bert")
         of_tokens = token_seeds(seeds, batch)
         hidden = encoder(**inputs, word_offsets=batch.get("word_offsets"), seeds=of_tokens)[-1]
         rate = cfg.classifier_dropout
@@ -198,6 +199,7 @@ def make_apply(
     dtype: Any = jnp.float32,
     remat: bool = False,
     attention: str = "xla",
+    scan: bool = False,
 ) -> Apply:
     """The model as a pure function apply(params, batch, *, key=None, train=False) -> outputs.
 
@@ -213,7 +215,7 @@ def make_apply(
     the batch's `row`, the number of each window, by default 0 .. B - 1. So a window has the same
     masks on whichever device and in whichever row it is.
     """
-    model = BertWithHead(cfg, head, dtype, remat, attention)
+    model = BertWithHead(cfg, head, dtype, remat, attention, scan)
 
     def apply(
         params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False

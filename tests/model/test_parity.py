@@ -19,9 +19,11 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from conftest import SMALL
 from flax import traverse_util
 
 from jaxbert import demo
+from jaxbert.benchmark.batches import full_batch
 from jaxbert.data.batches import make_batch
 from jaxbert.data.encode_qa import encode_qa
 from jaxbert.data.questions import read_qa
@@ -31,7 +33,7 @@ from jaxbert.losses.spans import span_cross_entropy
 from jaxbert.model.attention import attention
 from jaxbert.model.config import BertConfig, config_from_dict
 from jaxbert.model.folders import find_model_folder
-from jaxbert.model.heads import Outputs, Params, make_apply, make_hidden_states
+from jaxbert.model.heads import Outputs, Params, init_params, make_apply, make_hidden_states
 from jaxbert.model.pretrained import Entry, load_pretrained, name_table, save_pretrained
 from jaxbert.training.optim import adamw, make_schedule
 from jaxbert.training.step import init_state, make_train_step
@@ -303,21 +305,39 @@ def test_without_padding_loss_and_gradients_are_transformers_own(pair: Pair) -> 
     assert_equal_gradients(pair, ours, loss)
 
 
-def test_remat_does_not_change_gradients(deep: Pair) -> None:
-    batch = random_batch(deep.cfg, seed=8)
-    apply = make_apply(deep.cfg, "qa", remat=True)
+def test_remat_and_scan_do_not_change_gradients(deep: Pair) -> None:
+    """Nor what is dropped."""
+    cfg = dataclasses.replace(deep.cfg, hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1)
+    batch = random_batch(cfg, seed=8)
 
-    def loss(params: Params) -> jax.Array:
-        loss_sum, weight = span_cross_entropy(apply(params, batch), batch)
-        return loss_sum / weight
+    def gradient(**how: bool) -> Any:
+        apply = make_apply(cfg, "qa", **how)
 
-    again = jax.grad(loss)
-    assert "remat" in str(jax.make_jaxpr(again)(deep.params))
-    _, plain = loss_and_gradients(deep.params, batch, cfg=deep.cfg)
-    largest = max(np.abs(x).max() for x in jax.tree.leaves(plain))
-    recomputed = jax.tree.leaves(jit(again)(deep.params))
-    for a, b in zip(recomputed, jax.tree.leaves(plain), strict=True):
-        assert gap(a, b) <= 1e-6 * largest
+        def loss(params: Params) -> jax.Array:
+            outputs = apply(params, batch, key=jax.random.key(3), train=True)
+            loss_sum, weight = span_cross_entropy(outputs, batch)
+            return loss_sum / weight
+
+        return jax.grad(loss)
+
+    plain = jax.tree.leaves(jit(gradient())(deep.params))
+    largest = max(np.abs(x).max() for x in plain)
+    for how in ({"remat": True}, {"scan": True}):
+        for a, b in zip(jax.tree.leaves(jit(gradient(**how))(deep.params)), plain, strict=True):
+            assert gap(a, b) <= 1e-6 * largest
+
+
+def test_remat_takes_less_memory() -> None:
+    cfg = dataclasses.replace(SMALL, num_hidden_layers=4, max_position_embeddings=128)
+    batch = full_batch(cfg.vocab_size, 16, 128)
+    params = jax.eval_shape(lambda: init_params(cfg, "qa", jax.random.key(0)))
+
+    def memory(remat: bool) -> int:
+        apply = make_apply(cfg, "qa", remat=remat)
+        compiled = jit(jax.grad(lambda p: span_cross_entropy(apply(p, batch), batch)[0]))
+        return compiled.lower(params).compile().memory_analysis().temp_size_in_bytes
+
+    assert memory(True) < 0.5 * memory(False)
 
 
 # --- training ---------------------------------------------------------------------------------
