@@ -68,7 +68,9 @@ def make_evaluator(
 
     It gives None when stopped() became true; see predict.
     """
-    kernel, _ = attention_of(options, cfg, train=False)
+    kernel, why = attention_of(options, cfg, train=False)
+    if kernel != "xla":
+        logger.info("  attention of evaluations by %s: %s", kernel, why)
     apply = make_apply(cfg, task.head, dtype=jnp.dtype(options.dtype), attention=kernel)
     compiled = parallel.compile_predict(make_predict_step(apply, task.reduce(options)))
     size = options.per_device_eval_batch_size * parallel.devices

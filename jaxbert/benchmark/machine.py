@@ -37,6 +37,7 @@ def describe() -> dict[str, Any]:
         "torch_device": pytorch.device(),
         "threads": {"torch": torch.get_num_threads()},
         "flags": {n: os.environ[n] for n in ("XLA_FLAGS", "JAX_PLATFORMS") if n in os.environ},
+        "malloc": "freed memory is kept, for both sides but in processes of their own",
         "versions": {"python": platform.python_version()}
         | {name: importlib.metadata.version(name) for name in names},
         "command": " ".join(["python", *sys.argv]),
@@ -72,7 +73,7 @@ def peak_flops(precision: str) -> tuple[float, str]:
 
     kind = jax.devices()[0].device_kind
     for name, peak in _PEAKS.items():
-        if name in kind.split() and precision == "bfloat16":
+        if name in kind.replace("-", " ").split() and precision == "bfloat16":
             return peak, f"data sheet of {name}"
     dtype = jnp.dtype(precision)
     x = jnp.ones((_SIZE, _SIZE), dtype)

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import statistics
 import tempfile
+from collections.abc import Callable
 
 from jaxbert.benchmark import child
 from jaxbert.benchmark.setting import Setting
 from jaxbert.benchmark.steps import batch_size
-from jaxbert.benchmark.timing import Row, alone
+from jaxbert.benchmark.timing import Row, of_less
 
 _LONGEST = 384
+
+Measure = Callable[[], dict[str, float]]
+
+
+def _in_turns(setting: Setting, *sides: Measure) -> list[dict[str, list[float]]]:
+    """What each side's children say, round by round."""
+    found: list[dict[str, list[float]]] = [{} for _ in sides]
+    for number in range(setting.rounds):
+        pairs = list(zip(sides, found, strict=True))
+        for measure, values in pairs[:: 1 if number % 2 == 0 else -1]:
+            for name, value in measure().items():
+                values.setdefault(name, []).append(value)
+    return found
 
 
 def first_step(setting: Setting, name: str, warm: bool) -> Row:
@@ -23,18 +38,24 @@ def first_step(setting: Setting, name: str, warm: bool) -> Row:
         cache = folder if warm else None
         if warm:
             child.measure(work, cache=cache)
-        mine = child.measure(work, cache=cache)
-    theirs = child.measure(work, baseline=True)
+        mine, theirs = _in_turns(
+            setting,
+            lambda: child.measure(work, cache=cache),
+            lambda: child.measure(work, baseline=True),
+        )
     seconds = mine["first_step"], theirs["first_step"]
-    return alone(name, "s", *seconds, batch=size, length=_LONGEST)
+    return of_less(name, "s", *seconds, batch=size, length=_LONGEST)
 
 
 def memory(setting: Setting, name: str, remat: bool) -> Row:
     """Peak memory of training at batch 8: of the device, or on a CPU of the whole process."""
     work = child.Work("bert-base", 8, _LONGEST, setting.precision, remat=remat)
-    mine, theirs = child.measure(work), child.measure(work, baseline=True)
-    seconds = {"jaxbert": mine["step"], "baseline": theirs["step"]}
-    return alone(name, "GiB", mine["peak"] / 2**30, theirs["peak"] / 2**30, step_seconds=seconds)
+    sides = _in_turns(
+        setting, lambda: child.measure(work), lambda: child.measure(work, baseline=True)
+    )
+    peaks = [[bytes_ / 2**30 for bytes_ in side["peak"]] for side in sides]
+    mine, theirs = (statistics.median(side["step"]) for side in sides)
+    return of_less(name, "GiB", *peaks, step_seconds={"jaxbert": mine, "baseline": theirs})
 
 
 def scaling(setting: Setting, name: str, devices: int) -> Row:
@@ -43,7 +64,11 @@ def scaling(setting: Setting, name: str, devices: int) -> Row:
     Of jaxbert alone: it has no baseline.
     """
     work = child.Work("minilm-l6", 16, 192, setting.precision)
-    many = child.measure(work, devices=devices)
-    one = child.measure(work, devices=1)
-    about = {"batch": work.size, "length": work.length, "one_device": one["step"]}
-    return alone(name, "s a step", many["step"], None, **about)
+    many, one = _in_turns(
+        setting,
+        lambda: child.measure(work, devices=devices),
+        lambda: child.measure(work, devices=1),
+    )
+    alone = statistics.median(one["step"])
+    about = {"batch": work.size, "length": work.length, "one_device": alone}
+    return of_less(name, "s a step", many["step"], None, **about)

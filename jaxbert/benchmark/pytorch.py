@@ -165,6 +165,8 @@ def training_of(
         model.gradient_checkpointing_enable()
     tx = make_optimizer(model, learning_rate=1e-5, weight_decay=0.01)
     lengths = {batch["input_ids"].shape for batch in batches}
+    if compiled:  # past eight programs of one class PyTorch would go on without compiling
+        torch._dynamo.reset()
     called = torch.compile(model, dynamic=len(lengths) > 1) if compiled else model
     ready = [to_torch("qa", batch, labelled=True) for batch in batches]
     pinned = device() == "cuda"
@@ -229,6 +231,7 @@ def predict_questions(
     order = sorted(range(len(ids)), key=lambda n: len(ids[n]))
     starts: list[Any] = [None] * len(ids)
     ends: list[Any] = [None] * len(ids)
+    outputs = []  # read when all are on their way
     model.eval()
     with torch.inference_mode(), autocast(precision):
         for first in range(0, len(order), size):
@@ -239,9 +242,11 @@ def predict_questions(
                 for name in ("input_ids", "token_type_ids", "attention_mask")
             }
             out = model(**placed(batch))
-            s, e = out.start_logits.float().cpu().numpy(), out.end_logits.float().cpu().numpy()
-            for row, n in enumerate(part):
-                starts[n], ends[n] = s[row, : len(ids[n])], e[row, : len(ids[n])]
+            outputs.append((part, out.start_logits, out.end_logits))
+    for part, start_logits, end_logits in outputs:
+        s, e = start_logits.float().cpu().numpy(), end_logits.float().cpu().numpy()
+        for row, n in enumerate(part):
+            starts[n], ends[n] = s[row, : len(ids[n])], e[row, : len(ids[n])]
     return starts, ends
 
 

@@ -55,6 +55,11 @@ def markdown(machine: dict[str, Any], rows: Sequence[Row]) -> str:
         if tried := row.more.get("baseline_tried"):
             ways = "; ".join(f"{way} {seconds:.3g} s" for way, seconds in tried.items())
             lines.append(f"- {row.name}: the baseline tried as {ways}")
+        if fast := row.more.get("baseline_bfloat16"):
+            lines.append(
+                f"- {row.name}: the baseline in bfloat16 has {fast:.4g} {row.unit}, "
+                f"{fast / (row.jaxbert or fast):.2f} times jaxbert in {row.more['precision']}"
+            )
     return "\n".join(lines).rstrip() + "\n"
 
 

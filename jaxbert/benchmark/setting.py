@@ -21,7 +21,7 @@ class Setting:
         precision: "float32" or "bfloat16".
         train_file, validation_file: questions, for the rows of real text.
         quick: few rounds and little work.
-        say: prints a line.
+        say: prints a line, of what cannot be measured here.
     """
 
     precision: str
@@ -39,9 +39,7 @@ class Setting:
     def compare(self, name: str, unit: str, ours: Side, theirs: Side, *, alike: float = 0.0) -> Row:
         """See timing.compare."""
         peak, _ = peak_flops(ours.precision) if ours.flops else (None, "")
-        return compare(
-            name, unit, ours, theirs, rounds=self.rounds, alike=alike, peak=peak, say=self.say
-        )
+        return compare(name, unit, ours, theirs, rounds=self.rounds, alike=alike, peak=peak)
 
     def kernel(self, cfg: BertConfig, multiple: int, *, packed: bool = False) -> str:
         """The attention that --attention auto takes in training."""

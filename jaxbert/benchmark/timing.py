@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 
@@ -65,7 +65,6 @@ def compare(
     rounds: int,
     alike: float = 0.0,
     peak: float | None = None,
-    say: Callable[[str], None] = lambda line: None,
 ) -> Row:
     """Time both sides in turns: A B, B A, A B, ...
 
@@ -109,7 +108,7 @@ def compare(
             more.setdefault("model_flops_per_second", {})[who] = side.flops / middle
             if peak:
                 more.setdefault("mfu", {})[who] = round(side.flops / middle / peak, 4)
-    row = Row(
+    return Row(
         name=name,
         unit=f"{unit}/s",
         jaxbert=ours.amount / statistics.median(a),
@@ -119,14 +118,26 @@ def compare(
         rounds=rounds,
         more=more,
     )
-    say(show(row))
-    return row
 
 
-def alone(name: str, unit: str, ours: float, theirs: float | None, **more: Any) -> Row:
-    """A row of single measurements of which less is better: seconds, GiB."""
-    ratio = None if theirs is None else theirs / ours
-    return Row(name, unit, ours, theirs, ratio, None, 1, more)
+def of_less(
+    name: str, unit: str, ours: Sequence[float], theirs: Sequence[float] | None, **more: Any
+) -> Row:
+    """A row of what is better when it is less, seconds or GiB, round by round."""
+    mine = statistics.median(ours)
+    if theirs is None:
+        return Row(name, unit, mine, None, None, None, len(ours), more)
+    ratios = [y / x for x, y in zip(ours, theirs, strict=True)]
+    return Row(
+        name=name,
+        unit=unit,
+        jaxbert=mine,
+        baseline=statistics.median(theirs),
+        ratio=statistics.median(ratios),
+        spread=(min(ratios), max(ratios)),
+        rounds=len(ratios),
+        more=more,
+    )
 
 
 def show(row: Row) -> str:
@@ -141,4 +152,6 @@ def show(row: Row) -> str:
         line += f"; ratio {row.ratio:.2f}"
     if row.spread is not None:
         line += f" ({row.spread[0]:.2f} to {row.spread[1]:.2f}, {row.rounds} rounds)"
+    if fast := row.more.get("baseline_bfloat16"):
+        line += f"; baseline in bfloat16 {fast:.4g}"
     return line

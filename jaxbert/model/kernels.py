@@ -113,7 +113,7 @@ def choose_attention(
     for name in ("cudnn", "pallas"):
         if not unfit[name]:
             return name, "fused, and exact without dropout"
-    return "xla", f"there is no fused kernel for {jnp.dtype(dtype).name} on {platform}"
+    return "xla", "; ".join(f"{name} {why}" for name, why in unfit.items() if why)
 
 
 def _unfit_for_cudnn(platform: str, dtype: Any, head_size: int, packed: bool) -> str:

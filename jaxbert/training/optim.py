@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 Decay = Literal["linear", "cosine", "constant", "constant_with_warmup"]
@@ -29,15 +30,17 @@ def make_schedule(
     warmup = 0 if decay == "constant" else min(warmup_steps, steps)
 
     def schedule(step: Any) -> Any:
-        t = jnp.asarray(step, jnp.float32)
-        done = jnp.clip((t - warmup) / max(1, steps - warmup), 0.0, 1.0)
+        # The log's rate is computed on the host: on the device it would wait for the steps there.
+        xp: Any = jnp if isinstance(step, jax.Array) else np
+        t = xp.asarray(step, xp.float32)
+        done = xp.clip((t - warmup) / max(1, steps - warmup), 0.0, 1.0)
         after = {
             "linear": 1.0 - done,
-            "cosine": 0.5 * (1.0 + jnp.cos(jnp.pi * done)),
-            "constant": jnp.ones_like(t),
-            "constant_with_warmup": jnp.ones_like(t),
+            "cosine": 0.5 * (1.0 + xp.cos(xp.pi * done)),
+            "constant": xp.ones_like(t),
+            "constant_with_warmup": xp.ones_like(t),
         }[decay]
-        return peak * jnp.where(t < warmup, t / max(1, warmup), after)
+        return peak * xp.where(t < warmup, t / max(1, warmup), after)
 
     return schedule
 
