@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TextIO, TypeVar, cast
 
+import jax
 from tqdm import tqdm
 from transformers import HfArgumentParser
 
@@ -238,8 +239,13 @@ def main(command: Callable[[], int | None], *, quiet: bool = False) -> NoReturn:
         place = f"{error.filename}: " if error.filename else ""
         print(f"error: {place}{error.strerror or error}", file=sys.stderr)
         status = 1 if isinstance(error, ConnectionError) else 2
-    except Exception:  # a fault of ours; Python says no more, but several processes would wait
-        traceback.print_exc()
+    except Exception as error:  # Python says no more, but several processes would wait
+        lost = processes.several() and isinstance(error, jax.errors.JaxRuntimeError)
+        if lost and "--debug" not in sys.argv:  # another process has ended, and says why
+            reason = str(error).splitlines()[0]
+            print(f"error: the processes compute together no more ({reason})", file=sys.stderr)
+        else:  # a fault of ours
+            traceback.print_exc()
         status = 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

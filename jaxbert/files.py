@@ -30,10 +30,24 @@ def write_bytes(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
+        sync(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
         raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk: a power cut keeps them."""
+    try:
+        opened = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
+    except OSError:  # not every file system can do it with a folder
+        if not path.is_dir():
+            raise
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -59,7 +59,8 @@ class _Child:
     pumps: list[threading.Thread]
     heartbeat: Path
     touched: int | None = None  # the file's time
-    touched_at: float = math.inf  # when that was seen to change, on a clock that nobody sets
+    # When that was seen to change, or the process started, on a clock that nobody sets.
+    touched_at: float = dataclasses.field(default_factory=time.monotonic)
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -113,10 +114,18 @@ def _parse(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     add("-n", type=int, required=True, help="processes")
     add("--max_restarts", type=int, default=3, help="times that all are started again")
     add("--stall_timeout", type=float, default=600.0, help="seconds without a step, to start again")
+    add("--start_timeout", type=float, default=3600.0, help="the same, to the first step")
     add("--grace", type=float, default=60.0, help="seconds to save and end in after a signal")
     cut = words.index("--") if "--" in words else len(words)
     options, command = parser.parse_args(words[:cut]), list(words[cut + 1 :])
-    for flag, least in (("-n", 1), ("--max_restarts", 0), ("--stall_timeout", 1), ("--grace", 0)):
+    bounds = {
+        "-n": 1,
+        "--max_restarts": 0,
+        "--grace": 0,
+        "--stall_timeout": 1,
+        "--start_timeout": 1,
+    }
+    for flag, least in bounds.items():
         value = getattr(options, flag.lstrip("-"))
         if not value >= least:  # so that NaN is refused
             raise InputError(f"{flag} {value}: it must be at least {least}")
@@ -246,7 +255,10 @@ def _watch(children: list[_Child], options: argparse.Namespace, signals: list[in
             name = signal.Signals(signals[0]).name
             _say(f"{name} passed on; they have {options.grace:g} s to save and end; again to kill")
         elif refused and not signals:
-            _say(f"{_names(refused)} refused the input (status {EXIT_WRONG_INPUT})")
+            _say(
+                f"{_names(refused)} ended with status {EXIT_WRONG_INPUT}, as for wrong input; not "
+                "started again"
+            )
             return EXIT_WRONG_INPUT
         elif stopped and not stopping:
             stopping = True
@@ -256,8 +268,9 @@ def _watch(children: list[_Child], options: argparse.Namespace, signals: list[in
             failure = ", ".join(_tell(rank, status) for rank, status in ends.items() if status)
             if failure:
                 until = now + _AFTERMATH
-            elif stalled := [c.rank for c in running if _idle(c, now) > options.stall_timeout]:
-                return f"{_names(stalled)} made no step for {options.stall_timeout:g} s"
+            elif stalled := [c for c in running if _idle(c, now) > _patience(c, options)]:
+                seconds = max(_patience(child, options) for child in stalled)
+                return f"{_names(c.rank for c in stalled)} made no step for {seconds:g} s"
         if not running or now >= until or len(signals) > 1:
             break
         time.sleep(_POLL)
@@ -289,8 +302,13 @@ def _tell(rank: int, status: int) -> str:
     return f"process {rank} was killed by {name}"
 
 
+def _patience(child: _Child, options: argparse.Namespace) -> float:
+    """Seconds for a step: before the first one data are read and programs compiled."""
+    return float(options.start_timeout if child.touched is None else options.stall_timeout)
+
+
 def _idle(child: _Child, now: float) -> float:
-    """Seconds since a process was seen to touch its file; below 0 before the first time."""
+    """Seconds since a process was seen to touch its file, or was started."""
     with contextlib.suppress(FileNotFoundError):
         touched = child.heartbeat.stat().st_mtime_ns
         if touched != child.touched:

@@ -18,7 +18,6 @@ HARMLESS = {
     "allow_changed_options",
     "compilation_cache_dir",
     "debug",
-    "parallel",
     "coordinator_address",
     "num_processes",
     "process_id",
@@ -110,8 +109,10 @@ def changed_options(saved: dict[str, Any], options: Any) -> list[str]:
     """Lines "name: then -> now" for options that change what the run computes."""
     now = dataclasses.asdict(options)
     allowed = HARMLESS | set(now.get("allow_changed_options") or ())
+    # An option that is younger than the run had its default.
+    before = dataclasses.asdict(type(options)()) | saved
     return [
-        f"--{name}: {saved[name]} -> {now[name]}"
-        for name in sorted(now.keys() & saved.keys())
-        if name not in allowed and saved[name] != now[name]
+        f"--{name}: {before[name]} -> {now[name]}"
+        for name in sorted(now)
+        if name not in allowed and before[name] != now[name]
     ]

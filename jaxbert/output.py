@@ -223,7 +223,20 @@ def check_output(
             f"--output_dir {folder} holds a run with other options: {'; '.join(changed)}; give "
             f"--allow_changed_options {names} to go on with the new ones, or --overwrite_output_dir"
         )
+    before, now = record.get("versions"), _versions()
+    if isinstance(before, dict) and before != now:
+        others = [f"{n} {before.get(n)}, now {now[n]}" for n in now if before.get(n) != now[n]]
+        logger.warning(
+            "the run was started with %s; it goes on, but may not end with the same bits",
+            "; ".join(others),
+        )
     return record
+
+
+def _versions() -> dict[str, str]:
+    """Of all on which the bits of a run depend."""
+    names = ("jaxbert", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tokenizers")
+    return {name: importlib.metadata.version(name) for name in names}
 
 
 def fingerprint_of(examples: Any) -> str:
@@ -237,6 +250,7 @@ def check_data(folder: Path, record: dict[str, Any] | None, data: dict[str, str]
         "train": "other train data or another tokenizer",
         "validation": "other validation data",
         "teacher": "another teacher",
+        "model": "another config.json",
     }
     for name, text in what.items() if record else ():
         if record and record["data"].get(name) != data.get(name):
@@ -285,7 +299,6 @@ def write_record(
         job: of the launcher that started it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    names = ("jaxbert", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tokenizers")
     record = {
         "task": task,
         "options": dataclasses.asdict(options),
@@ -293,7 +306,7 @@ def write_record(
         "data": data,
         "loss": loss,
         "job": job,
-        "versions": {name: importlib.metadata.version(name) for name in names},
+        "versions": _versions(),
     }
     write_json(folder / "options.json", record)
 

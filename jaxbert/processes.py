@@ -143,10 +143,15 @@ def check_alike(what: str, value: Any) -> None:
         raise InputError(f"process {jax.process_index()} has {what} unlike those of process 0")
 
 
+def several() -> bool:
+    """Whether this process is one of several."""
+    return bool(jax.distributed.is_initialized())
+
+
 def leave(status: int) -> None:
     """End a process that has failed, if it is one of several: at its exit JAX would wait for the
     others, and they for what it computes."""
-    if status not in (0, EXIT_STOPPED) and jax.distributed.is_initialized():
+    if status not in (0, EXIT_STOPPED) and several():
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)

@@ -24,7 +24,7 @@ from jaxbert.errors import InputError
 from jaxbert.evaluation import Evaluator, attention_of, make_evaluator, show_scores
 from jaxbert.losses.check import try_loss
 from jaxbert.losses.choose import ChosenLoss, choose_loss, with_settings
-from jaxbert.model.config import BertConfig
+from jaxbert.model.config import BertConfig, config_to_dict
 from jaxbert.model.heads import Apply, Params, make_apply
 from jaxbert.model.pretrained import save_pretrained
 from jaxbert.option_values import HARMLESS, check_ranges
@@ -253,7 +253,7 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
     order = make_order(options, features.lengths, parallel.devices * accumulate, record)
     rows_for(order.rows, parallel, accumulate)
     plan = make_plan(task, options, order)
-    prints = {"train": features.fingerprint()}
+    prints = {"train": features.fingerprint(), "model": fingerprint_of(config_to_dict(cfg))}
     validation = None
     if held_out is not None:
         held_out_features = encode_examples(task, held_out, tokenizer, cfg, options)

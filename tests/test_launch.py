@@ -221,7 +221,10 @@ def test_wrong_input_ends_the_job_though_another_process_aborts_before(
 ) -> None:
     name = script(f"if rank == 1: {KILLED}\nif rank == 2: {SLEEP}\nwait_for_end(1)\nsys.exit(2)")
     status, _, err = run("--", name, n=3)
-    assert (status, err) == (2, ["process 0 refused the input (status 2)"])
+    assert (status, err) == (
+        2,
+        ["process 0 ended with status 2, as for wrong input; not started again"],
+    )
     assert none_alive(tmp_path)
 
 
@@ -264,6 +267,16 @@ def test_a_process_without_steps_starts_all_again(
     line = r"process(es 0,)? 1 made no step for 1 s; starting again \(1 of 3\)"
     assert re.fullmatch(line, err[0]), err
     assert len(starts(tmp_path)) == 4
+    assert none_alive(tmp_path)
+
+
+def test_a_process_that_never_makes_a_step_starts_all_again(
+    script: Callable[[str], str], tmp_path: Path
+) -> None:
+    name = script(f"if start == 2: beat(); sys.exit()\nif rank == 0: beat()\n{SLEEP}")
+    status, _, err = run("--start_timeout", "2", "--", name)
+    assert status == 0
+    assert err == ["process 1 made no step for 2 s; starting again (1 of 3)"]
     assert none_alive(tmp_path)
 
 

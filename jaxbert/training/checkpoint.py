@@ -26,7 +26,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from jaxbert.errors import InputError
-from jaxbert.files import digest_of, write_text
+from jaxbert.files import digest_of, sync, write_text
 from jaxbert.training.step import TrainState
 
 _MANIFEST = "manifest.json"
@@ -41,7 +41,12 @@ def _digest(path: Path) -> list[Any]:
 
 
 def seal(folder: Path) -> None:
-    """Write the manifest of a step folder whose other files are complete."""
+    """Write the manifest of a step folder whose other files are complete.
+
+    It is on the disk after all that it names, so that a power cut leaves no step that looks whole.
+    """
+    for path in folder.rglob("*"):
+        sync(path)
     manifest = {p.relative_to(folder).as_posix(): _digest(p) for p in _files(folder)}
     # Not a byte is spare: a manifest cut anywhere is no JSON any more.
     write_text(folder / _MANIFEST, json.dumps(manifest))
@@ -175,6 +180,7 @@ class Checkpoints:
             self._orbax.save(folder / "state", args=ocp.args.StandardSave(state._asdict()))
             self._check_there()  # Orbax would make it again, without what was in it
             seal(folder)
+            sync(self._folder)
         except Exception as error:  # Orbax and TensorStore have many of their own
             if ours:
                 _clear(folder)

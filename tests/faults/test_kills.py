@@ -6,6 +6,7 @@ import functools
 import random
 import re
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,33 @@ def test_sigkill(seed: int, tiniest_folder: Path, unbroken: dict[str, str], tmp_
     assert result(whole(tiniest_folder, folder, *EVERY_STEP)) == unbroken
 
 
+@pytest.fixture(scope="module")
+def seconds(
+    tiniest_folder: Path, evaluated: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> float:
+    """How long a run takes whose programs have been compiled before."""
+    folder = tmp_path_factory.mktemp("seconds") / "run"
+    began = time.monotonic()
+    assert result(whole(tiniest_folder, folder, *EVERY_STEP, *held_out(folder))) == evaluated
+    return time.monotonic() - began
+
+
+@pytest.mark.parametrize("seed", often(1, 5, 50))
+def test_sigkill_whatever_the_run_is_doing(
+    seed: int, seconds: float, tiniest_folder: Path, evaluated: dict[str, str], tmp_path: Path
+) -> None:
+    """Reading, compiling, restoring, evaluating, writing the result: twice, at any moment."""
+    folder = tmp_path / "run"
+    words = (*EVERY_STEP, *held_out(folder))
+    rng = random.Random(400 + seed)
+    for _ in range(2):
+        child = start(tiniest_folder, folder, *words)
+        time.sleep(rng.uniform(0, seconds))
+        send([child], signal.SIGKILL)
+        assert wait(child) in (-signal.SIGKILL, 0)
+    assert result(whole(tiniest_folder, folder, *words)) == evaluated
+
+
 @pytest.mark.parametrize("seed", often(1, 4, 40))
 def test_sigkill_between_saves_and_evaluations(
     seed: int, tiniest_folder: Path, evaluated: dict[str, str], tmp_path: Path
@@ -134,5 +162,8 @@ def test_five_kills_in_one_run(
     number = signal.SIGKILL if seed % 2 else signal.SIGTERM
     rng = random.Random(200 + seed)
     for _ in range(5):
-        kill(tiniest_folder, folder, trained(folder) + rng.randrange(2), number, *EVERY_STEP)
+        saved = [int(p.parent.name) for p in folder.glob("checkpoints/*/manifest.json")]
+        step = max(saved, default=0) + rng.randrange(2)
+        status = kill(tiniest_folder, folder, step, number, *EVERY_STEP)
+        assert status == (-number if number == signal.SIGKILL else 75)
     assert result(whole(tiniest_folder, folder, *EVERY_STEP)) == unbroken

@@ -143,6 +143,29 @@ def test_too_many_steps_that_are_not_finite_end_all(tiniest_folder: Path, tmp_pa
 
 
 @pytest.mark.faults
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("--load_best_model_at_end", "--early_stopping_patience", "1"),
+        ("--packing",),
+        ("--gradient_accumulation_steps", "2"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_processes_equal_one_whatever_is_computed(
+    more: tuple[str, ...], tiniest_folder: Path, tmp_path: Path
+) -> None:
+    """Evaluations, packed rows, micro-batches."""
+    if "--load_best_model_at_end" in more:
+        more += "--validation_file", str(write_questions(tmp_path / "held_out.jsonl"))
+    alone = whole(tiniest_folder, tmp_path / "alone", *ROWS, *batch(2), *more, devices=2)
+    folder = tmp_path / "run"
+    for rank, child in enumerate(together(tiniest_folder, folder, 2, *more)):
+        assert wait(child) == 0, said(folder, name=str(rank)).read_text()[-3000:]
+    assert state_of(folder) == state_of(alone)
+
+
+@pytest.mark.faults
 def test_a_save_that_fails_ends_all(
     tiniest_folder: Path, unbroken: dict[int, Path], tmp_path: Path
 ) -> None:
@@ -154,6 +177,7 @@ def test_a_save_that_fails_ends_all(
     assert wait(children[0], 30) == 2
     assert "File too large" in said(folder, name="0").read_text()
     assert wait(children[1], 30) != 0
+    assert "Traceback" not in said(folder, name="1").read_text()
     for rank, child in enumerate(together(tiniest_folder, folder, 2)):
         assert wait(child) == 0, said(folder, name=str(rank)).read_text()[-3000:]
     assert result(folder) == result(unbroken[2])

@@ -87,9 +87,9 @@ def params_of(head: str) -> Any:
     return init_params(CFG, head, jax.random.key(1))
 
 
-def values(head: str, batch: NumpyBatch, train: bool) -> Any:
+def values(head: str, batch: NumpyBatch, train: bool, **how: Any) -> Any:
     """Outputs, loss sums and gradients."""
-    apply = make_apply(CFG, head)
+    apply = make_apply(CFG, head, **how)
 
     @jax.jit
     def compute(params: Any, batch: Any) -> Any:
@@ -134,6 +134,24 @@ def test_packed_is_one_by_one(head: str, train: bool) -> None:
     largest = max(np.abs(g).max() for g in jax.tree.leaves(grads))
     for g, g_p in zip(jax.tree.leaves(grads), jax.tree.leaves(grads_p), strict=True):
         np.testing.assert_allclose(g_p, g, rtol=0, atol=1e-5 * max(1, largest))
+
+
+@pytest.mark.parametrize(("how", "platform"), [({"scan": True}, "cpu"), ({"remat": True}, "gpu")])
+def test_packed_layers_in_a_loop_or_computed_again(
+    how: dict[str, bool], platform: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the programs of both platforms, in bfloat16, with offsets of the words too."""
+    _, packed, _ = batches("qa")
+    rng = np.random.default_rng(4)
+    shape = (*packed["input_ids"].shape, CFG.hidden_size)
+    packed = {**packed, "word_offsets": rng.normal(0, 0.01, shape).astype(np.float32)}
+    monkeypatch.setattr("jax.default_backend", lambda: platform)
+    for dtype, atol in ((jnp.float32, 1e-5), (jnp.bfloat16, 0.05)):
+        plain = jax.tree.leaves(values("qa", packed, True, dtype=dtype))
+        found = jax.tree.leaves(values("qa", packed, True, dtype=dtype, **how))
+        largest = max(np.abs(x).max() for x in plain)
+        for a, b in zip(found, plain, strict=True):
+            np.testing.assert_allclose(a, b, rtol=0, atol=atol * max(1, largest))
 
 
 @pytest.mark.parametrize("head", list(LOSSES))
