@@ -47,7 +47,10 @@ def score_files(
         raise InputError("give --predictions and --references, two files")
     given = _mapping(predictions, str)
     odds = _mapping(null_odds, (int, float)) if null_odds else None
-    wanted = references_of(read_qa([references]).examples)
+    data = read_qa([references])
+    if fault := next((problem for problem in data.problems if problem.fatal), None):
+        raise InputError(f"{fault.where}: {fault.what}, and a score is of all questions")
+    wanted = references_of(data.examples)
     if not given.keys() & wanted.keys():
         raise InputError(
             f"{predictions}: none of its {len(given)} ids is in {references}; "

@@ -113,43 +113,15 @@ REFUSED: list[tuple[Any, str, bytes, str]] = [
     (QA, "a.json", b'{"data": [{"\\ud800\\u001b[2J": 1}]}', r"and has \ud800\x1b[2J"),
     # JSON Lines
     (QA, "a.jsonl", lines(FLAT) + b'{"id": "b', "not JSON at line 2, column 8"),
-    (QA, "a.jsonl", lines(FLAT, [1]), "row 1: expected an object, found list"),
     (QA, "a.jsonl", lines(FLAT | {"answers": {"text": ["d"], "answer_start": []}}), "row 0: 1 ans"),
     (QA, "a.jsonl", lines({"id": "b", "question": "c"}), "row 0: not a form that is known"),
     (CLASSIFICATION, "a.jsonl", TWO_TEXTS + b'{"text"}\n', "not JSON at line 3, column 8"),
-    (
-        CLASSIFICATION,
-        "a.jsonl",
-        TWO_TEXTS + b'{"text": null}\n',
-        'line 3: field "text" is NoneType',
-    ),
-    (CLASSIFICATION, "a.jsonl", TWO_TEXTS + b'{"label": 1}\n', 'line 3: no field "text"; it has l'),
-    (CLASSIFICATION, "a.jsonl", TWO_TEXTS + b'{"text": ""}\n', 'line 3: the text of column "text"'),
-    (
-        CLASSIFICATION,
-        "a.jsonl",
-        TWO_TEXTS + b'{"text": "a"}\n',
-        "line 3: no label, and 2 other rows",
-    ),
-    (
-        CLASSIFICATION,
-        "a.jsonl",
-        TWO_TEXTS + b'{"text": "a", "label": NaN}\n',
-        'line 3: label column "label" is of the wrong type: float',
-    ),
     (CLASSIFICATION, "a.jsonl", TWO_TEXTS + b"\xff\xfe\n", "line 3 is not UTF-8"),
     (CLASSIFICATION, "a.jsonl", b'{"text":' * 10**5, "nested too deeply"),
     (CLASSIFICATION, "a.jsonl", b"\n \n", "no example in it"),
     (REGRESSION, "a.jsonl", b'\n{"text": "a", "label": NaN}\n', 'line 2: label column "label" is'),
     (REGRESSION, "a.jsonl", b'{"text": "a", "label": -Infinity}\n', 'line 1: label column "label"'),
     (REGRESSION, "a.jsonl", lines({"text": "a", "label": 10**400}), 'line 1: label column "label"'),
-    (MULTIPLE_CHOICE, "a.jsonl", lines(CHOICE, CHOICE | {"label": 2}), "line 2: label column"),
-    (
-        MULTIPLE_CHOICE,
-        "a.jsonl",
-        lines(CHOICE, CHOICE | {"label": None}),
-        "line 2: no label, and 1",
-    ),
     (MULTIPLE_CHOICE, "a.jsonl", lines(CHOICE | {"choices": ["b", ""]}), "line 1: choice 1 of"),
     (
         MULTIPLE_CHOICE,
@@ -170,7 +142,6 @@ REFUSED: list[tuple[Any, str, bytes, str]] = [
         'line 1: item 0 of column "tokens"',
     ),
     (TAGGING, "a.jsonl", lines({"tokens": ["a"], "tags": [" "]}), 'line 1: a tag of column "tags"'),
-    (MLM, "a.jsonl", lines({"text": "a"}, {"text": 5}), 'line 2: field "text" is int'),
     (MLM, "a.json", b'{"data": [{"paragraphs": [{}]}]}', 'row 0, paragraph 0: no field "context"'),
     # CSV and TSV
     (CLASSIFICATION, "a.csv", b"", "line 1: the file is empty"),
@@ -182,24 +153,10 @@ REFUSED: list[tuple[Any, str, bytes, str]] = [
     ),
     (CLASSIFICATION, "a.csv", b"text,label\na,1\nb\n", "line 3 has 1 column, expected 2"),
     (CLASSIFICATION, "a.csv", b"text,label\na,1\n\nb,2\n", "line 3 is blank"),
-    (
-        CLASSIFICATION,
-        "a.csv",
-        b"text,label\na,1\n,2\n",
-        'line 3: the text of column "text" is empty',
-    ),
-    (CLASSIFICATION, "a.csv", b"text,label\na,1\nb,\n", "line 3: no label, and 1 other rows"),
     (CLASSIFICATION, "a.csv", b"text,label\na,1\rb,2\n", "line 2: a carriage return inside"),
     (CLASSIFICATION, "a.csv", b"text,label\na,1\n\0,2\n", "line 3 has a NUL byte"),
     (CLASSIFICATION, "a.csv", b"text,\x1b[2J,\x1b[2J\n", r"line 1: two columns are named \x1b[2J"),
     (QA, "a.csv", b"id,question,context\na,b\n", "line 2 has 2 columns, expected 3"),
-    (
-        REGRESSION,
-        "a.csv",
-        b"text,score\na,1\nb,1e400\n",
-        "line 3: label column \"score\" is '1e400'",
-    ),
-    (REGRESSION, "a.csv", b"text,score\na,1\nb,nan\n", "line 3: label column \"score\" is 'nan'"),
     (CLASSIFICATION, "a.tsv", b"text\tlabel\na\t1\tb\n", "line 2 has 3 columns, expected 2"),
     (CLASSIFICATION, "a.tsv", "text\tlabel\ncaf\xe9\t1\n".encode("latin-1"), "line 2 is not UTF-8"),
     (CLASSIFICATION, "a.tsv", "text\tlabel\n".encode("utf-16"), "line 1 is not UTF-8 (byte 0"),
@@ -320,15 +277,58 @@ REPORTED: list[tuple[Any, str, bytes, int, list[str]]] = [
         1,
         [f"line 1: {SURROGATE}"],
     ),
+    (TAGGING, "a.jsonl", lines({"tokens": ["\ud800"], "tags": ["O"]}), 1, [f"line 1: {SURROGATE}"]),
+    (MLM, "a.jsonl", lines({"text": "a"}, {"text": "\ud800"}), 2, [f"line 2: {SURROGATE}"]),
+]
+
+# Files of which a row is left out by default, and the message for it.
+LEFT_OUT: list[tuple[Any, str, bytes, str]] = [
+    (QA, "a.jsonl", lines(FLAT, [1]), "row 1: expected an object, found list"),
+    (
+        CLASSIFICATION,
+        "a.jsonl",
+        TWO_TEXTS + b'{"text": null}\n',
+        'line 3: field "text" is NoneType',
+    ),
+    (CLASSIFICATION, "a.jsonl", TWO_TEXTS + b'{"label": 1}\n', 'line 3: no field "text"; it has l'),
+    (CLASSIFICATION, "a.jsonl", TWO_TEXTS + b'{"text": ""}\n', 'line 3: the text of column "text"'),
+    (CLASSIFICATION, "a.jsonl", TWO_TEXTS + b'{"text": "a"}\n', "line 3: no label, and other rows"),
+    (
+        CLASSIFICATION,
+        "a.jsonl",
+        TWO_TEXTS + b'{"text": "a", "label": NaN}\n',
+        'line 3: label column "label" is of the wrong type: float',
+    ),
+    (MULTIPLE_CHOICE, "a.jsonl", lines(CHOICE, CHOICE | {"label": 2}), "line 2: label column"),
+    (
+        MULTIPLE_CHOICE,
+        "a.jsonl",
+        lines(CHOICE, CHOICE | {"label": None}),
+        "line 2: no label, and other rows",
+    ),
+    (MLM, "a.jsonl", lines({"text": "a"}, {"text": 5}), 'line 2: field "text" is int'),
+    (
+        CLASSIFICATION,
+        "a.csv",
+        b"text,label\na,1\n,2\nc,0\n",
+        'line 3: the text of column "text" is empty',
+    ),
+    (CLASSIFICATION, "a.csv", b"text,label\na,1\nb,\nc,0\n", "line 3: no label, and other rows"),
+    (
+        REGRESSION,
+        "a.csv",
+        b"text,score\na,1\nb,1e400\n",
+        "line 3: label column \"score\" is '1e400'",
+    ),
+    (REGRESSION, "a.csv", b"text,score\na,1\nb,nan\n", "line 3: label column \"score\" is 'nan'"),
+    (QA, "a.json", squad(second={"question": None}), 'question 1: field "question" is NoneType'),
+    (QA, "a.json", squad(second={"answers": [{"text": 5}]}), 'question 1: field "text" is int'),
     (
         TAGGING,
         "a.jsonl",
         lines({"tokens": ["a"], "tags": ["O"]}, {"tokens": [], "tags": []}),
-        1,
-        ["line 2: the sentence has no words; it is left out"],
+        "line 2: the sentence has no words",
     ),
-    (TAGGING, "a.jsonl", lines({"tokens": ["\ud800"], "tags": ["O"]}), 1, [f"line 1: {SURROGATE}"]),
-    (MLM, "a.jsonl", lines({"text": "a"}, {"text": "\ud800"}), 2, [f"line 2: {SURROGATE}"]),
 ]
 
 # What looks odd and is no fault: how many examples.
@@ -378,7 +378,7 @@ def refusal(read: Callable[..., Any], *case: Any) -> str:
 
 
 def test_there_are_enough_cases() -> None:
-    assert len(REFUSED) + len(REPORTED) >= 60
+    assert len(REFUSED) + len(REPORTED) + len(LEFT_OUT) >= 60
 
 
 @pytest.mark.parametrize("strict", [False, True])
@@ -415,6 +415,25 @@ def test_reported_or_strictly_refused(
     found = refusal(read, task, name, content, True)
     assert found.startswith(problems[0])
     assert found.endswith("(--strict)")
+
+
+@pytest.mark.parametrize(("task", "name", "content", "expected"), LEFT_OUT, ids=name_of)
+def test_left_out_or_strictly_refused(
+    read: Callable[..., Any],
+    caplog: pytest.LogCaptureFixture,
+    task: Any,
+    name: str,
+    content: bytes,
+    expected: str,
+) -> None:
+    with caplog.at_level("INFO", "jaxbert"):
+        data = read(task, name, content, False)
+    assert data.examples
+    [problem] = data.problems
+    assert expected in f"{problem.where}: {problem.what}"
+    assert problem.what.endswith("left out")
+    assert f"{problem.where}: {problem.what}" in caplog.text
+    assert expected in refusal(read, task, name, content, True)
 
 
 def test_problems_are_counted(read: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:

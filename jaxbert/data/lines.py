@@ -9,11 +9,10 @@ from typing import Any
 
 from jaxbert.data.rows import (
     Data,
-    Problem,
+    Report,
     field,
     find_column,
     names_of,
-    reporter,
     table_of,
     whole_texts,
 )
@@ -59,21 +58,22 @@ def read_lines(
         InputError: the column is not there or holds something else, or there is no text.
     """
     examples: list[LineExample] = []
-    problems: list[Problem] = []
-    report = reporter(problems, strict)
+    report = Report(strict)
     origins = []
     for origin, content in tables:
         origins.append(origin)
-        for where, text in _texts(origin, content, text_column):
+        for where, text in _texts(origin, content, text_column, report):
             if text.strip():
                 [text] = whole_texts([text], where, report)
                 examples.append(LineExample(where, text))
     if not examples:
-        raise InputError(f"{', '.join(origins)}: no text in it")
-    return Data(tuple(examples), tuple(problems))
+        raise report.nothing(f"{', '.join(origins)}: no text in it")
+    return Data(tuple(examples), tuple(report.problems))
 
 
-def _texts(origin: str, content: Any, asked: str | None) -> Iterator[tuple[str, str]]:
+def _texts(
+    origin: str, content: Any, asked: str | None, report: Report
+) -> Iterator[tuple[str, str]]:
     if isinstance(content, str):
         for number, line in enumerate(content.split("\n"), 1):
             yield f"{origin}: line {number}", line.removesuffix("\r")
@@ -83,10 +83,11 @@ def _texts(origin: str, content: Any, asked: str | None) -> Iterator[tuple[str, 
     if not rows:
         return
     if "paragraphs" in names and asked in (None, "context"):
+        articles = report.each(rows, lambda at: (at[0], field(at[1], "paragraphs", list, at[0])))
         rows = [
             (f"{where}, paragraph {number}", paragraph)
-            for where, article in rows
-            for number, paragraph in enumerate(field(article, "paragraphs", list, where))
+            for where, paragraphs in articles
+            for number, paragraph in enumerate(paragraphs)
         ]
         names = ["context"]
     column = find_column(origin, names, asked, ["text", "sentence", "content", "context"])
@@ -96,8 +97,8 @@ def _texts(origin: str, content: Any, asked: str | None) -> Iterator[tuple[str, 
             "name it with --text_column_name"
         )
     seen: set[str] = set()
-    for where, row in rows:
-        text = field(row, column, str, where)
+    texts = report.each(rows, lambda at: (at[0], field(at[1], column, str, at[0])))
+    for where, text in texts:
         if text not in seen:
             yield where, text
         if column == "context":

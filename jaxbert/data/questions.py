@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
-from jaxbert.data.rows import Data, Problem, field, names_of, reporter, whole_text
+from jaxbert.data.rows import Data, Report, field, names_of, whole_text
 from jaxbert.data.sources import load_rows
 from jaxbert.errors import InputError
 from jaxbert.untrusted import shown
@@ -57,12 +59,19 @@ def read_questions(tables: Iterable[tuple[str, Any]], *, strict: bool = False) -
     """The same from contents that have been loaded: pairs of an origin, for messages, and rows."""
     origins = []
 
+    report = Report(strict)
+
     def rows() -> Iterator[_Row]:
         for origin, content in tables:
             origins.append(origin)
-            yield from _qa_rows(content, origin)
+            for found in report.each(_entries(content, origin), partial(_rows_of, report=report)):
+                yield from found
 
-    return _qa_data(rows(), origins, strict)
+    seen: set[str] = set()
+    examples = tuple(report.each(rows(), partial(_example_of, seen=seen, report=report)))
+    if not examples:
+        raise report.nothing(f"{', '.join(origins)}: no question in it")
+    return Data(examples, tuple(report.problems))
 
 
 @dataclasses.dataclass
@@ -76,47 +85,63 @@ class _Row:
     answers: list[tuple[Any, Any]]  # text, offset or None
 
 
-def _qa_rows(content: Any, origin: str) -> Iterator[_Row]:
-    """The questions of a file, whichever of the known forms it has."""
-    entries = content
-    if isinstance(content, dict):
-        entries = field(content, "data", list, origin)
+_Placed = tuple[str, Any]  # what a message calls it, and what it is
+
+
+def _entries(content: Any, origin: str) -> list[_Placed]:
+    """The articles or rows of a file."""
+    entries = field(content, "data", list, origin) if isinstance(content, dict) else content
     if not isinstance(entries, list):
         raise InputError(f"{origin}: expected SQuAD's JSON, found {type(content).__name__}")
-    for number, entry in enumerate(entries):
-        where = f"{origin}: row {number}"
-        if not isinstance(entry, dict):
-            raise InputError(f"{where}: expected an object, found {type(entry).__name__}")
-        if "paragraphs" in entry:
-            yield from _squad_article(entry, f"{origin}: article {number}")
-        elif "context_text" in entry:
-            yield from _cmrc_paragraph(entry, where)
-        elif "context" in entry and "question" in entry:
-            yield _flat_row(entry, where)
-        else:
-            raise InputError(
-                f"{where}: not a form that is known; it needs paragraphs (SQuAD), context_text "
-                f"(CMRC2018) or context and question (flat), and has {names_of(entry) or 'none'}"
-            )
+    squad = [isinstance(entry, dict) and "paragraphs" in entry for entry in entries]
+    return [
+        (f"{origin}: {'article' if s else 'row'} {n}", entry)
+        for n, (entry, s) in enumerate(zip(entries, squad, strict=True))
+    ]
 
 
-def _squad_article(article: dict[str, Any], where: str) -> Iterator[_Row]:
-    for p, paragraph in enumerate(field(article, "paragraphs", list, where)):
-        place = f"{where}, paragraph {p}"
-        context = field(paragraph, "context", str, place)
-        for q, qa in enumerate(field(paragraph, "qas", list, place)):
-            spot = f"{place}, question {q}"
-            if isinstance(qa, dict) and qa.get("is_impossible") is not None:
-                field(qa, "is_impossible", bool, spot)
-            answers = [] if qa_is_impossible(qa) else field(qa, "answers", list, spot)
-            pairs = [(field(a, "text", str, spot), a.get("answer_start")) for a in answers]
-            yield _Row(
-                spot,
-                field(qa, "id", (str, int), spot),
-                field(qa, "question", str, spot),
-                context,
-                pairs,
-            )
+def _rows_of(placed: _Placed, report: Report) -> Iterable[_Row]:
+    """The questions of an article or row, whichever of the known forms it has."""
+    where, entry = placed
+    if not isinstance(entry, dict):
+        raise InputError(f"{where}: expected an object, found {type(entry).__name__}")
+    if "paragraphs" in entry:
+        paragraphs = _numbered(entry, "paragraphs", where, "paragraph")
+        found = report.each(paragraphs, partial(_squad_paragraph, report=report))
+        return itertools.chain.from_iterable(found)
+    if "context_text" in entry:
+        context = field(entry, "context_text", str, where)
+        questions = _numbered(entry, "qas", where, "question")
+        return report.each(questions, partial(_cmrc_row, context=context))
+    if "context" in entry and "question" in entry:
+        return [_flat_row(entry, where)]
+    raise InputError(
+        f"{where}: not a form that is known; it needs paragraphs (SQuAD), context_text "
+        f"(CMRC2018) or context and question (flat), and has {names_of(entry) or 'none'}"
+    )
+
+
+def _numbered(mapping: Any, name: str, where: str, what: str) -> list[_Placed]:
+    """The items of a field that is a list, each with its place."""
+    items = field(mapping, name, list, where)
+    return [(f"{where}, {what} {number}", item) for number, item in enumerate(items)]
+
+
+def _squad_paragraph(placed: _Placed, report: Report) -> Iterable[_Row]:
+    where, paragraph = placed
+    context = field(paragraph, "context", str, where)
+    questions = _numbered(paragraph, "qas", where, "question")
+    return report.each(questions, partial(_squad_row, context=context))
+
+
+def _squad_row(placed: _Placed, context: str) -> _Row:
+    where, qa = placed
+    if isinstance(qa, dict) and qa.get("is_impossible") is not None:
+        field(qa, "is_impossible", bool, where)
+    answers = [] if qa_is_impossible(qa) else field(qa, "answers", list, where)
+    pairs = [(field(a, "text", str, where), a.get("answer_start")) for a in answers]
+    name = field(qa, "id", (str, int), where)
+    return _Row(where, name, field(qa, "question", str, where), context, pairs)
 
 
 def qa_is_impossible(qa: Any) -> bool:
@@ -126,20 +151,13 @@ def qa_is_impossible(qa: Any) -> bool:
     )
 
 
-def _cmrc_paragraph(paragraph: dict[str, Any], where: str) -> Iterator[_Row]:
-    context = field(paragraph, "context_text", str, where)
-    for q, qa in enumerate(field(paragraph, "qas", list, where)):
-        spot = f"{where}, question {q}"
-        unanswered = isinstance(qa, dict) and "answers" not in qa
-        answers = [] if unanswered else field(qa, "answers", list, spot)
-        pairs = [(text, None) for text in answers]
-        yield _Row(
-            spot,
-            field(qa, "query_id", (str, int), spot),
-            field(qa, "query_text", str, spot),
-            context,
-            pairs,
-        )
+def _cmrc_row(placed: _Placed, context: str) -> _Row:
+    where, qa = placed
+    unanswered = isinstance(qa, dict) and "answers" not in qa
+    answers = [] if unanswered else field(qa, "answers", list, where)
+    name = field(qa, "query_id", (str, int), where)
+    question = field(qa, "query_text", str, where)
+    return _Row(where, name, question, context, [(text, None) for text in answers])
 
 
 def _flat_row(row: dict[str, Any], where: str) -> _Row:
@@ -161,52 +179,43 @@ def _flat_row(row: dict[str, Any], where: str) -> _Row:
     )
 
 
-def _qa_data(rows: Iterable[_Row], origins: list[str], strict: bool) -> Data[QAExample]:
-    examples: dict[str, QAExample] = {}
-    problems: list[Problem] = []
-    report = reporter(problems, strict)
-    for row in rows:
-        name = whole_text(str(row.id))
-        where = f"{row.where} (id {shown(' '.join(name.split()))})"
-        if name in examples:
-            report(where, "the id occurs before; this row is left out")
-            continue
-        question, context = whole_text(row.question), whole_text(row.context)
-        if (name, question, context) != (str(row.id), row.question, row.context):
-            report(where, "lone surrogates in the text; replaced by U+FFFD")
-        if not context.strip():
-            report(where, "the paragraph is empty; the answer can only be empty")
-        if not question.strip():
-            report(where, "the question is empty")
-        answers = []
-        for text, start in row.answers:
-            if not isinstance(text, str):
-                raise InputError(
-                    f'{where}: an answer of field "answers" is {type(text).__name__}, expected str'
-                )
-            if start is not None and (isinstance(start, bool) or not isinstance(start, int)):
-                raise InputError(
-                    f'{where}: field "answer_start" is {type(start).__name__}, expected int'
-                )
-            if not text.strip():
-                report(where, "an answer is empty; it is left out")
-                continue
-            text = whole_text(text)
-            found = _locate(context, text, start)
-            if found is None:
-                fault = (
-                    f"not near {shown(start)} but in several places" if text in context else "not"
-                )
-                report(where, f"the answer {text[:40]!r} is {fault} in the paragraph; scoring only")
-            elif found != start and start is not None:
-                report(
-                    where, f"the answer {text[:40]!r} is at {found}, not {shown(start)}; repaired"
-                )
-            answers.append(Answer(text, found))
-        examples[name] = QAExample(name, question, context, tuple(answers))
-    if not examples:
-        raise InputError(f"{', '.join(origins)}: no question in it")
-    return Data(tuple(examples.values()), tuple(problems))
+def _example_of(row: _Row, seen: set[str], report: Report) -> QAExample | None:
+    """The question with its answers held against the paragraph; None if its id is in `seen`."""
+    name = whole_text(str(row.id))
+    where = f"{row.where} (id {shown(' '.join(name.split()))})"
+    if name in seen:
+        report(where, "the id occurs before; this row is left out")
+        return None
+    question, context = whole_text(row.question), whole_text(row.context)
+    if (name, question, context) != (str(row.id), row.question, row.context):
+        report(where, "lone surrogates in the text; replaced by U+FFFD")
+    if not context.strip():
+        report(where, "the paragraph is empty; the answer can only be empty")
+    if not question.strip():
+        report(where, "the question is empty")
+    found = [_answer_of(text, start, context, where, report) for text, start in row.answers]
+    seen.add(name)
+    return QAExample(name, question, context, tuple(answer for answer in found if answer))
+
+
+def _answer_of(text: Any, start: Any, context: str, where: str, report: Report) -> Answer | None:
+    if not isinstance(text, str):
+        raise InputError(
+            f'{where}: an answer of field "answers" is {type(text).__name__}, expected str'
+        )
+    if start is not None and (isinstance(start, bool) or not isinstance(start, int)):
+        raise InputError(f'{where}: field "answer_start" is {type(start).__name__}, expected int')
+    if not text.strip():
+        report(where, "an answer is empty; it is left out")
+        return None
+    text = whole_text(text)
+    found = _locate(context, text, start)
+    if found is None:
+        fault = f"not near {shown(start)} but in several places" if text in context else "not"
+        report(where, f"the answer {text[:40]!r} is {fault} in the paragraph; scoring only")
+    elif found != start and start is not None:
+        report(where, f"the answer {text[:40]!r} is at {found}, not {shown(start)}; repaired")
+    return Answer(text, found)
 
 
 def _locate(context: str, text: str, start: int | None) -> int | None:

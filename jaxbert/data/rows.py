@@ -1,13 +1,13 @@
 """Rows -> examples: what every reader of rows needs, and the report of what it found.
 
-Every fault of a row is either an InputError (the file is not what it should be) or a Problem: the
-row is repaired or left out, and the report names it.
+A fault of a file is an InputError. One of a row is a Problem: the row is repaired or left out, and
+the report names it.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 from jaxbert.errors import InputError
@@ -20,16 +20,63 @@ class _Placed(Protocol):
 
 
 T = TypeVar("T")
+R = TypeVar("R")
 E = TypeVar("E", bound=_Placed)
-Report = Callable[[str, str], None]
 
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """What was found in one row: where it is, what is wrong, and what was done about it."""
+    """What was found in one row: where it is, what is wrong, and what was done about it.
+
+    Attributes:
+        fatal: the row is not of its form, and left out.
+    """
 
     where: str
     what: str
+    fatal: bool = False
+
+
+class Report:
+    """What is found in rows.
+
+    Args:
+        strict: raise at the first problem instead of noting it.
+
+    Attributes:
+        problems: in the order in which they were found.
+    """
+
+    def __init__(self, strict: bool) -> None:
+        self.problems: list[Problem] = []
+        self._strict = strict
+        self._first: InputError | None = None
+
+    def __call__(self, where: str, what: str) -> None:
+        """Note a problem of a row that has been repaired or left out."""
+        if self._strict:
+            raise InputError(f"{where}: {what} (--strict)")
+        self.problems.append(Problem(where, what))
+
+    def each(self, rows: Iterable[R], make: Callable[[R], T | None]) -> Iterator[T]:
+        """What is made of each row. One for which that is None or an InputError is left out, and
+        the error noted."""
+        for row in rows:
+            try:
+                made = make(row)
+            except InputError as error:
+                if self._strict:
+                    raise
+                self._first = self._first or error
+                *place, what = str(error).split(": ", 2)  # the file, the row, and the fault
+                self.problems.append(Problem(": ".join(place), f"{what}; it is left out", True))
+                continue
+            if made is not None:
+                yield made
+
+    def nothing(self, otherwise: str) -> InputError:
+        """The error of a file of which nothing is left: the first row's fault, if one had any."""
+        return self._first or InputError(otherwise)
 
 
 class Table(list[dict[str, Any]]):
@@ -69,14 +116,12 @@ class Sheet:
     """The rows of one file, each with its place for messages, and the names of all columns.
 
     Attributes:
-        published: they are of a data set that the library `datasets` has read.
         classes: column -> names of its classes, where the data set declares them.
     """
 
     origin: str
     names: list[str]
     rows: list[tuple[str, dict[str, Any]]]
-    published: bool
     classes: dict[str, tuple[str, ...]]
 
 
@@ -104,8 +149,7 @@ def table_of(origin: str, content: Any) -> Sheet:
             raise InputError(f"{where}: expected an object, found {type(row).__name__}")
         rows.append((where, row))
     names = list(dict.fromkeys(name for _, row in rows for name in row))
-    published = isinstance(content, Table)
-    return Sheet(origin, names, rows, published, content.classes if published else {})
+    return Sheet(origin, names, rows, content.classes if isinstance(content, Table) else {})
 
 
 def find_column(
@@ -147,17 +191,6 @@ def names_of(fields: Iterable[Any]) -> str:
     return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
 
 
-def reporter(problems: list[Problem], strict: bool) -> Report:
-    """A function (where, what) that adds a problem; if strict it raises an InputError."""
-
-    def report(where: str, what: str) -> None:
-        if strict:
-            raise InputError(f"{where}: {what} (--strict)")
-        problems.append(Problem(where, what))
-
-    return report
-
-
 def whole_texts(texts: Sequence[str], where: str, report: Report) -> list[str]:
     """Each text whole (see whole_text), and a problem if one was not."""
     whole = [whole_text(text) for text in texts]
@@ -183,10 +216,7 @@ def read_labelled(
     strict: bool,
     what: str = "example",
 ) -> Data[E]:
-    """The examples of all tables, which have labels all or none.
-
-    In a published data set -1 marks a row without a label: beside others such rows are left out
-    and reported. In a file they are an error, which its owner can mend.
+    """The examples of all tables. Where some have a label, those without one are left out.
 
     Args:
         tables: of each file its name and its content, as a loader gives it.
@@ -196,36 +226,26 @@ def read_labelled(
         what: an example, in words.
 
     Raises:
-        InputError: there is no example; or some of a file have a label and others have none.
+        InputError: there is no example.
     """
     examples: list[E] = []
-    published: list[bool] = []
-    problems: list[Problem] = []
     declared: tuple[str, ...] = ()
     columns: list[str] = []
     origins = []
-    report = reporter(problems, strict)
+    report = Report(strict)
     for origin, content in tables:
         origins.append(origin)
         sheet = table_of(origin, content)
         if sheet.rows:
             found, classes = examples_of(sheet, report)
             examples += found
-            published += [sheet.published] * len(found)
             declared, columns = declared or classes, columns or sheet.names
     if not examples:
-        raise InputError(f"{', '.join(origins)}: no {what} in it")
-    bare = [n for n, example in enumerate(examples) if label_of(example) is None]
-    if len(bare) == len(examples):
-        bare = []
-    for n in bare:
-        where = examples[n].where
-        if not published[n]:
-            raise InputError(
-                f"{where}: no label, and {len(examples) - len(bare)} other rows have one; label "
-                "this row or remove it"
-            )
-        report(where, "no label; the row is left out")
-    left_out = set(bare)
-    kept = tuple(example for n, example in enumerate(examples) if n not in left_out)
-    return Data(kept, tuple(problems), declared, tuple(columns))
+        raise report.nothing(f"{', '.join(origins)}: no {what} in it")
+    labelled = [example for example in examples if label_of(example) is not None]
+    if labelled:
+        for example in examples:
+            if label_of(example) is None:
+                report(example.where, "no label, and other rows have one; it is left out")
+    kept = tuple(labelled or examples)
+    return Data(kept, tuple(report.problems), declared, tuple(columns))

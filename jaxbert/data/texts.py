@@ -71,8 +71,7 @@ def read_texts(
         strict: raise at the first problem instead of reporting it.
 
     Raises:
-        InputError: a column is not there, a text is empty, a label is not what it should be, only
-            some rows have a label, or there is no row.
+        InputError: a column is not there, or no row has text and label as they should be.
     """
     if text_columns is not None and len(text_columns) not in (1, 2):
         raise InputError(f"--text_column_name takes one name or two, not {len(text_columns)}")
@@ -84,20 +83,19 @@ def read_texts(
             holding = [c for c in _NUMBERS if c in sheet.names and _holds_numbers(c, sheet.rows)]
             known = holding or [*_NUMBERS]
         column = find_column(sheet.origin, sheet.names, label_column, known)
-        examples = []
-        for where, row in sheet.rows:
+
+        def example_of(placed: tuple[str, dict[str, Any]]) -> TextExample:
+            where, row = placed
             label: str | float | None = None
             if column is not None:
                 label = _number(row, column, where) if numeric else _class(row, column, where)
-            empty = [n for n in columns if sheet.published and not str(row.get(n) or "").strip()]
-            if empty:  # in a file this is an error, which its owner can mend
-                report(where, f'the text of column "{empty[0]}" is empty; the row is left out')
-                continue
             texts = [_text(row, name, where) for name in columns]
             classes = [label] if isinstance(label, str) else []
             whole = whole_texts([*texts, *classes], where, report)
             pair = whole[1] if len(columns) == 2 else None
-            examples.append(TextExample(where, whole[0], pair, whole[-1] if classes else label))
+            return TextExample(where, whole[0], pair, whole[-1] if classes else label)
+
+        examples = list(report.each(sheet.rows, example_of))
         return examples, () if numeric or column is None else sheet.classes.get(column, ())
 
     return read_labelled(tables, examples_of, lambda e: e.label, strict=strict)
@@ -120,7 +118,7 @@ def _text_columns(sheet: Sheet, asked: Sequence[str] | None) -> Sequence[str]:
 def _text(row: dict[str, Any], column: str, where: str) -> str:
     text = field(row, column, str, where)
     if not text.strip():
-        raise InputError(f'{where}: the text of column "{column}" is empty; remove the row')
+        raise InputError(f'{where}: the text of column "{column}" is empty')
     return text
 
 
@@ -189,31 +187,32 @@ def read_choices(
         strict: raise at the first problem instead of reporting it.
 
     Raises:
-        InputError: a row has another form, an empty text or another number of choices than the
-            first, its label names no choice or several, only some rows have a label, or there is
-            no row.
+        InputError: no row has this form, with texts that are not empty and a label that names one
+            choice.
     """
+    count = 0  # of the first row's choices
 
     def examples_of(sheet: Sheet, report: Report) -> tuple[list[ChoiceExample], tuple[str, ...]]:
         column = find_column(sheet.origin, sheet.names, label_column, ["label", "answer"])
-        examples = []
-        for where, row in sheet.rows:
+
+        def example_of(placed: tuple[str, dict[str, Any]]) -> ChoiceExample:
+            nonlocal count
+            where, row = placed
             context, prompt, choices = _choice_texts(row, where)
             if len(choices) < 2:
                 raise InputError(f"{where}: {len(choices)} choices, expected at least 2")
+            if len(choices) != (count or len(choices)):
+                found = f"{len(choices)} choices, expected {count} as in the first row"
+                raise InputError(f"{where}: {found}")
             label = None if column is None else _right_choice(row, column, choices, where)
             endings = [f"{prompt} {choice}" if prompt.strip() else choice for choice in choices]
             context, *endings = whole_texts([context, *endings], where, report)
-            examples.append(ChoiceExample(where, context, tuple(endings), label))
-        return examples, ()
+            count = len(choices)
+            return ChoiceExample(where, context, tuple(endings), label)
 
-    data = read_labelled(tables, examples_of, lambda e: e.label, strict=strict)
-    count = len(data.examples[0].endings)
-    for e in data.examples:
-        if len(e.endings) != count:
-            found = f"{len(e.endings)} choices, expected {count} as in the first row"
-            raise InputError(f"{e.where}: {found}")
-    return data
+        return list(report.each(sheet.rows, example_of)), ()
+
+    return read_labelled(tables, examples_of, lambda e: e.label, strict=strict)
 
 
 def _choice_texts(row: dict[str, Any], where: str) -> tuple[str, str, list[str]]:

@@ -139,8 +139,7 @@ def read_words(
         strict: raise at the first problem instead of reporting it.
 
     Raises:
-        InputError: a column is not there or has no lists of str or int, words and tags differ in
-            number, only some sentences have tags, or there is no sentence.
+        InputError: a column is not there, or no row has words, and tags in the same number.
     """
 
     def examples_of(sheet: Sheet, report: Report) -> tuple[list[WordsExample], tuple[str, ...]]:
@@ -156,18 +155,20 @@ def read_words(
             )
         known = ["ner_tags", "pos_tags", "tags", "labels", "upos"]
         tags_in = find_column(origin, names, tag_column, known)
-        examples = []
-        for where, row in sheet.rows:
+
+        def example_of(placed: tuple[str, dict[str, Any]]) -> WordsExample:
+            where, row = placed
             words = _strings(row, words_in, where)
             tags = None if tags_in is None else _tags(row, tags_in, where)
             if tags is not None and len(tags) != len(words):
                 raise InputError(f"{where}: {len(words)} words and {len(tags)} tags")
             if not words:
-                report(where, "the sentence has no words; it is left out")
-                continue
+                raise InputError(f"{where}: the sentence has no words")
             whole = whole_texts([*words, *(tags or ())], where, report)
             first, second = tuple(whole[: len(words)]), tuple(whole[len(words) :])
-            examples.append(WordsExample(where, first, None if tags is None else second))
+            return WordsExample(where, first, None if tags is None else second)
+
+        examples = list(report.each(sheet.rows, example_of))
         return examples, () if tags_in is None else sheet.classes.get(tags_in, ())
 
     return read_labelled(tables, examples_of, lambda e: e.tags, strict=strict, what="sentence")

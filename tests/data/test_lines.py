@@ -53,6 +53,8 @@ def plain(data: Data[LineExample]) -> list[str]:
 
 def refusal(read: Any, *args: Any, **options: Any) -> str:
     """The message of the InputError behind the origin; it is one line."""
+    if read is rows:  # whose faults are reported by default
+        options = {"strict": True, **options}
     with pytest.raises(InputError) as caught:
         read(*args, **options)
     message = str(caught.value)

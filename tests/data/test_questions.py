@@ -58,7 +58,7 @@ def write(tmp_path: Path) -> Callable[..., str]:
     return write
 
 
-def refusal(*paths: str, strict: bool = False) -> str:
+def refusal(*paths: str, strict: bool = True) -> str:
     """The message of the InputError; it is one line and names the (last) file."""
     with pytest.raises(InputError) as caught:
         read_qa(list(paths), strict=strict)

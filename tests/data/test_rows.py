@@ -20,7 +20,6 @@ from jaxbert.data.rows import (
     find_column,
     names_of,
     read_labelled,
-    reporter,
     table_of,
     whole_text,
     whole_texts,
@@ -34,13 +33,13 @@ unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow]
 def test_table_of() -> None:
     rows = [{"a": 1}, Row({"b": 2, "a": 3}, 9)]
     placed = [("x: row 0", {"a": 1}), ("x: line 9", {"b": 2, "a": 3})]
-    expected = Sheet("x", ["a", "b"], placed, False, {})
+    expected = Sheet("x", ["a", "b"], placed, {})
     assert table_of("x", rows) == expected
     assert table_of("x", {"data": rows, "version": 1}) == expected
-    assert table_of("x", []) == Sheet("x", [], [], False, {})
+    assert table_of("x", []) == Sheet("x", [], [], {})
     table = Table([{"a": "yes"}])
     table.classes["a"] = ("no", "yes")
-    published = Sheet("x", ["a"], [("x: row 0", {"a": "yes"})], True, {"a": ("no", "yes")})
+    published = Sheet("x", ["a"], [("x: row 0", {"a": "yes"})], {"a": ("no", "yes")})
     assert table_of("x", table) == published
 
 
@@ -87,30 +86,39 @@ def of(*labels: Any) -> list[dict[str, Any]]:
     return [{"y": label} for label in labels]
 
 
-def test_all_rows_have_labels_or_none() -> None:
+def test_rows_without_labels_are_left_out_beside_others() -> None:
     assert [e.label for e in labelled(of("a", 0)).examples] == ["a", 0]
     assert [e.label for e in labelled(of(None), [], of(None)).examples] == [None, None]
-    with pytest.raises(InputError, match=r"^t0: row 1: no label, and 2 other rows have one"):
-        labelled(of("", None, 0))
-    with pytest.raises(InputError, match=r"^t1: row 0: no label, and 1 other rows have one"):
-        labelled(of("a"), of(None))
+    data = labelled(of("", None, 0), of(None))
+    assert [e.where for e in data.examples] == ["t0: row 0", "t0: row 2"]
+    what = "no label, and other rows have one; it is left out"
+    assert data.problems == (Problem("t0: row 1", what), Problem("t1: row 0", what))
+    with pytest.raises(InputError, match=r"^t0: row 1: no label, .* \(--strict\)$"):
+        labelled(of("", None, 0), strict=True)
     with pytest.raises(InputError, match=r"^t0, t1: no example in it$"):
         labelled([], [])
 
 
-def test_rows_without_labels_are_left_out_of_published_data_only() -> None:
+def test_classes_are_those_that_data_declare() -> None:
     table = Table(of("", None, 0))
     table.classes["y"] = ("a", "b")
-    data = labelled(table)
-    assert [e.where for e in data.examples] == ["t0: row 0", "t0: row 2"]
-    assert data.problems == (Problem("t0: row 1", "no label; the row is left out"),)
-    assert data.classes == ("a", "b")
-    with pytest.raises(InputError, match=r"^t0: row 1: no label; .* \(--strict\)$"):
-        labelled(table, strict=True)
-    # A file beside it is still a file, and its owner can mend it.
-    with pytest.raises(InputError, match=r"^t0: row 0: no label, and 3 other"):
-        labelled(of(None), Table(of("a", "b", "c")))
-    assert len(labelled(of("a"), Table(of(None, "b"))).examples) == 2
+    assert labelled(table).classes == ("a", "b")
+
+
+def test_each_leaves_out_what_is_not_of_its_form() -> None:
+    def make(row: int) -> int | None:
+        if row > 2:
+            raise InputError(f"x: row {row}: too large")
+        return row if row > 1 else None
+
+    report = Report(strict=False)
+    assert list(report.each([0, 1, 2, 3, 4], make)) == [2]
+    what = "too large; it is left out"
+    assert report.problems == [Problem(f"x: row {n}", what, fatal=True) for n in (3, 4)]
+    assert str(report.nothing("nothing")) == "x: row 3: too large"
+    assert str(Report(strict=False).nothing("nothing")) == "nothing"
+    with pytest.raises(InputError, match=r"^x: row 3: too large$"):
+        list(Report(strict=True).each([2, 3], make))
 
 
 @unhurried
@@ -122,12 +130,12 @@ def test_whole_text(text: str) -> None:
     assert whole == json.loads(json.dumps(text)).encode("utf-16-le", "surrogatepass").decode(
         "utf-16-le", "replace"
     )
-    problems: list[Problem] = []
-    assert whole_texts(["a", text], "x", reporter(problems, False)) == ["a", whole]
-    assert len(problems) == (whole != text)
+    report = Report(strict=False)
+    assert whole_texts(["a", text], "x", report) == ["a", whole]
+    assert len(report.problems) == (whole != text)
     if whole != text:
         with pytest.raises(InputError, match=r"^x: lone surrogates .* \(--strict\)$"):
-            whole_texts([text], "x", reporter([], True))
+            whole_texts([text], "x", Report(strict=True))
 
 
 def test_names_of_is_one_line() -> None:

@@ -39,7 +39,7 @@ def write(tmp_path: Path) -> Callable[..., str]:
 
 def read(path: str, word: str | None = None, tag: str | None = None) -> Data[WordsExample]:
     content = load_words(path, word_column=word, tag_column=tag)
-    return read_words([(path, content)], word_column=word, tag_column=tag, strict=False)
+    return read_words([(path, content)], word_column=word, tag_column=tag, strict=True)
 
 
 def plain(data: Data[WordsExample]) -> list[list[tuple[str, str]]]:
@@ -54,6 +54,8 @@ def rows(*rows: Any, **options: Any) -> Data[WordsExample]:
 
 def refusal(read: Any, *args: Any, **options: Any) -> str:
     """The message of the InputError behind the origin; it is one line."""
+    if read is rows:  # whose faults are reported by default
+        options = {"strict": True, **options}
     with pytest.raises(InputError) as caught:
         read(*args, **options)
     message = str(caught.value)
@@ -283,7 +285,7 @@ def test_tags_of_all_sentences_or_of_none() -> None:
     bare: list[Any] = [{**row, "tags": None}, {**row, "tags": [None, None]}, {"tokens": ["a"]}]
     assert [e.tags for e in rows(*bare).examples] == [None] * 3
     for other in bare:
-        assert refusal(rows, row, other, row).startswith("row 1: no label, and 2 other rows have")
+        assert refusal(rows, row, other, row).startswith("row 1: no label, and other rows have")
 
 
 def test_empty_sentences_are_left_out() -> None:
@@ -292,9 +294,9 @@ def test_empty_sentences_are_left_out() -> None:
     data = rows(empty, row, {"tokens": [], "tags": None})
     what = "the sentence has no words; it is left out"
     assert plain(data) == [[("a", "O")]]
-    assert data.problems == (Problem("x.json: row 0", what), Problem("x.json: row 2", what))
-    assert refusal(rows, row, empty, strict=True) == f"row 1: {what} (--strict)"
-    assert refusal(rows, empty) == "no sentence in it"
+    assert data.problems == tuple(Problem(f"x.json: row {n}", what, True) for n in (0, 2))
+    assert refusal(rows, row, empty) == "row 1: the sentence has no words"
+    assert refusal(rows, empty, strict=False) == "row 0: the sentence has no words"
     assert refusal(rows) == "no sentence in it"
 
 
