@@ -188,7 +188,7 @@ def trained(folder: Path) -> int:
 
 def stopped(child: BaseProcess) -> bool:
     """Whether a signal has stopped it, not ended it."""
-    with contextlib.suppress(FileNotFoundError):  # it has ended
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended
         return Path(f"/proc/{child.pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T"
     return False
 
