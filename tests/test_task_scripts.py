@@ -562,8 +562,8 @@ WRONG: dict[str, tuple[str, str, str, str, list[str], list[str]]] = {
         ["dev.x.tsv: line 4", "'middling'", "bad, good"],
     ),
     "empty text": (
-        *("classification", "x.tsv", ROWS + " \tbad\n", ROWS, []),
-        ["train.x.tsv: line 4", '"sentence" is empty', "remove the row"],
+        *("classification", "x.tsv", ROWS + " \tbad\n", ROWS, ["--strict"]),
+        ["train.x.tsv: line 4", '"sentence" is empty'],
     ),
     "too few columns": (
         *("classification", "x.tsv", ROWS + "good\n", ROWS, []),
@@ -582,19 +582,19 @@ WRONG: dict[str, tuple[str, str, str, str, list[str], list[str]]] = {
         ["one class only, good", "at least 2"],
     ),
     "some labels": (
-        *("classification", "x.tsv", ROWS + "a day\t\n", ROWS, []),
-        ["train.x.tsv: line 4", "no label", "2 other rows"],
+        *("classification", "x.tsv", ROWS + "a day\t\n", ROWS, ["--strict"]),
+        ["train.x.tsv: line 4", "no label", "other rows have one"],
     ),
     "a label that is a list": (
         *("classification", "x.jsonl", '{"text": "a", "label": ["b"]}\n', "{}", []),
         ["train.x.jsonl: line 1", '"label"', "wrong type: list"],
     ),
     "nan target": (
-        *("regression", "x.tsv", PAIRS, PAIRS + "e\tf\tNaN\n", []),
+        *("regression", "x.tsv", PAIRS, PAIRS + "e\tf\tNaN\n", ["--strict"]),
         ["dev.x.tsv: line 4", "'NaN'", "finite number"],
     ),
     "a target that is a word": (
-        *("regression", "x.tsv", PAIRS + "e\tf\tgood\n", PAIRS, []),
+        *("regression", "x.tsv", PAIRS + "e\tf\tgood\n", PAIRS, ["--strict"]),
         ["train.x.tsv: line 4", "'good'", "finite number"],
     ),
     "no such scaling": (
@@ -691,10 +691,16 @@ def test_wrong_input_is_one_line_on_standard_error(tiny_folder: Path, tmp_path: 
     assert not (tmp_path / "o").exists()
 
 
-def test_a_wrong_row_ends_an_evaluation_in_one_line(trained: Runs, tmp_path: Path) -> None:
+def test_a_wrong_row_is_left_out_and_strictly_ends_an_evaluation(
+    trained: Runs, tmp_path: Path
+) -> None:
     path = tmp_path / "x.tsv"
     path.write_text(PAIRS + "e\tf\tinf\n", encoding="utf-8")
     words = ["--model_name_or_path", str(trained("regression")), "--validation_file", str(path)]
-    result = script("eval/regression.py", *words, "--output_dir", str(tmp_path / "o"))
-    refused(result, "x.tsv: line 4", "'inf'")
+    strict = script("eval/regression.py", *words, "--output_dir", str(tmp_path / "o"), "--strict")
+    refused(strict, "x.tsv: line 4", "'inf'")
     assert not (tmp_path / "o").exists()
+    result = script("eval/regression.py", *words, "--output_dir", str(tmp_path / "o"))
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert "x.tsv: line 4" in result.stdout
+    assert len(json.loads((tmp_path / "o" / "predictions.json").read_text())) == 2
