@@ -262,6 +262,14 @@ def test_evaluate_score_and_ask_agree(unbroken: Path, tmp_path: Path) -> None:
     files = ["--predictions", str(one_short), "--references", str(kept)]
     result = script("eval/score.py", "--metric", "squad_v2", *files)
     refused(result, "no prediction for 1 ids", next(iter(predictions)))
+    broken = tmp_path / "broken.json"  # a training would leave the question out
+    next(q for a in reference["data"] for p in a["paragraphs"] for q in p["qas"])["question"] = 5
+    broken.write_text(json.dumps(reference))
+    files = ["--predictions", str(unbroken / "predictions.json"), "--references", str(broken)]
+    message = refuses("eval/score.py", "--metric", "squad", *files)
+    assert 'field "question" is int' in message
+    assert message.endswith("a score is of all questions")
+    reference = json.loads(kept.read_text())
 
     qa = next(q for a in reference["data"] for p in a["paragraphs"] for q in p["qas"])
     context = reference["data"][0]["paragraphs"][0]["context"]
