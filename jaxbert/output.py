@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from jaxbert.errors import InputError
 from jaxbert.files import digest_of, write_json
 from jaxbert.option_values import changed_options, check_types
-from jaxbert.untrusted import read_object
+from jaxbert.untrusted import read_object, shown
 
 logger = logging.getLogger("jaxbert")
 
@@ -112,8 +112,8 @@ def check_task(folder: Path, task: str) -> None:
     record = _read_record(folder)
     if record is not None and record["task"] != task:
         raise InputError(
-            f"{folder} was trained for {record['task']}, not for {task}; use the script or class "
-            "of that task"
+            f"{folder} was trained for {shown(record['task'])}, not for {task}; use the script or "
+            "class of that task"
         )
 
 
@@ -215,7 +215,7 @@ def check_output(
     if options.overwrite_output_dir and (job is None or record.get("job") != job):
         return None
     if record["task"] != task:
-        raise InputError(f"--output_dir {folder} holds a run of the task {record['task']}")
+        raise InputError(f"--output_dir {folder} holds a run of the task {shown(record['task'])}")
     changed = changed_options(record["options"], options)
     if changed:
         names = " ".join(line.split(":")[0].removeprefix("--") for line in changed)

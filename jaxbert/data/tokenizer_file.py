@@ -117,6 +117,13 @@ def _check_vocabulary(path: Path, raw: dict[str, Any]) -> dict[str, int]:
         if not isinstance(content, str) or not _is_id(token.get("id")):
             raise InputError(f"{path}: added_tokens cannot be read: {shown(repr(token))}")
         ids[content] = token["id"]
+    tokens: dict[int, str] = {}
+    for content, number in ids.items():
+        other = tokens.setdefault(number, content)
+        if other != content:
+            raise InputError(
+                f"{path}: {shown(repr(other))} and {shown(repr(content))} have the same id {number}"
+            )
     # The model looks in its own vocabulary. Where there is no [UNK] at all, load_tokenizer says so.
     unknown = model.get("unk_token", "[UNK]")
     known = isinstance(unknown, str) and (unknown in vocab or "[UNK]" == unknown not in ids)

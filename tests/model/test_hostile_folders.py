@@ -530,6 +530,10 @@ CASES: dict[str, tuple[Change, str]] = {
         all_of(lose_unknown, tokenizer(added_tokens=[{**TOKEN, "content": "[UNK]", "id": 500}])),
         r"tokenizer.json: model.unk_token is '\[UNK\]', which model.vocab does not have",
     ),
+    "two tokens of one id": (
+        tokenizer(model__vocab__the=1),
+        r"tokenizer.json: '\[UNK\]' and 'the' have the same id 1",
+    ),
     "template of a token out of range": (
         tokenizer(post_processor=template(10**6)),
         r"tokenizer.json: post_processor cannot be read \(the token '\[CLS\]' has not the id",
