@@ -9,22 +9,17 @@ from collections.abc import Callable
 from jaxbert.benchmark import child
 from jaxbert.benchmark.setting import Setting
 from jaxbert.benchmark.steps import batch_size
-from jaxbert.benchmark.timing import Row, of_less
+from jaxbert.benchmark.timing import Row, in_turns, of_less
 
 _LONGEST = 384
 
 Measure = Callable[[], dict[str, float]]
 
 
-def _in_turns(setting: Setting, *sides: Measure) -> list[dict[str, list[float]]]:
-    """What each side's children say, round by round."""
-    found: list[dict[str, list[float]]] = [{} for _ in sides]
-    for number in range(setting.rounds):
-        pairs = list(zip(sides, found, strict=True))
-        for measure, values in pairs[:: 1 if number % 2 == 0 else -1]:
-            for name, value in measure().items():
-                values.setdefault(name, []).append(value)
-    return found
+def _measured(setting: Setting, *sides: Measure) -> list[dict[str, list[float]]]:
+    """What each side's children say, by name, round by round."""
+    found = in_turns(setting.rounds, *sides)
+    return [{name: [one[name] for one in side] for name in side[0]} for side in found]
 
 
 def first_step(setting: Setting, name: str, warm: bool) -> Row:
@@ -38,7 +33,7 @@ def first_step(setting: Setting, name: str, warm: bool) -> Row:
         cache = folder if warm else None
         if warm:
             child.measure(work, cache=cache)
-        mine, theirs = _in_turns(
+        mine, theirs = _measured(
             setting,
             lambda: child.measure(work, cache=cache),
             lambda: child.measure(work, baseline=True),
@@ -50,7 +45,7 @@ def first_step(setting: Setting, name: str, warm: bool) -> Row:
 def memory(setting: Setting, name: str, remat: bool) -> Row:
     """Peak memory of training at batch 8: of the device, or on a CPU of the whole process."""
     work = child.Work("bert-base", 8, _LONGEST, setting.precision, remat=remat)
-    sides = _in_turns(
+    sides = _measured(
         setting, lambda: child.measure(work), lambda: child.measure(work, baseline=True)
     )
     peaks = [[bytes_ / 2**30 for bytes_ in side["peak"]] for side in sides]
@@ -64,7 +59,7 @@ def scaling(setting: Setting, name: str, devices: int) -> Row:
     Of jaxbert alone: it has no baseline.
     """
     work = child.Work("minilm-l6", 16, 192, setting.precision)
-    many, one = _in_turns(
+    many, one = _measured(
         setting,
         lambda: child.measure(work, devices=devices),
         lambda: child.measure(work, devices=1),

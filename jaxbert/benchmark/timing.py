@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import statistics
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +58,16 @@ def first_run(run: Callable[[], float]) -> float:
     return max(0.0, first - run())
 
 
+def in_turns(rounds: int, *sides: Callable[[], T]) -> list[list[T]]:
+    """What each side gives, round by round: A B, B A, A B, ..."""
+    found: list[list[T]] = [[] for _ in sides]
+    for number in range(rounds):
+        pairs = list(zip(sides, found, strict=True))
+        for run, values in pairs[:: 1 if number % 2 == 0 else -1]:
+            values.append(run())
+    return found
+
+
 def compare(
     name: str,
     unit: str,
@@ -66,7 +78,7 @@ def compare(
     alike: float = 0.0,
     peak: float | None = None,
 ) -> Row:
-    """Time both sides in turns: A B, B A, A B, ...
+    """Time both sides in turns.
 
     Args:
         unit: of the amounts, "examples": the row's values are examples a second, and its ratios
@@ -85,11 +97,7 @@ def compare(
             f"{name}: {ours.tokens} tokens of {ours.amount} {unit} are not compared with "
             f"{theirs.tokens} of {theirs.amount}"
         )
-    a: list[float] = []
-    b: list[float] = []
-    for number in range(rounds):
-        for side, seconds in ((ours, a), (theirs, b))[:: 1 if number % 2 == 0 else -1]:
-            seconds.append(side.run())
+    a, b = in_turns(rounds, ours.run, theirs.run)
     scale = ours.amount / theirs.amount
     ratios = [scale * y / x for x, y in zip(a, b, strict=True)]
     more: dict[str, Any] = {
