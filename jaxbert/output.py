@@ -240,7 +240,7 @@ def _versions() -> dict[str, str]:
 
 
 def fingerprint_of(examples: Any) -> str:
-    """SHA-256 of examples with their references: of what an evaluation depends on."""
+    """SHA-256 of what a run depends on: examples with their references, a configuration."""
     return hashlib.sha256(repr(examples).encode()).hexdigest()
 
 

@@ -48,7 +48,7 @@ def score_files(
     given = _mapping(predictions, str)
     odds = _mapping(null_odds, (int, float)) if null_odds else None
     data = read_qa([references])
-    if fault := next((problem for problem in data.problems if problem.fatal), None):
+    if fault := next((problem for problem in data.problems if problem.malformed), None):
         raise InputError(f"{fault.where}: {fault.what}, and a score is of all questions")
     wanted = references_of(data.examples)
     if not given.keys() & wanted.keys():

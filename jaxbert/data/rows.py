@@ -29,12 +29,12 @@ class Problem:
     """What was found in one row: where it is, what is wrong, and what was done about it.
 
     Attributes:
-        fatal: the row is not of its form, and left out.
+        malformed: the row is not of its form, and left out.
     """
 
     where: str
     what: str
-    fatal: bool = False
+    malformed: bool = False
 
 
 class Report:

@@ -114,7 +114,7 @@ def test_each_leaves_out_what_is_not_of_its_form() -> None:
     report = Report(strict=False)
     assert list(report.each([0, 1, 2, 3, 4], make)) == [2]
     what = "too large; it is left out"
-    assert report.problems == [Problem(f"x: row {n}", what, fatal=True) for n in (3, 4)]
+    assert report.problems == [Problem(f"x: row {n}", what, malformed=True) for n in (3, 4)]
     assert str(report.nothing("nothing")) == "x: row 3: too large"
     assert str(Report(strict=False).nothing("nothing")) == "nothing"
     with pytest.raises(InputError, match=r"^x: row 3: too large$"):
