@@ -56,6 +56,12 @@ def together(model: Path, folder: Path, count: int, *more: str) -> list[BaseProc
     ]
 
 
+def all_whole(model: Path, folder: Path, count: int, *more: str) -> None:
+    """Run them to the end."""
+    for rank, child in enumerate(together(model, folder, count, *more)):
+        assert wait(child) == 0, said(folder, name=str(rank)).read_text()[-3000:]
+
+
 @pytest.fixture(scope="module")
 def unbroken(tiniest_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     """Runs of one process on 1, 2 and 4 devices."""
@@ -71,8 +77,7 @@ def test_processes_equal_one_process_with_as_many_devices(
     row of the whole batch, wherever that is.
     """
     folder = tmp_path / "run"
-    for rank, child in enumerate(together(tiniest_folder, folder, count)):
-        assert wait(child) == 0, said(folder, name=str(rank)).read_text()[-3000:]
+    all_whole(tiniest_folder, folder, count)
     assert examples(folder) == examples(unbroken[count])
     if count == 2:
         assert result(folder) == result(unbroken[count])
@@ -123,8 +128,7 @@ def test_a_step_that_is_not_finite_in_one_is_skipped_by_all(
     more = ("--loss", f"{tmp_path / 'spoiled.py'}:spoiled")
     alone = whole(tiniest_folder, tmp_path / "alone", *ROWS, *batch(2), *more, devices=2)
     folder = tmp_path / "run"
-    for rank, child in enumerate(together(tiniest_folder, folder, 2, *more)):
-        assert wait(child) == 0, said(folder, name=str(rank)).read_text()[-3000:]
+    all_whole(tiniest_folder, folder, 2, *more)
     assert [loss is None for loss in losses(folder)].count(True) == 2  # once an epoch
     assert result(folder) == result(alone)
 
@@ -160,8 +164,7 @@ def test_processes_equal_one_whatever_is_computed(
         more += "--validation_file", str(write_questions(tmp_path / "held_out.jsonl"))
     alone = whole(tiniest_folder, tmp_path / "alone", *ROWS, *batch(2), *more, devices=2)
     folder = tmp_path / "run"
-    for rank, child in enumerate(together(tiniest_folder, folder, 2, *more)):
-        assert wait(child) == 0, said(folder, name=str(rank)).read_text()[-3000:]
+    all_whole(tiniest_folder, folder, 2, *more)
     assert state_of(folder) == state_of(alone)
 
 
@@ -178,8 +181,7 @@ def test_a_save_that_fails_ends_all(
     assert "File too large" in said(folder, name="0").read_text()
     assert wait(children[1], 30) != 0
     assert "Traceback" not in said(folder, name="1").read_text()
-    for rank, child in enumerate(together(tiniest_folder, folder, 2)):
-        assert wait(child) == 0, said(folder, name=str(rank)).read_text()[-3000:]
+    all_whole(tiniest_folder, folder, 2)
     assert result(folder) == result(unbroken[2])
 
 

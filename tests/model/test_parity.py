@@ -323,7 +323,10 @@ def test_remat_and_scan_do_not_change_gradients(deep: Pair) -> None:
     plain = jax.tree.leaves(jit(gradient())(deep.params))
     largest = max(np.abs(x).max() for x in plain)
     for how in ({"remat": True}, {"scan": True}):
-        for a, b in zip(jax.tree.leaves(jit(gradient(**how))(deep.params)), plain, strict=True):
+        again = gradient(**how)
+        program = str(jax.make_jaxpr(again)(deep.params))
+        assert ("remat" in program, "scan[" in program) == ("remat" in how, True)
+        for a, b in zip(jax.tree.leaves(jit(again)(deep.params)), plain, strict=True):
             assert gap(a, b) <= 1e-6 * largest
 
 
