@@ -76,8 +76,9 @@ def decode(setting: Setting) -> Row:
     examples = _questions(setting, 100 if setting.quick else 1000)
     features = encode_qa(examples, tokenizer, max_length=_LONGEST, stride=_STRIDE)
     rng = np.random.default_rng(0)
-    # As a trained model's: noise, and a peak at the start and, behind it, at the end of an answer.
-    peak = rng.integers(10, 60, (2, len(features), 1)).cumsum(0)
+    # As a trained model's: noise, and a peak at the start and, up to 7 tokens behind it, at the end
+    # of an answer.
+    peak = rng.integers((10, 0), (60, 8), (len(features), 2)).cumsum(1).T[:, :, None]
     distance = (np.arange(_LONGEST) - peak) / 2
     noise = rng.normal(0, 1, distance.shape)
     logits = (noise + 9 * np.exp(-(distance**2))).astype(np.float32)

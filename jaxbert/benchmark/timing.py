@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import statistics
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -64,6 +65,7 @@ def in_turns(rounds: int, *sides: Callable[[], T]) -> list[list[T]]:
     for number in range(rounds):
         pairs = list(zip(sides, found, strict=True))
         for run, values in pairs[:: 1 if number % 2 == 0 else -1]:
+            gc.collect()  # or one side's garbage is collected in the other's time
             values.append(run())
     return found
 

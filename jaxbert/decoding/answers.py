@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import unicodedata
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ import numpy as np
 
 from jaxbert.data.features import Features
 from jaxbert.data.questions import QAExample
-from jaxbert.metrics.questions import normalize_answer
+from jaxbert.metrics.questions import normalize_answers
 
 
 class Candidate(NamedTuple):  # a dataclass is three times as slow to make, and there are many
@@ -77,18 +78,24 @@ def _different(
     context: str, scores: dict[tuple[int, int], float], most: int
 ) -> list[tuple[str, int, int, float]]:
     """The best spans, best first, of which no two say the same; none that shows nothing."""
+    ranked = sorted((-score, span) for span, score in scores.items())
+    texts = [context[start:end] for _, (start, end) in ranked]
     entries: list[tuple[str, int, int, float]] = []
     said = set()
-    for (start, end), score in sorted(scores.items(), key=lambda item: (-item[1], item[0])):
-        text = context[start:end]
-        key = normalize_answer(text)
-        if key in said or not any(unicodedata.category(c)[0] not in "ZC" for c in text):
-            continue
-        said.add(key)
-        entries.append((text, start, end, score))
-        if len(entries) == most:
-            break
+    for text, key, (minus, (start, end)) in zip(
+        texts, normalize_answers(texts), ranked, strict=True
+    ):
+        if key not in said and (text[0].isalnum() or _shows(text)):
+            said.add(key)
+            entries.append((text, start, end, -minus))
+            if len(entries) == most:
+                break
     return entries
+
+
+def _shows(text: str) -> bool:
+    """Whether something of the text is seen: not spaces and control characters alone."""
+    return any(unicodedata.category(c)[0] not in "ZC" for c in text)
 
 
 def merge_windows(
@@ -157,32 +164,29 @@ def decode_qa(
     found = outputs["start"] >= 0
     base = features.bounds[:-1, None]
     offsets = features.host["offsets"]
-    first = offsets[np.where(found, base + outputs["start"], 0), 0]
-    last = offsets[np.where(found, base + outputs["end"], 0), 1]
-    windows: list[list[int]] = [[] for _ in examples]
-    for window, example in enumerate(features.example.tolist()):
-        windows[example].append(window)
-    predictions = []
-    for example, own in zip(examples, windows, strict=True):
-        keep = found[own]
-        spans = zip(
-            first[own][keep].tolist(),
-            last[own][keep].tolist(),
-            outputs["score"][own][keep].tolist(),
-            strict=True,
+    by_example = np.argsort(features.example, kind="stable")
+    found = found[by_example]
+    first = offsets[(base + outputs["start"])[by_example][found], 0].tolist()
+    last = offsets[(base + outputs["end"])[by_example][found], 1].tolist()
+    spans = list(zip(first, last, outputs["score"][by_example][found].tolist(), strict=True))
+    null = np.full(len(examples), np.inf, np.float32)
+    np.minimum.at(null, features.example, outputs["null_score"])
+    of_example = np.bincount(features.example, (outputs["start"] >= 0).sum(1), len(examples))
+    bounds = [0, *np.cumsum(of_example).astype(int).tolist()]
+    return [
+        merge_windows(
+            example,
+            spans[a:b],
+            null_score,
+            n_best_size=n_best_size,
+            version_2=version_2,
+            null_threshold=null_threshold,
+            temperature=temperature,
         )
-        predictions.append(
-            merge_windows(
-                example,
-                list(spans),
-                float(outputs["null_score"][own].min()),
-                n_best_size=n_best_size,
-                version_2=version_2,
-                null_threshold=null_threshold,
-                temperature=temperature,
-            )
+        for example, (a, b), null_score in zip(
+            examples, itertools.pairwise(bounds), null.tolist(), strict=True
         )
-    return predictions
+    ]
 
 
 def prediction_files(

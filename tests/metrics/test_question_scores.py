@@ -2,6 +2,8 @@
 
 import inspect
 import math
+import re
+import string
 import subprocess
 import sys
 
@@ -14,6 +16,7 @@ from jaxbert.metrics import questions
 from jaxbert.metrics.questions import (
     cmrc2018_scores,
     normalize_answer,
+    normalize_answers,
     squad_scores,
     squad_v2_scores,
 )
@@ -95,6 +98,23 @@ CMRC_GOLDEN = {
 )
 def test_normalize_answer(text, expected):
     assert normalize_answer(text) == expected
+
+
+def official_normal_form(text):
+    """normalize_answer of evaluate-v1.1.py, its four steps as they stand there."""
+    text = "".join(c for c in text.lower() if c not in set(string.punctuation))
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
+
+
+# What lies at the edge of a text: parts of articles, a sigma that ends a word, nulls, other spaces.
+PIECES = st.sampled_from(["a", "an", "the", "t", "he", "n", "Σ", "é", "«", "_", "'", " ", "\u2003"])
+EDGES = st.lists(PIECES | st.characters(), max_size=6).map("".join)
+
+
+@settings(deadline=None, derandomize=True, max_examples=400)
+@given(st.lists(EDGES | st.sampled_from(["\0", "a\0the", ""]), max_size=4))
+def test_many_normalised_at_once_are_the_official_forms(texts):
+    assert normalize_answers(texts) == [official_normal_form(text) for text in texts]
 
 
 # --- SQuAD v1.1 ------------------------------------------------------------------------------
