@@ -117,7 +117,7 @@ def main() -> None:
     model = pytorch.load_model(cfg, params, task.head).train()  # the drawn head too is the same
     features = encode_examples(task, examples, tokenizer, cfg, opts)
     held_out_features = encode_examples(task, held_out, tokenizer, cfg, opts)
-    order = make_order(opts, features.lengths, 1)
+    order = make_order(opts, features.lengths, cfg.hidden_size, 1)
     steps = make_plan(task, opts, order).total
     tx = pytorch.make_optimizer(
         model,

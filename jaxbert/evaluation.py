@@ -16,6 +16,7 @@ from jaxbert import processes
 from jaxbert.compiled import keep_compiled
 from jaxbert.data.batches import NumpyBatch, bucket_lengths
 from jaxbert.data.features import Features
+from jaxbert.data.packing import AnyOrder, PackedOrder
 from jaxbert.errors import InputError
 from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import make_apply
@@ -33,24 +34,26 @@ logger = logging.getLogger("jaxbert")
 Evaluator = Callable[..., tuple[dict[str, float], list[Any]] | None]
 
 
-def attention_of(options: Any, cfg: BertConfig, *, train: bool) -> tuple[str, str]:
+def attention_of(options: Any, cfg: BertConfig, order: AnyOrder | None = None) -> tuple[str, str]:
     """The backend of attention, and why it is that one; auto where an evaluation of a training
     has other rows than the backend asked for can take.
+
+    Args:
+        order: of the batches to train on; without it, for predictions.
     """
-    packed = train and options.packing
-    lengths = 0 if packed else options.length_bucket  # gcd(0, n) is n
+    lengths = bucket_lengths(options.length_bucket, options.max_seq_length)
     choose = functools.partial(
         choose_attention,
         dtype=options.dtype,
         head_size=cfg.head_size,
-        multiple=math.gcd(lengths, options.max_seq_length),
-        packed=packed,
-        dropout=cfg.attention_probs_dropout_prob if train else 0.0,
+        multiple=math.gcd(*(order.buckets if order else lengths)),
+        packed=isinstance(order, PackedOrder),
+        dropout=cfg.attention_probs_dropout_prob if order else 0.0,
     )
     try:
         return choose(options.attention)
     except InputError:
-        if train or not getattr(options, "packing", False):
+        if order or not getattr(options, "packing", False):
             raise
         return choose("auto")
 
@@ -68,7 +71,7 @@ def make_evaluator(
 
     It gives None when stopped() became true; see predict.
     """
-    kernel, why = attention_of(options, cfg, train=False)
+    kernel, why = attention_of(options, cfg)
     if kernel != "xla":
         logger.info("  attention of evaluations by %s: %s", kernel, why)
     apply = make_apply(cfg, task.head, dtype=jnp.dtype(options.dtype), attention=kernel)
@@ -124,7 +127,7 @@ def assess(
     cfg, params, tokenizer = load_model(task, options)
     features = encode_examples(task, examples, tokenizer, cfg, options)
     parallel = make_parallel(options.parallel)
-    logger.info("  attention by %s: %s", *attention_of(options, cfg, train=False))
+    logger.info("  attention by %s: %s", *attention_of(options, cfg))
     evaluator = make_evaluator(task, options, cfg, tokenizer, parallel, examples, features)
     started = time.perf_counter()
     result = evaluator(parallel.replicate(params))

@@ -185,9 +185,7 @@ class TrainingOptions:
     num_train_epochs: float = option(3.0, "Passes over the training data.")
     max_steps: int = option(-1, "Stop after so many steps instead, when above 0.")
     per_device_train_batch_size: int = option(8, "Rows of a micro-batch on each device.")
-    packing: bool = option(
-        False, "Put several windows in one row of --max_seq_length: hardly any padding is computed."
-    )
+    packing: bool = option(False, "Put several windows in one row: hardly any padding is computed.")
     gradient_accumulation_steps: int = option(1, "Micro-batches of a step.")
     learning_rate: float = option(5e-5, "The highest learning rate.")
     lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = option(

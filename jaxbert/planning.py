@@ -9,7 +9,7 @@ import numpy as np
 import optax
 
 from jaxbert.data.batches import Order, bucket_lengths
-from jaxbert.data.packing import AnyOrder, PackedOrder
+from jaxbert.data.packing import AnyOrder, PackedOrder, row_length
 from jaxbert.errors import InputError
 from jaxbert.tasks.task import Task
 from jaxbert.training.loop import Plan
@@ -17,12 +17,17 @@ from jaxbert.training.optim import Schedule, adamw, make_schedule
 
 
 def make_order(
-    options: Any, lengths: np.ndarray, parts: int, record: dict[str, Any] | None = None
+    options: Any,
+    lengths: np.ndarray,
+    width: int,
+    parts: int,
+    record: dict[str, Any] | None = None,
 ) -> AnyOrder:
     """The batches of a run.
 
     Args:
         lengths: (M,) tokens of each window.
+        width: of the encoder.
         parts: micro-batches of a batch, over all devices.
         record: of the run that is to go on, if any: it keeps its global batch on other devices.
     """
@@ -31,9 +36,10 @@ def make_order(
     same = all(before.get(n) == getattr(options, n) for n in names)
     given = record["rows_per_step"] if record and same else None
     windows = options.per_device_train_batch_size * parts
-    if options.packing:
-        return PackedOrder(lengths, windows, options.seed, options.max_seq_length, parts, given)
     buckets = bucket_lengths(options.length_bucket, options.max_seq_length)
+    if options.packing:
+        capacity = row_length(lengths, buckets, width)
+        return PackedOrder(lengths, windows, options.seed, capacity, parts, given)
     return Order(lengths, given or windows, options.seed, buckets)
 
 

@@ -138,9 +138,9 @@ def _announce(plan: Plan, order: AnyOrder, features: Features, parallel: Paralle
     logger.info("  %.1f %% of the tokens are padding", 100 * order.padding())
 
 
-def _trained_model(task: Task, options: Any, cfg: BertConfig) -> Apply:
+def _trained_model(task: Task, options: Any, cfg: BertConfig, order: AnyOrder) -> Apply:
     """The model as training computes it."""
-    kernel, why = attention_of(options, cfg, train=True)
+    kernel, why = attention_of(options, cfg, order)
     logger.info("  attention by %s: %s", kernel, why)
     return make_apply(
         cfg,
@@ -250,7 +250,8 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
     features = encode_examples(task, examples, tokenizer, cfg, options)
     parallel = make_parallel(options.parallel)
     accumulate = options.gradient_accumulation_steps
-    order = make_order(options, features.lengths, parallel.devices * accumulate, record)
+    parts = parallel.devices * accumulate
+    order = make_order(options, features.lengths, cfg.hidden_size, parts, record)
     rows_for(order.rows, parallel, accumulate)
     plan = make_plan(task, options, order)
     prints = {"train": features.fingerprint(), "model": fingerprint_of(config_to_dict(cfg))}
@@ -273,7 +274,7 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
     tx, schedule = make_optimizer(options, plan.total)
     if teacher is not None:
         features = with_teacher(features, teacher, task, options, parallel)
-    apply = _trained_model(task, options, cfg)
+    apply = _trained_model(task, options, cfg, order)
     disturb = task.disturb(options, tokenizer, cfg) if task.disturb else None
     key = jax.random.fold_in(jax.random.key(options.seed), 1)
     loss = with_settings(loss, task.loss_settings(options, cfg))

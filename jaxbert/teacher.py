@@ -116,7 +116,7 @@ def with_teacher(
                 kept["first"] = found.reshape(batch["weight"].shape[0], -1)
         return kept
 
-    kernel, _ = attention_of(options, teacher.cfg, train=False)
+    kernel, _ = attention_of(options, teacher.cfg)
     apply = make_apply(teacher.cfg, task.head, dtype=jnp.dtype(options.dtype), attention=kernel)
     logger.info("  the teacher %s is asked once", teacher.name)
     arrays = predict(

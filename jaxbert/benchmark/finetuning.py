@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from jaxbert.benchmark.timing import Row, Side
 from jaxbert.data.batches import NumpyBatch, Order, bucket_lengths, make_batch
 from jaxbert.data.encode_qa import encode_qa
 from jaxbert.data.features import Features
-from jaxbert.data.packing import AnyOrder, PackedOrder
+from jaxbert.data.packing import AnyOrder, PackedOrder, row_length
 from jaxbert.data.questions import read_qa
 from jaxbert.data.tokenizer import load_tokenizer
 from jaxbert.model.config import BertConfig
@@ -50,13 +51,13 @@ class FineTuning:
     def row(self, name: str, mine: str, theirs: str) -> Row:
         """One way of jaxbert's, buckets or packing, beside one of the baseline's."""
         setting, (cfg, params) = self._setting, self._model
+        lengths, buckets = self._features.lengths, bucket_lengths(64, _LONGEST)
         ours_order: AnyOrder = (
-            PackedOrder(self._features.lengths, self._size, 0, _LONGEST)
+            PackedOrder(lengths, self._size, 0, row_length(lengths, buckets, cfg.hidden_size))
             if mine == "packing"
-            else Order(self._features.lengths, self._size, 0, bucket_lengths(64, _LONGEST))
+            else Order(lengths, self._size, 0, buckets)
         )
         parts = self._grouped() if theirs == "grouped" else self._shuffled()
-        lengths = self._features.lengths
         epoch = [ours_order.batch(step)[0] for step in range(ours_order.steps_per_epoch)]
         batches = []
         for step in self._sample([int(lengths[n[n >= 0]].sum()) for n in epoch]):
@@ -70,7 +71,9 @@ class FineTuning:
                 batches,
                 precision=setting.precision,
                 attention=setting.kernel(
-                    cfg, _LONGEST if mine == "packing" else 64, packed=mine == "packing"
+                    cfg,
+                    math.gcd(*ours_order.buckets),
+                    packed=mine == "packing",
                 ),
             ),
             batches,

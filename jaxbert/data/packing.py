@@ -57,13 +57,37 @@ def best_fit(lengths: Sequence[int], capacity: int, most: int) -> list[list[int]
     return rows
 
 
+def most_windows(lengths: np.ndarray, capacity: int) -> int:
+    """K at most: rows of very short windows would make all others' slots many, mostly empty."""
+    return math.ceil(2 * capacity / lengths.mean())
+
+
+def row_length(lengths: np.ndarray, buckets: Sequence[int], width: int) -> int:
+    """The T with which an encoder has the least to compute: longer rows have less padding, and more
+    attention between windows that do not see each other.
+
+    Args:
+        lengths: (M,) tokens of each window.
+        buckets: lengths to choose from; one at least is not below the longest window.
+        width: D of the encoder; a token costs a layer 24 D^2 operations, and 4 T D of attention.
+    """
+    descending = np.sort(lengths)[::-1].tolist()
+
+    def cost(length: int) -> int:
+        rows = best_fit(descending, length, most_windows(lengths, length))
+        return len(rows) * length * (6 * width + length)
+
+    return min((n for n in buckets if n >= descending[0]), key=cost)
+
+
 @dataclasses.dataclass(frozen=True, eq=False)  # by identity: `lengths` is an array
 class PackedOrder:
     """The packed batches of a run, where data.batches.Order has those that are not packed.
 
     How many windows of which lengths share a row is decided once, so that every epoch has the same
-    number of steps; which windows of those lengths they are, and the order of the rows, is drawn
-    for every epoch. Each window is in one batch of an epoch.
+    number of steps and little padding (rows made inside a shuffled window of examples would leave
+    other rooms in every epoch); which windows of those lengths they are, and the order of the rows,
+    is drawn for every epoch. Each window is in one batch of an epoch.
 
     Attributes:
         lengths: (M,) tokens of each window.
@@ -85,10 +109,8 @@ class PackedOrder:
     @functools.cached_property
     def _template(self) -> np.ndarray:
         """(rows, K) int64: in each row, windows by their rank in length, -1 where there is none."""
-        # Rows of very short windows would make all others' slots many: mostly empty ones.
-        most = math.ceil(2 * self.capacity / self.lengths.mean())
         descending = np.sort(self.lengths)[::-1].tolist()
-        rows = best_fit(descending, self.capacity, most)
+        rows = best_fit(descending, self.capacity, most_windows(self.lengths, self.capacity))
         template = np.full((len(rows), max(map(len, rows))), -1)
         for number, row in enumerate(rows):
             template[number, : len(row)] = row

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from jaxbert.data.batches import make_batch
 from jaxbert.data.features import Features
 from jaxbert.data.masking import mask_batch
-from jaxbert.data.packing import PackedOrder, best_fit, pack_batch
+from jaxbert.data.packing import PackedOrder, best_fit, pack_batch, row_length
 
 # A busy machine is no fault of the code.
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -107,6 +107,23 @@ def test_little_is_padding_and_batches_have_so_many_windows(longest: int, mean: 
     assert order.padding() < 0.03
     windows = len(lengths) / order.steps_per_epoch
     assert abs(windows - 32) <= 0.5 * len(lengths) / len(order._template)  # whole rows
+
+
+@pytest.mark.parametrize(
+    ("shortest", "longest", "width", "expected"),
+    [
+        (20, 384, 768, 384),  # no window may be cut
+        (5, 30, 768, 64),  # many fit into the shortest rows
+        (85, 126, 384, 128),  # one fits; two would leave as much of 256
+        (65, 75, 768, 384),  # five fit, where one would leave half of 128
+        (65, 75, 12, 192),  # a narrow model, in which attention costs more than padding
+    ],
+)
+def test_rows_are_as_long_as_costs_least(
+    shortest: int, longest: int, width: int, expected: int
+) -> None:
+    lengths = np.random.default_rng(0).integers(shortest, longest + 1, 3000)
+    assert row_length(lengths, (64, 128, 192, 256, 320, 384), width) == expected
 
 
 def test_a_run_keeps_its_rows() -> None:
