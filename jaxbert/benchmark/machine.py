@@ -7,6 +7,7 @@ import functools
 import importlib.metadata
 import os
 import platform
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -40,7 +41,7 @@ def describe() -> dict[str, Any]:
         "malloc": "freed memory is kept, for both sides but in processes of their own",
         "versions": {"python": platform.python_version()}
         | {name: importlib.metadata.version(name) for name in names},
-        "command": " ".join(["python", *sys.argv]),
+        "command": shlex.join(["python", *sys.argv]),
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
     }
 
