@@ -127,6 +127,7 @@ def _read_record(folder: Path) -> dict[str, Any] | None:
         raise InputError(f"{error}; is it a run of jaxbert?") from None
     types = {"task": str, "options": dict, "rows_per_step": int, "data": dict}
     whole = all(isinstance(record.get(name), kind) for name, kind in types.items())
+    whole &= isinstance(record.get("row_length"), int | None)
     if not whole or record["rows_per_step"] < 1:
         raise InputError(f"{path}: not the record of a run")
     return record
@@ -290,6 +291,7 @@ def write_record(
     data: dict[str, str],
     loss: str,
     job: str | None = None,
+    row_length: int | None = None,
 ) -> None:
     """options.json: all that says which run this is.
 
@@ -297,12 +299,14 @@ def write_record(
         data: fingerprints.
         loss: the source text of the loss.
         job: of the launcher that started it.
+        row_length: tokens of the longest row.
     """
     folder.mkdir(parents=True, exist_ok=True)
     record = {
         "task": task,
         "options": dataclasses.asdict(options),
         "rows_per_step": rows_per_step,
+        "row_length": row_length,
         "data": data,
         "loss": loss,
         "job": job,

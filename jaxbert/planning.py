@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import jax
 import numpy as np
 import optax
 
 from jaxbert.data.batches import Order, bucket_lengths
 from jaxbert.data.packing import AnyOrder, PackedOrder, row_length
 from jaxbert.errors import InputError
+from jaxbert.model.kernels import BLOCK as KERNEL_BLOCK
 from jaxbert.tasks.task import Task
 from jaxbert.training.loop import Plan
 from jaxbert.training.optim import Schedule, adamw, make_schedule
@@ -29,15 +31,22 @@ def make_order(
         lengths: (M,) tokens of each window.
         width: of the encoder.
         parts: micro-batches of a batch, over all devices.
-        record: of the run that is to go on, if any: it keeps its global batch on other devices.
+        record: of the run that is to go on, if any: it keeps its rows, how many and how long, on
+            other devices.
     """
-    names = ("per_device_train_batch_size", "gradient_accumulation_steps", "packing")
+    names = ["per_device_train_batch_size", "gradient_accumulation_steps", "packing"]
+    if options.packing:
+        names += ["max_seq_length", "length_bucket"]
     before = {"packing": False, **record["options"]} if record else {}
     same = all(before.get(n) == getattr(options, n) for n in names)
     given = record["rows_per_step"] if record and same else None
     windows = options.per_device_train_batch_size * parts
     buckets = bucket_lengths(options.length_bucket, options.max_seq_length)
     if options.packing:
+        if jax.default_backend() != "cpu":  # what fused kernels take, and a TPU's registers
+            buckets = tuple(n for n in buckets if n % KERNEL_BLOCK == 0) or buckets[-1:]
+        if record and same:  # before rows had lengths of their own, they had this
+            buckets = (record.get("row_length") or options.max_seq_length,)
         capacity = row_length(lengths, buckets, width)
         return PackedOrder(lengths, windows, options.seed, capacity, parts, given)
     return Order(lengths, given or windows, options.seed, buckets)

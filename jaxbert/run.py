@@ -297,7 +297,15 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
     processes.from_first(lambda: take(lock, folder, record, options))
     writes = processes.is_first()
     tell = functools.partial(
-        write_record, folder, task.name, options, order.rows, prints, loss.source, job
+        write_record,
+        folder,
+        task.name,
+        options,
+        order.rows,
+        prints,
+        loss.source,
+        job,
+        max(order.buckets),
     )
     if writes and record is None:
         if options.overwrite_output_dir:

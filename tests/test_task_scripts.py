@@ -373,16 +373,21 @@ def test_a_packed_run_is_gone_on_with_to_equal_bits(
     words_of: Callable[..., list[str]], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     whole, parted = tmp_path / "whole", tmp_path / "parted"
+    packed = ["--packing", "--length_bucket", "8"]
     with caplog.at_level(logging.INFO, logger="jaxbert"):
-        assert call("train/tagging.py", *words_of("tagging", whole), "--packing") == 0
-    assert re.search(r"rows of 64 tokens with [0-9.]+ windows on average", caplog.text)
+        assert call("train/tagging.py", *words_of("tagging", whole), *packed) == 0
+    rows = re.search(r"rows of (\d+) tokens with [0-9.]+ windows on average", caplog.text)
+    assert rows
+    assert int(rows[1]) < LENGTH
+    assert int(rows[1]) % 8 == 0
+    assert json.loads((whole / "options.json").read_text())["row_length"] == int(rows[1])
     shutil.copytree(whole, parted)
     last = max(int(path.name) for path in (parted / "checkpoints").iterdir())
     shutil.rmtree(parted / "checkpoints" / str(last))  # as if it had been killed before
     (parted / "model.safetensors").unlink()
     caplog.clear()
     with caplog.at_level(logging.INFO, logger="jaxbert"):
-        assert call("train/tagging.py", *words_of("tagging", parted), "--packing") == 0
+        assert call("train/tagging.py", *words_of("tagging", parted), *packed) == 0
     assert re.search(r"going on from step \d", caplog.text)
     assert weights(parted) == weights(whole)
     assert steps_of(parted) == steps_of(whole)

@@ -91,6 +91,7 @@ class FineTuning:
         row = setting.compare(name, "real tokens", side, other, alike=0.2)
         row.more.update(
             batch=self._size,
+            row_lengths=ours_order.buckets,
             file=Path(setting.train_file).name,
             tokens_of_a_window=round(float(lengths.mean()), 1),
             padding_of_epoch={

@@ -67,17 +67,22 @@ def row_length(lengths: np.ndarray, buckets: Sequence[int], width: int) -> int:
     attention between windows that do not see each other.
 
     Args:
-        lengths: (M,) tokens of each window.
-        buckets: lengths to choose from; one at least is not below the longest window.
-        width: D of the encoder; a token costs a layer 24 D^2 operations, and 4 T D of attention.
+        lengths: (M,) tokens of each window, of which there is at least one.
+        buckets: ascending lengths to choose from; where all are too short, the longest window's is.
+        width: D of the encoder; a token costs a layer of BERT's shape 24 D^2 operations, and 4 T D
+            of attention.
     """
     descending = np.sort(lengths)[::-1].tolist()
-
-    def cost(length: int) -> int:
+    fitting = [n for n in buckets if n >= descending[0]] or descending[:1]
+    best, least = fitting[0], math.inf
+    for length in fitting:
+        if sum(descending) * (6 * width + length) >= least:
+            break  # even without any padding
         rows = best_fit(descending, length, most_windows(lengths, length))
-        return len(rows) * length * (6 * width + length)
-
-    return min((n for n in buckets if n >= descending[0]), key=cost)
+        cost = len(rows) * length * (6 * width + length)
+        if cost < least:
+            best, least = length, cost
+    return best
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # by identity: `lengths` is an array
@@ -85,9 +90,9 @@ class PackedOrder:
     """The packed batches of a run, where data.batches.Order has those that are not packed.
 
     How many windows of which lengths share a row is decided once, so that every epoch has the same
-    number of steps and little padding (rows made inside a shuffled window of examples would leave
-    other rooms in every epoch); which windows of those lengths they are, and the order of the rows,
-    is drawn for every epoch. Each window is in one batch of an epoch.
+    number of steps (packing a shuffled buffer would change it from epoch to epoch). Which windows
+    of those lengths they are, and the order of the rows, is drawn for every epoch. Each window is
+    in one batch of an epoch.
 
     Attributes:
         lengths: (M,) tokens of each window.

@@ -79,17 +79,17 @@ def _different(
 ) -> list[tuple[str, int, int, float]]:
     """The best spans, best first, of which no two say the same; none that shows nothing."""
     ranked = sorted((-score, span) for span, score in scores.items())
-    texts = [context[start:end] for _, (start, end) in ranked]
     entries: list[tuple[str, int, int, float]] = []
     said = set()
-    for text, key, (minus, (start, end)) in zip(
-        texts, normalize_answers(texts), ranked, strict=True
-    ):
-        if key not in said and (text[0].isalnum() or _shows(text)):
-            said.add(key)
-            entries.append((text, start, end, -minus))
-            if len(entries) == most:
-                break
+    for first in range(0, len(ranked), 2 * most):  # of many windows most are not needed
+        part = ranked[first : first + 2 * most]
+        texts = [context[start:end] for _, (start, end) in part]
+        for text, key, (minus, span) in zip(texts, normalize_answers(texts), part, strict=True):
+            if key not in said and (text[:1].isalnum() or _shows(text)):
+                said.add(key)
+                entries.append((text, *span, -minus))
+                if len(entries) == most:
+                    return entries
     return entries
 
 
@@ -161,22 +161,22 @@ def decode_qa(
             float32, window by window, as `tasks.reduce_qa` returns them.
     """
     # Token positions of all windows to characters of their paragraphs at once.
-    found = outputs["start"] >= 0
-    base = features.bounds[:-1, None]
+    order = np.argsort(features.example, kind="stable")
+    found = outputs["start"][order] >= 0
+    base = features.bounds[order, None]
     offsets = features.host["offsets"]
-    by_example = np.argsort(features.example, kind="stable")
-    found = found[by_example]
-    first = offsets[(base + outputs["start"])[by_example][found], 0].tolist()
-    last = offsets[(base + outputs["end"])[by_example][found], 1].tolist()
-    spans = list(zip(first, last, outputs["score"][by_example][found].tolist(), strict=True))
+    first = offsets[(base + outputs["start"][order])[found], 0]
+    last = offsets[(base + outputs["end"][order])[found], 1]
+    score = outputs["score"][order][found]
     null = np.full(len(examples), np.inf, np.float32)
-    np.minimum.at(null, features.example, outputs["null_score"])
-    of_example = np.bincount(features.example, (outputs["start"] >= 0).sum(1), len(examples))
+    with np.errstate(invalid="ignore"):  # of NaN it is NaN
+        np.minimum.at(null, features.example, outputs["null_score"])
+    of_example = np.bincount(features.example[order], found.sum(1), len(examples))
     bounds = [0, *np.cumsum(of_example).astype(int).tolist()]
     return [
         merge_windows(
             example,
-            spans[a:b],
+            list(zip(*(x[a:b].tolist() for x in (first, last, score)), strict=True)),
             null_score,
             n_best_size=n_best_size,
             version_2=version_2,

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxbert.errors import InputError
 
 # Tokens of a block of the Pallas kernels: rows are multiples of it.
-_BLOCK = 128
+BLOCK = 128
 
 
 def cudnn(
@@ -135,6 +135,6 @@ def _ampere() -> bool:
 def _unfit_for_pallas(platform: str, multiple: int) -> str:
     if platform not in ("gpu", "cuda", "tpu"):
         return "needs a TPU or an NVIDIA GPU"
-    if multiple % _BLOCK:
-        return f"needs --max_seq_length and --length_bucket to be multiples of {_BLOCK}"
+    if multiple % BLOCK:
+        return f"needs --max_seq_length and --length_bucket to be multiples of {BLOCK}"
     return ""

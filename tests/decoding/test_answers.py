@@ -15,7 +15,7 @@ from jaxbert.data.encode_qa import encode_qa
 from jaxbert.data.features import Features
 from jaxbert.data.questions import Answer, QAExample, read_qa
 from jaxbert.data.tokenizer import load_tokenizer
-from jaxbert.decoding.answers import Prediction, merge_windows
+from jaxbert.decoding.answers import Prediction, decode_qa, merge_windows
 from jaxbert.errors import InputError
 from jaxbert.metrics.questions import cmrc2018_scores, squad_scores, squad_v2_scores
 from jaxbert.model.folders import find_model_folder
@@ -241,3 +241,54 @@ def test_the_answer_is_the_most_probable_entry(threshold: float, temperature: fl
         scores = np.array([1.0, 0.5, -1.0, null - threshold]) / temperature
         wanted = np.exp(scores[0]) / np.exp(scores).sum()
         assert found.answer.probability == pytest.approx(wanted)
+
+
+def one_by_one(examples: list, features: Features, outputs: dict, **options) -> list[Prediction]:
+    """decode_qa as a loop over questions and their windows."""
+    predictions = []
+    for number, example in enumerate(examples):
+        spans, null = [], []
+        for window in np.flatnonzero(features.example == number):
+            null.append(outputs["null_score"][window])
+            offsets = features.host["offsets"][features.bounds[window] :]
+            for i, j, score in zip(
+                *(outputs[name][window] for name in ("start", "end", "score")), strict=True
+            ):
+                if i >= 0:
+                    spans.append((int(offsets[i, 0]), int(offsets[j, 1]), float(score)))
+        lowest = float(np.min(np.array(null, np.float32)))
+        predictions.append(merge_windows(example, spans, lowest, **options))
+    return predictions
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_all_questions_at_once_are_decoded_as_one_by_one(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    questions, tokens, k = int(rng.integers(1, 6)), 12, int(rng.integers(1, 8))
+    # Each question has a window, some have more; those of a question need not lie together.
+    example = rng.permutation(np.r_[np.arange(questions), rng.integers(0, questions, 4)])
+    windows = len(example)
+    words = [f"w{n}" if n % 5 else "the" for n in range(tokens * windows)]
+    starts = np.cumsum([0, *(len(w) + 1 for w in words[:-1])])
+    ends = starts + [len(w) for w in words]
+    examples = [QAExample(str(n), "q?", " ".join(words)) for n in range(questions)]
+    features = Features(
+        bounds=np.arange(windows + 1) * tokens,
+        tokens={},
+        rows={},
+        example=example.astype(np.int32),
+        host={"offsets": np.stack([starts, ends], 1).astype(np.int32)},
+    )
+    start = rng.integers(0, tokens, (windows, k)).astype(np.int32)
+    end = np.minimum(start + rng.integers(0, 4, start.shape), tokens - 1).astype(np.int32)
+    missing = rng.random(start.shape) < 0.3
+    missing[example == 0] = True  # a question without any span
+    start[missing] = end[missing] = -1
+    score = np.where(missing, -np.inf, rng.integers(-3, 4, start.shape)).astype(np.float32)
+    null = rng.normal(size=windows).astype(np.float32)
+    null[rng.random(windows) < 0.2] = rng.choice([np.nan, np.inf, -np.inf])
+    outputs = {"start": start, "end": end, "score": score, "null_score": null}
+    for version_2 in (False, True):
+        options = {"n_best_size": 3, "version_2": version_2}
+        found = decode_qa(examples, features, outputs, **options)
+        assert repr(found) == repr(one_by_one(examples, features, outputs, **options))
