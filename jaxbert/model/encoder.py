@@ -23,7 +23,7 @@ from jaxbert.model.attention import attention
 from jaxbert.model.config import BertConfig
 from jaxbert.model.dropout import Seeds, dropout
 
-# erf GELU is computed again in the backward pass: a sixth less memory, and no slower.
+# erf GELU is computed again in the backward pass: a sixth less memory, in the same time.
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "gelu": jax.checkpoint(functools.partial(jax.nn.gelu, approximate=False)),
     "gelu_new": functools.partial(jax.nn.gelu, approximate=True),
