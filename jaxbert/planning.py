@@ -43,10 +43,10 @@ def make_order(
     windows = options.per_device_train_batch_size * parts
     buckets = bucket_lengths(options.length_bucket, options.max_seq_length)
     if options.packing:
-        if jax.default_backend() != "cpu":  # what fused kernels take, and a TPU's registers
-            buckets = tuple(n for n in buckets if n % KERNEL_BLOCK == 0) or buckets[-1:]
-        if record and same:  # before rows had lengths of their own, they had this
+        if record and same:  # before rows had lengths of their own, they had max_seq_length
             buckets = (record.get("row_length") or options.max_seq_length,)
+        elif jax.default_backend() != "cpu":  # what fused kernels take, and a TPU's registers
+            buckets = tuple(n for n in buckets if n % KERNEL_BLOCK == 0) or buckets[-1:]
         capacity = row_length(lengths, buckets, width)
         return PackedOrder(lengths, windows, options.seed, capacity, parts, given)
     return Order(lengths, given or windows, options.seed, buckets)

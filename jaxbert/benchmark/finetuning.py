@@ -14,15 +14,16 @@ from jaxbert.benchmark import ours
 from jaxbert.benchmark.setting import Setting
 from jaxbert.benchmark.steps import baseline, training_side
 from jaxbert.benchmark.timing import Row, Side
-from jaxbert.data.batches import NumpyBatch, Order, bucket_lengths, make_batch
+from jaxbert.data.batches import NumpyBatch, make_batch
 from jaxbert.data.encode_qa import encode_qa
 from jaxbert.data.features import Features
-from jaxbert.data.packing import AnyOrder, PackedOrder, row_length
 from jaxbert.data.questions import read_qa
 from jaxbert.data.tokenizer import load_tokenizer
 from jaxbert.model.config import BertConfig
 from jaxbert.model.folders import find_model_folder
 from jaxbert.model.heads import Params
+from jaxbert.options import QATrainOptions
+from jaxbert.planning import make_order
 
 _LONGEST, _STRIDE = 384, 128
 
@@ -51,12 +52,11 @@ class FineTuning:
     def row(self, name: str, mine: str, theirs: str) -> Row:
         """One way of jaxbert's, buckets or packing, beside one of the baseline's."""
         setting, (cfg, params) = self._setting, self._model
-        lengths, buckets = self._features.lengths, bucket_lengths(64, _LONGEST)
-        ours_order: AnyOrder = (
-            PackedOrder(lengths, self._size, 0, row_length(lengths, buckets, cfg.hidden_size))
-            if mine == "packing"
-            else Order(lengths, self._size, 0, buckets)
+        lengths, packed = self._features.lengths, mine == "packing"
+        options = QATrainOptions(
+            max_seq_length=_LONGEST, per_device_train_batch_size=self._size, packing=packed, seed=0
         )
+        ours_order = make_order(options, lengths, cfg.hidden_size, 1)
         parts = self._grouped() if theirs == "grouped" else self._shuffled()
         epoch = [ours_order.batch(step)[0] for step in range(ours_order.steps_per_epoch)]
         batches = []
@@ -70,11 +70,7 @@ class FineTuning:
                 params,
                 batches,
                 precision=setting.precision,
-                attention=setting.kernel(
-                    cfg,
-                    math.gcd(*ours_order.buckets),
-                    packed=mine == "packing",
-                ),
+                attention=setting.kernel(cfg, math.gcd(*ours_order.buckets), packed=packed),
             ),
             batches,
         )
