@@ -81,14 +81,26 @@ def _epoch(order: Order, epoch: int) -> list[tuple[np.ndarray, int]]:
 
 
 def in_order(
-    lengths: np.ndarray, size: int, buckets: Sequence[int]
+    lengths: np.ndarray, size: int, buckets: Sequence[int], tokens: int | None = None
 ) -> list[tuple[np.ndarray, int]]:
-    """Batches for prediction: windows by length, so that little is padded; every window once."""
+    """Batches for prediction: windows by length, so that little is padded; every window once.
+
+    Args:
+        size: windows of a batch.
+        tokens: of a batch, at most; its windows are halved in number until they are no more.
+    """
     by_length = np.argsort(lengths, kind="stable")
-    batches = []
-    for a in range(0, len(by_length), size):
-        part = by_length[a : a + size]
-        batches.append((part, min(b for b in buckets if b >= int(lengths[part].max()))))
+    batches, start = [], 0
+    while start < len(by_length):
+        rows = size
+        while True:
+            part = by_length[start : start + rows]
+            length = min(b for b in buckets if b >= int(lengths[part[-1]]))
+            if tokens is None or rows == 1 or rows * length <= tokens:
+                break
+            rows //= 2
+        batches.append((part, length))
+        start += rows
     return batches
 
 

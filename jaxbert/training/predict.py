@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from jaxbert import processes
 from jaxbert.data.batches import NumpyBatch, in_order, make_batch
 from jaxbert.data.features import Features
 from jaxbert.training.parallel import Parallel, prefetch
+
+# Tokens of a device's batch on a CPU: with more, what one operation leaves for the next is no
+# longer in the caches. 32 windows of 384 tokens took a fifth less time in eights of that.
+_CACHED = 2048
 
 
 def predict(
@@ -29,23 +34,24 @@ def predict(
     Args:
         compiled: parallel.compile_predict of a prediction step.
         params: replicated by `parallel`.
-        size: rows of a batch over all devices. A smaller last batch is padded to a power of two, so
-            that a single question does not cost as much as a full batch.
+        size: rows of a batch over all devices, a multiple of these; on a CPU fewer where they are
+            long. A smaller last batch is padded to a half of it, a quarter and so on, so that a
+            single question does not cost as much as a full batch.
         prepare: what a task does with a batch before it goes to the device.
         stopped: asked before each batch; when it is true, prediction ends.
 
     Returns:
         name -> (M, ...), row m for window m of the features; None when it was stopped.
     """
-    plan = in_order(features.lengths, size, buckets)
+    tokens = _CACHED * parallel.devices if jax.default_backend() == "cpu" else None
+    plan = in_order(features.lengths, size, buckets, tokens)
 
     def put(entry: tuple[np.ndarray, int]) -> Any:
         windows, length = entry
-        rows = parallel.devices
-        while rows < len(windows):
-            rows *= 2
-        rows = min(rows, size)
-        batch = prepare(make_batch(features, windows, length, rows))
+        each = size // parallel.devices
+        while each > 1 and each // 2 * parallel.devices >= len(windows):
+            each //= 2
+        batch = prepare(make_batch(features, windows, length, each * parallel.devices))
         return windows, parallel.shard_predict(batch)
 
     results: dict[str, np.ndarray] = {}

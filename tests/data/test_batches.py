@@ -105,6 +105,25 @@ def test_in_order_covers_every_window_once(
     assert all(len(w) == size for w, _ in batches[:-1])
 
 
+@unhurried
+@given(LENGTHS, SIZES, BUCKETS, st.integers(1, 200))
+def test_in_order_keeps_to_the_tokens_by_halves(
+    lengths: np.ndarray, size: int, buckets: tuple[int, ...], tokens: int
+) -> None:
+    batches = in_order(lengths, size, buckets, tokens)
+    windows = np.concatenate([w for w, _ in batches])
+    assert windows.tolist() == np.argsort(lengths, kind="stable").tolist()
+    halves = {size >> n for n in range(size.bit_length())}
+    for part, length in batches[:-1]:
+        assert len(part) in halves
+        assert len(part) == 1 or len(part) * length <= tokens
+    # With room for all it is as without a limit.
+    whole = in_order(lengths, size, buckets, size * buckets[-1])
+    assert [w.tolist() for w, _ in whole] == [
+        w.tolist() for w, _ in in_order(lengths, size, buckets)
+    ]
+
+
 def test_in_order_of_nothing() -> None:
     assert in_order(np.zeros(0, int), 4, (8,)) == []
 
