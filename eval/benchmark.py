@@ -7,7 +7,7 @@ r"""Measure jaxbert beside PyTorch: the same weights, data, batches and precisio
 
 The baseline is transformers' BERT with fused AdamW and all threads, in whichever way is fastest
 here: SDPA attention, its plain attention, or SDPA compiled (finetune/padded: not compiled;
-inference and --quick: SDPA as it is). Above a ratio of 1 jaxbert is faster, or takes less; the
+--quick: SDPA as it is). Above a ratio of 1 jaxbert is faster, or takes less; the
 spread is that of the rounds. Samples of real text may differ by a fifth in their tokens, and are
 compared by the token. The rows of scaling over devices are jaxbert's alone.
 Needs the extra `baseline`.
@@ -18,7 +18,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import os
-import sys
+import time
 from pathlib import Path
 from typing import Literal
 
@@ -38,7 +38,7 @@ class Options:
     output_dir: str | None = option(
         None, "Where benchmark.json, benchmark.md and benchmark.png go; by default nowhere."
     )
-    rows: list[str] | None = option(None, "Names of rows, or how they begin; by default all.")
+    rows: list[str] | None = option(None, "Names of rows, or how several begin; by default all.")
     quick: bool = option(False, "Few rows, rounds and examples: 3 minutes on 2 cores.")
     rounds: int = option(5, "Times that both sides are measured, in turns.")
     precision: Literal["auto", "float32", "bfloat16"] = option(
@@ -84,20 +84,27 @@ def main() -> None:
         say=lambda line: print(line, flush=True),
     )
     made = rows.jobs(setting)
-    asked = options.rows or [""]
-    unknown = [name for name in asked if not any(row.startswith(name) for row in made)]
-    if unknown:
-        raise InputError(f"--rows {unknown[0]}: there are {', '.join(made)}")
+    chosen = rows.choose(list(made), options.rows or [""])
     about = {**machine.describe(), "peak": peak, "peak_source": source}
     print(f"{about['device']}, {about['cores']} cores, {precision}; peak {peak / 1e9:.0f} Gflop/s")
-    found = []
-    for name, job in made.items():
-        if any(name.startswith(start) for start in asked):
-            found.append(job())
-            setting.say(timing.show(found[-1]))
-            if options.output_dir:  # after every row: what is measured is not lost
-                report.write_report(Path(options.output_dir).expanduser(), about, found)
-    sys.stdout.flush()
+    found, failed, start = [], [], time.perf_counter()
+    for name in chosen:
+        try:
+            found.append(made[name]())
+        except (ValueError, RuntimeError, MemoryError) as error:
+            # One that does not fit into memory, or compares what is unlike, costs no other row.
+            if options.debug:
+                raise
+            failed.append(name)
+            print(f"{name}: not measured: {type(error).__name__}: {str(error).splitlines()[0]}")
+            continue
+        setting.say(timing.show(found[-1]))
+        about["minutes"] = round((time.perf_counter() - start) / 60, 1)
+        if options.output_dir:  # after every row: what is measured is not lost
+            report.write_report(Path(options.output_dir).expanduser(), about, found)
+    print(f"{len(found)} rows in {(time.perf_counter() - start) / 60:.1f} minutes")
+    if failed:
+        raise InputError(f"not measured: {', '.join(failed)}; the reasons are above")
 
 
 if __name__ == "__main__":

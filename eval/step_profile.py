@@ -25,7 +25,9 @@ class Options:
     per_device_train_batch_size: int = option(16, "Windows of the step.")
     max_seq_length: int = option(192, "Tokens of each window, none of them padding.")
     dtype: Literal["float32", "bfloat16"] = option("float32", "Of activations and products.")
-    attention: str = option("xla", "The backend of attention.")
+    attention: Literal["auto", "xla", "cudnn", "pallas"] = option(
+        "auto", "How attention is computed; all but xla without dropout of its weights."
+    )
     debug: bool = option(False, "Show the traceback of an error.")
 
 
@@ -34,20 +36,30 @@ def main() -> None:
     size, length = options.per_device_train_batch_size, options.max_seq_length
     if size < 1 or length < 8:
         raise InputError("--per_device_train_batch_size is at least 1, --max_seq_length at least 8")
-    from jaxbert.benchmark import ours
+    from jaxbert.benchmark import machine, ours
     from jaxbert.benchmark.batches import full_batch
     from jaxbert.benchmark.profiling import profile
+    from jaxbert.model.kernels import choose_attention
 
     cfg, params = ours.load(options.model_name_or_path)
     if length > cfg.max_position_embeddings:
         raise InputError(
             f"--max_seq_length {length}: it has {cfg.max_position_embeddings} positions"
         )
+    kernel, why = choose_attention(
+        options.attention,
+        dtype=options.dtype,
+        head_size=cfg.head_size,
+        multiple=length,
+        packed=False,
+        dropout=cfg.attention_probs_dropout_prob,
+    )
     batch = full_batch(cfg.vocab_size, size, length)
-    made = ours.prepare(cfg, params, [batch], precision=options.dtype, attention=options.attention)
+    made = ours.prepare(cfg, params, [batch], precision=options.dtype, attention=kernel)
     found = profile(made)
     total = sum(found.parts.values())
-    about = f"{options.model_name_or_path}, {size} x {length}, {options.dtype}"
+    about = f"{options.model_name_or_path}, {size} x {length}, {options.dtype}, {machine.device()}"
+    print(f"attention: {kernel} ({why})")
     print(f"{about}: {found.step:.3f} s a step")
     print("\n| part | seconds | share |\n|---|---|---|")
     for part, seconds in sorted(found.parts.items(), key=lambda entry: -entry[1]):

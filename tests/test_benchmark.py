@@ -38,6 +38,7 @@ from jaxbert.data.features import Features
 from jaxbert.data.packing import PackedOrder
 from jaxbert.data.questions import read_qa
 from jaxbert.data.tokenizer import load_tokenizer
+from jaxbert.errors import InputError
 from jaxbert.model.heads import init_params
 
 
@@ -91,6 +92,27 @@ def test_samples_may_differ_a_little_and_are_compared_by_their_rates() -> None:
         compare("x", "tokens", a, b, rounds=1, alike=0.05)
 
 
+def test_the_baseline_in_another_precision_is_timed_in_the_same_turns() -> None:
+    log: list[str] = []
+    fast = side([0.5, 1.0], log, "c", precision="bfloat16")
+    a, b = side([1.0, 1.0], log, "a"), side([2.0, 2.0], log, "b")
+    row = compare("x", "examples", a, b, rounds=2, faster=fast)
+    assert "".join(log) == "abccba"
+    assert row.ratio == 2.0
+    assert row.more["baseline_bfloat16"]["times_jaxbert"] == 1.5
+    assert row.more["baseline_bfloat16"]["spread"] == (1.0, 2.0)
+    assert show(row).endswith("; baseline in bfloat16 13.33")
+
+
+def test_a_row_is_chosen_by_its_name_or_several_by_how_they_begin() -> None:
+    names = ["finetune/grouped", "finetune/grouped packing", "step/a", "step/b"]
+    assert rows.choose(names, ["finetune/grouped"]) == names[:1]
+    assert rows.choose(names, ["step", "finetune/grouped p"]) == names[1:]
+    assert rows.choose(names, [""]) == names
+    with pytest.raises(InputError, match="--rows stepp: there are finetune/grouped, "):
+        rows.choose(names, ["step", "stepp"])
+
+
 def test_of_what_is_better_when_it_is_less_the_ratio_is_the_other_way() -> None:
     row = of_less("memory", "GiB", [2.0, 2.0, 4.0], [3.0, 2.0, 8.0])
     assert (row.jaxbert, row.baseline, row.ratio) == (2.0, 3.0, 1.5)
@@ -121,13 +143,16 @@ def test_the_report_has_every_row(tmp_path: Path) -> None:
         "command": "python eval/benchmark.py",
         "peak": 1e11,
         "peak_source": "a product",
+        "minutes": 3.2,
     }
     more = {
         "tokens_per_second": {"jaxbert": 10.0, "baseline": 5.0},
         "compile_seconds": {"jaxbert": 3.04, "baseline": 0.0},
         "baseline_tried": {"sdpa": 1.234, "sdpa, torch.compile": 1.5},
-        "baseline_bfloat16": 3.0,
+        "baseline_bfloat16": {"value": 3.0, "times_jaxbert": 1.5, "spread": (1.4, 1.75)},
+        "baseline_batches": {"8 x 192": 4.0, "16 x 192": 4.3},
         "precision": "float32",
+        "batch": 16,
     }
     measured = [
         Row("step/x/128", "examples/s", 2.0, 1.0, 2.0, (1.5, 2.5), 5, more),
@@ -144,8 +169,12 @@ def test_the_report_has_every_row(tmp_path: Path) -> None:
         in text
     )
     assert "| memory | GiB | 2 | 1 | **0.50** | 0.50-0.50 (1) |  |  |  |" in text
-    assert "- step/x/128: the baseline in bfloat16 has 3 examples/s, 1.50 times jaxbert" in text
-    assert "- step/x/128: the baseline tried as sdpa 1.23 s; sdpa, torch.compile 1.5 s\n" in text
+    assert text.endswith(
+        "\n\n- step/x/128: batches of 16; batches tried with the baseline 8 x 192 4/s, 16 x 192 "
+        "4.3/s; the baseline tried as sdpa 1.23 s, sdpa, torch.compile 1.5 s; the baseline in "
+        "bfloat16 has 3 examples/s, 1.50 (1.40-1.75) times jaxbert in float32\n"
+    )
+    assert "(a product). The rows took 3.2 minutes.\n" in text
     pytest.importorskip("matplotlib")
     assert (tmp_path / "benchmark.png").stat().st_size > 5000
 
@@ -216,6 +245,24 @@ def test_an_unknown_row_is_answered_with_those_there_are(
     assert "--rounds 0" in refuses("eval/benchmark.py", "--rounds", "0")
 
 
+def test_a_row_that_cannot_be_measured_costs_no_other(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails() -> Row:
+        raise RuntimeError("RESOURCE_EXHAUSTED: out of memory\nand more")
+
+    made = {"a": fails, "b": lambda: of_less("b", "GiB", [2.0], [3.0])}
+    monkeypatch.setattr(machine, "peak_flops", lambda precision: (1e11, "a guess"))
+    monkeypatch.setattr(rows, "jobs", lambda setting: made)
+    message = refuses("eval/benchmark.py", "--output_dir", str(tmp_path))
+    assert message == "not measured: a; the reasons are above"
+    out = capsys.readouterr().out
+    assert "a: not measured: RuntimeError: RESOURCE_EXHAUSTED: out of memory\nb: jaxbert 2" in out
+    assert [
+        row["name"] for row in json.loads((tmp_path / "benchmark.json").read_text())["rows"]
+    ] == ["b"]
+
+
 def test_a_process_of_the_baseline_has_no_jax_in_it(tiny_folder: Path) -> None:
     """So its first step does not wait for JAX's import, nor does its memory hold it."""
     script = (
@@ -249,8 +296,8 @@ def test_processes_are_compared_and_less_is_better(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     "name",
     [
-        *("decode", "features", "product/forward", "inference", "finetune/grouped packing"),
-        pytest.param("finetune/padded", marks=pytest.mark.slow),
+        *("decode", "features", "product/forward", "inference", "finetune/grouped"),
+        pytest.param("finetune/padded packing", marks=pytest.mark.slow),
     ],
 )
 def test_a_row_is_measured(name: str, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,7 +314,7 @@ def test_a_row_is_measured(name: str, tiny_folder: Path, monkeypatch: pytest.Mon
         rounds=2,
         train_file=str(DEMO / "qa_en_train.json"),
         validation_file=str(DEMO / "qa_en_dev.json"),
-        quick=name != "finetune/padded",
+        quick=name != "finetune/padded packing",
         say=said.append,
     )
     made: dict[str, Callable[[], Row]] = rows.jobs(setting)

@@ -85,11 +85,15 @@ class FineTuning:
         other = dataclasses.replace(other, amount=other.tokens)
         computed = sum(len(p) * n for p, n in zip(parts, longest, strict=True))
         row = setting.compare(name, "real tokens", side, other, alike=0.2)
+        mean = float(lengths.mean())
         row.more.update(
             batch=self._size,
             row_lengths=ours_order.buckets,
             file=Path(setting.train_file).name,
-            tokens_of_a_window=round(float(lengths.mean()), 1),
+            tokens_of_a_window=round(mean, 1),
+            examples_per_second={
+                who: rate / mean for who, rate in row.more["tokens_per_second"].items()
+            },
             padding_of_epoch={
                 "jaxbert": round(ours_order.padding(), 4),
                 "baseline": round(1 - int(lengths.sum()) / computed, 4),

@@ -29,10 +29,9 @@ def describe() -> dict[str, Any]:
     import torch
 
     names = ("jax", "jaxlib", "flax", "optax", "torch", "transformers", "numpy")
-    device = jax.devices()[0]
     return {
-        "device": _processor() if device.platform == "cpu" else device.device_kind,
-        "platform": device.platform,
+        "device": device(),
+        "platform": jax.default_backend(),
         "devices": jax.device_count(),
         "cores": len(os.sched_getaffinity(0)),
         "torch_device": pytorch.device(),
@@ -46,7 +45,10 @@ def describe() -> dict[str, Any]:
     }
 
 
-def _processor() -> str:
+def device() -> str:
+    """The name of the device, of a CPU that of the processor."""
+    if jax.default_backend() != "cpu":
+        return jax.devices()[0].device_kind
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

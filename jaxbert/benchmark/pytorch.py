@@ -158,16 +158,12 @@ def training_of(
     remat: bool = False,
 ) -> Callable[[], float]:
     """The same of transformers' model."""
-    import torch
-
     model.train()
     if remat:
         model.gradient_checkpointing_enable()
     tx = make_optimizer(model, learning_rate=1e-5, weight_decay=0.01)
     lengths = {batch["input_ids"].shape for batch in batches}
-    if compiled:  # past eight programs of one class PyTorch would go on without compiling
-        torch._dynamo.reset()
-    called = torch.compile(model, dynamic=len(lengths) > 1) if compiled else model
+    called = compile_model(model, dynamic=len(lengths) > 1) if compiled else model
     ready = [to_torch("qa", batch, labelled=True) for batch in batches]
     pinned = device() == "cuda"
     if pinned:
@@ -185,6 +181,14 @@ def training_of(
         return time.perf_counter() - start
 
     return run
+
+
+def compile_model(model: Any, *, dynamic: bool) -> Any:
+    """The model compiled, for one shape or for all."""
+    import torch
+
+    torch._dynamo.reset()  # past eight programs of one class it would go on without compiling
+    return torch.compile(model, dynamic=dynamic)
 
 
 def finish() -> None:

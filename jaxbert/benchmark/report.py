@@ -31,7 +31,8 @@ def markdown(machine: dict[str, Any], rows: Sequence[Row]) -> str:
         machine["command"],
         "```",
         "",
-        f"Peak for the MFU: {machine['peak'] / 1e9:.0f} Gflop/s ({machine['peak_source']}).",
+        f"Peak for the MFU: {machine['peak'] / 1e9:.0f} Gflop/s ({machine['peak_source']}). "
+        f"The rows took {machine['minutes']} minutes.",
         "",
         "| row | unit | jaxbert | baseline | ratio | spread | real tokens/s | MFU | compiling, s |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -51,16 +52,39 @@ def markdown(machine: dict[str, Any], rows: Sequence[Row]) -> str:
         ]
         lines.append("| " + " | ".join(cells) + " |")
     lines.append("")
-    for row in rows:  # the fairest of them is the one in the table
-        if tried := row.more.get("baseline_tried"):
-            ways = "; ".join(f"{way} {seconds:.3g} s" for way, seconds in tried.items())
-            lines.append(f"- {row.name}: the baseline tried as {ways}")
-        if fast := row.more.get("baseline_bfloat16"):
-            lines.append(
-                f"- {row.name}: the baseline in bfloat16 has {fast:.4g} {row.unit}, "
-                f"{fast / (row.jaxbert or fast):.2f} times jaxbert in {row.more['precision']}"
-            )
+    lines.extend(f"- {row.name}: {'; '.join(said)}" for row in rows if (said := _notes(row)))
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _notes(row: Row) -> list[str]:
+    """What was measured, and how else the baseline was tried: the best of it is in the table."""
+    more, said = row.more, []
+    if "batch" in more:
+        said.append(f"batches of {more['batch']}")
+    if "row_lengths" in more:
+        said.append(f"padded to {' '.join(map(str, more['row_lengths']))}")
+    for name, form, what in (
+        ("examples_per_second", "{:.3g}", "examples/s"),
+        ("padding_of_epoch", "{:.1%}", "padding"),
+        ("step_seconds", "{:.3g}", "s a step"),
+    ):
+        if name in more:
+            said.append(f"{_both(row, name, form)} {what}")
+    if "one_device" in more:
+        said.append(f"one device {more['one_device']:.4g} {row.unit}")
+    if batches := more.get("baseline_batches"):
+        rates = ", ".join(f"{size} {rate:.3g}/s" for size, rate in batches.items())
+        said.append(f"batches tried with the baseline {rates}")
+    if tried := more.get("baseline_tried"):
+        ways = ", ".join(f"{way} {seconds:.3g} s" for way, seconds in tried.items())
+        said.append(f"the baseline tried as {ways}")
+    if fast := more.get("baseline_bfloat16"):
+        low, high = fast["spread"]
+        said.append(
+            f"the baseline in bfloat16 has {fast['value']:.4g} {row.unit}, "
+            f"{fast['times_jaxbert']:.2f} ({low:.2f}-{high:.2f}) times jaxbert in float32"
+        )
+    return said
 
 
 def _number(value: float | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 
@@ -11,20 +11,35 @@ from jaxbert.benchmark import processes, questions, steps
 from jaxbert.benchmark.finetuning import FineTuning
 from jaxbert.benchmark.setting import Setting
 from jaxbert.benchmark.timing import Row
+from jaxbert.errors import InputError
 
 Job = Callable[[], Row]
+
+
+def choose(names: Sequence[str], asked: Sequence[str]) -> list[str]:
+    """The rows that are asked for, in their own order: one by its whole name, or all that begin so.
+
+    Raises:
+        InputError: there is none.
+    """
+    found: set[str] = set()
+    for start in asked:
+        some = [start] if start in names else [n for n in names if n.startswith(start)]
+        if not some:
+            raise InputError(f"--rows {start}: there are {', '.join(names)}")
+        found.update(some)
+    return [name for name in names if name in found]
 
 
 def jobs(setting: Setting) -> dict[str, Job]:
     """All rows by name, in the order in which they are measured; the fairest comparison first."""
     made: dict[str, Job] = {}
     tuning = FineTuning(setting)
+    made["finetune/grouped"] = lambda: tuning.row("finetune/grouped", "buckets", "grouped")
     if not setting.quick:
-        made["finetune/grouped"] = lambda: tuning.row("finetune/grouped", "buckets", "grouped")
-    made["finetune/grouped packing"] = lambda: tuning.row(
-        "finetune/grouped packing", "packing", "grouped"
-    )
-    if not setting.quick:
+        made["finetune/grouped packing"] = lambda: tuning.row(
+            "finetune/grouped packing", "packing", "grouped"
+        )
         made["finetune/padded"] = lambda: tuning.row("finetune/padded", "buckets", "padded")
         made["finetune/padded packing"] = lambda: tuning.row(
             "finetune/padded packing", "packing", "padded"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax
 
@@ -36,10 +37,10 @@ class Setting:
         """Whether an accelerator computes."""
         return jax.default_backend() != "cpu"
 
-    def compare(self, name: str, unit: str, ours: Side, theirs: Side, *, alike: float = 0.0) -> Row:
-        """See timing.compare."""
+    def compare(self, name: str, unit: str, ours: Side, theirs: Side, **options: Any) -> Row:
+        """See timing.compare, whose options these are."""
         peak, _ = peak_flops(ours.precision) if ours.flops else (None, "")
-        return compare(name, unit, ours, theirs, rounds=self.rounds, alike=alike, peak=peak)
+        return compare(name, unit, ours, theirs, rounds=self.rounds, peak=peak, **options)
 
     def kernel(self, cfg: BertConfig, multiple: int, *, packed: bool = False) -> str:
         """The attention that --attention auto takes in training."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import statistics
+import functools
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -29,12 +29,32 @@ WAYS: dict[str, dict[str, Any]] = {
     "eager attention": {"attention": "eager", "compiled": False},
     "sdpa, torch.compile": {"attention": "sdpa", "compiled": True},
 }
+_TUNED_AT = 192
 
 
 def batch_size(setting: Setting, model: str, length: int) -> int:
     """Windows of a batch that keeps the device busy: so many tokens."""
     tokens = 32768 if setting.gpu else {"minilm-l6": 3072, "bert-base": 1536}[model]
     return max(1, tokens // length)
+
+
+@functools.cache
+def tuned(setting: Setting, model: str, precision: str) -> tuple[float, dict[str, float]]:
+    """How many times as large batches suit the baseline best, of half, one and two; and the
+    examples a second that it has with each.
+    """
+    if setting.quick:
+        return 1.0, {}
+    cfg, params = ours.load(model)
+    found = {}
+    for times in (0.5, 1.0, 2.0):
+        size = round(times * batch_size(setting, model, _TUNED_AT))
+        batches = [full_batch(cfg.vocab_size, size, _TUNED_AT)]
+        run = pytorch.training(cfg, params, batches, precision=precision)
+        run()
+        found[times] = size, size / min(run(), run())
+    rates = {f"{size} x {_TUNED_AT}": round(rate, 3) for size, rate in found.values()}
+    return max(found, key=lambda times: found[times][1]), rates
 
 
 def training_side(
@@ -56,20 +76,20 @@ def training_side(
 def step(setting: Setting, name: str, model: str, length: int, precision: str) -> Row:
     """A training step on full windows of one length."""
     cfg, params = ours.load(model)
-    size = batch_size(setting, model, length)
+    times, rates = tuned(setting, model, precision)
+    size = max(1, round(times * batch_size(setting, model, length)))
     count = 1 if setting.quick else (10 if setting.gpu else 2)
     batches = [full_batch(cfg.vocab_size, size, length, seed) for seed in range(count)]
     kernel = dataclasses.replace(setting, precision=precision).kernel(cfg, length)
     run = ours.training(cfg, params, batches, precision=precision, attention=kernel)
     mine = training_side(run, cfg, batches, precision)
     theirs, tried = baseline(setting, cfg, params, batches, precision)
-    row = setting.compare(name, "examples", mine, theirs)
-    row.more.update(batch=size, length=length, baseline_tried=tried)
+    faster = None
     if not setting.gpu and not setting.quick and precision == "float32":
         # The fastest that PyTorch has on a processor with AMX, though another precision.
-        fast, _ = baseline(setting, cfg, params, batches, "bfloat16")
-        seconds = statistics.median(fast.run() for _ in range(setting.rounds))
-        row.more["baseline_bfloat16"] = round(fast.amount / seconds, 3)
+        faster, _ = baseline(setting, cfg, params, batches, "bfloat16")
+    row = setting.compare(name, "examples", mine, theirs, faster=faster)
+    row.more.update(batch=size, length=length, baseline_batches=rates, baseline_tried=tried)
     return row
 
 
@@ -85,12 +105,27 @@ def baseline(
     """PyTorch's fastest way, of its two attentions and, where that may be, compiled; the seconds of
     each.
     """
+    make = functools.partial(pytorch.training, cfg, params, batches, precision=precision)
+    ways = {name: way for name, way in WAYS.items() if compiled or not way["compiled"]}
+    run, compiling, tried = fastest(setting, make, ways)
+    return training_side(run, cfg, batches, precision, compiling), tried
+
+
+def fastest(
+    setting: Setting, make: Callable[..., Callable[[], float]], ways: dict[str, dict[str, Any]]
+) -> tuple[Callable[[], float], float, dict[str, float]]:
+    """The fastest of the ways, the seconds it compiles, and the seconds of each way.
+
+    Args:
+        make: of a way's options, what is timed.
+        ways: as WAYS.
+    """
     found: dict[str, tuple[float, float, Callable[[], float]]] = {}
-    for name, way in WAYS.items():
-        if name != "sdpa" and (setting.quick or (way["compiled"] and not compiled)):
+    for name, way in ways.items():
+        if name != "sdpa" and setting.quick:
             continue
         try:
-            run = pytorch.training(cfg, params, batches, precision=precision, **way)
+            run = make(**way)
             first = run()
             later = run() if setting.quick else min(run(), run())
             found[name] = later, max(0.0, first - later), run
@@ -100,8 +135,7 @@ def baseline(
             setting.say(f"  baseline {name}: not possible here ({type(error).__name__})")
     best = min(found, key=lambda name: found[name][0])
     _, compiling, run = found[best]
-    side = training_side(run, cfg, batches, precision, compiling)
-    return side, {name: round(seconds, 3) for name, (seconds, _, _) in found.items()}
+    return run, compiling, {name: round(seconds, 3) for name, (seconds, _, _) in found.items()}
 
 
 # The products of a dense layer: x (M, K), kernel w (K, N), and y (M, N) or its gradient.

@@ -79,6 +79,7 @@ def compare(
     rounds: int,
     alike: float = 0.0,
     peak: float | None = None,
+    faster: Side | None = None,
 ) -> Row:
     """Time both sides in turns.
 
@@ -87,6 +88,7 @@ def compare(
             those of such rates.
         alike: by what part the sides' numbers of tokens may differ, where both are samples.
         peak: floating-point operations a second that the machine can do, for the MFU.
+        faster: the baseline in another precision, timed in the same turns and said beside the row.
 
     Raises:
         ValueError: the sides are unlike, another precision or number of real tokens.
@@ -99,7 +101,8 @@ def compare(
             f"{name}: {ours.tokens} tokens of {ours.amount} {unit} are not compared with "
             f"{theirs.tokens} of {theirs.amount}"
         )
-    a, b = in_turns(rounds, ours.run, theirs.run)
+    others = [faster.run] if faster else []
+    a, b, *c = in_turns(rounds, ours.run, theirs.run, *others)
     scale = ours.amount / theirs.amount
     ratios = [scale * y / x for x, y in zip(a, b, strict=True)]
     more: dict[str, Any] = {
@@ -110,6 +113,13 @@ def compare(
         },
         "precision": ours.precision,
     }
+    if faster:
+        found = [x / y * faster.amount / ours.amount for x, y in zip(a, c[0], strict=True)]
+        more["baseline_" + faster.precision] = {
+            "value": faster.amount / statistics.median(c[0]),
+            "times_jaxbert": statistics.median(found),
+            "spread": (min(found), max(found)),
+        }
     for who, side, seconds in (("jaxbert", ours, a), ("baseline", theirs, b)):
         middle = statistics.median(seconds)
         if side.tokens:
@@ -163,5 +173,5 @@ def show(row: Row) -> str:
     if row.spread is not None:
         line += f" ({row.spread[0]:.2f} to {row.spread[1]:.2f}, {row.rounds} rounds)"
     if fast := row.more.get("baseline_bfloat16"):
-        line += f"; baseline in bfloat16 {fast:.4g}"
+        line += f"; baseline in bfloat16 {fast['value']:.4g}"
     return line
