@@ -301,11 +301,11 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
         folder,
         task.name,
         options,
-        order.rows,
-        prints,
-        loss.source,
-        job,
-        max(order.buckets),
+        rows_per_step=order.rows,
+        data=prints,
+        loss=loss.source,
+        job=job,
+        row_length=max(order.buckets),
     )
     if writes and record is None:
         if options.overwrite_output_dir:

@@ -1,6 +1,7 @@
 """One function, attention(q, k, v, ...), and the ways it can be computed.
 
-A faster kernel is a function in kernels.py, with a name in KERNELS.
+A faster kernel is a function in kernels.py with a name in KERNELS, a word there on what it lacks
+(choose_attention), and its name in --attention.
 B batch, T query length, S key length, N heads, H head size.
 """
 

@@ -23,8 +23,7 @@ from jaxbert.model.attention import attention
 from jaxbert.model.config import BertConfig
 from jaxbert.model.dropout import Seeds, dropout
 
-# erf GELU is computed again in the backward pass: a tenth less memory, in the same time
-# (BENCHMARKS.md).
+# erf GELU is computed again in the backward pass, for less memory (BENCHMARKS.md).
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "gelu": jax.checkpoint(functools.partial(jax.nn.gelu, approximate=False)),
     "gelu_new": functools.partial(jax.nn.gelu, approximate=True),
