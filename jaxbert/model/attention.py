@@ -17,7 +17,8 @@ import jax.numpy as jnp
 from jaxbert.model import kernels
 from jaxbert.model.dropout import Seeds, dropout
 
-# Below every score, and still finite: a row without any key gets equal weights instead of NaN.
+# So low that any score added to it is lost, and still finite: a row without any key gets equal
+# weights instead of NaN.
 _MASKED = -1e30
 _PARTS = 4
 
@@ -55,8 +56,8 @@ def _xla(
     scale = jnp.asarray(q.shape[-1] ** -0.5, q.dtype)
     scores = jnp.einsum("BNTH,BNSH->BNTS", q * scale, k, preferred_element_type=jnp.float32)
     mask = attention_mask(key_mask, segment_ids)
-    if mask is not None:
-        scores = jnp.where(mask, scores, _MASKED)
+    if mask is not None:  # the same bits as a choice between both, which took 4 % longer a step
+        scores += jnp.where(mask, 0.0, _MASKED)
     weights = jax.nn.softmax(scores, axis=-1)
     weights = dropout(weights, rate, seeds, place).astype(v.dtype)
     return jnp.swapaxes(jnp.einsum("BNTS,BNSH->BNTH", weights, v), 1, 2)

@@ -83,13 +83,13 @@ def heads_in_the_middle(
     return jnp.einsum("BNTS,BSNH->BTNH", weights, v)
 
 
-def added_mask(
+def choosing_mask(
     q: Any, k: Any, v: Any, key_mask: Any, ids: Any, rate: float, seeds: Any, place: Any
 ) -> jax.Array:
-    """The mask as numbers that are added to the scores."""
+    """The mask chooses between the scores and a number."""
     q, k, v = (jnp.swapaxes(x, 1, 2) for x in (q, k, v))
     scores = jnp.einsum("BNTH,BNSH->BNTS", q * q.shape[-1] ** -0.5, k)
-    scores += jnp.where(mask_of(key_mask, ids), 0.0, attention._MASKED)
+    scores = jnp.where(mask_of(key_mask, ids), scores, attention._MASKED)
     weights = attention.dropout(jax.nn.softmax(scores, axis=-1), rate, seeds, place)
     return jnp.swapaxes(jnp.einsum("BNTS,BNSH->BNTH", weights, v), 1, 2)
 
@@ -102,6 +102,7 @@ WITHOUT: dict[str, list[tuple[Any, str, Any]]] = {
     ],
     "dense layers contract (B, T, D)": [(encoder, "Dense", Contracted)],
     "heads in the middle": [(attention, "_xla", heads_in_the_middle)],
+    "the mask chooses": [(attention, "_xla", choosing_mask)],
     "attention of all rows at once": [(attention, "_PARTS", 1)],
     "GELU kept for the backward pass": [
         (encoder, "ACTIVATIONS", {"gelu": functools.partial(jax.nn.gelu, approximate=False)})
@@ -109,7 +110,6 @@ WITHOUT: dict[str, list[tuple[Any, str, Any]]] = {
 }
 TRIED: dict[str, list[tuple[Any, str, Any]]] = {
     "one product for query, key and value": [(encoder, "SelfAttention", OneProduct)],
-    "key mask added to the scores": [(attention, "_xla", added_mask)],
 }
 VARIANTS = {
     "as it is": [],
