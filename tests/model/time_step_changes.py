@@ -109,6 +109,7 @@ WITHOUT: dict[str, list[tuple[Any, str, Any]]] = {
     ],
 }
 TRIED: dict[str, list[tuple[Any, str, Any]]] = {
+    "attention in eight groups of rows": [(attention, "_PARTS", 8)],
     "one product for query, key and value": [(encoder, "SelfAttention", OneProduct)],
 }
 VARIANTS = {
