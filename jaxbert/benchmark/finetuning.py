@@ -75,6 +75,8 @@ class FineTuning:
             batches,
         )
         longest = [_LONGEST if theirs == "padded" else int(lengths[p].max()) for p in parts]
+        if setting.gpu:  # as run_qa.py pads in half precision: tensor cores take eights
+            longest = [min(_LONGEST, -(-n // 8) * 8) for n in longest]
         others = [
             make_batch(self._features, parts[n], longest[n], len(parts[n]))
             for n in self._sample([int(lengths[part].sum()) for part in parts])
