@@ -96,7 +96,10 @@ def main() -> None:
             if options.debug:
                 raise
             failed.append(name)
-            print(f"{name}: not measured: {type(error).__name__}: {str(error).splitlines()[0]}")
+            reason = f"{type(error).__name__}: {error}".splitlines()[
+                0
+            ]  # a MemoryError says no more
+            print(f"{name}: not measured: {reason}")
             continue
         setting.say(timing.show(found[-1]))
         about["minutes"] = round((time.perf_counter() - start) / 60, 1)

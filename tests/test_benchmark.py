@@ -251,13 +251,17 @@ def test_a_row_that_cannot_be_measured_costs_no_other(
     def fails() -> Row:
         raise RuntimeError("RESOURCE_EXHAUSTED: out of memory\nand more")
 
-    made = {"a": fails, "b": lambda: of_less("b", "GiB", [2.0], [3.0])}
+    def silent() -> Row:
+        raise MemoryError
+
+    made = {"a": fails, "c": silent, "b": lambda: of_less("b", "GiB", [2.0], [3.0])}
     monkeypatch.setattr(machine, "peak_flops", lambda precision: (1e11, "a guess"))
     monkeypatch.setattr(rows, "jobs", lambda setting: made)
     message = refuses("eval/benchmark.py", "--output_dir", str(tmp_path))
-    assert message == "not measured: a; the reasons are above"
+    assert message == "not measured: a, c; the reasons are above"
     out = capsys.readouterr().out
-    assert "a: not measured: RuntimeError: RESOURCE_EXHAUSTED: out of memory\nb: jaxbert 2" in out
+    assert "a: not measured: RuntimeError: RESOURCE_EXHAUSTED: out of memory\nc: not" in out
+    assert "c: not measured: MemoryError: \nb: jaxbert 2" in out
     assert [
         row["name"] for row in json.loads((tmp_path / "benchmark.json").read_text())["rows"]
     ] == ["b"]

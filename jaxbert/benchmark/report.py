@@ -82,7 +82,8 @@ def _notes(row: Row) -> list[str]:
         low, high = fast["spread"]
         said.append(
             f"the baseline in bfloat16 has {fast['value']:.4g} {row.unit}, "
-            f"{fast['times_jaxbert']:.2f} ({low:.2f}-{high:.2f}) times jaxbert in float32"
+            f"{fast['times_jaxbert']:.2f} ({low:.2f}-{high:.2f}) times jaxbert in "
+            f"{more['precision']}"
         )
     return said
 
