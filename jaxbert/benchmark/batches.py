@@ -1,4 +1,4 @@
-"""Batches of windows without padding; numpy alone, for either side's process."""
+"""What both sides train on, and how; numpy alone, for either side's process."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from jaxbert.data.batches import NumpyBatch
+
+LEARNING_RATE, WEIGHT_DECAY, CLIP_NORM = 1e-5, 0.01, 1.0
 
 
 def full_batch(vocab_size: int, size: int, length: int, seed: int = 0) -> NumpyBatch:

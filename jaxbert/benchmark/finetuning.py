@@ -5,16 +5,15 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from jaxbert.benchmark import ours
+from jaxbert.benchmark import ours, steps
 from jaxbert.benchmark.setting import Setting
-from jaxbert.benchmark.steps import baseline, training_side
-from jaxbert.benchmark.timing import Row, Side
-from jaxbert.data.batches import NumpyBatch, make_batch
+from jaxbert.benchmark.timing import Row
+from jaxbert.data.batches import make_batch
 from jaxbert.data.encode_qa import encode_qa
 from jaxbert.data.features import Features
 from jaxbert.data.questions import read_qa
@@ -49,9 +48,15 @@ class FineTuning:
     def _model(self) -> tuple[BertConfig, Params]:
         return ours.load("bert-base" if self._setting.gpu else "minilm-l6")
 
-    def row(self, name: str, mine: str, theirs: str) -> Row:
-        """One way of jaxbert's, buckets or packing, beside one of the baseline's."""
+    def row(self, name: str, mine: str, theirs: str, *, weights_dropped: bool = True) -> Row:
+        """One way of jaxbert's, buckets or packing, beside one of the baseline's.
+
+        Args:
+            weights_dropped: both sides drop attention weights; else fused kernels may be taken.
+        """
         setting, (cfg, params) = self._setting, self._model
+        if not weights_dropped:
+            cfg = dataclasses.replace(cfg, attention_probs_dropout_prob=0.0)
         lengths, packed = self._features.lengths, mine == "packing"
         options = QATrainOptions(
             max_seq_length=_LONGEST, per_device_train_batch_size=self._size, packing=packed, seed=0
@@ -64,16 +69,11 @@ class FineTuning:
             some, length = ours_order.batch(step)
             batch = make_batch(self._features, some, length, ours_order.size)
             batches.append(ours_order.finish(batch))
-        side = self._side(
-            ours.training(
-                cfg,
-                params,
-                batches,
-                precision=setting.precision,
-                attention=setting.kernel(cfg, math.gcd(*ours_order.buckets), packed=packed),
-            ),
-            batches,
-        )
+        kernel = setting.kernel(cfg, math.gcd(*ours_order.buckets), packed=packed)
+        run = ours.training(cfg, params, batches, precision=setting.precision, attention=kernel)
+        found = ours.computed_in(cfg, params, batches[0], setting.precision)
+        side = steps.training_side(run, cfg, batches, found)
+        side = dataclasses.replace(side, amount=side.tokens)
         longest = [_LONGEST if theirs == "padded" else int(lengths[p].max()) for p in parts]
         if setting.gpu:  # as run_qa.py pads in half precision: tensor cores take eights
             longest = [min(_LONGEST, -(-n // 8) * 8) for n in longest]
@@ -81,15 +81,17 @@ class FineTuning:
             make_batch(self._features, parts[n], longest[n], len(parts[n]))
             for n in self._sample([int(lengths[part].sum()) for part in parts])
         ]
-        other, tried = baseline(
-            setting, cfg, params, others, setting.precision, compiled=theirs != "padded"
-        )
+        ways = steps.WAYS | (steps.OF_BUCKETS if setting.gpu else {})
+        if theirs == "padded":
+            ways = steps.UNCOMPILED
+        other, tried = steps.baseline(setting, cfg, params, others, setting.precision, ways)
         other = dataclasses.replace(other, amount=other.tokens)
         computed = sum(len(p) * n for p, n in zip(parts, longest, strict=True))
         row = setting.compare(name, "real tokens", side, other, alike=0.2)
         mean = float(lengths.mean())
         row.more.update(
             batch=self._size,
+            attention=kernel,
             row_lengths=ours_order.buckets,
             file=Path(setting.train_file).name,
             tokens_of_a_window=round(mean, 1),
@@ -103,10 +105,6 @@ class FineTuning:
             baseline_tried=tried,
         )
         return row
-
-    def _side(self, run: Callable[[], float], batches: Sequence[NumpyBatch]) -> Side:
-        side = training_side(run, self._model[0], batches, self._setting.precision)
-        return dataclasses.replace(side, amount=side.tokens)
 
     def _sample(self, tokens: Sequence[int]) -> list[int]:
         """Numbers of batches, given how many real tokens each has."""

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxbert.benchmark.batches import CLIP_NORM, LEARNING_RATE, WEIGHT_DECAY
 from jaxbert.data.batches import NumpyBatch
 from jaxbert.losses.spans import span_accuracy, span_cross_entropy
 from jaxbert.model.config import BertConfig
@@ -27,6 +28,12 @@ def load(name: str) -> tuple[BertConfig, Params]:
         cfg = BertConfig()
         return cfg, jax.device_get(jax.jit(lambda k: init_params(cfg, "qa", k))(key))
     return load_pretrained(find_model_folder(name), "qa", key=key, draw_head=True)
+
+
+def computed_in(cfg: BertConfig, params: Params, batch: NumpyBatch, precision: str) -> str:
+    """The dtype that the model's layers really have, when this precision is asked for."""
+    apply = make_apply(cfg, "qa", dtype=jnp.dtype(precision))
+    return str(jax.eval_shape(apply, params, batch)["last_hidden_state"].dtype)
 
 
 class Training(NamedTuple):
@@ -57,9 +64,9 @@ def prepare(
     parallel = make_parallel("auto", jax.local_devices()[: devices or 1])
     apply = make_apply(cfg, "qa", dtype=jnp.dtype(precision), attention=attention, remat=remat)
     tx = adamw(
-        make_schedule(1e-5, steps=10**6, warmup_steps=0, decay="linear"),
-        weight_decay=0.01,
-        clip_norm=1.0,
+        make_schedule(LEARNING_RATE, steps=10**6, warmup_steps=0, decay="linear"),
+        weight_decay=WEIGHT_DECAY,
+        clip_norm=CLIP_NORM,
     )
     step = make_train_step(
         apply, span_cross_entropy, tx, measure=span_accuracy, axis_name=parallel.axis_name

@@ -1,14 +1,16 @@
 """The baseline: transformers' PyTorch classes, trained and asked as a careful user would.
 
-Fused AdamW, all threads, nothing read from the device but at the end. torch and transformers'
-models are imported where they are used: they come with the extra `baseline`. Of jaxbert only what
-needs no JAX is imported before a model is to be had from its parameters.
+Fused AdamW, all threads, nothing read from the device but at the end; transformers itself looks at
+the mask where the model is not compiled, so windows without padding have none. torch and
+transformers' models are imported where they are used: they come with the extra `baseline`. Of
+jaxbert only what needs no JAX is imported before a model is to be had from its parameters.
 """
 
 from __future__ import annotations
 
 import collections
 import contextlib
+import gc
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxbert.benchmark.batches import CLIP_NORM, LEARNING_RATE, WEIGHT_DECAY
 from jaxbert.data.batches import NumpyBatch
 
 if TYPE_CHECKING:  # a process of the baseline alone imports no JAX
@@ -42,6 +45,7 @@ def load_model(cfg: BertConfig, params: Params, head: str, **options: Any) -> An
 
     from jaxbert.model.pretrained import ARCHITECTURES, save_pretrained
 
+    transformers.utils.logging.disable_progress_bar()  # of the weights, once for every model
     with tempfile.TemporaryDirectory() as folder:
         save_pretrained(folder, cfg, params, None, head=head)
         kind = getattr(transformers, ARCHITECTURES[head])
@@ -121,6 +125,16 @@ def autocast(precision: str) -> Any:
     return torch.autocast(device(), dtype=torch.bfloat16)
 
 
+def computed_in(cfg: BertConfig, params: Params, batch: NumpyBatch, precision: str) -> str:
+    """The dtype that the model's products really have, when this precision is asked for."""
+    import torch
+
+    model = load_model(cfg, params, "qa")
+    inputs = placed(to_torch("qa", {n: x[:1] for n, x in batch.items()}, labelled=False))
+    with torch.inference_mode(), autocast(precision):
+        return str(model(**inputs).start_logits.dtype).removeprefix("torch.")
+
+
 def train_step(model: Any, tx: Any, batch: dict[str, Any], precision: str, clip: float) -> Any:
     """One step; the loss is not read."""
     import torch
@@ -143,10 +157,25 @@ def training(
     precision: str,
     attention: str = "sdpa",
     compiled: bool = False,
+    multiple: int | None = None,
 ) -> Callable[[], float]:
-    """A function that trains question answering on all batches once, and gives the seconds."""
+    """A function that trains question answering on all batches once, and gives the seconds.
+
+    Args:
+        compiled: by torch.compile, once for all lengths.
+        multiple: the batches are padded to multiples of it, and each length is compiled by itself.
+    """
     model = load_model(cfg, params, "qa", attn_implementation=attention)
-    return training_of(model, batches, precision=precision, compiled=compiled)
+    if multiple:
+        batches = [_padded(batch, multiple) for batch in batches]
+    return training_of(
+        model, batches, precision=precision, compiled=compiled, each_length=multiple is not None
+    )
+
+
+def _padded(batch: NumpyBatch, multiple: int) -> NumpyBatch:
+    more = -batch["input_ids"].shape[1] % multiple
+    return {n: np.pad(x, ((0, 0), (0, more))) if x.ndim == 2 else x for n, x in batch.items()}
 
 
 def training_of(
@@ -155,15 +184,19 @@ def training_of(
     *,
     precision: str,
     compiled: bool = False,
+    each_length: bool = False,
     remat: bool = False,
 ) -> Callable[[], float]:
     """The same of transformers' model."""
     model.train()
     if remat:
         model.gradient_checkpointing_enable()
-    tx = make_optimizer(model, learning_rate=1e-5, weight_decay=0.01)
+    tx = make_optimizer(model, learning_rate=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     lengths = {batch["input_ids"].shape for batch in batches}
-    called = compile_model(model, dynamic=len(lengths) > 1) if compiled else model
+    dynamic = len(lengths) > 1 and not each_length
+    called = compile_model(model, dynamic=dynamic) if compiled else model
+    if all(batch["attention_mask"].all() for batch in batches):
+        batches = [{n: x for n, x in b.items() if n != "attention_mask"} for b in batches]
     ready = [to_torch("qa", batch, labelled=True) for batch in batches]
     pinned = device() == "cuda"
     if pinned:
@@ -174,7 +207,7 @@ def training_of(
         start = time.perf_counter()
         loss = None
         for batch in ready:
-            loss = train_step(called, tx, batch, precision, clip=1.0)
+            loss = train_step(called, tx, batch, precision, clip=CLIP_NORM)
         if loss is not None:
             loss.item()
         finish()
@@ -187,7 +220,8 @@ def compile_model(model: Any, *, dynamic: bool) -> Any:
     """The model compiled, for one shape or for all."""
     import torch
 
-    torch._dynamo.reset()  # past eight programs of one class it would go on without compiling
+    # Past eight programs of one class, those of earlier rows too, it would go on without compiling.
+    torch._dynamo.config.recompile_limit = 64
     return torch.compile(model, dynamic=dynamic)
 
 
@@ -197,6 +231,15 @@ def finish() -> None:
 
     if torch.cuda.is_available():
         torch.cuda.synchronize()
+
+
+def free() -> None:
+    """Give back the device's memory of what is no longer used; another process may need it."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 # --- questions, as transformers' example scripts answer them ------------------------------------
@@ -226,9 +269,13 @@ def encode_questions(
 
 
 def predict_questions(
-    model: Any, found: Any, *, size: int, precision: str
+    model: Any, found: Any, *, size: int, precision: str, most: int | None = None
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Start and end logits of every window; batches of windows of like length, padded to theirs."""
+    """Start and end logits of every window; batches of windows of like length, padded to theirs.
+
+    Args:
+        size: windows of a batch; halves of it where they have more than `most` tokens.
+    """
     import torch
 
     ids = found["input_ids"]
@@ -236,15 +283,21 @@ def predict_questions(
     starts: list[Any] = [None] * len(ids)
     ends: list[Any] = [None] * len(ids)
     outputs = []  # read when all are on their way
+    pinned = device() == "cuda"
     model.eval()
     with torch.inference_mode(), autocast(precision):
-        for first in range(0, len(order), size):
-            part = order[first : first + size]
+        while order:
+            rows = size
+            while most and rows > 1 and rows * len(ids[order[:rows][-1]]) > most:
+                rows //= 2
+            part, order = order[:rows], order[rows:]
             longest = len(ids[part[-1]])
-            batch = {
-                name: torch.tensor([found[name][n] + [0] * (longest - len(ids[n])) for n in part])
-                for name in ("input_ids", "token_type_ids", "attention_mask")
-            }
+            batch = {}
+            for name in ("input_ids", "token_type_ids", "attention_mask"):
+                padded = torch.zeros(len(part), longest, dtype=torch.int64, pin_memory=pinned)
+                for row, n in enumerate(part):
+                    padded[row, : len(ids[n])] = torch.tensor(found[name][n])
+                batch[name] = padded
             out = model(**placed(batch))
             outputs.append((part, out.start_logits, out.end_logits))
     for part, start_logits, end_logits in outputs:

@@ -61,22 +61,28 @@ def _notes(row: Row) -> list[str]:
     more, said = row.more, []
     if "batch" in more:
         said.append(f"batches of {more['batch']}")
+    if more.get("attention", "xla") != "xla":
+        said.append(f"jaxbert's attention by {more['attention']}")
     if "row_lengths" in more:
         said.append(f"padded to {' '.join(map(str, more['row_lengths']))}")
     for name, form, what in (
         ("examples_per_second", "{:.3g}", "examples/s"),
         ("padding_of_epoch", "{:.1%}", "padding"),
-        ("step_seconds", "{:.3g}", "s a step"),
     ):
         if name in more:
             said.append(f"{_both(row, name, form)} {what}")
+    if "step_seconds" in more:
+        said.append(f"jaxbert takes {more['step_seconds']:.3g} s a step")
     if "one_device" in more:
         said.append(f"one device {more['one_device']:.4g} {row.unit}")
     if batches := more.get("baseline_batches"):
         rates = ", ".join(f"{size} {rate:.3g}/s" for size, rate in batches.items())
         said.append(f"batches tried with the baseline {rates}")
     if tried := more.get("baseline_tried"):
-        ways = ", ".join(f"{way} {seconds:.3g} s" for way, seconds in tried.items())
+        ways = ", ".join(
+            f"{way} {found}" if isinstance(found, str) else f"{way} {found:.3g} s"
+            for way, found in tried.items()
+        )
         said.append(f"the baseline tried as {ways}")
     if fast := more.get("baseline_bfloat16"):
         low, high = fast["spread"]

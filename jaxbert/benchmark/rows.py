@@ -40,6 +40,12 @@ def jobs(setting: Setting) -> dict[str, Job]:
         made["finetune/grouped packing"] = lambda: tuning.row(
             "finetune/grouped packing", "packing", "grouped"
         )
+        if setting.gpu:
+            for way in ("buckets", "packing"):
+                name = f"finetune/grouped {way}, no attention dropout"
+                made[name] = functools.partial(
+                    tuning.row, name, way, "grouped", weights_dropped=False
+                )
         made["finetune/padded"] = lambda: tuning.row("finetune/padded", "buckets", "padded")
         made["finetune/padded packing"] = lambda: tuning.row(
             "finetune/padded packing", "packing", "padded"

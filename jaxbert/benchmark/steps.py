@@ -23,18 +23,26 @@ LENGTHS = (128, 192, 384, 512)
 MODELS = ("minilm-l6", "bert-base")
 
 
+Ways = dict[str, dict[str, Any]]
+Tried = dict[str, float | str]
+
 # How PyTorch is tried, the first always.
-WAYS: dict[str, dict[str, Any]] = {
+WAYS: Ways = {
     "sdpa": {"attention": "sdpa", "compiled": False},
     "eager attention": {"attention": "eager", "compiled": False},
     "sdpa, torch.compile": {"attention": "sdpa", "compiled": True},
+}
+UNCOMPILED = {name: way for name, way in WAYS.items() if not way["compiled"]}
+# On a GPU alone: on a processor, a step of one length is not faster when it is compiled.
+OF_BUCKETS = {
+    "sdpa, torch.compile for multiples of 64": WAYS["sdpa, torch.compile"] | {"multiple": 64}
 }
 _TUNED_AT = 192
 
 
 def batch_size(setting: Setting, model: str, length: int) -> int:
     """Windows of a batch that keeps the device busy: so many tokens."""
-    tokens = 32768 if setting.gpu else {"minilm-l6": 3072, "bert-base": 1536}[model]
+    tokens = 16384 if setting.gpu else {"minilm-l6": 3072, "bert-base": 1536}[model]
     return max(1, tokens // length)
 
 
@@ -53,6 +61,8 @@ def tuned(setting: Setting, model: str, precision: str) -> tuple[float, dict[str
         run = pytorch.training(cfg, params, batches, precision=precision)
         run()
         found[times] = size, size / min(run(), run())
+        del run
+        pytorch.free()
     rates = {f"{size} x {_TUNED_AT}": round(rate, 3) for size, rate in found.values()}
     return max(found, key=lambda times: found[times][1] * (1.05 if times == 1 else 1)), rates
 
@@ -64,7 +74,11 @@ def training_side(
     precision: str,
     compile_seconds: float | None = None,
 ) -> Side:
-    """What `run` does with these batches."""
+    """What `run` does with these batches.
+
+    Args:
+        precision: that it computes in, as `computed_in` of either side found it.
+    """
     tokens = sum(int(b["attention_mask"].sum()) for b in batches)
     windows = sum(int((b["row"] >= 0).sum()) for b in batches)
     flops = model_flops(cfg, tokens, round(tokens / windows), training=True)
@@ -82,7 +96,7 @@ def step(setting: Setting, name: str, model: str, length: int, precision: str) -
     batches = [full_batch(cfg.vocab_size, size, length, seed) for seed in range(count)]
     kernel = dataclasses.replace(setting, precision=precision).kernel(cfg, length)
     run = ours.training(cfg, params, batches, precision=precision, attention=kernel)
-    mine = training_side(run, cfg, batches, precision)
+    mine = training_side(run, cfg, batches, ours.computed_in(cfg, params, batches[0], precision))
     theirs, tried = baseline(setting, cfg, params, batches, precision)
     faster = None
     if not setting.gpu and not setting.quick and precision == "float32":
@@ -99,43 +113,46 @@ def baseline(
     params: Any,
     batches: Sequence[NumpyBatch],
     precision: str,
-    *,
-    compiled: bool = True,
-) -> tuple[Side, dict[str, float]]:
-    """PyTorch's fastest way, of its two attentions and, where that may be, compiled; the seconds of
-    each.
-    """
+    ways: Ways | None = None,
+) -> tuple[Side, Tried]:
+    """PyTorch's fastest way, by default of WAYS; see `fastest`."""
     make = functools.partial(pytorch.training, cfg, params, batches, precision=precision)
-    ways = {name: way for name, way in WAYS.items() if compiled or not way["compiled"]}
-    run, compiling, tried = fastest(setting, make, ways)
-    return training_side(run, cfg, batches, precision, compiling), tried
+    run, compiling, tried = fastest(setting, make, WAYS if ways is None else ways)
+    found = pytorch.computed_in(cfg, params, batches[0], precision)
+    return training_side(run, cfg, batches, found, compiling), tried
 
 
 def fastest(
-    setting: Setting, make: Callable[..., Callable[[], float]], ways: dict[str, dict[str, Any]]
-) -> tuple[Callable[[], float], float, dict[str, float]]:
-    """The fastest of the ways, the seconds it compiles, and the seconds of each way.
+    setting: Setting, make: Callable[..., Callable[[], float]], ways: Ways
+) -> tuple[Callable[[], float], float, Tried]:
+    """The fastest of the ways, the seconds it compiles, and of each way the seconds, or why not.
 
     Args:
         make: of a way's options, what is timed.
         ways: as WAYS.
     """
-    found: dict[str, tuple[float, float, Callable[[], float]]] = {}
+    best: tuple[float, float, Callable[[], float]] | None = None
+    tried: Tried = {}
     for name, way in ways.items():
         if name != "sdpa" and setting.quick:
             continue
+        run = None
         try:
             run = make(**way)
             first = run()
             later = run() if setting.quick else min(run(), run())
-            found[name] = later, max(0.0, first - later), run
+            tried[name] = round(later, 3)
+            if best is None or later < best[0]:
+                best = later, max(0.0, first - later), run
         except Exception as error:  # torch.compile needs a C++ compiler
             if name == "sdpa":
                 raise
-            setting.say(f"  baseline {name}: not possible here ({type(error).__name__})")
-    best = min(found, key=lambda name: found[name][0])
-    _, compiling, run = found[best]
-    return run, compiling, {name: round(seconds, 3) for name, (seconds, _, _) in found.items()}
+            tried[name] = f"not possible here ({type(error).__name__})"
+            setting.say(f"  baseline {name}: {tried[name]}")
+        del run
+        pytorch.free()  # the model of a slower way
+    assert best is not None  # the first way is never left out
+    return best[2], best[1], tried
 
 
 # The products of a dense layer: x (M, K), kernel w (K, N), and y (M, N) or its gradient.
@@ -160,23 +177,30 @@ def product(setting: Setting, name: str, form: str) -> Row:
     dtype = getattr(torch, setting.precision)
     other = [torch.from_numpy(a).to(pytorch.device(), dtype) for a in arrays]
 
+    def waited(y: jax.Array) -> None:  # on a CPU, as PyTorch does; a GPU has the next at once
+        if not setting.gpu:
+            y.block_until_ready()
+
     def mine() -> float:
         start = time.perf_counter()
-        for _ in range(count):
-            compiled(*xwy).block_until_ready()
+        for _ in range(count - 1):
+            waited(compiled(*xwy))
+        compiled(*xwy).block_until_ready()
         return time.perf_counter() - start
 
     def theirs() -> float:
         pytorch.finish()
         start = time.perf_counter()
-        for _ in range(count):
-            formula(*other)
-            pytorch.finish()
+        with pytorch.autocast(setting.precision):
+            for _ in range(count):
+                formula(*other)
+        pytorch.finish()
         return time.perf_counter() - start
 
     flops = 2.0 * m * k * n * count
+    dtypes = str(xwy[0].dtype), str(other[0].dtype).removeprefix("torch.")
     sides = [
-        Side(run, setting.precision, 0, flops / 1e9, first_run(run), flops)
-        for run in (mine, theirs)
+        Side(run, found, 0, flops / 1e9, first_run(run), flops)
+        for run, found in zip((mine, theirs), dtypes, strict=True)
     ]
     return setting.compare(name, "Gflop", *sides)
