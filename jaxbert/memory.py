@@ -1,9 +1,8 @@
 """Memory on the host: freed buffers are kept for the next step, as long as there is room.
 
 XLA allocates its buffers anew for every step on a CPU, and by default each comes from the system as
-untouched pages. Faulting them in took a quarter of a step's time: with freed memory kept, a step of
-MiniLM-L6 at 16 x 192 takes 1.99 s instead of 2.60. The price is a heap up to three times as large,
-since each padded length leaves holes of its own; so it is given back when memory is scarce.
+untouched pages, which the system has to fault in and clear. The price of keeping them is a larger
+heap, since each padded length leaves holes of its own; so it is given back when memory is scarce.
 Elsewhere than on Linux with glibc nothing here does anything.
 """
 

@@ -50,13 +50,13 @@ def _xla(
     seeds: Seeds | None,
     place: int | jax.Array,
 ) -> jax.Array:
-    # With the heads moved in front, both products are plain batched ones. As "BTNH,BSNH->BNTS" the
-    # first ran at 18 GF/s on a CPU, so at 48 (head size 32).
+    # With the heads moved in front, both products are plain batched ones; on some processors the
+    # others are slow (tests/model/time_step_changes.py).
     q, k, v = (jnp.swapaxes(x, 1, 2) for x in (q, k, v))
     scale = jnp.asarray(q.shape[-1] ** -0.5, q.dtype)
     scores = jnp.einsum("BNTH,BNSH->BNTS", q * scale, k, preferred_element_type=jnp.float32)
     mask = attention_mask(key_mask, segment_ids)
-    if mask is not None:  # the same bits as a choice between both, which took 4 % longer a step
+    if mask is not None:  # the same bits as a choice between both, which is slower on a CPU
         scores += jnp.where(mask, 0.0, _MASKED)
     weights = jax.nn.softmax(scores, axis=-1)
     weights = dropout(weights, rate, seeds, place).astype(v.dtype)
@@ -65,7 +65,7 @@ def _xla(
 
 def _xla_in_parts(*args: Any) -> jax.Array:
     """The same in four groups of rows, for a CPU: XLA computes each batched product on one core,
-    and some of several at once. A training step of MiniLM-L6 took up to 5 % less time on two.
+    and some of several at once.
     """
     rows = args[0].shape[0]
     bounds = [rows * part // _PARTS for part in range(_PARTS + 1)]

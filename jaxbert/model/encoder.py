@@ -44,7 +44,7 @@ class Dense(nn.Module):
     """x @ kernel + bias over the last axes of x, as one product of two matrices.
 
     Flax's Dense and DenseGeneral contract (B, T, D) as it is; on a CPU the gradient of the kernel
-    then begins with a transposed copy of the whole cotangent, and takes 1.8 times as long.
+    then begins with a transposed copy of the whole cotangent (BENCHMARKS.md has what it costs).
 
     Attributes:
         outputs: shape of the output's last axes.

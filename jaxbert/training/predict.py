@@ -14,7 +14,7 @@ from jaxbert.data.features import Features
 from jaxbert.training.parallel import Parallel, prefetch
 
 # Tokens of a device's batch on a CPU: with more, what one operation leaves for the next is no
-# longer in the caches. BENCHMARKS.md has the row `inference`.
+# longer in the caches, and `eval/benchmark.py --rows inference` answers fewer questions a second.
 _CACHED = 2048
 
 

@@ -101,8 +101,9 @@ WITHOUT: dict[str, list[tuple[Any, str, Any]]] = {
         (attention, "dropout", generated),
     ],
     "dense layers contract (B, T, D)": [(encoder, "Dense", Contracted)],
-    "heads in the middle": [(attention, "_xla", heads_in_the_middle)],
     "the mask chooses": [(attention, "_xla", choosing_mask)],
+    # Its mask chooses too; of two in one place, the later one is in "all of these".
+    "heads in the middle, the mask chooses": [(attention, "_xla", heads_in_the_middle)],
     "attention of all rows at once": [(attention, "_PARTS", 1)],
     "GELU kept for the backward pass": [
         (encoder, "ACTIVATIONS", {"gelu": functools.partial(jax.nn.gelu, approximate=False)})
