@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import logging
 import os
 import time
 from pathlib import Path
@@ -28,7 +27,7 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 import jax
 
-from jaxbert import cli, demo, memory
+from jaxbert import cli, demo
 from jaxbert.errors import InputError
 from jaxbert.options import option
 from jaxbert.output import check_writable
@@ -73,8 +72,6 @@ def main() -> None:
             f"JAX computes on {ours} and PyTorch on {theirs}, which is no comparison; install the "
             "PyTorch of that device, or set JAX_PLATFORMS=cpu and CUDA_VISIBLE_DEVICES= for both"
         )
-    memory.keep_freed()  # for both sides
-    logging.getLogger("jaxbert").setLevel(logging.WARNING)  # each row loads its weights
     precision = options.precision
     if precision == "auto":
         precision = "float32" if jax.default_backend() == "cpu" else "bfloat16"
@@ -115,4 +112,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.main(main)
+    cli.main(main, quiet=True)  # freed memory is kept for both sides; each row loads its weights
