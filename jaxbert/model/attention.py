@@ -56,7 +56,7 @@ def _xla(
     scale = jnp.asarray(q.shape[-1] ** -0.5, q.dtype)
     scores = jnp.einsum("BNTH,BNSH->BNTS", q * scale, k, preferred_element_type=jnp.float32)
     mask = attention_mask(key_mask, segment_ids)
-    if mask is not None:  # the same bits as a choice between both, which is slower on a CPU
+    if mask is not None:  # the same bits as a choice between both, in no more time
         scores += jnp.where(mask, 0.0, _MASKED)
     weights = jax.nn.softmax(scores, axis=-1)
     weights = dropout(weights, rate, seeds, place).astype(v.dtype)
