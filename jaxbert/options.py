@@ -1,7 +1,8 @@
 """Options: frozen dataclasses whose fields are the flags of the scripts.
 
-Names and defaults are those of Hugging Face's run_qa and Trainer wherever they have the option, so
-that a migrating command keeps its meaning. options.json beside a checkpoint holds them as used.
+Names are those of Hugging Face's run_qa and Trainer wherever they have the option, and so are the
+defaults that decide the trained parameters: a migrating command keeps its meaning. How often a run
+evaluates, logs and saves is our own. options.json beside a checkpoint holds them as used.
 """
 
 from __future__ import annotations

@@ -174,7 +174,7 @@ class Encoder(nn.Module):
     Attributes:
         dtype: of the activations; parameters stay float32.
         remat: compute each layer's activations again in the backward pass instead of keeping them
-            (Chen et al. 2016), for about 30 % more time.
+            (Chen et al. 2016), for more time (BENCHMARKS.md).
         backend: of `attention`.
         scan: compile one layer and loop over it, instead of L layers one after another.
     """

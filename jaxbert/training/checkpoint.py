@@ -1,8 +1,8 @@
 """Checkpoints that verify themselves: Orbax writes, a SHA-256 manifest written last seals.
 
-Orbax commits a step atomically but holds no checksum of its data: of 60 single-bit flips in a saved
-step, 59 restored without an error and with wrong values. So a step counts here only when its
-manifest is there and every file that it names has the size and hash that it says.
+Orbax commits a step atomically but holds no checksum of its data: nearly every flipped bit is
+restored without an error, as a wrong value. So a step counts here only when its manifest is there
+and every file that it names has the size and hash that it says.
 
     checkpoints/<step>/state/...        Orbax
     checkpoints/<step>/progress.json    score history, options and what else the run must remember
