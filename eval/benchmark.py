@@ -97,10 +97,8 @@ def main() -> None:
             if options.debug:
                 raise
             failed.append(name)
-            reason = f"{type(error).__name__}: {error}".splitlines()[
-                0
-            ]  # a MemoryError says no more
-            print(f"{name}: not measured: {reason}")
+            reason = f"{type(error).__name__}: {error}"  # a MemoryError says no more than its name
+            print(f"{name}: not measured: {reason.splitlines()[0]}")
             continue
         setting.say(timing.show(found[-1]))
         about["minutes"] = round((time.perf_counter() - start) / 60, 1)

@@ -52,7 +52,7 @@ def memory(setting: Setting, name: str, remat: bool) -> Row:
         setting, lambda: child.measure(work), lambda: child.measure(work, baseline=True)
     )
     peaks = [[bytes_ / 2**30 for bytes_ in side["peak"]] for side in sides]
-    # Not the baseline's: its process has the system's malloc, of which the rows above are free.
+    # Not the baseline's: in its process freed memory is not kept, as it is where steps are timed.
     return of_less(name, "GiB", *peaks, step_seconds=statistics.median(sides[0]["step"]))
 
 

@@ -234,7 +234,7 @@ def finish() -> None:
 
 
 def free() -> None:
-    """Give back the device's memory of what is no longer used; another process may need it."""
+    """Give back the device's memory of what is no longer used; JAX may need it."""
     import torch
 
     gc.collect()

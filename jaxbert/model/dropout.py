@@ -1,7 +1,7 @@
 """Dropout whose mask is a hash of (key, row, place, position), not a stream of generated bits.
 
 The hash fuses into the multiplication that applies it, so the mask never reaches memory; with bits
-of `jax.random.bernoulli` a whole training step takes 1.4 times as long on a CPU (BENCHMARKS.md).
+of `jax.random.bernoulli` a whole training step takes a third longer on a CPU (BENCHMARKS.md).
 Because a row's mask depends on nothing but the row's own id, a training step gives the same result
 on any number of devices, in any split for accumulation, and at any padding.
 """

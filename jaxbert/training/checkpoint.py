@@ -1,8 +1,8 @@
 """Checkpoints that verify themselves: Orbax writes, a SHA-256 manifest written last seals.
 
-Orbax commits a step atomically but holds no checksum of its data: nearly every flipped bit is
-restored without an error, as a wrong value. So a step counts here only when its manifest is there
-and every file that it names has the size and hash that it says.
+Orbax commits a step atomically but holds no checksum of its data: a flipped bit can be restored
+without an error, as a wrong value. So a step counts here only when its manifest is there and every
+file that it names has the size and hash that it says.
 
     checkpoints/<step>/state/...        Orbax
     checkpoints/<step>/progress.json    score history, options and what else the run must remember

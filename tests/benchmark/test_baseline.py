@@ -15,11 +15,7 @@ import numpy as np
 import pytest
 from conftest import DEMO, TINY
 
-from jaxbert.benchmark import (
-    ours,
-    pytorch,
-    steps,
-)
+from jaxbert.benchmark import ours, pytorch, steps
 from jaxbert.benchmark.batches import full_batch
 from jaxbert.benchmark.setting import Setting
 from jaxbert.data.encode_qa import encode_qa

@@ -14,15 +14,7 @@ import pytest
 from conftest import DEMO, TINY
 from scripts import refuses
 
-from jaxbert.benchmark import (
-    child,
-    finetuning,
-    machine,
-    ours,
-    questions,
-    rows,
-    steps,
-)
+from jaxbert.benchmark import child, finetuning, machine, ours, questions, rows, steps
 from jaxbert.benchmark.setting import Setting
 from jaxbert.benchmark.timing import Row, of_less
 from jaxbert.data.batches import Order, bucket_lengths

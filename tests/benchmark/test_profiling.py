@@ -5,10 +5,7 @@ from __future__ import annotations
 import jax
 from conftest import TINY
 
-from jaxbert.benchmark import (
-    ours,
-    profiling,
-)
+from jaxbert.benchmark import ours, profiling
 from jaxbert.benchmark.batches import full_batch
 from jaxbert.model.heads import init_params
 

@@ -9,11 +9,7 @@ from typing import Any
 
 import pytest
 
-from jaxbert.benchmark import (
-    machine,
-    report,
-    timing,
-)
+from jaxbert.benchmark import machine, report, timing
 from jaxbert.benchmark.timing import Row, Side, compare, of_less, show
 
 
