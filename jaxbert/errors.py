@@ -1,4 +1,4 @@
-"""The one exception that a user is meant to read."""
+"""The exceptions that a user is meant to read."""
 
 
 class InputError(ValueError):
@@ -7,3 +7,16 @@ class InputError(ValueError):
     The message is one line: the file, row or field, what is wrong with it, and what to do. Scripts
     print it without a traceback and exit with status 2.
     """
+
+
+class DataError(InputError):
+    """The same of one place in a user's data, which a report may note instead of stopping.
+
+    Attributes:
+        where: the file and the line, row or field.
+        what: what is wrong with it, and what to do.
+    """
+
+    def __init__(self, where: str, what: str) -> None:
+        super().__init__(f"{where}: {what}")
+        self.where, self.what = where, what

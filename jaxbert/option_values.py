@@ -105,14 +105,26 @@ def _is_of(value: Any, hint: Any) -> bool:
     return type(value) is hint or (hint is float and type(value) is int)
 
 
-def changed_options(saved: dict[str, Any], options: Any) -> list[str]:
-    """Lines "name: then -> now" for options that change what the run computes."""
+@dataclasses.dataclass(frozen=True)
+class ChangedOption:
+    """An option that a run was started with, and the value that it would go on with."""
+
+    name: str
+    before: object
+    now: object
+
+    def __str__(self) -> str:
+        return f"--{self.name}: {self.before} -> {self.now}"
+
+
+def changed_options(saved: dict[str, Any], options: Any) -> list[ChangedOption]:
+    """The options that differ from the saved ones, of those that change what the run computes."""
     now = dataclasses.asdict(options)
     allowed = HARMLESS | set(now.get("allow_changed_options") or ())
     # An option that is younger than the run had its default.
     before = dataclasses.asdict(type(options)()) | saved
     return [
-        f"--{name}: {before[name]} -> {now[name]}"
+        ChangedOption(name, before[name], now[name])
         for name in sorted(now)
         if name not in allowed and before[name] != now[name]
     ]

@@ -219,9 +219,10 @@ def check_output(
         raise InputError(f"--output_dir {folder} holds a run of the task {shown(record['task'])}")
     changed = changed_options(record["options"], options)
     if changed:
-        names = " ".join(line.split(":")[0].removeprefix("--") for line in changed)
+        names = " ".join(option.name for option in changed)
         raise InputError(
-            f"--output_dir {folder} holds a run with other options: {'; '.join(changed)}; give "
+            f"--output_dir {folder} holds a run with other options: "
+            f"{'; '.join(map(str, changed))}; give "
             f"--allow_changed_options {names} to go on with the new ones, or --overwrite_output_dir"
         )
     before, now = record.get("versions"), _versions()

@@ -10,7 +10,7 @@ from typing import Any
 
 from jaxbert.data.rows import Data, Report, field, names_of, whole_text
 from jaxbert.data.sources import load_rows
-from jaxbert.errors import InputError
+from jaxbert.errors import DataError, InputError
 from jaxbert.untrusted import shown
 
 # An answer that is not at its offset is looked for this many characters around it; farther away it
@@ -104,7 +104,7 @@ def _rows_of(placed: _Placed, report: Report) -> Iterable[_Row]:
     """The questions of an article or row, whichever of the known forms it has."""
     where, entry = placed
     if not isinstance(entry, dict):
-        raise InputError(f"{where}: expected an object, found {type(entry).__name__}")
+        raise DataError(where, f"expected an object, found {type(entry).__name__}")
     if "paragraphs" in entry:
         paragraphs = _numbered(entry, "paragraphs", where, "paragraph")
         found = report.each(paragraphs, partial(_squad_paragraph, report=report))
@@ -115,9 +115,10 @@ def _rows_of(placed: _Placed, report: Report) -> Iterable[_Row]:
         return report.each(questions, partial(_cmrc_row, context=context))
     if "context" in entry and "question" in entry:
         return [_flat_row(entry, where)]
-    raise InputError(
-        f"{where}: not a form that is known; it needs paragraphs (SQuAD), context_text "
-        f"(CMRC2018) or context and question (flat), and has {names_of(entry) or 'none'}"
+    raise DataError(
+        where,
+        f"not a form that is known; it needs paragraphs (SQuAD), context_text "
+        f"(CMRC2018) or context and question (flat), and has {names_of(entry) or 'none'}",
     )
 
 
@@ -169,7 +170,7 @@ def _flat_row(row: dict[str, Any], where: str) -> _Row:
     if answers.get("answer_start") is not None:
         starts = field(answers, "answer_start", list, where)
     if len(starts) != len(texts):
-        raise InputError(f"{where}: {len(texts)} answer texts and {len(starts)} offsets")
+        raise DataError(where, f"{len(texts)} answer texts and {len(starts)} offsets")
     return _Row(
         where,
         field(row, "id", (str, int), where),
@@ -200,11 +201,11 @@ def _example_of(row: _Row, seen: set[str], report: Report) -> QAExample | None:
 
 def _answer_of(text: Any, start: Any, context: str, where: str, report: Report) -> Answer | None:
     if not isinstance(text, str):
-        raise InputError(
-            f'{where}: an answer of field "answers" is {type(text).__name__}, expected str'
+        raise DataError(
+            where, f'an answer of field "answers" is {type(text).__name__}, expected str'
         )
     if start is not None and (isinstance(start, bool) or not isinstance(start, int)):
-        raise InputError(f'{where}: field "answer_start" is {type(start).__name__}, expected int')
+        raise DataError(where, f'field "answer_start" is {type(start).__name__}, expected int')
     if not text.strip():
         report(where, "an answer is empty; it is left out")
         return None

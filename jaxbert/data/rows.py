@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
-from jaxbert.errors import InputError
+from jaxbert.errors import DataError, InputError
 from jaxbert.untrusted import shown
 
 
@@ -50,26 +50,25 @@ class Report:
     def __init__(self, strict: bool) -> None:
         self.problems: list[Problem] = []
         self._strict = strict
-        self._first: InputError | None = None
+        self._first: DataError | None = None
 
     def __call__(self, where: str, what: str) -> None:
         """Note a problem of a row that has been repaired or left out."""
         if self._strict:
-            raise InputError(f"{where}: {what} (--strict)")
+            raise DataError(where, f"{what} (--strict)")
         self.problems.append(Problem(where, what))
 
     def each(self, rows: Iterable[R], make: Callable[[R], T | None]) -> Iterator[T]:
-        """What is made of each row. One for which that is None or an InputError is left out, and
-        the error noted."""
+        """What is made of each row. One for which that is None or a DataError is left out, and the
+        error noted."""
         for row in rows:
             try:
                 made = make(row)
-            except InputError as error:
+            except DataError as error:
                 if self._strict:
                     raise
                 self._first = self._first or error
-                *place, what = str(error).split(": ", 2)  # the file, the row, and the fault
-                self.problems.append(Problem(": ".join(place), f"{what}; it is left out", True))
+                self.problems.append(Problem(error.where, f"{error.what}; it is left out", True))
                 continue
             if made is not None:
                 yield made
@@ -146,7 +145,7 @@ def table_of(origin: str, content: Any) -> Sheet:
     for number, row in enumerate(entries):
         where = where_of(origin, number, row)
         if not isinstance(row, dict):
-            raise InputError(f"{where}: expected an object, found {type(row).__name__}")
+            raise DataError(where, f"expected an object, found {type(row).__name__}")
         rows.append((where, row))
     names = list(dict.fromkeys(name for _, row in rows for name in row))
     return Sheet(origin, names, rows, content.classes if isinstance(content, Table) else {})
@@ -174,13 +173,13 @@ def find_column(
 def field(mapping: Any, name: str, kind: Any, where: str) -> Any:
     """mapping[name], which must be there and of that type."""
     if not isinstance(mapping, dict):
-        raise InputError(f"{where}: expected an object, found {type(mapping).__name__}")
+        raise DataError(where, f"expected an object, found {type(mapping).__name__}")
     if name not in mapping:
-        raise InputError(f'{where}: no field "{name}"; it has {names_of(mapping) or "none"}')
+        raise DataError(where, f'no field "{name}"; it has {names_of(mapping) or "none"}')
     if not isinstance(mapping[name], kind):
         wanted = kind.__name__ if isinstance(kind, type) else "str or int"
-        raise InputError(
-            f'{where}: field "{name}" is {type(mapping[name]).__name__}, expected {wanted}'
+        raise DataError(
+            where, f'field "{name}" is {type(mapping[name]).__name__}, expected {wanted}'
         )
     return mapping[name]
 

@@ -18,7 +18,7 @@ from jaxbert.data.rows import (
     read_labelled,
     whole_texts,
 )
-from jaxbert.errors import InputError
+from jaxbert.errors import DataError, InputError
 
 _LARGEST = 1e15  # of a target: the sum of squared errors is to be a float32
 # Columns that are found without being named, the first that are there: those of GLUE and others.
@@ -118,7 +118,7 @@ def _text_columns(sheet: Sheet, asked: Sequence[str] | None) -> Sequence[str]:
 def _text(row: dict[str, Any], column: str, where: str) -> str:
     text = field(row, column, str, where)
     if not text.strip():
-        raise InputError(f'{where}: the text of column "{column}" is empty')
+        raise DataError(where, f'the text of column "{column}" is empty')
     return text
 
 
@@ -126,9 +126,10 @@ def _class(row: dict[str, Any], column: str, where: str) -> str | None:
     """The name of the class; a class that is a number is named by its digits."""
     value = row.get(column)
     if value is not None and not isinstance(value, str | int):  # a bool is an int
-        raise InputError(
-            f'{where}: label column "{column}" is of the wrong type: {type(value).__name__}, '
-            "expected the name or number of a class (str, int or bool)"
+        raise DataError(
+            where,
+            f'label column "{column}" is of the wrong type: {type(value).__name__}, '
+            "expected the name or number of a class (str, int or bool)",
         )
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -140,9 +141,10 @@ def _number(row: dict[str, Any], column: str, where: str) -> float | None:
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise InputError(
-            f'{where}: label column "{column}" is of the wrong type: {type(value).__name__}, '
-            "expected a number"
+        raise DataError(
+            where,
+            f'label column "{column}" is of the wrong type: {type(value).__name__}, '
+            "expected a number",
         )
     try:
         number = float(value)
@@ -150,9 +152,9 @@ def _number(row: dict[str, Any], column: str, where: str) -> float | None:
         number = math.nan
     if not abs(number) <= _LARGEST:  # NaN is not either
         bound = f" of at most {_LARGEST:g}" if math.isfinite(number) else ""
-        raise InputError(
-            f'{where}: label column "{column}" is {str(value)[:40]!r}, expected a finite number'
-            + bound
+        raise DataError(
+            where,
+            f'label column "{column}" is {str(value)[:40]!r}, expected a finite number' + bound,
         )
     return number
 
@@ -200,10 +202,10 @@ def read_choices(
             where, row = placed
             context, prompt, choices = _choice_texts(row, where)
             if len(choices) < 2:
-                raise InputError(f"{where}: {len(choices)} choices, expected at least 2")
+                raise DataError(where, f"{len(choices)} choices, expected at least 2")
             if len(choices) != (count or len(choices)):
                 found = f"{len(choices)} choices, expected {count} as in the first row"
-                raise InputError(f"{where}: {found}")
+                raise DataError(where, f"{found}")
             label = None if column is None else _right_choice(row, column, choices, where)
             endings = [f"{prompt} {choice}" if prompt.strip() else choice for choice in choices]
             context, *endings = whole_texts([context, *endings], where, report)
@@ -223,15 +225,16 @@ def _choice_texts(row: dict[str, Any], where: str) -> tuple[str, str, list[str]]
         return _text(row, "sent1", where), field(row, "sent2", str, where), texts
     column = next((name for name in ("choices", "options") if name in row), None)
     if column is None or "question" not in row:
-        raise InputError(
-            f"{where}: not a form that is known; it needs sent1, sent2, ending0, ending1, ... or "
-            f"question and choices, and has {names_of(row) or 'none'}"
+        raise DataError(
+            where,
+            f"not a form that is known; it needs sent1, sent2, ending0, ending1, ... or "
+            f"question and choices, and has {names_of(row) or 'none'}",
         )
     choices = field(row, column, list, where)
     for number, choice in enumerate(choices):
         if not isinstance(choice, str) or not choice.strip():
             found = "empty" if isinstance(choice, str) else type(choice).__name__
-            raise InputError(f'{where}: choice {number} of "{column}" is {found}, expected a text')
+            raise DataError(where, f'choice {number} of "{column}" is {found}, expected a text')
     question = _text(row, "question", where)
     for name in ("context", "article", "passage"):
         if row.get(name) not in (None, ""):
@@ -250,9 +253,10 @@ def _right_choice(
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     if isinstance(value, bool) or not isinstance(value, int | str):
-        raise InputError(
-            f'{where}: label column "{column}" is of the wrong type: {type(value).__name__}, '
-            "expected the number, letter or text of a choice"
+        raise DataError(
+            where,
+            f'label column "{column}" is of the wrong type: {type(value).__name__}, '
+            "expected the number, letter or text of a choice",
         )
     meant = {value} if isinstance(value, int) else set()
     if isinstance(value, str):
@@ -265,9 +269,10 @@ def _right_choice(
     found = sorted(meant & set(range(len(choices))))
     if len(found) != 1:
         several = f"may be each of the choices {', '.join(map(str, found))}"
-        raise InputError(
-            f'{where}: label column "{column}" is {str(value)[:40]!r}, which '
+        raise DataError(
+            where,
+            f'label column "{column}" is {str(value)[:40]!r}, which '
             f"{several if found else f'is none of the {len(choices)} choices'}; give the number "
-            f"of the right one, from 0 to {len(choices) - 1}"
+            f"of the right one, from 0 to {len(choices) - 1}",
         )
     return found[0]

@@ -20,7 +20,7 @@ from jaxbert.data.rows import (
     whole_texts,
 )
 from jaxbert.data.sources import is_folder, load_rows, read_text
-from jaxbert.errors import InputError
+from jaxbert.errors import DataError, InputError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,9 +161,9 @@ def read_words(
             words = _strings(row, words_in, where)
             tags = None if tags_in is None else _tags(row, tags_in, where)
             if tags is not None and len(tags) != len(words):
-                raise InputError(f"{where}: {len(words)} words and {len(tags)} tags")
+                raise DataError(where, f"{len(words)} words and {len(tags)} tags")
             if not words:
-                raise InputError(f"{where}: the sentence has no words")
+                raise DataError(where, "the sentence has no words")
             whole = whole_texts([*words, *(tags or ())], where, report)
             first, second = tuple(whole[: len(words)]), tuple(whole[len(words) :])
             return WordsExample(where, first, None if tags is None else second)
@@ -183,7 +183,7 @@ def _tags(row: dict[str, Any], column: str, where: str) -> list[str] | None:
         return None
     tags = _strings(row, column, where)
     if not all(tag.strip() for tag in tags):
-        raise InputError(f'{where}: a tag of column "{column}" is empty')
+        raise DataError(where, f'a tag of column "{column}" is empty')
     return tags
 
 
@@ -192,8 +192,8 @@ def _strings(row: dict[str, Any], column: str, where: str) -> list[str]:
     items = field(row, column, list, where)
     for number, item in enumerate(items):
         if isinstance(item, bool) or not isinstance(item, str | int):
-            raise InputError(
-                f'{where}: item {number} of column "{column}" is {type(item).__name__}, expected '
-                "str or int"
+            raise DataError(
+                where,
+                f'item {number} of column "{column}" is {type(item).__name__}, expected str or int',
             )
     return [str(item) for item in items]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,7 +25,9 @@ from jaxbert.data.rows import (
     whole_text,
     whole_texts,
 )
-from jaxbert.errors import InputError
+from jaxbert.data.sources import load_rows
+from jaxbert.data.texts import read_texts
+from jaxbert.errors import DataError, InputError
 
 # A busy machine is no fault of the code.
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -108,7 +111,7 @@ def test_classes_are_those_that_data_declare() -> None:
 def test_each_leaves_out_what_is_not_of_its_form() -> None:
     def make(row: int) -> int | None:
         if row > 2:
-            raise InputError(f"x: row {row}: too large")
+            raise DataError(f"x: row {row}", "too large")
         return row if row > 1 else None
 
     report = Report(strict=False)
@@ -119,6 +122,18 @@ def test_each_leaves_out_what_is_not_of_its_form() -> None:
     assert str(Report(strict=False).nothing("nothing")) == "nothing"
     with pytest.raises(InputError, match=r"^x: row 3: too large$"):
         list(Report(strict=True).each([2, 3], make))
+
+
+def test_a_path_with_a_colon_stays_in_the_place_of_a_problem(tmp_path: Path) -> None:
+    folder = tmp_path / "run: 2"
+    folder.mkdir()
+    (folder / "a.tsv").write_text("text\tlabel\nfine\t1\n \t0\nfine too\t0\n", encoding="utf-8")
+    path = str(folder / "a.tsv")
+    data = read_texts(
+        [(path, load_rows(path))], text_columns=None, label_column=None, numeric=False, strict=False
+    )
+    left_out = 'the text of column "text" is empty; it is left out'
+    assert data.problems == (Problem(f"{path}: line 3", left_out, malformed=True),)
 
 
 @unhurried
