@@ -13,7 +13,7 @@ from jaxbert.data.batches import NumpyBatch, make_batch
 from jaxbert.data.features import Features
 from jaxbert.errors import InputError
 from jaxbert.losses.choose import ChosenLoss
-from jaxbert.losses.forms import Arrays, Objective, objective_of
+from jaxbert.losses.forms import Arrays, Parts, objective_of
 from jaxbert.model.heads import Apply, Params
 
 _ROWS = 8
@@ -68,7 +68,7 @@ def try_loss(
 
 def check_loss(
     name: str,
-    objective: Objective,
+    objective: Callable[..., Parts],
     apply: Apply,
     params: Params,
     whole: NumpyBatch,
@@ -89,10 +89,10 @@ def check_loss(
     """
 
     def objective_with(apply: Apply) -> Callable[[Params, Any], jax.Array]:
-        return jax.jit(lambda p, batch: jnp.stack(objective(apply, p, batch, key)[:2]))
+        return jax.jit(lambda p, batch: _sums(objective(apply, p, batch, key)))
 
     def sums(params: Params, batch: Any) -> Any:
-        found = jnp.stack(objective(apply, params, batch, key)[:2])
+        found = _sums(objective(apply, params, batch, key))
         return found[0], found
 
     # Three programs: one of the whole batch's shape, with gradients, one of a half's, and one with
@@ -152,6 +152,12 @@ def check_loss(
         "rows have {0} {1:.6g}, and {2:.6g} with other outputs at padding tokens, where "
         'batch["attention_mask"] is 0 and a packed row has another text; leave them out',
     )
+
+
+def _sums(parts: Parts) -> jax.Array:
+    """(2,): the sums of all terms, with their factors, and the weight of the first, the user's."""
+    loss_sum = sum((term.factor * term.sum for term in parts.terms), jnp.zeros(()))
+    return jnp.stack([loss_sum, parts.terms[0].weight])
 
 
 def _loud(outputs: Arrays, batch: Arrays) -> Arrays:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 
-from jaxbert.losses.forms import Arrays, Loss, check_range, divergence, unit
+from jaxbert.losses.forms import Arrays, Loss, Parts, Term, check_range, divergence, unit
 from jaxbert.model.packing import first_tokens
 
 PREFIX = "teacher_"
@@ -20,12 +19,13 @@ def distillation(
     alpha: float = 0.5,
     temperature: float = 2.0,
     hidden: float = 0.0,
-) -> tuple[jax.Array, jax.Array]:
+) -> Parts:
     """(1 - alpha) L + alpha t^2 KL(p_teacher || p), both at temperature t (Hinton et al. 2015).
 
     Of scores (regression) the second term is alpha times the squared difference. With `hidden` is
     added hidden * |h / |h| - h_teacher / |h_teacher||^2, of the [CLS] vectors of the last layer
-    (Sun et al. 2019, Patient Knowledge Distillation, equation 7).
+    (Sun et al. 2019, Patient Knowledge Distillation, equation 7). Each is a mean of its own: the
+    first by the base's weights, the second over all labels or rows, the third over rows.
 
     Args:
         outputs: of the student, and last_hidden_state (B, T, D).
@@ -43,12 +43,13 @@ def distillation(
     loss_sum, weight_sum = base(outputs, batch)
     named = {name.removeprefix(PREFIX): x for name, x in batch.items() if name.startswith(PREFIX)}
     square = 1.0 if "scores" in outputs else temperature**2
-    apart = square * divergence(named, outputs, batch, temperature)
-    loss_sum = (1 - alpha) * loss_sum + alpha * apart
+    apart, count = divergence(named, outputs, batch, temperature)
+    terms = [Term(1 - alpha, loss_sum, weight_sum), Term(alpha, square * apart, count)]
     if hidden:
         own = first_tokens(outputs["last_hidden_state"], batch)
         rows = batch["weight"].shape[0]
         difference = unit(own) - unit(named["first"].reshape(own.shape))
         of_rows = jnp.sum(difference.reshape(rows, -1) ** 2, axis=-1)  # of choices, their sum
-        loss_sum += hidden * jnp.sum(batch["weight"] * of_rows)
-    return loss_sum, weight_sum
+        weight = batch["weight"]
+        terms.append(Term(hidden, jnp.sum(weight * of_rows), jnp.sum(weight)))
+    return Parts(tuple(terms), {})

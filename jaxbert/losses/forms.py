@@ -4,6 +4,9 @@ A loss returns a sum and the weight of what it is summed over, never a mean. Who
 divides once, by the weight of the whole global batch. So the result does not depend on the number
 of devices, on padding rows, or on how a batch is split for accumulation.
 
+A loss that adds a second term to another one returns Parts: each term has a weight of its own,
+since class weights, or a base of the user's, may weigh the first term in any unit.
+
 B rows, T tokens, C classes. With packing B counts the windows of all rows.
 """
 
@@ -11,7 +14,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,11 +26,34 @@ Arrays = dict[str, jax.Array]
 Sums = dict[str, tuple[jax.Array, jax.Array]]
 Measure = Callable[[Arrays, Arrays], Sums]
 
+
+class Term(NamedTuple):
+    """A term of a loss: factor * sum / weight, the two added up over the whole global batch.
+
+    factor: a number. sum, weight: () float32; the weight is a constant to the gradient.
+    """
+
+    factor: float
+    sum: jax.Array
+    weight: jax.Array
+
+
+class Parts(NamedTuple):
+    """A loss as its terms, whose values are added; reported: name -> (sum (), count ())."""
+
+    terms: tuple[Term, ...]
+    reported: Sums
+
+
+_Result = tuple[jax.Array, jax.Array] | tuple[jax.Array, jax.Array, Sums] | Parts
+
 # (outputs, batch) -> (loss_sum (), weight_sum ())
 Loss = Callable[..., tuple[jax.Array, jax.Array]]
-# (apply, params, batch, key) -> (loss_sum (), weight_sum (), name -> (sum (), count ())), for a
-# loss that calls the model as it needs it: twice, with other inputs, without dropout.
-Objective = Callable[[Apply, Params, Arrays, jax.Array], tuple[jax.Array, jax.Array, Sums]]
+# (outputs, batch) -> its terms
+LossOfParts = Callable[..., Parts]
+# (apply, params, batch, key) -> (loss_sum (), weight_sum (), name -> (sum (), count ())), or its
+# terms, for a loss that calls the model as it needs it: twice, with other inputs, without dropout.
+Objective = Callable[[Apply, Params, Arrays, jax.Array], tuple[jax.Array, jax.Array, Sums] | Parts]
 
 
 def required_parameters(function: Callable[..., Any]) -> int:
@@ -37,24 +63,34 @@ def required_parameters(function: Callable[..., Any]) -> int:
     return sum(p.kind in kinds and p.default is p.empty for p in parameters)
 
 
-def objective_of(loss: Loss | Objective, measure: Measure | None = None) -> Objective:
-    """Either form as the second one.
+def objective_of(
+    loss: Loss | LossOfParts | Objective, measure: Measure | None = None
+) -> Callable[[Apply, Params, Arrays, jax.Array], Parts]:
+    """Either form as the second one, whose result is Parts.
 
     Args:
         measure: (outputs, batch) -> name -> (sum, count), to report beside a loss of the first
             form. One of the second form reports what it returns itself.
     """
-    if required_parameters(loss) == 4:
-        return loss  # type: ignore[return-value]
+    function: Callable[..., _Result] = loss
+    calls_the_model = required_parameters(loss) == 4
 
-    def objective(
-        apply: Apply, params: Params, batch: Arrays, key: jax.Array
-    ) -> tuple[jax.Array, jax.Array, Sums]:
+    def objective(apply: Apply, params: Params, batch: Arrays, key: jax.Array) -> Parts:
+        if calls_the_model:
+            return _parts_of(function(apply, params, batch, key))
         outputs = apply(params, batch, key=key, train=True)
-        loss_sum, weight_sum = loss(outputs, batch)  # type: ignore[call-arg,arg-type,misc]
-        return loss_sum, weight_sum, measure(outputs, batch) if measure else {}
+        found = _parts_of(function(outputs, batch))
+        measured = measure(outputs, batch) if measure else {}
+        return found._replace(reported={**measured, **found.reported})
 
     return objective
+
+
+def _parts_of(result: _Result) -> Parts:
+    if isinstance(result, Parts):
+        return result
+    reported = result[2] if len(result) == 3 else {}
+    return Parts((Term(1.0, result[0], result[1]),), reported)
 
 
 def check_range(name: str, value: float, least: float, most: float) -> None:
@@ -66,7 +102,16 @@ def check_range(name: str, value: float, least: float, most: float) -> None:
 def unit(x: jax.Array) -> jax.Array:
     """Vectors (..., D) of length 1, float32; those of length 0 stay."""
     x = x.astype(jnp.float32)
-    return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(x**2, axis=-1, keepdims=True), 1e-12))
+    return x * jax.lax.rsqrt(divisor(jnp.sum(x**2, axis=-1, keepdims=True)))
+
+
+def divisor(x: jax.Array) -> jax.Array:
+    """x, and 1 where it is 0, for a quotient whose numerator is 0 there.
+
+    Not the larger one of x and some small number: with that, a constant factor on all weights
+    would change a mean as soon as the weights are small.
+    """
+    return jnp.where(x == 0, 1.0, x)
 
 
 def focal_factor(log_p: jax.Array, gamma: float) -> jax.Array:
@@ -116,19 +161,22 @@ def distributions(
 
 def divergence(
     from_outputs: Arrays, to_outputs: Arrays, batch: Arrays, temperature: float = 1.0
-) -> jax.Array:
-    """sum over rows of weight * KL(p || q), in nats, of two outputs for one batch; () float32.
+) -> tuple[jax.Array, jax.Array]:
+    """KL(p || q), in nats, of two outputs for one batch: its sum and its weight, () float32.
 
     KL(p || q) = sum_c p_c (log p_c - log q_c), p from `from_outputs`. Of start and end the mean; of
-    scores (regression) the squared difference.
+    scores (regression) the squared difference. Every row, or every label, weighs the same: class
+    weights are of the labels that are learned, and there is no label in it.
     """
     if "scores" in to_outputs:
         difference = from_outputs["scores"] - to_outputs["scores"]
-        return jnp.sum(batch["weight"] * difference.astype(jnp.float32) ** 2)
+        squared = jnp.sum(batch["weight"] * difference.astype(jnp.float32) ** 2)
+        return squared, jnp.sum(batch["weight"])
     p = distributions(from_outputs, batch, temperature)
     q = distributions(to_outputs, batch, temperature)
-    total = jnp.zeros(())
+    total, total_weight = jnp.zeros(()), jnp.zeros(())
     for (log_p, weight), (log_q, _) in zip(p, q, strict=True):
         # Where a position is masked both are -1e30 and p is 0.
         total += jnp.sum(weight * jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=-1))
-    return total
+        total_weight += jnp.sum(weight)
+    return total, total_weight

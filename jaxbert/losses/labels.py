@@ -109,6 +109,7 @@ def supervised_contrastive(
 
     Of a row i, z_i its [CLS] vector scaled to length 1, and P the other rows of its class:
     -1 / |P| sum over j in P of log (exp(z_i z_j / t) / sum over k != i of exp(z_i z_k / t)).
+    Class weights are of rows: they weigh both terms.
 
     The other rows are those of its group: so many rows of the batch that lie one behind the other.
     So the loss is the same on however many devices and micro-batches, as long as each has whole
@@ -145,7 +146,7 @@ def supervised_contrastive(
     log_p = jax.nn.log_softmax(scores, axis=-1)
     pairs = jnp.sum(alike, axis=-1)
     contrast = -jnp.sum(jnp.where(alike, log_p, 0.0), axis=-1) / jnp.maximum(pairs, 1)
-    contrast *= label_weights(batch).reshape(-1, group)
+    contrast *= _weights(batch, class_weights).reshape(-1, group)
     return (1 - weight) * loss_sum + weight * jnp.sum(contrast), weight_sum
 
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from jaxbert.losses.forms import Arrays, Loss, Sums, check_range, divergence
+from jaxbert.losses.forms import (
+    Arrays,
+    Loss,
+    Parts,
+    Sums,
+    Term,
+    check_range,
+    divergence,
+    divisor,
+)
 from jaxbert.model.heads import Apply, Params
 from jaxbert.model.packing import sum_of_window
 
@@ -18,27 +27,29 @@ def r_drop(
     *,
     base: Loss,
     alpha: float = 1.0,
-) -> tuple[jax.Array, jax.Array, Sums]:
-    """Two passes with other dropout masks shall agree (Wu et al. 2021, R-Drop, equations 2-4).
+) -> Parts:
+    """Two passes with other dropout masks must agree (Wu et al. 2021, R-Drop, equations 2-4).
 
     (L_1 + L_2) / 2 + alpha (KL(p_1 || p_2) + KL(p_2 || p_1)) / 4: half of the paper's sum, so that
     with alpha 0 it is as large as the base. Of scores (regression) KL is the squared difference.
+    L is a mean by the base's weights, KL one over all labels, or rows.
 
     Args:
         base: (outputs, batch) -> sums.
         alpha: weight of the disagreement, as in the paper.
 
     Returns:
-        loss_sum (), weight_sum (), and base_loss and divergence to report.
+        The two terms, and base_loss and divergence to report.
     """
     check_range("alpha", alpha, 0, 1e4)
     first = apply(params, batch, key=key, train=True)
     second = apply(params, batch, key=jax.random.fold_in(key, 1), train=True)
     loss_sum, weight_sum = base(first, batch)
     loss_sum = (loss_sum + base(second, batch)[0]) / 2
-    apart = (divergence(first, second, batch) + divergence(second, first, batch)) / 2
-    reported = {"base_loss": (loss_sum, weight_sum), "divergence": (apart, weight_sum)}
-    return loss_sum + alpha / 2 * apart, weight_sum, reported
+    forward, count = divergence(first, second, batch)
+    apart = (forward + divergence(second, first, batch)[0]) / 2
+    terms = (Term(1.0, loss_sum, weight_sum), Term(alpha / 2, apart, count))
+    return Parts(terms, {"base_loss": (loss_sum, weight_sum), "divergence": (apart, count)})
 
 
 def fgm(
@@ -118,6 +129,11 @@ def pgd(
 
 
 def _length(x: jax.Array, batch: Arrays) -> jax.Array:
-    """(R, T, 1): at each token the length of what its window has of x (R, T, D)."""
-    squared = sum_of_window(jnp.sum(x**2, axis=-1), batch)
-    return jnp.sqrt(jnp.maximum(squared, 1e-24))[..., None]
+    """(R, T, 1): at each token the length of what its window has of x (R, T, D), 1 where it is 0.
+
+    The squares are those of x over a power of two, which is exact: gradients may be so small, or so
+    large, by the weights of the loss alone, that their squares are no numbers of float32.
+    """
+    _, exponent = jnp.frexp(jnp.max(jnp.abs(x)))
+    squared = sum_of_window(jnp.sum(jnp.ldexp(x, -exponent) ** 2, axis=-1), batch)
+    return divisor(jnp.ldexp(jnp.sqrt(squared), exponent))[..., None]

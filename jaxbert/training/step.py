@@ -9,7 +9,15 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxbert.losses.forms import Arrays, Loss, Measure, Objective, objective_of
+from jaxbert.losses.forms import (
+    Arrays,
+    Loss,
+    LossOfParts,
+    Measure,
+    Objective,
+    divisor,
+    objective_of,
+)
 from jaxbert.model.heads import Apply, Params
 from jaxbert.training.optim import is_frozen, name_mask
 
@@ -36,7 +44,7 @@ def init_state(params: Params, tx: optax.GradientTransformation) -> TrainState:
 
 def make_train_step(
     apply: Apply,
-    loss: Loss | Objective,
+    loss: Loss | LossOfParts | Objective,
     tx: optax.GradientTransformation,
     *,
     accumulate: int = 1,
@@ -47,9 +55,9 @@ def make_train_step(
     """The step (state, batch, key) -> (state, metrics).
 
     Gradients of the loss's sums are added over micro-batches and, with `axis_name`, over devices,
-    and divided once by the weight of the whole global batch. Where the loss or a gradient is not
-    finite the step is skipped: parameters and optimizer stay, and only the number of the step goes
-    on.
+    and divided once by the weight of the whole global batch. Each term of a loss has a weight of
+    its own. Where the loss or a gradient is not finite the step is skipped: parameters and
+    optimizer stay, and only the number of the step goes on.
 
     Args:
         loss: of either form; see losses.forms.
@@ -66,38 +74,58 @@ def make_train_step(
     """
     objective = objective_of(loss, measure)
 
-    def sums(params: Params, batch: Arrays, key: jax.Array) -> tuple[jax.Array, Any]:
+    def sums(
+        params: Params, batch: Arrays, key: jax.Array, weights: tuple[jax.Array, ...] = ()
+    ) -> tuple[jax.Array, Any]:
         if frozen:
             kept = name_mask(params, lambda path: is_frozen(path, frozen))
             params = jax.tree.map(lambda x, k: jax.lax.stop_gradient(x) if k else x, params, kept)
-        loss_sum, weight_sum, measured = objective(apply, params, batch, key)
-        return loss_sum, {"loss": (loss_sum, weight_sum), **measured}
+        terms, reported = objective(apply, params, batch, key)
+        loss_sum = terms[0].factor * terms[0].sum
+        if len(terms) > 1 and not weights:
+            weights = over_devices(jax.lax.stop_gradient(tuple(term.weight for term in terms)))
+        for term, weight in zip(terms[1:], weights[1:], strict=True):
+            # The sum of all will be divided by the first weight, and this term by its own. Where
+            # the two are equal, as without class weights, it is a product with exactly 1.
+            share = jnp.where(weight == 0, 0.0, divisor(weights[0]) / divisor(weight))
+            loss_sum += term.factor * term.sum * share
+        return loss_sum, {"loss": (loss_sum, terms[0].weight), **reported}
 
     gradient = jax.grad(sums, has_aux=True)
+
+    def weights_of(params: Params, batch: Arrays, key: jax.Array) -> tuple[jax.Array, ...]:
+        return tuple(term.weight for term in objective(apply, params, batch, key).terms)
+
+    def over_devices(tree: Any) -> Any:
+        return tree if axis_name is None else jax.lax.psum(tree, axis_name)
+
+    def over_all(one: Callable[[Arrays], Any], batch: Arrays) -> Any:
+        """The sum of one(micro-batch), a tree, over the micro-batches and over devices."""
+        shapes = jax.eval_shape(one, jax.tree.map(lambda x: x[0], batch))
+        zero = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+
+        def add(total: Any, part: Arrays) -> tuple[Any, None]:
+            return jax.tree.map(jnp.add, total, one(part)), None
+
+        return over_devices(jax.lax.scan(add, zero, batch)[0])
 
     def train_step(state: TrainState, batch: Arrays, key: jax.Array) -> tuple[TrainState, Arrays]:
         # Randomness is a function of (seed, step, row): dropout masks come from this key and each
         # row's own number, so neither the device nor the micro-batch matters.
         key = jax.random.fold_in(key, state.step)
-        first = jax.tree.map(lambda x: x[0], batch)
+        params, first = state.params, jax.tree.map(lambda x: x[0], batch)
         if accumulate == 1:
-            total = gradient(state.params, first, key)
+            grads, measured = over_devices(gradient(params, first, key))
         else:
-            zero = jax.tree.map(
-                lambda x: jnp.zeros(x.shape, x.dtype),
-                jax.eval_shape(gradient, state.params, first, key),
-            )
-
-            def add(total: Any, one: Arrays) -> tuple[Any, None]:
-                return jax.tree.map(jnp.add, total, gradient(state.params, one, key)), None
-
-            total, _ = jax.lax.scan(add, zero, batch)
-        if axis_name is not None:
-            total = jax.lax.psum(total, axis_name)
-        grads, measured = total
-        weight = jnp.maximum(measured["loss"][1], 1e-6)
+            weights: tuple[jax.Array, ...] = ()
+            if len(jax.eval_shape(weights_of, params, first, key)) > 1:
+                # They must be known before gradients are added. Of this pass the compiler leaves
+                # out what weights do not need, the model above all.
+                weights = over_all(lambda part: weights_of(params, part, key), batch)
+            grads, measured = over_all(lambda part: gradient(params, part, key, weights), batch)
+        weight = divisor(measured["loss"][1])
         grads = jax.tree.map(lambda g: g / weight, grads)
-        metrics = {n: part / jnp.maximum(count, 1e-6) for n, (part, count) in measured.items()}
+        metrics = {n: part / divisor(count) for n, (part, count) in measured.items()}
         metrics["weight"] = measured["loss"][1]
         metrics["grad_norm"] = optax.tree.norm(grads)
         finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["grad_norm"])

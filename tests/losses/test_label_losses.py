@@ -130,7 +130,7 @@ def test_rows_that_are_no_whole_groups_are_refused() -> None:
 @pytest.mark.parametrize("many", [False, True])
 def test_divergence_is_that_of_pytorch(many: bool) -> None:
     (one, batch), (other, _) = random_case(5, many=many), random_case(6, many=many)
-    found = float(divergence(one, other, batch, temperature=2.0))
+    found, weight = divergence(one, other, batch, temperature=2.0)
     (p, labels), (q, _) = without_padding(one, batch), without_padding(other, batch)
     counts = labels >= 0
     wanted = torch.nn.functional.kl_div(
@@ -139,5 +139,6 @@ def test_divergence_is_that_of_pytorch(many: bool) -> None:
         log_target=True,
         reduction="sum",
     )
-    assert found == pytest.approx(wanted.item(), rel=1e-5)
-    assert float(divergence(one, one, batch)) == pytest.approx(0, abs=1e-5)
+    assert float(found) == pytest.approx(wanted.item(), rel=1e-5)
+    assert float(weight) == int(counts.sum())
+    assert float(divergence(one, one, batch)[0]) == pytest.approx(0, abs=1e-5)

@@ -220,7 +220,9 @@ def test_divergence_is_a_plain_loop_over_what_may_be_chosen(head: str) -> None:
                 if weight:
                     p, q = softmax(x / 1.7), softmax(y / 1.7)
                     wanted += weight * float(np.sum(p * np.log(p / q)))
-    found = divergence(*(jax.tree.map(jnp.float32, x) for x in (one, two)), batch, temperature=1.7)
+    found, _ = divergence(
+        *(jax.tree.map(jnp.float32, x) for x in (one, two)), batch, temperature=1.7
+    )
     assert wanted > 1
     assert float(found) == pytest.approx(wanted, rel=1e-5)
 
@@ -231,11 +233,12 @@ def test_r_drop_is_its_equation(head: str) -> None:
     one = apply(params, batch, key=KEY, train=True)
     two = apply(params, batch, key=jax.random.fold_in(KEY, 1), train=True)
     losses = [float(BASES[head](o, batch)[0]) for o in (one, two)]
-    apart = float(divergence(one, two, batch)) + float(divergence(two, one, batch))
+    apart = float(divergence(one, two, batch)[0]) + float(divergence(two, one, batch)[0])
     assert apart > 0
-    found, weight, reported = call(head, r_drop, alpha=3.0)
-    assert float(found) == pytest.approx(sum(losses) / 2 + 3.0 * apart / 4, rel=1e-5)
-    assert float(weight) == float(BASES[head](one, batch)[1])
+    (base, divided), reported = call(head, r_drop, alpha=3.0)
+    assert base.factor * float(base.sum) == pytest.approx(sum(losses) / 2, rel=1e-5)
+    assert divided.factor * float(divided.sum) == pytest.approx(3.0 * apart / 4, rel=1e-5)
+    assert float(base.weight) == float(divided.weight) == float(BASES[head](one, batch)[1])
     assert float(reported["base_loss"][0]) == pytest.approx(sum(losses) / 2, rel=1e-5)
 
 
@@ -245,10 +248,10 @@ def test_r_drop_without_dropout_is_the_base() -> None:
     )
     apply, batch = make_apply(cfg, "qa"), jnp_batch("qa")
     base = span_cross_entropy(apply(params_of("qa", cfg), batch), batch)[0]
-    found, _, reported = r_drop(
+    (first, _), reported = r_drop(
         apply, params_of("qa", cfg), batch, KEY, base=span_cross_entropy, alpha=5.0
     )
-    assert float(found) == pytest.approx(float(base), rel=1e-6)
+    assert float(first.sum) == pytest.approx(float(base), rel=1e-6)
     assert float(reported["divergence"][0]) == pytest.approx(0, abs=1e-5)
 
 
@@ -343,18 +346,20 @@ def test_distillation_is_its_equation(head: str) -> None:
     base, weight = BASES[head](outputs, batch)
     teacher = {n.removeprefix("teacher_"): x for n, x in batch.items() if "teacher_" in n}
     square = 1 if head == "regression" else 9
-    apart = square * divergence(teacher, outputs, batch, temperature=3.0)
+    apart = square * divergence(teacher, outputs, batch, temperature=3.0)[0]
     options: Any = {"base": BASES[head], "teacher": "", "alpha": 0.3, "temperature": 3.0}
-    found = distillation(outputs, batch, **options)
-    assert float(found[0]) == pytest.approx(0.7 * float(base) + 0.3 * float(apart), rel=1e-5)
-    assert float(found[1]) == float(weight)
+    terms, _ = distillation(outputs, batch, **options)
+    assert [term.factor for term in terms] == pytest.approx([0.7, 0.3])
+    assert [float(term.sum) for term in terms] == pytest.approx([float(base), float(apart)])
+    assert [float(term.weight) for term in terms] == [float(weight)] * 2
     own = np.asarray(outputs["last_hidden_state"])[:, 0].reshape(16, -1, 16)
     of_teacher = batch_of(head)["teacher_first"].reshape(16, -1, 16)
     total = 0.0
     for a, b in zip(own[:14].reshape(-1, 16), of_teacher[:14].reshape(-1, 16), strict=True):
         total += float(np.sum((a / np.linalg.norm(a) - b / np.linalg.norm(b)) ** 2))
-    with_hidden = distillation(outputs, batch, hidden=0.5, **options)
-    assert float(with_hidden[0]) == pytest.approx(float(found[0]) + 0.5 * total, rel=1e-5)
+    *_, hidden = distillation(outputs, batch, hidden=0.5, **options).terms
+    assert (hidden.factor, float(hidden.sum)) == (0.5, pytest.approx(total, rel=1e-5))
+    assert float(hidden.weight) == 14  # rows, however many words each has
 
 
 def test_a_student_that_says_what_its_teacher_says_has_no_distance() -> None:
@@ -364,5 +369,6 @@ def test_a_student_that_says_what_its_teacher_says_has_no_distance() -> None:
         **batch,
         **{f"teacher_{side}_logits": outputs[f"{side}_logits"] for side in ("start", "end")},
     }
-    found, _ = distillation(outputs, same, base=span_cross_entropy, teacher="", alpha=1.0)
-    assert float(found) == pytest.approx(0, abs=1e-4)
+    (base, apart), _ = distillation(outputs, same, base=span_cross_entropy, teacher="", alpha=1.0)
+    assert base.factor == 0
+    assert float(apart.sum) == pytest.approx(0, abs=1e-4)

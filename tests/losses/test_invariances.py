@@ -1,0 +1,217 @@
+"""What must not change a step, whatever its loss: the unit of the weights, a split of the batch,
+the order of its rows, what is in padding rows. Of all losses of all tasks, over all bases."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from jaxbert.losses.forms import required_parameters
+from jaxbert.tasks.names import TASKS
+from jaxbert.training.parallel import make_parallel
+from jaxbert.training.step import init_state, make_train_step
+
+ROWS, TOKENS, CLASSES, WIDTH = 16, 6, 3, 5
+REAL = 12  # the rows behind them are padding
+KEY = jax.random.key(3)
+OPTIONS: dict[str, dict[str, Any]] = {
+    "supervised_contrastive": {"group": 2},
+    "pgd": {"steps": 2},
+    "distillation": {"teacher": "", "alpha": 0.6, "hidden": 0.5},
+}
+LOSSES = {name: task.losses for name, (task, *_) in TASKS.items()}
+PLAIN = {
+    name: [n for n, f in losses.items() if n not in ("r_drop", "fgm", "pgd", "distillation")]
+    for name, losses in LOSSES.items()
+}
+CASES = [
+    (task, loss, base)
+    for task, losses in LOSSES.items()
+    for loss in losses
+    for base in ([None] if loss in PLAIN[task] else PLAIN[task])
+]
+# One of each kind every time; all of them with -m slow.
+SAMPLE = {
+    ("qa", "joint_span", None),
+    ("classification", "r_drop", "cross_entropy"),
+    ("classification", "pgd", "supervised_contrastive"),
+    ("tagging", "distillation", "cross_entropy"),
+}
+
+
+class Step(NamedTuple):
+    """What a step gave: its measures, and minus the gradient."""
+
+    measures: dict[str, float]
+    gradient: np.ndarray
+
+
+def model(params: Any, batch: Any, *, key: Any = None, train: bool = False) -> Any:
+    """Not BERT, which takes longer to compile: words, a dropout of each row's own, and heads."""
+    ids = batch["input_ids"]
+    choices = ids.shape[2] if ids.ndim == 3 else 1
+    ids = jnp.moveaxis(ids, -1, 1).reshape(-1, TOKENS) if ids.ndim == 3 else ids
+    table = params["bert"]["embeddings"]["word_embeddings"]["embedding"]
+    x = table[ids] + batch.get("word_offsets", 0.0)
+    if train:
+        keys = jax.vmap(lambda row: jax.random.fold_in(key, row))(batch["row"])
+        x *= jnp.repeat(jax.vmap(lambda k: jax.random.uniform(k, (WIDTH,)))(keys), choices, 0)[
+            :, None
+        ]
+    hidden = jnp.tanh(x @ params["dense"] + jnp.roll(x, 1, axis=1))
+    logits = hidden @ params["head"]
+    outputs = {"last_hidden_state": hidden}
+    task = {"start_positions": "qa", "labels": "labels"}
+    kind = next(kind for name, kind in task.items() if name in batch)
+    if kind == "qa":
+        return {**outputs, "start_logits": logits[..., 0], "end_logits": logits[..., 1]}
+    if batch["labels"].ndim == 2:
+        return {**outputs, "logits": logits}
+    pooled = jnp.mean(logits, axis=1)
+    if batch["labels"].dtype == jnp.float32:
+        return {**outputs, "scores": pooled[:, 0]}
+    return {**outputs, "logits": pooled[:, 0].reshape(-1, CLASSES) if choices > 1 else pooled}
+
+
+def parameters(seed: int) -> Any:
+    rng = np.random.default_rng(seed)
+    draw = lambda *shape: rng.normal(size=shape).astype(np.float32)  # noqa: E731
+    words = {"embedding": draw(9, WIDTH)}
+    bert = {"embeddings": {"word_embeddings": words}}
+    return {"bert": bert, "dense": draw(WIDTH, WIDTH), "head": draw(WIDTH, CLASSES)}
+
+
+def batch_of(task: str, seed: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    wide = (CLASSES,) if task == "multiple_choice" else ()
+    rows = np.arange(ROWS)
+    lengths = rng.integers(3, TOKENS + 1, ROWS)
+    mask = np.arange(TOKENS) < lengths[:, None]
+    batch: dict[str, np.ndarray] = {
+        "input_ids": rng.integers(0, 9, (ROWS, TOKENS, *wide)),
+        "attention_mask": mask.astype(np.int32),
+        "weight": (rows < REAL).astype(np.float32),
+        "row": np.where(rows < REAL, rows, -1),
+        "teacher_first": rng.normal(size=(ROWS, WIDTH * (wide or (1,))[0])),
+    }
+    if task == "qa":
+        start = rng.integers(1, lengths - 1)
+        batch |= {"start_positions": start, "end_positions": rng.integers(start, lengths - 1)}
+        batch["context_mask"] = mask & (np.arange(TOKENS) > 0)
+        batch["context_mask"] &= np.arange(TOKENS) < lengths[:, None] - 1
+        batch |= {
+            f"teacher_{side}_logits": rng.normal(size=mask.shape) for side in ("start", "end")
+        }
+    elif task == "regression":
+        batch |= {"labels": rng.normal(size=ROWS), "teacher_scores": rng.normal(size=ROWS)}
+    elif task in ("tagging", "mlm"):
+        batch["labels"] = np.where(mask, rng.integers(-1, CLASSES, mask.shape), -100)
+        batch["teacher_logits"] = rng.normal(size=(*mask.shape, CLASSES))
+    else:
+        batch["labels"] = rng.integers(0, CLASSES, ROWS)
+        batch["teacher_logits"] = rng.normal(size=(ROWS, CLASSES))
+    small = {np.dtype(np.float64): np.float32, np.dtype(np.int64): np.int32}
+    return {n: x.astype(small.get(x.dtype, x.dtype)) for n, x in batch.items()}
+
+
+@functools.cache
+def loss_of(task: str, name: str, base: str | None) -> Any:
+    """The loss, whose class weights, and the unit of whose base, are in the batch."""
+
+    def plain(name: str) -> Any:
+        function = functools.partial(LOSSES[task][name], **OPTIONS.get(name, {}))
+
+        def weighted(outputs: Any, batch: Any) -> Any:
+            unit, more = batch["unit"][0], {}
+            if task == "classification":
+                more = {"class_weights": batch["class_weights"][0] * unit}
+                unit = 1.0
+            loss_sum, weight_sum = function(outputs, batch, **more)
+            return loss_sum * unit, weight_sum * unit
+
+        return weighted
+
+    if base is None:
+        return plain(name)
+    return functools.partial(LOSSES[task][name], base=plain(base), **OPTIONS.get(name, {}))
+
+
+@functools.cache
+def compiled(task: str, name: str, base: str | None, devices: int, accumulate: int) -> Any:
+    parallel = make_parallel("pmap" if devices > 1 else "jit", jax.devices()[:devices])
+    loss = loss_of(task, name, base)
+    assert required_parameters(loss) in (2, 4)
+    step = make_train_step(
+        model, loss, optax.sgd(1.0), accumulate=accumulate, axis_name=parallel.axis_name
+    )
+    program = parallel.compile_train(step)
+
+    def run(params: Any, batch: Any, weights: np.ndarray, unit: float) -> Step:
+        given = {
+            **batch,
+            "class_weights": np.tile(weights, (ROWS, 1)),
+            "unit": np.full(ROWS, unit, np.float32),
+        }
+        split = {n: x.reshape(accumulate, -1, *x.shape[1:]) for n, x in given.items()}
+        state = parallel.replicate(jax.device_get(init_state(params, optax.sgd(1.0))))
+        after, metrics = program(state, parallel.shard(split), KEY)
+        measures = {n: float(x) for n, x in parallel.fetch(metrics).items()}
+        assert measures.pop("skipped") == 0
+        measures["weight"] /= unit
+        new = jax.tree.leaves(parallel.fetch(after).params)
+        old = jax.tree.leaves(params)
+        moved = [np.ravel(np.asarray(x) - y) for x, y in zip(new, old, strict=True)]
+        return Step(measures, np.concatenate(moved))
+
+    return run
+
+
+def assert_same(found: Step, wanted: Step) -> None:
+    assert found.measures == pytest.approx(wanted.measures, rel=3e-4, abs=1e-5)
+    size = np.abs(wanted.gradient).max()
+    np.testing.assert_allclose(found.gradient, wanted.gradient, rtol=0, atol=1e-3 * size + 1e-6)
+
+
+@pytest.mark.skipif(jax.local_device_count() < 2, reason="needs 2 devices")
+@pytest.mark.parametrize(
+    ("task", "name", "base"),
+    [pytest.param(*case, marks=[] if case in SAMPLE else pytest.mark.slow) for case in CASES],
+)
+def test_nothing_of_this_changes_a_step(task: str, name: str, base: str | None) -> None:
+    whole = compiled(task, name, base, 1, 1)
+    parts = compiled(task, name, base, 2, 2)
+
+    @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(
+        seed=st.integers(0, 2**20),
+        weights=st.lists(st.sampled_from([0.0, 0.25, 1.0, 3.0, 30.0]), min_size=3, max_size=3),
+        unit=st.sampled_from([1e-12, 1e-7, 1e-3, 0.1, 10.0, 1e4, 1e9]),
+        order=st.permutations(range(REAL // 2)),
+    )
+    def held(seed: int, weights: list[float], unit: float, order: list[int]) -> None:
+        params, batch = parameters(seed), batch_of(task, seed)
+        given_weights = np.array(weights, np.float32)
+        wanted = whole(params, batch, given_weights, 1.0)
+        assert_same(whole(params, batch, given_weights, unit), wanted)
+        assert_same(parts(params, batch, given_weights, 1.0), wanted)
+        # Two by two: supervised_contrastive has groups of two.
+        rows = np.array([2 * n + k for n in order for k in (0, 1)] + list(range(REAL, ROWS)))
+        moved = {n: x[rows] for n, x in batch.items()}
+        assert_same(whole(params, moved, given_weights, 1.0), wanted)
+        other = batch_of(task, seed + 1)
+        kept = ("weight", "row")
+        stuffed = {
+            n: x if n in kept else np.concatenate([x[:REAL], other[n][REAL:]])
+            for n, x in batch.items()
+        }
+        assert_same(whole(params, stuffed, given_weights, 1.0), wanted)
+
+    held()
