@@ -7,10 +7,12 @@ that the model has no row for. So what is let in is named here, and all else is 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from jaxbert.errors import InputError
 from jaxbert.untrusted import read_object, shown
+
+FileContent: TypeAlias = dict[str, Any]  # of a tokenizer.json, as JSON gives it
 
 MOST = 32 << 20  # bytes; a million tokens
 _IDS = 2_000_000
@@ -51,7 +53,7 @@ BERT_NORMALIZER: dict[str, bool | None] = {
 _LISTS = {"normalizer": "normalizers", "pre_tokenizer": "pretokenizers"}
 
 
-def read_tokenizer_json(path: Path, vocab_size: int | None) -> dict[str, Any]:
+def read_tokenizer_json(path: Path, vocab_size: int | None) -> FileContent:
     """The content of a tokenizer.json, without truncation and padding.
 
     Args:
@@ -83,12 +85,12 @@ def read_tokenizer_json(path: Path, vocab_size: int | None) -> dict[str, Any]:
     return raw | {"truncation": None, "padding": None}
 
 
-def added_ids(raw: dict[str, Any]) -> dict[str, int]:
+def added_ids(raw: FileContent) -> dict[str, int]:
     """The ids of the tokens that a tokenizer.json adds to its model's vocabulary."""
     return {token["content"]: token["id"] for token in raw.get("added_tokens") or []}
 
 
-def parts_unlike_bert(raw: dict[str, Any]) -> dict[str, object]:
+def parts_unlike_bert(raw: FileContent) -> dict[str, object]:
     """The parts of a tokenizer.json, by name, that BERT's tokenizer has with another value.
 
     transformers' BertTokenizer replaces them without a word. The settings of BERT's normalizer are
@@ -105,7 +107,7 @@ def parts_unlike_bert(raw: dict[str, Any]) -> dict[str, object]:
     return {name: value for name, (value, of_bert) in found.items() if value != of_bert}
 
 
-def normalizer_settings(raw: dict[str, Any]) -> dict[str, bool | None]:
+def normalizer_settings(raw: FileContent) -> dict[str, bool | None]:
     """What a BertNormalizer does, by the names of BertTokenizer's arguments; {} for another."""
     normalizer = raw.get("normalizer") or {}
     if normalizer.get("type") != "BertNormalizer":
@@ -126,7 +128,7 @@ def check_rows(folder: Path, highest: int, vocab_size: int | None) -> None:
         )
 
 
-def _check_vocabulary(path: Path, raw: dict[str, Any]) -> dict[str, int]:
+def _check_vocabulary(path: Path, raw: FileContent) -> dict[str, int]:
     """The ids of all tokens, those added to the vocabulary too."""
     model, added = raw["model"], raw.get("added_tokens") or []
     vocab = model.get("vocab")

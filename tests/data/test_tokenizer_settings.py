@@ -22,24 +22,8 @@ from jaxbert.model.folders import _HUB_FILES
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS = [
     *("[unused1]", "the", "The", "cafe", "café", "Café", "##s", "##é", "##e", "a", "A", "b", "e"),
-    *(
-        "1",
-        "##1",
-        "[",
-        "]",
-        "/",
-        ".",
-        "##.",
-        "茶",
-        "叶",
-        "茶叶",
-        "##叶",
-        "。",
-        "new",
-        "york",
-        "New",
-    ),
-    *("york", "New", "s", "l", "##l", "x", "<", ">", "ent", "Ent", "sep", "_", "##_", "entity"),
+    *("1", "##1", "[", "]", "/", ".", "##.", "茶", "叶", "茶叶", "##叶", "。", "new", "york"),
+    *("New", "s", "l", "##l", "x", "<", ">", "ent", "Ent", "sep", "_", "##_", "entity"),
 ]
 BASE = [*SPECIAL, *WORDS]
 SIZE = len(BASE)
