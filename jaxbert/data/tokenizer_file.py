@@ -6,12 +6,13 @@ that the model has no row for. So what is let in is named here, and all else is 
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from jaxbert.errors import InputError
 from jaxbert.untrusted import read_object, shown
+
+FileContent: TypeAlias = dict[str, Any]  # of a tokenizer.json, as JSON gives it
 
 MOST = 32 << 20  # bytes; a million tokens
 _IDS = 2_000_000
@@ -42,11 +43,17 @@ _KINDS = {
     "model": ["WordPiece"],
     "post_processor": ["TemplateProcessing", "BertProcessing"],
 }
+# BertTokenizer's arguments for its normalizer, with their defaults.
+BERT_NORMALIZER: dict[str, bool | None] = {
+    "do_lower_case": True,
+    "strip_accents": None,
+    "tokenize_chinese_chars": True,
+}
 # Those that may be a list of others.
 _LISTS = {"normalizer": "normalizers", "pre_tokenizer": "pretokenizers"}
 
 
-def read_tokenizer_json(path: Path, vocab_size: int | None) -> str:
+def read_tokenizer_json(path: Path, vocab_size: int | None) -> FileContent:
     """The content of a tokenizer.json, without truncation and padding.
 
     Args:
@@ -75,7 +82,41 @@ def read_tokenizer_json(path: Path, vocab_size: int | None) -> str:
     ids = _check_vocabulary(path, raw)
     check_rows(path.parent, max(ids.values(), default=0), vocab_size)
     _check_post_processor(path, raw.get("post_processor"), ids)
-    return json.dumps(raw | {"truncation": None, "padding": None})
+    return raw | {"truncation": None, "padding": None}
+
+
+def added_ids(raw: FileContent) -> dict[str, int]:
+    """The ids of the tokens that a tokenizer.json adds to its model's vocabulary."""
+    return {token["content"]: token["id"] for token in raw.get("added_tokens") or []}
+
+
+def parts_unlike_bert(raw: FileContent) -> dict[str, object]:
+    """The parts of a tokenizer.json, by name, that BERT's tokenizer has with another value.
+
+    transformers' BertTokenizer replaces them without a word. The settings of BERT's normalizer are
+    not among them: see normalizer_settings.
+    """
+    normalizer, model = raw.get("normalizer") or {}, raw["model"]
+    found = {
+        "normalizer": (normalizer.get("type"), "BertNormalizer"),
+        "normalizer.clean_text": (normalizer.get("clean_text", True), True),
+        "pre_tokenizer": ((raw.get("pre_tokenizer") or {}).get("type"), "BertPreTokenizer"),
+        "model.continuing_subword_prefix": (model.get("continuing_subword_prefix", "##"), "##"),
+        "model.max_input_chars_per_word": (model.get("max_input_chars_per_word", 100), 100),
+    }
+    return {name: value for name, (value, of_bert) in found.items() if value != of_bert}
+
+
+def normalizer_settings(raw: FileContent) -> dict[str, bool | None]:
+    """What a BertNormalizer does, by the names of BertTokenizer's arguments; {} for another."""
+    normalizer = raw.get("normalizer") or {}
+    if normalizer.get("type") != "BertNormalizer":
+        return {}
+    return {
+        "do_lower_case": normalizer.get("lowercase", True),
+        "strip_accents": normalizer.get("strip_accents"),
+        "tokenize_chinese_chars": normalizer.get("handle_chinese_chars", True),
+    }
 
 
 def check_rows(folder: Path, highest: int, vocab_size: int | None) -> None:
@@ -87,7 +128,7 @@ def check_rows(folder: Path, highest: int, vocab_size: int | None) -> None:
         )
 
 
-def _check_vocabulary(path: Path, raw: dict[str, Any]) -> dict[str, int]:
+def _check_vocabulary(path: Path, raw: FileContent) -> dict[str, int]:
     """The ids of all tokens, those added to the vocabulary too."""
     model, added = raw["model"], raw.get("added_tokens") or []
     vocab = model.get("vocab")

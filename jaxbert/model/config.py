@@ -204,6 +204,11 @@ def load_architecture(path: str | Path) -> str | None:
     return names[0] if isinstance(names, list) and names and isinstance(names[0], str) else None
 
 
+def load_tied(path: str | Path) -> bool:
+    """Whether a decoder of tokens is the table of word embeddings, as config.json says."""
+    return bool(_read(path)[1].get("tie_word_embeddings", True))
+
+
 def _read(path: str | Path) -> tuple[Path, dict[str, Any]]:
     """The path of a config.json, given it or its folder, and its content."""
     file = Path(path)

@@ -21,7 +21,13 @@ from safetensors.numpy import save
 
 from jaxbert.errors import InputError
 from jaxbert.files import write_bytes, write_json
-from jaxbert.model.config import BertConfig, config_to_dict, load_architecture, load_config
+from jaxbert.model.config import (
+    BertConfig,
+    config_to_dict,
+    load_architecture,
+    load_config,
+    load_tied,
+)
 from jaxbert.model.folders import find_model_folder
 from jaxbert.model.heads import HEADS, Params, init_params
 from jaxbert.model.names import LAYER_TENSORS, Entry, Leaf, name_table, tensor_shapes
@@ -43,11 +49,10 @@ ARCHITECTURES = {
 # Parts of BERT checkpoints that an encoder with another head does not have. Anything else that the
 # table does not name is an error.
 _OTHER_HEADS = re.compile(r"(bert\.pooler|cls|classifier|qa_outputs|lm_head|fit_denses?)\.")
-# The masked language model's decoder is the table of word embeddings; some files have it twice.
-_TIED = {
-    "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
-    "cls.predictions.decoder.bias": "cls.predictions.bias",
-}
+# The masked language model's decoder is the table of word embeddings: files have it under one of
+# the names, or under both. Its bias has two names too.
+_EMBEDDINGS, _DECODER = "bert.embeddings.word_embeddings.weight", "cls.predictions.decoder.weight"
+_BIAS, _DECODER_BIAS = "cls.predictions.bias", "cls.predictions.decoder.bias"
 _BUFFERS = re.compile(r"(.*\.)?(position_ids|token_type_ids)$")
 # Faults of the weights that are listed, and tensors in a report.
 _LISTED = 100
@@ -170,18 +175,36 @@ def _unnamed(count: int) -> tuple[str, ...]:
     return tuple(f"LABEL_{number}" for number in range(count))
 
 
-def _without_tied(folder: Path, cfg: BertConfig, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors without second copies of tied ones, which must be equal to the first."""
-    for copy, name in _TIED.items():
-        if copy in tensors and name in tensors:
-            sizes = [math.prod(tensors[n].shape) for n in (name, copy)]
-            if sizes[0] != sizes[1] or sizes[0] > cfg.parameters:  # before memory is taken
-                shapes = f"{tensors[copy].shape} and {tensors[name].shape}"
-                raise InputError(f"{folder}: {copy} and {name} are tied, of shapes {shapes}")
-            first, second = (_floats(folder, n, tensors[n]) for n in (name, copy))
-            if not np.array_equal(first, second):
-                raise InputError(f"{folder}: {copy} is not {name}; jaxbert's decoder is tied to it")
-            tensors = {n: t for n, t in tensors.items() if n != copy}
+def _with_tied(folder: Path, cfg: BertConfig, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors with each tied one once, under the name of the table.
+
+    Raises:
+        InputError: the decoder is not tied to the word embeddings.
+    """
+    if not load_tied(folder):
+        raise InputError(
+            f"{folder / 'config.json'}: tie_word_embeddings is false, and jaxbert's decoder is the "
+            "table of word embeddings; set it to true if the two are equal"
+        )
+    tensors = dict(tensors)
+    if _DECODER in tensors and _EMBEDDINGS in tensors:
+        sizes = [math.prod(tensors[n].shape) for n in (_EMBEDDINGS, _DECODER)]
+        if sizes[0] != sizes[1] or sizes[0] > cfg.parameters:  # before memory is taken
+            shapes = f"{tensors[_DECODER].shape} and {tensors[_EMBEDDINGS].shape}"
+            raise InputError(f"{folder}: {_DECODER} and {_EMBEDDINGS} are tied, of shapes {shapes}")
+        first, second = (_floats(folder, n, tensors[n]) for n in (_EMBEDDINGS, _DECODER))
+        if not np.array_equal(first, second):
+            raise InputError(
+                f"{folder}: {_DECODER} is not {_EMBEDDINGS}; jaxbert's decoder is tied to it"
+            )
+        del tensors[_DECODER]
+    if _DECODER in tensors:
+        tensors[_EMBEDDINGS] = tensors.pop(_DECODER)
+    if _DECODER_BIAS in tensors:
+        if tensors[_DECODER_BIAS].shape == (cfg.vocab_size,):
+            _floats(folder, _DECODER_BIAS, tensors[_DECODER_BIAS])  # a fault has its own name
+        # Where both are there and differ, transformers adds the decoder's.
+        tensors[_BIAS] = tensors.pop(_DECODER_BIAS)
     return tensors
 
 
@@ -234,7 +257,7 @@ def load_pretrained(
         if len(tensors) < len(named):
             raise InputError(f"{folder}: some tensors are there twice, under old and new names")
         if head == "mlm":
-            tensors = _without_tied(folder, cfg, tensors)
+            tensors = _with_tied(folder, cfg, tensors)
         cfg, tensors = _with_labels(folder, cfg, head, id2label, tensors, load_architecture(folder))
         table, report = _check_names(folder, cfg, head, tensors)
         if report.drawn and not draw_head:
