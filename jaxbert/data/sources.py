@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -63,31 +64,81 @@ def read_text(path: Path) -> str:
 
 
 def _read_json(path: Path) -> Any:
+    """JSON, or JSON Lines: an object a line, whatever the suffix is.
+
+    A line that is a whole object and not the whole file can be nothing but JSON Lines. A file of
+    one line is JSON Lines where it is a row, and JSON where it is a list or a container of rows.
+    """
     text = read_text(path)
-    before = 0  # lines of a JSONL file before the one that is parsed
     try:
-        if path.suffix.lower() != ".jsonl":
-            return json.loads(text)
-        rows = []
-        # Not splitlines(): it would also split at U+2028 and others that JSON strings may hold.
-        for line in text.split("\n"):
-            if line.strip():
-                row = json.loads(line)
-                rows.append(Row(row, before + 1) if isinstance(row, dict) else row)
-            before += 1
-        return rows
+        content = json.loads(text)
     except json.JSONDecodeError as error:
-        hint = "is the file whole?"
-        if error.msg == "Extra data":
-            hint = "if it is JSON Lines, name it .jsonl"
-        raise InputError(
-            f"{path}: not JSON at line {before + error.lineno}, column {error.colno} "
-            f"({error.msg if text.strip() else 'it is empty'}); {hint}"
-        ) from None
+        if text.strip():
+            if _is_json_lines(path, text):
+                return _read_json_lines(path, text)
+            raise _not_json(path, text, error) from None
+        if path.suffix.lower() == ".jsonl":
+            return []
+        raise InputError(f"{path}: not JSON at line 1, column 1 (it is empty)") from None
     except ValueError as error:  # a number of thousands of digits
         raise InputError(f"{path}: not a data set ({error})") from None
     except RecursionError:
         raise InputError(f"{path}: nested too deeply to be a data set") from None
+    if isinstance(content, dict) and "data" not in content and "\n" not in text.strip():
+        return _read_json_lines(path, text)
+    return content
+
+
+def _is_json_lines(path: Path, text: str) -> bool:
+    """Whether a text that is not JSON as a whole is rather JSON Lines, perhaps with a fault.
+
+    The first line may be the one with the fault: then it begins as an object does, and most of the
+    next lines are objects. (A row of a list has a comma behind it.)
+    """
+    if not text.lstrip().startswith("{"):
+        return False
+    lines = itertools.islice((line for line in text.split("\n") if line.strip()), 100)
+    objects = [_is_object(line) for line in lines]
+    suffix = path.suffix.lower() == ".jsonl" and len(text.lstrip().split("\n", 1)[0].strip()) > 1
+    return suffix or objects[0] or 2 * sum(objects) > len(objects)
+
+
+def _is_object(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _read_json_lines(path: Path, text: str) -> list[Any]:
+    rows: list[Any] = []
+    # Not splitlines(): it would also split at U+2028 and others that JSON strings may hold.
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise InputError(
+                f"{path}: not JSON at line {number}, column {error.colno} ({error.msg}); the file "
+                "is JSON Lines, a row a line: repair that line or remove it"
+            ) from None
+        except ValueError as error:
+            raise InputError(f"{path}: line {number}: not a row ({error})") from None
+        except RecursionError:
+            raise InputError(f"{path}: line {number}: nested too deeply to be a row") from None
+        rows.append(Row(row, number) if isinstance(row, dict) else row)
+    return rows
+
+
+def _not_json(path: Path, text: str, error: json.JSONDecodeError) -> InputError:
+    hint = "is the file whole?"
+    if error.msg == "Extra data":
+        hint = "expected one list of rows, or JSON Lines with a row a line"
+        if text[error.pos] == "{":
+            hint = "objects follow each other without a comma; write each on a line of its own"
+    where = f"line {error.lineno}, column {error.colno}"
+    return InputError(f"{path}: not JSON at {where} ({error.msg}); {hint}")
 
 
 def _read_delimited(path: Path, delimiter: str, quoted: bool) -> list[Row]:
@@ -197,9 +248,10 @@ def _class_names(value: Any, classes: Any) -> Any:
 def load_rows(path: str, *, quoted_tsv: bool = False) -> Any:
     """The content of a file or local data-set folder: parsed JSON, or a list of rows.
 
-    JSON and JSONL are parsed as they are; of CSV and TSV every row is a Row of str; Parquet and
-    folders of datasets' `save_to_disk` are read through the library `datasets`, and their class
-    labels are names, or None for -1.
+    JSON and JSON Lines are told apart by what is in them, not by the suffix: transformers' scripts
+    want JSON Lines to be named .json. A row of JSON Lines is a Row, which knows its line. Of CSV
+    and TSV every row is a Row of str; Parquet and folders of datasets' `save_to_disk` are read
+    through the library `datasets`, and their class labels are names, or None for -1.
 
     Args:
         quoted_tsv: the fields of TSV are quoted as those of CSV; else a quote is a character.
