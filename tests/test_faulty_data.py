@@ -167,7 +167,7 @@ REFUSED: list[tuple[Any, str, bytes, str]] = [
         "line 2: 1 choices, expected at",
     ),
     # CoNLL and text
-    (TAGGING, "a.conll", b"a O\nb\n", "line 2 has 1 column, expected at least 2"),
+    (TAGGING, "a.conll", b"a O\nb\n", "line 2 has 1 column, expected 2 as in"),
     (TAGGING, "a.conll", b"a\tO\nb\t\n", "line 2: column 1 is empty"),
     (TAGGING, "a.conll", b"a O\n\0 O\n", "line 2 has a NUL byte"),
     (TAGGING, "a.conll", b"a O\nb\xff O\n", "line 2 is not UTF-8 (byte 5"),
