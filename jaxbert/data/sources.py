@@ -6,10 +6,12 @@ import csv
 import io
 import itertools
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from jaxbert.data.encodings import likely_encoding, wide_encoding
 from jaxbert.data.rows import Row, Table, names_of
 from jaxbert.errors import InputError
 from jaxbert.untrusted import shown
@@ -46,10 +48,8 @@ def read_text(path: Path) -> str:
         raise InputError(f"{path}: no such file") from None
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise InputError(
-            f"{path}: line {line} is not UTF-8 (byte {error.start} of the file); convert it, for "
-            "instance with iconv -f UTF-16 -t UTF-8"
-        ) from None
+        place = f"{path}: line {line} is not UTF-8 (byte {error.start} of the file)"
+        raise InputError(f"{place}; {_advice(path, raw)}") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except InputError:
@@ -59,8 +59,32 @@ def read_text(path: Path) -> str:
     nul = text.find("\0")
     if nul >= 0:
         line = text.count("\n", 0, nul) + 1
-        raise InputError(f"{path}: line {line} has a NUL byte; is it UTF-16, or damaged?")
+        raise InputError(f"{path}: line {line} has a NUL byte; {_advice(path, raw)}")
     return text
+
+
+def _advice(path: Path, raw: bytes) -> str:
+    """What to do about bytes that are no text in UTF-8."""
+    name, sure = wide_encoding(raw), "it is"
+    if name is None and b"\0" not in raw:
+        name, sure = likely_encoding(raw), "it looks like"
+    if name is None:
+        return "most of the file is UTF-8 or no text: is it damaged, or another kind of file?"
+    file = shlex.quote(path.name)
+    return f"{sure} {name}: convert it with iconv -f {name} -t UTF-8 {file} > NEW{path.suffix}"
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines of a text without their ends, which are LF or CRLF, or CR where no LF is.
+
+    Not splitlines(): it would also split at U+2028 and others that a text may have.
+
+    >>> lines_of("a\\r\\nb\\n"), lines_of("a\\rb")
+    (['a', 'b', ''], ['a', 'b'])
+    """
+    if "\n" not in text:
+        return text.split("\r")
+    return [line.removesuffix("\r") for line in text.split("\n")]
 
 
 def _read_json(path: Path) -> Any:
@@ -215,7 +239,10 @@ def _read_table(load: Callable[[], Any], origin: str) -> Table:
         rows = Table() if isinstance(table, dict) else _named_rows(table)
     except InputError:
         raise
-    except Exception as error:  # datasets raises errors of many libraries
+    except Exception as found:  # datasets raises errors of many libraries, and its own around them
+        error: BaseException = found
+        while error.__cause__ is not None:
+            error = error.__cause__
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"{origin}: the library datasets cannot read it ({reason})") from None
     if isinstance(table, dict):
@@ -223,6 +250,21 @@ def _read_table(load: Callable[[], Any], origin: str) -> Table:
             f"{origin}: a folder of the splits {', '.join(table)}; give it as --dataset_name"
         )
     return rows
+
+
+def _parquet_rows(path: str) -> int:
+    import pyarrow
+    import pyarrow.parquet
+
+    if not Path(path).exists():
+        raise InputError(f"{path}: no such file")
+    try:
+        if not Path(path).stat().st_size:
+            raise InputError(f"{path}: the file is empty")
+        return int(pyarrow.parquet.read_metadata(path).num_rows)
+    except (OSError, pyarrow.ArrowException) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: the library datasets cannot read it ({reason})") from None
 
 
 def _named_rows(table: Any) -> Table:
@@ -266,8 +308,11 @@ def load_rows(path: str, *, quoted_tsv: bool = False) -> Any:
         import datasets  # slow to import, and most runs do not need it
 
         datasets.disable_progress_bars()
+        datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # it would log what it raises
         if folder:
             return _read_table(lambda: datasets.load_from_disk(path), path)
+        if not _parquet_rows(path):  # which datasets does not take
+            return Table()
         return _read_table(lambda: datasets.Dataset.from_parquet(path, keep_in_memory=True), path)
     if suffix == ".csv":
         return _read_delimited(file, ",", quoted=True)
@@ -288,6 +333,7 @@ def load_hub_rows(name: str, config: str | None, split: str) -> Table:
     import datasets
 
     datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
     origin = f"--dataset_name {name}, split {split}"
     if (Path(name) / "state.json").is_file():
         raise InputError(

@@ -164,7 +164,7 @@ def test_flat_rows_in_every_container(
     (tmp_path / "empty").mkdir()
     assert "datasets cannot read it" in refusal(str(tmp_path / "empty"))
     assert "datasets cannot read it" in refusal(write(b"PAR1 no more", "bad.parquet"))
-    assert "datasets cannot read it" in refusal(str(tmp_path / "none.parquet"))
+    assert "no such file" in refusal(str(tmp_path / "none.parquet"))
 
 
 def test_flat_rows_without_answers_or_offsets(write: Callable[..., str]) -> None:
