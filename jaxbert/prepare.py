@@ -90,6 +90,8 @@ def read_examples(task: Task, options: Any, split: str) -> Data[Any] | None:
     else:
         return None
     logger.info("%s: %d examples", origin, len(data.examples))
+    for note in data.notes:
+        logger.info("  %s", note)
     for problem in data.problems[:_SAMPLES]:
         logger.info("  %s: %s", problem.where, problem.what)
     if len(data.problems) > _SAMPLES:

@@ -64,8 +64,8 @@ REFUSED: list[tuple[Any, str, bytes, str]] = [
     (QA, "a.json", GOOD.replace(b'"data"', b'"data" "x"'), "not JSON at line 1, column 27"),
     (QA, "a.json", b"\xef\xbb\xbf" * 2 + GOOD, "not JSON at line 1, column 1 (Unexpected UTF-8"),
     (QA, "a.json", GOOD.decode().encode("utf-16"), "line 1 is not UTF-8 (byte 0"),
-    (QA, "a.json", GOOD.decode().encode("utf-16-be"), "line 1 has a NUL byte; is it UTF-16"),
-    (QA, "a.json", GOOD.decode().encode("utf-32-le"), "line 1 has a NUL byte; is it UTF-16"),
+    (QA, "a.json", GOOD.decode().encode("utf-16-be"), "line 1 has a NUL byte; it is UTF-16BE: "),
+    (QA, "a.json", GOOD.decode().encode("utf-32-le"), "line 1 has a NUL byte; it is UTF-32LE"),
     (QA, "a.json", GOOD.replace(b"Rome", b"Ro\0e"), "line 1 has a NUL byte"),
     (QA, "a.json", b'{"data":' * 10**6, "nested too deeply"),
     (QA, "a.json", GOOD.replace(b'"It is Rome."', b"[" * 10**6), "nested too deeply"),
@@ -167,7 +167,7 @@ REFUSED: list[tuple[Any, str, bytes, str]] = [
         "line 2: 1 choices, expected at",
     ),
     # CoNLL and text
-    (TAGGING, "a.conll", b"a O\nb\n", "line 2 has 1 column, expected at least 2"),
+    (TAGGING, "a.conll", b"a O\nb\n", "line 2 has 1 column, expected 2 as in"),
     (TAGGING, "a.conll", b"a\tO\nb\t\n", "line 2: column 1 is empty"),
     (TAGGING, "a.conll", b"a O\n\0 O\n", "line 2 has a NUL byte"),
     (TAGGING, "a.conll", b"a O\nb\xff O\n", "line 2 is not UTF-8 (byte 5"),
@@ -179,6 +179,7 @@ REFUSED: list[tuple[Any, str, bytes, str]] = [
     (MLM, "a.txt", b"a\nb\0\n", "line 2 has a NUL byte"),
     (MLM, "a.txt", b"a\nb\xff\n", "line 2 is not UTF-8 (byte 3"),
     # Parquet
+    (CLASSIFICATION, "a.parquet", b"", "the file is empty"),
     (CLASSIFICATION, "a.parquet", b"PAR1", "the library datasets cannot read it"),
     (QA, "a.parquet", GOOD, "the library datasets cannot read it"),
 ]
@@ -343,6 +344,7 @@ SOUND: list[tuple[Any, str, bytes, int]] = [
     (TAGGING, "a.conll", b"\xef\xbb\xbfa O\r\n\r\nb B\r\n", 2),
     (TAGGING, "a.conll", b"a O\n" * 5000, 1),
     (MLM, "a.txt", b"\xef\xbb\xbfa\r\nb\r\n", 2),
+    (MLM, "a.txt", b"a\rb\r\rc\r", 3),
     (MLM, "a.txt", "a\u2028b\x85c\n".encode(), 1),
 ]
 

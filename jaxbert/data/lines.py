@@ -16,7 +16,7 @@ from jaxbert.data.rows import (
     table_of,
     whole_texts,
 )
-from jaxbert.data.sources import is_folder, load_rows, read_text
+from jaxbert.data.sources import is_folder, lines_of, load_rows, read_text
 from jaxbert.errors import InputError
 
 
@@ -75,8 +75,8 @@ def _texts(
     origin: str, content: Any, asked: str | None, report: Report
 ) -> Iterator[tuple[str, str]]:
     if isinstance(content, str):
-        for number, line in enumerate(content.split("\n"), 1):
-            yield f"{origin}: line {number}", line.removesuffix("\r")
+        for number, line in enumerate(lines_of(content), 1):
+            yield f"{origin}: line {number}", line
         return
     sheet = table_of(origin, content)
     names, rows = sheet.names, sheet.rows

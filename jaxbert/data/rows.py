@@ -45,10 +45,14 @@ class Report:
 
     Attributes:
         problems: in the order in which they were found.
+        notes: what was decided about whole files, and is no fault: which columns were taken.
+        labels: rows with a label, whether it can be used or not.
     """
 
     def __init__(self, strict: bool) -> None:
         self.problems: list[Problem] = []
+        self.notes: list[str] = []
+        self.labels = 0
         self._strict = strict
         self._first: DataError | None = None
 
@@ -57,6 +61,10 @@ class Report:
         if self._strict:
             raise DataError(where, f"{what} (--strict)")
         self.problems.append(Problem(where, what))
+
+    def note(self, text: str) -> None:
+        """Note what was decided about a file."""
+        self.notes.append(text)
 
     def each(self, rows: Iterable[R], make: Callable[[R], T | None]) -> Iterator[T]:
         """What is made of each row. One for which that is None or a DataError is left out, and the
@@ -79,15 +87,17 @@ class Report:
 
 
 class Table(list[dict[str, Any]]):
-    """Rows of a data set that the library `datasets` has read.
+    """Rows with what their file says beside them.
 
     Attributes:
         classes: column -> names of its classes, in the order of their numbers.
+        notes: what was decided in reading, for the log.
     """
 
     def __init__(self, rows: Iterable[dict[str, Any]] = ()) -> None:
         super().__init__(rows)
         self.classes: dict[str, tuple[str, ...]] = {}
+        self.notes: list[str] = []
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,6 +108,7 @@ class Data(Generic[T]):
     problems: tuple[Problem, ...] = ()
     classes: tuple[str, ...] = ()  # names in their own order, where the data declare them
     columns: tuple[str, ...] = dataclasses.field(default=(), compare=False)  # for messages
+    notes: tuple[str, ...] = dataclasses.field(default=(), compare=False)  # for the log
 
 
 class Row(dict[str, Any]):
@@ -225,7 +236,7 @@ def read_labelled(
         what: an example, in words.
 
     Raises:
-        InputError: there is no example.
+        InputError: there is no example, or none of those with a label can be used.
     """
     examples: list[E] = []
     declared: tuple[str, ...] = ()
@@ -235,6 +246,7 @@ def read_labelled(
     for origin, content in tables:
         origins.append(origin)
         sheet = table_of(origin, content)
+        report.notes += content.notes if isinstance(content, Table) else []
         if sheet.rows:
             found, classes = examples_of(sheet, report)
             examples += found
@@ -246,5 +258,7 @@ def read_labelled(
         for example in examples:
             if label_of(example) is None:
                 report(example.where, "no label, and other rows have one; it is left out")
+    elif report.labels:
+        raise report.nothing(f"{', '.join(origins)}: no {what} with a label can be used")
     kept = tuple(labelled or examples)
-    return Data(kept, tuple(report.problems), declared, tuple(columns))
+    return Data(kept, tuple(report.problems), declared, tuple(columns), tuple(report.notes))

@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from jaxbert.data.sources import read_text
+from jaxbert.data.sources import lines_of, read_text
 from jaxbert.errors import InputError
 
 # A function text -> (start, end) characters of its words, ascending; and its description.
@@ -107,7 +107,7 @@ def _read_words(path: str) -> set[str]:
         )
     text = read_text(Path(path))
     chinese = re.compile(f"[{_CHINESE}]+")
-    first = (line.split(maxsplit=1)[0] for line in text.split("\n") if line.strip())
+    first = (line.split(maxsplit=1)[0] for line in lines_of(text) if line.strip())
     words = {word for word in first if chinese.fullmatch(word)}
     if not words:
         raise InputError(f"{path}: no line begins with a Chinese word; give one word a line")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from jaxbert.data.encodings import likely_encoding, wide_encoding
 from jaxbert.data.rows import Row, Table, names_of
 from jaxbert.errors import InputError
 from jaxbert.untrusted import shown
@@ -45,10 +48,8 @@ def read_text(path: Path) -> str:
         raise InputError(f"{path}: no such file") from None
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise InputError(
-            f"{path}: line {line} is not UTF-8 (byte {error.start} of the file); convert it, for "
-            "instance with iconv -f UTF-16 -t UTF-8"
-        ) from None
+        place = f"{path}: line {line} is not UTF-8 (byte {error.start} of the file)"
+        raise InputError(f"{place}; {_advice(path, raw)}") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except InputError:
@@ -58,36 +59,110 @@ def read_text(path: Path) -> str:
     nul = text.find("\0")
     if nul >= 0:
         line = text.count("\n", 0, nul) + 1
-        raise InputError(f"{path}: line {line} has a NUL byte; is it UTF-16, or damaged?")
+        raise InputError(f"{path}: line {line} has a NUL byte; {_advice(path, raw)}")
     return text
 
 
+def _advice(path: Path, raw: bytes) -> str:
+    """What to do about bytes that are no text in UTF-8."""
+    name, sure = wide_encoding(raw), "it is"
+    if name is None and b"\0" not in raw:
+        name, sure = likely_encoding(raw), "it looks like"
+    if name is None:
+        return "most of the file is UTF-8 or no text: is it damaged, or another kind of file?"
+    file = shlex.quote(path.name)
+    return f"{sure} {name}: convert it with iconv -f {name} -t UTF-8 {file} > NEW{path.suffix}"
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines of a text without their ends, which are LF or CRLF, or CR where no LF is.
+
+    Not splitlines(): it would also split at U+2028 and others that a text may have.
+
+    >>> lines_of("a\\r\\nb\\n"), lines_of("a\\rb")
+    (['a', 'b', ''], ['a', 'b'])
+    """
+    if "\n" not in text:
+        return text.split("\r")
+    return [line.removesuffix("\r") for line in text.split("\n")]
+
+
 def _read_json(path: Path) -> Any:
+    """JSON, or JSON Lines: an object a line, whatever the suffix is.
+
+    A line that is a whole object and not the whole file can be nothing but JSON Lines. A file of
+    one line is JSON Lines where it is a row, and JSON where it is a list or a container of rows.
+    """
     text = read_text(path)
-    before = 0  # lines of a JSONL file before the one that is parsed
     try:
-        if path.suffix.lower() != ".jsonl":
-            return json.loads(text)
-        rows = []
-        # Not splitlines(): it would also split at U+2028 and others that JSON strings may hold.
-        for line in text.split("\n"):
-            if line.strip():
-                row = json.loads(line)
-                rows.append(Row(row, before + 1) if isinstance(row, dict) else row)
-            before += 1
-        return rows
+        content = json.loads(text)
     except json.JSONDecodeError as error:
-        hint = "is the file whole?"
-        if error.msg == "Extra data":
-            hint = "if it is JSON Lines, name it .jsonl"
-        raise InputError(
-            f"{path}: not JSON at line {before + error.lineno}, column {error.colno} "
-            f"({error.msg if text.strip() else 'it is empty'}); {hint}"
-        ) from None
+        if text.strip():
+            if _is_json_lines(path, text):
+                return _read_json_lines(path, text)
+            raise _not_json(path, text, error) from None
+        if path.suffix.lower() == ".jsonl":
+            return []
+        raise InputError(f"{path}: not JSON at line 1, column 1 (it is empty)") from None
     except ValueError as error:  # a number of thousands of digits
         raise InputError(f"{path}: not a data set ({error})") from None
     except RecursionError:
         raise InputError(f"{path}: nested too deeply to be a data set") from None
+    if isinstance(content, dict) and "data" not in content and "\n" not in text.strip():
+        return _read_json_lines(path, text)
+    return content
+
+
+def _is_json_lines(path: Path, text: str) -> bool:
+    """Whether a text that is not JSON as a whole is rather JSON Lines, perhaps with a fault.
+
+    The first line may be the one with the fault: then it begins as an object does, and most of the
+    next lines are objects. (A row of a list has a comma behind it.)
+    """
+    if not text.lstrip().startswith("{"):
+        return False
+    lines = itertools.islice((line for line in text.split("\n") if line.strip()), 100)
+    objects = [_is_object(line) for line in lines]
+    suffix = path.suffix.lower() == ".jsonl" and len(text.lstrip().split("\n", 1)[0].strip()) > 1
+    return suffix or objects[0] or 2 * sum(objects) > len(objects)
+
+
+def _is_object(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _read_json_lines(path: Path, text: str) -> list[Any]:
+    rows: list[Any] = []
+    # Not splitlines(): it would also split at U+2028 and others that JSON strings may hold.
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise InputError(
+                f"{path}: not JSON at line {number}, column {error.colno} ({error.msg}); the file "
+                "is JSON Lines, a row a line: repair that line or remove it"
+            ) from None
+        except ValueError as error:
+            raise InputError(f"{path}: line {number}: not a row ({error})") from None
+        except RecursionError:
+            raise InputError(f"{path}: line {number}: nested too deeply to be a row") from None
+        rows.append(Row(row, number) if isinstance(row, dict) else row)
+    return rows
+
+
+def _not_json(path: Path, text: str, error: json.JSONDecodeError) -> InputError:
+    hint = "is the file whole?"
+    if error.msg == "Extra data":
+        hint = "expected one list of rows, or JSON Lines with a row a line"
+        if text[error.pos] == "{":
+            hint = "objects follow each other without a comma; write each on a line of its own"
+    where = f"line {error.lineno}, column {error.colno}"
+    return InputError(f"{path}: not JSON at {where} ({error.msg}); {hint}")
 
 
 def _read_delimited(path: Path, delimiter: str, quoted: bool) -> list[Row]:
@@ -164,7 +239,10 @@ def _read_table(load: Callable[[], Any], origin: str) -> Table:
         rows = Table() if isinstance(table, dict) else _named_rows(table)
     except InputError:
         raise
-    except Exception as error:  # datasets raises errors of many libraries
+    except Exception as found:  # datasets raises errors of many libraries, and its own around them
+        error: BaseException = found
+        while error.__cause__ is not None:
+            error = error.__cause__
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"{origin}: the library datasets cannot read it ({reason})") from None
     if isinstance(table, dict):
@@ -172,6 +250,21 @@ def _read_table(load: Callable[[], Any], origin: str) -> Table:
             f"{origin}: a folder of the splits {', '.join(table)}; give it as --dataset_name"
         )
     return rows
+
+
+def _parquet_rows(path: str) -> int:
+    import pyarrow
+    import pyarrow.parquet
+
+    if not Path(path).exists():
+        raise InputError(f"{path}: no such file")
+    try:
+        if not Path(path).stat().st_size:
+            raise InputError(f"{path}: the file is empty")
+        return int(pyarrow.parquet.read_metadata(path).num_rows)
+    except (OSError, pyarrow.ArrowException) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: the library datasets cannot read it ({reason})") from None
 
 
 def _named_rows(table: Any) -> Table:
@@ -197,9 +290,10 @@ def _class_names(value: Any, classes: Any) -> Any:
 def load_rows(path: str, *, quoted_tsv: bool = False) -> Any:
     """The content of a file or local data-set folder: parsed JSON, or a list of rows.
 
-    JSON and JSONL are parsed as they are; of CSV and TSV every row is a Row of str; Parquet and
-    folders of datasets' `save_to_disk` are read through the library `datasets`, and their class
-    labels are names, or None for -1.
+    JSON and JSON Lines are told apart by what is in them, not by the suffix: transformers' scripts
+    want JSON Lines to be named .json. A row of JSON Lines is a Row, which knows its line. Of CSV
+    and TSV every row is a Row of str; Parquet and folders of datasets' `save_to_disk` are read
+    through the library `datasets`, and their class labels are names, or None for -1.
 
     Args:
         quoted_tsv: the fields of TSV are quoted as those of CSV; else a quote is a character.
@@ -214,8 +308,11 @@ def load_rows(path: str, *, quoted_tsv: bool = False) -> Any:
         import datasets  # slow to import, and most runs do not need it
 
         datasets.disable_progress_bars()
+        datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # it would log what it raises
         if folder:
             return _read_table(lambda: datasets.load_from_disk(path), path)
+        if not _parquet_rows(path):  # which datasets does not take
+            return Table()
         return _read_table(lambda: datasets.Dataset.from_parquet(path, keep_in_memory=True), path)
     if suffix == ".csv":
         return _read_delimited(file, ",", quoted=True)
@@ -236,6 +333,7 @@ def load_hub_rows(name: str, config: str | None, split: str) -> Table:
     import datasets
 
     datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
     origin = f"--dataset_name {name}, split {split}"
     if (Path(name) / "state.json").is_file():
         raise InputError(

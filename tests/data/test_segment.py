@@ -149,6 +149,14 @@ def test_jieba_missing(monkeypatch: pytest.MonkeyPatch) -> None:
         make_segmenter("jieba")
 
 
+def test_word_files_with_a_mark_or_old_line_ends(tmp_path: Path) -> None:
+    for text in ("\ufeff中国\n北京\n", "中国\r\n北京\r\n", "中国\r北京\r"):
+        (tmp_path / "words.txt").write_bytes(text.encode())
+        spans, description = make_segmenter(str(tmp_path / "words.txt"))
+        assert description.startswith("2 words of ")
+        assert spans("北京中国") == [(0, 2), (2, 4)]
+
+
 @pytest.mark.parametrize(
     ("content", "part"),
     [

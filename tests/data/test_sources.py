@@ -235,6 +235,19 @@ def test_any_bytes_give_rows_or_one_line(
     assert len(message.splitlines()) == 1
 
 
+def test_a_table_without_rows(tmp_path: Path) -> None:
+    """datasets does not read it, and logs a line of its own."""
+    import pyarrow
+    import pyarrow.parquet
+
+    path = str(tmp_path / "a.parquet")
+    for columns in ({}, {"text": pyarrow.array([], pyarrow.string())}):
+        pyarrow.parquet.write_table(pyarrow.table(columns), path)
+        assert load_rows(path) == []
+    Path(path).write_bytes(b"")
+    assert refusal(path) == "the file is empty"
+
+
 # --- JSON Lines and tables of datasets --------------------------------------------------------
 
 

@@ -153,8 +153,8 @@ def test_words_without_tags(write: Callable[..., str]) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a O\n\nb\nc O\n", "line 3 has 1 column, expected at least 2"),
-        ("a O\n O\n", "line 2 has 1 column, expected at least 2"),
+        ("a O\n\nb\nc O\n", "line 3 has 1 column, expected 2 as in line 1, with a tab or spaces"),
+        ("a O\n O\n", "line 2 has 1 column, expected 2 as in line 1"),
         ("a\tO\n\tO\n", "line 2: column 0 is empty"),
         ("a\tO\nb\t\n", "line 2: column 1 is empty"),
         ("a\tO\n\n\nb\t \n", 'line 4: a tag of column "tags" is empty'),
@@ -183,7 +183,7 @@ def test_a_sentence_of_thousands_of_words(write: Callable[..., str]) -> None:
 
 WORDS = st.text(
     st.characters(exclude_categories=["Cs"], exclude_characters="\0\t\r\n "), min_size=1, max_size=5
-).filter(lambda word: word != "-DOCSTART-")
+).filter(lambda word: word not in ("-DOCSTART-", "#"))
 SENTENCES = st.lists(
     st.lists(st.tuples(WORDS, WORDS.filter(lambda tag: bool(tag.strip()))), min_size=1, max_size=5),
     min_size=1,
@@ -231,6 +231,53 @@ def test_the_order_in_which_columns_are_looked_for() -> None:
     assert refusal(rows, row, tag_column="none").startswith('no column "none"; it has text, words')
     message = refusal(rows, {"text": "a b", "tags": ["O"]})
     assert message.startswith("no column that is known to hold words; it has text, tags; ")
+
+
+@pytest.mark.parametrize("tags", ["ner", "pos", "chunk", "chunk_tags"])
+def test_tags_named_as_in_conll_2003(tags: str) -> None:
+    assert plain(rows({"words": ["a"], tags: ["X"], "other": ["Y"]})) == [[("a", "X")]]
+
+
+def test_other_columns_as_run_ner_takes_them() -> None:
+    """The first and the second column of lists."""
+    row = {"pieces": ["In", "Assam"], "kinds": ["O", "LOC"]}
+    data = rows(row, {**row, "kinds": None}, row)
+    assert plain(data) == [[("In", "O"), ("Assam", "LOC")]] * 2
+    note = 'x.json: words are in the column "pieces" and tags are in the column "kinds"; other '
+    assert data.notes[0].startswith(note)
+    # What is no list is no column of words: run_ner would take the id.
+    data = rows({"id": 7, "text": "In Assam", **row})
+    assert plain(data) == [[("In", "O"), ("Assam", "LOC")]]
+    assert plain(rows({"tokens": ["a"], "kinds": ["O"]})) == [[("a", "O")]]
+    assert plain(rows({"pieces": ["a"], "tags": ["O"]})) == [[("a", "O")]]
+    assert rows({"tokens": ["a"], "tags": ["O"]}).notes == ()
+    # Lists of other lengths are no tags.
+    assert rows({"tokens": ["a", "b"], "spans": []}).examples[0].tags is None
+    assert rows({"tokens": ["a", "b"], "boxes": [[0, 1], [1, 2]]}).examples[0].tags is None
+
+
+def test_one_column_for_words_and_tags() -> None:
+    row = {"tokens": ["a"], "tags": ["O"]}
+    message = refusal(rows, row, tag_column="tokens")
+    assert message.startswith('column "tokens" is to hold both the words and the tags; name both')
+
+
+def test_tags_that_are_whole_floats() -> None:
+    row = {"tokens": ["a", "b"], "tags": [1.0, -0.0]}
+    assert plain(rows(row, {**row, "tags": [1, 0]})) == [[("a", "1"), ("b", "0")]] * 2
+    gaps = {**row, "tags": [float("nan"), None]}
+    data = rows(row, gaps)
+    assert len(data.examples) == 1
+    assert data.problems[0].what.startswith("no label, and other rows have one")
+    message = refusal(rows, row, {**row, "tags": [1.0, 2.5]})
+    assert message == 'row 1: item 1 of column "tags" is float, expected str or int'
+
+
+def test_sentences_whose_tags_can_none_be_used() -> None:
+    faulty = {"tokens": ["a", "b"], "tags": ["O"]}
+    bare: dict[str, Any] = {"tokens": ["a"], "tags": None}
+    assert refusal(rows, faulty, bare, strict=False) == "row 0: 2 words and 1 tags"
+    assert rows(bare, {"tokens": [], "tags": None}).examples[0].tags is None
 
 
 def test_rows_in_every_container(write: Callable[..., str], tmp_path: Path) -> None:

@@ -1,0 +1,173 @@
+"""CoNLL files -> sentences of words with their tags: which lines are words, and which columns."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+from jaxbert.data.rows import Row, Table
+from jaxbert.data.sources import read_text
+from jaxbert.errors import DataError, InputError
+from jaxbert.untrusted import shown
+
+_TAG = re.compile("O|[BIESLUM](-.+)?")
+_DOCUMENT = re.compile(r"#(begin document \(.*|end document\s*)")  # of CoNLL-2011 and 2012
+_NOT_A_WORD = re.compile("#|[0-9]+[-.][0-9]")  # of CoNLL-U: comments, ranges, empty nodes
+
+
+class _Line(NamedTuple):
+    number: int
+    fields: list[str]
+    text: str
+
+    @property
+    def may_be_comment(self) -> bool:
+        """Whether it begins with a # that stands alone; #word is a word."""
+        return self.fields[0] == "#" or self.fields[0].startswith("# ")
+
+
+def read_conll(path: str, *, word_column: str | None, tag_column: str | None) -> Table:
+    """The sentences of a CoNLL or CoNLL-U file: a word a line, blank lines between sentences.
+
+    Columns are separated by tabs or, in lines without one, by spaces. All lines have as many
+    columns as the first. These are passed over: -DOCSTART- lines; "#begin document (...)" and "#end
+    document"; in .conllu files comments, multi-word ranges and empty nodes; and in other files
+    comments, which are lines before the first word of a sentence that begin with a # and a space
+    or tab, and have another number of columns than the file, or, between spaces, a tag that no word
+    of the file has and that is not like B-PER. All other lines that begin with # are words.
+
+    Args:
+        word_column: the number of the column, from 0, or from -1 backwards; by default 0, and 1 in
+            .conllu files.
+        tag_column: likewise; by default the last column, and 3 in .conllu files. Files of one
+            column have no tags. With a question mark behind it they may lack it.
+
+    Returns:
+        A Row a sentence, with a list of words and one of tags by the names of the arguments, else
+        "words" and "tags".
+
+    Raises:
+        InputError: the file cannot be read, or a line has another number of columns.
+    """
+    in_conllu = Path(path).suffix.lower() == ".conllu"
+    sentences = _sentences(path, in_conllu)
+    lines = [line for sentence in sentences for line in sentence]
+    model = next((line for line in lines if not line.may_be_comment), lines[0] if lines else None)
+    if model is None:
+        return Table()
+    width = len(model.fields)
+    names = [word_column or "words"]
+    columns = [_column(path, word_column or ("1" if in_conllu else "0"))]
+    asked = tag_column is not None and not tag_column.endswith("?")
+    if asked or width > 1:
+        names.append(tag_column or "tags")
+        default = "3" if in_conllu else "-1"
+        columns.append(_column(path, (tag_column or default).removesuffix("?")))
+
+    known = {line.fields[columns[-1]] for line in lines if _is_word(line, columns[-1], width)}
+    comments: list[_Line] = []
+    rows = Table()
+    words = [
+        _without_comments(sentence, width, columns[-1], known, comments) for sentence in sentences
+    ]
+    _check_is_conll(path, [len(line.fields) for sentence in words for line in sentence])
+    for sentence in filter(None, words):
+        for line in sentence:
+            _check_line(path, line, model, columns)
+        cells = [[_cell(line.fields[c]) for line in sentence] for c in columns]
+        rows.append(Row(zip(names, cells, strict=True), sentence[0].number))
+    if comments:
+        count = f"{len(comments)} comment line{'s'[: len(comments) > 1]}"
+        first = f"line {comments[0].number}: {shown(comments[0].text)}"
+        rows.notes.append(f"{path}: {count} passed over, the first is {first}")
+    return rows
+
+
+def _sentences(path: str, in_conllu: bool) -> list[list[_Line]]:
+    """The lines between blank ones and between documents, comments among them."""
+    sentences: list[list[_Line]] = [[]]
+    # Not splitlines() nor split(): a word may be U+2028, U+0085 or U+00A0.
+    for number, text in enumerate(read_text(Path(path)).split("\n"), 1):
+        text = text.rstrip("\r")
+        if "\r" in text:
+            raise InputError(
+                f"{path}: line {number} has a carriage return inside; end lines with LF or CRLF"
+            )
+        fields = text.split("\t") if "\t" in text else [f for f in text.split(" ") if f]
+        if not text.strip(" \t") or fields[0] == "-DOCSTART-" or _DOCUMENT.fullmatch(text):
+            sentences.append([])
+        elif not (in_conllu and _NOT_A_WORD.match(text)):
+            sentences[-1].append(_Line(number, fields, text))
+    return sentences
+
+
+def _is_word(line: _Line, column: int, width: int) -> bool:
+    return not line.may_be_comment and len(line.fields) == width and -width <= column < width
+
+
+def _without_comments(
+    sentence: list[_Line], width: int, tag_column: int, known: set[str], comments: list[_Line]
+) -> list[_Line]:
+    """The lines behind the comments at the head of a sentence, which are put into `comments`."""
+    for place, line in enumerate(sentence):
+        word = not line.may_be_comment
+        if not word and len(line.fields) == width and -width <= tag_column < width:
+            tag = line.fields[tag_column]
+            between_tabs = line.fields[0] == "#" and "\t" in line.text
+            word = width == 1 or between_tabs or tag in known or bool(_TAG.fullmatch(tag))
+        if word:
+            return sentence[place:]
+        comments.append(line)
+    return []
+
+
+def _column(path: str, column: str) -> int:
+    if not re.fullmatch("-?[0-9]{1,4}", column):
+        raise InputError(
+            f'{path}: the columns of CoNLL have numbers, and "{column}" is none; give 0 for the '
+            "first or -1 for the last"
+        )
+    return int(column)
+
+
+def _check_is_conll(path: str, widths: list[int]) -> None:
+    """Refuse prose, whose lines have hardly ever as many words."""
+    common = max(Counter(widths).values(), default=0)
+    if len(widths) > 1 and 2 * common <= len(widths) and max(widths) > 4:
+        some = ", ".join(map(str, widths[:5])) + ", ..." * (len(widths) > 5)
+        raise InputError(
+            f"{path}: not CoNLL: its lines have {some} fields; CoNLL has a word a line, its tag "
+            "behind it, and a blank line between sentences"
+        )
+
+
+def _check_line(path: str, line: _Line, model: _Line, columns: list[int]) -> None:
+    count = len(line.fields)
+    where = f"{path}: line {line.number}"
+    has = f"has {count} column{'s'[: count > 1]}"
+    least = max(len(columns), *(-c if c < 0 else c + 1 for c in columns))
+    between = "with a tab or spaces between them"
+    if line is model and count < least:
+        raise InputError(f"{where} {has}, expected at least {least}, {between}")
+    if count != len(model.fields):
+        expected = f"expected {len(model.fields)} as in line {model.number}"
+        if count > len(model.fields) and "\t" not in line.text:
+            between = "a word with a space in it needs tabs between the columns"
+        if line.text.startswith("#"):
+            between = 'a comment begins with "# " and stands before the first word of a sentence'
+        raise InputError(f"{where} {has}, {expected}; {between}".replace("; with", ", with"))
+    if len(columns) == 2 and columns[0] % count == columns[1] % count:
+        raise InputError(
+            f"{where}: word and tag are the same column; name both, with --text_column_name and "
+            "--label_column_name"
+        )
+    for column in columns:
+        if not line.fields[column]:
+            raise DataError(where, f"column {column % count} is empty")
+
+
+def _cell(field: str) -> str:
+    """The field without spaces around it, unless it is nothing else: a word may be a space."""
+    return field.strip(" ") or field
