@@ -76,8 +76,9 @@ def read_examples(task: Task, options: Any, split: str) -> Data[Any] | None:
     The classes are those that the data declare, or, in training data, all that occur; also where
     only the first examples are asked for.
     """
-    files = options.train_file if split == "train" else options.validation_file
-    limit = options.max_train_samples if split == "train" else options.max_eval_samples
+    training = split == "train"
+    files = options.train_file if training else options.validation_file
+    limit = options.max_train_samples if training else options.max_eval_samples
     if files:
         origin = ", ".join(files)
         data = task.read(((path, task.load(path, options)) for path in files), options)
@@ -96,9 +97,11 @@ def read_examples(task: Task, options: Any, split: str) -> Data[Any] | None:
         logger.info("  %s: %s", problem.where, problem.what)
     if len(data.problems) > _SAMPLES:
         logger.info("  ... %d problems in all; --strict stops at the first", len(data.problems))
-    if split == "train":
+    if training:
         _check_labels(task, data, "training")
-    if task.labels and split == "train":
+    if task.check:
+        task.check(data, origin, training)
+    if task.labels and training:
         found = task.labels(data.examples, options)
         if not set(found) <= set(data.classes):
             data = dataclasses.replace(data, classes=found)
@@ -170,3 +173,21 @@ def encode_examples(
     if unknown > _UNKNOWN:
         logger.info("  %.0f %% of the tokens are [UNK]; is it the right vocabulary?", 100 * unknown)
     return features
+
+
+def keep_learnable(features: Features, origin: str) -> Features:
+    """The windows from which something can be learned; what is left out is said.
+
+    Args:
+        origin: of the examples, for the message.
+
+    Raises:
+        InputError: there is none.
+    """
+    for line in features.left_out:
+        logger.info("  %s", line)
+    if features.learnable is not None and not features.learnable.any():
+        raise InputError(
+            f"{origin}: nothing can be learned from it: {'; '.join(features.left_out)}"
+        )
+    return features.to_learn()

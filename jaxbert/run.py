@@ -41,7 +41,13 @@ from jaxbert.output import (
     write_results,
 )
 from jaxbert.planning import best_metrics, make_optimizer, make_order, make_plan
-from jaxbert.prepare import encode_examples, load_model, read_examples, read_held_out
+from jaxbert.prepare import (
+    encode_examples,
+    keep_learnable,
+    load_model,
+    read_examples,
+    read_held_out,
+)
 from jaxbert.tasks.task import Task
 from jaxbert.teacher import Teacher, load_teacher, with_teacher
 from jaxbert.training.checkpoint import Checkpoints
@@ -247,7 +253,9 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
         shown = ", ".join(cfg.id2label[:12]) + ", ..." * (len(cfg.id2label) > 12)
         logger.info("  %d outputs: %s", len(cfg.id2label), shown)
     _check_freeze(params, options.freeze or ())
+    origin = ", ".join(options.train_file or [f"--dataset_name {options.dataset_name}"])
     features = encode_examples(task, examples, tokenizer, cfg, options)
+    features = keep_learnable(features, origin)
     parallel = make_parallel(options.parallel)
     accumulate = options.gradient_accumulation_steps
     parts = parallel.devices * accumulate

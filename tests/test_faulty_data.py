@@ -52,7 +52,7 @@ def squad(
 
 
 GOOD = squad()
-FLAT = {"id": "a", "question": "b", "context": "c d"}
+FLAT = {"id": "a", "question": "b", "context": "c d", "answers": {"text": ["d"]}}
 SPOT = "article 0, paragraph 0, question 0"
 CHOICE = {"question": "a", "choices": ["b", "c"], "label": 0}
 TWO_TEXTS = b'{"text": "b", "label": 0}\n{"text": "c", "label": 1}\n'
@@ -215,7 +215,7 @@ REPORTED: list[tuple[Any, str, bytes, int, list[str]]] = [
         "a.json",
         squad(answer={"text": " "}),
         1,
-        [f"{SPOT} (id q): an answer is empty; it is left"],
+        [f"{SPOT} (id q): an answer is empty; the question is left out of training"],
     ),
     (QA, "a.json", squad(question={"question": ""}), 1, [f"{SPOT} (id q): the question is empty"]),
     (

@@ -124,7 +124,8 @@ def make_batch(features: Features, windows: np.ndarray, length: int, size: int) 
     Returns:
         The features' token columns (size, length, ...) and row columns (size, ...), and
         attention_mask (size, length) int32, 1 at the windows' tokens, where the features have none
-        of their own, weight (size,) float32, 0 on padding rows, and row (size,) int32: the window's
+        of their own, weight (size,) float32, 0 on padding rows and on windows from which nothing
+        can be learned, and row (size,) int32: the window's
         number, -1 on padding rows, which dropout takes as the row's name.
     """
     row = np.full(size, -1, np.int32)
@@ -144,6 +145,9 @@ def make_batch(features: Features, windows: np.ndarray, length: int, size: int) 
         batch[name] = filled
     if "attention_mask" not in features.tokens:
         batch["attention_mask"] = real.astype(np.int32)
-    batch["weight"] = (row >= 0).astype(np.float32)
+    counts = row >= 0
+    if features.learnable is not None:
+        counts &= features.learnable[row]
+    batch["weight"] = counts.astype(np.float32)
     batch["row"] = row
     return batch

@@ -39,7 +39,8 @@ def encode_lines(
         Features with tokens input_ids, token_type_ids (0) and word int32. `word` counts from 0 in
         each window, is equal for the tokens of one word, and -1 at special tokens, also at those
         that the text itself names; a word that is cut by a window's end is a word in both.
-        `example` is the number of the window's first line.
+        `example` is the number of the window's first line. Nothing can be learned from a window of
+        [UNK] and special tokens alone: none of them is ever masked.
 
     Raises:
         InputError: max_length leaves no room for a token, or the lines have none.
@@ -70,6 +71,10 @@ def encode_lines(
     window = np.repeat(np.arange(len(lengths)), lengths - 2)
     ordinary = words[source] >= 0
     word[inside[ordinary]] = _numbered(words[source][ordinary], window[ordinary])
+    # As data.masking takes them: [UNK] is a word of the text, but never masked.
+    masked = (word >= 0) & np.isin(input_ids, tokenizer.all_special_ids, invert=True)
+    learnable = np.logical_or.reduceat(masked, bounds[:-1])
+    nothing = int((~learnable).sum())
     kind = "line by line" if line_by_line else "packed"
     return Features(
         bounds=bounds,
@@ -82,6 +87,12 @@ def encode_lines(
             f"{(np.maximum.reduceat(word, bounds[:-1]) + 1).mean():.1f} words a window "
             f"(Chinese: {description})",
         ),
+        learnable=learnable if nothing else None,
+        left_out=(
+            f"{nothing} of {len(lengths)} windows {'is' if nothing == 1 else 'are'} left out of "
+            f"training: all tokens are {tokenizer.unk_token} or special",
+        )
+        * (nothing > 0),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -33,7 +34,8 @@ def encode_qa(
     """Windows [CLS] question [SEP] part of the paragraph [SEP], with the gold span of each.
 
     Args:
-        examples: the first answer of each that is in its paragraph is the gold one.
+        examples: the first answer of each that is in its paragraph, and whole in some window, is
+            the gold one.
         tokenizer: a fast tokenizer; its [CLS], [SEP] and offsets are used.
         max_length: the most tokens of a window.
         stride: with "overlap" (Hugging Face) the tokens that two windows share; with "step"
@@ -46,7 +48,9 @@ def encode_qa(
         where some question has several different answers, answer_starts, answer_ends (M, G) int32:
         all of them, -1 for one that the window does not hold, and 0 first where it holds none;
         and on the host offsets (total, 2) int32: the characters of the paragraph's tokens in the
-        paragraph, (0, 0) for all others.
+        paragraph, (0, 0) for all others. Nothing can be learned from a question that is said to
+        have an answer of which no window is: its windows would say that it has none. The other
+        windows of an answer that one of them holds do say [CLS], as Hugging Face's do.
 
     Raises:
         InputError: max_length leaves no room for a question and a paragraph at this stride.
@@ -69,6 +73,7 @@ def encode_qa(
     spans: list[np.ndarray] = []
     several: list[np.ndarray] = []
     owner: list[int] = []
+    whys: list[str | None] = []  # nothing can be learned of each example, if so
     cut = answerable = fits = 0
     special = np.array([[cls], [sep]], np.int32)
     for number, example in enumerate(examples):
@@ -86,11 +91,17 @@ def encode_qa(
         places = np.array(golds, np.int64).reshape(1, -1, 2) - first[:, None, None] + head
         inside = (places[..., 0] >= head) & (places[..., 1] < (last - first + head)[:, None])
         places[~inside] = -1
-        several.append(places)
         span = np.zeros((len(first), 2), np.int32)
-        if golds:
-            span[inside[:, 0]] = places[inside[:, 0], 0]
-            answerable, fits = answerable + 1, fits + bool(inside[:, 0].any())
+        whole = np.flatnonzero(inside.any(0))
+        if len(whole):  # the gold one is the first of all
+            gold = int(whole[0])
+            places = np.concatenate(
+                [places[:, gold : gold + 1], np.delete(places, gold, axis=1)], axis=1
+            )
+            span[inside[:, gold]] = places[inside[:, gold], 0]
+        several.append(places)
+        answerable, fits = answerable + bool(golds), fits + bool(len(whole))
+        whys.append(None if len(whole) else _why_not(example, golds))
         prefix = np.concatenate([special[0], question, special[1]])
         blank = np.zeros((head, 2), np.int32)
         for a, b in zip(first, last, strict=True):
@@ -127,6 +138,12 @@ def encode_qa(
         notes.append(f"{fits} of {answerable} gold answers fit in a window")
     if cut:
         notes.append(f"{cut} questions cut to {longest_question} tokens")
+    counts = Counter(why for why in whys if why is not None)
+    left_out = [
+        f"{count} of {len(examples)} questions {'is' if count == 1 else 'are'} left out of "
+        f"training: {why}"
+        for why, count in counts.items()
+    ]
     return Features(
         bounds=bounds,
         tokens={
@@ -138,23 +155,34 @@ def encode_qa(
         example=np.asarray(owner, np.int32),
         host={"offsets": np.concatenate(offsets)},
         notes=tuple(notes),
+        learnable=np.array([whys[n] is None for n in owner]) if counts else None,
+        left_out=tuple(left_out),
     )
 
 
-def _gold_tokens(example: QAExample, context: Tokenized) -> list[tuple[int, int]]:
-    """First and last token that hold characters of an answer, of all different answers.
+def _why_not(example: QAExample, golds: Sequence[object]) -> str | None:
+    """Why nothing can be learned from a question whose answer is in no window; None where it is
+    known to have no answer."""
+    if not example.labelled:
+        return "nothing says whether there is an answer"
+    if not example.answers:
+        return None
+    if all(not answer.text.strip() for answer in example.answers):
+        return 'the answer is empty; where there is none give "answers": []'
+    if all(answer.start is None for answer in example.answers):
+        return "the answer is not in the paragraph"
+    return "the answer fits in no window" if golds else "the answer has no token"
 
-    The first is that of the first answer which is in the paragraph. If no token holds it, there is
-    none: the question is as one without an answer.
-    """
+
+def _gold_tokens(example: QAExample, context: Tokenized) -> list[tuple[int, int]]:
+    """First and last token that hold characters of an answer, of all different answers that are in
+    the paragraph and have a token there, in their order."""
     found: dict[tuple[int, int], None] = {}
     for answer in [a for a in example.answers if a.start is not None][:_ANSWERS]:
         assert answer.start is not None
+        assert answer.end is not None
         first = int(np.searchsorted(context.ends, answer.start, side="right"))
-        end = answer.start + len(answer.text)
-        last = int(np.searchsorted(context.starts, end, side="left")) - 1
+        last = int(np.searchsorted(context.starts, answer.end, side="left")) - 1
         if first <= last:
             found[first, last] = None
-        elif not found:
-            return []
     return list(found)

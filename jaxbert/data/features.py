@@ -30,6 +30,9 @@ class Features:
         example: (M,) int32, the number of the example that each window is of.
         host: columns with a value (or several) a token, (total, ...), that stay on the host.
         notes: what was counted while encoding, to be printed.
+        learnable: (M,) bool, False at windows from which nothing can be learned, which have no
+            weight; None where there are none.
+        left_out: what these are and why, to be printed by a training, which leaves them out.
     """
 
     bounds: np.ndarray
@@ -38,6 +41,8 @@ class Features:
     example: np.ndarray
     host: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    learnable: np.ndarray | None = None
+    left_out: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.bounds) - 1
@@ -46,6 +51,23 @@ class Features:
     def lengths(self) -> np.ndarray:
         """(M,) int64, tokens of each window."""
         return np.diff(self.bounds)
+
+    def to_learn(self) -> Features:
+        """The windows from which something can be learned."""
+        if self.learnable is None:
+            return self
+        kept = np.flatnonzero(self.learnable)
+        lengths = self.lengths[kept]
+        tokens = ranges(self.bounds[kept], lengths)
+        return dataclasses.replace(
+            self,
+            bounds=np.concatenate([[0], np.cumsum(lengths)]),
+            tokens={name: column[tokens] for name, column in self.tokens.items()},
+            rows={name: column[kept] for name, column in self.rows.items()},
+            example=self.example[kept],
+            host={name: column[tokens] for name, column in self.host.items()},
+            learnable=None,
+        )
 
     def fingerprint(self) -> str:
         """SHA-256 of all that training sees; equal fingerprints give equal batches."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
+import functools
 import itertools
+import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from jaxbert.data.rows import Data, Report, field, names_of, whole_text
 from jaxbert.data.sources import load_rows
@@ -17,34 +21,62 @@ from jaxbert.untrusted import shown
 # is taken only where the paragraph has it once.
 _NEARBY = 64
 
+# What a message asks for.
+EXPECTED_ANSWERS = '[{"text": ..., "answer_start": ...}]'
+
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """A reference answer: text == context[start : start + len(text)], in Unicode code points.
+    """A reference answer: its text as given, and where it is in the context, in code points.
 
-    start is None where the text is not in the context: such an answer serves scoring only.
+    context[start:end] is the text, or differs from it in white space alone. Both are None where the
+    text is not in the context: such an answer serves scoring only. By default the end is as far
+    from the start as the text is long.
     """
 
     text: str
     start: int | None
+    end: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.start is not None and self.end is None:
+            object.__setattr__(self, "end", self.start + len(self.text))
 
 
 @dataclasses.dataclass(frozen=True)
 class QAExample:
-    """A question about a paragraph; without answers it is unanswerable, or they are not known."""
+    """A question about a paragraph; without answers it is unanswerable, or they are not known.
+
+    Attributes:
+        labelled: whether the data say what the answer is, or that there is none.
+    """
 
     id: str
     question: str
     context: str
     answers: tuple[Answer, ...] = ()
+    labelled: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Reference:
+    """A question as the official scripts see it, as it stands in the file: nothing is repaired."""
+
+    id: str
+    answers: tuple[str, ...]
 
 
 def read_qa(paths: Sequence[str], *, strict: bool = False) -> Data[QAExample]:
     """Questions from files: SQuAD v1.1 and v2.0, CMRC2018 in both layouts, and flat rows.
 
     A file is nested JSON as published (data -> paragraphs -> qas), CMRC2018's own list
-    (context_text, qas with query_text), or flat rows {id, question, context, answers: {text,
-    answer_start}} as a list, under "data", as JSONL, as Parquet, or as a folder of datasets.
+    (context_text, qas with query_text), or flat rows {id, question, context, answers} as a list,
+    under "data", as JSONL, as Parquet, or as a folder of datasets. The answers of a flat row are
+    {text: [...], answer_start: [...]} or, as in nested JSON, [{text, answer_start}, ...].
+
+    Whether a question has an answer is decided by its answers, as the official scripts and Hugging
+    Face's loader do; SQuAD v2.0's is_impossible counts only where there is no field `answers`. A
+    contradiction between the two is a problem.
 
     Args:
         strict: raise at the first problem instead of reporting it.
@@ -57,21 +89,40 @@ def read_qa(paths: Sequence[str], *, strict: bool = False) -> Data[QAExample]:
 
 def read_questions(tables: Iterable[tuple[str, Any]], *, strict: bool = False) -> Data[QAExample]:
     """The same from contents that have been loaded: pairs of an origin, for messages, and rows."""
-    origins = []
-
     report = Report(strict)
-
-    def rows() -> Iterator[_Row]:
-        for origin, content in tables:
-            origins.append(origin)
-            for found in report.each(_entries(content, origin), partial(_rows_of, report=report)):
-                yield from found
-
+    table = _Questions(tables, report)
     seen: set[str] = set()
-    examples = tuple(report.each(rows(), partial(_example_of, seen=seen, report=report)))
+    found = list(report.each(table, partial(_example_of, seen=seen, report=report)))
+    examples = tuple(example for _, example in found)
     if not examples:
-        raise report.nothing(f"{', '.join(origins)}: no question in it")
-    return Data(examples, tuple(report.problems))
+        raise table.nothing()
+    if any(example.labelled for example in examples):
+        for where, example in found:
+            if not example.labelled:
+                what = "nothing says whether it has an answer, as other questions do"
+                report(where, f"{what}; left out of training, scored as one without")
+    return Data(examples, tuple(report.problems), columns=table.columns)
+
+
+def read_references(path: str, *, strict: bool = False) -> Data[Reference]:
+    """All questions of a file with their answers as they stand there, for the official scores.
+
+    Duplicates and empty answers are kept, no text is changed, and offsets do not matter. What is
+    odd is a problem all the same.
+
+    Args:
+        strict: raise at the first problem instead of reporting it.
+
+    Raises:
+        InputError: the file is missing, damaged, of another form, or has no question.
+    """
+    report = Report(strict)
+    table = _Questions([(path, load_rows(path))], report)
+    seen: set[str] = set()
+    references = tuple(report.each(table, partial(_reference_of, seen=seen, report=report)))
+    if not references:
+        raise table.nothing()
+    return Data(references, tuple(report.problems), columns=table.columns)
 
 
 @dataclasses.dataclass
@@ -79,13 +130,45 @@ class _Row:
     """A question as found, its answers not yet held against the paragraph."""
 
     where: str
+    fields: Iterable[str]
     id: Any
     question: Any
     context: Any
-    answers: list[tuple[Any, Any]]  # text, offset or None
+    answers: list[tuple[Any, Any]] | None  # text, offset or None; None where none are given
+    impossible: bool | None = None
+
+    @property
+    def place(self) -> str:
+        """What a message calls the question."""
+        return f"{self.where} (id {shown(' '.join(whole_text(str(self.id)).split()))})"
 
 
 _Placed = tuple[str, Any]  # what a message calls it, and what it is
+
+
+class _Questions:
+    """The questions of all tables, in whichever of the known forms; their fields, once read."""
+
+    def __init__(self, tables: Iterable[tuple[str, Any]], report: Report) -> None:
+        self._tables, self._report = tables, report
+        self._origins: list[str] = []
+        self._fields: dict[str, None] = {}
+
+    def __iter__(self) -> Iterator[_Row]:
+        report = self._report
+        for origin, content in self._tables:
+            self._origins.append(origin)
+            for rows in report.each(_entries(content, origin), partial(_rows_of, report=report)):
+                for row in rows:
+                    self._fields.update(dict.fromkeys(row.fields))
+                    yield row
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(self._fields)
+
+    def nothing(self) -> InputError:
+        return self._report.nothing(f"{', '.join(self._origins)}: no question in it")
 
 
 def _entries(content: Any, origin: str) -> list[_Placed]:
@@ -137,99 +220,249 @@ def _squad_paragraph(placed: _Placed, report: Report) -> Iterable[_Row]:
 
 def _squad_row(placed: _Placed, context: str) -> _Row:
     where, qa = placed
-    if isinstance(qa, dict) and qa.get("is_impossible") is not None:
-        field(qa, "is_impossible", bool, where)
-    answers = [] if qa_is_impossible(qa) else field(qa, "answers", list, where)
-    pairs = [(field(a, "text", str, where), a.get("answer_start")) for a in answers]
+    impossible = _impossible(qa, where)
+    answers = None
+    if isinstance(qa, dict) and "question" in qa and qa.get("answers") is None and impossible:
+        answers = []
+    elif not isinstance(qa, dict) or "answers" in qa or "question" not in qa:
+        answers = _pairs(field(qa, "answers", list, where), where)
     name = field(qa, "id", (str, int), where)
-    return _Row(where, name, field(qa, "question", str, where), context, pairs)
+    return _Row(where, qa, name, field(qa, "question", str, where), context, answers, impossible)
 
 
-def qa_is_impossible(qa: Any) -> bool:
-    """SQuAD v2.0's mark; its unanswerable questions may also lack the field answers."""
-    return isinstance(qa, dict) and (
-        bool(qa.get("is_impossible", False)) or ("answers" not in qa and "question" in qa)
-    )
+def _impossible(qa: Any, where: str) -> bool | None:
+    """SQuAD v2.0's mark of a question without an answer; None where there is no mark."""
+    if not isinstance(qa, dict) or qa.get("is_impossible") is None:
+        return None
+    mark: bool = field(qa, "is_impossible", bool, where)
+    return mark
+
+
+def _pairs(answers: Iterable[Any], where: str) -> list[tuple[Any, Any]]:
+    """Texts and offsets of [{text, answer_start}, ...]."""
+    return [(field(a, "text", str, where), a.get("answer_start")) for a in answers]
 
 
 def _cmrc_row(placed: _Placed, context: str) -> _Row:
     where, qa = placed
-    unanswered = isinstance(qa, dict) and "answers" not in qa
-    answers = [] if unanswered else field(qa, "answers", list, where)
+    answers = None
+    if not isinstance(qa, dict) or "answers" in qa:
+        answers = [(text, None) for text in field(qa, "answers", list, where)]
     name = field(qa, "query_id", (str, int), where)
-    question = field(qa, "query_text", str, where)
-    return _Row(where, name, question, context, [(text, None) for text in answers])
+    return _Row(where, qa, name, field(qa, "query_text", str, where), context, answers)
 
 
 def _flat_row(row: dict[str, Any], where: str) -> _Row:
-    answers = row.get("answers")
-    if answers is None or answers == []:
-        answers = {"text": []}
+    impossible = _impossible(row, where)
+    answers = _flat_answers(row.get("answers"), where)
+    return _Row(
+        where,
+        row,
+        field(row, "id", (str, int), where),
+        field(row, "question", str, where),
+        field(row, "context", str, where),
+        [] if answers is None and impossible else answers,
+        impossible,
+    )
+
+
+def _flat_answers(answers: Any, where: str) -> list[tuple[Any, Any]] | None:
+    """Texts and offsets in either form; None where none are given."""
+    if answers is None:
+        return None
+    if isinstance(answers, list):
+        return _pairs(answers, where)
+    if not isinstance(answers, dict):
+        raise DataError(
+            where,
+            f'field "answers" is {type(answers).__name__}, expected {EXPECTED_ANSWERS} or '
+            '{"text": [...], "answer_start": [...]}',
+        )
     texts = field(answers, "text", list, where)
     starts: list[Any] = [None] * len(texts)
     if answers.get("answer_start") is not None:
         starts = field(answers, "answer_start", list, where)
     if len(starts) != len(texts):
         raise DataError(where, f"{len(texts)} answer texts and {len(starts)} offsets")
-    return _Row(
-        where,
-        field(row, "id", (str, int), where),
-        field(row, "question", str, where),
-        field(row, "context", str, where),
-        list(zip(texts, starts, strict=True)),
-    )
+    return list(zip(texts, starts, strict=True))
 
 
-def _example_of(row: _Row, seen: set[str], report: Report) -> QAExample | None:
-    """The question with its answers held against the paragraph; None if its id is in `seen`."""
-    name = whole_text(str(row.id))
-    where = f"{row.where} (id {shown(' '.join(name.split()))})"
+def _example_of(row: _Row, seen: set[str], report: Report) -> tuple[str, QAExample] | None:
+    """The question, its answers held against the paragraph, and its place; None if its id is in
+    `seen`."""
+    name, where = whole_text(str(row.id)), row.place
     if name in seen:
         report(where, "the id occurs before; this row is left out")
         return None
     question, context = whole_text(row.question), whole_text(row.context)
     if (name, question, context) != (str(row.id), row.question, row.context):
         report(where, "lone surrogates in the text; replaced by U+FFFD")
-    if not context.strip():
-        report(where, "the paragraph is empty; the answer can only be empty")
-    if not question.strip():
-        report(where, "the question is empty")
-    found = [_answer_of(text, start, context, where, report) for text, start in row.answers]
+    for lack in _empty(row):
+        report(where, lack)
+    found = [_found(text, start, context, where) for text, start in row.answers or ()]
+    only = "scoring only"
+    if not any(answer.span for answer in found):
+        only = "the question is left out of training and kept for scoring"
+    for answer in found:
+        if fault := answer.fault(context):
+            report(where, f"{fault}; {'repaired' if answer.span else only}")
+    if row.impossible and found:
+        report(where, "is_impossible is true, and it has answers; the answers count")
+    contradicted = row.impossible is False and row.answers == []
+    if contradicted:
+        what = "is_impossible is false, and it has no answer"
+        report(where, f"{what}; left out of training, scored as one without")
     seen.add(name)
-    return QAExample(name, question, context, tuple(answer for answer in found if answer))
+    answers = tuple(answer.answer() for answer in found)
+    labelled = row.answers is not None and not contradicted
+    return where, QAExample(name, question, context, answers, labelled)
 
 
-def _answer_of(text: Any, start: Any, context: str, where: str, report: Report) -> Answer | None:
+def _reference_of(row: _Row, seen: set[str], report: Report) -> Reference:
+    """The question as it stands in the file; what is odd about it is reported."""
+    name, where = str(row.id), row.place
+    texts = [row.question, row.context, name]
+    context = whole_text(row.context)
+    found = [_found(text, start, context, where) for text, start in row.answers or ()]
+    texts += [text for text, _ in row.answers or ()]
+    faults = ["the id occurs before"] * (name in seen)
+    faults += ["the id is a number; read as text"] * (not isinstance(row.id, str))
+    faults += ["lone surrogates in the text"] * any(text != whole_text(text) for text in texts)
+    faults += [*_empty(row), *(f for answer in found if (f := answer.fault(context)))]
+    if row.answers is None:
+        faults.append('no field "answers"')
+    if row.impossible is not None and row.impossible == bool(row.answers):
+        has = "it has answers" if row.answers else "it has no answer"
+        faults.append(f"is_impossible is {str(row.impossible).lower()}, and {has}")
+    for fault in faults:
+        report(where, fault)
+    seen.add(name)
+    return Reference(name, tuple(text for text, _ in row.answers or ()))
+
+
+def _empty(row: _Row) -> list[str]:
+    """What a question lacks."""
+    faults = []
+    if not row.context.strip():
+        faults.append("the paragraph is empty; the answer can only be empty")
+    if not row.question.strip():
+        faults.append("the question is empty")
+    return faults
+
+
+@dataclasses.dataclass(frozen=True)
+class _Found:
+    """An answer as given, and where it is found in the paragraph, from start to end."""
+
+    text: str
+    given: int | None
+    span: tuple[int, int] | None
+
+    def answer(self) -> Answer:
+        return Answer(self.text, *self.span) if self.span else Answer(self.text, None)
+
+    def fault(self, context: str) -> str | None:
+        """What is odd about it, if anything is."""
+        if not self.text.strip():
+            return "an answer is empty"
+        name = f"the answer {self.text[:40]!r}"
+        if self.span is None:
+            several = " ".join(self.text.split()) in _squeezed(context).text
+            fault = f"not near {shown(self.given)} but in several places" if several else "not"
+            return f"{name} is {fault} in the paragraph"
+        start, end = self.span
+        if end - start != len(self.text) or not context.startswith(self.text, start):
+            there = context[start : min(end, start + 40)]
+            return f"{name} is in the paragraph with other white space, as {there!r} at {start}"
+        if self.given not in (start, None):
+            return f"{name} is at {start}, not {shown(self.given)}"
+        return None
+
+
+def _found(text: Any, start: Any, context: str, where: str) -> _Found:
     if not isinstance(text, str):
         raise DataError(
             where, f'an answer of field "answers" is {type(text).__name__}, expected str'
         )
     if start is not None and (isinstance(start, bool) or not isinstance(start, int)):
         raise DataError(where, f'field "answer_start" is {type(start).__name__}, expected int')
-    if not text.strip():
-        report(where, "an answer is empty; it is left out")
-        return None
     text = whole_text(text)
-    found = _locate(context, text, start)
-    if found is None:
-        fault = f"not near {shown(start)} but in several places" if text in context else "not"
-        report(where, f"the answer {text[:40]!r} is {fault} in the paragraph; scoring only")
-    elif found != start and start is not None:
-        report(where, f"the answer {text[:40]!r} is at {found}, not {shown(start)}; repaired")
-    return Answer(text, found)
+    return _Found(text, start, _locate(context, text, start) if text.strip() else None)
 
 
-def _locate(context: str, text: str, start: int | None) -> int | None:
-    """Where the answer is: at `start`, else nearby, else where the paragraph has it just once."""
-    if start is None or start < 0:
-        place = context.find(text)
-        return place if place >= 0 else None
-    if context.startswith(text, start):
-        return start
+@dataclasses.dataclass(frozen=True)
+class _Squeezed:
+    """A text in which every run of white space is one space, and none is at its ends.
+
+    Attributes:
+        words: where each of its words begins.
+        before: where that word began in the text as it was.
+    """
+
+    text: str
+    words: list[int]
+    before: list[int]
+
+    def place_of(self, before: int) -> int:
+        """Where a place of the text as it was has come to lie."""
+        word = bisect.bisect_right(self.before, before) - 1
+        if word < 0:
+            return 0
+        place = self.words[word] + before - self.before[word]
+        last = word + 1 == len(self.words)  # a place behind the text stays as far behind it
+        return place if last else min(place, self.words[word + 1] - 1)
+
+    def before_of(self, place: int) -> int:
+        """Where the character at that place, which is no space, was."""
+        word = bisect.bisect_right(self.words, place) - 1
+        return self.before[word] + place - self.words[word]
+
+
+@functools.lru_cache(maxsize=1)  # questions of one paragraph follow each other
+def _squeezed(text: str) -> _Squeezed:
+    words = text.split()
+    starts = itertools.accumulate((len(word) + 1 for word in words), initial=0)
+    before = [found.start() for found in re.finditer(r"\S+", text)]
+    return _Squeezed(" ".join(words), list(starts)[:-1], before)
+
+
+def _locate(context: str, text: str, start: int | None) -> tuple[int, int] | None:
+    """Where the answer begins and ends: at `start`, else nearby, else where the paragraph has it
+    just once. An answer with other white space than the paragraph's is found as well, without the
+    white space around it; of two places the nearer one counts."""
+    if start is not None and start < 0:
+        start = None
+    exact = _search(context, text, start)
+    if exact is None or exact.distance > 0:
+        squeezed, wanted = _squeezed(context), " ".join(text.split())
+        near = start
+        if start is not None:
+            near = squeezed.place_of(start + len(text) - len(text.lstrip()))
+        loose = _search(squeezed.text, wanted, near)
+        if loose is not None and (exact is None or loose.distance < exact.distance):
+            last = loose.place + len(wanted) - 1
+            return squeezed.before_of(loose.place), squeezed.before_of(last) + 1
+    return (exact.place, exact.place + len(text)) if exact else None
+
+
+class _Match(NamedTuple):
+    """Where a text was found, and how far from the place at which it was sought."""
+
+    place: int
+    distance: float
+
+
+def _search(context: str, text: str, start: int | None) -> _Match | None:
+    """The place nearest to `start`, if one is nearby, else the only one in the paragraph; without a
+    start the first."""
+    if start is not None and context.startswith(text, start):
+        return _Match(start, 0)
+    place = context.find(text)
+    if place < 0 or start is None:
+        return _Match(place, 0) if place >= 0 else None
     # Not every place in the paragraph: of a long run of one character they are too many.
     around = range(max(0, start - _NEARBY), start + _NEARBY + 1)
-    near = [p for p in around if context.startswith(text, p)]
+    near = [_Match(p, abs(p - start)) for p in around if context.startswith(text, p)]
     if near:
-        return min(near, key=lambda p: (abs(p - start), p))
-    place = context.find(text)
-    return place if place >= 0 and context.find(text, place + 1) < 0 else None
+        return min(near, key=lambda match: (match.distance, match.place))
+    return _Match(place, math.inf) if context.find(text, place + 1) < 0 else None

@@ -12,6 +12,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from itertools import groupby
 
+# Question ids with the texts of their answers. As pairs an id may occur more than once, as it does
+# in some published files.
+References = Mapping[str, Sequence[str]] | Sequence[tuple[str, Sequence[str]]]
+
 _NO_ASCII_PUNCTUATION = str.maketrans("", "", string.punctuation)
 # As the official \b(a|an|the)\b; a search for a letter is faster than one for a boundary.
 _ARTICLES = re.compile(r"[at](?:(?<=\ba)n?|(?<=\bt)he)\b")
@@ -54,14 +58,12 @@ def normalize_answers(texts: Sequence[str]) -> list[str]:
     return [part.strip() for part in parts]
 
 
-def squad_scores(
-    predictions: Mapping[str, str], references: Mapping[str, Sequence[str]]
-) -> dict[str, float]:
+def squad_scores(predictions: Mapping[str, str], references: References) -> dict[str, float]:
     """Score SQuAD v1.1 answers: exact match and token F1 against the best-matching reference.
 
     ``exact_match`` is the percentage of questions whose normalised prediction equals a normalised
-    reference; ``f1`` is the mean bag-of-tokens F1 in percent; ``total`` counts the questions.  A
-    question without a prediction scores 0.
+    reference; ``f1`` is the mean bag-of-tokens F1 in percent; ``total`` counts the questions, each
+    of those that share an id.  A question without a prediction scores 0.
 
     Source: Rajpurkar et al. 2016 (arXiv:1606.05250), section 6.1; evaluate-v1.1.py.
 
@@ -71,16 +73,16 @@ def squad_scores(
     """
     # Plain addition, not sum(): from Python 3.12 sum() of floats rounds differently.
     exact_match = f1 = 0.0
-    for question, prediction in _answered(predictions, references):
-        exact_match += _best(_same_answer, prediction, references[question])
-        f1 += _best(_token_f1, prediction, references[question])
+    for prediction, answers in _answered(predictions, references):
+        exact_match += _best(_same_answer, prediction, answers)
+        f1 += _best(_token_f1, prediction, answers)
     exact_match, f1 = _percent(exact_match, len(references)), _percent(f1, len(references))
     return {"exact_match": exact_match, "f1": f1, "total": len(references)}
 
 
 def squad_v2_scores(
     predictions: Mapping[str, str],
-    references: Mapping[str, Sequence[str]],
+    references: References,
     null_odds: Mapping[str, float] | None = None,
     threshold: float = 1.0,
 ) -> dict[str, float]:
@@ -91,7 +93,7 @@ def squad_v2_scores(
     there are any.  The only right answer to an unanswerable question is one that normalises to
     the empty string.  A question whose ``null_odds`` exceed ``threshold`` counts as left
     unanswered; the default suits probabilities, so pass ``math.inf`` with score differences to
-    keep the predictions as they are.
+    keep the predictions as they are.  Of questions that share an id the last one counts.
 
     With ``null_odds`` come ``best_exact`` and ``best_f1`` (percent), the scores at the best
     thresholds ``best_exact_thresh`` and ``best_f1_thresh`` (0.0 if leaving all unanswered is
@@ -108,6 +110,7 @@ def squad_v2_scores(
     >>> scores["best_f1"], scores["best_f1_thresh"], scores["pr_f1_ap"]
     (100.0, 0.1, 100.0)
     """
+    references = dict(_pairs(references))
     odds = dict.fromkeys(predictions, 0.0) if null_odds is None else null_odds
     if missing := [q for q in references if q not in predictions or q not in odds]:
         raise KeyError(f"{len(missing)} questions lack a prediction or odds, first {missing[0]!r}")
@@ -151,7 +154,7 @@ def squad_v2_scores(
 
 def cmrc2018_scores(
     predictions: Mapping[str, str],
-    references: Mapping[str, Sequence[str]],
+    references: References,
     word_tokenize: Callable[[str], Iterable[str]] | None = None,
 ) -> dict[str, float]:
     """Score CMRC 2018 answers: exact match and F1 of the longest common run of segments.
@@ -159,8 +162,8 @@ def cmrc2018_scores(
     ``exact_match`` is the percentage of predictions equal to a reference after lower-casing and
     dropping punctuation; ``f1`` is the mean, in percent, of the F1 of the longest common
     *contiguous* run of segments (Chinese characters, and words of the text between them);
-    ``average`` is the mean of the two; ``total`` counts the questions and ``skip`` those without
-    a prediction, which score 0.
+    ``average`` is the mean of the two; ``total`` counts the questions, each of those that
+    share an id, and ``skip`` those without a prediction, which score 0.
 
     The script cuts the text between Chinese characters with ``nltk.word_tokenize``, whose English
     sentence model must be downloaded.  By default we use the same tokeniser and the same sentence
@@ -181,9 +184,8 @@ def cmrc2018_scores(
     word_tokenize = word_tokenize or _word_tokenize
     exact_match = f1 = 0.0
     skip = len(references)
-    for question, prediction in _answered(predictions, references):
+    for prediction, answers in _answered(predictions, references):
         skip -= 1
-        answers = references[question]
         predicted = _cmrc_segments(prediction, word_tokenize)
         golds = [_cmrc_segments(answer, word_tokenize) for answer in answers]
         f1 += max(_f1(_longest_common_run(gold, predicted), predicted, gold) for gold in golds)
@@ -193,10 +195,15 @@ def cmrc2018_scores(
     return {**scores, "total": len(references), "skip": skip}
 
 
+def _pairs(references: References) -> Iterable[tuple[str, Sequence[str]]]:
+    return references.items() if isinstance(references, Mapping) else references
+
+
 def _answered(
-    predictions: Mapping[str, str], references: Mapping[str, Sequence[str]]
-) -> Iterable[tuple[str, str]]:
-    return ((q, predictions[q]) for q in references if q in predictions)
+    predictions: Mapping[str, str], references: References
+) -> Iterable[tuple[str, Sequence[str]]]:
+    """The prediction and the answers of each question that has a prediction."""
+    return ((predictions[q], answers) for q, answers in _pairs(references) if q in predictions)
 
 
 def _percent(score: float, count: int) -> float:

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 
 from jaxbert.data.encode_qa import encode_qa
 from jaxbert.data.features import Features
-from jaxbert.data.questions import QAExample, read_questions
+from jaxbert.data.questions import EXPECTED_ANSWERS, QAExample, read_questions
+from jaxbert.data.rows import Data, names_of
 from jaxbert.data.sources import load_rows
 from jaxbert.decoding.answers import Prediction, at_threshold, decode_qa, prediction_files
 from jaxbert.decoding.spans import decode_spans
@@ -27,7 +28,12 @@ from jaxbert.losses.spans import (
     span_marginal,
     span_soft_targets,
 )
-from jaxbert.metrics.questions import cmrc2018_scores, squad_scores, squad_v2_scores
+from jaxbert.metrics.questions import (
+    References,
+    cmrc2018_scores,
+    squad_scores,
+    squad_v2_scores,
+)
 from jaxbert.model.config import BertConfig
 from jaxbert.options import QAOptions
 from jaxbert.tasks.task import WITH_BASE, Task
@@ -63,16 +69,34 @@ def settle_qa(
     return dataclasses.replace(options, metric=metric, max_answer_length=longest)
 
 
+def _check(data: Data[QAExample], origin: str, training: bool) -> None:
+    """Refuse questions without any answer to learn, or of which nothing says whether they have one:
+    most likely the field has another name."""
+    if not any(e.answers or (e.labelled and not training) for e in data.examples):
+        raise InputError(
+            f"{origin}: no question has answers; the fields are {names_of(data.columns)}; expected "
+            f"answers: {EXPECTED_ANSWERS}"
+        )
+
+
 def _encode(
     examples: Sequence[QAExample], tokenizer: Any, options: QAOptions, cfg: BertConfig
 ) -> Features:
-    return encode_qa(
+    features = encode_qa(
         examples,
         tokenizer,
         max_length=options.max_seq_length,
         stride=options.doc_stride,
         stride_mode=options.stride_mode,
     )
+    bare = sum(e.labelled and not e.answers for e in examples)
+    if options.version_2_with_negative or bare in (0, len(examples)):
+        return features
+    note = (
+        f"{bare} of {len(examples)} questions {'has' if bare == 1 else 'have'} no answer, which is "
+        "learned; only with --version_2_with_negative can a prediction be none"
+    )
+    return dataclasses.replace(features, notes=(*features.notes, note))
 
 
 def reduce_qa(options: QAOptions) -> Callable[[Arrays, Arrays], Arrays]:
@@ -136,7 +160,7 @@ def references_of(examples: Sequence[QAExample]) -> dict[str, list[str]]:
 def score_qa(
     metric: str,
     predictions: dict[str, str],
-    references: dict[str, list[str]],
+    references: References,
     null_odds: dict[str, float] | None = None,
     threshold: float = math.inf,
 ) -> dict[str, float]:
@@ -171,6 +195,7 @@ QA = Task(
     fresh=frozenset({"metric"}),
     load=lambda path, options: load_rows(path),
     read=lambda tables, options: read_questions(tables, strict=options.strict),
+    check=_check,
     settle=settle_qa,
     encode=_encode,
     reduce=reduce_qa,

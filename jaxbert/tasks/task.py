@@ -58,6 +58,8 @@ class Task:
         decode: (examples, features, arrays, options, cfg) -> predictions, one for each example.
         score: (examples, predictions, options, cfg) -> name -> number.
         files: (examples, predictions, options, cfg) -> file name -> JSON content.
+        check: (data, where they are from, whether to learn from them) -> None; raises InputError
+            for data that lack what is to be learned or scored.
         label_of: example -> its label or None, where training and scores need labels.
         settle: (options, training examples, held-out examples) -> options with all that depends on
             the data decided; either may be None.
@@ -83,6 +85,7 @@ class Task:
     decode: Callable[..., list[Any]]
     score: Callable[..., dict[str, float]]
     files: Callable[..., dict[str, Any]]
+    check: Callable[[Data[Any], str, bool], None] | None = None
     label_of: Callable[[Any], Any] | None = None
     loss_settings: Callable[[Any, BertConfig], dict[str, Any]] = lambda options, cfg: {}
     settle: Callable[..., Any] = lambda options, examples, held_out: options

@@ -219,3 +219,17 @@ def test_unusable(tokenizer: Any, line_by_line: bool) -> None:
     for texts in (["\u200b", " "], ["[SEP]"]):
         with pytest.raises(InputError, match=r"^line 1: no token in \d lines"):
             encode(tokenizer, texts, line_by_line=line_by_line)
+
+
+def test_nothing_can_be_learned_from_unknown_tokens_alone(tokenizer: Any) -> None:
+    """[UNK] is a word of the text, and never masked; a special token in the text is not either."""
+    texts = ["dog", "the dog", "[SEP] dog [MASK]", "cat"]
+    features = encode(tokenizer, texts, line_by_line=True)
+    assert features.learnable.tolist() == [False, True, False, True]
+    assert features.left_out == (
+        "2 of 4 windows are left out of training: all tokens are [UNK] or special",
+    )
+    learned, only = features.to_learn(), encode(tokenizer, texts[1::2], line_by_line=True)
+    assert learned.fingerprint() == only.fingerprint()
+    assert (only.learnable, only.left_out) == (None, ())
+    assert encode(tokenizer, texts).learnable is None  # packed, all are in windows with words

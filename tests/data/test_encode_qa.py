@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from conftest import DEMO, TINY
 
+from jaxbert.data.batches import make_batch
 from jaxbert.data.encode_qa import encode_qa
 from jaxbert.data.features import Features, check_ids
 from jaxbert.data.questions import Answer, QAExample, read_qa
@@ -134,7 +135,7 @@ def small(tokenizer: Any, *examples: QAExample, **options: Any) -> Features:
 
 def test_positions_by_hand(tokenizer: Any) -> None:
     """[CLS] who [SEP] + 8 tokens + [SEP]; windows of 8 tokens that share 2."""
-    context = "the of and in what which is was to at the of and"
+    context = CONTEXT
     example = QAExample("a", "who", context, (Answer("no", None), Answer("to at", 32)))
     features = small(tokenizer, example)
     assert features.lengths.tolist() == [12, 11]
@@ -149,15 +150,93 @@ def test_positions_by_hand(tokenizer: Any) -> None:
     )
 
 
+CONTEXT = "the of and in what which is was to at the of and"  # 13 tokens; 8 are in a window
+EMPTY = 'the answer is empty; where there is none give "answers": []'
+
+
 def test_answer_that_no_window_holds_points_at_cls(tokenizer: Any) -> None:
-    context = "the of and in what which is was to at the of and"
-    whole = QAExample("a", "who", context, (Answer(context, 0),))
-    fits = QAExample("b", "who", context, (Answer("the", 0),))
-    features = small(tokenizer, whole, fits, QAExample("c", "who", context))
+    whole = QAExample("a", "who", CONTEXT, (Answer(CONTEXT, 0),))
+    fits = QAExample("b", "who", CONTEXT, (Answer("the", 0),))
+    features = small(tokenizer, whole, fits, QAExample("c", "who", CONTEXT))
     assert not features.rows["start_positions"][features.example != 1].any()
     assert not features.rows["end_positions"][features.example != 1].any()
     assert features.rows["start_positions"][features.example == 1].tolist() == [3, 0]
     assert "1 of 2 gold answers fit in a window" in features.notes
+    # Nor is it learned: its windows would say that there is no answer.
+    assert features.learnable is not None
+    assert features.learnable.tolist() == [False, False, True, True, True, True]
+
+
+@pytest.mark.parametrize(
+    ("answers", "labelled", "why"),
+    [
+        ((Answer("no", None),), True, "the answer is not in the paragraph"),
+        ((Answer("no", None), Answer(" ", None)), True, "the answer is not in the paragraph"),
+        (
+            (Answer("", None),),
+            True,
+            EMPTY,
+        ),
+        ((Answer(CONTEXT, 0),), True, "the answer fits in no window"),
+        ((Answer(" ", 3),), True, EMPTY),
+        ((Answer("of  and", 3, 4),), True, "the answer has no token"),
+        ((), False, "nothing says whether there is an answer"),
+        ((Answer("no", None), Answer("of", 4)), True, None),
+        ((Answer(CONTEXT, 0), Answer("of", 4)), True, None),
+        ((), True, None),
+    ],
+)
+def test_questions_from_which_nothing_can_be_learned(
+    tokenizer: Any, answers: tuple[Answer, ...], labelled: bool, why: str | None
+) -> None:
+    """Two windows each; a question without an answer and the window without the answer are
+    learned."""
+    odd = QAExample("a", "who", CONTEXT, answers, labelled)
+    sound = QAExample("b", "who", CONTEXT, (Answer("of", 4),))
+    features = small(tokenizer, odd, sound)
+    learned = features.to_learn()
+    if why is None:
+        assert features.learnable is None
+        assert features.left_out == ()
+        assert learned is features
+        return
+    assert features.learnable is not None
+    assert features.learnable.tolist() == [False, False, True, True]
+    assert features.left_out == (f"1 of 2 questions is left out of training: {why}",)
+    only = small(tokenizer, sound)
+    assert learned.fingerprint() == only.fingerprint()
+    assert learned.example.tolist() == [1, 1]
+    np.testing.assert_array_equal(learned.host["offsets"], only.host["offsets"])
+    batch = make_batch(features, np.arange(4), 12, 5)
+    assert batch["weight"].tolist() == [0, 0, 1, 1, 0]
+
+
+def test_reasons_are_counted_one_by_one(tokenizer: Any) -> None:
+    missing = (Answer("no", None),)
+    examples = [QAExample(str(n), "who", CONTEXT, missing) for n in range(2)]
+    examples += [QAExample("2", "who", CONTEXT, (), labelled=False), QAExample("3", "who", CONTEXT)]
+    assert small(tokenizer, *examples).left_out == (
+        "2 of 4 questions are left out of training: the answer is not in the paragraph",
+        "1 of 4 questions is left out of training: nothing says whether there is an answer",
+    )
+
+
+def test_the_gold_answer_is_the_first_that_a_window_holds(tokenizer: Any) -> None:
+    answers = (Answer("no", None), Answer(CONTEXT, 0), Answer("to at", 32), Answer("of", 4))
+    features = small(tokenizer, QAExample("a", "who", CONTEXT, answers))
+    assert features.rows["start_positions"].tolist() == [0, 5]
+    assert features.rows["end_positions"].tolist() == [0, 6]
+    assert features.rows["answer_starts"].tolist() == [[-1, -1, 4], [5, -1, -1]]
+    assert "1 of 1 gold answers fit in a window" in features.notes
+
+
+def test_a_repaired_answer_has_the_tokens_of_the_paragraph(tokenizer: Any) -> None:
+    context = "the of \n\t and  in what"
+    example = QAExample("a", "who", context, (Answer("of and in", 4, 16),))
+    features = small(tokenizer, example)
+    offsets = features.host["offsets"]
+    first, last = (int(features.rows[f"{side}_positions"][0]) for side in ("start", "end"))
+    assert context[offsets[first, 0] : offsets[last, 1]] == "of \n\t and  in"
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,12 @@ def whats(data: Data[QAExample]) -> list[str]:
     return [problem.what for problem in data.problems]
 
 
+UNKNOWN = (
+    "nothing says whether it has an answer, as other questions do; left out of training, scored as "
+    "one without"
+)
+
+
 # --- layouts ----------------------------------------------------------------------------------
 
 
@@ -99,10 +105,10 @@ def test_squad_of_version_2(write: Callable[..., str]) -> None:
     without = {"id": "c", "question": "Where?", "is_impossible": True}
     unlabelled = {"id": "d", "question": "Where?"}
     data = read_qa([write(squad(qa(is_impossible=False), impossible, without, unlabelled))])
-    assert data.problems == ()
+    assert whats(data) == [UNKNOWN]
+    assert data.problems[0].where.endswith("question 3 (id d)")
     assert [e.answers for e in data.examples] == [LONDON.answers, (), (), ()]
-    answered = squad(qa(is_impossible=True))  # the mark counts, whatever the answers are
-    assert only(read_qa([write(answered)])).answers == ()
+    assert [e.labelled for e in data.examples] == [True, True, True, False]
 
 
 def test_cmrc2018_in_its_own_layout(write: Callable[..., str]) -> None:
@@ -116,10 +122,10 @@ def test_cmrc2018_in_its_own_layout(write: Callable[..., str]) -> None:
         "title": "茶",
     }
     data = read_qa([write([paragraph])])
-    assert data.problems == ()
+    assert whats(data) == [UNKNOWN]
     assert data.examples == (
         QAExample("DEV_0_Q", "在哪里?", CHINESE, (Answer("伦敦", 13), Answer("在伦敦", 12))),
-        QAExample("7", "何时?", CHINESE),
+        QAExample("7", "何时?", CHINESE, labelled=False),
     )
 
 
@@ -175,7 +181,8 @@ def test_flat_rows_without_answers_or_offsets(write: Callable[..., str]) -> None
         flat(4, answers={"text": ["Assam"], "answer_start": [None]}),
     ]
     data = read_qa([write(rows)])
-    assert data.problems == ()
+    assert whats(data) == [UNKNOWN] * 2
+    assert [e.labelled for e in data.examples] == [False, False, True, True]
     starts = [[a.start for a in e.answers] for e in data.examples]
     assert starts == [[], [], [LONDON.answers[0].start], [17]]
 
@@ -378,7 +385,7 @@ def test_wrong_type(write: Callable[..., str], content: Any, place: str, field: 
             raise AssertionError(message)
 
 
-@pytest.mark.parametrize("answers", [0, False, "", "London", 3, [at("London")]])
+@pytest.mark.parametrize("answers", [0, False, "", "London", 3, ["London"], [None]])
 def test_wrong_type_of_the_answers_of_a_flat_row(write: Callable[..., str], answers: Any) -> None:
     assert "row 1: " in refusal(write([flat("b"), flat(answers=answers)]))
 
@@ -455,7 +462,8 @@ def test_far_offset_of_a_text_in_several_places(write: Callable[..., str]) -> No
     data = read_qa([write(squad(qa(answers=answers), context=context))])
     assert only(data).answers == (Answer("Assam", None),)
     assert whats(data) == [
-        "the answer 'Assam' is not near 200 but in several places in the paragraph; scoring only"
+        "the answer 'Assam' is not near 200 but in several places in the paragraph; the question "
+        "is left out of training and kept for scoring"
     ]
 
 
@@ -472,8 +480,9 @@ def test_answer_that_is_not_in_the_paragraph(write: Callable[..., str]) -> None:
 
 def test_empty_answers_questions_and_paragraphs(write: Callable[..., str]) -> None:
     data = read_qa([write(squad(qa(answers=[{"text": " ", "answer_start": 3}, at("London")])))])
-    assert only(data) == LONDON
-    assert whats(data) == ["an answer is empty; it is left out"]
+    # The official scripts look at every answer, so an empty one is kept for the scores.
+    assert only(data).answers == (Answer(" ", None), *LONDON.answers)
+    assert whats(data) == ["an answer is empty; scoring only"]
     data = read_qa([write(squad(qa(question="\t"), context=" \u3000"))])
     assert only(data) == QAExample("a", "\t", " \u3000", (Answer("London", None),))
     assert [what.split(";")[0] for what in whats(data)] == [
@@ -588,8 +597,10 @@ def sound(data: Data[QAExample]) -> bool:
         for text in (row.id, row.question, row.context, *(a.text for a in row.answers)):
             text.encode()
         for answer in row.answers:
-            start = answer.start
-            if start is not None and not row.context.startswith(answer.text, start):
+            if answer.start is None:
+                continue
+            found = row.context[answer.start : answer.end]
+            if found != answer.text and (found.split() != answer.text.split() or not found.strip()):
                 return False
     return len({row.id for row in data.examples}) == len(data.examples)
 
@@ -639,10 +650,13 @@ def test_every_offset_is_right_or_none(
     path.write_text(json.dumps(squad(qa(answers=answers), context=context)), encoding="utf-8")
     data = read_qa([str(path)])
     for answer in only(data).answers:
-        if answer.start is not None:
-            assert context[answer.start : answer.start + len(text)] == text == answer.text
-        if error == 0:
-            assert answer.start == start
-        if answer.start != start + error:
+        assert answer.text == text
+        found = context[answer.start : answer.end]
+        if not text.strip():
+            assert answer.start is None
+        elif answer.start is not None:
+            assert found == text or (found == found.strip() and found.split() == text.split())
+        if error == 0 and text.strip():
+            assert (answer.start, found) == (start, text)
+        if (answer.start, found) != (start + error, text):
             assert data.problems
-    assert only(data).answers or not text.strip()
