@@ -15,10 +15,12 @@ from jaxbert.migrating import Answer, Case, Foreign, Given
 from jaxbert.model.folders import FROM_TENSORFLOW
 from jaxbert.options import (
     ClassificationOptions,
+    ClassificationTrainOptions,
     EvaluationOptions,
     MLMOptions,
     QAOptions,
     RegressionOptions,
+    RegressionTrainOptions,
     TaggingOptions,
     TextOptions,
 )
@@ -412,7 +414,7 @@ TRAINING_ARGUMENTS = (
         training=True,
     ),
     _switch("push_to_hub", _refused("upload the finished folder with `hf upload`")),
-    _one("hub_token", _NOTHING_SENT),
+    Foreign("hub_token", "one", (Case(_NOTHING_SENT),), secret=True),
     _switch("hub_private_repo", _NOTHING_SENT),
     _one("hub_model_id", _NOTHING_SENT),
     _one("hub_strategy", _NOTHING_SENT),
@@ -451,8 +453,8 @@ TRAINING_ARGUMENTS = (
     _switch(
         "full_determinism",
         _understood(
-            "runs on the CPU are equal to the bit; on a GPU XLA_FLAGS=--xla_gpu_deterministic_ops"
-            "=true asks XLA for it"
+            "runs on the CPU are equal to the bit; on a GPU set "
+            "`XLA_FLAGS=--xla_gpu_deterministic_ops=true`"
         ),
     ),
     _one(
@@ -580,16 +582,17 @@ EARLIER_TRAINING_ARGUMENTS = (
     _switch("include_tokens_per_second", _understood("train_log.jsonl has tokens_per_second")),
     _one("push_to_hub_model_id", _NOTHING_SENT),
     _one("push_to_hub_organization", _NOTHING_SENT),
-    _one("push_to_hub_token", _NOTHING_SENT),
+    Foreign("push_to_hub_token", "one", (Case(_NOTHING_SENT),), secret=True),
 )
 
 # Models, data and the like in transformers' example scripts, Flax and no_trainer ones among them.
 EXAMPLE_SCRIPTS = (
-    _one("token", _SECRET),
+    Foreign("token", "one", (Case(_SECRET),), secret=True),
     Foreign(
         "use_auth_token",
         "perhaps",
         (Case(_understood("the Hub's client takes the token of `hf auth login` or HF_TOKEN")),),
+        secret=True,
     ),
     _one(
         "model_revision",
@@ -635,10 +638,16 @@ EXAMPLE_SCRIPTS = (
     _switch("low_cpu_mem_usage", _understood("weights are read tensor by tensor")),
     _one(
         "task_name",
-        Case(
-            _refused("it loads GLUE from the Hub, and --train_file is given too; leave one out"),
-            of=(TextOptions,),
-            beside=("train_file", None),
+        *(
+            Case(
+                _refused(f"it loads GLUE from the Hub, and --{name} is given too; leave one out"),
+                of=kinds,
+                beside=(name, None),
+            )
+            for name, kinds in (
+                ("train_file", (ClassificationTrainOptions, RegressionTrainOptions)),
+                ("validation_file", (TextOptions,)),
+            )
         ),
         Case(
             _refused("GLUE has " + ", ".join(sorted(set(GLUE.values())))),

@@ -25,6 +25,8 @@ Given = Mapping[str, str]
 
 # What a flag is given for "nothing". Such a flag is passed over, unless a case names the value.
 _UNSET = frozenset({"", "none", "null", "false", "[]", "{}"})
+_OF_TRAINING = frozenset(field.name for field in dataclasses.fields(TrainingOptions))
+_PASSED_OVER = "passed over: nothing is trained here"
 _TRUE, _FALSE = frozenset({"true", "yes", "1"}), frozenset({"false", "no", "0"})
 
 
@@ -100,12 +102,14 @@ class Foreign:
         cases: the first that fits has the answer. A flag that is an option of the script too, and
             has no case that fits, is that option.
         training: it says how to train: an evaluation passes it over.
+        secret: no message may show its value.
     """
 
     name: str
     takes: Literal["switch", "one", "several", "perhaps"]
     cases: tuple[Case, ...]
     training: bool = False
+    secret: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -208,6 +212,9 @@ def migrate(words: Sequence[str], kind: type[object], table: Mapping[str, Foreig
     """
     assert dataclasses.is_dataclass(kind)
     own = {field.name for field in dataclasses.fields(kind)}
+    switched_on = {
+        f"no_{field.name}" for field in dataclasses.fields(kind) if field.default is True
+    }
     known = table if issubclass(kind, ModelOptions) else {}
     before, flags = _split(words)
     given = {flag.name: flag.value if flag.values else "true" for flag in flags}
@@ -225,14 +232,17 @@ def migrate(words: Sequence[str], kind: type[object], table: Mapping[str, Foreig
             if answer is None and name not in own:
                 continue  # it asks for nothing
         if answer is None:
-            if name in own or name in ("h", "help"):
+            if flag.name in own | switched_on | {"h", "help"}:
                 result.words.extend(flag.words)
+            elif issubclass(kind, EvaluationOptions) and flag.name in _OF_TRAINING:
+                result.notes.append(f"{flag.written}: {_PASSED_OVER}")
             elif flag.written not in result.unknown:
                 result.unknown.append(flag.written)
             continue
         cpu = cpu or answer.cpu
         if answer.kind == "refused":
-            result.faults.append(f"{_named(flag, foreign)} is refused: {answer}")
+            what = "" if foreign is None or foreign.secret else f" {shown(flag.value)}".rstrip()
+            result.faults.append(f"{flag.written}{what} is refused: {answer}")
         elif answer.kind == "understood":
             result.notes.append(f"{flag.written}: {answer}")
         else:
@@ -258,19 +268,13 @@ def _on(name: str, given: Given) -> bool:
     return _plain(given.get(name, "false")) in _TRUE
 
 
-def _named(flag: _Flag, foreign: Foreign | None) -> str:
-    """A flag with its value, where that decides the answer; so never a secret."""
-    decides = foreign and any(c.values is not None for c in foreign.cases)
-    return f"{flag.written} {shown(flag.value)}".strip() if decides else flag.written
-
-
 def _answer(foreign: Foreign, value: str, kind: type[object], given: Given) -> Answer | None:
     """None where the flag asks for nothing, or is an option of the script."""
     unset = _plain(value) in _UNSET or (foreign.takes == "switch" and _plain(value) in _FALSE)
     for case in foreign.cases:
         if (case.values is not None or not unset) and case.fits(value, kind, given):
             if foreign.training and issubclass(kind, EvaluationOptions):
-                return Answer("understood", "passed over: nothing is trained here")
+                return Answer("understood", _PASSED_OVER)
             return case.answer
     return None
 
