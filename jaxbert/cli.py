@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import difflib
+import dataclasses
+import inspect
 import io
 import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
-from typing import Any, NoReturn, TextIO, TypeVar, cast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NoReturn, TextIO, TypeVar, cast, get_type_hints
 
 import jax
 from tqdm import tqdm
@@ -19,77 +20,70 @@ from transformers import HfArgumentParser
 
 from jaxbert import memory, processes
 from jaxbert.errors import InputError
-from jaxbert.options import TextOptions, TrainingOptions
+from jaxbert.foreign_flags import FOREIGN
+from jaxbert.migrating import migrate, words_of_file
+from jaxbert.option_values import check_places
+from jaxbert.options import GROUPS
+from jaxbert.untrusted import shown
 
 T = TypeVar("T")
 
-# Flags of Hugging Face's run_* scripts that say what a jaxbert script does anyway.
-_IMPLIED = {
-    "do_train": "train/ scripts train",
-    "do_eval": "they evaluate when there is a validation set",
-    "do_predict": "eval/ scripts predict",
-    "report_to": "train_log.jsonl is the log",
-    "preprocessing_num_workers": "texts are tokenized in threads",
-    "use_fast_tokenizer": "tokenizers are fast always",
-    "eval_strategy": "give --eval_steps, or nothing for every epoch",
-    "evaluation_strategy": "give --eval_steps, or nothing for every epoch",
-    "save_strategy": "give --save_steps, or nothing for every epoch",
-    "logging_strategy": "give --logging_steps",
-    "overwrite_cache": "there is no cache of features",
-    "pad_to_max_length": "give --length_bucket 0 for one padded length",
-    "resume_from_checkpoint": "a run in --output_dir is gone on with by itself",
-    "dataloader_num_workers": "batches are made ahead as it is",
-    "cache_dir": "set HF_HOME for the folder of downloads",
-    "ignore_mismatched_sizes": "a classifier for other classes is drawn anew",
-    "return_entity_level_metrics": "entity_report.json has them",
-    "save_safetensors": "safetensors is the format",
-    "metric_name": "all scores are given; --metric_for_best_model names the one that counts",
-    "logging_dir": "train_log.jsonl is in --output_dir",
-    "optim": "the optimizer is AdamW",
-    "model_type": "the type is BERT",
-    "task_name": "the script is the task",
-}
-# And those that have another form here: flag -> words that replace it.
-_RENAMED = {"bf16": ["--dtype", "bfloat16"], "half_precision": ["--dtype", "bfloat16"]}
-# And those whose value is the last of the words that replace them.
-_WITH_NEW_NAME = {
-    "task_name": ["--dataset_name", "nyu-mll/glue", "--dataset_config_name"],
-}
-_WITH_VALUE = {
-    "report_to",
-    "preprocessing_num_workers",
-    "eval_strategy",
-    "evaluation_strategy",
-    "save_strategy",
-    "logging_strategy",
-    "resume_from_checkpoint",
-    "dataloader_num_workers",
-    "cache_dir",
-    "metric_name",
-    "logging_dir",
-    "optim",
-    "model_type",
-    *_WITH_NEW_NAME,
-}
-_REFUSED = {
-    "push_to_hub": "upload the finished folder with `hf upload`",
-    "fp16": "give --bf16: bfloat16 needs no loss scaling",
-    "trust_remote_code": "jaxbert runs no code of a model",
-    "validation_split_percentage": "give --validation_file, lines that are not trained on",
-    "test_file": "predict with the script of this name in eval/, and the file as --validation_file",
-    "max_predict_samples": "predict with the script of this name in eval/ and --max_eval_samples",
-}
+_TYPOS = 2  # letters in which a flag may differ from the one that was meant
 
 
-class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Defaults shown, and a script's docstring as it is written."""
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Each flag once, with its default where it has one, and a script's docstring as written."""
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        flag, short = action.option_strings[0], action.option_strings[-1]
+        if action.nargs == 0:
+            return f"{flag}, {short}" if short != flag else flag
+        return f"{flag} {self._format_args(action, _metavar(action))}"
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default in (None, False, argparse.SUPPRESS) or action.nargs == 0:
+            return action.help
+        return f"{action.help} (default: %(default)s)"
+
+
+def _metavar(action: argparse.Action) -> str:
+    """What stands for a flag's value: what it is, as far as its name and type say."""
+    name = action.dest
+    if action.choices:
+        return "{" + ",".join(map(str, action.choices)) + "}"
+    if action.type in (int, float):
+        return "N" if action.type is int else "X"
+    if action.const is True:  # a switch, which may be followed by True or False
+        return "True|False"
+    kinds = ("file", "dir", "name", "path", "args", "split", "address")
+    return next((kind.upper() for kind in kinds if name.endswith(kind)), "VALUE")
 
 
 class _Parser(HfArgumentParser):
-    """Hugging Face's own reading of dataclasses as flags, with errors in one line.
+    """Hugging Face's own reading of dataclasses as flags, in groups, with errors in one line.
 
     It takes `--flag`, `--flag True`, `--no_flag` and lists as their scripts do.
     """
+
+    def _add_dataclass_arguments(self, dtype: type[object]) -> None:
+        """Each option in the group of the dataclass that declares it first."""
+        assert dataclasses.is_dataclass(dtype)
+        hints = get_type_hints(dtype)
+        declared = {
+            name: (GROUPS.index(base.GROUP) if hasattr(base, "GROUP") else -1, number)
+            for number, base in enumerate(dtype.__mro__)  # the last one is the first to declare it
+            for name in inspect.get_annotations(base)
+        }
+        groups: dict[int, argparse._ActionsContainer] = {-1: self}
+        for field in sorted(dataclasses.fields(dtype), key=lambda field: declared[field.name]):
+            number, _ = declared[field.name]
+            if number not in groups:
+                groups[number] = self.add_argument_group(GROUPS[number])
+            field.type = hints[field.name]
+            self._parse_dataclass_field(cast(argparse.ArgumentParser, groups[number]), field)
+        for action in self._actions:
+            if action.const is False:  # --no_flag, of which --flag tells
+                action.help = argparse.SUPPRESS
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message}; --help lists the options")
@@ -101,74 +95,99 @@ def parse(
     *,
     defaults: Callable[[T], dict[str, Any]] | None = None,
     description: str | None = None,
+    epilog: str | None = None,
+    listed: Mapping[str, Iterable[str]] | None = None,
 ) -> T:
-    """The options of a command line.
+    """The options of a command line, or of the one JSON file that it names.
 
     Args:
         kind: the option dataclass.
         defaults: given the options as they would be, other defaults for what was not given.
+        description, epilog: what --help says before and after the options.
+        listed: option -> the values that its help lists.
+
+    Raises:
+        InputError: a flag is unknown, refused, or has a value that it does not take.
     """
-    words = _migrate(sys.argv[1:] if argv is None else list(argv), kind)
-    parser = _Parser(
+    words = sys.argv[1:] if argv is None else list(argv)
+    if len(words) == 1 and words[0].endswith(".json"):
+        found = words_of_file(words[0], kind, FOREIGN)
+        try:
+            return _parse(kind, found, _parser(kind), defaults)
+        except InputError as error:
+            raise InputError(f"{words[0]}: {error}") from None
+    parser = _parser(kind, description, epilog)
+    for action in parser._actions:
+        if listed and action.dest in listed:
+            action.help = f"{action.help} There are: {', '.join(listed[action.dest])}."
+    return _parse(kind, words, parser, defaults)
+
+
+def _parser(
+    kind: type[object], description: str | None = None, epilog: str | None = None
+) -> _Parser:
+    return _Parser(
         cast(Any, kind),
         description=description,
+        epilog=epilog,
         usage="%(prog)s [options]",
         formatter_class=_Help,
+        allow_abbrev=False,
     )
-    options = _read(parser, words)
+
+
+def _parse(
+    kind: type[T],
+    words: Sequence[str],
+    parser: _Parser,
+    defaults: Callable[[T], dict[str, Any]] | None,
+) -> T:
+    migrated = migrate(words, kind, FOREIGN)
+    if "--help" not in migrated.words:
+        faults = [*migrated.faults, *_unknown(migrated.unknown, parser)]
+        if faults:
+            raise InputError("; ".join(faults))
+    options = _read(parser, migrated.words)
     if defaults is not None:
         parser.set_defaults(**defaults(options))
-        options = _read(parser, words)
+        options = _read(parser, migrated.words)
+    check_places(options)
+    for note in migrated.notes:
+        logging.getLogger("jaxbert").info("%s", note)
+    if migrated.cpu:  # before JAX looks for devices
+        jax.config.update("jax_platforms", "cpu")
     return options
 
 
 def _read(parser: _Parser, words: list[str]) -> Any:
-    """What the words say; an unknown flag is refused, with the known one most like it."""
-    *found, rest = parser.parse_args_into_dataclasses(words, return_remaining_strings=True)
-    for word in rest:
-        known = [flag for action in parser._actions for flag in action.option_strings]
-        like = difflib.get_close_matches(word.split("=")[0], known, n=1)
-        hint = f"did you mean {like[0]}?" if like else "--help lists the options"
-        raise InputError(f"{word} is not an option; {hint}")
-    return found[0]
+    found, *rest = parser.parse_args_into_dataclasses(
+        words, return_remaining_strings=True, look_for_args_file=False
+    )
+    for word in rest[-1]:
+        hint = "; a JSON file of options is given alone" if word.endswith(".json") else ""
+        raise InputError(f"{shown(word)} belongs to no option{hint}; --help lists the options")
+    return found
 
 
-def _migrate(words: list[str], kind: type[Any]) -> list[str]:
-    """The command line with the flags of Hugging Face's scripts that have no field here."""
-    trains, of_texts = issubclass(kind, TrainingOptions), issubclass(kind, TextOptions)
-    known = {*_IMPLIED, *_RENAMED, *_REFUSED, *_WITH_NEW_NAME}
-    result: list[str] = []
-    said: set[str] = set()
-    position = 0
-    while position < len(words):
-        word = words[position]
-        position += 1
-        name = word.removeprefix("--").split("=")[0].replace("-", "_")
-        if not word.startswith("--") or name not in known:
-            result.append(word)
-            continue
-        value = word.split("=")[1] if "=" in word else None
-        following = "".join(words[position : position + 1])
-        if value is None and (name in _WITH_VALUE or following.lower() in ("true", "false")):
-            value = following
-            position += 1
-        if value is not None and value.lower() == "false":
-            continue
-        said.add(name)
-        if name in _REFUSED:
-            raise InputError(f"--{name} is not taken: {_REFUSED[name]}")
-        if name in _WITH_NEW_NAME and not value:
-            raise InputError(f"--{name}: give its value")
-        if name in _WITH_NEW_NAME and of_texts:
-            result += [*_WITH_NEW_NAME[name], str(value)]
-        elif name in _RENAMED:
-            result += _RENAMED[name]
-        else:
-            logging.getLogger("jaxbert").info("--%s: %s", name, _IMPLIED[name])
-    if trains and said & {"do_eval", "do_predict"} and "do_train" not in said:
-        flag = "do_eval" if "do_eval" in said else "do_predict"
-        raise InputError(f"--{flag} without --do_train: call the script of this name in eval/")
-    return result
+def _unknown(flags: Sequence[str], parser: _Parser) -> list[str]:
+    """One message of all unknown flags, with the options that may have been meant."""
+    if not flags:
+        return []
+    from nltk.metrics.distance import edit_distance  # slow to import, and needed for this alone
+
+    known = [action.option_strings[0] for action in parser._actions]
+    meant = {}
+    for flag in flags:
+        plain = flag.replace("-", "_").replace("__", "--", 1)
+        apart = {name: edit_distance(plain, name, transpositions=True) for name in known}
+        closest = min(known, key=apart.__getitem__)
+        if apart[closest] <= min(_TYPOS, (len(plain) - 2) // 4):
+            meant[flag] = closest
+    verb = "is not an option" if len(flags) == 1 else "are not options"
+    hints = [f"did you mean {name} for {flag}?" for flag, name in meant.items()]
+    if len(flags) == 1 and meant:
+        hints = [f"did you mean {meant[flags[0]]}?"]
+    return [f"{', '.join(flags)} {verb}; {' '.join(hints) or '--help lists the options'}"]
 
 
 class _Lines(logging.Handler):

@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import logging
+import textwrap
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from jaxbert import cli
+from jaxbert.errors import InputError
 from jaxbert.evaluation import evaluate
 from jaxbert.option_values import HARMLESS
 from jaxbert.output import saved_options
 from jaxbert.processes import EXIT_STOPPED
 from jaxbert.run import train
 from jaxbert.tasks.task import Task
+
+logger = logging.getLogger("jaxbert")
+
+
+# Options of the model and of the data: with any of these a run is the user's, not the demo.
+_OF_THE_USER = (
+    "model_name_or_path",
+    "config_name",
+    "tokenizer_name",
+    "train_file",
+    "validation_file",
+    "dataset_name",
+    "dataset_config_name",
+    "validation_split",
+    "text_column_name",
+    "label_column_name",
+    "quoted_tsv",
+)
 
 
 def train_command(
@@ -24,25 +45,67 @@ def train_command(
     *,
     afterwards: Callable[[str], str] | None = None,
 ) -> int:
-    """Train as the command line says; where it names no data, on the demo with its own recipe.
+    """Train as the command line says; the demo where it says nothing of a model or data.
 
     Args:
         kind: the option dataclass.
         demo: option -> value.
         afterwards: given the folder of a finished run on the demo, what to print.
+
+    Raises:
+        InputError: something the user gave cannot be used, or there is no data.
     """
 
     def defaults(options: Any) -> dict[str, Any]:
-        named = ("train_file", "dataset_name", "validation_file", "config_name")
-        return {} if any(getattr(options, name) for name in named) else demo
+        return {} if _given(options) else demo
 
-    options = cli.parse(kind, defaults=defaults, description=description)
+    options = cli.parse(
+        kind,
+        defaults=defaults,
+        description=description,
+        epilog=_describe(demo),
+        listed={"loss": task.losses, "metric_for_best_model": task.best_metrics},
+    )
+    check_training_data(options)
+    if options.train_file == demo["train_file"]:
+        logger.info("no option says which model or data, so this is the demo")
     trained = train(task, options)
     if not trained.done:
         return EXIT_STOPPED
     if afterwards is not None and options.train_file == demo["train_file"]:
         print(afterwards(options.output_dir))
     return 0
+
+
+def _given(options: object) -> list[str]:
+    """The options of a model or data that a command line has."""
+    return [name for name in _OF_THE_USER if getattr(options, name, None)]
+
+
+def check_training_data(options: object) -> None:
+    """Refuse to train without data, before anything else is looked at.
+
+    Raises:
+        InputError: none is named.
+    """
+    given = _given(options)
+    if "train_file" not in given and "dataset_name" not in given:
+        beside = f" beside {', '.join(f'--{name}' for name in given)}" if given else ""
+        raise InputError(
+            f"give --train_file or --dataset_name{beside}, the data to train on (the demo of a "
+            "script in train/ runs where no option says which model or data)"
+        )
+
+
+def _describe(demo: Mapping[str, object]) -> str:
+    """What --help says of the demo."""
+    shown = {n: x for n, x in demo.items() if n not in ("train_file", "validation_file")}
+    flags = " ".join(f"--{name} {value}" for name, value in shown.items())
+    text = (
+        "Without any option that says which model or data, the built-in demo runs, with other "
+        f"defaults: {flags}."
+    )
+    return "\n".join(textwrap.wrap(text, 78, break_long_words=False, break_on_hyphens=False))
 
 
 def evaluate_command(
@@ -61,7 +124,8 @@ def evaluate_command(
     def defaults(options: Any) -> dict[str, Any]:
         return options_of_training(task, own, options)
 
-    evaluate(task, cli.parse(kind, defaults=defaults, description=description))
+    epilog = "Options of the task and --dtype are by default as the model was trained."
+    evaluate(task, cli.parse(kind, defaults=defaults, description=description, epilog=epilog))
 
 
 def options_of_training(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import builtins
 import dataclasses
+import re
 import types
 import typing
 from pathlib import Path
 from typing import Any
 
 from jaxbert.errors import InputError
+from jaxbert.untrusted import shown
 
 # Options that do not change what a run computes: they may differ when it is gone on with.
 HARMLESS = {
@@ -74,11 +76,47 @@ _RANGES: dict[str, tuple[float, float]] = {
 
 
 def check_ranges(options: Any) -> None:
-    """Raise InputError for a number that is out of range, naming its flag."""
+    """Raise InputError for a number that is out of range, or a place that is no local path."""
+    check_places(options)
     for name, (least, most) in _RANGES.items():
         value = getattr(options, name, None)
         if value is not None and not least <= value <= most:  # NaN is in no range
             raise InputError(f"--{name} {value}: it must be from {least:g} to {most:g}")
+
+
+# Options that name a file or a folder, or something that may be one.
+_PLACES = (
+    "model_name_or_path",
+    "config_name",
+    "tokenizer_name",
+    "train_file",
+    "validation_file",
+    "dataset_name",
+    "output_dir",
+    "compilation_cache_dir",
+    "context_file",
+    "predictions",
+    "references",
+    "null_odds",
+    "runs",
+    "output",
+)
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://.*", re.DOTALL)
+
+
+def check_places(options: object) -> None:
+    """Raise InputError for a file or folder that is an address, such as that of a bucket."""
+    for name in _PLACES:
+        value = getattr(options, name, None)
+        for place in value if isinstance(value, list) else [value]:
+            found = _ADDRESS.fullmatch(place) if isinstance(place, str) else None
+            if found:
+                scheme = found[1].lower()
+                what = "a web address" if scheme in ("http", "https") else "an address"
+                raise InputError(
+                    f"--{name} {shown(place)}: {what}; {scheme}:// is not supported (yet): give a "
+                    "path on this machine, and copy from or to there yourself"
+                )
 
 
 def check_types(kind: type[Any], values: dict[str, Any], place: Path) -> None:

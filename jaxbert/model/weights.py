@@ -18,6 +18,7 @@ from flax import serialization, traverse_util
 from safetensors import SafetensorError, safe_open
 
 from jaxbert.errors import InputError
+from jaxbert.model.folders import what_it_is
 from jaxbert.untrusted import check_file, read_object, shown
 
 _PICKLES = re.compile(r".*\.(bin|pt|pth|pkl|pickle|ckpt|joblib)", re.DOTALL)
@@ -71,6 +72,8 @@ def open_weights(folder: Path, most: int) -> contextlib.AbstractContextManager[d
             f"{folder / shown(name)}: a pickle can run code when it is read, so jaxbert does not "
             f"read it; convert it where PyTorch is{command}"
         )
+    if instead := what_it_is(folder):
+        raise InputError(f"{folder}: {instead}")
     raise InputError(
         f"{folder}: no weights; expected model.safetensors, model.safetensors.index.json or "
         "flax_model.msgpack"
