@@ -251,6 +251,7 @@ def test_a_question_of_which_nothing_is_said_is_not_scored(
     with pytest.raises(InputError) as caught:
         score_files(metric, *paths)
     assert str(caught.value) == (
-        f'{paths[1]}: {SPOT} (id b): no field "answers"; it has {", ".join(odd)}; expected '
-        '[{"text": ..., "answer_start": ...}]; it is left out, and a score is of all questions'
+        f"{paths[1]}: {SPOT} (id b): no answers are given; its fields are {', '.join(odd)}; "
+        'expected answers: [{"text": ..., "answer_start": ...}]; it is left out, and a score is of '
+        "all questions"
     )
