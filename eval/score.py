@@ -17,7 +17,7 @@ def main() -> None:
     options = cli.parse(ScoreOptions, description=__doc__)
     files = options.predictions, options.references
     if options.metric in ("squad", "squad_v2", "cmrc2018"):
-        scores = score_files(options.metric, *files, options.null_odds)
+        scores = score_files(options.metric, *files, options.null_odds, strict=options.strict)
     else:
         scores = score_rows(options.metric, *files, options)
     print(json.dumps(scores))

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import math
 from pathlib import Path
 from typing import Any
 
-from jaxbert.data.questions import read_qa
+from jaxbert.data.questions import Reference, read_references
+from jaxbert.data.rows import Data
 from jaxbert.errors import InputError
 from jaxbert.metrics.entities import entity_scores, find_scheme
 from jaxbert.metrics.labels import choice_scores, classification_scores, regression_scores
 from jaxbert.options import ScoreOptions
 from jaxbert.tasks.classification import CLASSIFICATION
 from jaxbert.tasks.multiple_choice import MULTIPLE_CHOICE
-from jaxbert.tasks.qa import references_of, score_qa
+from jaxbert.tasks.qa import score_qa
 from jaxbert.tasks.regression import REGRESSION
 from jaxbert.tasks.tagging import TAGGING
 from jaxbert.tasks.task import Task, in_order
+
+logger = logging.getLogger("jaxbert")
+
+_SAMPLES = 5  # problems that are shown in full
 
 # The task that reads the references, and what a prediction is called in its predictions.json.
 _ROWS: dict[str, tuple[Task, str]] = {
@@ -30,15 +36,24 @@ _ROWS: dict[str, tuple[Task, str]] = {
 
 
 def score_files(
-    metric: str, predictions: str | None, references: str | None, null_odds: str | None = None
+    metric: str,
+    predictions: str | None,
+    references: str | None,
+    null_odds: str | None = None,
+    *,
+    strict: bool = False,
 ) -> dict[str, float]:
     """The official scores of a predictions file.
+
+    They are those of the references as they stand in the file, as the official script computes
+    them; what is odd in it is said.
 
     Args:
         metric: squad, squad_v2 or cmrc2018.
         predictions: path of JSON {question id: answer text}.
         references: path of the data set.
         null_odds: path of JSON {question id: number}, for the best thresholds of squad_v2.
+        strict: refuse references in which anything is odd.
 
     Raises:
         InputError: a file is missing or of another form, or no prediction is for any reference.
@@ -47,30 +62,51 @@ def score_files(
         raise InputError("give --predictions and --references, two files")
     given = _mapping(predictions, str)
     odds = _mapping(null_odds, (int, float)) if null_odds else None
-    data = read_qa([references])
+    data = read_references(references, strict=strict)
     if fault := next((problem for problem in data.problems if problem.malformed), None):
         raise InputError(f"{fault.where}: {fault.what}, and a score is of all questions")
-    wanted = references_of(data.examples)
-    if not given.keys() & wanted.keys():
+    wanted = [(question.id, question.answers) for question in data.examples]
+    if metric == "cmrc2018":  # its script strips the ids of the data set, and no others
+        wanted = [(name.strip(), answers) for name, answers in wanted]
+    names = dict.fromkeys(name for name, _ in wanted)
+    if not given.keys() & names.keys():
         raise InputError(
             f"{predictions}: none of its {len(given)} ids is in {references}; "
             "are they of the same data set?"
         )
-    if metric == "squad_v2" and wanted.keys() - given.keys():
-        missing = sorted(wanted.keys() - given.keys())
+    if metric == "squad_v2" and names.keys() - given.keys():
+        missing = sorted(names.keys() - given.keys())
         raise InputError(
             f"{predictions}: no prediction for {len(missing)} ids, the first {missing[0]}; "
             "the score of SQuAD v2.0 needs one for every question"
         )
-    bare = next((name for name, texts in wanted.items() if not texts), None)
+    bare = next((name for name, answers in wanted if not answers and name in given), None)
     if metric != "squad_v2" and bare is not None:
         raise InputError(
             f"{references}: question {bare} has no answer; is --metric squad_v2 meant?"
         )
-    if odds is not None and wanted.keys() - odds.keys():
-        missing = sorted(wanted.keys() - odds.keys())
+    if odds is not None and names.keys() - odds.keys():
+        missing = sorted(names.keys() - odds.keys())
         raise InputError(f"{null_odds}: no odds for {len(missing)} ids, the first {missing[0]}")
+    _say_what_is_odd(data, references, metric)
     return score_qa(metric, given, wanted, odds)
+
+
+def _say_what_is_odd(data: Data[Reference], references: str, metric: str) -> None:
+    if not data.problems:
+        return
+    repeated = "the last" if metric == "squad_v2" else "each"
+    logger.warning(
+        "%s: %d oddities; scored as it stands, as the official script does, which counts %s of the "
+        "questions with one id",
+        references,
+        len(data.problems),
+        repeated,
+    )
+    for problem in data.problems[:_SAMPLES]:
+        logger.warning("  %s: %s", problem.where, problem.what)
+    if len(data.problems) > _SAMPLES:
+        logger.warning("  ... --strict stops at the first")
 
 
 def score_rows(

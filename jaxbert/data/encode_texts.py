@@ -64,7 +64,8 @@ def encode_choices(
     Returns:
         Features with tokens input_ids, token_type_ids, attention_mask (total, K) int32, where a
         window is as long as its longest choice and the others are padded with 0, and, of the
-        targets, rows labels.
+        targets, rows labels. Nothing can be learned where all choices have the same tokens, most
+        likely because what tells them apart has been cut off.
 
     Raises:
         InputError: max_length leaves no room for a token of each text.
@@ -86,12 +87,23 @@ def encode_choices(
     ]:
         tokens[name] = np.zeros((int(bounds[-1]), choices), np.int32)
         tokens[name][line, choice] = column
+    pieces = [piece.tobytes() for piece in np.split(ids, np.cumsum(lengths)[:-1])]
+    learnable = np.array(
+        [len(set(pieces[n : n + choices])) > 1 for n in range(0, len(pieces), choices)]
+    )
+    alike = int((~learnable).sum())
     return Features(
         bounds=bounds,
         tokens=tokens,
         rows={} if targets is None else {"labels": targets},
         example=np.arange(len(examples), dtype=np.int32),
         notes=_notes(f"{len(examples)} texts of {choices} choices", lengths, cut, max_length),
+        learnable=learnable if alike else None,
+        left_out=(
+            f"{alike} of {len(examples)} texts {'is' if alike == 1 else 'are'} left out of "
+            f"training: all choices have the same {max_length} tokens or fewer",
+        )
+        * (alike > 0),
     )
 
 

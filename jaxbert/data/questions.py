@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from jaxbert.data.rows import Data, Report, field, names_of, whole_text
+from jaxbert.data.rows import Data, Problem, Report, field, names_of, whole_text
 from jaxbert.data.sources import load_rows
 from jaxbert.errors import DataError, InputError
 from jaxbert.untrusted import shown
@@ -93,14 +93,13 @@ def read_questions(tables: Iterable[tuple[str, Any]], *, strict: bool = False) -
     table = _Questions(tables, report)
     seen: set[str] = set()
     found = list(report.each(table, partial(_example_of, seen=seen, report=report)))
-    examples = tuple(example for _, example in found)
+    examples = tuple(example for example, _ in found)
     if not examples:
         raise table.nothing()
     if any(example.labelled for example in examples):
-        for where, example in found:
-            if not example.labelled:
-                what = "nothing says whether it has an answer, as other questions do"
-                report(where, f"{what}; left out of training, scored as one without")
+        for _, unknown in found:
+            if unknown is not None:
+                report(unknown.where, unknown.what)
     return Data(examples, tuple(report.problems), columns=table.columns)
 
 
@@ -287,19 +286,23 @@ def _flat_answers(answers: Any, where: str) -> list[tuple[Any, Any]] | None:
     return list(zip(texts, starts, strict=True))
 
 
-def _example_of(row: _Row, seen: set[str], report: Report) -> tuple[str, QAExample] | None:
-    """The question, its answers held against the paragraph, and its place; None if its id is in
-    `seen`."""
+def _example_of(
+    row: _Row, seen: set[str], report: Report
+) -> tuple[QAExample, Problem | None] | None:
+    """The question, its answers held against the paragraph; None if its id is in `seen`. And what
+    is to be reported where other questions are labelled."""
     name, where = whole_text(str(row.id)), row.place
     if name in seen:
         report(where, "the id occurs before; this row is left out")
         return None
     question, context = whole_text(row.question), whole_text(row.context)
-    if (name, question, context) != (str(row.id), row.question, row.context):
+    found = [_found(text, start, context, where) for text, start in row.answers or ()]
+    whole = [name, question, context, *(answer.text for answer in found)]
+    given = [str(row.id), row.question, row.context, *(text for text, _ in row.answers or ())]
+    if whole != given:
         report(where, "lone surrogates in the text; replaced by U+FFFD")
     for lack in _empty(row):
         report(where, lack)
-    found = [_found(text, start, context, where) for text, start in row.answers or ()]
     only = "scoring only"
     if not any(answer.span for answer in found):
         only = "the question is left out of training and kept for scoring"
@@ -311,33 +314,42 @@ def _example_of(row: _Row, seen: set[str], report: Report) -> tuple[str, QAExamp
     contradicted = row.impossible is False and row.answers == []
     if contradicted:
         what = "is_impossible is false, and it has no answer"
-        report(where, f"{what}; left out of training, scored as one without")
+        report(where, f"{what}; left out of training, scored as one without an answer")
     seen.add(name)
+    unknown = None
+    if row.answers is None:
+        has = names_of(row.fields)
+        what = f"no answers are given, as other questions have them; its fields are {has}"
+        unknown = Problem(where, f"{what}; left out of training, scored as one without an answer")
     answers = tuple(answer.answer() for answer in found)
-    labelled = row.answers is not None and not contradicted
-    return where, QAExample(name, question, context, answers, labelled)
+    labelled = unknown is None and not contradicted
+    return QAExample(name, question, context, answers, labelled), unknown
 
 
 def _reference_of(row: _Row, seen: set[str], report: Report) -> Reference:
     """The question as it stands in the file; what is odd about it is reported."""
     name, where = str(row.id), row.place
+    if row.answers is None:  # the official scripts end here
+        has = names_of(row.fields)
+        raise DataError(
+            where,
+            f"no answers are given; its fields are {has}; expected answers: {EXPECTED_ANSWERS}",
+        )
     texts = [row.question, row.context, name]
     context = whole_text(row.context)
-    found = [_found(text, start, context, where) for text, start in row.answers or ()]
-    texts += [text for text, _ in row.answers or ()]
+    found = [_found(text, start, context, where) for text, start in row.answers]
+    texts += [text for text, _ in row.answers]
     faults = ["the id occurs before"] * (name in seen)
     faults += ["the id is a number; read as text"] * (not isinstance(row.id, str))
     faults += ["lone surrogates in the text"] * any(text != whole_text(text) for text in texts)
     faults += [*_empty(row), *(f for answer in found if (f := answer.fault(context)))]
-    if row.answers is None:
-        faults.append('no field "answers"')
     if row.impossible is not None and row.impossible == bool(row.answers):
         has = "it has answers" if row.answers else "it has no answer"
         faults.append(f"is_impossible is {str(row.impossible).lower()}, and {has}")
     for fault in faults:
         report(where, fault)
     seen.add(name)
-    return Reference(name, tuple(text for text, _ in row.answers or ()))
+    return Reference(name, tuple(text for text, _ in row.answers))
 
 
 def _empty(row: _Row) -> list[str]:

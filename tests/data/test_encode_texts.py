@@ -176,3 +176,25 @@ def test_choices_notes_and_no_targets(tokenizer: Any) -> None:
 def test_no_room_for_choices(tokenizer: Any) -> None:
     with pytest.raises(InputError, match="--max_seq_length 4 leaves no room"):
         encode_choices([Choice("the", ("of", "and"))], tokenizer, max_length=4, targets=None)
+
+
+def test_nothing_can_be_learned_from_choices_that_are_alike(tokenizer: Any) -> None:
+    """Of the second example that which tells its choices apart is cut off; of the third only two
+    are alike."""
+    examples = [
+        Choice("the", ("of", "and")),
+        Choice("the", ("of " * 9 + "and", "of " * 9 + "in")),
+        Choice("the", ("of " * 9 + "and", "in")),
+    ]
+    targets = np.array([0, 1, 1], np.int32)
+    features = encode_choices(examples, tokenizer, max_length=8, targets=targets)
+    assert features.learnable is not None
+    assert features.learnable.tolist() == [True, False, True]
+    assert features.left_out == (
+        "1 of 3 texts is left out of training: all choices have the same 8 tokens or fewer",
+    )
+    learned = features.to_learn()
+    only = encode_choices(examples[::2], tokenizer, max_length=8, targets=targets[::2])
+    assert learned.fingerprint() == only.fingerprint()
+    assert (only.learnable, only.left_out) == (None, ())
+    assert encode_choices(examples, tokenizer, max_length=16, targets=targets).learnable is None

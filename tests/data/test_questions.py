@@ -81,10 +81,11 @@ def whats(data: Data[QAExample]) -> list[str]:
     return [problem.what for problem in data.problems]
 
 
-UNKNOWN = (
-    "nothing says whether it has an answer, as other questions do; left out of training, scored as "
-    "one without"
-)
+def unknown(fields: str) -> str:
+    return (
+        f"no answers are given, as other questions have them; its fields are {fields}; left out of "
+        "training, scored as one without an answer"
+    )
 
 
 # --- layouts ----------------------------------------------------------------------------------
@@ -105,7 +106,7 @@ def test_squad_of_version_2(write: Callable[..., str]) -> None:
     without = {"id": "c", "question": "Where?", "is_impossible": True}
     unlabelled = {"id": "d", "question": "Where?"}
     data = read_qa([write(squad(qa(is_impossible=False), impossible, without, unlabelled))])
-    assert whats(data) == [UNKNOWN]
+    assert whats(data) == [unknown("id, question")]
     assert data.problems[0].where.endswith("question 3 (id d)")
     assert [e.answers for e in data.examples] == [LONDON.answers, (), (), ()]
     assert [e.labelled for e in data.examples] == [True, True, True, False]
@@ -122,7 +123,7 @@ def test_cmrc2018_in_its_own_layout(write: Callable[..., str]) -> None:
         "title": "茶",
     }
     data = read_qa([write([paragraph])])
-    assert whats(data) == [UNKNOWN]
+    assert whats(data) == [unknown("query_id, query_text")]
     assert data.examples == (
         QAExample("DEV_0_Q", "在哪里?", CHINESE, (Answer("伦敦", 13), Answer("在伦敦", 12))),
         QAExample("7", "何时?", CHINESE, labelled=False),
@@ -181,7 +182,8 @@ def test_flat_rows_without_answers_or_offsets(write: Callable[..., str]) -> None
         flat(4, answers={"text": ["Assam"], "answer_start": [None]}),
     ]
     data = read_qa([write(rows)])
-    assert whats(data) == [UNKNOWN] * 2
+    fields = ["id, question, context", "id, question, context, answers"]
+    assert whats(data) == [unknown(names) for names in fields]
     assert [e.labelled for e in data.examples] == [False, False, True, True]
     starts = [[a.start for a in e.answers] for e in data.examples]
     assert starts == [[], [], [LONDON.answers[0].start], [17]]
