@@ -136,6 +136,20 @@ def assess(
     return cfg, *result
 
 
+def _check_asked(task: Task, options: Any, examples: Any) -> None:
+    """Refuse data without labels where the user names their column; the training's may be missing,
+    and has a question mark."""
+    asked = getattr(options, "label_column_name", None)
+    names = [asked] if isinstance(asked, str) else asked or []
+    if task.label_of is None or not names or any(name.endswith("?") for name in names):
+        return
+    if task.label_of(examples[0]) is None:
+        raise InputError(
+            f"{examples[0].where}: --label_column_name {' '.join(names)}: no row has a label, so "
+            "there is nothing to score; without that flag there are predictions alone"
+        )
+
+
 def evaluate(task: Task, options: Any) -> dict[str, float]:
     """Scores of a fine-tuned folder on a validation file; writes them with the predictions.
 
@@ -155,6 +169,7 @@ def evaluate(task: Task, options: Any) -> dict[str, float]:
     if data is None:
         raise InputError("give --validation_file or --dataset_name, the data to evaluate on")
     examples = data.examples
+    _check_asked(task, options, examples)
     if options.model_name_or_path:
         fitted, ids = read_calibration(Path(options.model_name_or_path).expanduser())
         found = {n: v for n, v in fitted.items() if n != "version_2_with_negative"}

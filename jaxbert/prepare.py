@@ -26,6 +26,7 @@ logger = logging.getLogger("jaxbert")
 # GLUE's MNLI has two validation splits; the matched one is what run_glue takes.
 _SPLITS = {"mnli": "validation_matched"}
 _UNKNOWN = 0.2  # more [UNK] than that is said
+_FEW = 20  # examples; with fewer, each class may have one
 _SAMPLES = 5  # problems that are shown in full
 
 
@@ -99,6 +100,7 @@ def read_examples(task: Task, options: Any, split: str) -> Data[Any] | None:
         logger.info("  ... %d problems in all; --strict stops at the first", len(data.problems))
     if training:
         _check_labels(task, data, "training")
+        _check_repeated(task, data, origin)
     if task.check:
         task.check(data, origin, training)
     if task.labels and training:
@@ -144,6 +146,21 @@ def _check_labels(task: Task, data: Data[Any], name: str) -> None:
         raise InputError(
             f"{data.examples[0].where}: the {name} data has no labels; name them with "
             f"--label_column_name; the columns are {names_of(data.columns)}"
+        )
+
+
+def _check_repeated(task: Task, data: Data[Any], origin: str) -> None:
+    """Refuse classes of which hardly any has a second row: ids, or texts."""
+    count = len(data.examples)
+    if count < _FEW or data.classes or data.label_column is None or task.label_of is None:
+        return
+    labels = [label for e in data.examples if isinstance(label := task.label_of(e), str)]
+    different = len(set(labels))
+    if 10 * different > 9 * count:
+        raise InputError(
+            f'{origin}: label column "{data.label_column}" has {different} different values in '
+            f"{count} rows, so they are no classes; name another with --label_column_name; the "
+            f"columns are {names_of(data.columns)}"
         )
 
 

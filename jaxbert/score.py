@@ -6,6 +6,7 @@ import dataclasses
 import json
 import logging
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from jaxbert.tasks.classification import CLASSIFICATION
 from jaxbert.tasks.multiple_choice import MULTIPLE_CHOICE
 from jaxbert.tasks.qa import score_qa
 from jaxbert.tasks.regression import REGRESSION
-from jaxbert.tasks.tagging import TAGGING
+from jaxbert.tasks.tagging import TAGGING, doubts_of
 from jaxbert.tasks.task import Task, in_order
 
 logger = logging.getLogger("jaxbert")
@@ -121,7 +122,8 @@ def score_rows(
         references: path of the data set.
 
     Raises:
-        InputError: a file is missing or of another form, or they are not as long.
+        InputError: a file is missing or of another form, they are not as long, or a row of the
+            references cannot be used.
     """
     if not predictions or not references:
         raise InputError("give --predictions and --references, two files")
@@ -133,9 +135,16 @@ def score_rows(
     data = task.read([(references, task.load(references, options))], options)
     examples = data.examples
     found = _read_json(predictions)
+    if fault := next((problem for problem in data.problems if problem.malformed), None):
+        raise InputError(f"{fault.where}: {fault.what}, and a score is of all rows")
+    left_out = "; which are left out is said above" * bool(data.problems)
+    for problem in data.problems:
+        _warn(f"{problem.where}: {problem.what}")
     if not isinstance(found, list) or len(found) != len(examples):
         size = f"{len(found)} entries" if isinstance(found, list) else "no list"
-        raise InputError(f"{predictions}: {size}, and {references} has {len(examples)} rows")
+        raise InputError(
+            f"{predictions}: {size}, and {references} has {len(examples)} rows{left_out}"
+        )
     given = [entry[name] if isinstance(entry, dict) and name in entry else entry for entry in found]
     gold = [e.tags if metric == "tagging" else e.label for e in examples]
     for number, (one, other, e) in enumerate(zip(given, gold, examples, strict=True)):
@@ -154,6 +163,13 @@ def score_rows(
             )
         if metric == "tagging" and not all(isinstance(tag, str) for tag in one):
             raise InputError(f"{predictions}: entry {number} has tags that are no text")
+        entry = found[number]
+        words = entry.get("words") if metric == "tagging" and isinstance(entry, dict) else None
+        if words is not None and words != list(e.words):
+            raise InputError(
+                f"{predictions}: entry {number} is of other words than {e.where}; are they of the "
+                "same data, in the same order?"
+            )
         if metric == "tagging" and len(one) != len(other):
             raise InputError(
                 f"{predictions}: entry {number} has {len(one)} tags for {len(other)} words"
@@ -163,6 +179,10 @@ def score_rows(
     if metric == "multiple_choice":
         return choice_scores(given, gold)
     if metric == "tagging":
+        for doubt in doubts_of(examples, options):
+            if options.strict:
+                raise InputError(f"{doubt} (--strict)")
+            _warn(doubt)
         scheme = find_scheme({tag for tags in gold for tag in tags})
         known = {tag for tags in gold for tag in tags}
         other = next((tag for tags in given for tag in tags if tag not in known), None)
@@ -175,6 +195,11 @@ def score_rows(
     orders = (data.classes, tuple(own) if isinstance(own, dict) else ())
     order = next((order for order in orders if names <= set(order)), in_order(names))
     return classification_scores(given, gold, order)
+
+
+def _warn(line: str) -> None:
+    """What is odd, on standard error: other programs read the scores on standard output."""
+    print(f"warning: {line}", file=sys.stderr)
 
 
 def _mapping(path: str, kind: Any) -> dict[str, Any]:

@@ -297,8 +297,14 @@ LEFT_OUT: list[tuple[Any, str, bytes, str]] = [
     (
         CLASSIFICATION,
         "a.jsonl",
-        TWO_TEXTS + b'{"text": "a", "label": NaN}\n',
+        TWO_TEXTS + b'{"text": "a", "label": Infinity}\n',
         'line 3: label column "label" is of the wrong type: float',
+    ),
+    (
+        CLASSIFICATION,
+        "a.jsonl",
+        TWO_TEXTS + b'{"text": "a", "label": NaN}\n',
+        "line 3: no label, and other rows have one",
     ),
     (MULTIPLE_CHOICE, "a.jsonl", lines(CHOICE, CHOICE | {"label": 2}), "line 2: label column"),
     (

@@ -204,3 +204,57 @@ def test_first_rows_of_a_sorted_file_are_told(
     with caplog.at_level("WARNING", "jaxbert"):
         read_examples(CLASSIFICATION, dataclasses.replace(options, max_train_samples=6), "train")
     assert not caplog.text
+
+
+def csv(tmp_path: Path, rows: list[tuple[str, str]], **options: Any) -> ClassificationTrainOptions:
+    lines = ["text,label,author", *(f"{text},{label},a" for text, label in rows)]
+    (tmp_path / "a.csv").write_text("\n".join(lines))
+    return ClassificationTrainOptions(train_file=[str(tmp_path / "a.csv")], **options)
+
+
+@pytest.mark.parametrize(("rows", "classes"), [(20, 20), (48, 48), (48, 44), (200, 190)])
+def test_a_label_column_of_which_every_row_is_different(
+    tmp_path: Path, rows: int, classes: int
+) -> None:
+    options = csv(tmp_path, [(f"word {n}", f"a sentence {n % classes}") for n in range(rows)])
+    with pytest.raises(InputError) as caught:
+        read_examples(CLASSIFICATION, options, "train")
+    assert str(caught.value) == (
+        f'{tmp_path / "a.csv"}: label column "label" has {classes} different values in {rows} '
+        "rows, so they are no classes; name another with --label_column_name; the columns are "
+        "text, label, author"
+    )
+    # An evaluation holds its labels against the model's classes.
+    held_out = dataclasses.replace(options, train_file=None, validation_file=options.train_file)
+    assert read_examples(CLASSIFICATION, held_out, "validation") is not None
+
+
+@pytest.mark.parametrize(("rows", "classes"), [(4, 2), (19, 19), (20, 18), (48, 43), (300, 150)])
+def test_few_rows_of_a_class_are_enough(tmp_path: Path, rows: int, classes: int) -> None:
+    data = read_examples(
+        CLASSIFICATION, csv(tmp_path, [("a", f"c{n % classes}") for n in range(rows)]), "train"
+    )
+    assert data is not None
+    assert len(data.classes) == classes
+
+
+def test_declared_classes_and_numbers_may_all_differ(tmp_path: Path) -> None:
+    table = datasets.Dataset.from_dict(
+        {"text": ["a"] * 30, "label": list(range(30))},
+        features=datasets.Features(
+            {
+                "text": datasets.Value("string"),
+                "label": datasets.ClassLabel(names=[f"c{n}" for n in range(30)]),
+            }
+        ),
+    )
+    table.save_to_disk(str(tmp_path / "saved"))
+    options = ClassificationTrainOptions(train_file=[str(tmp_path / "saved")])
+    data = read_examples(CLASSIFICATION, options, "train")
+    assert data is not None
+    assert len(data.classes) == 30
+    rows = csv(tmp_path, [("a", str(n)) for n in range(30)])
+    numbers = RegressionTrainOptions(train_file=rows.train_file)
+    found = read_examples(REGRESSION, numbers, "train")
+    assert found is not None
+    assert len(found.examples) == 30

@@ -10,6 +10,7 @@ from typing import Any
 from jaxbert.data.rows import (
     Data,
     Report,
+    columns_of_text,
     field,
     find_column,
     names_of,
@@ -51,7 +52,8 @@ def read_lines(
 
     Args:
         tables: of each file its name and its content, as load_lines gives it.
-        text_column: the column of rows; None looks for "text", "sentence", "content", "context".
+        text_column: the column of rows; None looks for "text", "sentence", "content", "context",
+            else takes the one that holds text.
         strict: raise at the first problem instead of reporting it.
 
     Raises:
@@ -68,7 +70,7 @@ def read_lines(
                 examples.append(LineExample(where, text))
     if not examples:
         raise report.nothing(f"{', '.join(origins)}: no text in it")
-    return Data(tuple(examples), tuple(report.problems))
+    return Data(tuple(examples), tuple(report.problems), notes=tuple(report.notes))
 
 
 def _texts(
@@ -91,6 +93,11 @@ def _texts(
         ]
         names = ["context"]
     column = find_column(origin, names, asked, ["text", "sentence", "content", "context"])
+    if column is None:
+        found = columns_of_text(sheet, but=None)
+        if len(found) == 1:
+            column = found[0]
+            report.note(f'{origin}: text is in the column "{column}"')
     if column is None:
         raise InputError(
             f"{origin}: no column that is known to hold text; it has {names_of(names) or 'none'}; "

@@ -19,6 +19,8 @@ class _Placed(Protocol):
     def where(self) -> str: ...
 
 
+_IDS = {"id", "idx", "index", "guid", "uuid", "uid"}  # names of columns that are no text
+
 T = TypeVar("T")
 R = TypeVar("R")
 E = TypeVar("E", bound=_Placed)
@@ -109,6 +111,7 @@ class Data(Generic[T]):
     classes: tuple[str, ...] = ()  # names in their own order, where the data declare them
     columns: tuple[str, ...] = dataclasses.field(default=(), compare=False)  # for messages
     notes: tuple[str, ...] = dataclasses.field(default=(), compare=False)  # for the log
+    label_column: str | None = dataclasses.field(default=None, compare=False)  # for messages
 
 
 class Row(dict[str, Any]):
@@ -179,6 +182,21 @@ def find_column(
     if asked not in names:
         raise InputError(f'{origin}: no column "{asked}"; it has {names_of(names) or "none"}')
     return asked
+
+
+def columns_of_text(sheet: Sheet, *, but: str | None) -> list[str]:
+    """The columns whose first rows are str with letters in them; no ids, and not the column `but`.
+
+    They are what is left to try where no column has a known name.
+    """
+    found = []
+    for name in sheet.names:
+        values = [row[name] for _, row in sheet.rows[:20] if row.get(name) is not None]
+        texts = [value for value in values if isinstance(value, str)]
+        letters = len(texts) == len(values) and any(c.isalpha() for text in texts for c in text)
+        if letters and name != but and name.lower() not in _IDS:
+            found.append(name)
+    return found
 
 
 def field(mapping: Any, name: str, kind: Any, where: str) -> Any:

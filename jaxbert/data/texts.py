@@ -12,6 +12,7 @@ from jaxbert.data.rows import (
     Data,
     Report,
     Sheet,
+    columns_of_text,
     field,
     find_column,
     names_of,
@@ -20,6 +21,7 @@ from jaxbert.data.rows import (
 )
 from jaxbert.errors import DataError, InputError
 
+_WHOLE = re.compile(r"-?[0-9]{1,15}\.0+")
 _LARGEST = 1e15  # of a target: the sum of squared errors is to be a float32
 # Columns that are found without being named, the first that are there: those of GLUE and others.
 _PAIRS = (
@@ -64,7 +66,8 @@ def read_texts(
 
     Args:
         tables: of each file its name and its content, as load_rows gives it.
-        text_columns: one name, or two for pairs; None looks for those of GLUE and "text", "review".
+        text_columns: one name, or two for pairs; None looks for those of GLUE and "text", "review",
+            else takes the one or two that hold text, as run_glue.
         label_column: None looks for "label" and, of numbers, for "score" and others; data without
             any has no labels.
         numeric: labels are finite numbers, not names of classes.
@@ -76,18 +79,30 @@ def read_texts(
     if text_columns is not None and len(text_columns) not in (1, 2):
         raise InputError(f"--text_column_name takes one name or two, not {len(text_columns)}")
 
+    label_columns: list[str] = []
+
     def examples_of(sheet: Sheet, report: Report) -> tuple[list[TextExample], tuple[str, ...]]:
-        columns = _text_columns(sheet, text_columns)
         known = ["label"]
         if numeric:  # in some data "label" is a class, and the number is in another column
             holding = [c for c in _NUMBERS if c in sheet.names and _holds_numbers(c, sheet.rows)]
             known = holding or [*_NUMBERS]
         column = find_column(sheet.origin, sheet.names, label_column, known)
+        columns = _text_columns(sheet, text_columns, column, report)
+        declared = () if numeric or column is None else sheet.classes.get(column, ())
+        if column is not None:
+            if column in columns:
+                raise InputError(
+                    f'{sheet.origin}: column "{column}" is to hold both the text and the label; '
+                    "name both columns, with --text_column_name and --label_column_name"
+                )
+            label_columns.append(column)
+            _check_kind(column, sheet, numeric=numeric, declared=bool(declared))
 
         def example_of(placed: tuple[str, dict[str, Any]]) -> TextExample:
             where, row = placed
             label: str | float | None = None
             if column is not None:
+                report.labels += _is_there(row.get(column))
                 label = _number(row, column, where) if numeric else _class(row, column, where)
             texts = [_text(row, name, where) for name in columns]
             classes = [label] if isinstance(label, str) else []
@@ -95,24 +110,80 @@ def read_texts(
             pair = whole[1] if len(columns) == 2 else None
             return TextExample(where, whole[0], pair, whole[-1] if classes else label)
 
-        examples = list(report.each(sheet.rows, example_of))
-        return examples, () if numeric or column is None else sheet.classes.get(column, ())
+        return list(report.each(sheet.rows, example_of)), declared
 
-    return read_labelled(tables, examples_of, lambda e: e.label, strict=strict)
+    data = read_labelled(tables, examples_of, lambda e: e.label, strict=strict)
+    return dataclasses.replace(data, label_column=next(iter(label_columns), None))
 
 
-def _text_columns(sheet: Sheet, asked: Sequence[str] | None) -> Sequence[str]:
+def _text_columns(
+    sheet: Sheet, asked: Sequence[str] | None, label: str | None, report: Report
+) -> Sequence[str]:
     origin, names = sheet.origin, sheet.names
     for name in asked or ():
         find_column(origin, names, name, ())
     known = (*_PAIRS, *((name,) for name in _SINGLES))
     found = asked or next((columns for columns in known if set(columns) <= set(names)), None)
     if found is None:
+        found = columns_of_text(sheet, but=label)
+        if len(found) > (1 if label is None else 2):  # then a text may also be the label
+            found = []
+        elif found:
+            quoted = " and ".join(f'"{name}"' for name in found)
+            what = "texts are in the column" if len(found) == 1 else "pairs of texts are in columns"
+            report.note(f"{origin}: {what} {quoted}")
+    if not found:
         raise InputError(
             f"{origin}: no column that is known to hold texts; it has {names_of(names) or 'none'}; "
             "name one, or two for pairs, with --text_column_name"
         )
     return found
+
+
+def _is_there(value: Any) -> bool:
+    """Whether a cell holds anything; NaN is how pandas writes that it does not."""
+    missing = value is None or value != value
+    return not missing and not (isinstance(value, str) and not value.strip())
+
+
+def _check_kind(column: str, sheet: Sheet, *, numeric: bool, declared: bool) -> None:
+    """Refuse a column of numbers as classes, and one of names as numbers.
+
+    Raises:
+        DataError: all labels are numbers, some with decimals, and they are to be classes; or no
+            label is a number, and they are to be numbers.
+    """
+    labels = [(where, row[column]) for where, row in sheet.rows if _is_there(row.get(column))]
+    if numeric:
+        if labels and all(isinstance(v, str) and _as_number(v) is None for _, v in labels):
+            where, value = labels[0]
+            raise DataError(
+                where,
+                f'label column "{column}" is {value[:40]!r}, expected a finite number, and no row '
+                "has one; train/classification.py learns classes",
+            )
+        return
+    numbers = [(where, _as_number(value)) for where, value in labels]
+    if declared or any(number is None for _, number in numbers):
+        return
+    for (where, number), (_, value) in zip(numbers, labels, strict=True):
+        if number is not None and not number.is_integer():
+            raise DataError(
+                where,
+                f'label column "{column}" is {str(value)[:40]!r}, and all labels are numbers; '
+                "train/regression.py learns numbers (classes have names, or whole numbers)",
+            )
+
+
+def _as_number(value: Any) -> float | None:
+    """The finite number that a cell is, or None."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _text(row: dict[str, Any], column: str, where: str) -> str:
@@ -123,9 +194,14 @@ def _text(row: dict[str, Any], column: str, where: str) -> str:
 
 
 def _class(row: dict[str, Any], column: str, where: str) -> str | None:
-    """The name of the class; a class that is a number is named by its digits."""
+    """The name of the class. One that is a whole number is named by its digits: 1.0 is 1, for
+    pandas writes so where a row has no label."""
     value = row.get(column)
-    if value is not None and not isinstance(value, str | int):  # a bool is an int
+    if not _is_there(value):
+        return None
+    if isinstance(value, float) and value.is_integer() and abs(value) <= _LARGEST:
+        value = int(value)
+    if not isinstance(value, str | int):  # a bool is an int
         raise DataError(
             where,
             f'label column "{column}" is of the wrong type: {type(value).__name__}, '
@@ -133,7 +209,8 @@ def _class(row: dict[str, Any], column: str, where: str) -> str | None:
         )
     if isinstance(value, bool):
         return "true" if value else "false"
-    return None if value is None else str(value).strip() or None
+    name = str(value).strip()
+    return str(int(name.split(".")[0])) if _WHOLE.fullmatch(name) else name
 
 
 def _number(row: dict[str, Any], column: str, where: str) -> float | None:
@@ -200,6 +277,7 @@ def read_choices(
         def example_of(placed: tuple[str, dict[str, Any]]) -> ChoiceExample:
             nonlocal count
             where, row = placed
+            report.labels += column is not None and _is_there(row.get(column))
             context, prompt, choices = _choice_texts(row, where)
             if len(choices) < 2:
                 raise DataError(where, f"{len(choices)} choices, expected at least 2")
@@ -250,8 +328,10 @@ def _right_choice(
     A text may look like a number or a letter: then all that it can mean must be one choice.
     """
     value = row.get(column)
-    if value is None or (isinstance(value, str) and not value.strip()):
+    if not _is_there(value):
         return None
+    if isinstance(value, float) and value.is_integer() and abs(value) <= _LARGEST:
+        value = int(value)  # pandas' form of a whole number
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise DataError(
             where,
@@ -262,8 +342,8 @@ def _right_choice(
     if isinstance(value, str):
         word = value.strip()
         meant |= {number for number, choice in enumerate(choices) if choice.strip() == word}
-        if re.fullmatch("[0-9]{1,9}", word):
-            meant.add(int(word))
+        if re.fullmatch(r"[0-9]{1,9}(\.0+)?", word):
+            meant.add(int(word.split(".")[0]))
         if re.fullmatch("[A-Z]", word):
             meant.add(ord(word) - ord("A"))
     found = sorted(meant & set(range(len(choices))))

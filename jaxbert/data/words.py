@@ -122,7 +122,7 @@ def _columns(
         tags_in = next((n for n in lists if n != words_in and _fits(n, words_in, sheet)), None)
         guessed += [f'tags are in the column "{tags_in}"'] if tags_in else []
     if guessed:
-        report.note(f"{origin}: {' and '.join(guessed)}; other columns are named by flags")
+        report.note(f"{origin}: {' and '.join(guessed)}")
     return words_in, tags_in
 
 

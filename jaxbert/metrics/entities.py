@@ -6,14 +6,24 @@ seqeval is imported where it is used, for it takes seconds to load.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
-Scheme = Literal["bio", "bioes"]
+Scheme = Literal["bio", "bioes", "ioe"]
 Mode = Literal["default", "strict"]
 
 _TAG = re.compile("O|[BIESLUM](-.*)?", re.DOTALL)
-_LETTERS = {"bio": "OBI", "bioes": "OBIESLUM"}
+_LETTERS = {"bio": "OBI", "bioes": "OBIESLUM", "ioe": "OIE"}
+_FAMILIES: dict[str, Scheme] = {
+    "OBI": "bio",
+    "OIE": "ioe",
+    "OBIES": "bioes",
+    "OBILU": "bioes",
+    "OBMES": "bioes",
+}
+# How a tag of a chunk may be written that none is: B_PER, b-per, B:PER.
+_LIKE_A_TAG = re.compile("[BIESLUM][^A-Za-z0-9].+", re.DOTALL | re.IGNORECASE)
 # BILOU and BMES are BIOES with other letters; seqeval knows the first only when strict.
 _AS_BIOES = {"L": "E", "U": "S", "M": "I"}
 
@@ -22,11 +32,12 @@ def find_scheme(labels: Iterable[str]) -> Scheme | None:
     """Which chunk scheme a whole set of labels is of.
 
     Every label must be "O", a letter and a type ("B-PER", "B-PER.NAM"), or a letter alone ("B").
-    BIO (IOB1 too) has the letters B and I; BIOES, BILOU and BMES count as BIOES.
+    BIO (IOB1 too) has the letters B and I, and IOE2 has I and E; BIOES, BILOU and BMES count as
+    BIOES.
 
     Returns:
-        "bio", "bioes", or None where the labels are no chunks, such as parts of speech, and only
-        their accuracy makes sense.
+        "bio", "ioe", "bioes", or None where the labels are no chunks, such as parts of speech, and
+        only their accuracy makes sense.
 
     >>> find_scheme(["O", "B-PER.NAM", "I-PER.NAM"]), find_scheme(["B", "M", "E", "S"])
     ('bio', 'bioes')
@@ -37,13 +48,54 @@ def find_scheme(labels: Iterable[str]) -> Scheme | None:
     if not all(_TAG.fullmatch(name) for name in names):
         return None
     letters = {name[0] for name in names}
-    if letters <= {"O"} or not letters & {"O", "B"}:
+    if letters <= {"O"} or not (letters & {"O", "B"} or letters == {"I", "E"}):
         return None  # nothing but O; or such as S-1 and S-2, which no scheme is made of
-    if letters <= set("OBI"):
-        return "bio"
-    if any(letters <= set(family) for family in ("OBIES", "OBILU", "OBMES")):
-        return "bioes"
-    return None
+    return next((scheme for family, scheme in _FAMILIES.items() if letters <= set(family)), None)
+
+
+def odd_tags(tags: Iterable[str]) -> tuple[list[str], list[str]]:
+    """The tags for which alone a set of tags is no chunk scheme, and those that would be one.
+
+    Args:
+        tags: the tag of every word.
+
+    Returns:
+        Both sorted. Both empty where the tags are a scheme, or are not like one at all; the second
+        is what is like a tag where all are written otherwise (B_PER, b-per).
+
+    >>> odd_tags(["B-PER", "I-PER", "O", "O", "0"])
+    (['0'], ['B-PER', 'I-PER', 'O'])
+    >>> odd_tags(["B_PER", "I_PER", "O"]), odd_tags(["NOUN", "VERB"])
+    ((['B_PER', 'I_PER'], ['B-PER', 'I-PER']), ([], []))
+    """
+    counts = Counter(tags)
+    if find_scheme(counts):
+        return [], []
+
+    def fitting(family: str) -> set[str]:
+        return {tag for tag in counts if _TAG.fullmatch(tag) and tag[0] in family}
+
+    fits = max(map(fitting, _FAMILIES), key=lambda found: sum(counts[tag] for tag in found))
+    odd = counts.keys() - fits
+    if find_scheme(fits) and 2 * sum(counts[tag] for tag in odd) < counts.total():
+        return sorted(odd), sorted(fits)
+    chunks = {tag for tag in counts if tag not in ("O", "o")}
+    alike = {tag for tag in chunks if _LIKE_A_TAG.fullmatch(tag)}
+    if chunks and alike == chunks and not find_scheme(fits):
+        return sorted(chunks), sorted({f"{tag[0].upper()}-{tag[2:].upper()}" for tag in chunks})
+    return [], []
+
+
+def left_out_when_strict(references: Sequence[Sequence[str]], scheme: Scheme) -> tuple[int, int]:
+    """How many of the entities that the default mode finds the strict mode does not, and of how
+    many; such as those of IOB1, which begin with I-."""
+    lost = count = 0
+    for tags in references:
+        found = entities(tags, scheme=scheme)
+        strict = set(entities(tags, scheme=scheme, mode="strict")) if found else set()
+        lost += len([entity for entity in found if entity not in strict])
+        count += len(found)
+    return lost, count
 
 
 def entities(
@@ -52,8 +104,8 @@ def entities(
     """The entities in the tags of one sentence, in order.
 
     The default mode reads every sequence as conlleval does: an entity begins at B, at S, after
-    O, after E, and where the type changes.  The strict mode reads IOB2 or IOBES and leaves out
-    what begins without B (or S), and in IOBES what ends without E (or S).
+    O, after E, and where the type changes.  The strict mode reads IOB2, IOE2 or IOBES and
+    leaves out what begins without B (or S), and in IOE2 and IOBES what ends without E (or S).
 
     Returns:
         (type, first word, last word) each; the type is "_" where tags have none.
@@ -174,9 +226,9 @@ def _precision_recall_f1(
 
 
 def _strict_scheme(scheme: Scheme) -> Any:
-    from seqeval.scheme import IOB2, IOBES
+    from seqeval.scheme import IOB2, IOBES, IOE2
 
-    return {"bio": IOB2, "bioes": IOBES}[scheme]
+    return {"bio": IOB2, "bioes": IOBES, "ioe": IOE2}[scheme]
 
 
 def _for_seqeval(sentences: Sequence[Sequence[str]], scheme: Scheme) -> list[list[str]]:

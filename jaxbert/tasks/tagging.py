@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,16 +14,25 @@ import numpy as np
 
 from jaxbert.data.encode_words import encode_words
 from jaxbert.data.features import Features
-from jaxbert.data.rows import Data
+from jaxbert.data.rows import Data, names_of
 from jaxbert.data.words import WordsExample, load_words, read_words
 from jaxbert.decoding.tags import word_labels
 from jaxbert.errors import InputError
 from jaxbert.losses.forms import Arrays
 from jaxbert.losses.labels import label_accuracy
-from jaxbert.metrics.entities import entity_report, entity_scores, find_scheme
+from jaxbert.metrics.entities import (
+    entity_report,
+    entity_scores,
+    find_scheme,
+    left_out_when_strict,
+    odd_tags,
+)
 from jaxbert.model.config import BertConfig
-from jaxbert.options import TaggingOptions
+from jaxbert.options import ScoreOptions, TaggingOptions
 from jaxbert.tasks.task import OF_LABELS, WITH_BASE, Task, in_order, number_of
+from jaxbert.untrusted import shown
+
+logger = logging.getLogger("jaxbert")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,15 +60,71 @@ def _load(path: str, options: TaggingOptions) -> Any:
 def _settle(
     options: Any, examples: Sequence[WordsExample] | None, held_out: Sequence[WordsExample] | None
 ) -> Any:
-    if examples is None:
-        return options
-    metric = (options.metric_for_best_model or "accuracy").removeprefix("eval_")
-    if metric != "accuracy" and find_scheme({t for e in examples for t in e.tags or ()}) is None:
-        raise InputError(
-            f"--metric_for_best_model {options.metric_for_best_model}: the tags are no entities "
-            "(B-..., I-..., O); give accuracy"
-        )
+    data = held_out if examples is None else examples
+    doubts = doubts_of(data or (), options)
+    if examples is not None:
+        metric = (options.metric_for_best_model or "accuracy").removeprefix("eval_")
+        if metric != "accuracy" and find_scheme(_tags_of(examples)) is None:
+            raise InputError(
+                f"--metric_for_best_model {options.metric_for_best_model}: "
+                + next(iter(doubts), "the tags are no entities (B-..., I-..., O); give accuracy")
+            )
+        _check_tags(examples)
+    for doubt in doubts:
+        logger.warning("%s", doubt)
     return options
+
+
+def _tags_of(examples: Sequence[WordsExample]) -> list[str]:
+    return [tag for e in examples for tag in e.tags or ()]
+
+
+def _check_tags(examples: Sequence[WordsExample]) -> None:
+    """Refuse to learn the words themselves, from a column that was taken for the tags."""
+    pairs = [pair for e in examples for pair in zip(e.words, e.tags or (), strict=False)]
+    same = sum(word == tag for word, tag in pairs)
+    if len(pairs) >= 20 and 2 * same > len(pairs):
+        raise InputError(
+            f"{examples[0].where}: {same} of {len(pairs)} tags are the word itself; name the "
+            "column of the tags with --label_column_name"
+        )
+
+
+def doubts_of(
+    examples: Sequence[WordsExample], options: TaggingOptions | ScoreOptions
+) -> list[str]:
+    """What is odd about tags and changes scores: lines for the log.
+
+    One tag that is not of the scheme of the others turns the scores of entities off; and the strict
+    mode may not find the entities that are there.
+    """
+    tags = _tags_of(examples)
+    odd, others = odd_tags(tags)
+    lines = []
+    if odd:
+        places = (
+            (e.where, number, word, tag)
+            for e in examples
+            for number, (word, tag) in enumerate(zip(e.words, e.tags or (), strict=False), 1)
+        )
+        where, number, word, tag = next(place for place in places if place[3] == odd[0])
+        count = tags.count(tag)
+        more = f" (and {len(odd) - 1} other tags like it)" if len(odd) > 1 else ""
+        lines.append(
+            f"{where}, word {number} ({shown(word)}): the tag {shown(tag)!r} occurs {count} "
+            f"time{'s'[: count > 1]}{more} and is not of the scheme of {names_of(others)}; with it "
+            "only accuracy can be scored, no entities: correct it in the file"
+        )
+    scheme = find_scheme(tags)
+    if options.entity_mode == "strict" and scheme is not None:
+        lost, found = left_out_when_strict([e.tags or () for e in examples], scheme)
+        if lost:
+            lines.append(
+                f"--entity_mode strict leaves out {lost} of the {found} entities of the data: they "
+                "do not begin (or end) as their scheme wants, as those of IOB1; the default mode "
+                "finds them"
+            )
+    return lines
 
 
 def _labels(examples: Sequence[WordsExample], options: TaggingOptions) -> tuple[str, ...]:
@@ -78,7 +144,7 @@ def _encode(
                 number_of(unknown, cfg, e.where)  # raises
             targets.append(np.array([known[tag] for tag in e.tags or ()], np.int32))
     length, stride = options.max_seq_length, options.doc_stride
-    return encode_words(
+    features = encode_words(
         examples,
         tokenizer,
         max_length=length,
@@ -86,6 +152,14 @@ def _encode(
         targets=targets,
         inside=_inside(cfg.id2label) if options.label_all_tokens else None,
     )
+    odd, others = odd_tags(cfg.id2label)
+    if targets is not None and odd and find_scheme(_tags_of(examples)):
+        note = (
+            f"the model has the class {shown(odd[0])!r}, which is not of the scheme of "
+            f"{names_of(others)}: only accuracy is scored, no entities"
+        )
+        return dataclasses.replace(features, notes=(*features.notes, note))
+    return features
 
 
 def _inside(names: Sequence[str]) -> np.ndarray:

@@ -161,11 +161,80 @@ def test_lone_surrogates() -> None:
 
 
 def test_classes() -> None:
-    found = labels("yes", " no\n", "1.0", 1, -1, 0, True, False)
-    assert found == ["yes", "no", "1.0", "1", "-1", "0", "true", "false"]
+    found = labels("yes", " no\n", "v1.0", 1, -1, 0, True, False)
+    assert found == ["yes", "no", "v1.0", "1", "-1", "0", "true", "false"]
 
 
-@pytest.mark.parametrize("value", [1.0, 2.5, float("nan"), ["a"], {"a": 1}, []])
+def test_classes_that_are_whole_floats() -> None:
+    """As pandas writes numbers of a column with gaps; a class has one name in all files."""
+    found = labels(1, 1.0, "1", "1.0", " 1.00 ", 0.0, -0.0, "-0.0", -2.0, "12.0")
+    assert found == ["1"] * 5 + ["0"] * 3 + ["-2", "12"]
+    gaps = texts(*({"text": "a", "label": v} for v in (1.0, 0.0, None, float("nan"), 0.0)))
+    assert [e.label for e in gaps.examples] == ["1", "0", "0"]
+    assert [p.where for p in gaps.problems] == ["x.json: row 2", "x.json: row 3"]
+    assert all(p.what.startswith("no label, and other rows have one") for p in gaps.problems)
+    assert labels(None, float("nan")) == [None, None]
+
+
+@pytest.mark.parametrize("values", [[1.0, 2.5], ["1", "0.5"], [3, " 4.25"], ["-1e-1"]])
+def test_numbers_with_decimals_are_no_classes(values: list[Any]) -> None:
+    message = refusal(labels, *values)
+    last = values[-1].strip() if isinstance(values[-1], str) else values[-1]
+    start = f'row {len(values) - 1}: label column "label" is '
+    assert message.startswith(start)
+    assert str(last) in message
+    assert "and all labels are numbers; train/regression.py learns numbers" in message
+    assert refusal(labels, *values, strict=False) == message
+    # Beside a name it is a name too.
+    assert labels("2.5", "high") == ["2.5", "high"]
+
+
+def test_names_are_no_numbers() -> None:
+    message = refusal(labels, "low", "high", None, numeric=True, strict=False)
+    assert message == (
+        "row 0: label column \"label\" is 'low', expected a finite number, and no row has one; "
+        "train/classification.py learns classes"
+    )
+    data = texts({"text": "a", "label": "low"}, {"text": "b", "label": 2}, numeric=True)
+    assert [e.label for e in data.examples] == [2.0]
+
+
+def test_one_column_for_text_and_label() -> None:
+    row = {"text": "a", "label": "b"}
+    for numeric in (False, True):
+        message = refusal(texts, row, label_column="text", numeric=numeric)
+        assert message.startswith('column "text" is to hold both the text and the label; name bo')
+
+
+@pytest.mark.parametrize("numeric", [False, True])
+def test_labels_none_of_which_can_be_used(numeric: bool) -> None:
+    """Such data is not unlabelled: an evaluation of it must not end well."""
+    bad: Any = [1] if not numeric else "1e400"
+    rows = [{"text": "a", "label": bad}, {"text": "b", "label": None}]
+    message = refusal(texts, *rows, numeric=numeric, strict=False)
+    assert message.startswith('row 0: label column "label" is ')
+    # A row that is left out for its text, in data without labels, is another case.
+    data = texts({"text": " ", "label": None}, {"text": "b", "label": None}, numeric=numeric)
+    assert [e.label for e in data.examples] == [None]
+    message = refusal(texts, {"text": " ", "label": "1"}, {"text": "b"}, strict=False)
+    assert message == 'row 0: the text of column "text" is empty'
+
+
+def test_other_columns_as_run_glue_takes_them() -> None:
+    data = texts({"label": 1, "body": "a b"})
+    assert (data.examples[0].text, data.examples[0].pair) == ("a b", None)
+    assert data.notes == ('x.json: texts are in the column "body"',)
+    data = texts({"idx": "a7", "title": "a", "label": 1, "body": "b", "stars": "5", "n": 2})
+    assert (data.examples[0].text, data.examples[0].pair) == ("a", "b")
+    assert data.notes == ('x.json: pairs of texts are in columns "title" and "body"',)
+    assert texts({"body": "a"}).examples[0].text == "a"
+    assert "to hold texts; it has title, body; " in refusal(texts, {"title": "a", "body": "b"})
+    three = {"title": "a", "body": "b", "author": "c", "label": 1}
+    assert "to hold texts; it has title, body, author, label; " in refusal(texts, three)
+    assert texts({"text": "a", "body": "b", "label": 1}).notes == ()
+
+
+@pytest.mark.parametrize("value", [float("inf"), 1e300, ["a"], {"a": 1}, []])
 def test_classes_of_the_wrong_type(value: Any) -> None:
     message = refusal(labels, "a", value)
     start = f'row 1: label column "label" is of the wrong type: {type(value).__name__}, '
@@ -346,7 +415,17 @@ def test_the_right_choice(options: str, label: Any, number: int | None) -> None:
         assert message.endswith("give the number of the right one, from 0 to 3")
 
 
-@pytest.mark.parametrize("value", [True, 1.0, ["a"], {}])
+def test_right_choices_that_are_whole_floats() -> None:
+    found = [{**QUESTION, "label": v} for v in (2.0, "1.0", 0.0, float("nan"))]
+    data = choices(*found)
+    assert [e.label for e in data.examples] == [2, 1, 0]
+    assert data.problems[0].what.startswith("no label, and other rows have one")
+    assert "which is none of the 3 choices" in refusal(choices, {**QUESTION, "label": 3.0})
+    bad = {**QUESTION, "label": 7}
+    assert "which is none of the 3 choices" in refusal(choices, bad, QUESTION, strict=False)
+
+
+@pytest.mark.parametrize("value", [True, 1.5, ["a"], {}])
 def test_right_choices_of_the_wrong_type(value: Any) -> None:
     message = refusal(choices, {**QUESTION, "label": value})
     assert f'"label" is of the wrong type: {type(value).__name__}' in message

@@ -10,15 +10,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from seqeval import metrics as seqeval
 from seqeval.metrics.sequence_labeling import get_entities
-from seqeval.scheme import BILOU, IOB2, IOBES, Entities
+from seqeval.scheme import BILOU, IOB2, IOBES, IOE2, Entities, auto_detect
 
-from jaxbert.metrics.entities import Mode, entities, entity_report, entity_scores, find_scheme
+from jaxbert.metrics.entities import (
+    Mode,
+    entities,
+    entity_report,
+    entity_scores,
+    find_scheme,
+    left_out_when_strict,
+    odd_tags,
+)
 
 fixed = settings(deadline=None, derandomize=True, max_examples=50)
 
 MODES = pytest.mark.parametrize("mode", get_args(Mode))
-SCHEMES = pytest.mark.parametrize("scheme", ["bio", "bioes"])
-STRICT = {"bio": IOB2, "bioes": IOBES}
+SCHEMES = pytest.mark.parametrize("scheme", ["bio", "bioes", "ioe"])
+STRICT = {"bio": IOB2, "bioes": IOBES, "ioe": IOE2}
 TYPES = ["PER", "LOC.NAM", "A-B"]
 
 
@@ -28,7 +36,7 @@ def tags_of(letters: str) -> st.SearchStrategy[str]:
     return st.sampled_from(["O", "O", *typed, *letters])
 
 
-TAGS = {"bio": tags_of("BI"), "bioes": tags_of("BIES")}
+TAGS = {"bio": tags_of("BI"), "bioes": tags_of("BIES"), "ioe": tags_of("IE")}
 
 
 @st.composite
@@ -72,6 +80,11 @@ def tags(text: str) -> list[str]:
         ("O-PER B-PER", None),
         ("B-PER L-PER S-PER O", None),  # of no one scheme
         ("I E S", None),
+        ("O I-PER E-PER", "ioe"),  # IOE2
+        ("I-PER E-PER", "ioe"),
+        ("O E-PER", "ioe"),
+        ("E-PER", None),
+        ("O I-PER E-PER S-PER", "bioes"),
         ("S-1 S-2", None),
         ("0 1", None),
         ("O", None),
@@ -119,6 +132,11 @@ def test_find_scheme(labels: str, scheme: str | None) -> None:
         ("bioes", "B-PER I-PER S-PER", [("PER", 0, 1), ("PER", 2, 2)], [("PER", 2, 2)]),
         ("bioes", "B-PER E-LOC", [("PER", 0, 0), ("LOC", 1, 1)], []),
         ("bioes", "S-PER E-PER", [("PER", 0, 0), ("PER", 1, 1)], [("PER", 0, 0)]),
+        # IOE2: an entity ends with E.
+        ("ioe", "I-PER E-PER O E-LOC", [("PER", 0, 1), ("LOC", 3, 3)], ...),
+        ("ioe", "I-PER E-PER I-PER E-PER", [("PER", 0, 1), ("PER", 2, 3)], ...),
+        ("ioe", "E-PER E-PER", [("PER", 0, 0), ("PER", 1, 1)], ...),
+        ("ioe", "I-PER O", [("PER", 0, 0)], []),
         # Other letters for the same.
         ("bioes", "B-PER I-PER L-PER U-LOC O", [("PER", 0, 2), ("LOC", 3, 3)], ...),
         ("bioes", "B-NAME M-NAME E-NAME S-NAME", [("NAME", 0, 2), ("NAME", 3, 3)], ...),
@@ -143,7 +161,7 @@ def test_entities_equal_seqeval(scheme, data) -> None:
 
 
 @MODES
-@pytest.mark.parametrize("letters", ["BIIB", "BIES", "BILU", "BMES"])
+@pytest.mark.parametrize("letters", ["BIIB", "BIES", "BILU", "BMES", "IIEE"])
 @fixed
 @given(spans=st.lists(st.tuples(st.sampled_from(TYPES), st.integers(1, 4), st.integers(0, 2))))
 def test_written_entities_are_found_again(mode, letters, spans) -> None:
@@ -156,7 +174,7 @@ def test_written_entities_are_found_again(mode, letters, spans) -> None:
         middle = inside * (length - 2)
         word = single if length == 1 else begin + middle + end
         sentence += [f"{letter}-{name}" for letter in word]
-    scheme = "bio" if letters == "BIIB" else "bioes"
+    scheme = {"BIIB": "bio", "IIEE": "ioe"}.get(letters, "bioes")
     assert entities(sentence, scheme=scheme, mode=mode) == written
 
 
@@ -166,6 +184,54 @@ def test_strict_bilou_equals_seqeval(sentence) -> None:
     theirs = Entities([sentence], BILOU).entities[0]
     expected = [(e.tag, e.start, e.end - 1) for e in theirs]
     assert entities(sentence, scheme="bioes", mode="strict") == expected
+
+
+@fixed
+@given(
+    st.sets(st.sampled_from([f"{letter}-{name}" for letter in "BIELSU" for name in "XY"] + ["O"]))
+)
+def test_schemes_that_seqeval_detects(labels) -> None:
+    """Those that it knows we know by the same name; we know IO and E and S beside O as well."""
+    try:
+        theirs = auto_detect([sorted(labels)])
+    except ValueError:
+        return
+    ours = {IOB2: "bio", IOE2: "ioe", IOBES: "bioes", BILOU: "bioes"}[theirs]
+    letters = {label[0] for label in labels}
+    alone = not letters & {"O", "B"} and letters != {"I", "E"}  # S-1, S-2 are no chunks
+    assert find_scheme(labels) == (None if alone else ours)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "odd", "others"),
+    [
+        ("B-PER I-PER O B-LOC 0 O", "0", "B-LOC B-PER I-PER O"),
+        ("B-PER I-PER O B_LOC O", "B_LOC", "B-PER I-PER O"),
+        ("B-PER I-PER O b-loc O", "b-loc", "B-PER I-PER O"),
+        ("B-PER I-PER O O o -", "- o", "B-PER I-PER O"),
+        ("B-PER I-PER L-PER U-LOC O S-LOC", "S-LOC", "B-PER I-PER L-PER O U-LOC"),
+        ("I-PER E-PER O O I-PER X-PER", "X-PER", "E-PER I-PER O"),
+        ("B M E S B E X", "X", "B E M S"),
+        ("B_PER I_PER O", "B_PER I_PER", "B-PER I-PER"),
+        ("b-per i-per o", "b-per i-per", "B-PER I-PER"),
+        ("B:PER I:PER O", "B:PER I:PER", "B-PER I-PER"),
+        ("B-PER O", "", ""),
+        ("NOUN VERB O X", "", ""),
+        ("NN VB B-NP", "", ""),
+        ("O O O", "", ""),
+        ("0 1", "", ""),
+        ("", "", ""),
+    ],
+)
+def test_the_tags_that_are_odd(sentence, odd, others) -> None:
+    assert odd_tags(tags(sentence)) == (tags(odd), tags(others))
+
+
+def test_entities_that_the_strict_mode_leaves_out() -> None:
+    iob1 = [tags("I-PER I-PER O I-LOC B-LOC"), tags("O O")]
+    assert left_out_when_strict(iob1, "bio") == (2, 3)
+    assert left_out_when_strict([tags("B-PER I-PER O B-LOC")], "bio") == (0, 2)
+    assert left_out_when_strict([tags("I-PER E-PER O I-LOC")], "ioe") == (1, 2)
 
 
 @MODES
@@ -218,6 +284,8 @@ NO_B = (["B-NP I-NP O"], ["I-NP I-NP O"])
         ((["B-A E-A"], ["B-A I-A"]), "bioes", "default", (1, 1, 1, 1 / 2)),
         ((["B-A E-A"], ["B-A I-A"]), "bioes", "strict", (0, 0, 0, 1 / 2)),
         ((["B-A L-A U-B"], ["B-A L-A O"]), "bioes", "default", (1, 1 / 2, 2 / 3, 2 / 3)),
+        ((["I-A E-A O E-B"], ["I-A E-A O E-B"]), "ioe", "strict", (1, 1, 1, 1)),
+        ((["I-A E-A O E-B"], ["I-A I-A O E-B"]), "ioe", "strict", (1, 1 / 2, 2 / 3, 3 / 4)),
         ((["B E S S"], ["B E B E"]), "bioes", "default", (1 / 2, 1 / 3, 2 / 5, 2 / 4)),
         ((["B-A O"], ["O O"]), "bio", "default", (0, 0, 0, 1 / 2)),
         ((["O O"], ["O O"]), "bio", "strict", (0, 0, 0, 1)),

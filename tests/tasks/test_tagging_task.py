@@ -14,7 +14,7 @@ from jaxbert.data.words import WordsExample
 from jaxbert.errors import InputError
 from jaxbert.model.config import BertConfig
 from jaxbert.options import TaggingEvalOptions, TaggingTrainOptions
-from jaxbert.tasks.tagging import TAGGING, Tagged
+from jaxbert.tasks.tagging import TAGGING, Tagged, doubts_of
 
 CFG = BertConfig(id2label=("B-PER", "I-PER", "O"))
 OPTIONS = TaggingEvalOptions(max_seq_length=12, doc_stride=2)
@@ -111,3 +111,49 @@ def test_the_score_to_watch_must_be_one_that_the_tags_have() -> None:
     for name in (None, "accuracy", "eval_accuracy"):
         plain = TaggingTrainOptions(metric_for_best_model=name)
         assert TAGGING.settle(plain, words, None) == plain
+
+
+def test_one_tag_of_another_kind_is_named(tokenizer: Any, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [sentence("a b", "B-PER I-PER"), sentence("c d e", "O 0 O", "f: line 4")]
+    line = (
+        "f: line 4, word 2 (d): the tag '0' occurs 1 time and is not of the scheme of B-PER, "
+        "I-PER, O; with it only accuracy can be scored, no entities: correct it in the file"
+    )
+    for given in ((rows, None), (None, rows)):
+        caplog.clear()
+        TAGGING.settle(TaggingTrainOptions(), *given)
+        assert caplog.messages == [line]
+    with pytest.raises(InputError) as caught:
+        TAGGING.settle(TaggingTrainOptions(metric_for_best_model="f1"), rows, None)
+    assert str(caught.value) == f"--metric_for_best_model f1: {line}"
+    # An evaluation of sound data says what the model has learned.
+    cfg = BertConfig(id2label=("0", "B-PER", "I-PER", "O"))
+    notes = TAGGING.encode(rows[:1], tokenizer, OPTIONS, cfg).notes
+    assert notes[-1].startswith("the model has the class '0', which is not of the scheme of B-PER")
+    assert TAGGING.encode(rows[:1], tokenizer, OPTIONS, CFG).notes == notes[:-1]
+    caplog.clear()
+    TAGGING.settle(TaggingTrainOptions(), [sentence("a b", "DET NOUN")], None)
+    assert caplog.messages == []
+
+
+def test_several_tags_of_another_kind() -> None:
+    rows = [sentence("a b c", "B_PER I_PER O")]
+    [line] = doubts_of(rows, OPTIONS)
+    start = "f: line 1, word 1 (a): the tag 'B_PER' occurs 1 time (and 1 other tags like it) and "
+    assert line.startswith(f"{start}is not of the scheme of B-PER, I-PER; ")
+
+
+def test_the_strict_mode_says_what_it_leaves_out() -> None:
+    rows = [sentence("a b c d", "I-PER O B-PER I-PER")]
+    assert doubts_of(rows, OPTIONS) == []
+    [line] = doubts_of(rows, dataclasses.replace(OPTIONS, entity_mode="strict"))
+    assert line.startswith("--entity_mode strict leaves out 1 of the 2 entities of the data: they ")
+
+
+def test_words_are_no_tags() -> None:
+    rows = [sentence("the tea of assam", "the tea of X")] * 5
+    with pytest.raises(
+        InputError, match=r"^f: line 1: 15 of 20 tags are the word itself; name the"
+    ):
+        TAGGING.settle(TaggingTrainOptions(), rows, None)
+    assert TAGGING.settle(TaggingTrainOptions(), rows[:4], None) == TaggingTrainOptions()
