@@ -18,7 +18,7 @@ import jax
 from tqdm import tqdm
 from transformers import HfArgumentParser
 
-from jaxbert import memory, processes
+from jaxbert import devices, memory, processes
 from jaxbert.errors import InputError
 from jaxbert.foreign_flags import FOREIGN
 from jaxbert.migrating import migrate, words_of_file
@@ -238,7 +238,7 @@ def main(command: Callable[[], int | None], *, quiet: bool = False) -> NoReturn:
     logger.addHandler(_Lines())
     logger.setLevel(logging.WARNING if quiet else logging.INFO)
     logger.propagate = False  # libraries may have set up the root logger; each line comes once
-    logging.getLogger("jax").setLevel(logging.ERROR)
+    devices.show_warnings()
     # Orbax logs by it, with a traceback, what it raises too.
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     try:
@@ -260,12 +260,17 @@ def main(command: Callable[[], int | None], *, quiet: bool = False) -> NoReturn:
         status = 1 if isinstance(error, ConnectionError) else 2
     except Exception as error:  # Python says no more, but several processes would wait
         lost = processes.several() and isinstance(error, jax.errors.JaxRuntimeError)
-        if lost and "--debug" not in sys.argv:  # another process has ended, and says why
+        status = 1
+        if "--debug" in sys.argv:
+            traceback.print_exc()
+        elif lost:  # another process has ended, and says why
             reason = str(error).splitlines()[0]
             print(f"error: the processes compute together no more ({reason})", file=sys.stderr)
+        elif isinstance(error, (AssertionError, RuntimeError)) and (fault := devices.fault()):
+            print(f"error: {fault}", file=sys.stderr)
+            status = 2
         else:  # a fault of ours
             traceback.print_exc()
-        status = 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         status = 130

@@ -34,6 +34,8 @@ _FIXED = {
     "add_cross_attention": False,
     "is_encoder_decoder": False,
     "chunk_size_feed_forward": 0,
+    "pruned_heads": {},
+    "quantization_config": None,
 }
 # Settings that name code to run: a model that needs its own code is another model than BERT.
 _CODE = ("auto_map", "custom_pipelines", "trust_remote_code")

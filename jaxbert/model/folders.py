@@ -20,6 +20,8 @@ FROM_TENSORFLOW = (
     "`BertForPreTraining.from_pretrained('bert_model.ckpt.index', from_tf=True, config=BertConfig"
     ".from_json_file('bert_config.json')).save_pretrained('DIR')`, and put vocab.txt there"
 )
+# The file by which PEFT marks a folder whose weights are changes to those of another model.
+ADAPTER = "adapter_config.json"
 
 # What is fetched from the Hub: weights without code, the config and the tokenizer.
 _HUB_FILES = [
@@ -32,6 +34,7 @@ _HUB_FILES = [
     "special_tokens_map.json",
     "added_tokens.json",
     "vocab.txt",
+    ADAPTER,
 ]
 
 

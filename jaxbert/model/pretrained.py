@@ -28,7 +28,7 @@ from jaxbert.model.config import (
     load_config,
     load_tied,
 )
-from jaxbert.model.folders import find_model_folder
+from jaxbert.model.folders import ADAPTER, find_model_folder
 from jaxbert.model.heads import HEADS, Params, init_params
 from jaxbert.model.names import LAYER_TENSORS, Entry, Leaf, name_table, tensor_shapes
 from jaxbert.model.weights import Tensor, open_weights
@@ -248,6 +248,11 @@ def load_pretrained(
     if head not in HEADS:
         raise InputError(f"head {head!r}: there are {', '.join(HEADS)}")
     folder = find_model_folder(path_or_name)
+    if (folder / ADAPTER).exists():
+        raise InputError(
+            f"{folder / ADAPTER}: the folder has an adapter of PEFT (LoRA, say), which jaxbert "
+            "does not add; save the model whole, by merge_and_unload() and save_pretrained()"
+        )
     cfg = load_config(folder)
     # A file that is read whole may have the encoder and a decoder as large, in 64 bits, and heads.
     with open_weights(folder, 16 * cfg.parameters + (64 << 20)) as raw:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 import transformers
 
+from jaxbert.data.features import tokenize
 from jaxbert.data.tokenizer import load_tokenizer
 from jaxbert.errors import InputError
 from jaxbert.model.folders import _HUB_FILES
@@ -493,9 +495,18 @@ def encodings(tokenizer: Any) -> Iterator[tuple[Any, Any]]:
 @pytest.mark.parametrize("files", EQUAL.values(), ids=list(EQUAL))
 def test_ids_are_those_of_transformers(tmp_path: Path, files: Files) -> None:
     folder = write(tmp_path / "model", files)
-    expected = list(encodings(transformers.AutoTokenizer.from_pretrained(folder)))
+    theirs = transformers.AutoTokenizer.from_pretrained(folder)
+    expected = list(encodings(theirs))
     tokenizer = load_tokenizer(folder, vocab_size=size(folder))
     assert list(encodings(tokenizer)) == expected
+    # As the tasks call it: texts, and words one by one, without special tokens.
+    for text in TEXTS:
+        usual = {"add_special_tokens": False, "verbose": False}
+        assert tokenize(tokenizer, [text])[text].ids.tolist() == theirs(text, **usual)["input_ids"]
+        words = text.split()
+        found = tokenize(tokenizer, words or ["a"])
+        ids = theirs(words or ["a"], is_split_into_words=True, **usual)["input_ids"]
+        assert [i for word in words or ["a"] for i in found[word].ids] == ids
     # Not less of the folder is left out than was read.
     tokenizer.save_pretrained(tmp_path / "saved")
     (tmp_path / "saved" / "config.json").write_bytes((folder / "config.json").read_bytes())
@@ -564,6 +575,14 @@ def test_what_is_not_followed_is_said(
         (message,) = caplog.messages
         assert expected in message
         assert message.startswith(f"{tmp_path / 'model' / 'tokenizer_config.json'}: ")
+
+
+def test_a_file_of_200_megabytes(tmp_path: Path) -> None:
+    for name in ("added_tokens.json", "special_tokens_map.json"):
+        folder = write(tmp_path / name, vocab() | {name: {}})
+        os.truncate(folder / name, 200 << 20)
+        with pytest.raises(InputError, match=f"{name}: it has 209715200 bytes"):
+            load_tokenizer(folder)
 
 
 def test_links_out_of_the_folder(tmp_path: Path) -> None:

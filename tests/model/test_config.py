@@ -62,6 +62,8 @@ CONFIG_FAULTS: list[tuple[str, Any]] = [
     ("is_decoder", True),
     ("add_cross_attention", True),
     ("chunk_size_feed_forward", 8),
+    ("pruned_heads", {"0": [1]}),
+    ("quantization_config", {"quant_method": "bitsandbytes", "load_in_8bit": True}),
 ]
 
 

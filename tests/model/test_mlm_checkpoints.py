@@ -154,3 +154,15 @@ def test_a_bias_of_another_shape(tmp_path: Path, whole: Tensors) -> None:
     tensors = without(*POOLER, WEIGHT, BIAS)(whole) | {DECODER_BIAS: torch.zeros(39)}
     with pytest.raises(InputError, match=r"cls\.predictions\.bias  has shape \(39,\)"):
         load_pretrained(write(tmp_path / "model", tensors), "mlm")
+
+
+@pytest.mark.parametrize("head", ["qa", "mlm"])
+def test_an_adapter_beside_the_weights(tmp_path: Path, whole: Tensors, head: str) -> None:
+    """transformers would add it to them."""
+    folder = write(tmp_path / "model", whole)
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    with pytest.raises(InputError, match=r"adapter_config\.json: .* an adapter of PEFT"):
+        load_pretrained(folder, head)
+    (folder / "config.json").unlink()  # as most of them are saved
+    with pytest.raises(InputError, match=r"adapter_config\.json: .* an adapter of PEFT"):
+        load_pretrained(folder, head)
