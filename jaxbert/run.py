@@ -288,6 +288,7 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
         order.buckets,
         disturb,
         key,
+        packing=options.packing,
         tolerance=1e-3 if options.dtype == "float32" else 2e-2,
     )
     step, compiled = _train_step(task, options, apply, loss, tx, parallel)
