@@ -268,7 +268,8 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
         prints["teacher"] = teacher.fingerprint()
     processes.check_alike("data", prints)
     processes.check_alike("losses", [loss.source])
-    processes.from_first(lambda: check_data(folder, record, prints))
+    allowed = options.allow_changed_options or ()
+    processes.from_first(lambda: check_data(folder, record, prints, allowed))
     if loss.own:
         processes.from_first(lambda: check_loss_text(folder, record, options, loss.source))
     tx, schedule = make_optimizer(options, plan.total)
@@ -324,7 +325,8 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
     )
     found, state, saved = _restored(checkpoints, state)
     if found is not None:
-        progress = Progress(**saved)
+        progress = Progress.read(saved, folder / "checkpoints" / str(found) / "progress.json")
+        progress.judge_again(plan)
         logger.info("going on from step %d of %d", found, plan.total)
     progress.options = dataclasses.asdict(options)
     if writes and record is not None:
@@ -372,7 +374,15 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
             params, last = _restored(checkpoints, state, best)[1].params, best
             logger.info("the best checkpoint is step %d", best)
         except InputError as error:
-            logger.info("%s; so the result is the last step, not the best", error)
+            logger.warning("%s; so the result is the last step, not the best", error)
+    elif best is not None and best != last:
+        logger.log(
+            logging.INFO if plan.patience is None else logging.WARNING,
+            "the saved model is that of step %d; the best was step %d; the same command with "
+            "--load_best_model_at_end --allow_changed_options load_best_model_at_end saves that",
+            last,
+            best,
+        )
     scores: dict[str, float] = {}
     files: dict[str, Any] = {}
     if checkpoints:
