@@ -7,6 +7,7 @@ import dataclasses
 import re
 import types
 import typing
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,26 @@ HARMLESS = {
     "validation_file",
 }
 
+
+# Options on which the examples of a run depend, and it keeps those: where they make a difference,
+# allowing them does not help.
+_OF_DATA = {
+    "max_train_samples",
+    "max_eval_samples",
+    "max_seq_length",
+    "doc_stride",
+    "stride_mode",
+    "version_2_with_negative",
+    "text_column_name",
+    "label_column_name",
+    "label_all_tokens",
+    "quoted_tsv",
+    "target_scaling",
+    "line_by_line",
+    "words",
+    "tokenizer_name",
+    "config_name",
+}
 
 # Flag -> smallest and largest value; only those a record has are checked.
 _RANGES: dict[str, tuple[float, float]] = {
@@ -127,19 +148,24 @@ def check_types(kind: type[Any], values: dict[str, Any], place: Path) -> None:
     """
     hints = typing.get_type_hints(kind)
     for name, value in values.items():
-        if name in hints and not _is_of(value, hints[name]):
+        if name in hints and not is_of(value, hints[name]):
             raise InputError(f"{place}: {name} is {value!r}, which --{name} does not take")
 
 
-def _is_of(value: Any, hint: Any) -> bool:
+def is_of(value: Any, hint: Any) -> bool:
+    """Whether a value read from JSON is of a field's type; an int is a float too."""
+    if hint is Any:
+        return True
     arguments = typing.get_args(hint)
     match typing.get_origin(hint):
         case typing.Literal:
             return value in arguments
         case typing.Union | types.UnionType:
-            return any(_is_of(value, each) for each in arguments)
+            return any(is_of(value, each) for each in arguments)
         case builtins.list:
-            return isinstance(value, list) and all(_is_of(each, arguments[0]) for each in value)
+            return isinstance(value, list) and all(is_of(each, arguments[0]) for each in value)
+        case builtins.dict:
+            return isinstance(value, dict) and all(is_of(x, arguments[1]) for x in value.values())
     return type(value) is hint or (hint is float and type(value) is int)
 
 
@@ -158,7 +184,7 @@ class ChangedOption:
 def changed_options(saved: dict[str, Any], options: Any) -> list[ChangedOption]:
     """The options that differ from the saved ones, of those that change what the run computes."""
     now = dataclasses.asdict(options)
-    allowed = HARMLESS | set(now.get("allow_changed_options") or ())
+    allowed = (HARMLESS | set(now.get("allow_changed_options") or ())) - {"freeze"}
     # An option that is younger than the run had its default.
     before = dataclasses.asdict(type(options)()) | saved
     return [
@@ -166,3 +192,27 @@ def changed_options(saved: dict[str, Any], options: Any) -> list[ChangedOption]:
         for name in sorted(now)
         if name not in allowed and before[name] != now[name]
     ]
+
+
+def advice_on(changed: Sequence[ChangedOption], folder: Path) -> str:
+    """What to do about options that differ from those of the run in the folder.
+
+    Only such as can be allowed are advised to be.
+    """
+    names = [option.name for option in changed]
+    if "freeze" in names:
+        return (
+            "what is frozen cannot be changed, since the optimizer has no state of it; give the "
+            "former --freeze to go on, or train on from the model of this run in another folder: "
+            f"--model_name_or_path {folder} --output_dir OTHER"
+        )
+    if of_data := [name for name in names if name in _OF_DATA]:
+        flags = " ".join(f"--{name}" for name in of_data)
+        return (
+            f"a run keeps its examples, which depend on {flags}; give the former to go on, or "
+            "another --output_dir, or --overwrite_output_dir"
+        )
+    return (
+        f"give --allow_changed_options {' '.join(names)} to go on with the new ones, or "
+        "--overwrite_output_dir"
+    )

@@ -8,14 +8,16 @@ import importlib.metadata
 import logging
 import os
 import shutil
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from jaxbert import machine
 from jaxbert.errors import InputError
 from jaxbert.files import digest_of, write_json
-from jaxbert.option_values import changed_options, check_types
+from jaxbert.option_values import advice_on, changed_options, check_types
 from jaxbert.untrusted import read_object, shown
 
 logger = logging.getLogger("jaxbert")
@@ -219,15 +221,13 @@ def check_output(
         raise InputError(f"--output_dir {folder} holds a run of the task {shown(record['task'])}")
     changed = changed_options(record["options"], options)
     if changed:
-        names = " ".join(option.name for option in changed)
         raise InputError(
             f"--output_dir {folder} holds a run with other options: "
-            f"{'; '.join(map(str, changed))}; give "
-            f"--allow_changed_options {names} to go on with the new ones, or --overwrite_output_dir"
+            f"{'; '.join(map(str, changed))}; {advice_on(changed, folder)}"
         )
-    before, now = record.get("versions"), _versions()
-    if isinstance(before, dict) and before != now:
-        others = [f"{n} {before.get(n)}, now {now[n]}" for n in now if before.get(n) != now[n]]
+    others = _differences(record.get("versions"), _versions())
+    others += _differences(record.get("machine"), machine.describe())
+    if others:
         logger.warning(
             "the run was started with %s; it goes on, but may not end with the same bits",
             "; ".join(others),
@@ -235,9 +235,18 @@ def check_output(
     return record
 
 
+def _differences(before: object, now: Mapping[str, str | int]) -> list[str]:
+    """What differs from a record; what an older one does not name is not known to differ."""
+    if not isinstance(before, dict):
+        return []
+    names = [name for name in now if name in before and before[name] != now[name]]
+    return [f"{name} {shown(before[name])}, now {now[name]}" for name in names]
+
+
 def _versions() -> dict[str, str]:
     """Of all on which the bits of a run depend."""
-    names = ("jaxbert", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tokenizers")
+    names = ["jaxbert", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tokenizers"]
+    names += ["numpy", "ml_dtypes"]
     return {name: importlib.metadata.version(name) for name in names}
 
 
@@ -246,14 +255,25 @@ def fingerprint_of(examples: Any) -> str:
     return hashlib.sha256(repr(examples).encode()).hexdigest()
 
 
-def check_data(folder: Path, record: dict[str, Any] | None, data: dict[str, str]) -> None:
-    """Refuse to go on with other data than the run was started with."""
+def check_data(
+    folder: Path,
+    record: dict[str, Any] | None,
+    data: dict[str, str],
+    allowed: Collection[str] = (),
+) -> None:
+    """Refuse to go on with other data than the run was started with.
+
+    Args:
+        allowed: options that may have changed; the loss's name the teacher.
+    """
     what = {
         "train": "other train data or another tokenizer",
         "validation": "other validation data",
         "teacher": "another teacher",
         "model": "another config.json",
     }
+    if {"loss", "loss_args"} & set(allowed):
+        del what["teacher"]
     for name, text in what.items() if record else ():
         if record and record["data"].get(name) != data.get(name):
             raise InputError(
@@ -312,6 +332,7 @@ def write_record(
         "loss": loss,
         "job": job,
         "versions": _versions(),
+        "machine": machine.describe(),
     }
     write_json(folder / "options.json", record)
 

@@ -132,7 +132,7 @@ def read_held_out(task: Task, options: Any) -> Any:
         logger.info("%s: no validation", error)
         data = None
     if data is None:
-        for name in ("load_best_model_at_end", "early_stopping_patience"):
+        for name in ("load_best_model_at_end", "early_stopping_patience", "metric_for_best_model"):
             if getattr(options, name):
                 raise InputError(f"--{name} needs validation data to tell what is better")
         return None

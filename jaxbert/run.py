@@ -276,7 +276,8 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
         prints["teacher"] = teacher.fingerprint()
     processes.check_alike("data", prints)
     processes.check_alike("losses", [loss.source])
-    processes.from_first(lambda: check_data(folder, record, prints))
+    allowed = options.allow_changed_options or ()
+    processes.from_first(lambda: check_data(folder, record, prints, allowed))
     if loss.own:
         processes.from_first(lambda: check_loss_text(folder, record, options, loss.source))
     tx, schedule = make_optimizer(options, plan.total)
@@ -296,6 +297,7 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
         order.buckets,
         disturb,
         key,
+        packing=options.packing,
         tolerance=1e-3 if options.dtype == "float32" else 2e-2,
     )
     step, compiled = _train_step(task, options, apply, loss, tx, parallel)
@@ -331,7 +333,8 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
     )
     found, state, saved = _restored(checkpoints, state)
     if found is not None:
-        progress = Progress(**saved)
+        progress = Progress.read(saved, folder / "checkpoints" / str(found) / "progress.json")
+        progress.judge_again(plan)
         logger.info("going on from step %d of %d", found, plan.total)
     progress.options = dataclasses.asdict(options)
     if writes and record is not None:
@@ -379,7 +382,15 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
             params, last = _restored(checkpoints, state, best)[1].params, best
             logger.info("the best checkpoint is step %d", best)
         except InputError as error:
-            logger.info("%s; so the result is the last step, not the best", error)
+            logger.warning("%s; so the result is the last step, not the best", error)
+    elif best is not None and best != last:
+        logger.log(
+            logging.INFO if plan.patience is None else logging.WARNING,
+            "the saved model is that of step %d; the best was step %d; the same command with "
+            "--load_best_model_at_end --allow_changed_options load_best_model_at_end saves that",
+            last,
+            best,
+        )
     scores: dict[str, float] = {}
     files: dict[str, Any] = {}
     if checkpoints:

@@ -10,13 +10,13 @@ import platform
 import shlex
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxbert.benchmark import pytorch
+from jaxbert.machine import cores, device
 from jaxbert.model.config import BertConfig
 
 # Dense bfloat16 operations a second, from the makers' data sheets.
@@ -33,7 +33,7 @@ def describe() -> dict[str, Any]:
         "device": device(),
         "platform": jax.default_backend(),
         "devices": jax.device_count(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": cores(),
         "torch_device": pytorch.device(),
         "threads": {"torch": torch.get_num_threads()},
         "flags": {n: os.environ[n] for n in ("XLA_FLAGS", "JAX_PLATFORMS") if n in os.environ},
@@ -43,18 +43,6 @@ def describe() -> dict[str, Any]:
         "command": shlex.join(["python", *sys.argv]),
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
     }
-
-
-def device() -> str:
-    """The name of the device, of a CPU that of the processor."""
-    if jax.default_backend() != "cpu":
-        return jax.devices()[0].device_kind
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    named = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.machine()
 
 
 def model_flops(cfg: BertConfig, tokens: int, length: int, *, training: bool) -> float:

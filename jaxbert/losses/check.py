@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,6 +17,8 @@ from jaxbert.losses.choose import ChosenLoss
 from jaxbert.losses.forms import Arrays, Parts, objective_of
 from jaxbert.model.heads import Apply, Params
 
+logger = logging.getLogger("jaxbert")
+
 _ROWS = 8
 
 
@@ -29,6 +32,7 @@ def try_loss(
     disturb: Callable[[NumpyBatch, int], NumpyBatch] | None,
     key: jax.Array,
     *,
+    packing: bool,
     tolerance: float,
 ) -> None:
     """Trace the loss, so that what is wrong with it is told before files are written; and hold a
@@ -38,14 +42,20 @@ def try_loss(
         batch: a micro-batch as a device will have it.
         features: of the training.
         lengths: that rows are padded to; kernels may want no others.
-        tolerance: by which sums may differ, relative.
         disturb: (batch, step) -> batch, or None; see Task.
+        packing: rows have several windows, so that there is none of the padding that a window's
+            own row would have.
+        tolerance: by which sums may differ, relative.
+
+    Raises:
+        InputError: see check_loss; or with packing, the loss reads padding tokens.
     """
     objective = objective_of(loss.function)
     jax.eval_shape(lambda params, batch: objective(apply, params, batch, key), params, batch)
     if not loss.own:
         return
     windows = np.linspace(0, len(features) - 1, _ROWS).astype(int)  # answerable and not
+    windows[-1] = np.argmin(features.lengths)  # which has padding, if any has
     length = min(n for n in lengths if n >= features.lengths[windows].max())
 
     def rows(numbers: np.ndarray, size: int) -> NumpyBatch:
@@ -53,7 +63,7 @@ def try_loss(
         return disturb(made, 0) if disturb else made
 
     half = _ROWS // 2
-    check_loss(
+    reads_padding = check_loss(
         loss.name,
         objective,
         apply,
@@ -64,6 +74,22 @@ def try_loss(
         key,
         tolerance,
     )
+    if reads_padding and packing:
+        raise InputError(
+            f"--loss {loss.name}: it reads tokens outside of a row's text, which with --packing "
+            'are those of other texts; leave out where batch["attention_mask"] is 0, or train '
+            "without --packing"
+        )
+    if reads_padding:
+        lengths_of = "--max_seq_length" if len(lengths) == 1 else "the length of the batch"
+        hint = "" if len(lengths) == 1 else " (to --max_seq_length with --length_bucket 0)"
+        logger.warning(
+            "--loss %s reads padding tokens, so its value depends on how far rows are padded, here "
+            "to %s%s; PyTorch's classes do that too",
+            loss.name,
+            lengths_of,
+            hint,
+        )
 
 
 def check_loss(
@@ -76,16 +102,20 @@ def check_loss(
     padded: NumpyBatch,
     key: jax.Array,
     tolerance: float,
-) -> None:
+) -> bool:
     """Hold a loss to what the training step counts on.
 
     Args:
         whole: a batch; halves: its first and its second rows; padded: the first half with padding
             rows behind it.
 
+    Returns:
+        Whether it depends on outputs at padding tokens, as the cross-entropy over all positions of
+        a row does.
+
     Raises:
         InputError: a sum or a gradient is not finite, no parameter has a gradient, the sums of the
-            halves are not those of the whole, or padding rows or tokens count.
+            halves are not those of the whole, or padding rows count.
     """
 
     def objective_with(apply: Apply) -> Callable[[Params, Any], jax.Array]:
@@ -144,14 +174,8 @@ def check_loss(
         'batch["weight"] 0; multiply by it',
     )
     other = objective_with(lambda params, batch, **more: _loud(apply(params, batch, **more), batch))
-    _hold(
-        name,
-        tolerance,
-        (loss, weight),
-        np.asarray(other(params, whole)),
-        "rows have {0} {1:.6g}, and {2:.6g} with other outputs at padding tokens, where "
-        'batch["attention_mask"] is 0 and a packed row has another text; leave them out',
-    )
+    found_with_other = np.asarray(other(params, whole))
+    return not all(map(_close, (loss, weight), found_with_other, (tolerance, tolerance)))
 
 
 def _sums(parts: Parts) -> jax.Array:
@@ -181,5 +205,9 @@ def _largest(grads: Any) -> float:
 
 def _hold(name: str, tolerance: float, wanted: Any, found: Any, message: str) -> None:
     for what, a, b in zip(("loss_sum", "weight_sum"), wanted, found, strict=True):
-        if not abs(a - b) <= tolerance * max(abs(a), abs(b), 1e-3):
+        if not _close(a, b, tolerance):
             raise InputError(f"--loss {name}: {message.format(what, float(a), float(b))}")
+
+
+def _close(a: float, b: float, tolerance: float) -> bool:
+    return abs(a - b) <= tolerance * max(abs(a), abs(b), 1e-3)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from jaxbert.errors import InputError
@@ -96,17 +97,22 @@ def _guarded(function: Callable[..., Any], given: str, path: Path) -> Callable[.
             raise
         except Exception as error:
             raise InputError(f"--loss {given}: {_said(error, path)}") from None
-        return _held(result, len(args), given)
+        *_, batch = args[: 2 if len(args) == 2 else 3]
+        return _held(result, len(args), batch["weight"], given)
 
     return guarded
 
 
-def _held(result: Any, arguments: int, given: str) -> Any:
-    """What the function returned, as its form has it."""
+def _held(result: Any, arguments: int, weight: jax.Array, given: str) -> Any:
+    """What the function returned, as its form has it; of one value a row, the sums."""
     names = ("loss_sum", "weight_sum", "metrics")[: 2 if arguments == 2 else 3]
-    if not isinstance(result, tuple) or len(result) != len(names):
-        what = f"{len(result)} values" if isinstance(result, tuple) else type(result).__name__
-        raise InputError(f"--loss {given}: it returned {what}, not ({', '.join(names)})")
+    if not isinstance(result, tuple):
+        sums_of_rows = _sums_of_rows(result, weight, f"({', '.join(names)})", given)
+        return sums_of_rows if arguments == 2 else (*sums_of_rows, {})
+    if len(result) != len(names):
+        raise InputError(
+            f"--loss {given}: it returned {len(result)} values, not ({', '.join(names)})"
+        )
     sums = []
     for name, value in zip(names[:2], result[:2], strict=True):
         try:
@@ -122,6 +128,30 @@ def _held(result: Any, arguments: int, given: str) -> Any:
     if len(names) == 3:
         return (*sums, _held_metrics(result[2], given))
     return tuple(sums)
+
+
+def _sums_of_rows(
+    result: Any, weight: jax.Array, form: str, given: str
+) -> tuple[jax.Array, jax.Array]:
+    """Of one value a row, (B,), with packing one a window: what the step adds up."""
+    try:
+        values = jnp.asarray(result, jnp.float32)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"--loss {given}: it returned {type(result).__name__}, not {form}"
+        ) from None
+    if values.shape == ():
+        raise InputError(
+            f"--loss {given}: it returned one number, not {form}; a mean does not say how much it "
+            f"is a mean of: return one value a row, {weight.shape}, or "
+            'jnp.sum(loss * batch["weight"]), jnp.sum(batch["weight"])'
+        )
+    if values.shape != weight.shape:
+        raise InputError(
+            f"--loss {given}: it returned the shape {values.shape}, not {form} or one value a row, "
+            f"{weight.shape}"
+        )
+    return jnp.sum(jnp.where(weight != 0, values, 0.0) * weight), jnp.sum(weight)
 
 
 def _held_metrics(metrics: Any, given: str) -> Any:

@@ -73,6 +73,16 @@ def fault(folder: Path) -> str | None:
     return None
 
 
+def _named(tree: Any) -> list[tuple[tuple[str, ...], Any]]:
+    """The leaves with the names on the way to them, without places in sequences."""
+
+    def names(path: tuple[Any, ...]) -> tuple[str, ...]:
+        keys = (getattr(part, "key", getattr(part, "name", None)) for part in path)
+        return tuple(str(key) for key in keys if key is not None)
+
+    return [(names(path), x) for path, x in jax.tree_util.tree_leaves_with_path(tree)]
+
+
 def _reason(error: Exception) -> str:
     """The part of an error that says why, in one line: of TensorStore's, the system's own words."""
     text = " ".join(str(error).split())
@@ -233,6 +243,9 @@ class Checkpoints:
     def restore(self, step: int, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
         """A verified step as numpy arrays, and its progress.
 
+        Arrays are found by their names, without their places in optax's chain: an optimizer that
+        clips, or decays weights, has a longer chain than one that does not, and the same arrays.
+
         Args:
             like: a state of the same shapes and dtypes; abstract arrays serve.
 
@@ -243,20 +256,34 @@ class Checkpoints:
         wrong = fault(folder)
         if wrong is not None:
             raise InputError(f"{folder}: {wrong}")
-        target = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), like._asdict())
+        wanted = like._asdict()
         try:
-            tree = self._orbax.restore(folder / "state", args=ocp.args.StandardRestore(target))
-            # Orbax gives back the saved shapes, whatever was asked for.
-            for x, y in zip(jax.tree.leaves(tree), jax.tree.leaves(target), strict=True):
-                if x.shape != y.shape:
-                    raise ValueError(f"shape {x.shape} instead of {y.shape}")
+            there = self._orbax.metadata(folder / "state").item_metadata.tree
+            given, asked = _named(there), _named(wanted)
+            if [name for name, _ in given] != [name for name, _ in asked]:
+                alone = {name for name, _ in given} ^ {name for name, _ in asked}
+                raise ValueError(f"{'/'.join(min(alone, default=()))} is in one of them alone")
+            for (name, x), (_, y) in zip(given, asked, strict=True):
+                if x.shape != y.shape or x.dtype != y.dtype:
+                    raise ValueError(
+                        f"{'/'.join(name)} is {x.dtype}{list(x.shape)} instead of "
+                        f"{y.dtype}{list(y.shape)}"
+                    )
+            target = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), there)
+            found = self._orbax.restore(folder / "state", args=ocp.args.StandardRestore(target))
+            tree = jax.tree.unflatten(jax.tree.structure(wanted), jax.tree.leaves(found))
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"{folder}: its arrays are not those of this model and optimizer "
                 f"({str(error).splitlines()[0]}); give the model and options that the run was "
                 "started with, or --overwrite_output_dir to start anew"
             ) from None
-        progress = json.loads((folder / "progress.json").read_text(encoding="utf-8"))
+        try:
+            progress = json.loads((folder / "progress.json").read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InputError(
+                f"{folder / 'progress.json'}: cannot be read as JSON ({error})"
+            ) from None
         return TrainState(**tree), progress
 
     def close(self) -> None:

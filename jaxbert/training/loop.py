@@ -9,6 +9,7 @@ import json
 import logging
 import math
 import time
+import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,13 @@ from jaxbert.data.features import Features
 from jaxbert.data.packing import AnyOrder
 from jaxbert.errors import InputError
 from jaxbert.files import write_text
+from jaxbert.option_values import is_of
 from jaxbert.training.checkpoint import Checkpoints
 from jaxbert.training.optim import Schedule
 from jaxbert.training.parallel import Parallel, prefetch
 from jaxbert.training.step import TrainState, TrainStep
 from jaxbert.training.stop_signals import StopSignals
+from jaxbert.untrusted import shown
 
 Disturb = Callable[[NumpyBatch, int], NumpyBatch]
 Evaluate = Callable[[Any, int, Callable[[], bool]], dict[str, float] | None]
@@ -56,6 +59,35 @@ class Progress:
     skipped_now: list[int] = dataclasses.field(default_factory=list)
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
 
+    @classmethod
+    def read(cls, saved: object, place: Path) -> Progress:
+        """What a checkpoint says; fields that an older version did not have are as at the start.
+
+        Raises:
+            InputError: a field is unknown, or not of its type.
+        """
+        hints = typing.get_type_hints(cls)
+        if not isinstance(saved, dict):
+            raise InputError(f"{place}: expected an object, found {type(saved).__name__}")
+        for name, value in saved.items():
+            if name not in hints:
+                raise InputError(
+                    f"{place}: {shown(name)} is not known; go on with the version of jaxbert that "
+                    "wrote it, or give --overwrite_output_dir to start again"
+                )
+            if not is_of(value, hints[name]):
+                raise InputError(
+                    f"{place}: {name} is {shown(value)}, which it cannot be; bring the file back, "
+                    "or give --overwrite_output_dir to start again"
+                )
+        progress = cls(**saved)
+        if not all("step" in record for record in progress.evaluations):
+            raise InputError(
+                f"{place}: an evaluation has no step; bring the file back, or give "
+                "--overwrite_output_dir to start again"
+            )
+        return progress
+
     def evaluated(self) -> set[int]:
         """The steps that have been evaluated."""
         return {int(record["step"]) for record in self.evaluations}
@@ -63,11 +95,20 @@ class Progress:
     def record(self, step: int, scores: dict[str, float], plan: Plan) -> None:
         """Take in the scores of an evaluation; the plan names the one that counts."""
         self.evaluations.append({"step": step, **scores})
+        self._judge(step, scores, plan)
+
+    def judge_again(self, plan: Plan) -> None:
+        """Find the best evaluation anew: the plan may name another score than before."""
+        self.best_step, self.best_score, self.waited = None, None, 0
+        for record in self.evaluations:
+            self._judge(int(record["step"]), record, plan)
+
+    def _judge(self, step: int, scores: dict[str, float], plan: Plan) -> None:
         metric = next((name for name in plan.metrics if name in scores), None)
         if metric is None:
             raise InputError(
                 f"--metric_for_best_model {plan.metrics[0]}: the evaluation gives "
-                f"{', '.join(scores)}"
+                f"{', '.join(name for name in scores if name != 'step')}"
             )
         score = scores[metric]
         sign = -1 if metric in plan.falling else 1

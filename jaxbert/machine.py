@@ -1,0 +1,39 @@
+"""The machine that a program runs on, by what decides on the bits that it computes."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+import jax
+
+
+def device() -> str:
+    """The name of the device, of a CPU that of the processor."""
+    if jax.default_backend() != "cpu":
+        return jax.devices()[0].device_kind
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    named = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.machine()
+
+
+def cores() -> int:
+    """Processor cores that this process may use: XLA splits its sums over so many threads."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def describe() -> dict[str, str | int]:
+    """Platform, architecture, device, how many devices, and of a CPU the cores."""
+    found: dict[str, str | int] = {
+        "platform": jax.default_backend(),
+        "architecture": platform.machine(),
+        "device": device(),
+        "devices": jax.device_count(),
+    }
+    return found | ({"cores": cores()} if found["platform"] == "cpu" else {})
