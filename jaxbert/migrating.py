@@ -54,7 +54,7 @@ class Answer:
     def __str__(self) -> str:
         words = " ".join(f"'{w}'" if " " in w else w for w in self.words)
         if self.kind == "taken":
-            return "; ".join(filter(None, [words.replace("{}", "VALUE"), self.text]))
+            return " ".join(filter(None, [words.replace("{}", "VALUE"), self.text]))
         return f"{self.text}; give {words}" if words else self.text
 
 
