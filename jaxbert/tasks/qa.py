@@ -75,6 +75,12 @@ def _encode(
     )
 
 
+def _is_located(example: QAExample) -> bool:
+    """Whether its answer was found in the paragraph, or it has none: where it is said and is not
+    found, there is no place to compare with."""
+    return not example.answers or any(a.start is not None for a in example.answers)
+
+
 def reduce_qa(options: QAOptions) -> Callable[[Arrays, Arrays], Arrays]:
     """Of each window: its n_best_size best spans, start, end, score (B, k), and null_score (B,)."""
     assert options.max_answer_length is not None  # settle_qa decides it
@@ -172,6 +178,7 @@ QA = Task(
     load=lambda path, options: load_rows(path),
     read=lambda tables, options: read_questions(tables, strict=options.strict),
     settle=settle_qa,
+    learnable=_is_located,
     encode=_encode,
     reduce=reduce_qa,
     decode=_decode,

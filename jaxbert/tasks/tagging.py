@@ -53,10 +53,11 @@ def _settle(
     if examples is None:
         return options
     metric = (options.metric_for_best_model or "accuracy").removeprefix("eval_")
-    if metric != "accuracy" and find_scheme({t for e in examples for t in e.tags or ()}) is None:
+    tags = {t for e in examples for t in e.tags or ()}
+    if metric not in ("accuracy", "loss") and find_scheme(tags) is None:
         raise InputError(
             f"--metric_for_best_model {options.metric_for_best_model}: the tags are no entities "
-            "(B-..., I-..., O); give accuracy"
+            "(B-..., I-..., O); give accuracy or eval_loss"
         )
     return options
 

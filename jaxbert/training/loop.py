@@ -23,6 +23,7 @@ from jaxbert.data.features import Features
 from jaxbert.data.packing import AnyOrder
 from jaxbert.errors import InputError
 from jaxbert.files import write_text
+from jaxbert.metrics.scores import Scores, number_of
 from jaxbert.training.checkpoint import Checkpoints
 from jaxbert.training.optim import Schedule
 from jaxbert.training.parallel import Parallel, prefetch
@@ -30,7 +31,7 @@ from jaxbert.training.step import TrainState, TrainStep
 from jaxbert.training.stop_signals import StopSignals
 
 Disturb = Callable[[NumpyBatch, int], NumpyBatch]
-Evaluate = Callable[[Any, int, Callable[[], bool]], dict[str, float] | None]
+Evaluate = Callable[[Any, int, Callable[[], bool]], Scores | None]
 
 logger = logging.getLogger("jaxbert")
 
@@ -51,7 +52,7 @@ class Progress:
     best_step: int | None = None
     best_score: float | None = None
     waited: int = 0
-    evaluations: list[dict[str, float]] = dataclasses.field(default_factory=list)
+    evaluations: list[Scores] = dataclasses.field(default_factory=list)
     skipped: int = 0
     skipped_now: list[int] = dataclasses.field(default_factory=list)
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -60,7 +61,7 @@ class Progress:
         """The steps that have been evaluated."""
         return {int(record["step"]) for record in self.evaluations}
 
-    def record(self, step: int, scores: dict[str, float], plan: Plan) -> None:
+    def record(self, step: int, scores: Scores, plan: Plan) -> None:
         """Take in the scores of an evaluation; the plan names the one that counts."""
         self.evaluations.append({"step": step, **scores})
         metric = next((name for name in plan.metrics if name in scores), None)
@@ -69,7 +70,7 @@ class Progress:
                 f"--metric_for_best_model {plan.metrics[0]}: the evaluation gives "
                 f"{', '.join(scores)}"
             )
-        score = scores[metric]
+        score = number_of(scores, metric)
         sign = -1 if metric in plan.falling else 1
         if self.best_score is None or sign * score > sign * self.best_score:
             self.best_step, self.best_score, self.waited = step, score, 0
