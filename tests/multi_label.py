@@ -60,6 +60,8 @@ def write_vocabulary(folder: Path) -> Path:
         "intermediate_size": 64,
         "max_position_embeddings": 16,
         "initializer_range": 0.1,
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
     }
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     return folder
