@@ -27,6 +27,7 @@ from jaxbert.data.features import Features
 from jaxbert.data.packing import AnyOrder
 from jaxbert.errors import InputError
 from jaxbert.evaluation import show_scores
+from jaxbert.metrics.scores import Scores
 from jaxbert.option_values import check_ranges
 from jaxbert.output import check_writable, write_results
 from jaxbert.planning import make_order, make_plan, warmup_steps
@@ -49,7 +50,7 @@ UNKNOWN = (
 
 def evaluate(
     task: Task, opts: Any, model: Any, tokenizer: Any, cfg: Any, examples: Any, features: Features
-) -> tuple[dict[str, float], list[Any]]:
+) -> tuple[Scores, list[Any]]:
     """Scores and predictions by the task's own decoding, from PyTorch's logits."""
     import torch
 

@@ -143,6 +143,8 @@ def options_of_training(
     names = {field.name for field in dataclasses.fields(own)} - task.fresh - HARMLESS
     names.add("dtype")
     taken = {name: value for name, value in saved.items() if name in names}
-    if taken.get("label_column_name"):  # data to predict need not have it
-        taken["label_column_name"] += "?"
+    columns = taken.get("label_column_name")
+    if columns:  # data to predict need not have them
+        several = isinstance(columns, list)
+        taken["label_column_name"] = [f"{c}?" for c in columns] if several else f"{columns}?"
     return taken

@@ -8,7 +8,7 @@ import logging
 import math
 import re
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from jaxbert.drawing import new_figure, save_figure
 from jaxbert.errors import InputError
 from jaxbert.files import digest_of, write_json, write_text
 from jaxbert.losses.choose import ChosenLoss, choose_loss
+from jaxbert.metrics.scores import LOSS, Scores, number_of
 from jaxbert.option_values import HARMLESS, check_ranges
 from jaxbert.output import check_writable
 from jaxbert.processes import launched
@@ -78,7 +79,7 @@ def compare(task: Task, options: Any, losses: Sequence[str], seeds: Sequence[int
     folder = Path(options.output_dir or "").expanduser()
     runs = _runs(task, options, losses, seeds)
     check_writable(folder)
-    found: dict[str, list[dict[str, float]]] = {given: [] for given in losses}
+    found: dict[str, list[Scores]] = {given: [] for given in losses}
     for number, (given, chosen, own) in enumerate(runs):
         logger.info("run %d of %d: %s, seed %d", number + 1, len(runs), given, own.seed)
         files = _contents(own, chosen.args.get("teacher"))
@@ -90,7 +91,7 @@ def compare(task: Task, options: Any, losses: Sequence[str], seeds: Sequence[int
         if not scores:
             raise InputError(f"{own.output_dir}: the run has no scores; is there validation data?")
         found[given].append(scores)
-    rows = table(found, [m for m in task.best_metrics if m in found[losses[0]][0]])
+    rows = table(found, [m for m in (*task.best_metrics, LOSS) if m in found[losses[0]][0]])
     _write(folder, task, options, rows, seeds, found[losses[0]][0])
     return True
 
@@ -151,7 +152,7 @@ def split_args(given: str) -> tuple[str, str | None]:
     return name.strip(), brace + rest or None
 
 
-def _scores(task: Task, options: Any, depends: dict[str, Any]) -> dict[str, float] | None:
+def _scores(task: Task, options: Any, depends: dict[str, Any]) -> Scores | None:
     """The scores of a run, trained if it has not been; None when a signal stopped it.
 
     What they depend on is in compared.json from the run's beginning, so that a run is neither
@@ -215,14 +216,14 @@ def _check_same(folder: Path, then: dict[str, Any], now: dict[str, Any]) -> None
         )
 
 
-def table(found: dict[str, list[dict[str, float]]], metrics: Sequence[str]) -> list[Row]:
+def table(found: Mapping[str, Sequence[Scores]], metrics: Sequence[str]) -> list[Row]:
     """A row for each score and loss; `found` has the scores of every seed by loss."""
     first = next(iter(found))
     rows = []
     for metric in metrics:
-        base = [scores[metric] for scores in found[first]]
+        base = [number_of(scores, metric) for scores in found[first]]
         for loss, runs in found.items():
-            values = [scores[metric] for scores in runs]
+            values = [number_of(scores, metric) for scores in runs]
             differences = [b - a for a, b in zip(base, values, strict=True)]
             if loss == first:
                 rows.append(Row(loss, metric, values, None, None))
@@ -239,7 +240,7 @@ def _write(
     options: Any,
     rows: Sequence[Row],
     seeds: Sequence[int],
-    scores: dict[str, float],
+    scores: Scores,
 ) -> None:
     own = [{**row._asdict(), "mean": row.mean, "deviation": row.deviation} for row in rows]
     clean = [{n: None if x != x else x for n, x in row.items()} for row in own]  # JSON has no NaN

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxbert import processes
 from jaxbert.compiled import keep_compiled
@@ -18,6 +20,8 @@ from jaxbert.data.batches import NumpyBatch, bucket_lengths
 from jaxbert.data.features import Features
 from jaxbert.data.packing import AnyOrder, PackedOrder
 from jaxbert.errors import InputError
+from jaxbert.losses.forms import Arrays
+from jaxbert.metrics.scores import LOSS, Scores
 from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import make_apply
 from jaxbert.model.kernels import choose_attention
@@ -31,7 +35,7 @@ from jaxbert.training.step import make_predict_step
 
 logger = logging.getLogger("jaxbert")
 
-Evaluator = Callable[..., tuple[dict[str, float], list[Any]] | None]
+Evaluator = Callable[..., tuple[Scores, list[Any]] | None]
 
 
 def attention_of(options: Any, cfg: BertConfig, order: AnyOrder | None = None) -> tuple[str, str]:
@@ -75,7 +79,12 @@ def make_evaluator(
     if kernel != "xla":
         logger.info("  attention of evaluations by %s: %s", kernel, why)
     apply = make_apply(cfg, task.head, dtype=jnp.dtype(options.dtype), attention=kernel)
-    compiled = parallel.compile_predict(make_predict_step(apply, task.reduce(options)))
+    labelled = task.label_of is None or task.label_of(examples[0]) is not None
+    reduce = task.reduce(options)
+    if labelled:
+        reduce = with_loss(task, options, reduce)
+    learnable = np.array([task.learnable(e) for e in examples])[features.example]
+    compiled = parallel.compile_predict(make_predict_step(apply, reduce))
     size = options.per_device_eval_batch_size * parallel.devices
     buckets = bucket_lengths(options.length_bucket, options.max_seq_length)
     disturb = task.disturb(options, tokenizer, cfg) if task.disturb else None
@@ -85,7 +94,7 @@ def make_evaluator(
 
     def evaluator(
         params: Any, stopped: Callable[[], bool] = lambda: False
-    ) -> tuple[dict[str, float], list[Any]] | None:
+    ) -> tuple[Scores, list[Any]] | None:
         arrays = predict(
             compiled,
             params,
@@ -98,27 +107,64 @@ def make_evaluator(
         )
         if arrays is None:
             return None
+        loss = [arrays.pop(name)[learnable] for name in (_SUM, _WEIGHT)] if labelled else []
         predictions = task.decode(examples, features, arrays, options, cfg)
-        if task.label_of is not None and task.label_of(examples[0]) is None:
+        if not labelled:
             return {}, predictions
         try:
-            return task.score(examples, predictions, options, cfg), predictions
+            scores = task.score(examples, predictions, options, cfg)
         except ValueError as error:  # of a model whose outputs overflow
             raise InputError(f"the predictions have no score: {error}") from error
+        return {**scores, **_mean_loss(*loss)}, predictions
 
     return evaluator
 
 
-def show_scores(scores: dict[str, float]) -> str:
+# Of each window, beside what the task keeps of it.
+_SUM, _WEIGHT = "loss_sum", "loss_weight"
+
+
+def with_loss(
+    task: Task, options: Any, reduce: Callable[[Arrays, Arrays], Arrays]
+) -> Callable[[Arrays, Arrays], Arrays]:
+    """`reduce`, and of each window loss_sum and loss_weight (B,) of the task's loss for
+    evaluations: as it is by default, without class weights or options."""
+    plain = task.evaluation_loss
+    loss = plain(options) if plain else next(iter(task.losses.values()))
+
+    def of_one(outputs: Arrays, batch: Arrays) -> tuple[jax.Array, jax.Array]:
+        one, labels = ({n: x[None] for n, x in arrays.items()} for arrays in (outputs, batch))
+        loss_sum, weight_sum = loss(one, labels)
+        return loss_sum, weight_sum
+
+    def reduced(outputs: Arrays, batch: Arrays) -> Arrays:
+        # Of multiple choice the hidden states have other rows, and no plain loss reads them.
+        of_rows = {n: x for n, x in outputs.items() if n != "last_hidden_state"}
+        loss_sum, weight_sum = jax.vmap(of_one)(of_rows, batch)
+        return {**reduce(outputs, batch), _SUM: loss_sum, _WEIGHT: weight_sum}
+
+    return reduced
+
+
+def _mean_loss(loss_sum: np.ndarray, weight: np.ndarray) -> dict[str, float]:
+    """eval_loss; nothing where no window has a label. math.fsum: in any order it is the same."""
+    total = math.fsum(weight.tolist())
+    if not total:
+        return {}
+    if not np.isfinite(loss_sum).all():
+        logger.warning("the evaluation's loss is not finite; it is left out of the scores")
+        return {}
+    return {LOSS: math.fsum(loss_sum.tolist()) / total}
+
+
+def show_scores(scores: Scores) -> str:
     """The scores in one line: "exact_match 58.21  f1 71.3  total 1584"."""
     return "  ".join(
         f"{n} {v:.4g}" if isinstance(v, float) else f"{n} {v}" for n, v in scores.items()
     )
 
 
-def assess(
-    task: Task, options: Any, examples: Any
-) -> tuple[BertConfig, dict[str, float], list[Any]]:
+def assess(task: Task, options: Any, examples: Any) -> tuple[BertConfig, Scores, list[Any]]:
     """The config of the model that the options name, its scores on examples, and its predictions.
 
     Args:
@@ -150,7 +196,7 @@ def _check_asked(task: Task, options: Any, examples: Any) -> None:
         )
 
 
-def evaluate(task: Task, options: Any) -> dict[str, float]:
+def evaluate(task: Task, options: Any) -> Scores:
     """Scores of a fine-tuned folder on a validation file; writes them with the predictions.
 
     Raises:

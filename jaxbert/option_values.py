@@ -93,6 +93,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "fit_part": (0.01, 1),
     "seed": (0, 2**32 - 1),
     "mlm_probability": (0.001, 0.9),
+    "threshold": (0, 1),
 }
 
 

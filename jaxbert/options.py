@@ -142,17 +142,30 @@ class TextOptions(RowOptions):
     text_column_name: list[str] | None = option(
         None, "The column of the text, or two columns for a pair; by default they are looked for."
     )
-    label_column_name: str | None = option(None, "The column of the label; by default looked for.")
 
 
 @dataclasses.dataclass(frozen=True)
 class ClassificationOptions(TextOptions):
-    """Classes of texts and of pairs."""
+    """Classes of texts and of pairs: one for each, or any number (multi-label)."""
+
+    label_column_name: list[str] | None = option(
+        None,
+        "The column of the label or of lists of labels, or several columns of 0 and 1, one for "
+        "each label; by default looked for.",
+    )
+    positive_label: str | None = option(
+        None, "Of two classes the one that f1 is of; by default the second."
+    )
+    threshold: float | None = option(
+        None, "Multi-label: a text has the labels whose score is above this; by default 0.5."
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class RegressionOptions(TextOptions):
     """A number for a text or a pair."""
+
+    label_column_name: str | None = option(None, "The column of the label; by default looked for.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -327,6 +340,12 @@ class ClassificationTrainOptions(
     class_weights: list[str] | None = option(
         None, "balanced, or NAME=WEIGHT for classes that shall count more or less in the loss."
     )
+    problem_type: Literal["single_label_classification", "multi_label_classification"] | None = (
+        option(
+            None,
+            "One class for a text or any number; by default as the data say, else as the model.",
+        )
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -408,7 +427,12 @@ class ScoreOptions:
     references: str | None = option(None, "The data set, in any form that train/ reads.")
     null_odds: str | None = option(None, "For squad_v2, JSON: id to odds; finds the thresholds.")
     text_column_name: list[str] | None = option(None, "The columns of the references' texts.")
-    label_column_name: str | None = option(None, "The column of the label, or of the tags.")
+    label_column_name: list[str] | None = option(
+        None, "The column of the label, or of the tags; of several labels, see train/."
+    )
+    positive_label: str | None = option(
+        None, "Of two classes the one that f1 is of; by default the second."
+    )
     quoted_tsv: bool = option(False, 'Fields of TSV files may be in quotes; else a " is text.')
     entity_mode: Literal["default", "strict"] = option(
         "default", "How wrong tag sequences count, as seqeval defines it."

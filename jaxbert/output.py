@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 from jaxbert import machine
 from jaxbert.errors import InputError
 from jaxbert.files import digest_of, write_json
+from jaxbert.metrics.scores import Scores
 from jaxbert.option_values import advice_on, changed_options, check_types
 from jaxbert.untrusted import read_object, shown
 
@@ -132,6 +133,9 @@ def _read_record(folder: Path) -> dict[str, Any] | None:
     whole &= isinstance(record.get("row_length"), int | None)
     if not whole or record["rows_per_step"] < 1:
         raise InputError(f"{path}: not the record of a run")
+    column = record["options"].get("label_column_name")
+    if record["task"] == "classification" and isinstance(column, str):  # before it was a list
+        record["options"]["label_column_name"] = [column]
     return record
 
 
@@ -337,7 +341,7 @@ def write_record(
     write_json(folder / "options.json", record)
 
 
-def write_results(folder: Path, scores: dict[str, float], files: dict[str, Any]) -> None:
+def write_results(folder: Path, scores: Scores, files: dict[str, Any]) -> None:
     """metrics.json, and the task's own files: name -> JSON content."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in _RESULTS - files.keys():  # of an earlier evaluation, of other data perhaps

@@ -12,6 +12,7 @@ import optax
 from jaxbert.data.batches import Order, bucket_lengths
 from jaxbert.data.packing import AnyOrder, PackedOrder, row_length
 from jaxbert.errors import InputError
+from jaxbert.metrics.scores import LOSS
 from jaxbert.model.kernels import BLOCK as KERNEL_BLOCK
 from jaxbert.tasks.task import Task
 from jaxbert.training.loop import Plan
@@ -70,15 +71,18 @@ def make_plan(task: Task, options: Any, order: AnyOrder) -> Plan:
         patience=options.early_stopping_patience,
         max_skipped=options.max_nonfinite_steps,
         metrics=best_metrics(task, options),
-        falling=task.falling,
+        falling=task.falling | {LOSS},
     )
 
 
 def best_metrics(task: Task, options: Any) -> tuple[str, ...]:
     """Scores of which the first that there is tells the best checkpoint; eval_f1 is f1, as in
-    Hugging Face's Trainer."""
+    Hugging Face's Trainer, and loss is eval_loss."""
     given = options.metric_for_best_model
-    return (given.removeprefix("eval_"),) if given else task.best_metrics
+    if not given:
+        return task.best_metrics
+    name = given.removeprefix("eval_")
+    return (LOSS if name == LOSS.removeprefix("eval_") else name,)
 
 
 def warmup_steps(options: Any, steps: int) -> int:

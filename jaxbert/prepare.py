@@ -59,6 +59,8 @@ def load_model(
         logger.info("%s: all parameters drawn anew", config)
     else:
         raise InputError("give --model_name_or_path, or --config_name for random weights")
+    if task.problem_type is not None and data is not None:
+        cfg = dataclasses.replace(cfg, problem_type=task.problem_type(options, cfg))
     if options.tokenizer_name:
         folder = find_model_folder(options.tokenizer_name)
     return cfg, params, load_tokenizer(folder, vocab_size=cfg.vocab_size)

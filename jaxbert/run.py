@@ -24,6 +24,7 @@ from jaxbert.errors import InputError
 from jaxbert.evaluation import Evaluator, attention_of, make_evaluator, show_scores
 from jaxbert.losses.check import try_loss
 from jaxbert.losses.choose import ChosenLoss, choose_loss, with_settings
+from jaxbert.metrics.scores import LOSS, Scores
 from jaxbert.model.config import BertConfig, config_to_dict
 from jaxbert.model.heads import Apply, Params, make_apply
 from jaxbert.model.pretrained import save_pretrained
@@ -64,7 +65,7 @@ class Trained:
     """The end of train(): done is False when a signal stopped the run, which is saved."""
 
     state: TrainState
-    scores: dict[str, float]
+    scores: Scores
     done: bool
 
 
@@ -85,12 +86,12 @@ class _Validation:
     def __init__(self, evaluator: Evaluator) -> None:
         self._evaluator = evaluator
         self.step = -1
-        self.scores: dict[str, float] = {}
+        self.scores: Scores = {}
         self.predictions: list[Any] = []
 
     def __call__(
         self, params: Any, step: int, stopped: Callable[[], bool] = lambda: False
-    ) -> dict[str, float] | None:
+    ) -> Scores | None:
         result = self._evaluator(params, stopped)
         if result is None:
             return None
@@ -110,10 +111,9 @@ def _check(task: Task, options: Any) -> None:
         raise InputError(f"--allow_changed_options {' '.join(sorted(unknown))}: no such option")
     if options.packing and not task.packs:
         raise InputError(f"--packing is not for {task.name}, whose rows have several texts already")
-    if other := set(best_metrics(task, options)) - set(task.best_metrics):
-        raise InputError(
-            f"--metric_for_best_model {' '.join(other)}: give {', '.join(task.best_metrics)}"
-        )
+    known = (*task.best_metrics, LOSS)
+    if other := set(best_metrics(task, options)) - set(known):
+        raise InputError(f"--metric_for_best_model {' '.join(other)}: give {', '.join(known)}")
 
 
 def _names(order: AnyOrder, features: Features, examples: Any, step: int) -> list[str]:
@@ -142,6 +142,12 @@ def _announce(plan: Plan, order: AnyOrder, features: Features, parallel: Paralle
         what += f" with {len(features) / order.steps_per_epoch:.1f} windows on average"
     logger.info("%d steps of %s on %s", plan.total, what, where)
     logger.info("  %.1f %% of the tokens are padding", 100 * order.padding())
+
+
+def _architecture(cfg: BertConfig) -> dict[str, Any]:
+    """What a run's config.json must still be when it goes on. The problem type is left out: that
+    of the data is in their own fingerprint, and earlier versions did not keep it."""
+    return config_to_dict(dataclasses.replace(cfg, problem_type=None))
 
 
 def _trained_model(task: Task, options: Any, cfg: BertConfig, order: AnyOrder) -> Apply:
@@ -262,7 +268,7 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
     order = make_order(options, features.lengths, cfg.hidden_size, parts, record)
     rows_for(order.rows, parallel, accumulate)
     plan = make_plan(task, options, order)
-    prints = {"train": features.fingerprint(), "model": fingerprint_of(config_to_dict(cfg))}
+    prints = {"train": features.fingerprint(), "model": fingerprint_of(_architecture(cfg))}
     validation = None
     if held_out is not None:
         held_out_features = encode_examples(task, held_out, tokenizer, cfg, options)
@@ -391,7 +397,7 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
             last,
             best,
         )
-    scores: dict[str, float] = {}
+    scores: Scores = {}
     files: dict[str, Any] = {}
     if checkpoints:
         checkpoints.close()

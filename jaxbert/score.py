@@ -10,18 +10,27 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from jaxbert.data.questions import Reference, read_references
 from jaxbert.data.rows import Data
+from jaxbert.data.texts import TextExample
 from jaxbert.errors import InputError
 from jaxbert.metrics.entities import entity_scores, find_scheme
-from jaxbert.metrics.labels import choice_scores, classification_scores, regression_scores
+from jaxbert.metrics.labels import (
+    choice_scores,
+    classification_scores,
+    multi_label_scores,
+    regression_scores,
+)
+from jaxbert.metrics.scores import Scores
 from jaxbert.options import ScoreOptions
-from jaxbert.tasks.classification import CLASSIFICATION
+from jaxbert.tasks.classification import CLASSIFICATION, classes_of
 from jaxbert.tasks.multiple_choice import MULTIPLE_CHOICE
 from jaxbert.tasks.qa import score_qa
 from jaxbert.tasks.regression import REGRESSION
 from jaxbert.tasks.tagging import TAGGING, doubts_of
-from jaxbert.tasks.task import Task, in_order
+from jaxbert.tasks.task import Task, in_order, shown_classes
 
 logger = logging.getLogger("jaxbert")
 
@@ -112,13 +121,13 @@ def _say_what_is_odd(data: Data[Reference], references: str, metric: str) -> Non
 
 def score_rows(
     metric: str, predictions: str | None, references: str | None, options: ScoreOptions
-) -> dict[str, float]:
+) -> Scores:
     """The scores of a predictions file whose entries are in the order of the data's rows.
 
     Args:
         metric: classification, regression, multiple_choice or tagging.
         predictions: path of a JSON list: the predictions.json of an evaluation, or of bare class
-            names, numbers, or lists of tags.
+            names, lists of these, numbers, or lists of tags.
         references: path of the data set.
 
     Raises:
@@ -128,11 +137,10 @@ def score_rows(
     if not predictions or not references:
         raise InputError("give --predictions and --references, two files")
     task, name = _ROWS[metric]
+    if metric != "classification":
+        _check_single(options)
     kinds: dict[str, Any] = {"regression": (int, float), "multiple_choice": int, "tagging": list}
-    if metric == "tagging":  # words are in one column
-        words = (options.text_column_name or [""])[0] or None
-        options = dataclasses.replace(options, text_column_name=words)  # type: ignore[arg-type]
-    data = task.read([(references, task.load(references, options))], options)
+    data = _references(metric, task, references, options)
     examples = data.examples
     found = _read_json(predictions)
     if fault := next((problem for problem in data.problems if problem.malformed), None):
@@ -145,6 +153,12 @@ def score_rows(
         raise InputError(
             f"{predictions}: {size}, and {references} has {len(examples)} rows{left_out}"
         )
+    sets = any(isinstance(e.label, tuple) for e in examples) or any(
+        isinstance(entry, list) or (isinstance(entry, dict) and "labels" in entry)
+        for entry in found
+    )
+    if metric == "classification" and sets:
+        return _score_sets(predictions, found, data, options)
     given = [entry[name] if isinstance(entry, dict) and name in entry else entry for entry in found]
     gold = [e.tags if metric == "tagging" else e.label for e in examples]
     for number, (one, other, e) in enumerate(zip(given, gold, examples, strict=True)):
@@ -194,7 +208,69 @@ def score_rows(
     own = first.get("scores") if isinstance(first, dict) else None
     orders = (data.classes, tuple(own) if isinstance(own, dict) else ())
     order = next((order for order in orders if names <= set(order)), in_order(names))
-    return classification_scores(given, gold, order)
+    positive = options.positive_label
+    if positive is not None and (len(order) != 2 or positive not in order):
+        raise InputError(
+            f"--positive_label {positive}: it is one of two classes; there are "
+            f"{shown_classes(order)}"
+        )
+    return classification_scores(given, gold, order, positive)
+
+
+def _check_single(options: ScoreOptions) -> None:
+    """Raise InputError for what is for classes alone."""
+    if len(options.label_column_name or ()) > 1:
+        raise InputError("--label_column_name: several columns are for --metric classification")
+    if options.positive_label is not None:
+        raise InputError("--positive_label is for --metric classification")
+
+
+def _references(metric: str, task: Task, path: str, options: ScoreOptions) -> Data[Any]:
+    """The data set, by the task's own reader, of which some take the name of one column."""
+    changes: dict[str, str | None] = {}
+    if metric != "classification":
+        changes["label_column_name"] = next(iter(options.label_column_name or ()), None)
+    if metric == "tagging":  # words are in one column
+        changes["text_column_name"] = next(iter(options.text_column_name or ()), None)
+    own = dataclasses.replace(options, **changes)  # type: ignore[arg-type]
+    return task.read([(path, task.load(path, own))], own)
+
+
+def _score_sets(
+    path: str, found: list[Any], data: Data[TextExample], options: ScoreOptions
+) -> Scores:
+    """Scores of rows with any number of classes; average precision where all have scores."""
+    if options.positive_label is not None:
+        raise InputError(
+            f"--positive_label {options.positive_label}: not for any number of labels a row"
+        )
+    for number, (entry, e) in enumerate(zip(found, data.examples, strict=True)):
+        names = entry.get("labels") if isinstance(entry, dict) else entry
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise InputError(
+                f"{path}: entry {number} is {str(entry)[:40]}, expected a list of names of classes"
+            )
+        if e.label is None:
+            raise InputError(f"{e.where}: no label to score with")
+    given = [entry["labels"] if isinstance(entry, dict) else entry for entry in found]
+    gold = [classes_of(e) for e in data.examples]
+    ranked = [entry.get("scores") if isinstance(entry, dict) else None for entry in found]
+    scored = all(isinstance(scores, dict) for scores in ranked)
+    named = (data.classes, *given, *gold, *(ranked if scored else ()))
+    order = in_order({name for names in named for name in names})
+    if not order:
+        raise InputError(f"{path}: no label in any entry, and none in the references")
+    if not scored:
+        return multi_label_scores(given, gold, order)
+    rows = np.zeros((len(ranked), len(order)))
+    for number, scores in enumerate(ranked):
+        for place, name in enumerate(order):
+            value = scores.get(name) if isinstance(scores, dict) else None
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if value is None or not is_number or not abs(value) <= 1e30:  # NaN is not either
+                raise InputError(f"{path}: entry {number} has no score of {name!r}, a number")
+            rows[number, place] = value
+    return multi_label_scores(given, gold, order, rows)
 
 
 def _warn(line: str) -> None:

@@ -84,6 +84,11 @@ def load_teacher(
     if task.labels is not None and own.id2label != cfg.id2label:
         names = ", ".join(own.id2label[:20])
         raise InputError(f"{where}: its classes are {names}; they must be the data's, in order")
+    if own.multi_label != cfg.multi_label:
+        kinds = ("one class a text", "any number of classes a text")
+        raise InputError(
+            f"{where}: it gives {kinds[own.multi_label]}, and the model {kinds[cfg.multi_label]}"
+        )
     alike = own.hidden_size == cfg.hidden_size
     if first and not alike:
         raise InputError(

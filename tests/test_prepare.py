@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 import pytest
 
 from jaxbert import cli, demo
@@ -77,7 +78,7 @@ def test_classes_keep_the_order_that_a_data_set_declares(tmp_path: Path, tiny_fo
     scores = CLASSIFICATION.score(
         data.examples,
         CLASSIFICATION.decode(
-            data.examples, None, {"probabilities": [[0.1, 0.9], [0.8, 0.2]]}, options, cfg
+            data.examples, None, {"logits": np.array([[0.0, 2.0], [1.0, 0.0]])}, options, cfg
         ),
         options,
         cfg,
@@ -105,7 +106,7 @@ def test_a_split_may_be_missing_and_a_fault_in_it_is_an_error(tmp_path: Path) ->
         read_held_out(CLASSIFICATION, dataclasses.replace(without, validation_split="test"))
     other = glue(tmp_path / "other", train=whole, validation=whole)
     with pytest.raises(InputError, match='no column "stars"'):
-        read_held_out(CLASSIFICATION, dataclasses.replace(other, label_column_name="stars"))
+        read_held_out(CLASSIFICATION, dataclasses.replace(other, label_column_name=["stars"]))
 
 
 def test_faulty_rows_of_a_published_set_are_left_out_and_told(tmp_path: Path) -> None:

@@ -66,12 +66,14 @@ CASES = {
             "classification",
             "tsv",
             ("--class_weights", "balanced"),
-            "accuracy f1 f1_macro f1_micro matthews_correlation",
+            "accuracy f1 positive_label f1_macro f1_micro matthews_correlation eval_loss",
         ),
-        Case("regression", "tsv", ("--target_scaling", "standard"), "pearson spearmanr mse"),
-        Case("tagging", "conll", ("--doc_stride", "8"), "precision recall f1 accuracy"),
-        Case("multiple_choice", "jsonl", (), "accuracy"),
-        Case("mlm", "txt", (), "perplexity accuracy"),
+        Case(
+            "regression", "tsv", ("--target_scaling", "standard"), "pearson spearmanr mse eval_loss"
+        ),
+        Case("tagging", "conll", ("--doc_stride", "8"), "precision recall f1 accuracy eval_loss"),
+        Case("multiple_choice", "jsonl", (), "accuracy eval_loss"),
+        Case("mlm", "txt", (), "perplexity accuracy eval_loss"),
     )
 }
 # Files without any label: the same texts.
@@ -186,10 +188,13 @@ def test_a_run_writes_all_that_is_promised(task: str, trained: Runs) -> None:
     assert {p.name for p in folder.iterdir()} == names
     metrics = read(folder / "metrics.json")
     assert list(metrics) == CASES[task].scores.split()
+    if task == "classification":
+        assert metrics.pop("positive_label") == "positive"
     for name, value in metrics.items():
         least, most = {
             "perplexity": (1, 1e9),
             "mse": (0, 25),
+            "eval_loss": (0, 25),
             "pearson": (-1, 1),
             "spearmanr": (-1, 1),
             "matthews_correlation": (-1, 1),
@@ -206,7 +211,7 @@ def test_a_run_writes_all_that_is_promised(task: str, trained: Runs) -> None:
     saved = read(folder / "checkpoints" / str(STEPS) / "progress.json")
     # A step is saved before it is evaluated, so of the two evaluations it knows the first.
     [evaluation] = saved["evaluations"]
-    assert list(evaluation) == ["step", *metrics]
+    assert list(evaluation) == ["step", *CASES[task].scores.split()]
     assert evaluation["step"] == 3
 
 
@@ -411,9 +416,11 @@ def test_an_evaluation_gives_the_scores_of_the_training(
         found, before = (read(f / "predictions.json") for f in (tmp_path, trained(task)))
         np.testing.assert_allclose(found, before, rtol=0, atol=1e-5)
         return
+    # The training had its arrays over the devices in another way.
+    assert now.pop("eval_loss") == pytest.approx(then.pop("eval_loss"), rel=1e-6)
     assert now == then
     for path in tmp_path.iterdir():
-        assert read(path) == read(trained(task) / path.name)
+        assert path.name == "metrics.json" or read(path) == read(trained(task) / path.name)
     assert (tmp_path / "predictions.json").exists() == (task != "mlm")
 
 
@@ -460,14 +467,16 @@ def test_score_gives_the_scores_of_the_training(
     words = ["--metric", task, "--references", str(references), "--predictions"]
     capsys.readouterr()
     call("eval/score.py", *words, str(found))
-    assert json.loads(capsys.readouterr().out) == read(trained(task) / "metrics.json")
+    scores = read(trained(task) / "metrics.json")
+    del scores["eval_loss"]  # predictions do not tell it
+    assert json.loads(capsys.readouterr().out) == scores
 
     # The predictions alone, as another program may write them.
     name = {"tagging": "tags", "classification": "label", "multiple_choice": "label"}.get(task)
     bare = tmp_path / "bare.json"
     bare.write_text(json.dumps([entry[name] if name else entry for entry in read(found)]))
     call("eval/score.py", *words, str(bare))
-    assert json.loads(capsys.readouterr().out) == read(trained(task) / "metrics.json")
+    assert json.loads(capsys.readouterr().out) == scores
 
     bare.write_text(json.dumps(read(found)[1:]))
     assert refuses("eval/score.py", *words, str(bare)) == (
@@ -493,7 +502,7 @@ def test_a_sentence_of_3000_words_has_3000_predictions(trained: Runs, tmp_path: 
     assert len(long["tags"]) == len(long["scores"]) == 3000
     assert min(long["scores"]) > 1 / 7  # the best of seven classes, for every word
     assert len(short["tags"]) == 1
-    assert set(read(tmp_path / "o" / "metrics.json")) == {"precision", "recall", "f1", "accuracy"}
+    assert set(read(tmp_path / "o" / "metrics.json")) == {*CASES["tagging"].scores.split()}
 
 
 # --- from one task to the next ----------------------------------------------------------------
@@ -590,9 +599,22 @@ WRONG: dict[str, tuple[str, str, str, str, list[str], list[str]]] = {
         *("classification", "x.tsv", ROWS + "a day\t\n", ROWS, ["--strict"]),
         ["train.x.tsv: line 4", "no label", "other rows have one"],
     ),
-    "a label that is a list": (
-        *("classification", "x.jsonl", '{"text": "a", "label": ["b"]}\n', "{}", []),
-        ["train.x.jsonl: line 1", '"label"', "wrong type: list"],
+    "a label that is an object": (
+        *("classification", "x.jsonl", '{"text": "a", "label": {"b": 1}}\n', "{}", []),
+        ["train.x.jsonl: line 1", '"label"', "wrong type: dict"],
+    ),
+    "lists for one class": (
+        *("classification", "x.jsonl", '{"text": "a", "label": ["b"]}\n', "{}"),
+        ["--problem_type", "single_label_classification"],
+        ["--problem_type single_label_classification", "train.x.jsonl: line 1", "list of labels"],
+    ),
+    "positive label of no class": (
+        *("classification", "x.tsv", ROWS, ROWS, ["--positive_label", "best"]),
+        ["--positive_label best", "one of two classes", "bad, good"],
+    ),
+    "a threshold for one class": (
+        *("classification", "x.tsv", ROWS, ROWS, ["--threshold", "0.3"]),
+        ["--threshold 0.3", "any number of labels"],
     ),
     "nan target": (
         *("regression", "x.tsv", PAIRS, PAIRS + "e\tf\tNaN\n", ["--strict"]),

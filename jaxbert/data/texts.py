@@ -20,6 +20,7 @@ from jaxbert.data.rows import (
     whole_texts,
 )
 from jaxbert.errors import DataError, InputError
+from jaxbert.untrusted import shown
 
 _WHOLE = re.compile(r"-?[0-9]{1,15}\.0+")
 _LARGEST = 1e15  # of a target: the sum of squared errors is to be a float32
@@ -36,12 +37,16 @@ _NUMBERS = ("label", "score", "relatedness", "similarity", "target")
 
 @dataclasses.dataclass(frozen=True)
 class TextExample:
-    """A text, or a pair of texts, and its class (str) or number (float), or None if not known."""
+    """A text, or a pair of texts, and its label, or None if that is not known.
+
+    Attributes:
+        label: a class (str), any number of them (a tuple, which may be empty), or a number (float).
+    """
 
     where: str = dataclasses.field(repr=False)  # the same text elsewhere is the same example
     text: str
     pair: str | None = None
-    label: str | float | None = None
+    label: str | float | tuple[str, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +66,7 @@ def read_texts(
     label_column: str | None,
     numeric: bool,
     strict: bool,
+    indicator_columns: Sequence[str] = (),
 ) -> Data[TextExample]:
     """Texts or pairs of texts to classify or to give a number.
 
@@ -68,10 +74,12 @@ def read_texts(
         tables: of each file its name and its content, as load_rows gives it.
         text_columns: one name, or two for pairs; None looks for those of GLUE and "text", "review",
             else takes the one or two that hold text, as run_glue.
-        label_column: None looks for "label" and, of numbers, for "score" and others; data without
-            any has no labels.
+        label_column: None looks for "label" and "labels" and, of numbers, for "score" and others;
+            data without any has no labels. It may hold lists: then a text has any number of labels.
         numeric: labels are finite numbers, not names of classes.
         strict: raise at the first problem instead of reporting it.
+        indicator_columns: in place of label_column, the columns that say of one label each whether
+            a text has it.
 
     Raises:
         InputError: a column is not there, or no row has text and label as they should be.
@@ -82,35 +90,50 @@ def read_texts(
     label_columns: list[str] = []
 
     def examples_of(sheet: Sheet, report: Report) -> tuple[list[TextExample], tuple[str, ...]]:
-        known = ["label"]
+        indicators = _indicator_columns(sheet, indicator_columns)
+        known = ["label", "labels"] if not indicator_columns else []
         if numeric:  # in some data "label" is a class, and the number is in another column
             holding = [c for c in _NUMBERS if c in sheet.names and _holds_numbers(c, sheet.rows)]
             known = holding or [*_NUMBERS]
         column = find_column(sheet.origin, sheet.names, label_column, known)
         columns = _text_columns(sheet, text_columns, column, report)
         declared = () if numeric or column is None else sheet.classes.get(column, ())
-        if column is not None:
-            if column in columns:
-                raise InputError(
-                    f'{sheet.origin}: column "{column}" is to hold both the text and the label; '
-                    "name both columns, with --text_column_name and --label_column_name"
-                )
+        several = not numeric and column is not None and _holds_lists(column, sheet.rows)
+        of_labels = indicators if column is None else (column,)
+        if both := next((name for name in of_labels if name in columns), None):
+            raise InputError(
+                f'{sheet.origin}: column "{both}" is to hold both the text and the label; '
+                "name both columns, with --text_column_name and --label_column_name"
+            )
+        if column is not None and not several:
             label_columns.append(column)
             _check_kind(column, sheet, numeric=numeric, declared=bool(declared))
 
+        def label_of(row: dict[str, Any], where: str) -> str | float | tuple[str, ...] | None:
+            report.labels += any(_is_there(row.get(name)) for name in of_labels)
+            if indicators:
+                return _indicated(row, indicators, where)
+            if column is None:
+                return None
+            if numeric:
+                return _number(row, column, where)
+            return _classes(row, column, where) if several else _class(row, column, where)
+
         def example_of(placed: tuple[str, dict[str, Any]]) -> TextExample:
             where, row = placed
-            label: str | float | None = None
-            if column is not None:
-                report.labels += _is_there(row.get(column))
-                label = _number(row, column, where) if numeric else _class(row, column, where)
+            label = label_of(row, where)
             texts = [_text(row, name, where) for name in columns]
-            classes = [label] if isinstance(label, str) else []
-            whole = whole_texts([*texts, *classes], where, report)
+            of_one = (label,) if isinstance(label, str) else ()
+            names = label if isinstance(label, tuple) else of_one
+            whole = whole_texts([*texts, *names], where, report)
             pair = whole[1] if len(columns) == 2 else None
-            return TextExample(where, whole[0], pair, whole[-1] if classes else label)
+            if isinstance(label, tuple):
+                label = tuple(whole[len(columns) :])
+            elif isinstance(label, str):
+                label = whole[-1]
+            return TextExample(where, whole[0], pair, label)
 
-        return list(report.each(sheet.rows, example_of)), declared
+        return list(report.each(sheet.rows, example_of)), indicators or declared
 
     data = read_labelled(tables, examples_of, lambda e: e.label, strict=strict)
     return dataclasses.replace(data, label_column=next(iter(label_columns), None))
@@ -211,6 +234,75 @@ def _class(row: dict[str, Any], column: str, where: str) -> str | None:
         return "true" if value else "false"
     name = str(value).strip()
     return str(int(name.split(".")[0])) if _WHOLE.fullmatch(name) else name
+
+
+def _classes(row: dict[str, Any], column: str, where: str) -> tuple[str, ...] | None:
+    """The names of any number of classes; None for a row that does not say."""
+    value = row.get(column)
+    if value is None:
+        return None
+    if not isinstance(value, list):
+        raise DataError(
+            where,
+            f'label column "{column}" is of the wrong type: {type(value).__name__}, expected a '
+            "list of labels, as other rows have",
+        )
+    found = tuple(_class({column: item}, column, where) or "" for item in value)
+    if "" in found:
+        raise DataError(where, f'a label of column "{column}" is empty')
+    if len(set(found)) < len(found):
+        double = next(name for name in found if found.count(name) > 1)
+        hint = ""
+        if {*found} <= {"0", "1"}:
+            hint = "; of 0 and 1 for each label, give a column a label to --label_column_name"
+        raise DataError(where, f'label column "{column}" names {shown(double)} twice{hint}')
+    return found
+
+
+def _holds_lists(column: str, rows: Sequence[tuple[str, dict[str, Any]]]) -> bool:
+    """Whether the first label of the column is a list."""
+    first = next((row[column] for _, row in rows if row.get(column) not in (None, "")), None)
+    return isinstance(first, list)
+
+
+def _indicator_columns(sheet: Sheet, asked: Sequence[str]) -> tuple[str, ...]:
+    """The columns asked for; none where all of them may be missing and are.
+
+    Raises:
+        InputError: one is not there.
+    """
+    found = [find_column(sheet.origin, sheet.names, name, ()) for name in asked]
+    there = tuple(name for name in found if name is not None)
+    if there and len(there) < len(found):
+        lacking = asked[found.index(None)].removesuffix("?")
+        raise InputError(
+            f'{sheet.origin}: no column "{lacking}" of label {lacking}; it has '
+            f"{names_of(sheet.names)}"
+        )
+    if len(set(there)) < len(there):
+        raise InputError("--label_column_name names a column twice")
+    return there
+
+
+_INDICATED = {"1": True, "true": True, "0": False, "false": False}
+
+
+def _indicated(row: dict[str, Any], columns: Sequence[str], where: str) -> tuple[str, ...] | None:
+    """The names of the columns that have 1; None for a row of which none says anything."""
+    values = [row.get(column) for column in columns]
+    if all(value is None or (isinstance(value, str) and not value.strip()) for value in values):
+        return None
+    found = []
+    for column, value in zip(columns, values, strict=True):
+        number = isinstance(value, float) and value.is_integer()
+        word = str(int(value) if number else value).strip().lower()  # type: ignore[arg-type]
+        if word not in _INDICATED:
+            raise DataError(
+                where, f'label column "{column}" is {str(value)[:40]!r}, expected 0 or 1'
+            )
+        if _INDICATED[word]:
+            found.append(column)
+    return tuple(found)
 
 
 def _number(row: dict[str, Any], column: str, where: str) -> float | None:

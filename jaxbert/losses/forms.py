@@ -129,8 +129,14 @@ def masked_log_softmax(logits: jax.Array, mask: jax.Array) -> jax.Array:
     return jax.nn.log_softmax(jnp.where(mask != 0, logits.astype(jnp.float32), -1e30), axis=-1)
 
 
+def is_multi_label(outputs: Arrays, batch: Arrays) -> bool:
+    """Whether labels say of each class, 0 or 1, if the row has it: they have the logits' shape."""
+    return batch["labels"].shape == outputs["logits"].shape
+
+
 def label_weights(batch: Arrays) -> jax.Array:
-    """1 at every label that counts, float32 in the shape of labels: (B,), or (B, T) with -100."""
+    """1 at every label that counts, float32 in the shape of labels: (B,), (B, T) with -100, or
+    (B, C) with 0 and 1 for any number of classes a row."""
     labels = batch["labels"]
     rows = batch["weight"].reshape(-1, *[1] * (labels.ndim - 1))
     return jnp.where(labels >= 0, rows, 0.0)
@@ -147,7 +153,8 @@ def distributions(
 
     Returns:
         Pairs of log p (..., C) float32 and weight (...): start and end with half the row's weight
-        each; or that of the classes, with the weight of the labels.
+        each; or that of the classes, with the weight of the labels; of any number of classes a row
+        one for each class, that of having it and not (B, C, 2).
     """
     if "start_logits" in outputs:
         weight, mask = batch["weight"] / 2, batch["attention_mask"]
@@ -156,6 +163,8 @@ def distributions(
             for side in ("start", "end")
         ]
     logits = outputs["logits"].astype(jnp.float32) / temperature
+    if is_multi_label(outputs, batch):
+        return [(jax.nn.log_sigmoid(jnp.stack([logits, -logits], axis=-1)), label_weights(batch))]
     return [(jax.nn.log_softmax(logits, axis=-1), label_weights(batch))]
 
 

@@ -6,7 +6,15 @@ import jax
 import jax.numpy as jnp
 
 from jaxbert.errors import InputError
-from jaxbert.losses.forms import Arrays, check_range, focal_factor, label_weights, unit
+from jaxbert.losses.binary import binary_accuracy, binary_cross_entropy, binary_focal
+from jaxbert.losses.forms import (
+    Arrays,
+    check_range,
+    focal_factor,
+    is_multi_label,
+    label_weights,
+    unit,
+)
 from jaxbert.model.packing import first_tokens
 
 
@@ -33,11 +41,13 @@ def label_cross_entropy(
     """Cross-entropy of labels.
 
     sum over labels y of c_y * -log softmax(logits)_y, and sum of c_y: as PyTorch's CrossEntropyLoss
-    with `weight` and ignore_index -100, whose mean is the first divided by the second.
+    with `weight` and ignore_index -100, whose mean is the first divided by the second. Of any
+    number of classes a row it is binary_cross_entropy.
 
     Args:
         outputs: logits (..., C).
-        batch: labels (...) int, negative where there is none; weight (B,).
+        batch: labels (...) int, negative where there is none, or (B, C) float32 of 0 and 1; weight
+            (B,).
         class_weights: c, (C,) float32; by default ones.
 
     Returns:
@@ -48,6 +58,8 @@ def label_cross_entropy(
     >>> [round(float(x), 4) for x in label_cross_entropy({"logits": jnp.zeros((1, 2, 3))}, batch)]
     [1.0986, 1.0]
     """
+    if is_multi_label(outputs, batch):
+        return binary_cross_entropy(outputs, batch, class_weights=class_weights)
     weights = _weights(batch, class_weights)
     return jnp.sum(-_at(_log_p(outputs), batch) * weights), jnp.sum(weights)
 
@@ -72,6 +84,10 @@ def label_smoothing(
     [0.3975, 1.0]
     """
     check_range("smoothing", smoothing, 0, 1)
+    if is_multi_label(outputs, batch):
+        return binary_cross_entropy(
+            outputs, batch, smoothing=smoothing, class_weights=class_weights
+        )
     log_p, weights = _log_p(outputs), _weights(batch, class_weights)
     loss = -(1 - smoothing) * _at(log_p, batch) - smoothing * jnp.mean(log_p, axis=-1)
     return jnp.sum(loss * weights), jnp.sum(weights)
@@ -92,6 +108,8 @@ def label_focal(
     [0.1733, 1.0]
     """
     check_range("gamma", gamma, 0, 100)
+    if is_multi_label(outputs, batch):
+        return binary_focal(outputs, batch, gamma=gamma, class_weights=class_weights)
     log_p, weights = _at(_log_p(outputs), batch), _weights(batch, class_weights)
     return jnp.sum(-focal_factor(log_p, gamma) * log_p * weights), jnp.sum(weights)
 
@@ -124,8 +142,14 @@ def supervised_contrastive(
         group: rows that are contrasted with each other.
 
     Raises:
-        InputError: the rows that are computed at once are not whole groups.
+        InputError: the rows that are computed at once are not whole groups, or a row has any number
+            of classes.
     """
+    if is_multi_label(outputs, batch):
+        raise InputError(
+            "--loss supervised_contrastive: rows with several labels are not of one class; give "
+            "cross_entropy, label_smoothing or focal, alone or as the base of another"
+        )
     check_range("weight", weight, 0, 1)
     check_range("temperature", temperature, 1e-3, 1e3)
     check_range("group", group, 2, 65536)
@@ -151,7 +175,12 @@ def supervised_contrastive(
 
 
 def label_accuracy(outputs: Arrays, batch: Arrays) -> dict[str, tuple[jax.Array, jax.Array]]:
-    """How many labels are the class of the highest logit: accuracy, as (sum (), count ())."""
+    """How many labels are the class of the highest logit: accuracy, as (sum (), count ()).
+
+    Of any number of classes a row, how many of rows times classes are right.
+    """
+    if is_multi_label(outputs, batch):
+        return {"accuracy": binary_accuracy(outputs, batch)}
     weights = label_weights(batch)
     right = jnp.argmax(outputs["logits"], axis=-1) == batch["labels"]
     return {"accuracy": (jnp.sum(right * weights), jnp.sum(weights))}

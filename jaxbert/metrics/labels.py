@@ -14,21 +14,27 @@ import numpy as np
 
 
 def classification_scores(
-    predictions: Sequence[str], references: Sequence[str], labels: Sequence[str]
-) -> dict[str, float]:
+    predictions: Sequence[str],
+    references: Sequence[str],
+    labels: Sequence[str],
+    positive: str | None = None,
+) -> dict[str, float | str]:
     """Accuracy, F1 and Matthews correlation of one class for each example.
 
-    ``f1`` is GLUE's for MRPC and QQP where there are two classes, the F1 of ``labels[1]``, and
-    ``f1_macro`` where there are more.  ``f1_macro`` is the mean over the classes that occur among
-    predictions or references, as scikit-learn and GLUE take it; ``f1_micro`` equals ``accuracy``.
-    What would be divided by zero is 0, and so is the correlation where only one class occurs.
+    ``f1`` is GLUE's for MRPC and QQP where there are two classes, the F1 of one of them, which is
+    named, and ``f1_macro`` where there are more.  ``f1_macro`` is the mean over the classes that
+    occur among predictions or references, as scikit-learn and GLUE take it; ``f1_micro`` equals
+    ``accuracy``.  What would be divided by zero is 0, and so is the correlation where only one
+    class occurs.
 
     Args:
         predictions, references: names of classes, one for each example.
         labels: all names, in the order of the model's ids.
+        positive: the one of two classes that f1 is of; by default ``labels[1]``.
 
     Returns:
-        accuracy, f1, f1_macro, f1_micro and matthews_correlation.
+        accuracy, f1, positive_label where there are two classes, f1_macro, f1_micro and
+        matthews_correlation.
 
     Raises:
         ValueError: no examples, not as many predictions as references, or a name is not in
@@ -50,18 +56,94 @@ def classification_scores(
     predicted = np.array([ids[name] for name in predictions])
     gold = np.array([ids[name] for name in references])
 
-    def f1(average: str) -> float:
-        return float(f1_score(gold, predicted, average=average, zero_division=0))
+    def f1(average: str, **more: int) -> float:
+        return float(f1_score(gold, predicted, average=average, zero_division=0, **more))
 
+    positive = (positive or labels[1]) if len(labels) == 2 else None
+    of_two: dict[str, float | str] = {}
+    if positive is not None:
+        of_two = {"f1": f1("binary", pos_label=ids[positive]), "positive_label": positive}
     # With a single class scikit-learn gives 0 as well, and a warning.
     single = len({*predicted.tolist(), *gold.tolist()}) == 1
     return {
         "accuracy": float(accuracy_score(gold, predicted)),
-        "f1": f1("binary" if len(labels) == 2 else "macro"),
+        **(of_two or {"f1": f1("macro")}),
         "f1_macro": f1("macro"),
         "f1_micro": f1("micro"),
         "matthews_correlation": 0.0 if single else float(matthews_corrcoef(gold, predicted)),
     }
+
+
+def multi_label_scores(
+    predictions: Sequence[Sequence[str]],
+    references: Sequence[Sequence[str]],
+    labels: Sequence[str],
+    probabilities: np.ndarray | None = None,
+) -> dict[str, float]:
+    """Scores of any number of classes for each example.
+
+    ``f1_micro`` is of all decisions, examples times classes, together; ``f1_macro`` the mean over
+    the classes; ``exact_match`` the part of the examples all of whose classes are right.
+    ``average_precision_micro`` and ``_macro`` need no threshold: they judge the ranking.  As with
+    scikit-learn a class that occurs nowhere counts as 0 in the macro means.
+
+    Args:
+        predictions, references: names of classes, a sequence for each example that may be empty.
+        labels: all L names.
+        probabilities: (examples, L), higher where a class is likelier; without them there is no
+            average precision.
+
+    Returns:
+        f1_micro, f1_macro, exact_match and, with probabilities, average_precision_micro and
+        average_precision_macro.
+
+    Raises:
+        ValueError: no examples, not as many predictions as references, a name is not in ``labels``,
+            or a probability is not finite.
+
+    >>> scores = multi_label_scores([["a"], ["a", "b"]], [["a"], ["b"]], ["a", "b"])
+    >>> scores["f1_micro"], scores["exact_match"]
+    (0.8, 0.5)
+    """
+    from sklearn.metrics import average_precision_score, f1_score
+
+    _check_counts(predictions, references)
+    predicted, gold = (_indicators(names, labels) for names in (predictions, references))
+    micro = f1_score(gold.ravel(), predicted.ravel(), zero_division=0)
+    macro = micro  # scikit-learn takes a single column for two classes
+    if len(labels) > 1:
+        macro = f1_score(gold, predicted, average="macro", zero_division=0)
+    scores: dict[str, float] = {
+        "f1_micro": float(micro),
+        "f1_macro": float(macro),
+        "exact_match": float(np.mean((predicted == gold).all(axis=1))),
+    }
+    if probabilities is None:
+        return scores
+    if not np.isfinite(probabilities).all():
+        raise ValueError("a score of the predictions is not finite")
+
+    def precision(of_labels: np.ndarray, ranked: np.ndarray) -> float:
+        if not of_labels.any():  # scikit-learn gives 0 as well, and a warning
+            return 0.0
+        return float(average_precision_score(of_labels, ranked))
+
+    each = [precision(gold[:, n], probabilities[:, n]) for n in range(len(labels))]
+    scores["average_precision_micro"] = precision(gold.ravel(), probabilities.ravel())
+    scores["average_precision_macro"] = float(np.mean(each))
+    return scores
+
+
+def _indicators(examples: Sequence[Sequence[str]], labels: Sequence[str]) -> np.ndarray:
+    """(examples, L) int64: 1 where an example has the class."""
+    ids = {label: number for number, label in enumerate(labels)}
+    found = np.zeros((len(examples), len(labels)), np.int64)
+    for row, names in enumerate(examples):
+        for name in names:
+            if name not in ids:
+                raise ValueError(f"{name!r} is none of the labels {', '.join(labels)}")
+            found[row, ids[name]] = 1
+    return found
 
 
 def regression_scores(

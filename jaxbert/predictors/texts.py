@@ -64,7 +64,7 @@ class TextClassifier(Predictor):
             InputError: a text is empty or not a string, top_k is below 1, or the model is a
                 regressor.
         """
-        if len(self._cfg.id2label) < 2:
+        if len(self._cfg.id2label) < 2 and not self._cfg.multi_label:
             raise InputError("the model has one output and so no classes; give it to TextRegressor")
         if top_k is not None and top_k is not ... and top_k < 1:
             raise InputError(f"top_k is {top_k}: it must be at least 1, or None for all classes")

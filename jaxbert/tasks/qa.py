@@ -99,6 +99,12 @@ def _encode(
     return dataclasses.replace(features, notes=(*features.notes, note))
 
 
+def _is_located(example: QAExample) -> bool:
+    """Whether its answer was found in the paragraph, or it has none: where it is said and is not
+    found, there is no place to compare with."""
+    return not example.answers or any(a.start is not None for a in example.answers)
+
+
 def reduce_qa(options: QAOptions) -> Callable[[Arrays, Arrays], Arrays]:
     """Of each window: its n_best_size best spans, start, end, score (B, k), and null_score (B,)."""
     assert options.max_answer_length is not None  # settle_qa decides it
@@ -197,6 +203,7 @@ QA = Task(
     read=lambda tables, options: read_questions(tables, strict=options.strict),
     check=_check,
     settle=settle_qa,
+    learnable=_is_located,
     encode=_encode,
     reduce=reduce_qa,
     decode=_decode,

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from jaxbert.data.encode_texts import encode_texts
@@ -14,7 +15,7 @@ from jaxbert.data.features import Features
 from jaxbert.data.rows import Data
 from jaxbert.data.texts import TextExample, read_texts
 from jaxbert.errors import InputError
-from jaxbert.losses.forms import Arrays
+from jaxbert.losses.forms import Arrays, Loss
 from jaxbert.losses.labels import squared_error
 from jaxbert.metrics.labels import regression_scores
 from jaxbert.model.config import BertConfig
@@ -76,6 +77,17 @@ def _reduce(options: RegressionOptions) -> Callable[[Arrays, Arrays], Arrays]:
     return lambda outputs, batch: {"scores": outputs["scores"] * scale + mean}
 
 
+def _evaluation_loss(options: RegressionOptions) -> Loss:
+    """The squared error in the scale of the targets as they were given."""
+    _, scale = _scaling(options)
+
+    def loss(outputs: Arrays, batch: Arrays) -> tuple[jax.Array, jax.Array]:
+        loss_sum, weight_sum = squared_error(outputs, batch)
+        return loss_sum * scale**2, weight_sum
+
+    return loss
+
+
 def _export(params: Params, options: RegressionOptions) -> Params:
     """The scaling undone in the last layer: the saved model gives the targets' own scale."""
     mean, scale = _scaling(options)
@@ -94,13 +106,15 @@ def _score(
     options: RegressionOptions,
     cfg: BertConfig,
 ) -> dict[str, float]:
-    return regression_scores(predictions, [float(e.label or 0.0) for e in examples])
+    references = [e.label for e in examples if isinstance(e.label, float)]
+    return regression_scores(predictions, references)
 
 
 REGRESSION = Task(
     name="regression",
     head="regression",
     losses={"mean_squared_error": squared_error, **WITH_BASE},
+    evaluation_loss=_evaluation_loss,
     measure=None,
     best_metrics=("pearson", "spearmanr", "mse"),
     falling=frozenset({"mse"}),

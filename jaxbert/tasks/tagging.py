@@ -64,10 +64,13 @@ def _settle(
     doubts = doubts_of(data or (), options)
     if examples is not None:
         metric = (options.metric_for_best_model or "accuracy").removeprefix("eval_")
-        if metric != "accuracy" and find_scheme(_tags_of(examples)) is None:
+        if metric not in ("accuracy", "loss") and find_scheme(_tags_of(examples)) is None:
             raise InputError(
                 f"--metric_for_best_model {options.metric_for_best_model}: "
-                + next(iter(doubts), "the tags are no entities (B-..., I-..., O); give accuracy")
+                + next(
+                    iter(doubts),
+                    "the tags are no entities (B-..., I-..., O); give accuracy or eval_loss",
+                )
             )
         _check_tags(examples)
     for doubt in doubts:

@@ -13,9 +13,10 @@ from jaxbert.data.rows import Data
 from jaxbert.data.sources import load_rows
 from jaxbert.errors import InputError
 from jaxbert.losses.distillation import distillation
-from jaxbert.losses.forms import Arrays, Measure
+from jaxbert.losses.forms import Arrays, Loss, Measure
 from jaxbert.losses.labels import label_cross_entropy, label_focal, label_smoothing
 from jaxbert.losses.passes import fgm, pgd, r_drop
+from jaxbert.metrics.scores import Scores
 from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import Params
 from jaxbert.options import RowOptions
@@ -48,15 +49,21 @@ class Task:
         head: a name in model.heads.HEADS.
         losses: name -> a loss of either form (see losses.forms), whose keywords are its options;
             the first is the default.
+        evaluation_loss: options -> the loss whose mean is eval_loss; None for the default loss, as
+            it is without options.
+        learnable: example -> whether what the data say of it can be learned, so that eval_loss is
+            of it too.
+        problem_type: (options, cfg of the model) -> config.json's problem_type of what is trained.
         loss_settings: (options, cfg) -> what other options say of the loss's keywords, or None.
         measure: sums and counts to report beside it.
-        best_metrics: scores that can tell the best checkpoint; the first is the default.
+        best_metrics: scores that can tell the best checkpoint; the first that there is is the
+            default. eval_loss can everywhere.
         load: (path, options) -> content of a file.
         read: (pairs of origin and content, options) -> data.
         encode: (examples, tokenizer, options, cfg) -> Features.
         reduce: options -> the pure function (outputs, batch) -> small arrays kept of a prediction.
         decode: (examples, features, arrays, options, cfg) -> predictions, one for each example.
-        score: (examples, predictions, options, cfg) -> name -> number.
+        score: (examples, predictions, options, cfg) -> name -> number, or name of a class.
         files: (examples, predictions, options, cfg) -> file name -> JSON content.
         check: (data, where they are from, whether to learn from them) -> None; raises InputError
             for data that lack what is to be learned or scored.
@@ -83,10 +90,13 @@ class Task:
     encode: Callable[..., Features]
     reduce: Callable[[Any], Callable[[Arrays, Arrays], Arrays]]
     decode: Callable[..., list[Any]]
-    score: Callable[..., dict[str, float]]
+    score: Callable[..., Scores]
     files: Callable[..., dict[str, Any]]
     check: Callable[[Data[Any], str, bool], None] | None = None
     label_of: Callable[[Any], Any] | None = None
+    evaluation_loss: Callable[[Any], Loss] | None = None
+    learnable: Callable[[Any], bool] = lambda example: True
+    problem_type: Callable[[Any, BertConfig], str] | None = None
     loss_settings: Callable[[Any, BertConfig], dict[str, Any]] = lambda options, cfg: {}
     settle: Callable[..., Any] = lambda options, examples, held_out: options
     labels: Callable[[Sequence[Any], Any], tuple[str, ...]] | None = None
@@ -121,8 +131,13 @@ def number_of(label: str, cfg: BertConfig, where: str) -> int:
     try:
         return cfg.id2label.index(label)
     except ValueError:
-        shown = ", ".join(cfg.id2label[:20]) + ", ..." * (len(cfg.id2label) > 20)
-        raise InputError(f"{where}: label {label!r} is none of the model's: {shown}") from None
+        known = shown_classes(cfg.id2label)
+        raise InputError(f"{where}: label {label!r} is none of the model's: {known}") from None
+
+
+def shown_classes(names: Sequence[str]) -> str:
+    """The first classes, for a message."""
+    return ", ".join(names[:20]) + ", ..." * (len(names) > 20)
 
 
 def reduce_logits(options: Any) -> Callable[[Arrays, Arrays], Arrays]:

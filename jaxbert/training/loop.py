@@ -24,6 +24,7 @@ from jaxbert.data.features import Features
 from jaxbert.data.packing import AnyOrder
 from jaxbert.errors import InputError
 from jaxbert.files import write_text
+from jaxbert.metrics.scores import Scores, number_of
 from jaxbert.option_values import is_of
 from jaxbert.training.checkpoint import Checkpoints
 from jaxbert.training.optim import Schedule
@@ -33,7 +34,7 @@ from jaxbert.training.stop_signals import StopSignals
 from jaxbert.untrusted import shown
 
 Disturb = Callable[[NumpyBatch, int], NumpyBatch]
-Evaluate = Callable[[Any, int, Callable[[], bool]], dict[str, float] | None]
+Evaluate = Callable[[Any, int, Callable[[], bool]], Scores | None]
 
 logger = logging.getLogger("jaxbert")
 
@@ -54,7 +55,7 @@ class Progress:
     best_step: int | None = None
     best_score: float | None = None
     waited: int = 0
-    evaluations: list[dict[str, float]] = dataclasses.field(default_factory=list)
+    evaluations: list[Scores] = dataclasses.field(default_factory=list)
     skipped: int = 0
     skipped_now: list[int] = dataclasses.field(default_factory=list)
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -92,7 +93,7 @@ class Progress:
         """The steps that have been evaluated."""
         return {int(record["step"]) for record in self.evaluations}
 
-    def record(self, step: int, scores: dict[str, float], plan: Plan) -> None:
+    def record(self, step: int, scores: Scores, plan: Plan) -> None:
         """Take in the scores of an evaluation; the plan names the one that counts."""
         self.evaluations.append({"step": step, **scores})
         self._judge(step, scores, plan)
@@ -103,14 +104,14 @@ class Progress:
         for record in self.evaluations:
             self._judge(int(record["step"]), record, plan)
 
-    def _judge(self, step: int, scores: dict[str, float], plan: Plan) -> None:
+    def _judge(self, step: int, scores: Scores, plan: Plan) -> None:
         metric = next((name for name in plan.metrics if name in scores), None)
         if metric is None:
             raise InputError(
                 f"--metric_for_best_model {plan.metrics[0]}: the evaluation gives "
                 f"{', '.join(name for name in scores if name != 'step')}"
             )
-        score = scores[metric]
+        score = number_of(scores, metric)
         sign = -1 if metric in plan.falling else 1
         if self.best_score is None or sign * score > sign * self.best_score:
             self.best_step, self.best_score, self.waited = step, score, 0

@@ -47,6 +47,7 @@ def test_two_classes_by_hand() -> None:
     references = ["yes"] * 5 + ["no"] * 5
     predictions = ["yes"] * 3 + ["no"] * 2 + ["yes"] + ["no"] * 4
     scores = classification_scores(predictions, references, ["no", "yes"])
+    assert scores.pop("positive_label") == "yes"  # named, since f1 is of it alone
     assert scores == pytest.approx(
         {
             "accuracy": 7 / 10,
@@ -57,7 +58,10 @@ def test_two_classes_by_hand() -> None:
         }
     )
     turned = classification_scores(predictions, references, ["yes", "no"])
-    assert turned == {**scores, "f1": pytest.approx(8 / 11)}  # the other class is the positive one
+    other = {"f1": pytest.approx(8 / 11), "positive_label": "no"}
+    assert turned == {**scores, **other}
+    chosen = classification_scores(predictions, references, ["no", "yes"], "no")
+    assert chosen == turned
 
 
 def test_three_classes_by_hand() -> None:
@@ -94,6 +98,7 @@ def test_a_single_class_warns_of_nothing(
 ) -> None:
     scores = classification_scores([prediction] * count, [reference] * count, ["no", "yes"])
     right = float(prediction == reference)
+    assert scores.pop("positive_label") == "yes"
     assert scores == {
         "accuracy": right,
         "f1": f1,

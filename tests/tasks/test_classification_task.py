@@ -21,6 +21,7 @@ from jaxbert.options import ClassificationTrainOptions
 from jaxbert.tasks.classification import CLASSIFICATION, Classified
 
 CFG = BertConfig(id2label=("bad", "good", "so so"))
+OPTIONS = ClassificationTrainOptions()
 NO_FEATURES = Features(np.zeros(1, np.int64), {}, {}, np.zeros(0, np.int32))
 
 
@@ -44,16 +45,16 @@ def loss_of(weights: list[str] | None, logits: np.ndarray, labels: list[int]) ->
 def test_the_classes_are_those_of_the_training_data_in_order() -> None:
     labels = CLASSIFICATION.labels
     assert labels is not None
-    assert labels(examples("b", "a", "b"), None) == ("a", "b")
-    assert labels(examples("10", "9", "10"), None) == ("9", "10")
+    assert labels(examples("b", "a", "b"), OPTIONS) == ("a", "b")
+    assert labels(examples("10", "9", "10"), OPTIONS) == ("9", "10")
 
 
 def test_one_class_is_nothing_to_learn() -> None:
     assert CLASSIFICATION.labels is not None
     with pytest.raises(InputError, match="one class only, a; at least 2"):
-        CLASSIFICATION.labels(examples("a", "a"), None)
+        CLASSIFICATION.labels(examples("a", "a"), OPTIONS)
     # Without any label it is for settle to say which row has none.
-    assert CLASSIFICATION.labels(examples(None, None), None) == ()
+    assert CLASSIFICATION.labels(examples(None, None), OPTIONS) == ()
 
 
 @given(st.lists(st.sampled_from("abc"), min_size=1, max_size=30))
@@ -130,7 +131,7 @@ def test_a_prediction_has_the_probability_of_every_class() -> None:
 
 def test_the_score_is_the_part_that_is_right() -> None:
     predictions = [Classified("good", {}), Classified("bad", {})]
-    assert CLASSIFICATION.score(examples("good", "so so"), predictions, None, CFG)[
+    assert CLASSIFICATION.score(examples("good", "so so"), predictions, OPTIONS, CFG)[
         "accuracy"
     ] == pytest.approx(0.5)
 

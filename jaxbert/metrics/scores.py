@@ -1,0 +1,26 @@
+"""Scores: what an evaluation says of a model, name by name, as metrics.json has it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+# Numbers, and the name of the class that some of them are of.
+Scores = Mapping[str, float | str]
+
+# The mean of the task's default loss, a score that every task has.
+LOSS = "eval_loss"
+
+
+def number_of(scores: Scores, name: str) -> float:
+    """A score that is a number.
+
+    Raises:
+        ValueError: it is a name.
+
+    >>> number_of({"f1": 0.5, "positive_label": "yes"}, "f1")
+    0.5
+    """
+    value = scores[name]
+    if isinstance(value, str):
+        raise ValueError(f"{name} is {value!r}, no number")
+    return value
