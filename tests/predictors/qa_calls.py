@@ -88,7 +88,6 @@ def _options() -> Iterator[dict[str, Any]]:
         ("english", _QUESTION, _SHORT),
         ("cased", "Where did Ada leave?", _LONG),
         ("chinese", "首都是哪里？", _CHINESE),
-        ("loud", _QUESTION, _SHORT),
         ("short", "Who met?", _SHORT),
     ):
         for top_k in (1, 3, 20):
@@ -106,9 +105,14 @@ def _options() -> Iterator[dict[str, Any]]:
             yield _ask(model, question, context, padding=padding)
         yield _ask(model, question, context, max_question_len=3)
         yield _ask(model, question, context, batch_size=3)
+    for more in ({}, {"align_to_words": False}, {"handle_impossible_answer": True}):
+        for context in (_SHORT, _LONG, "Paris"):  # exp() of these logits is infinite
+            yield _ask("loud", _QUESTION, context, max_answer_len=50, **more)
     yield _ask("english", "Where did Ada leave?", _LONG, top_k=1000, max_answer_len=50)
     yield _ask("english", _QUESTION, _SHORT, top_k=1000)
     yield _ask("english", _QUESTION, "a b c", top_k=20)
+    yield _ask("english", _QUESTION, "HuggingFace was founded in Paris, in 2016.", top_k=20)
+    yield _ask("english", "Where did Ada leave?", _LONG, top_k=100, align_to_words=False)
 
 
 def _windows() -> Iterator[dict[str, Any]]:
@@ -209,5 +213,7 @@ def _refused() -> Iterator[dict[str, Any]]:
         [{"generator": [one, {"question": _QUESTION}]}],
     ):
         yield {"model": "english", "args": args}
+    yield _ask("english", "[CLS] who met [SEP] Zoe ?", _SHORT, top_k=2)
+    yield _ask("english", _QUESTION, "Ada [CLS] met [SEP] Zoe [PAD]", top_k=4)
     yield {"model": "english", "kwargs": {"question": _QUESTION}}
     yield {"model": "english", "kwargs": {"context": _SHORT}}

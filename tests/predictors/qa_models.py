@@ -50,7 +50,7 @@ MODELS = {
     "english": Model(),
     "cased": Model(cased=True, seed=1),
     "chinese": Model(letters=False, seed=2),
-    "loud": Model(loud=300.0),
+    "loud": Model(loud=2000, seed=7),
     "short": Model(positions=40, seed=3),
 }
 
@@ -79,7 +79,7 @@ def write_model(folder: Path, name: str) -> Path:
     """The folder of one of MODELS: config.json, vocab.txt, tokenizer_config.json, weights."""
     model = MODELS[name]
     words = vocabulary(model)
-    hidden, inner, layers = 16, 32, 2
+    hidden, inner, layers = 16, 32, 1
     shapes: dict[str, tuple[int, ...]] = {
         "bert.embeddings.word_embeddings.weight": (len(words), hidden),
         "bert.embeddings.position_embeddings.weight": (model.positions, hidden),

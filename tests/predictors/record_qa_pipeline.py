@@ -49,6 +49,7 @@ def main() -> None:
     import transformers
 
     warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
     calls = all_calls()
     pipelines: dict[str, Any] = {}
