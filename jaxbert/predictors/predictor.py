@@ -126,16 +126,24 @@ class Predictor:
         tokenizer = load_tokenizer(folder, vocab_size=cfg.vocab_size)
         return cls(cfg, params, tokenizer, options, dtype=dtype, batch_size=batch_size)
 
-    def _predict(self, examples: Sequence[Any], options: Any) -> list[Any]:
+    def _predict(
+        self, examples: Sequence[Any], options: Any, batch_size: int | None = None
+    ) -> list[Any]:
         """The task's predictions for examples, of which there is at least one."""
-        features, arrays = self._arrays(examples, options)
+        features, arrays = self._arrays(examples, options, batch_size)
         return self.task.decode(examples, features, arrays, options, self._cfg)
 
     def _arrays(
-        self, examples: Sequence[Any], options: Any
+        self, examples: Sequence[Any], options: Any, batch_size: int | None = None
     ) -> tuple[Features, dict[str, np.ndarray]]:
         """The examples' features, and what the task keeps of each window's outputs."""
         features = self.task.encode(examples, self._tokenizer, options, self._cfg)
+        return features, self._compute(features, options, batch_size)
+
+    def _compute(
+        self, features: Features, options: Any, batch_size: int | None = None
+    ) -> dict[str, np.ndarray]:
+        """What the task keeps of the outputs of each window, of which there is at least one."""
         check_ids(
             features,
             vocab_size=self._cfg.vocab_size,
@@ -151,8 +159,8 @@ class Predictor:
             self._params,
             features,
             self._parallel,
-            size=self._batch_size,
+            size=batch_size or self._batch_size,
             buckets=bucket_lengths(64, options.max_seq_length),
         )
         assert arrays is not None  # nothing stops it
-        return features, arrays
+        return arrays
