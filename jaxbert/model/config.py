@@ -10,6 +10,10 @@ from jaxbert.errors import InputError
 from jaxbert.untrusted import read_object, shown
 
 ACTIVATIONS = ("gelu", "gelu_new", "relu")
+MULTI_LABEL = "multi_label_classification"
+# What a sequence classifier's outputs are; transformers chooses loss and softmax, sigmoid or
+# neither by it.
+PROBLEM_TYPES = ("single_label_classification", MULTI_LABEL, "regression")
 
 # What config.json may say, and the largest value that is believable; a number beyond it would only
 # serve to exhaust memory. None: no bound beyond the type.
@@ -65,6 +69,7 @@ class BertConfig:
     pad_token_id: int = 0
     classifier_dropout: float | None = None  # before a classifier; None is hidden_dropout_prob
     id2label: tuple[str, ...] = ()  # names of the classes, in the order of the outputs
+    problem_type: str | None = None  # one of PROBLEM_TYPES; None where config.json has none
 
     def __post_init__(self) -> None:
         for name, most in _COUNTS.items():
@@ -83,6 +88,11 @@ class BertConfig:
             raise InputError(f"classifier_dropout is {found}: it must be a number from 0 up to 1")
         if len(set(self.id2label)) < len(self.id2label):
             raise InputError("id2label names a class twice")
+        if self.problem_type not in (None, *PROBLEM_TYPES):
+            raise InputError(
+                f"problem_type is {shown(repr(self.problem_type))}: it must be one of "
+                f"{', '.join(PROBLEM_TYPES)}"
+            )
         for name in ("initializer_range", "layer_norm_eps"):
             value = getattr(self, name)
             if not _is_number(value) or not 0.0 < value <= 1.0:
@@ -115,6 +125,11 @@ class BertConfig:
         tables = self.vocab_size + self.max_position_embeddings + self.type_vocab_size
         layer = 4 * self.hidden_size + 2 * self.intermediate_size
         return self.hidden_size * (tables + self.num_hidden_layers * layer)
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether a text has any number of the classes, each with a probability of its own."""
+        return self.problem_type == MULTI_LABEL
 
     @property
     def head_size(self) -> int:
@@ -223,4 +238,6 @@ def config_to_dict(cfg: BertConfig) -> dict[str, Any]:
     if names:
         fields["id2label"] = {str(number): name for number, name in enumerate(names)}
         fields["label2id"] = {name: number for number, name in enumerate(names)}
+    if cfg.problem_type is None:
+        del fields["problem_type"]
     return fields

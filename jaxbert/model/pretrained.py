@@ -142,6 +142,7 @@ def _with_labels(
         architecture: the checkpoint's class, as config.json names it. A classifier of words does
             not serve for texts, though it may have the same shape.
     """
+    cfg = dataclasses.replace(cfg, problem_type=_problem_type(cfg, head))
     if head in ("qa", "mlm", "next_sentence"):
         return dataclasses.replace(cfg, id2label=()), tensors
     shape = tensors["classifier.bias"].shape if "classifier.bias" in tensors else None
@@ -163,6 +164,13 @@ def _with_labels(
         logger.info("the checkpoint's classifier is for %s; another is drawn", shown(found))
         tensors = {n: t for n, t in tensors.items() if not n.startswith("classifier.")}
     return dataclasses.replace(cfg, id2label=() if head == "multiple_choice" else names), tensors
+
+
+def _problem_type(cfg: BertConfig, head: str) -> str | None:
+    """What is true of the model with that head: other heads than a text's have no such field."""
+    if head == "regression":
+        return "regression"
+    return cfg.problem_type if head == "classification" else None
 
 
 def _unnamed(count: int) -> tuple[str, ...]:
@@ -296,6 +304,7 @@ def save_pretrained(
     for entry in sorted(table, key=lambda e: e.row or 0):
         parts.setdefault(entry.name, []).append(entry.to_tensor(leaves[entry.leaf]))
     tensors = {name: x[0] if len(x) == 1 else np.concatenate(x) for name, x in parts.items()}
+    cfg = dataclasses.replace(cfg, problem_type=_problem_type(cfg, head))
     config = {"architectures": [ARCHITECTURES[head]], "dtype": "float32", **config_to_dict(cfg)}
     write_json(folder / "config.json", config)
     # Not save_file, whose errors are no OSErrors; so the weights are in memory once more.
