@@ -45,9 +45,9 @@ def tiny_model(folder: Path, head: str, labels: tuple[str, ...] = ()) -> Path:
 
 
 def assert_near(ours: Any, theirs: Any) -> None:
-    """All is equal but for numbers that are no integers: those are floats within 1e-5."""
+    """All is equal, and of one type, but for numbers that are no integers: they are within 1e-5."""
+    assert type(ours) is type(theirs), (ours, theirs)
     if isinstance(theirs, list):
-        assert isinstance(ours, list), ours
         assert len(ours) == len(theirs), (ours, theirs)
         for one, other in zip(ours, theirs, strict=True):
             assert_near(one, other)
@@ -56,7 +56,6 @@ def assert_near(ours: Any, theirs: Any) -> None:
         for name, value in theirs.items():
             assert_near(ours[name], value)
     elif isinstance(theirs, float | np.floating):
-        assert type(ours) is float, ours
         assert abs(ours - theirs) <= 1e-5, (ours, theirs)
     else:
         assert ours == theirs, (ours, theirs)
