@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import string
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +19,33 @@ from jaxbert.model.pretrained import name_table, save_pretrained
 POSITIONS = 48
 
 
-def tiny_model(folder: Path, head: str, labels: tuple[str, ...] = ()) -> Path:
+def tiny_model(
+    folder: Path,
+    head: str,
+    labels: tuple[str, ...] = (),
+    *,
+    positions: int = POSITIONS,
+    cased: bool = False,
+    problem_type: str | None = None,
+) -> Path:
     """The folder with random weights that are large enough for texts to differ."""
     vocabulary = [*tiny_vocabulary(), "北", "京", "\U0001f682"]
+    if cased:
+        vocabulary += [*string.ascii_uppercase, *(f"##{c}" for c in string.ascii_uppercase), "The"]
+        settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": False}
+        (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
     tokenizer = load_tokenizer(folder)
-    tokenizer.model_max_length = POSITIONS
+    tokenizer.model_max_length = positions
     cfg = BertConfig(
         vocab_size=len(vocabulary),
         hidden_size=24,
         num_hidden_layers=1,
         num_attention_heads=3,
         intermediate_size=40,
-        max_position_embeddings=POSITIONS,
+        max_position_embeddings=positions,
         id2label=labels,
+        problem_type=problem_type,
     )
     rng = np.random.default_rng(1)
     leaves = {
