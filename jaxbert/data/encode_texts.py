@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from jaxbert.data.features import Features, ranges, tokenize
 from jaxbert.data.texts import ChoiceExample, TextExample
 from jaxbert.errors import InputError
+
+Truncation = Literal["longest_first", "only_first", "only_second"]
 
 
 def encode_texts(
@@ -18,24 +20,27 @@ def encode_texts(
     *,
     max_length: int,
     targets: np.ndarray | None,
+    truncation: Truncation = "longest_first",
 ) -> Features:
     """Windows [CLS] text [SEP] or, of pairs, [CLS] text [SEP] pair [SEP].
 
     Args:
         examples: single texts, pairs, or both.
         tokenizer: a fast tokenizer; its [CLS] and [SEP] are used.
-        max_length: the most tokens of a window; the longer text of a pair is cut first.
+        max_length: the most tokens of a window.
         targets: (M,) int32 or float32, what is to be learned of each example; None where nothing
             is.
+        truncation: which text of a pair is cut, by default always the one that is longer.
 
     Returns:
         Features with tokens input_ids, token_type_ids int32 and, of the targets, rows labels.
 
     Raises:
-        InputError: max_length leaves no room for a token of each text.
+        InputError: max_length leaves no room for a token of each text, or for the text of a pair
+            that is not to be cut.
     """
     ids, types, lengths, cut = _sequences(
-        [(e.text, e.pair) for e in examples], tokenizer, max_length
+        [(e.text, e.pair) for e in examples], tokenizer, max_length, truncation
     )
     return Features(
         bounds=np.concatenate([[0], np.cumsum(lengths)]),
@@ -71,7 +76,10 @@ def encode_choices(
         InputError: max_length leaves no room for a token of each text.
     """
     ids, types, lengths, cut = _sequences(
-        [(e.context, ending) for e in examples for ending in e.endings], tokenizer, max_length
+        [(e.context, ending) for e in examples for ending in e.endings],
+        tokenizer,
+        max_length,
+        "longest_first",
     )
     choices = len(examples[0].endings)
     longest = lengths.reshape(-1, choices).max(1)
@@ -108,12 +116,16 @@ def encode_choices(
 
 
 def _sequences(
-    texts: Sequence[tuple[str, str | None]], tokenizer: Any, max_length: int
+    texts: Sequence[tuple[str, str | None]],
+    tokenizer: Any,
+    max_length: int,
+    truncation: Truncation,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
     """Ids and types (total,) int32 and lengths (N,) int64 of all sequences, and how many were cut.
 
     Raises:
-        InputError: max_length leaves no room for a token of each text.
+        InputError: max_length leaves no room for a token of each text, or for the text of a pair
+            that is not to be cut.
     """
     paired = np.array([pair is not None for _, pair in texts])
     least = 5 if paired.any() else 3
@@ -127,7 +139,11 @@ def _sequences(
     firsts = [found[text].ids for text, _ in texts]
     seconds = [nothing if pair is None else found[pair].ids for _, pair in texts]
     before = np.array([len(ids) for ids in firsts]), np.array([len(ids) for ids in seconds])
-    first, second = _kept(*before, max_length - 2 - paired)
+    room = max_length - 2 - paired
+    if truncation == "longest_first":
+        first, second = _kept(*before, room)
+    else:
+        first, second = _kept_of_one(*before, room, truncation)
     cls = np.array([tokenizer.cls_token_id], np.int32)
     sep = np.array([tokenizer.sep_token_id], np.int32)
     pieces: list[np.ndarray] = []
@@ -151,6 +167,25 @@ def _kept(first: np.ndarray, second: np.ndarray, room: np.ndarray) -> tuple[np.n
     long = np.minimum(np.maximum(first, second), room - short)
     swap = first > second
     return np.where(swap, long, short), np.where(swap, short, long)
+
+
+def _kept_of_one(
+    first: np.ndarray, second: np.ndarray, room: np.ndarray, truncation: Truncation
+) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens (N,) that two texts keep if one of them alone is cut.
+
+    Raises:
+        InputError: of that text no token would be left.
+    """
+    over = np.maximum(first + second - room, 0)
+    cut = first if truncation == "only_first" else second
+    if ((over > 0) & (cut <= over)).any():
+        at = int(np.argmax((over > 0) & (cut <= over)))
+        raise InputError(
+            f"text {at} has {over[at]} tokens too many, and of the text that {truncation} cuts "
+            f"there are {cut[at]}; give longest_first, or a greater max_length"
+        )
+    return (first - over, second) if truncation == "only_first" else (first, second - over)
 
 
 def _notes(what: str, lengths: np.ndarray, cut: int, max_length: int) -> tuple[str, ...]:

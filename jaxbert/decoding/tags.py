@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Collection, Sequence
-from statistics import fmean
-from typing import Any, Literal
+from typing import Literal, TypedDict, get_args
 
 import numpy as np
 
-Strategy = Literal["none", "simple", "first"]
+Strategy = Literal["none", "simple", "first", "average", "max"]
+STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
+
+
+class Entity(TypedDict, total=False):
+    """What the pipeline gives of a token, or of an entity; see group_entities."""
+
+    entity: str
+    entity_group: str
+    score: np.floating
+    index: int
+    word: str
+    start: int
+    end: int
 
 
 def word_labels(
@@ -64,7 +76,7 @@ def word_labels(
 
 @dataclasses.dataclass(frozen=True)
 class Token:
-    """A token of a text with the model's best label for it.
+    """A token of a text, or a word, with the probability of each label.
 
     Attributes:
         start, end: its characters, text[start:end].
@@ -73,7 +85,7 @@ class Token:
         first: whether it begins a word; of WordPiece, whether the piece begins without "##". The
             pipeline of transformers guesses it from lengths, and takes a word with a decomposed
             accent inside, which the tokenizer strips, for a part of the word before.
-        label, score: the label's name and its probability.
+        scores: (C,) floats.
     """
 
     start: int
@@ -81,27 +93,29 @@ class Token:
     word: str
     index: int
     first: bool
-    label: str
-    score: float
+    scores: np.ndarray
 
 
 def group_entities(
     tokens: Sequence[Token],
     strategy: Strategy,
     *,
+    labels: Sequence[str],
     join: Callable[[list[str]], str],
     ignore: Collection[str] = ("O",),
-) -> list[dict[str, Any]]:
+) -> list[Entity]:
     """The entities of one text, as the token-classification pipeline of transformers gives them.
 
     Tokens beside each other are one entity if they are of one type, up to the next B- tag. Only B-
     and I- are known as beginnings of labels; a label such as E-PER is a type of its own, as there.
-    `score` is the mean over the entity's tokens or words.
+    `score` is the mean over the entity's tokens or words, a float of numpy of the type of theirs.
 
     Args:
         tokens: all tokens of the text without special tokens, in order.
-        strategy: "none" gives every token, "simple" groups tokens, "first" groups words that each
-            have the label and score of their first token.
+        strategy: "none" gives every token, "simple" groups tokens. The others group words, which
+            have the label and score of their first token ("first"), of the token that is surest
+            ("max"), or the best mean score of their tokens ("average").
+        labels: (C,), their names.
         join: pieces -> text, the tokenizer's convert_tokens_to_string.
         ignore: labels and types that are left out.
 
@@ -111,42 +125,90 @@ def group_entities(
 
     Source: `aggregate` of transformers' TokenClassificationPipeline.
 
-    >>> tokens = [Token(0, 3, "new", 1, True, "B-LOC", 0.75), Token(4, 8, "york", 2, True,
-    ...           "I-LOC", 0.25), Token(9, 11, "is", 3, True, "O", 1.0)]
-    >>> group_entities(tokens, "simple", join=" ".join)
-    [{'entity_group': 'LOC', 'score': 0.5, 'word': 'new york', 'start': 0, 'end': 8}]
+    >>> tokens = [Token(0, 3, "new", 1, True, np.array([0.25, 0.75, 0.0])),
+    ...           Token(4, 8, "york", 2, True, np.array([0.25, 0.5, 0.25]))]
+    >>> group_entities(tokens, "simple", labels=["O", "I-LOC", "I-PER"], join=" ".join)
+    [{'entity_group': 'LOC', 'score': np.float64(0.625), 'word': 'new york', 'start': 0, 'end': 8}]
     """
     if strategy == "none":
         return [
             {
-                "entity": token.label,
-                "score": token.score,
+                "entity": label,
+                "score": score,
                 "index": token.index,
                 "word": token.word,
                 "start": token.start,
                 "end": token.end,
             }
             for token in tokens
-            if token.label not in ignore
+            for label, score in [_best(token, labels)]
+            if label not in ignore
         ]
-    if strategy == "first":
+    if strategy != "simple":
         words = _runs(tokens, lambda _, token: token.first)
         tokens = [
-            dataclasses.replace(word[0], end=word[-1].end, word=join([t.word for t in word]))
+            dataclasses.replace(
+                word[0],
+                end=word[-1].end,
+                word=join([token.word for token in word]),
+                scores=_word_scores([token.scores for token in word], strategy),
+            )
             for word in words
         ]
-    groups = [
+
+    def begins_entity(previous: Token, token: Token) -> bool:
+        before, label = _best(previous, labels)[0], _best(token, labels)[0]
+        return label.startswith("B-") or _type(before) != _type(label)
+
+    groups: list[Entity] = [
         {
             # The pipeline cuts every label at its first hyphen here, not only behind B and I.
-            "entity_group": group[0].label.split("-", 1)[-1],
-            "score": fmean(token.score for token in group),
+            "entity_group": _best(group[0], labels)[0].split("-", 1)[-1],
+            "score": np.mean([_best(token, labels)[1] for token in group]),
             "word": join([token.word for token in group]),
             "start": group[0].start,
             "end": group[-1].end,
         }
-        for group in _runs(tokens, _begins_entity)
+        for group in _runs(tokens, begins_entity)
     ]
     return [group for group in groups if group["entity_group"] not in ignore]
+
+
+def merge_windows(entities: Sequence[Entity]) -> list[Entity]:
+    """The entities of windows that overlap, of each text once.
+
+    Of two that overlap the longer one stays, of two that are as long the one with the greater
+    score. All must be of one text, in any order.
+
+    Source: `aggregate_overlapping_entities` of transformers' TokenClassificationPipeline.
+
+    >>> merge_windows([{"start": 0, "end": 3, "score": 0.5}, {"start": 0, "end": 8, "score": 0.25}])
+    [{'start': 0, 'end': 8, 'score': 0.25}]
+    """
+    kept: list[Entity] = []
+    best: Entity | None = None
+    for entity in sorted(entities, key=lambda entity: entity["start"]):
+        if best is None:
+            best = entity
+        elif best["start"] <= entity["start"] < best["end"]:
+            best = max(best, entity, key=lambda one: (one["end"] - one["start"], one["score"]))
+        else:
+            kept.append(best)
+            best = entity
+    return kept if best is None else [*kept, best]
+
+
+def _best(token: Token, labels: Sequence[str]) -> tuple[str, np.floating]:
+    """The likeliest label, and its score."""
+    place = int(token.scores.argmax())
+    return labels[place], token.scores[place]
+
+
+def _word_scores(scores: Sequence[np.ndarray], strategy: Strategy) -> np.ndarray:
+    """The scores (C,) of a word, of those of its tokens."""
+    if strategy == "average":
+        return np.mean(np.stack(scores), axis=0)
+    return max(scores, key=lambda row: row.max()) if strategy == "max" else scores[0]
 
 
 def _runs(tokens: Sequence[Token], begins: Callable[[Token, Token], bool]) -> list[list[Token]]:
@@ -158,10 +220,6 @@ def _runs(tokens: Sequence[Token], begins: Callable[[Token, Token], bool]) -> li
         else:
             runs.append([token])
     return runs
-
-
-def _begins_entity(previous: Token, token: Token) -> bool:
-    return token.label.startswith("B-") or _type(previous.label) != _type(token.label)
 
 
 def _type(label: str) -> str:

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import Any
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxbert.data.encode_texts import encode_texts
 from jaxbert.data.features import Features
+from jaxbert.data.rows import whole_text
 from jaxbert.data.texts import TextExample
 from jaxbert.errors import InputError
 from jaxbert.losses.forms import Arrays
-from jaxbert.model.config import BertConfig
 from jaxbert.options import MLMOptions
-from jaxbert.predictors.predictor import Predictor, listed_texts
+from jaxbert.predictors.lengths import Lengths, TokenizerKeywords
+from jaxbert.predictors.predictor import CallSettings, Predictor, listed, stream
 from jaxbert.tasks.mlm import MLM
+
+Filling = dict[str, str | int | float]
+Fillings = list[Filling] | list[list[Filling]]  # of one [MASK], or of several
+
+logger = logging.getLogger("jaxbert")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,38 +33,42 @@ class _FillOptions(MLMOptions):
     top_k: int = 5
 
 
-def _encode(
-    examples: Sequence[TextExample], tokenizer: Any, options: _FillOptions, cfg: BertConfig
-) -> Features:
-    """Rows with the positions of their [MASK], masked_positions (M, P) int32, 0 where not used.
+@dataclasses.dataclass(frozen=True)
+class FillSettings(CallSettings):
+    """The keywords of a call that can be given when the model is opened; see the call."""
 
-    P is a power of two, so that few shapes are compiled.
-    """
-    features = encode_texts(examples, tokenizer, max_length=options.max_seq_length, targets=None)
-    bounds = features.bounds
-    hits = np.flatnonzero(features.tokens["input_ids"] == tokenizer.mask_token_id)
-    row = np.searchsorted(bounds, hits, side="right") - 1
-    counts = np.bincount(row, minlength=len(features))
-    for example, count in zip(examples, counts.tolist(), strict=True):
-        written = example.text.count(tokenizer.mask_token)
-        if not written:
-            raise InputError(f"{example.where}: there is no {tokenizer.mask_token} in it")
-        if count < written:
-            raise InputError(
-                f"{example.where}: a {tokenizer.mask_token} is not within the first "
-                f"{options.max_seq_length} tokens, which the model reads; shorten the text"
-            )
-    positions = np.zeros((len(features), 1 << int(counts.max() - 1).bit_length()), np.int32)
-    slot = np.arange(len(hits)) - np.repeat(np.cumsum(counts) - counts, counts)
-    positions[row, slot] = hits - bounds[row]
-    return dataclasses.replace(features, rows={"masked_positions": positions})
+    top_k: int = 5
+    targets: str | Sequence[str] | None = None
+    tokenizer_kwargs: TokenizerKeywords = dataclasses.field(default_factory=TokenizerKeywords)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.top_k, int) or self.top_k < 1:
+            raise InputError(f"top_k is {self.top_k!r}: it must be at least 1")
+        known = [field.name for field in dataclasses.fields(Lengths)]
+        for name in self.tokenizer_kwargs:
+            if name not in known:
+                raise InputError(f"tokenizer_kwargs has {name!r}; it takes {', '.join(known)}")
+
+    @property
+    def lengths(self) -> Lengths:
+        """How texts are cut."""
+        return Lengths(**self.tokenizer_kwargs)
 
 
 def _reduce(options: _FillOptions) -> Callable[[Arrays, Arrays], Arrays]:
-    """Of every [MASK] the top_k likeliest tokens, token and score (B, P, top_k)."""
+    """Of every [MASK] the top_k likeliest tokens, token and score (B, P, top_k).
+
+    Where the batch has targets (B, N), token ids, these tokens in the same form (B, P, N).
+    """
 
     def reduce(outputs: Arrays, batch: Arrays) -> Arrays:
-        score, token = jax.lax.top_k(jax.nn.softmax(outputs["logits"], axis=-1), options.top_k)
+        probabilities = jax.nn.softmax(outputs["logits"], axis=-1)
+        if "targets" in batch:
+            token = jnp.broadcast_to(
+                batch["targets"][:, None], (*probabilities.shape[:2], batch["targets"].shape[1])
+            )
+            return {"token": token, "score": jnp.take_along_axis(probabilities, token, axis=-1)}
+        score, token = jax.lax.top_k(probabilities, options.top_k)
         return {"token": token, "score": score}
 
     return reduce
@@ -71,51 +83,167 @@ class FillMask(Predictor):
     'capital'
     """
 
-    task = dataclasses.replace(MLM, encode=_encode, reduce=_reduce, disturb=None)
+    task = dataclasses.replace(MLM, reduce=_reduce, disturb=None)
     kind = _FillOptions
+    settings = FillSettings
+    retired: ClassVar[Mapping[str, str]] = {"topk": "give top_k"}
 
-    def __call__(self, inputs: str | Sequence[str], *, top_k: int = 5) -> list[Any]:
-        """Fill one text, or each of a list.
+    def __call__(
+        self,
+        inputs: str | Sequence[str] | Iterator[str],
+        *,
+        top_k: int | None = None,
+        targets: str | Sequence[str] | None = None,
+        tokenizer_kwargs: TokenizerKeywords | None = None,
+        batch_size: int | None = None,
+        **unknown: object,
+    ) -> Any:
+        """Fill one text, or each of many.
 
         Args:
-            inputs: texts with at least one [MASK] each.
-            top_k: so many tokens for each [MASK], best first.
+            inputs: a text with at least one [MASK], a list of such texts, or a generator of them,
+                which is read batch_size at a time.
+            top_k: so many tokens for each [MASK], best first; 5 by default.
+            targets: a word, or several: only these are looked at, and their scores are the same as
+                among all. Of a word that is not in the vocabulary its first token is taken, with a
+                warning in the log. By default the whole vocabulary.
+            tokenizer_kwargs: truncation, max_length and padding, as a dict; see Lengths. By default
+                a text is cut to the length that the model was trained with, and refused if a [MASK]
+                is behind it; a cut that is asked for may lose all but one.
+            batch_size: texts computed at once; by default as it was opened.
 
         Returns:
             For a text a list of {score, token, token_str, sequence}; with several [MASK] a list of
-            such lists, one for each, the others left in `sequence`. For a list a list of these.
+            such lists, one for each, the others left in `sequence`. For a list a list of these, and
+            for a list of one text its result alone, as there; for a generator an iterator.
 
         Raises:
-            InputError: a text has no [MASK], or one that is not within the longest row; or top_k is
-                below 1.
+            InputError: a text has no [MASK], or one that is not within the longest row; there is no
+                target; top_k is out of range; or a keyword's value is wrong.
+            TypeError: no such keyword.
         """
-        if not 1 <= top_k <= self._cfg.vocab_size:
-            raise InputError(f"top_k is {top_k}: it must be from 1 to {self._cfg.vocab_size}")
-        single, texts = listed_texts(inputs)
+        self._refuse(unknown, [*vars(self._settings), "batch_size"])
+        given = {"top_k": top_k, "targets": targets, "tokenizer_kwargs": tokenizer_kwargs}
+        settings = self._with(FillSettings, given)
+        if settings.top_k > self._cfg.vocab_size and settings.targets is None:
+            raise InputError(
+                f"top_k is {settings.top_k}: it must be from 1 to {self._cfg.vocab_size}"
+            )
+        ids = None if settings.targets is None else self._target_ids(settings.targets)
+        size = self._rows(batch_size)
+
+        def answer(first: int, texts: Sequence[object]) -> list[Fillings]:
+            return self._fill(first, texts, settings, ids, size)
+
+        if isinstance(inputs, Iterator):
+            return stream(inputs, size, answer)
+        single, texts = listed("inputs", inputs, str)
+        found = answer(0, texts)
+        return found[0] if single or (len(found) == 1 and isinstance(inputs, list)) else found
+
+    def _fill(
+        self,
+        first: int,
+        texts: Sequence[object],
+        settings: FillSettings,
+        targets: list[int] | None,
+        size: int,
+    ) -> list[Fillings]:
+        """The answer for each text; they are numbered from `first` in messages."""
         if not texts:
             return []
-        examples = [TextExample(f"text {n}", text) for n, text in enumerate(texts)]
-        # A power of two, and cut below: so few programs are compiled.
-        most = min(1 << max(top_k - 1, 7).bit_length(), self._cfg.vocab_size)
-        options = dataclasses.replace(self._options, top_k=most)
-        features, arrays = self._arrays(examples, options)
-        results = [
+        examples = []
+        for number, text in enumerate(texts, first):
+            if not isinstance(text, str):
+                raise InputError(f"text {number} is not a string")
+            examples.append(TextExample(f"text {number}", whole_text(text)))
+        features = self._encode(examples, settings.lengths)
+        options = self._options
+        if targets is not None:
+            rows = np.tile(np.array(targets, np.int32), (len(examples), 1))
+            features = dataclasses.replace(features, rows={**features.rows, "targets": rows})
+        else:
+            # A power of two, and cut below: so few programs are compiled.
+            most = min(1 << max(settings.top_k - 1, 7).bit_length(), self._cfg.vocab_size)
+            options = dataclasses.replace(options, top_k=most)
+        arrays = self._compute(features, options, size)
+        tokens, scores = arrays["token"], arrays["score"]
+        if targets is not None:
+            order = np.argsort(-scores, axis=-1, kind="stable")
+            tokens, scores = (np.take_along_axis(x, order, -1) for x in (tokens, scores))
+        ids, bounds = features.tokens["input_ids"], features.bounds
+        return [
             self._fillings(
-                features.tokens["input_ids"][features.bounds[number] : features.bounds[number + 1]],
-                arrays["token"][number, :, :top_k],
-                arrays["score"][number, :, :top_k],
+                ids[bounds[number] : bounds[number + 1]],
+                tokens[number, :, : settings.top_k],
+                scores[number, :, : settings.top_k],
             )
             for number in range(len(texts))
         ]
-        return results[0] if single else results
 
-    def _fillings(self, ids: np.ndarray, tokens: np.ndarray, scores: np.ndarray) -> list[Any]:
+    def _encode(self, examples: Sequence[TextExample], lengths: Lengths) -> Features:
+        """Rows with the positions of their [MASK], masked_positions (M, P) int32, 0 where not used.
+
+        P is a power of two, so that few shapes are compiled.
+        """
+        tokenizer, positions = self._tokenizer, self._cfg.max_position_embeddings
+        most = lengths.most(tokenizer, trained=self._options.max_seq_length, positions=positions)
+        features = encode_texts(
+            examples,
+            tokenizer,
+            max_length=positions if most is None else most,
+            targets=None,
+            truncation=lengths.strategy,
+        )
+        bounds = features.bounds
+        hits = np.flatnonzero(features.tokens["input_ids"] == tokenizer.mask_token_id)
+        row = np.searchsorted(bounds, hits, side="right") - 1
+        counts = np.bincount(row, minlength=len(features))
+        for example, count in zip(examples, counts.tolist(), strict=True):
+            written = example.text.count(str(tokenizer.mask_token))
+            if not written:
+                raise InputError(f"{example.where}: there is no {tokenizer.mask_token} in it")
+            if count < (1 if lengths.asked else written):
+                raise InputError(
+                    f"{example.where}: a {tokenizer.mask_token} is not within the first "
+                    f"{most or positions} tokens, which the model reads; shorten the text"
+                )
+        masked = np.zeros((len(features), 1 << int(counts.max() - 1).bit_length()), np.int32)
+        slot = np.arange(len(hits)) - np.repeat(np.cumsum(counts) - counts, counts)
+        masked[row, slot] = hits - bounds[row]
+        return dataclasses.replace(features, rows={"masked_positions": masked})
+
+    def _target_ids(self, targets: str | Sequence[str]) -> list[int]:
+        """The different tokens of the targets, in their order."""
+        _, words = listed("targets", targets, str)
+        vocabulary = self._tokenizer.get_vocab()
+        ids = []
+        for word in words:
+            if not isinstance(word, str):
+                raise InputError(f"targets has {word!r}, which is not a string")
+            if word in vocabulary:
+                ids.append(vocabulary[word])
+                continue
+            pieces = self._tokenizer.encode(whole_text(word), add_special_tokens=False)
+            if pieces:
+                instead = self._tokenizer.convert_ids_to_tokens(pieces[0])
+                logger.warning(
+                    "target %r is not in the vocabulary; %r is taken instead", word, instead
+                )
+                ids.append(pieces[0])
+            else:
+                logger.warning("target %r has no token and is left out", word)
+        if not ids:
+            raise InputError("targets has no word with a token; give at least one")
+        return list(dict.fromkeys(ids))
+
+    def _fillings(self, ids: np.ndarray, tokens: np.ndarray, scores: np.ndarray) -> Fillings:
         """Of one text: ids (T,) with [CLS] and [SEP], tokens and scores (P, top_k)."""
         decode, pad = self._tokenizer.decode, self._tokenizer.pad_token_id
         places = np.flatnonzero(ids == self._tokenizer.mask_token_id)
-        masks: list[Any] = []
+        masks: list[list[Filling]] = []
         for place, row, probabilities in zip(places, tokens, scores, strict=False):
-            found = []
+            found: list[Filling] = []
             for token, score in zip(row.tolist(), probabilities.tolist(), strict=True):
                 filled = ids.copy()
                 filled[place] = token
@@ -123,11 +251,11 @@ class FillMask(Predictor):
                     {
                         "score": score,
                         "token": token,
-                        "token_str": decode([token]),
+                        "token_str": str(decode([token])),
                         # As the pipeline does: but for [PAD], the special tokens stay where other
                         # masks are left.
-                        "sequence": decode(
-                            filled[filled != pad], skip_special_tokens=len(places) == 1
+                        "sequence": str(
+                            decode(filled[filled != pad], skip_special_tokens=len(places) == 1)
                         ),
                     }
                 )

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from types import UnionType
+from typing import Any, ClassVar, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from transformers import PreTrainedTokenizerFast
 
 from jaxbert.data.batches import bucket_lengths
 from jaxbert.data.features import Features, check_ids
-from jaxbert.data.rows import whole_text
 from jaxbert.data.tokenizer import load_tokenizer
 from jaxbert.errors import InputError
 from jaxbert.model.config import BertConfig
@@ -28,8 +30,11 @@ from jaxbert.training.parallel import make_parallel
 from jaxbert.training.predict import predict
 from jaxbert.training.step import make_predict_step
 
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
 
-def listed(name: str, given: Any, single: Any) -> tuple[bool, list[Any]]:
+
+def listed(name: str, given: Any, single: type | UnionType) -> tuple[bool, list[Any]]:
     """Whether a single item was given, and the items.
 
     Args:
@@ -49,17 +54,26 @@ def listed(name: str, given: Any, single: Any) -> tuple[bool, list[Any]]:
     return False, list(given)
 
 
-def listed_texts(inputs: Any) -> tuple[bool, list[str]]:
-    """Whether a single text was given, and the texts, each whole (see whole_text).
+def stream(
+    items: Iterator[Item], size: int, answer: Callable[[int, Sequence[Item]], Iterable[Answer]]
+) -> Iterator[Answer]:
+    """The answers to items of any number, which are taken `size` at a time when they are needed.
 
-    Raises:
-        InputError: something else was given.
+    Args:
+        answer: (number of the first item, items) -> an answer for each.
     """
-    single, texts = listed("inputs", inputs, str)
-    for number, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise InputError(f"text {number} is not a string")
-    return single, [whole_text(text) for text in texts]
+    first = 0
+    while chunk := list(itertools.islice(items, size)):
+        yield from answer(first, chunk)
+        first += len(chunk)
+
+
+@dataclasses.dataclass(frozen=True)
+class CallSettings:
+    """Keywords of a call that can also be given when the model is opened; here there are none."""
+
+
+Settings = TypeVar("Settings", bound=CallSettings)
 
 
 class Predictor:
@@ -68,23 +82,30 @@ class Predictor:
     Attributes:
         task: the record by which texts are encoded and predictions decoded.
         kind: the dataclass of the task's own options.
+        settings: the dataclass of the keywords that from_pretrained takes for all later calls.
+        retired: keywords of older pipelines, and what to give instead.
     """
 
     task: ClassVar[Task]
     kind: ClassVar[type[Any]]
+    settings: ClassVar[type[CallSettings]] = CallSettings
+    retired: ClassVar[Mapping[str, str]] = {}
 
     def __init__(
         self,
         cfg: BertConfig,
         params: Params,
-        tokenizer: Any,
+        tokenizer: PreTrainedTokenizerFast,
         options: Any,
         *,
         dtype: str = "float32",
         batch_size: int = 32,
+        settings: CallSettings | None = None,
     ) -> None:
         self._cfg, self._tokenizer, self._options = cfg, tokenizer, options
-        self._batch_size = batch_size
+        self._settings = self.settings() if settings is None else settings
+        self._batch_size = 32
+        self._batch_size = self._rows(batch_size)
         self._parallel = make_parallel("jit", jax.local_devices()[:1])
         self._params = self._parallel.replicate(params)
         kernel, _ = choose_attention(
@@ -95,7 +116,12 @@ class Predictor:
 
     @classmethod
     def from_pretrained(
-        cls, path_or_name: str | Path, *, dtype: str = "float32", batch_size: int = 32
+        cls,
+        path_or_name: str | Path,
+        *,
+        dtype: str = "float32",
+        batch_size: int = 32,
+        **settings: object,
     ) -> Self:
         """Open the folder of a run, or any BERT folder or Hub name with this task's head.
 
@@ -103,11 +129,17 @@ class Predictor:
 
         Args:
             dtype: of the activations, "float32" or "bfloat16".
-            batch_size: rows computed at once.
+            batch_size: rows computed at once; 32 by default.
+            settings: keywords of a call, for all calls that do not give them.
 
         Raises:
-            InputError: no such model, or it has no head for the task.
+            InputError: no such model, or it has no head for the task; or a keyword's value is
+                wrong.
+            TypeError: no such keyword.
         """
+        known = [field.name for field in dataclasses.fields(cls.settings)]
+        cls._refuse({name for name in settings if name not in known}, known)
+        chosen = cls.settings(**settings)
         folder = find_model_folder(path_or_name)
         check_task(folder, cls.task.name)
         cfg, params = load_pretrained(folder, cls.task.head, draw_head=False)
@@ -124,7 +156,28 @@ class Predictor:
                 stride = min(options.doc_stride, limit // 3)
                 options = dataclasses.replace(options, doc_stride=stride)
         tokenizer = load_tokenizer(folder, vocab_size=cfg.vocab_size)
-        return cls(cfg, params, tokenizer, options, dtype=dtype, batch_size=batch_size)
+        return cls(
+            cfg, params, tokenizer, options, dtype=dtype, batch_size=batch_size, settings=chosen
+        )
+
+    @classmethod
+    def _refuse(cls, unknown: Iterable[str], known: Iterable[str]) -> None:
+        """Raise TypeError for keywords that there are not."""
+        for name in unknown:
+            advice = cls.retired.get(name, f"there are {', '.join(known) or 'none'}")
+            raise TypeError(f"{cls.__name__} has no keyword {name!r}: {advice}")
+
+    def _with(self, kind: type[Settings], given: Mapping[str, object]) -> Settings:
+        """The settings of a call: those that are given and not None, else as it was opened."""
+        chosen = vars(self._settings) | {k: v for k, v in given.items() if v is not None}
+        return kind(**chosen)
+
+    def _rows(self, batch_size: int | None) -> int:
+        """Rows computed at once, by default as it was opened."""
+        size = self._batch_size if batch_size is None else batch_size
+        if not isinstance(size, int) or size < 1:
+            raise InputError(f"batch_size is {size!r}: it must be at least 1")
+        return size
 
     def _predict(
         self, examples: Sequence[Any], options: Any, batch_size: int | None = None
@@ -154,13 +207,16 @@ class Predictor:
         if key not in self._compiled:
             step = make_predict_step(self._apply, self.task.reduce(options))
             self._compiled[key] = self._parallel.compile_predict(step)
+        longest = options.max_seq_length
+        if int(features.lengths.max()) > longest:  # the caller gave a length
+            longest = self._cfg.max_position_embeddings
         arrays = predict(
             self._compiled[key],
             self._params,
             features,
             self._parallel,
-            size=batch_size or self._batch_size,
-            buckets=bucket_lengths(64, options.max_seq_length),
+            size=self._rows(batch_size),
+            buckets=bucket_lengths(64, longest),
         )
         assert arrays is not None  # nothing stops it
         return arrays

@@ -2,17 +2,105 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
+from jaxbert.data.features import Features
+from jaxbert.data.rows import whole_text
 from jaxbert.data.words import WordsExample
-from jaxbert.decoding.tags import Strategy, Token, group_entities
+from jaxbert.decoding.tags import (
+    STRATEGIES,
+    Entity,
+    Strategy,
+    Token,
+    group_entities,
+    merge_windows,
+)
 from jaxbert.errors import InputError
+from jaxbert.losses.forms import Arrays
 from jaxbert.options import TaggingOptions
-from jaxbert.predictors.predictor import Predictor, listed_texts
+from jaxbert.predictors.predictor import CallSettings, Predictor, listed, stream
 from jaxbert.tasks.tagging import TAGGING
+
+Offsets = Sequence[tuple[int, int]]
+
+
+@dataclasses.dataclass(frozen=True)
+class TaggerSettings(CallSettings):
+    """The keywords of a call that can be given when the model is opened; see the call."""
+
+    aggregation_strategy: str | None = None
+    ignore_labels: Sequence[str] = ("O",)
+    stride: int | None = None
+
+    def __post_init__(self) -> None:
+        name = self.aggregation_strategy
+        if name is not None and str(name).lower() not in STRATEGIES:
+            raise InputError(f"aggregation_strategy {name!r}: give {', '.join(STRATEGIES)}")
+        if isinstance(self.ignore_labels, str):
+            raise InputError(f"ignore_labels is {self.ignore_labels!r}: give a list of labels")
+        if self.stride is not None:
+            if not isinstance(self.stride, int) or self.stride < 0:
+                raise InputError(f"stride is {self.stride!r}: it must be a number of tokens")
+            if name is not None and self.strategy == "none":
+                raise InputError(
+                    "stride needs an aggregation_strategy that gives entities: "
+                    f"{', '.join(STRATEGIES[1:])}"
+                )
+
+    @property
+    def strategy(self) -> Strategy:
+        """The strategy by its name in small letters."""
+        wanted = str(self.aggregation_strategy or "none").lower()
+        return next(name for name in STRATEGIES if name == wanted)
+
+
+class _Piece(NamedTuple):
+    """A token of a text: its id, how the tokenizer writes it, and its characters."""
+
+    token: int
+    word: str
+    start: int
+    end: int
+
+    @property
+    def first(self) -> bool:
+        """Whether it begins a word, as the pipeline sees it."""
+        return not self.word.startswith("##")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Text:
+    """A text with its tokens, and with the offsets that the caller gives them, [CLS]'s first."""
+
+    text: str
+    pieces: list[_Piece]
+    offsets: Offsets | None = None
+
+    def words(self) -> list[list[int]]:
+        """The numbers of the pieces of each word."""
+        found: list[list[int]] = []
+        for number, piece in enumerate(self.pieces):
+            if piece.first or not found:
+                found.append([])
+            found[-1].append(number)
+        return found
+
+
+def _reduce(options: TaggingOptions) -> Callable[[Arrays, Arrays], Arrays]:
+    """Of each token the probabilities of all classes, (B, max_seq_length, C)."""
+
+    def reduce(outputs: Arrays, batch: Arrays) -> Arrays:
+        scores = jax.nn.softmax(outputs["logits"], axis=-1)
+        missing = options.max_seq_length - scores.shape[1]  # batches are as long as their bucket
+        return {"scores": jnp.pad(scores, ((0, 0), (0, missing), (0, 0)))}
+
+    return reduce
 
 
 class Tagger(Predictor):
@@ -21,100 +109,245 @@ class Tagger(Predictor):
 
     >>> tag = Tagger.from_pretrained("runs/ner")  # doctest: +SKIP
     >>> tag("Anna lives in New York.", aggregation_strategy="simple")  # doctest: +SKIP
-    [{'entity_group': 'PER', 'score': 0.99, 'word': 'anna', 'start': 0, 'end': 4}, ...]
+    [{'entity_group': 'PER', 'score': np.float32(0.99), 'word': 'anna', 'start': 0, 'end': 4}, ...]
     """
 
-    task = TAGGING
+    task = dataclasses.replace(TAGGING, reduce=_reduce)
     kind = TaggingOptions
+    settings = TaggerSettings
+    retired: ClassVar[Mapping[str, str]] = {
+        "grouped_entities": 'give aggregation_strategy="simple"',
+        "ignore_subwords": 'give aggregation_strategy="first"',
+    }
 
     def __call__(
         self,
-        inputs: str | Sequence[str],
+        inputs: str | Sequence[str] | Sequence[Sequence[str]] | Iterator[str | Sequence[str]],
         *,
-        aggregation_strategy: Strategy = "none",
-        ignore_labels: Sequence[str] = ("O",),
-    ) -> list[Any]:
-        """Tag one text, or each of a list.
+        aggregation_strategy: str | None = None,
+        ignore_labels: Sequence[str] | None = None,
+        stride: int | None = None,
+        is_split_into_words: bool = False,
+        delimiter: str | None = None,
+        offset_mapping: Offsets | Sequence[Offsets] | None = None,
+        batch_size: int | None = None,
+        **unknown: object,
+    ) -> Any:
+        """Tag one text, or each of many.
 
         Args:
-            aggregation_strategy: "none" gives every token, "simple" groups tokens of one entity,
-                "first" groups words that each have the label of their first token.
-            ignore_labels: labels that are left out.
+            inputs: a text, a list of texts, or a generator of texts, which is read batch_size at a
+                time. With is_split_into_words a list of words, or of lists of words.
+            aggregation_strategy: "none", the default, gives every token; "simple" groups tokens of
+                one entity; "first", "average" and "max" group words, which have the label of their
+                first token, the best mean score of their tokens, or the label of the surest token.
+            ignore_labels: labels that are left out; ["O"] by default.
+            stride: cuts a long text as the pipeline does, into windows of the tokenizer's
+                model_max_length that share so many tokens, wherever these end. By default there
+                are windows of whole words, as long as those of the training, and each word has
+                its label from the one in which it has most context.
+            is_split_into_words: each input is a list of words; False by default.
+            delimiter: what is between the words in the text that start and end are characters of,
+                with is_split_into_words; a space by default.
+            offset_mapping: start and end of each token, [CLS] and [SEP] included, in place of the
+                tokenizer's; for several texts a list of these.
+            batch_size: windows computed at once; by default as it was opened.
 
         Returns:
-            A list of dicts for a single text, as group_entities gives them; a list of such lists
-            for a list.
+            A list of dicts for a text, as group_entities gives them; for a list of texts, and for
+            words always, a list of such lists; for a generator an iterator.
 
         Raises:
-            InputError: a text is not a string, or no such strategy.
+            InputError: an input is not of the form that it should be, or a keyword's value wrong.
+            TypeError: no such keyword.
         """
-        if aggregation_strategy not in ("none", "simple", "first"):
-            raise InputError(
-                f"aggregation_strategy {aggregation_strategy!r}: give none, simple or first"
-            )
-        single, texts = listed_texts(inputs)
-        results = [
-            group_entities(
-                tokens,
-                aggregation_strategy,
-                join=self._tokenizer.convert_tokens_to_string,
-                ignore=ignore_labels,
-            )
-            for tokens in self._tokens(texts)
-        ]
-        return results[0] if single else results
+        self._refuse(
+            unknown, [*vars(self._settings), "is_split_into_words", "delimiter", "offset_mapping"]
+        )
+        given = {
+            "aggregation_strategy": aggregation_strategy,
+            "ignore_labels": ignore_labels,
+            "stride": stride,
+        }
+        settings = self._with(TaggerSettings, given)
+        if not is_split_into_words and delimiter is not None:
+            raise InputError("delimiter is for is_split_into_words=True")
+        glue = (" " if delimiter is None else delimiter) if is_split_into_words else None
+        size = self._rows(batch_size)
 
-    def _tokens(self, texts: list[str]) -> list[list[Token]]:
-        """Every token of every text with its label."""
-        pieces = [self._pieces(text) for text in texts]
-        # A token that does not begin with ## begins a word, as transformers' pipeline sees it.
-        words = [
-            [text[group[0][1] : group[-1][2]] for group in groups]
-            for text, groups in zip(texts, pieces, strict=True)
-        ]
-        examples = [
-            WordsExample(f"text {number}", tuple(row), None) for number, row in enumerate(words)
-        ]
-        filled = [number for number, e in enumerate(examples) if e.words]
-        if not filled:
-            return [[] for _ in texts]
-        features, arrays = self._arrays([examples[n] for n in filled], self._options)
-        results: list[list[Token]] = [[] for _ in texts]
-        starts = np.flatnonzero(features.host["word"] >= 0)
-        windows = np.searchsorted(features.bounds, starts, side="right") - 1
-        for start, window in zip(starts.tolist(), windows.tolist(), strict=True):
-            number = filled[int(features.example[window])]
-            group = pieces[number][int(features.host["word"][start])]
-            column = start - int(features.bounds[window])
-            last = int(features.bounds[window + 1] - features.bounds[window]) - 2
-            for k, (piece, begin, end, index) in enumerate(group):
-                place = min(column + k, last)  # a word longer than a window
-                results[number].append(
-                    Token(
-                        start=begin,
-                        end=end,
-                        word=piece,
-                        index=index,
-                        first=k == 0,
-                        label=self._cfg.id2label[int(arrays["label"][window, place])],
-                        score=float(arrays["score"][window, place]),
-                    )
+        def answer(first: int, items: Sequence[object]) -> list[list[Entity]]:
+            texts = [self._read(n, item, glue) for n, item in enumerate(items, first)]
+            if offset_mapping is not None:
+                texts = _with_offsets(texts, offset_mapping)
+            return self._entities(texts, settings, size)
+
+        if isinstance(inputs, Iterator):
+            if offset_mapping is not None:
+                raise InputError("offset_mapping is for texts that are given as a list")
+            return stream(inputs, size, answer)
+        single, items = listed("inputs", inputs, str)
+        if is_split_into_words and not all(isinstance(item, list | tuple) for item in items):
+            items = [inputs]  # one list of words; the pipeline's answer is in a list too
+        found = answer(0, items)
+        return found[0] if single else found
+
+    def _entities(
+        self, texts: Sequence[_Text], settings: TaggerSettings, size: int
+    ) -> list[list[Entity]]:
+        """The answer for each text."""
+        if settings.stride is None:
+            parts = [[tokens] for tokens in self._tokens(texts, size)]
+        else:
+            parts = self._strided_tokens(texts, settings.stride, size)
+        results = []
+        for windows in parts:
+            entities = [
+                entity
+                for tokens in windows
+                for entity in group_entities(
+                    tokens,
+                    settings.strategy,
+                    labels=self._cfg.id2label,
+                    join=self._tokenizer.convert_tokens_to_string,
+                    ignore=settings.ignore_labels,
                 )
-        return [sorted(tokens, key=lambda token: token.index) for tokens in results]
+            ]
+            results.append(entities if len(windows) == 1 else merge_windows(entities))
+        return results
 
-    def _pieces(self, text: str) -> list[list[tuple[str, int, int, int]]]:
-        """The tokens of a text in words: (piece, start, end, index with [CLS] as 0)."""
+    def _read(self, number: int, item: object, glue: str | None) -> _Text:
+        """A text and its tokens; with `glue` of words, which are cut one by one and joined by it.
+
+        Raises:
+            InputError: it is no text, or no list of words.
+        """
+        if glue is None:
+            if not isinstance(item, str):
+                raise InputError(
+                    f"text {number} is not a string; for a list of words give "
+                    "is_split_into_words=True"
+                )
+            words = [item]
+        else:
+            if not isinstance(item, list | tuple):
+                raise InputError(f"text {number} is not a list of words")
+            words = list(item)
+            if not all(isinstance(word, str) for word in words):
+                raise InputError(f"text {number} has a word that is not a string")
+        words = [whole_text(word) for word in words]
         backend = self._tokenizer.backend_tokenizer
         backend.no_truncation()
         backend.no_padding()
-        encoding = backend.encode(text, add_special_tokens=False)
-        words: list[list[tuple[str, int, int, int]]] = []
-        for index, (piece, (a, b)) in enumerate(
-            zip(encoding.tokens, encoding.offsets, strict=True), start=1
-        ):
-            shown = text[a:b] if piece == self._tokenizer.unk_token else piece
-            if words and piece.startswith("##"):
-                words[-1].append((shown, a, b, index))
-            else:
-                words.append([(shown, a, b, index)])
-        return words
+        pieces, begin = [], 0
+        for word in words:
+            found = backend.encode(word, add_special_tokens=False)
+            pieces += [
+                _Piece(token, written, begin + start, begin + end)
+                for token, written, (start, end) in zip(
+                    found.ids, found.tokens, found.offsets, strict=True
+                )
+            ]
+            begin += len(word) + len(glue or "")
+        return _Text((glue or "").join(words), pieces)
+
+    def _token(self, text: _Text, number: int, index: int, scores: np.ndarray) -> Token:
+        """Piece `number` of a text, with its scores (C,)."""
+        piece = text.pieces[number]
+        start, end = (piece.start, piece.end) if text.offsets is None else text.offsets[index]
+        unknown = piece.token == self._tokenizer.unk_token_id
+        return Token(
+            start=start,
+            end=end,
+            word=text.text[start:end] if unknown else piece.word,
+            index=index,
+            first=piece.first,
+            scores=scores,
+        )
+
+    def _tokens(self, texts: Sequence[_Text], size: int) -> list[list[Token]]:
+        """Every token of every text, from the window in which its word has most context."""
+        words = [text.words() for text in texts]
+        examples, owners = [], []
+        for number, (text, numbers) in enumerate(zip(texts, words, strict=True)):
+            spans = [(text.pieces[word[0]].start, text.pieces[word[-1]].end) for word in numbers]
+            if spans:
+                row = tuple(text.text[start:end] for start, end in spans)
+                examples.append(WordsExample(f"text {number}", row, None))
+                owners.append(number)
+        results: list[list[Token]] = [[] for _ in texts]
+        if not examples:
+            return results
+        features, arrays = self._arrays(examples, self._options, size)
+        starts = np.flatnonzero(features.host["word"] >= 0)
+        windows = np.searchsorted(features.bounds, starts, side="right") - 1
+        for start, window in zip(starts.tolist(), windows.tolist(), strict=True):
+            owner = owners[int(features.example[window])]
+            column = start - int(features.bounds[window])
+            last = int(features.bounds[window + 1] - features.bounds[window]) - 2
+            for k, number in enumerate(words[owner][int(features.host["word"][start])]):
+                place = min(column + k, last)  # a word longer than a window
+                scores = arrays["scores"][window, place]
+                results[owner].append(self._token(texts[owner], number, number + 1, scores))
+        return [sorted(tokens, key=lambda token: token.index) for tokens in results]
+
+    def _strided_tokens(
+        self, texts: Sequence[_Text], stride: int, size: int
+    ) -> list[list[list[Token]]]:
+        """The tokens of every window of every text; in a window they are numbered from 1."""
+        positions = self._cfg.max_position_embeddings
+        length = min(int(self._tokenizer.model_max_length), positions)
+        room = length - 2
+        if stride >= room:
+            raise InputError(
+                f"stride is {stride}: windows have {room} tokens beside [CLS] and [SEP], and must "
+                "share fewer"
+            )
+        cls, sep = self._tokenizer.cls_token_id, self._tokenizer.sep_token_id
+        spans, owners, ids = [], [], []
+        for owner, text in enumerate(texts):
+            count = len(text.pieces)
+            # Windows up to the first that reaches the end.
+            for start in range(0, max(count - stride, 1), room - stride):
+                stop = min(start + room, count)
+                spans.append((start, stop))
+                owners.append(owner)
+                ids += [cls, *(piece.token for piece in text.pieces[start:stop]), sep]
+        input_ids = np.array(ids, np.int32)
+        features = Features(
+            bounds=np.cumsum([0, *(stop - start + 2 for start, stop in spans)]),
+            tokens={"input_ids": input_ids, "token_type_ids": np.zeros_like(input_ids)},
+            rows={},
+            example=np.array(owners, np.int32),
+        )
+        results: list[list[list[Token]]] = [[] for _ in texts]
+        if not spans:
+            return results
+        options = dataclasses.replace(self._options, max_seq_length=length)
+        arrays = self._compute(features, options, size)
+        for window, (owner, (start, stop)) in enumerate(zip(owners, spans, strict=True)):
+            rows = arrays["scores"][window, 1:]
+            results[owner].append(
+                [
+                    self._token(texts[owner], number, number - start + 1, rows[number - start])
+                    for number in range(start, stop)
+                ]
+            )
+        return results
+
+
+def _with_offsets(texts: list[_Text], given: Sequence[Any]) -> list[_Text]:
+    """The texts with the caller's offsets: of one text its own, else a list for each.
+
+    Raises:
+        InputError: there are not as many as texts, or as tokens of one.
+    """
+    rows = [given] if len(given) and isinstance(given[0][0], int) else given
+    if len(rows) != len(texts):
+        raise InputError(f"offset_mapping is of {len(rows)} texts, and there are {len(texts)}")
+    for number, (text, row) in enumerate(zip(texts, rows, strict=True)):
+        if len(row) < len(text.pieces) + 1:
+            raise InputError(
+                f"text {number} has {len(text.pieces)} tokens and [CLS] before them, and "
+                f"offset_mapping {len(row)} entries"
+            )
+    return [dataclasses.replace(t, offsets=row) for t, row in zip(texts, rows, strict=True)]

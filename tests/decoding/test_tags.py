@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from transformers import BertConfig, BertForTokenClassification, TokenClassifica
 from transformers.pipelines.token_classification import AggregationStrategy
 
 from jaxbert.data.tokenizer import load_tokenizer
-from jaxbert.decoding.tags import Token, group_entities, word_labels
+from jaxbert.decoding.tags import STRATEGIES, Token, group_entities, merge_windows, word_labels
 
 fixed = settings(deadline=None, derandomize=True, max_examples=60)
 
@@ -172,8 +173,7 @@ def tokens_of(tokenizer, text: str, logits: np.ndarray) -> list[Token]:
             word=text[start:end] if piece == "[UNK]" else piece,
             index=index,
             first=not piece.startswith("##"),
-            label=LABELS[row.argmax()],
-            score=float(row.max()),
+            scores=row,
         )
         for index, (piece, (start, end), row) in enumerate(rows)
         if piece not in ("[CLS]", "[SEP]")
@@ -186,11 +186,11 @@ def assert_equal(ours, theirs) -> None:
 
     assert without_score(ours) == without_score(theirs)
     assert [list(entity) for entity in ours] == [list(entity) for entity in theirs]
-    assert [e["score"] for e in ours] == pytest.approx([float(e["score"]) for e in theirs])
-    assert all(type(e["score"]) is float for e in ours)
+    assert [e["score"] for e in ours] == pytest.approx([e["score"] for e in theirs])
+    assert [type(e["score"]) for e in ours] == [type(e["score"]) for e in theirs]
 
 
-@pytest.mark.parametrize("strategy", ["none", "simple", "first"])
+@pytest.mark.parametrize("strategy", STRATEGIES)
 @settings(fixed)
 @given(data=st.data())
 def test_entities_equal_the_pipeline(pipeline, strategy, data) -> None:
@@ -212,59 +212,82 @@ def test_entities_equal_the_pipeline(pipeline, strategy, data) -> None:
     )
     tokens = tokens_of(tokenizer, text, logits)
     join = tokenizer.convert_tokens_to_string
-    assert_equal(group_entities(tokens, strategy, join=join, ignore=ignore), theirs)
+    found = group_entities(tokens, strategy, labels=LABELS, join=join, ignore=ignore)
+    assert_equal(found, theirs)
 
 
-@pytest.mark.parametrize("strategy", ["none", "simple", "first"])
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_text_through_the_pipeline(pipeline, strategy) -> None:
     text = "Who is London's Ada Lovelace, of 25°C in the café?"
     with torch.no_grad():
         logits = pipeline.model(**pipeline.tokenizer(text, return_tensors="pt")).logits[0].numpy()
     tokens = tokens_of(pipeline.tokenizer, text, logits)
-    assert len({token.label for token in tokens}) > 2
+    assert len({token.scores.argmax() for token in tokens}) > 2
     join = pipeline.tokenizer.convert_tokens_to_string
     theirs = pipeline(text, aggregation_strategy=strategy)
     assert theirs
-    assert_equal(group_entities(tokens, strategy, join=join), theirs)
+    assert_equal(group_entities(tokens, strategy, labels=LABELS, join=join), theirs)
 
 
-def token(word: str, label: str, score: float, *, at: int, first: bool = True) -> Token:
-    return Token(at, at + len(word.removeprefix("##")), word, 7, first, label, score)
+NAMES = ["O", "B-LOC", "I-LOC", "B-PER", "NOUN"]
+
+
+def token(word: str, *scores: float, at: int, first: bool = True) -> Token:
+    row = np.array(scores)
+    return Token(at, at + len(word.removeprefix("##")), word, 7, first, row)
 
 
 def test_groups_by_hand() -> None:
     tokens = [
-        token("new", "B-LOC", 0.5, at=0),
-        token("##er", "B-PER", 0.25, at=3, first=False),
-        token("york", "I-LOC", 1.0, at=6),
-        token("is", "O", 1.0, at=11),
-        token("noun", "NOUN", 1.0, at=14),
+        token("new", 0, 0.5, 0.25, 0.25, 0, at=0),
+        token("##er", 0, 0, 0.375, 0.625, 0, at=3, first=False),
+        token("york", 0, 0, 1, 0, 0, at=6),
+        token("is", 1, 0, 0, 0, 0, at=11),
+        token("noun", 0, 0, 0, 0, 1, at=14),
     ]
 
     def join(pieces: list[str]) -> str:
         return " ".join(pieces).replace(" ##", "")
 
-    none = group_entities(tokens, "none", join=join)
+    def groups(strategy: Any) -> list[dict[str, Any]]:
+        return group_entities(tokens, strategy, labels=NAMES, join=join)
+
+    none = groups("none")
     assert none[1] == {
         "entity": "B-PER",
-        "score": 0.25,
+        "score": 0.625,
         "index": 7,
         "word": "##er",
         "start": 3,
         "end": 5,
     }
     assert [e["entity"] for e in none] == ["B-LOC", "B-PER", "I-LOC", "NOUN"]
-    simple = group_entities(tokens, "simple", join=join)
-    assert [(e["entity_group"], e["start"], e["end"]) for e in simple] == [
+    assert [(e["entity_group"], e["start"], e["end"]) for e in groups("simple")] == [
         ("LOC", 0, 3),
         ("PER", 3, 5),
         ("LOC", 6, 10),
         ("NOUN", 14, 18),
     ]
-    first = group_entities(tokens, "first", join=join)
-    assert first == [
+    noun = {"entity_group": "NOUN", "score": 1.0, "word": "noun", "start": 14, "end": 18}
+    assert groups("first") == [
         {"entity_group": "LOC", "score": 0.75, "word": "newer york", "start": 0, "end": 10},
-        {"entity_group": "NOUN", "score": 1.0, "word": "noun", "start": 14, "end": 18},
+        noun,
     ]
-    for strategy in ("none", "simple", "first"):
-        assert group_entities([], strategy, join=join) == []
+    # The surest token of "newer" is the second; the best mean is 0.4375, of B-PER.
+    york = {"entity_group": "LOC", "score": 1.0, "word": "york", "start": 6, "end": 10}
+    newer = {"entity_group": "PER", "word": "newer", "start": 0, "end": 5}
+    assert groups("max") == [{**newer, "score": 0.625}, york, noun]
+    assert groups("average") == [{**newer, "score": 0.4375}, york, noun]
+    for strategy in STRATEGIES:
+        assert group_entities([], strategy, labels=NAMES, join=join) == []
+
+
+@fixed
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 12), st.integers(1, 6), st.floats(0, 1, width=32)), max_size=8
+    )
+)
+def test_overlapping_windows_equal_the_pipeline(pipeline, found) -> None:
+    entities = [{"start": a, "end": a + size, "score": score} for a, size, score in found]
+    assert merge_windows(entities) == pipeline.aggregate_overlapping_entities(entities)

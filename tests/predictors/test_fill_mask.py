@@ -44,12 +44,12 @@ def test_tokens_are_those_of_the_pipeline(
 
 
 def test_lists_are_those_of_the_pipeline(fill: FillMask, pipeline: Any) -> None:
-    """But for a list of one text, of which the pipeline gives the result without the list."""
+    """Of a list of one text too, which has the result without the list, as there."""
     texts = [ONE, TWO, THREE, "[MASK]"]
     theirs = pipeline(texts)
     assert_near(fill(texts), theirs)
     assert [isinstance(one[0], list) for one in theirs] == [False, True, True, False]
-    assert_near(fill([ONE]), [pipeline([ONE])])
+    assert_near(fill([ONE]), pipeline([ONE]))
     assert fill([]) == []
 
 

@@ -44,7 +44,7 @@ def pipeline(folder: Path) -> Any:
     return transformers.pipeline("token-classification", model=str(folder))
 
 
-@pytest.mark.parametrize("strategy", ["none", "simple", "first"])
+@pytest.mark.parametrize("strategy", ["none", "simple", "first", "average", "max"])
 @pytest.mark.parametrize("ignored", [["O"], [], ["PER", "NOUN"]])
 def test_entities_are_those_of_the_pipeline(
     tagger: Tagger, pipeline: Any, strategy: Any, ignored: list[str]
@@ -138,7 +138,7 @@ def by_window(
                 word, piece = int(numbers[place]), 0
             if word >= 0:
                 assert (word, piece) not in found
-                label, score = LABELS[int(labels[place])], float(scores[place])
+                label, score = LABELS[int(labels[place])], scores[place].numpy()[()]
                 found[word, piece] = {"entity": label, "score": score}
             piece += 1
     return [found[key] for key in sorted(found)]
@@ -197,7 +197,7 @@ def test_a_word_longer_than_a_window(tagger: Tagger) -> None:
         ([["the", "of"]], {}, "text 0 is not a string"),
         (None, {}, "inputs is of the wrong type: NoneType"),
         ({"text": "the"}, {}, "inputs is of the wrong type: dict"),
-        ("the", {"aggregation_strategy": "max"}, "'max': give none, simple or first"),
+        ("the", {"aggregation_strategy": "last"}, "'last': give none, simple, first, average, max"),
     ],
 )
 def test_wrong_input_is_named(

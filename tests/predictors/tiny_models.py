@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import string
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +19,33 @@ from jaxbert.model.pretrained import name_table, save_pretrained
 POSITIONS = 48
 
 
-def tiny_model(folder: Path, head: str, labels: tuple[str, ...] = ()) -> Path:
+def tiny_model(
+    folder: Path,
+    head: str,
+    labels: tuple[str, ...] = (),
+    *,
+    positions: int = POSITIONS,
+    cased: bool = False,
+    problem_type: str | None = None,
+) -> Path:
     """The folder with random weights that are large enough for texts to differ."""
     vocabulary = [*tiny_vocabulary(), "北", "京", "\U0001f682"]
+    if cased:
+        vocabulary += [*string.ascii_uppercase, *(f"##{c}" for c in string.ascii_uppercase), "The"]
+        settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": False}
+        (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
     tokenizer = load_tokenizer(folder)
-    tokenizer.model_max_length = POSITIONS
+    tokenizer.model_max_length = positions
     cfg = BertConfig(
         vocab_size=len(vocabulary),
         hidden_size=24,
         num_hidden_layers=1,
         num_attention_heads=3,
         intermediate_size=40,
-        max_position_embeddings=POSITIONS,
+        max_position_embeddings=positions,
         id2label=labels,
+        problem_type=problem_type,
     )
     rng = np.random.default_rng(1)
     leaves = {
@@ -45,9 +60,9 @@ def tiny_model(folder: Path, head: str, labels: tuple[str, ...] = ()) -> Path:
 
 
 def assert_near(ours: Any, theirs: Any) -> None:
-    """All is equal but for numbers that are no integers: those are floats within 1e-5."""
+    """All is equal, and of one type, but for numbers that are no integers: they are within 1e-5."""
+    assert type(ours) is type(theirs), (ours, theirs)
     if isinstance(theirs, list):
-        assert isinstance(ours, list), ours
         assert len(ours) == len(theirs), (ours, theirs)
         for one, other in zip(ours, theirs, strict=True):
             assert_near(one, other)
@@ -56,7 +71,6 @@ def assert_near(ours: Any, theirs: Any) -> None:
         for name, value in theirs.items():
             assert_near(ours[name], value)
     elif isinstance(theirs, float | np.floating):
-        assert type(ours) is float, ours
         assert abs(ours - theirs) <= 1e-5, (ours, theirs)
     else:
         assert ours == theirs, (ours, theirs)
