@@ -276,9 +276,9 @@ def _check_ids(
     for place, tokens in ids.items():
         for token, number in tokens.items():
             if found.get(token) != number:
-                has = f"has the id {found[token]}" if token in found else "is not there"
+                does = f"gives it {found[token]}" if token in found else "does not have it"
                 raise InputError(
-                    f"{folder / place}: {shown(repr(token))} is said to be {number}, and in "
-                    f"transformers' tokenizer of this folder it {has}; correct the file, or remove "
+                    f"{folder / place}: {shown(repr(token))} has the id {number}, and "
+                    f"transformers' tokenizer of this folder {does}; correct the file, or remove "
                     "the token from it"
                 )

@@ -110,7 +110,8 @@ def test_cased_and_uncased_differ(tmp_path: Path) -> None:
     assert uncased.tokenize("The Café") == ["the", "cafe"]
 
 
-def test_settings_of_tokenizer_json_win(tmp_path: Path) -> None:
+def test_settings_of_tokenizer_json_win_without_a_config(tmp_path: Path) -> None:
+    """As AutoTokenizer has it where no file says BERT; see test_tokenizer_settings for the rest."""
     load_tokenizer(make(tmp_path / "cased", do_lower_case=False)).save_pretrained(tmp_path / "a")
     (tmp_path / "a" / "tokenizer_config.json").write_text('{"do_lower_case": true}')
     load_tokenizer(tmp_path / "a").save_pretrained(tmp_path / "b")

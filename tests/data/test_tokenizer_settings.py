@@ -354,19 +354,19 @@ REFUSED: dict[str, tuple[Files, str]] = {
     "tokenizer.json's token is not in the decoder": (
         file(more=[added(E1, SIZE)])
         | settings(added_tokens_decoder=decoder(*map(token, SPECIAL), first=0)),
-        r"tokenizer.json: '\[E1\]' is said to be \d+, .* it is not there",
+        r"tokenizer.json: '\[E1\]' has the id \d+, .* does not have it",
     ),
     "a gap": (
         vocab() | {"added_tokens.json": {E1: SIZE, E2: SIZE + 3}},
-        rf"added_tokens.json: '\[/E1\]' is said to be {SIZE + 3}, .* it has the id {SIZE + 1}",
+        rf"added_tokens.json: '\[/E1\]' has the id {SIZE + 3}, .* gives it {SIZE + 1}",
     ),
     "a gap in the decoder": (
         vocab() | settings(added_tokens_decoder=decoder(token(E1), first=SIZE + 2)),
-        rf"tokenizer_config.json: added_tokens_decoder: '\[E1\]' is said to be {SIZE + 2}",
+        rf"tokenizer_config.json: added_tokens_decoder: '\[E1\]' has the id {SIZE + 2}",
     ),
     "an id of the vocabulary": (
         vocab() | {"added_tokens.json": {E1: 5}},
-        r"added_tokens.json: '\[E1\]' is said to be 5",
+        r"added_tokens.json: '\[E1\]' has the id 5",
     ),
     "ids beyond the model": (
         vocab() | {"added_tokens.json": {E1: SIZE}} | config(vocab_size=SIZE),
@@ -564,7 +564,7 @@ def test_the_texts_tell_the_settings_apart(tmp_path: Path) -> None:
         ("harmless extras", None),
     ],
 )
-def test_what_is_not_followed_is_said(
+def test_what_is_not_followed_is_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, expected: str | None
 ) -> None:
     logging.getLogger("jaxbert").propagate = True
