@@ -98,7 +98,7 @@ def parse(
     epilog: str | None = None,
     listed: Mapping[str, Iterable[str]] | None = None,
 ) -> T:
-    """The options of a command line, or of the one JSON file that it names.
+    """The options of a command line, which may begin with a JSON file of options.
 
     Args:
         kind: the option dataclass.
@@ -110,8 +110,8 @@ def parse(
         InputError: a flag is unknown, refused, or has a value that it does not take.
     """
     words = sys.argv[1:] if argv is None else list(argv)
-    if len(words) == 1 and words[0].endswith(".json"):
-        found = words_of_file(words[0], kind, FOREIGN)
+    if words and words[0].endswith(".json"):  # what follows, as the launcher's flags, overrides it
+        found = [*words_of_file(words[0], kind, FOREIGN), *words[1:]]
         try:
             return _parse(kind, found, _parser(kind), defaults)
         except InputError as error:
@@ -164,7 +164,7 @@ def _read(parser: _Parser, words: list[str]) -> Any:
         words, return_remaining_strings=True, look_for_args_file=False
     )
     for word in rest[-1]:
-        hint = "; a JSON file of options is given alone" if word.endswith(".json") else ""
+        hint = "; a JSON file of options is given first" if word.endswith(".json") else ""
         raise InputError(f"{shown(word)} belongs to no option{hint}; --help lists the options")
     return found
 

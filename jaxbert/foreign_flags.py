@@ -185,7 +185,7 @@ TRAINING_ARGUMENTS = (
         Case(_refused("numbers have no classes to smooth; leave it out"), of=(RegressionOptions,)),
         Case(
             _refused(
-                "--loss is given too; leave it out, and say it in",
+                "--loss is given too, so leave it out",
                 *("--loss_args", '{"smoothing": 0.1}'),
             ),
             beside=("loss", None),
@@ -442,8 +442,7 @@ TRAINING_ARGUMENTS = (
         Case(_understood("the run in --output_dir is resumed, if there is one"), _for("true", "1")),
         Case(_understood("the run in --output_dir is resumed"), _names_newest),
         _refused(
-            "a run is resumed in its own folder, from the newest checkpoint there; leave it out, "
-            "and give that folder",
+            "a run is resumed in its own folder, from the newest checkpoint there, so leave it out",
             "--output_dir",
             "DIR",
         ),
@@ -619,7 +618,7 @@ EXAMPLE_SCRIPTS = (
         "model_type",
         Case(_understood("the model is BERT"), _for("bert")),
         _refused(
-            "jaxbert has models of the type bert alone; leave it out, and give one",
+            "jaxbert has models of the type bert alone, so leave it out",
             "--model_name_or_path",
             "bert-base-uncased",
         ),

@@ -397,8 +397,7 @@ def test_the_beginning_of_a_flag_is_not_the_flag(flag: str) -> None:
 
 
 def test_a_word_that_belongs_to_no_option_is_named() -> None:
-    assert "'a.json'" not in refusal(QA, "a.json", "--seed", "1")
-    assert "a.json belongs to no option; a JSON file" in refusal(QA, "a.json", "--seed", "1")
+    assert "a.json belongs to no option; a JSON file" in refusal(QA, "--seed", "1", "a.json")
     assert "word belongs to no option" in refusal(QA, "--seed", "1", "word")
 
 
@@ -474,6 +473,13 @@ def test_a_json_file_is_a_command_line(tmp_path: Path) -> None:
         loss_args='{"smoothing": 0.1}',
         packing=True,
     )
+
+
+def test_flags_behind_a_json_file_override_it(tmp_path: Path) -> None:
+    path = write(tmp_path / "args.json", {"seed": 3, "max_steps": 5})
+    assert cli.parse(QA, [path, "--seed", "4"]) == QA(seed=4, max_steps=5)
+    launched = ["--coordinator_address", "a:1", "--num_processes", "2", "--process_id", "1"]
+    assert cli.parse(QA, [path, *launched]).process_id == 1
 
 
 @pytest.mark.parametrize(
