@@ -297,17 +297,10 @@ def test_the_command_is_read(name: str, monkeypatch: pytest.MonkeyPatch) -> None
     assert found.per_device_train_batch_size == {"run_mlm": 8, "run_mlm_flax": 4}.get(name, 2)
 
 
-# Their files are JSON Lines that are named .json.
-_LINES = pytest.mark.xfail(reason="JSON Lines need the suffix .jsonl yet", strict=False)
-
-
-def marked(name: str, *marks: Any) -> Any:
-    lines = COMMANDS[name].task in ("tagging", "multiple_choice")
-    return pytest.param(name, marks=[*marks, *([_LINES] * lines)])
-
-
 # What takes seconds, one of them in every run of the tests.
-RUN = [marked(name, *([pytest.mark.slow] * (name != "run_squad"))) for name in COMMANDS]
+RUN = [
+    name if name == "run_squad" else pytest.param(name, marks=pytest.mark.slow) for name in COMMANDS
+]
 
 
 @pytest.mark.parametrize("name", RUN)
@@ -326,7 +319,7 @@ def test_the_command_trains_and_evaluates(name: str, samples: Path, tiniest_fold
     assert (samples / "out" / "model.safetensors").is_file()
 
 
-@pytest.mark.parametrize("name", [marked(name) for name in COMMANDS])
+@pytest.mark.parametrize("name", list(COMMANDS))
 def test_with_the_original_model_there_is_one_line(name: str, samples: Path) -> None:
     command = COMMANDS[name]
     try:
