@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
+from tokenizers import Encoding
 
 from jaxbert.data.features import Features
 from jaxbert.data.questions import QAExample
+from jaxbert.data.tokenizer import PreTrainedTokenizerFast  # which says first how to import it
 from jaxbert.errors import InputError
 
 
 def encode_question_windows(
-    examples: Sequence[QAExample], tokenizer: Any, *, max_length: int, overlap: int
+    examples: Sequence[QAExample],
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    max_length: int,
+    overlap: int,
 ) -> Features:
     """Windows [CLS] question [SEP] part of the paragraph [SEP]; the question is never cut.
 
@@ -36,7 +41,7 @@ def encode_question_windows(
     questions = _encode(tokenizer, [e.question for e in examples])
     contexts = _encode(tokenizer, [e.context for e in examples])
     cls, sep = ([tokenizer.cls_token_id], [tokenizer.sep_token_id])
-    ids: list[Any] = []
+    ids: list[list[int]] = []
     offsets: list[np.ndarray] = []
     words: list[np.ndarray] = []
     heads: list[int] = []
@@ -89,7 +94,7 @@ def encode_question_windows(
     )
 
 
-def _encode(tokenizer: Any, texts: Sequence[str]) -> dict[str, Any]:
+def _encode(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> dict[str, Encoding]:
     """Every different text once."""
     unique = list(dict.fromkeys(texts))
     backend = tokenizer.backend_tokenizer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,14 @@ import numpy as np
 import pytest
 
 from jaxbert import InputError, QuestionAnswerer
+from jaxbert.data.batches import make_batch
+from jaxbert.data.encode_qa import encode_qa
+from jaxbert.data.questions import QAExample
+from jaxbert.data.tokenizer import load_tokenizer
+from jaxbert.model.heads import make_apply
+from jaxbert.model.pretrained import load_pretrained
+from jaxbert.options import QAOptions
+from jaxbert.tasks.qa import QA
 
 CONTEXT = "Ada met Zoe\u0308 in 北京. Then Ada left at 25°C, by the scaly-foot train \U0001f682."
 
@@ -210,3 +219,34 @@ def test_the_score_is_the_product_of_two_softmaxes(answerer: QuestionAnswerer) -
     assert starts[0][3] / starts[0][7] == pytest.approx(starts[2][3] / starts[2][7], rel=1e-6)
     assert sum(one["score"] for one in null) < 1
     assert {one["answer"] for one in null} == {one["answer"] for one in found} | {""}
+
+
+def test_calibrated_answers_are_those_of_an_evaluation(tiny_folder: Path) -> None:
+    """With a temperature or a threshold, as calibration.json has them, that is the default."""
+    options = QAOptions(version_2_with_negative=True, max_answer_length=30, score_temperature=2.0)
+    cfg, params = load_pretrained(tiny_folder, "qa")
+    texts = [CONTEXT, "Ada left. " * 60, "北京是中国的首都。"]
+    examples = [QAExample(str(n), "Who met Zoe?", text) for n, text in enumerate(texts)]
+    features = encode_qa(examples, load_tokenizer(tiny_folder))
+    apply, outputs = make_apply(cfg, "qa"), []
+    for window in range(len(features)):
+        batch = make_batch(features, np.array([window]), 384, 1)
+        found = QA.reduce(options)(apply(params, batch), batch)
+        outputs.append({name: np.asarray(value) for name, value in found.items()})
+    arrays = {name: np.concatenate([each[name] for each in outputs]) for name in outputs[0]}
+    odds = sorted(w.null_odds for w in QA.decode(examples, features, arrays, options, cfg))
+    options = dataclasses.replace(options, null_score_diff_threshold=sum(odds[:2]) / 2)
+    wanted = QA.decode(examples, features, arrays, options, cfg)
+    answerer = QuestionAnswerer(cfg, params, load_tokenizer(tiny_folder), options)
+    assert len({w.answer.text == "" for w in wanted}) == 2  # the threshold decides
+    for ask in ({}, {"calibrated": True}):
+        for text, prediction in zip(texts, wanted, strict=True):
+            found = answerer(question="Who met Zoe?", context=text, **ask)
+            assert isinstance(found, dict)
+            assert found["answer"] == prediction.answer.text
+            assert (found["start"], found["end"]) == prediction.answer[1:3]
+            assert found["score"] == pytest.approx(prediction.answer.probability, abs=1e-5)
+    plain = QuestionAnswerer(cfg, params, load_tokenizer(tiny_folder), QAOptions())
+    ask = {"question": "Who met Zoe?", "context": CONTEXT, "top_k": 3}
+    same = {"calibrated": False, "handle_impossible_answer": False, "max_answer_len": 15}
+    assert answerer(**ask, **same) == plain(**ask)
