@@ -182,17 +182,14 @@ def assess(task: Task, options: Any, examples: Any) -> tuple[BertConfig, Scores,
     return cfg, *result
 
 
-def _check_asked(task: Task, options: Any, examples: Any) -> None:
+def _check_asked(asked: str | list[str] | None, where: str) -> None:
     """Refuse data without labels where the user names their column; the training's may be missing,
     and has a question mark."""
-    asked = getattr(options, "label_column_name", None)
     names = [asked] if isinstance(asked, str) else asked or []
-    if task.label_of is None or not names or any(name.endswith("?") for name in names):
-        return
-    if task.label_of(examples[0]) is None:
+    if names and not any(name.endswith("?") for name in names):
         raise InputError(
-            f"{examples[0].where}: --label_column_name {' '.join(names)}: no row has a label, so "
-            "there is nothing to score; without that flag there are predictions alone"
+            f"{where}: --label_column_name {' '.join(names)}: no row has a label, so there is "
+            "nothing to score; without that flag there are predictions alone"
         )
 
 
@@ -215,7 +212,8 @@ def evaluate(task: Task, options: Any) -> Scores:
     if data is None:
         raise InputError("give --validation_file or --dataset_name, the data to evaluate on")
     examples = data.examples
-    _check_asked(task, options, examples)
+    if task.label_of is not None and task.label_of(examples[0]) is None:
+        _check_asked(getattr(options, "label_column_name", None), examples[0].where)
     if options.model_name_or_path:
         fitted, ids = read_calibration(Path(options.model_name_or_path).expanduser())
         found = {n: v for n, v in fitted.items() if n != "version_2_with_negative"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,10 @@ def read_examples(task: Task, options: Any, split: str) -> Data[Any] | None:
         logger.info("  ... %d problems in all; --strict stops at the first", len(data.problems))
     if training:
         _check_labels(task, data, "training")
-        _check_repeated(task, data, origin)
+        if task.label_of and data.label_column and not data.classes:
+            given = map(task.label_of, data.examples)
+            names = [label for label in given if isinstance(label, str)]
+            _check_repeated(names, data.label_column, data.columns, origin)
     if task.check:
         task.check(data, origin, training)
     if task.labels and training:
@@ -151,18 +155,16 @@ def _check_labels(task: Task, data: Data[Any], name: str) -> None:
         )
 
 
-def _check_repeated(task: Task, data: Data[Any], origin: str) -> None:
+def _check_repeated(
+    labels: Sequence[str], column: str, columns: Sequence[str], origin: str
+) -> None:
     """Refuse classes of which hardly any has a second row: ids, or texts."""
-    count = len(data.examples)
-    if count < _FEW or data.classes or data.label_column is None or task.label_of is None:
-        return
-    labels = [label for e in data.examples if isinstance(label := task.label_of(e), str)]
     different = len(set(labels))
-    if 10 * different > 9 * count:
+    if len(labels) >= _FEW and 10 * different > 9 * len(labels):
         raise InputError(
-            f'{origin}: label column "{data.label_column}" has {different} different values in '
-            f"{count} rows, so they are no classes; name another with --label_column_name; the "
-            f"columns are {names_of(data.columns)}"
+            f'{origin}: label column "{column}" has {different} different values in '
+            f"{len(labels)} rows, so they are no classes; name another with --label_column_name; "
+            f"the columns are {names_of(columns)}"
         )
 
 

@@ -630,7 +630,7 @@ WRONG: dict[str, tuple[str, str, str, str, list[str], list[str]]] = {
     ),
     "a line of one column": (
         *("tagging", "x.conll", CONLL + "slept\n", CONLL, []),
-        ["train.x.conll: line 5 has 1 column, expected at least 2"],
+        ["train.x.conll: line 5 has 1 column, expected 2 as in line 1"],
     ),
     "unknown tag": (
         *("tagging", "x.conll", CONLL, CONLL + "\nEve B-ORG\n", []),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from jaxbert.errors import DataError, InputError
 from jaxbert.untrusted import shown
@@ -18,6 +18,9 @@ class _Placed(Protocol):
     @property
     def where(self) -> str: ...
 
+
+# What a cell of a row can be.
+Cell: TypeAlias = "str | int | float | bool | list[Cell] | dict[str, Cell] | None"
 
 _IDS = {"id", "idx", "index", "guid", "uuid", "uid"}  # names of columns that are no text
 

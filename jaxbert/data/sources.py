@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxbert.data.encodings import likely_encoding, wide_encoding
-from jaxbert.data.rows import Row, Table, names_of
+from jaxbert.data.rows import Cell, Row, Table, names_of
 from jaxbert.errors import InputError
 from jaxbert.untrusted import shown
 
@@ -134,8 +134,8 @@ def _is_object(line: str) -> bool:
         return False
 
 
-def _read_json_lines(path: Path, text: str) -> list[Any]:
-    rows: list[Any] = []
+def _read_json_lines(path: Path, text: str) -> list[Row | Cell]:
+    rows: list[Row | Cell] = []
     # Not splitlines(): it would also split at U+2028 and others that JSON strings may hold.
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from jaxbert.data.rows import (
+    Cell,
     Data,
     Report,
     Sheet,
@@ -163,7 +164,7 @@ def _text_columns(
     return found
 
 
-def _is_there(value: Any) -> bool:
+def _is_there(value: Cell) -> bool:
     """Whether a cell holds anything; NaN is how pandas writes that it does not."""
     missing = value is None or value != value
     return not missing and not (isinstance(value, str) and not value.strip())
@@ -198,7 +199,7 @@ def _check_kind(column: str, sheet: Sheet, *, numeric: bool, declared: bool) -> 
             )
 
 
-def _as_number(value: Any) -> float | None:
+def _as_number(value: Cell) -> float | None:
     """The finite number that a cell is, or None."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from jaxbert.data.conll import read_conll
 from jaxbert.data.rows import (
+    Cell,
     Data,
     Report,
     Sheet,
@@ -157,7 +158,7 @@ def _tags(row: dict[str, Any], column: str, where: str, report: Report) -> list[
     return tags
 
 
-def _strings(items: list[Any], column: str, where: str) -> list[str]:
+def _strings(items: Sequence[Cell], column: str, where: str) -> list[str]:
     """A list of str; whole numbers become their digits."""
     for number, item in enumerate(items):
         if isinstance(item, bool) or not isinstance(item, str | int):
