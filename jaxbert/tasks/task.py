@@ -85,7 +85,7 @@ class Task:
     decode: Callable[..., list[Any]]
     score: Callable[..., dict[str, float]]
     files: Callable[..., dict[str, Any]]
-    check: Callable[[Data[Any], str, bool], None] | None = None
+    check: Callable[..., None] | None = None
     label_of: Callable[[Any], Any] | None = None
     loss_settings: Callable[[Any, BertConfig], dict[str, Any]] = lambda options, cfg: {}
     settle: Callable[..., Any] = lambda options, examples, held_out: options
