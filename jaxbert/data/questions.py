@@ -87,7 +87,7 @@ def read_qa(paths: Sequence[str], *, strict: bool = False) -> Data[QAExample]:
     return read_questions(((path, load_rows(path)) for path in paths), strict=strict)
 
 
-def read_questions(tables: Iterable[tuple[str, Any]], *, strict: bool = False) -> Data[QAExample]:
+def read_questions(tables: Iterable[_Placed], *, strict: bool = False) -> Data[QAExample]:
     """The same from contents that have been loaded: pairs of an origin, for messages, and rows."""
     report = Report(strict)
     table = _Questions(tables, report)
@@ -130,10 +130,10 @@ class _Row:
 
     where: str
     fields: Iterable[str]
-    id: Any
-    question: Any
-    context: Any
-    answers: list[tuple[Any, Any]] | None  # text, offset or None; None where none are given
+    id: str | int
+    question: str
+    context: str
+    answers: list[_Given] | None  # None where none are given
     impossible: bool | None = None
 
     @property
@@ -143,12 +143,13 @@ class _Row:
 
 
 _Placed = tuple[str, Any]  # what a message calls it, and what it is
+_Given = tuple[Any, Any]  # an answer's text and offset, or None, as the file has them
 
 
 class _Questions:
     """The questions of all tables, in whichever of the known forms; their fields, once read."""
 
-    def __init__(self, tables: Iterable[tuple[str, Any]], report: Report) -> None:
+    def __init__(self, tables: Iterable[_Placed], report: Report) -> None:
         self._tables, self._report = tables, report
         self._origins: list[str] = []
         self._fields: dict[str, None] = {}
@@ -237,7 +238,7 @@ def _impossible(qa: Any, where: str) -> bool | None:
     return mark
 
 
-def _pairs(answers: Iterable[Any], where: str) -> list[tuple[Any, Any]]:
+def _pairs(answers: Iterable[Any], where: str) -> list[_Given]:
     """Texts and offsets of [{text, answer_start}, ...]."""
     return [(field(a, "text", str, where), a.get("answer_start")) for a in answers]
 
@@ -265,7 +266,7 @@ def _flat_row(row: dict[str, Any], where: str) -> _Row:
     )
 
 
-def _flat_answers(answers: Any, where: str) -> list[tuple[Any, Any]] | None:
+def _flat_answers(answers: Any, where: str) -> list[_Given] | None:
     """Texts and offsets in either form; None where none are given."""
     if answers is None:
         return None
@@ -296,7 +297,7 @@ def _example_of(
         report(where, "the id occurs before; this row is left out")
         return None
     question, context = whole_text(row.question), whole_text(row.context)
-    found = [_found(text, start, context, where) for text, start in row.answers or ()]
+    found = [_found(answer, context, where) for answer in row.answers or ()]
     whole = [name, question, context, *(answer.text for answer in found)]
     given = [str(row.id), row.question, row.context, *(text for text, _ in row.answers or ())]
     if whole != given:
@@ -337,7 +338,7 @@ def _reference_of(row: _Row, seen: set[str], report: Report) -> Reference:
         )
     texts = [row.question, row.context, name]
     context = whole_text(row.context)
-    found = [_found(text, start, context, where) for text, start in row.answers]
+    found = [_found(answer, context, where) for answer in row.answers]
     texts += [text for text, _ in row.answers]
     faults = ["the id occurs before"] * (name in seen)
     faults += ["the id is a number; read as text"] * (not isinstance(row.id, str))
@@ -391,7 +392,8 @@ class _Found:
         return None
 
 
-def _found(text: Any, start: Any, context: str, where: str) -> _Found:
+def _found(given: _Given, context: str, where: str) -> _Found:
+    text, start = given
     if not isinstance(text, str):
         raise DataError(
             where, f'an answer of field "answers" is {type(text).__name__}, expected str'

@@ -90,7 +90,7 @@ def _encode(
         stride_mode=options.stride_mode,
     )
     bare = sum(e.labelled and not e.answers for e in examples)
-    if options.version_2_with_negative or bare in (0, len(examples)):
+    if options.version_2_with_negative or not bare:
         return features
     note = (
         f"{bare} of {len(examples)} questions {'has' if bare == 1 else 'have'} no answer, which is "

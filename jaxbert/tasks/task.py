@@ -92,7 +92,7 @@ class Task:
     decode: Callable[..., list[Any]]
     score: Callable[..., Scores]
     files: Callable[..., dict[str, Any]]
-    check: Callable[[Data[Any], str, bool], None] | None = None
+    check: Callable[..., None] | None = None
     label_of: Callable[[Any], Any] | None = None
     evaluation_loss: Callable[[Any], Loss] | None = None
     learnable: Callable[[Any], bool] = lambda example: True
