@@ -107,7 +107,13 @@ def _held(result: Any, arguments: int, weight: jax.Array, given: str) -> Any:
     """What the function returned, as its form has it; of one value a row, the sums."""
     names = ("loss_sum", "weight_sum", "metrics")[: 2 if arguments == 2 else 3]
     if not isinstance(result, tuple):
-        sums_of_rows = _sums_of_rows(result, weight, f"({', '.join(names)})", given)
+        form = f"({', '.join(names)})"
+        try:
+            values = jnp.asarray(result, jnp.float32)
+        except (TypeError, ValueError):
+            what = type(result).__name__
+            raise InputError(f"--loss {given}: it returned {what}, not {form}") from None
+        sums_of_rows = _sums_of_rows(values, weight, form, given)
         return sums_of_rows if arguments == 2 else (*sums_of_rows, {})
     if len(result) != len(names):
         raise InputError(
@@ -131,15 +137,9 @@ def _held(result: Any, arguments: int, weight: jax.Array, given: str) -> Any:
 
 
 def _sums_of_rows(
-    result: Any, weight: jax.Array, form: str, given: str
+    values: jax.Array, weight: jax.Array, form: str, given: str
 ) -> tuple[jax.Array, jax.Array]:
     """Of one value a row, (B,), with packing one a window: what the step adds up."""
-    try:
-        values = jnp.asarray(result, jnp.float32)
-    except (TypeError, ValueError):
-        raise InputError(
-            f"--loss {given}: it returned {type(result).__name__}, not {form}"
-        ) from None
     if values.shape == ():
         raise InputError(
             f"--loss {given}: it returned one number, not {form}; a mean does not say how much it "

@@ -129,11 +129,5 @@ def pgd(
 
 
 def _length(x: jax.Array, batch: Arrays) -> jax.Array:
-    """(R, T, 1): at each token the length of what its window has of x (R, T, D), 1 where it is 0.
-
-    The squares are those of x over a power of two, which is exact: gradients may be so small, or so
-    large, by the weights of the loss alone, that their squares are no numbers of float32.
-    """
-    _, exponent = jnp.frexp(jnp.max(jnp.abs(x)))
-    squared = sum_of_window(jnp.sum(jnp.ldexp(x, -exponent) ** 2, axis=-1), batch)
-    return divisor(jnp.ldexp(jnp.sqrt(squared), exponent))[..., None]
+    """(R, T, 1): at each token the length of its window's part of x (R, T, D), 1 where it is 0."""
+    return jnp.sqrt(divisor(sum_of_window(jnp.sum(x**2, axis=-1), batch)))[..., None]

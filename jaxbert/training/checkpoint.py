@@ -73,14 +73,13 @@ def fault(folder: Path) -> str | None:
     return None
 
 
-def _named(tree: Any) -> list[tuple[tuple[str, ...], Any]]:
-    """The leaves with the names on the way to them, without places in sequences."""
-
-    def names(path: tuple[Any, ...]) -> tuple[str, ...]:
-        keys = (getattr(part, "key", getattr(part, "name", None)) for part in path)
-        return tuple(str(key) for key in keys if key is not None)
-
-    return [(names(path), x) for path, x in jax.tree_util.tree_leaves_with_path(tree)]
+def _names(tree: Any) -> list[str]:
+    """Of each leaf the names on the way to it, without places in sequences: opt_state/mu/..."""
+    found = []
+    for path, _ in jax.tree_util.tree_leaves_with_path(tree):
+        keys = [getattr(part, "key", getattr(part, "name", None)) for part in path]
+        found.append("/".join(str(key) for key in keys if key is not None))
+    return found
 
 
 def _reason(error: Exception) -> str:
@@ -259,15 +258,15 @@ class Checkpoints:
         wanted = like._asdict()
         try:
             there = self._orbax.metadata(folder / "state").item_metadata.tree
-            given, asked = _named(there), _named(wanted)
-            if [name for name, _ in given] != [name for name, _ in asked]:
-                alone = {name for name, _ in given} ^ {name for name, _ in asked}
-                raise ValueError(f"{'/'.join(min(alone, default=()))} is in one of them alone")
-            for (name, x), (_, y) in zip(given, asked, strict=True):
+            given, asked = _names(there), _names(wanted)
+            if given != asked:
+                alone = min(set(given) ^ set(asked), default="another order")
+                raise ValueError(f"{alone} is in one of them alone")
+            arrays = zip(given, jax.tree.leaves(there), jax.tree.leaves(wanted), strict=True)
+            for name, x, y in arrays:
                 if x.shape != y.shape or x.dtype != y.dtype:
                     raise ValueError(
-                        f"{'/'.join(name)} is {x.dtype}{list(x.shape)} instead of "
-                        f"{y.dtype}{list(y.shape)}"
+                        f"{name} is {x.dtype}{list(x.shape)} instead of {y.dtype}{list(y.shape)}"
                     )
             target = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), there)
             found = self._orbax.restore(folder / "state", args=ocp.args.StandardRestore(target))

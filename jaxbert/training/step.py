@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,8 @@ from jaxbert.losses.forms import (
 )
 from jaxbert.model.heads import Apply, Params
 from jaxbert.training.optim import is_frozen, name_mask
+
+Tree = TypeVar("Tree")
 
 
 class TrainState(NamedTuple):
@@ -96,15 +98,18 @@ def make_train_step(
     def weights_of(params: Params, batch: Arrays, key: jax.Array) -> tuple[jax.Array, ...]:
         return tuple(term.weight for term in objective(apply, params, batch, key).terms)
 
-    def over_devices(tree: Any) -> Any:
-        return tree if axis_name is None else jax.lax.psum(tree, axis_name)
+    def over_devices(tree: Tree) -> Tree:
+        if axis_name is None:
+            return tree
+        total: Tree = jax.lax.psum(tree, axis_name)
+        return total
 
-    def over_all(one: Callable[[Arrays], Any], batch: Arrays) -> Any:
+    def over_all(one: Callable[[Arrays], Tree], batch: Arrays) -> Tree:
         """The sum of one(micro-batch), a tree, over the micro-batches and over devices."""
         shapes = jax.eval_shape(one, jax.tree.map(lambda x: x[0], batch))
         zero = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
 
-        def add(total: Any, part: Arrays) -> tuple[Any, None]:
+        def add(total: Tree, part: Arrays) -> tuple[Tree, None]:
             return jax.tree.map(jnp.add, total, one(part)), None
 
         return over_devices(jax.lax.scan(add, zero, batch)[0])
