@@ -66,9 +66,8 @@ def _example(number: int, item: object) -> TextExample:
             )
     if not isinstance(text, str) or not isinstance(pair, str | None):
         raise InputError(f"text {number} is not a string")
-    return TextExample(
-        f"text {number}", whole_text(text), None if pair is None else whole_text(pair)
-    )
+    # A tokenizer of transformers takes an empty text_pair as none.
+    return TextExample(f"text {number}", whole_text(text), whole_text(pair) if pair else None)
 
 
 class _TextPredictor(Predictor):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 import transformers
 from tiny_models import assert_near, tiny_model
 
@@ -67,9 +68,12 @@ class Both:
         tokenizers = (self.ours._tokenizer, self.theirs.tokenizer)
         for tokenizer in tokenizers:
             tokenizer.model_max_length = length or POSITIONS
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # of tiny models, more only wait for each other
         try:
             yield
         finally:
+            torch.set_num_threads(threads)
             for tokenizer in tokenizers:
                 tokenizer.model_max_length = POSITIONS
 
