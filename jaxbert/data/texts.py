@@ -30,6 +30,7 @@ _PAIRS = (
     ("question", "sentence"),
 )
 _SINGLES = ("sentence", "text", "review")
+_Fields = dict[str, Any]  # of a row
 _NUMBERS = ("label", "score", "relatedness", "similarity", "target")
 
 
@@ -94,7 +95,7 @@ def read_texts(
         column = find_column(sheet.origin, sheet.names, label_column, known)
         several = not numeric and column is not None and _holds_lists(column, sheet.rows)
 
-        def label_of(row: dict[str, Any], where: str) -> str | float | tuple[str, ...] | None:
+        def label_of(row: _Fields, where: str) -> str | float | tuple[str, ...] | None:
             if indicators:
                 return _indicated(row, indicators, where)
             if column is None:
@@ -139,7 +140,7 @@ def _text_columns(sheet: Sheet, asked: Sequence[str] | None) -> Sequence[str]:
     return found
 
 
-def _text(row: dict[str, Any], column: str, where: str) -> str:
+def _text(row: _Fields, column: str, where: str) -> str:
     text = field(row, column, str, where)
     if not text.strip():
         raise DataError(where, f'the text of column "{column}" is empty')
@@ -160,7 +161,7 @@ def _class(row: dict[str, Any], column: str, where: str) -> str | None:
     return None if value is None else str(value).strip() or None
 
 
-def _classes(row: dict[str, Any], column: str, where: str) -> tuple[str, ...] | None:
+def _classes(row: _Fields, column: str, where: str) -> tuple[str, ...] | None:
     """The names of any number of classes; None for a row that does not say."""
     value = row.get(column)
     if value is None:
@@ -183,7 +184,7 @@ def _classes(row: dict[str, Any], column: str, where: str) -> tuple[str, ...] | 
     return found
 
 
-def _holds_lists(column: str, rows: Sequence[tuple[str, dict[str, Any]]]) -> bool:
+def _holds_lists(column: str, rows: Sequence[tuple[str, _Fields]]) -> bool:
     """Whether the first label of the column is a list."""
     first = next((row[column] for _, row in rows if row.get(column) not in (None, "")), None)
     return isinstance(first, list)
@@ -211,7 +212,7 @@ def _indicator_columns(sheet: Sheet, asked: Sequence[str]) -> tuple[str, ...]:
 _INDICATED = {"1": True, "true": True, "0": False, "false": False}
 
 
-def _indicated(row: dict[str, Any], columns: Sequence[str], where: str) -> tuple[str, ...] | None:
+def _indicated(row: _Fields, columns: Sequence[str], where: str) -> tuple[str, ...] | None:
     """The names of the columns that have 1; None for a row of which none says anything."""
     values = [row.get(column) for column in columns]
     if all(value is None or (isinstance(value, str) and not value.strip()) for value in values):
@@ -252,7 +253,7 @@ def _number(row: dict[str, Any], column: str, where: str) -> float | None:
     return number
 
 
-def _holds_numbers(column: str, rows: Sequence[tuple[str, dict[str, Any]]]) -> bool:
+def _holds_numbers(column: str, rows: Sequence[tuple[str, _Fields]]) -> bool:
     """Whether the first label of the column is a number."""
     for where, row in rows:
         try:
@@ -310,7 +311,7 @@ def read_choices(
     return read_labelled(tables, examples_of, lambda e: e.label, strict=strict)
 
 
-def _choice_texts(row: dict[str, Any], where: str) -> tuple[str, str, list[str]]:
+def _choice_texts(row: _Fields, where: str) -> tuple[str, str, list[str]]:
     """The first segment, what stands before every choice, which may be nothing, and the choices."""
     endings = [name for name in row if re.fullmatch("ending[0-9]+", name)]
     if "sent1" in row and endings:
