@@ -17,6 +17,7 @@ from sklearn.metrics import average_precision_score, f1_score
 from jaxbert import TextClassifier
 
 HELD_OUT = texts(24, seed=1)
+pytestmark = pytest.mark.usefixtures("compilations")
 
 
 def read(path: Path) -> Any:
