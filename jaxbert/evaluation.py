@@ -20,7 +20,7 @@ from jaxbert.data.batches import NumpyBatch, bucket_lengths
 from jaxbert.data.features import Features
 from jaxbert.data.packing import AnyOrder, PackedOrder
 from jaxbert.errors import InputError
-from jaxbert.losses.forms import Arrays
+from jaxbert.losses.forms import Arrays, Loss
 from jaxbert.metrics.scores import LOSS, Scores
 from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import make_apply
@@ -82,7 +82,9 @@ def make_evaluator(
     labelled = task.label_of is None or task.label_of(examples[0]) is not None
     reduce = task.reduce(options)
     if labelled:
-        reduce = with_loss(task, options, reduce)
+        plain = task.evaluation_loss
+        loss = plain(options) if plain else next(iter(task.losses.values()))
+        reduce = with_loss(loss, reduce)
     learnable = np.array([task.learnable(e) for e in examples])[features.example]
     compiled = parallel.compile_predict(make_predict_step(apply, reduce))
     size = options.per_device_eval_batch_size * parallel.devices
@@ -107,7 +109,7 @@ def make_evaluator(
         )
         if arrays is None:
             return None
-        loss = [arrays.pop(name)[learnable] for name in (_SUM, _WEIGHT)] if labelled else []
+        sums = [arrays.pop(name)[learnable] for name in (_SUM, _WEIGHT)] if labelled else []
         predictions = task.decode(examples, features, arrays, options, cfg)
         if not labelled:
             return {}, predictions
@@ -115,7 +117,7 @@ def make_evaluator(
             scores = task.score(examples, predictions, options, cfg)
         except ValueError as error:  # of a model whose outputs overflow
             raise InputError(f"the predictions have no score: {error}") from error
-        return {**scores, **_mean_loss(*loss)}, predictions
+        return {**scores, **_mean_loss(*sums)}, predictions
 
     return evaluator
 
@@ -125,12 +127,9 @@ _SUM, _WEIGHT = "loss_sum", "loss_weight"
 
 
 def with_loss(
-    task: Task, options: Any, reduce: Callable[[Arrays, Arrays], Arrays]
+    loss: Loss, reduce: Callable[[Arrays, Arrays], Arrays]
 ) -> Callable[[Arrays, Arrays], Arrays]:
-    """`reduce`, and of each window loss_sum and loss_weight (B,) of the task's loss for
-    evaluations: as it is by default, without class weights or options."""
-    plain = task.evaluation_loss
-    loss = plain(options) if plain else next(iter(task.losses.values()))
+    """`reduce`, and of each window the loss's loss_sum and loss_weight (B,)."""
 
     def of_one(outputs: Arrays, batch: Arrays) -> tuple[jax.Array, jax.Array]:
         one, labels = ({n: x[None] for n, x in arrays.items()} for arrays in (outputs, batch))

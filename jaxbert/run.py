@@ -144,12 +144,6 @@ def _announce(plan: Plan, order: AnyOrder, features: Features, parallel: Paralle
     logger.info("  %.1f %% of the tokens are padding", 100 * order.padding())
 
 
-def _architecture(cfg: BertConfig) -> dict[str, Any]:
-    """What a run's config.json must still be when it goes on. The problem type is left out: that
-    of the data is in their own fingerprint, and earlier versions did not keep it."""
-    return config_to_dict(dataclasses.replace(cfg, problem_type=None))
-
-
 def _trained_model(task: Task, options: Any, cfg: BertConfig, order: AnyOrder) -> Apply:
     """The model as training computes it."""
     kernel, why = attention_of(options, cfg, order)
@@ -268,7 +262,9 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
     order = make_order(options, features.lengths, cfg.hidden_size, parts, record)
     rows_for(order.rows, parallel, accumulate)
     plan = make_plan(task, options, order)
-    prints = {"train": features.fingerprint(), "model": fingerprint_of(_architecture(cfg))}
+    # The problem type is in the data's own fingerprint, and earlier versions did not keep it.
+    shape = config_to_dict(dataclasses.replace(cfg, problem_type=None))
+    prints = {"train": features.fingerprint(), "model": fingerprint_of(shape)}
     validation = None
     if held_out is not None:
         held_out_features = encode_examples(task, held_out, tokenizer, cfg, options)

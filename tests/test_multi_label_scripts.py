@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import transformers
 from multi_label import LABELS, texts, write_columns, write_lists, write_vocabulary
-from scripts import call, refuses, weights
+from scripts import call, passed, refuses, script, weights
 from sklearn.metrics import average_precision_score, f1_score
 
 from jaxbert import TextClassifier
 
 HELD_OUT = texts(24, seed=1)
+pytestmark = pytest.mark.usefixtures("compilations")
 
 
 def read(path: Path) -> Any:
@@ -50,8 +51,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run") / "lists"
-    words = words_of(data, "jsonl", folder, "--num_train_epochs", "16", "--parallel", "jit")
-    assert call("train/classification.py", *words) == 0
+    more = ["--num_train_epochs", "16", "--per_device_train_batch_size", "16"]
+    out = passed(script("train/classification.py", *words_of(data, "jsonl", folder, *more)))
+    assert "  3 outputs: food, money, travel" in out
     return folder
 
 
@@ -112,8 +114,17 @@ def test_columns_of_0_and_1_are_the_same_run(data: Path, tmp_path: Path) -> None
     "more",
     [
         ["--packing", "--length_bucket", "8", "--gradient_accumulation_steps", "2"],
-        ["--loss", "focal", "--class_weights", "balanced", "--parallel", "pmap"],
-        ["--loss", "r_drop", "--metric_for_best_model", "eval_loss", "--load_best_model_at_end"],
+        [
+            *(
+                "--loss",
+                "r_drop",
+                "--loss_args",
+                '{"base": "focal"}',
+                "--class_weights",
+                "balanced",
+            ),
+            *("--metric_for_best_model", "loss", "--load_best_model_at_end"),
+        ],
     ],
 )
 def test_other_trainings_of_it(data: Path, tmp_path: Path, more: list[str]) -> None:

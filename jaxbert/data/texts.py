@@ -33,6 +33,7 @@ _PAIRS = (
     ("question", "sentence"),
 )
 _SINGLES = ("sentence", "text", "review")
+_Fields = dict[str, Any]  # of a row
 _NUMBERS = ("label", "score", "relatedness", "similarity", "target")
 
 
@@ -110,7 +111,7 @@ def read_texts(
             label_columns.append(column)
             _check_kind(column, sheet, numeric=numeric, declared=bool(declared))
 
-        def label_of(row: dict[str, Any], where: str) -> str | float | tuple[str, ...] | None:
+        def label_of(row: _Fields, where: str) -> str | float | tuple[str, ...] | None:
             report.labels += any(_is_there(row.get(name)) for name in of_labels)
             if indicators:
                 return _indicated(row, indicators, where)
@@ -210,7 +211,7 @@ def _as_number(value: Cell) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _text(row: dict[str, Any], column: str, where: str) -> str:
+def _text(row: _Fields, column: str, where: str) -> str:
     text = field(row, column, str, where)
     if not text.strip():
         raise DataError(where, f'the text of column "{column}" is empty')
@@ -237,7 +238,7 @@ def _class(row: dict[str, Any], column: str, where: str) -> str | None:
     return str(int(name.split(".")[0])) if _WHOLE.fullmatch(name) else name
 
 
-def _classes(row: dict[str, Any], column: str, where: str) -> tuple[str, ...] | None:
+def _classes(row: _Fields, column: str, where: str) -> tuple[str, ...] | None:
     """The names of any number of classes; None for a row that does not say."""
     value = row.get(column)
     if value is None:
@@ -260,7 +261,7 @@ def _classes(row: dict[str, Any], column: str, where: str) -> tuple[str, ...] | 
     return found
 
 
-def _holds_lists(column: str, rows: Sequence[tuple[str, dict[str, Any]]]) -> bool:
+def _holds_lists(column: str, rows: Sequence[tuple[str, _Fields]]) -> bool:
     """Whether the first label of the column is a list."""
     first = next((row[column] for _, row in rows if row.get(column) not in (None, "")), None)
     return isinstance(first, list)
@@ -288,7 +289,7 @@ def _indicator_columns(sheet: Sheet, asked: Sequence[str]) -> tuple[str, ...]:
 _INDICATED = {"1": True, "true": True, "0": False, "false": False}
 
 
-def _indicated(row: dict[str, Any], columns: Sequence[str], where: str) -> tuple[str, ...] | None:
+def _indicated(row: _Fields, columns: Sequence[str], where: str) -> tuple[str, ...] | None:
     """The names of the columns that have 1; None for a row of which none says anything."""
     values = [row.get(column) for column in columns]
     if all(value is None or (isinstance(value, str) and not value.strip()) for value in values):
@@ -329,7 +330,7 @@ def _number(row: dict[str, Any], column: str, where: str) -> float | None:
     return number
 
 
-def _holds_numbers(column: str, rows: Sequence[tuple[str, dict[str, Any]]]) -> bool:
+def _holds_numbers(column: str, rows: Sequence[tuple[str, _Fields]]) -> bool:
     """Whether the first label of the column is a number."""
     for where, row in rows:
         try:
@@ -388,7 +389,7 @@ def read_choices(
     return read_labelled(tables, examples_of, lambda e: e.label, strict=strict)
 
 
-def _choice_texts(row: dict[str, Any], where: str) -> tuple[str, str, list[str]]:
+def _choice_texts(row: _Fields, where: str) -> tuple[str, str, list[str]]:
     """The first segment, what stands before every choice, which may be nothing, and the choices."""
     endings = [name for name in row if re.fullmatch("ending[0-9]+", name)]
     if "sent1" in row and endings:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from jaxbert.errors import InputError
 from jaxbert.model.folders import what_it_is
 from jaxbert.untrusted import read_object, shown
 
 ACTIVATIONS = ("gelu", "gelu_new", "relu")
-MULTI_LABEL = "multi_label_classification"
+MULTI_LABEL: Final = "multi_label_classification"
 # What a sequence classifier's outputs are; transformers chooses loss and softmax, sigmoid or
 # neither by it.
 PROBLEM_TYPES = ("single_label_classification", MULTI_LABEL, "regression")

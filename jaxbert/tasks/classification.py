@@ -101,11 +101,13 @@ def _labels(
 
 
 def _settle(
-    options: Any, examples: Sequence[TextExample] | None, held_out: Sequence[TextExample] | None
-) -> Any:
+    options: ClassificationOptions,
+    examples: Sequence[TextExample] | None,
+    held_out: Sequence[TextExample] | None,
+) -> ClassificationOptions:
     """See whether rows have any number of labels, and count them for --class_weights balanced:
     n / (C n_c), as scikit-learn does."""
-    if examples is None:
+    if examples is None or not isinstance(options, ClassificationTrainOptions):
         return options
     several = next((e for e in examples if isinstance(e.label, tuple)), None)
     if several is not None and options.problem_type == SINGLE_LABEL:
