@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from jaxbert.data.rows import Data, Problem, Report, field, names_of, whole_text
+from jaxbert.data.rows import Data, Problem, Report, field, names_of, where_of, whole_text
 from jaxbert.data.sources import load_rows
 from jaxbert.errors import DataError, InputError
 from jaxbert.untrusted import shown
@@ -36,7 +36,8 @@ class Answer:
 
     text: str
     start: int | None
-    end: int | None = None
+    # Not shown: a run's record has a digest of the repr, and those of earlier versions had no end.
+    end: int | None = dataclasses.field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.start is not None and self.end is None:
@@ -55,7 +56,7 @@ class QAExample:
     question: str
     context: str
     answers: tuple[Answer, ...] = ()
-    labelled: bool = True
+    labelled: bool = dataclasses.field(default=True, repr=False)  # as Answer's end
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,7 +179,7 @@ def _entries(content: Any, origin: str) -> list[_Placed]:
         raise InputError(f"{origin}: expected SQuAD's JSON, found {type(content).__name__}")
     squad = [isinstance(entry, dict) and "paragraphs" in entry for entry in entries]
     return [
-        (f"{origin}: {'article' if s else 'row'} {n}", entry)
+        (f"{origin}: article {n}" if s else where_of(origin, n, entry), entry)
         for n, (entry, s) in enumerate(zip(entries, squad, strict=True))
     ]
 

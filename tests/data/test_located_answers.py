@@ -301,3 +301,18 @@ def test_the_answers_decide(
 def test_the_mark_is_true_or_false_in_flat_rows_too() -> None:
     with pytest.raises(InputError, match='field "is_impossible" is str, expected bool'):
         read_questions([("rows", [flat([], is_impossible="no")])])
+
+
+def test_the_digest_of_examples_is_that_of_earlier_versions() -> None:
+    """A run of an earlier version would otherwise be refused as one of other validation data."""
+    example = QAExample("1", "Who?", "Ada.", (Answer("Ada", 0),))
+    shown = "answers=(Answer(text='Ada', start=0),)"
+    assert repr(example) == f"QAExample(id='1', question='Who?', context='Ada.', {shown})"
+
+
+def test_a_row_of_json_lines_has_the_line_of_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "data.jsonl"
+    row = {"id": "1", "question": "Who?", "context": "Ada.", "answers": [{"text": "Bob"}]}
+    path.write_text(f"\n{json.dumps(row)}\n", encoding="utf-8")
+    [problem] = read_qa([str(path)]).problems
+    assert problem.where == f"{path}: line 2 (id 1)"
