@@ -1,6 +1,6 @@
 """More calls of the predictors and of the pipelines: odd texts, all keywords, wrong calls.
 
-What differs on purpose is held here too, row by row of docs/pipelines_other.md.
+What differs on purpose is held here too, row by row of docs/pipelines.md.
 """
 
 from __future__ import annotations
@@ -333,7 +333,7 @@ def test_what_differs_on_purpose(
 
 
 def test_the_table_of_differences_has_every_row() -> None:
-    page = (REPOSITORY / "docs" / "pipelines_other.md").read_text(encoding="utf-8")
+    page = (REPOSITORY / "docs" / "pipelines.md").read_text(encoding="utf-8")
     sections = {
         part.partition("\n")[0].strip().lower(): part.partition("\n")[2]
         for part in page.split("\n## ")[1:]

@@ -39,7 +39,7 @@ KINDS: dict[str, list[dict[str, Any]]] = {
     ],
     "fill_mask": [{"head": "mlm"}, {"head": "mlm", "cased": True}],
 }
-# What differs on purpose, by the calls that it is seen in; docs/pipelines_other.md has the reasons.
+# What differs on purpose, by the calls that it is seen in; docs/pipelines.md has the reasons.
 ON_PURPOSE = {
     "text_classification": {5: "return_all_scores=True", 6: "return_all_scores=True"},
     "token_classification": {38: "gather_pre_entities", 39: "gather_pre_entities"},
