@@ -102,18 +102,18 @@ def score_rows(
     task, name = _ROWS[metric]
     if metric != "classification":
         _check_single(options)
-    kinds: dict[str, Any] = {"regression": (int, float), "multiple_choice": int, "tagging": list}
+    kinds: dict[str, type | tuple[type, ...]] = {
+        "regression": (int, float),
+        "multiple_choice": int,
+        "tagging": list,
+    }
     data = _references(metric, task, references, options)
     examples = data.examples
     found = _read_json(predictions)
     if not isinstance(found, list) or len(found) != len(examples):
         size = f"{len(found)} entries" if isinstance(found, list) else "no list"
         raise InputError(f"{predictions}: {size}, and {references} has {len(examples)} rows")
-    sets = any(isinstance(e.label, tuple) for e in examples) or any(
-        isinstance(entry, list) or (isinstance(entry, dict) and "labels" in entry)
-        for entry in found
-    )
-    if metric == "classification" and sets:
+    if metric == "classification" and _are_sets(found, data):
         return _score_sets(predictions, found, data, options)
     given = [entry[name] if isinstance(entry, dict) and name in entry else entry for entry in found]
     gold = [e.tags if metric == "tagging" else e.label for e in examples]
@@ -179,6 +179,14 @@ def _references(metric: str, task: Task, path: str, options: ScoreOptions) -> Da
         changes["text_column_name"] = next(iter(options.text_column_name or ()), None)
     own = dataclasses.replace(options, **changes)  # type: ignore[arg-type]
     return task.read([(path, task.load(path, own))], own)
+
+
+def _are_sets(found: list[Any], data: Data[TextExample]) -> bool:
+    """Whether predictions or references are of any number of classes."""
+    return any(isinstance(e.label, tuple) for e in data.examples) or any(
+        isinstance(entry, list) or (isinstance(entry, dict) and "labels" in entry)
+        for entry in found
+    )
 
 
 def _score_sets(
