@@ -30,6 +30,7 @@ from jaxbert.tasks.regression import REGRESSION
 from jaxbert.tasks.tagging import TAGGING
 from jaxbert.tasks.task import Task, in_order, shown_classes
 
+_Entries = list[Any]  # of a predictions file
 # The task that reads the references, and what a prediction is called in its predictions.json.
 _ROWS: dict[str, tuple[Task, str]] = {
     "classification": (CLASSIFICATION, "label"),
@@ -181,7 +182,7 @@ def _references(metric: str, task: Task, path: str, options: ScoreOptions) -> Da
     return task.read([(path, task.load(path, own))], own)
 
 
-def _are_sets(found: list[Any], data: Data[TextExample]) -> bool:
+def _are_sets(found: _Entries, data: Data[TextExample]) -> bool:
     """Whether predictions or references are of any number of classes."""
     return any(isinstance(e.label, tuple) for e in data.examples) or any(
         isinstance(entry, list) or (isinstance(entry, dict) and "labels" in entry)
@@ -190,7 +191,7 @@ def _are_sets(found: list[Any], data: Data[TextExample]) -> bool:
 
 
 def _score_sets(
-    path: str, found: list[Any], data: Data[TextExample], options: ScoreOptions
+    path: str, found: _Entries, data: Data[TextExample], options: ScoreOptions
 ) -> Scores:
     """Scores of rows with any number of classes; average precision where all have scores."""
     if options.positive_label is not None:
