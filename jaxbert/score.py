@@ -36,6 +36,7 @@ logger = logging.getLogger("jaxbert")
 
 _SAMPLES = 5  # problems that are shown in full
 
+_Entries = list[Any]  # of a predictions file
 # The task that reads the references, and what a prediction is called in its predictions.json.
 _ROWS: dict[str, tuple[Task, str]] = {
     "classification": (CLASSIFICATION, "label"),
@@ -139,7 +140,11 @@ def score_rows(
     task, name = _ROWS[metric]
     if metric != "classification":
         _check_single(options)
-    kinds: dict[str, Any] = {"regression": (int, float), "multiple_choice": int, "tagging": list}
+    kinds: dict[str, type | tuple[type, ...]] = {
+        "regression": (int, float),
+        "multiple_choice": int,
+        "tagging": list,
+    }
     data = _references(metric, task, references, options)
     examples = data.examples
     found = _read_json(predictions)
@@ -153,11 +158,7 @@ def score_rows(
         raise InputError(
             f"{predictions}: {size}, and {references} has {len(examples)} rows{left_out}"
         )
-    sets = any(isinstance(e.label, tuple) for e in examples) or any(
-        isinstance(entry, list) or (isinstance(entry, dict) and "labels" in entry)
-        for entry in found
-    )
-    if metric == "classification" and sets:
+    if metric == "classification" and _are_sets(found, data):
         return _score_sets(predictions, found, data, options)
     given = [entry[name] if isinstance(entry, dict) and name in entry else entry for entry in found]
     gold = [e.tags if metric == "tagging" else e.label for e in examples]
@@ -236,8 +237,16 @@ def _references(metric: str, task: Task, path: str, options: ScoreOptions) -> Da
     return task.read([(path, task.load(path, own))], own)
 
 
+def _are_sets(found: _Entries, data: Data[TextExample]) -> bool:
+    """Whether predictions or references are of any number of classes."""
+    return any(isinstance(e.label, tuple) for e in data.examples) or any(
+        isinstance(entry, list) or (isinstance(entry, dict) and "labels" in entry)
+        for entry in found
+    )
+
+
 def _score_sets(
-    path: str, found: list[Any], data: Data[TextExample], options: ScoreOptions
+    path: str, found: _Entries, data: Data[TextExample], options: ScoreOptions
 ) -> Scores:
     """Scores of rows with any number of classes; average precision where all have scores."""
     if options.positive_label is not None:

@@ -549,6 +549,7 @@ def test_the_options_of_another_task_or_weighting_are_refused(
 
 ROWS = "sentence\tlabel\na good day\tgood\na bad day\tbad\n"
 PAIRS = "sentence1\tsentence2\tscore\na\tb\t1\nc\td\t2.5\n"
+ROWS_JSONL = '{"text": "a", "label": "b"}\n'
 CHOICES = '{"question": "who?", "choices": ["Ada", "Bob"], "label": 1}\n'
 CONLL = "Ada B-PER\nslept O\n\nBob B-PER\n"
 WRONG: dict[str, tuple[str, str, str, str, list[str], list[str]]] = {
@@ -586,7 +587,7 @@ WRONG: dict[str, tuple[str, str, str, str, list[str], list[str]]] = {
         ["train.x.jsonl: line 1", '"label"', "wrong type: dict"],
     ),
     "lists for one class": (
-        *("classification", "x.jsonl", '{"text": "a", "label": ["b"]}\n', "{}"),
+        *("classification", "x.jsonl", '{"text": "a", "label": ["b"]}\n', ROWS_JSONL),
         ["--problem_type", "single_label_classification"],
         ["--problem_type single_label_classification", "train.x.jsonl: line 1", "list of labels"],
     ),
