@@ -140,11 +140,7 @@ def score_rows(
     task, name = _ROWS[metric]
     if metric != "classification":
         _check_single(options)
-    kinds: dict[str, type | tuple[type, ...]] = {
-        "regression": (int, float),
-        "multiple_choice": int,
-        "tagging": list,
-    }
+    kinds: dict[str, Any] = {"regression": (int, float), "multiple_choice": int, "tagging": list}
     data = _references(metric, task, references, options)
     examples = data.examples
     found = _read_json(predictions)
