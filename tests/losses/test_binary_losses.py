@@ -12,7 +12,7 @@ import torch
 
 from jaxbert.errors import InputError
 from jaxbert.losses.choose import choose_loss
-from jaxbert.losses.forms import divergence
+from jaxbert.losses.forms import divergence, objective_of
 from jaxbert.losses.labels import (
     label_accuracy,
     label_cross_entropy,
@@ -99,8 +99,10 @@ def test_divergence_is_that_of_two_outcomes_a_class() -> None:
     (one, batch), (other, _) = random_case(6), random_case(7)
     p, q = (torch.sigmoid(tensors(x, batch)[0]) for x in (one, other))
     wanted = (p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()).sum().item()
-    assert float(divergence(one, other, batch)) == pytest.approx(wanted, rel=1e-5)
-    assert float(divergence(one, one, batch)) == pytest.approx(0, abs=1e-5)
+    found, weight = divergence(one, other, batch)
+    assert float(found) == pytest.approx(wanted, rel=1e-5)
+    assert float(weight) == ROWS * CLASSES
+    assert float(divergence(one, one, batch)[0]) == pytest.approx(0, abs=1e-5)
 
 
 def test_accuracy_is_of_every_decision() -> None:
@@ -130,9 +132,9 @@ def test_losses_that_add_to_another_have_its_weight(name: str, base: str) -> Non
         return {"logits": outputs["logits"] + moved[:, 0]}
 
     loss = choose_loss(CLASSIFICATION.losses, name, f'{{"base": "{base}"}}').function
-    found, weight, reported = loss(apply, params, batch, jax.random.key(0))  # type: ignore
+    terms, reported = objective_of(loss)(apply, params, batch, jax.random.key(0))
     plain = choose_loss(CLASSIFICATION.losses, base).function
     wanted = [float(x) for x in plain(outputs, batch)]  # type: ignore[call-arg,arg-type,misc]
     assert [float(x) for x in reported["base_loss"]] == pytest.approx(wanted, rel=1e-6)
-    assert float(weight) == ROWS * CLASSES
-    assert float(found) >= wanted[0] * (1 - 1e-6)
+    assert [float(term.weight) for term in terms] == [ROWS * CLASSES] * len(terms)
+    assert sum(float(term.factor * term.sum) for term in terms) >= wanted[0] * (1 - 1e-6)
