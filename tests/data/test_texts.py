@@ -10,9 +10,10 @@ from conftest import public_data
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from jaxbert.data.choices import ChoiceExample, read_choices
 from jaxbert.data.rows import Data, Problem, Row
 from jaxbert.data.sources import load_rows
-from jaxbert.data.texts import ChoiceExample, TextExample, read_choices, read_texts
+from jaxbert.data.texts import TextExample, read_texts
 from jaxbert.errors import InputError
 
 # A busy machine is no fault of the code.
