@@ -33,6 +33,15 @@ def as_number(value: Cell) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def as_whole(value: Cell) -> Cell:
+    """A whole number in pandas' form, 1.0 or its text, without the decimals; others as they are."""
+    if isinstance(value, float) and value.is_integer() and abs(value) <= LARGEST:
+        return int(value)
+    if isinstance(value, str) and _WHOLE.fullmatch(value.strip()):
+        return str(int(value.split(".")[0]))
+    return value
+
+
 def text_in(row: Fields, column: str, where: str) -> str:
     """A text, which must be there and not be empty."""
     text = field(row, column, str, where)
@@ -44,11 +53,9 @@ def text_in(row: Fields, column: str, where: str) -> str:
 def class_in(row: Fields, column: str, where: str) -> str | None:
     """The name of the class. One that is a whole number is named by its digits: 1.0 is 1, for
     pandas writes so where a row has no label."""
-    value = row.get(column)
+    value = as_whole(row.get(column))
     if not is_there(value):
         return None
-    if isinstance(value, float) and value.is_integer() and abs(value) <= LARGEST:
-        value = int(value)
     if not isinstance(value, str | int):  # a bool is an int
         raise DataError(
             where,
@@ -57,8 +64,7 @@ def class_in(row: Fields, column: str, where: str) -> str | None:
         )
     if isinstance(value, bool):
         return "true" if value else "false"
-    name = str(value).strip()
-    return str(int(name.split(".")[0])) if _WHOLE.fullmatch(name) else name
+    return str(value).strip()
 
 
 def classes_in(row: Fields, column: str, where: str) -> tuple[str, ...] | None:
@@ -90,12 +96,11 @@ _INDICATED = {"1": True, "true": True, "0": False, "false": False}
 def indicated_in(row: Fields, columns: Sequence[str], where: str) -> tuple[str, ...] | None:
     """The names of the columns that have 1; None for a row of which none says anything."""
     values = [row.get(column) for column in columns]
-    if all(value is None or (isinstance(value, str) and not value.strip()) for value in values):
+    if not any(map(is_there, values)):
         return None
     found = []
     for column, value in zip(columns, values, strict=True):
-        number = isinstance(value, float) and value.is_integer()
-        word = str(int(value) if number else value).strip().lower()  # type: ignore[arg-type]
+        word = str(as_whole(value)).strip().lower()
         if word not in _INDICATED:
             raise DataError(
                 where, f'label column "{column}" is {str(value)[:40]!r}, expected 0 or 1'

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from jaxbert.data.cells import LARGEST, Fields, is_there, text_in
+from jaxbert.data.cells import Fields, as_whole, is_there, text_in
 from jaxbert.data.rows import (
     Data,
     Report,
@@ -109,8 +109,8 @@ def _right_choice(row: Fields, column: str, choices: Sequence[str], where: str) 
     value = row.get(column)
     if not is_there(value):
         return None
-    if isinstance(value, float) and value.is_integer() and abs(value) <= LARGEST:
-        value = int(value)  # pandas' form of a whole number
+    if isinstance(value, float):
+        value = as_whole(value)
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise DataError(
             where,
