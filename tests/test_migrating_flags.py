@@ -302,7 +302,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "--train_batch_size 32": (QA, "give --per_device_train_batch_size 32"),
     "--use_tpu": (QA, "JAX_PLATFORMS=tpu"),
     "--tpu_name node-1": (QA, "TPU"),
-    "--max_query_length 64": (QA, "questions are kept whole"),
+    "--max_query_length 64": (QA, "questions are cut only where"),
     "--train_ref_file r.txt": (MLM, "give --words jieba"),
     "--greater_is_better False": (QA, "the higher one is better"),
     "--greater_is_better True": (MLM, "the lower the better"),
