@@ -72,10 +72,11 @@ def score_files(
 def _warn_of_oddities(data: Data[Reference], references: str, metric: str) -> None:
     if not data.problems:
         return
+    odd = "1 odd thing" if len(data.problems) == 1 else f"{len(data.problems)} odd things"
     repeated = "the last" if metric == "squad_v2" else "each"
     warn(
-        f"{references}: {len(data.problems)} oddities; scored as it stands, as the official script "
-        f"does, which counts {repeated} of the questions with one id"
+        f"{references}: {odd}; scored as it stands, as the official script does, "
+        f"which counts {repeated} of the questions with one id"
     )
     for line in problem_lines(data.problems):
         warn(line)

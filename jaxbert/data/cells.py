@@ -113,7 +113,7 @@ def indicated_in(row: Fields, columns: Sequence[str], where: str) -> tuple[str, 
 def number_in(row: Fields, column: str, where: str) -> float | None:
     """A target; None for a row without one."""
     value = row.get(column)
-    if value is None or (isinstance(value, str) and not value.strip()):
+    if not is_there(value):
         return None
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise DataError(

@@ -210,7 +210,8 @@ def test_what_is_odd_is_said_or_refused(
         odd["id"] == "a" and metric != "squad_v2"
     )
     first, *others = err.splitlines()
-    assert first.startswith(f"warning: {paths[1]}: {len(others)} oddities; scored as it stands")
+    assert first.startswith(f"warning: {paths[1]}: {len(others)} odd thing")
+    assert "; scored as it stands, as the official script does, " in first
     assert f"which counts {LAST[metric]} of the questions with one id" in first
     assert any(expected in line for line in others)
     message = refuses("eval/score.py", *words, "--strict")
@@ -234,7 +235,7 @@ def test_many_oddities_are_counted(
     assert score_files("squad", *paths)["total"] == 100
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 7
-    assert "99 oddities" in lines[0]
+    assert "99 odd things; scored" in lines[0]
     assert lines[-1] == "warning: ... 99 problems in all; --strict stops at the first"
 
 
