@@ -193,6 +193,11 @@ def encode_examples(
     return features
 
 
+def origin_of(options: Any) -> str:
+    """What a message calls the training data."""
+    return ", ".join(options.train_file or [f"--dataset_name {options.dataset_name}"])
+
+
 def keep_learnable(features: Features, origin: str) -> Features:
     """The windows from which something can be learned; what is left out is said.
 
