@@ -31,7 +31,14 @@ from jaxbert.metrics.scores import Scores
 from jaxbert.option_values import check_ranges
 from jaxbert.output import check_writable, write_results
 from jaxbert.planning import make_order, make_plan, warmup_steps
-from jaxbert.prepare import encode_examples, load_model, read_examples, read_held_out
+from jaxbert.prepare import (
+    encode_examples,
+    keep_learnable,
+    load_model,
+    origin_of,
+    read_examples,
+    read_held_out,
+)
 from jaxbert.tasks.names import TASKS
 from jaxbert.tasks.task import EVALUATION, Task
 
@@ -117,6 +124,7 @@ def main() -> None:
     cfg, params, tokenizer = load_model(task, opts, data)
     model = pytorch.load_model(cfg, params, task.head).train()  # the drawn head too is the same
     features = encode_examples(task, examples, tokenizer, cfg, opts)
+    features = keep_learnable(features, origin_of(opts))
     held_out_features = encode_examples(task, held_out, tokenizer, cfg, opts)
     order = make_order(opts, features.lengths, cfg.hidden_size, 1)
     steps = make_plan(task, opts, order).total

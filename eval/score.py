@@ -10,7 +10,8 @@ import json
 
 from jaxbert import cli
 from jaxbert.options import ScoreOptions
-from jaxbert.score import score_files, score_rows
+from jaxbert.score_questions import score_files
+from jaxbert.score_rows import score_rows
 
 
 def main() -> None:

@@ -833,7 +833,10 @@ OLD_SCRIPTS = (
     _one("warmup_proportion", _taken("--warmup_ratio", "{}"), training=True),
     _one("save_checkpoints_steps", _taken("--save_steps", "{}"), training=True),
     _one("iterations_per_loop", _understood("the loop is on the host"), training=True),
-    _one("max_query_length", _refused("questions are kept whole, as by run_qa.py; leave it out")),
+    _one(
+        "max_query_length",
+        _refused("questions are cut only where a window has no room for them; leave it out"),
+    ),
     _switch("verbose_logging", _understood("rows that are repaired or left out are reported")),
     _one("threads", _understood("texts are tokenized in threads")),
     _one(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -17,8 +16,6 @@ from jaxbert.errors import InputError
 from jaxbert.option_values import check_types
 from jaxbert.options import EvaluationOptions, ModelOptions, TrainingOptions
 from jaxbert.untrusted import read_object, shown
-
-logger = logging.getLogger("jaxbert")
 
 # Flag -> value, of a command line. A flag without a value has "true".
 Given = Mapping[str, str]

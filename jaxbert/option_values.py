@@ -136,7 +136,7 @@ def check_places(options: object) -> None:
                 scheme = found[1].lower()
                 what = "a web address" if scheme in ("http", "https") else "an address"
                 raise InputError(
-                    f"--{name} {shown(place)}: {what}; {scheme}:// is not supported (yet): give a "
+                    f"--{name} {shown(place)}: {what}; {scheme}:// is not supported: give a "
                     "path on this machine, and copy from or to there yourself"
                 )
 

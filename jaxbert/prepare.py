@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from jaxbert.data.features import Features, check_ids
-from jaxbert.data.rows import Data, names_of
+from jaxbert.data.rows import Data, names_of, problem_lines
 from jaxbert.data.sources import MissingSplitError, load_hub_rows
 from jaxbert.data.tokenizer import load_tokenizer
 from jaxbert.errors import InputError
@@ -28,7 +28,6 @@ logger = logging.getLogger("jaxbert")
 _SPLITS = {"mnli": "validation_matched"}
 _UNKNOWN = 0.2  # more [UNK] than that is said
 _FEW = 20  # examples; with fewer, each class may have one
-_SAMPLES = 5  # problems that are shown in full
 
 
 def load_model(
@@ -97,10 +96,8 @@ def read_examples(task: Task, options: Any, split: str) -> Data[Any] | None:
     logger.info("%s: %d examples", origin, len(data.examples))
     for note in data.notes:
         logger.info("  %s", note)
-    for problem in data.problems[:_SAMPLES]:
-        logger.info("  %s: %s", problem.where, problem.what)
-    if len(data.problems) > _SAMPLES:
-        logger.info("  ... %d problems in all; --strict stops at the first", len(data.problems))
+    for line in problem_lines(data.problems):
+        logger.info("  %s", line)
     if training:
         _check_labels(task, data, "training")
         if task.label_of and data.label_column and not data.classes:
@@ -194,6 +191,11 @@ def encode_examples(
     if unknown > _UNKNOWN:
         logger.info("  %.0f %% of the tokens are [UNK]; is it the right vocabulary?", 100 * unknown)
     return features
+
+
+def origin_of(options: Any) -> str:
+    """What a message calls the training data."""
+    return ", ".join(options.train_file or [f"--dataset_name {options.dataset_name}"])
 
 
 def keep_learnable(features: Features, origin: str) -> Features:

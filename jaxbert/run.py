@@ -46,6 +46,7 @@ from jaxbert.prepare import (
     encode_examples,
     keep_learnable,
     load_model,
+    origin_of,
     read_examples,
     read_held_out,
 )
@@ -253,9 +254,8 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
         shown = ", ".join(cfg.id2label[:12]) + ", ..." * (len(cfg.id2label) > 12)
         logger.info("  %d outputs: %s", len(cfg.id2label), shown)
     _check_freeze(params, options.freeze or ())
-    origin = ", ".join(options.train_file or [f"--dataset_name {options.dataset_name}"])
     features = encode_examples(task, examples, tokenizer, cfg, options)
-    features = keep_learnable(features, origin)
+    features = keep_learnable(features, origin_of(options))
     parallel = make_parallel(options.parallel)
     accumulate = options.gradient_accumulation_steps
     parts = parallel.devices * accumulate

@@ -181,12 +181,9 @@ def test_a_saved_set_without_splits_is_a_file(tmp_path: Path) -> None:
 
 
 def test_task_name_is_glue_where_texts_are_read() -> None:
-    def parsed(kind: Any) -> Any:
-        return cli.parse(kind, ["--task_name", "mrpc"])
-
-    found = parsed(ClassificationTrainOptions)
+    found = cli.parse(ClassificationTrainOptions, ["--task_name", "mrpc"])
     assert (found.dataset_name, found.dataset_config_name) == ("nyu-mll/glue", "mrpc")
-    assert parsed(TaggingTrainOptions).dataset_name is None
+    assert cli.parse(TaggingTrainOptions, ["--task_name", "ner"]).dataset_name is None
 
 
 def test_first_rows_of_a_sorted_file_are_told(

@@ -49,7 +49,12 @@ def scores(words: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]) 
             CLASSES + ",no\n",
             'line 5: the text of column "text" is empty',
         ),
-        ("classification", "a.jsonl", '{"text": "a", "label": [1]}\n' * 3, "line 1: label column"),
+        (
+            "classification",
+            "a.jsonl",
+            '{"text": "a", "label": {"1": 1}}\n' * 3,
+            "line 1: label column",
+        ),
         ("classification", "a.csv", "text,label\na,0.5\nb,1\n", "train/regression.py learns"),
         ("regression", "a.csv", "text,score\na,1\nb,high\nc,2\n", "line 3: label column"),
         (
@@ -86,7 +91,7 @@ def test_rows_without_a_label_are_named(
     assert line.endswith("a.csv: line 5: no label, and other rows have one; it is left out")
     given = words("classification", "a.csv", references, ["no", "yes", "no", "no"])
     message = refuses("eval/score.py", *given)
-    assert message.endswith("has 3 rows; which are left out is said above")
+    assert message.endswith("has 3 rows; rows that are left out are named above")
     assert "line 5: no label" in capsys.readouterr().err
     given = words("classification", "a.csv", references, ["no", "yes", "no"])
     assert refuses("eval/score.py", *given, "--strict").endswith("it is left out (--strict)")

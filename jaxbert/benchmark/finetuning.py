@@ -42,7 +42,8 @@ class FineTuning:
     def _features(self) -> Features:
         tokenizer = load_tokenizer(find_model_folder("minilm-l6"))
         examples = read_qa([self._setting.train_file]).examples
-        return encode_qa(examples, tokenizer, max_length=_LONGEST, stride=_STRIDE)
+        found = encode_qa(examples, tokenizer, max_length=_LONGEST, stride=_STRIDE)
+        return found.to_learn()  # PyTorch's side has no weights
 
     @functools.cached_property
     def _model(self) -> tuple[BertConfig, Params]:

@@ -68,7 +68,7 @@ def to_torch(head: str, batch: NumpyBatch, *, labelled: bool) -> dict[str, Any]:
     """The batch as transformers' class takes it, without its padding rows."""
     import torch
 
-    count = int(batch["weight"].sum())
+    count = int((batch["row"] >= 0).sum())  # not the weight: it is 0 where nothing can be learned
     arrays = {n: batch[n][:count] for n in _INPUTS if n in batch and (labelled or "_pos" not in n)}
     if head == "multiple_choice":
         arrays = {n: np.swapaxes(x, 1, 2) for n, x in arrays.items()}

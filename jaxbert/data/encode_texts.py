@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from jaxbert.data.choices import ChoiceExample
 from jaxbert.data.features import Features, ranges, tokenize
-from jaxbert.data.texts import ChoiceExample, TextExample
+from jaxbert.data.texts import TextExample
 from jaxbert.errors import InputError
 
 Truncation = Literal["longest_first", "only_first", "only_second"]

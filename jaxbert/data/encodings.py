@@ -18,6 +18,7 @@ _MARKS = (  # UTF-32's first: UTF-16's is how it begins
     (codecs.BOM_UTF16_BE, "UTF-16"),
 )
 _ENOUGH = 1 << 16  # bytes that are looked at
+_ASCII = bytes(range(128))
 _LEAST = 0.6  # how usual the characters must be
 
 
@@ -56,6 +57,7 @@ def likely_encoding(raw: bytes) -> str | None:
     lines = [line for line in raw.split(b"\n") if not line.isascii()]
     part = b"\n".join(lines)
     if len(part) > _ENOUGH:  # cut between lines, not inside of a character, if that can be
+        part = part.lstrip(_ASCII)  # one line may begin with more ASCII than is looked at
         part = part[:_ENOUGH].rpartition(b"\n")[0] or part[:_ENOUGH]
     as_utf8 = [c for c in part.decode(errors="replace") if ord(c) > 127]
     if 2 * as_utf8.count("\ufffd") < len(as_utf8):

@@ -23,6 +23,7 @@ class _Placed(Protocol):
 Cell: TypeAlias = "str | int | float | bool | list[Cell] | dict[str, Cell] | None"
 
 _IDS = {"id", "idx", "index", "guid", "uuid", "uid"}  # names of columns that are no text
+_SHOWN = 5  # problems that are shown in full
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -40,6 +41,17 @@ class Problem:
     where: str
     what: str
     malformed: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
+
+
+def problem_lines(problems: Sequence[Problem]) -> list[str]:
+    """Lines for a log: the first problems in full, and how many there are."""
+    lines = [str(problem) for problem in problems[:_SHOWN]]
+    if len(problems) > _SHOWN:
+        lines.append(f"... {len(problems)} problems in all; --strict stops at the first")
+    return lines
 
 
 class Report:

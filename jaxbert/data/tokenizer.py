@@ -262,7 +262,7 @@ def _read_vocabulary(folder: Path, settings: TokenizerSettings, vocab_size: int 
 def _check_ids(
     folder: Path, tokenizer: PreTrainedTokenizerFast, ids: dict[str, dict[str, int]]
 ) -> None:
-    """Hold that special tokens were there, and that tokens have the ids that the files say."""
+    """Check that special tokens were there, and that tokens have the ids that the files say."""
     vocab = tokenizer.backend_tokenizer.get_vocab(with_added_tokens=False)
     known = vocab.keys() | {token for tokens in ids.values() for token in tokens}
     # transformers adds a missing special token behind the vocabulary, where the model has no row

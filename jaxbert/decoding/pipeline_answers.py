@@ -2,8 +2,8 @@
 
 Source: `QuestionAnsweringPipeline.postprocess` of transformers 4.57, the last of its kind. Its
 score is the product of two softmaxes, of the first token and of the last one, within one window.
-Answers of equal text, in small letters, are one answer, and their scores are added. What
-jaxbert's own scores are is told in decoding.answers.
+Answers of equal text, in small letters, are one answer, and their scores are added. See
+decoding.answers for the scores of eval/qa.py.
 """
 
 from __future__ import annotations

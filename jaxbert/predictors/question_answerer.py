@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
@@ -18,7 +17,7 @@ from jaxbert.errors import InputError
 from jaxbert.losses.forms import Arrays
 from jaxbert.option_values import check_ranges
 from jaxbert.options import QAOptions
-from jaxbert.predictors.predictor import Predictor, listed
+from jaxbert.predictors.predictor import Predictor, listed, stream
 from jaxbert.tasks.qa import QA, settle_qa
 
 Answers = Answer | list[Answer]
@@ -139,7 +138,7 @@ class QuestionAnswerer(Predictor):
                 "calibrated answers are not widened to words; leave align_to_words out, or give "
                 "calibrated=False"
             )
-        answer: Callable[[list[QAExample]], list[Answers]] = partial(
+        answer: Callable[[Sequence[QAExample]], list[Answers]] = partial(
             self._calibrated if calibrated else partial(self._as_pipeline, align_to_words),
             top_k=numbers["top_k"] or 1,
             max_answer_len=max_answer_len,
@@ -150,14 +149,15 @@ class QuestionAnswerer(Predictor):
         )
         examples = _read(inputs, question, context, data, X)
         if not isinstance(examples, list):
-            return _lazily(answer, examples, batch_size or self._batch_size)
+            size = batch_size or self._batch_size
+            return stream(examples, size, lambda _, some: answer(some))
         results = answer(examples) if examples else []
         return results[0] if len(examples) == 1 else results
 
     def _as_pipeline(
         self,
         align_to_words: bool | None,
-        examples: list[QAExample],
+        examples: Sequence[QAExample],
         *,
         top_k: int,
         max_answer_len: int | None,
@@ -211,7 +211,7 @@ class QuestionAnswerer(Predictor):
 
     def _calibrated(
         self,
-        examples: list[QAExample],
+        examples: Sequence[QAExample],
         *,
         top_k: int,
         max_answer_len: int | None,
@@ -254,13 +254,6 @@ class QuestionAnswerer(Predictor):
 def _alone(answers: list[Answer]) -> Answers:
     """A single answer without a list around it, as in the pipeline."""
     return answers[0] if len(answers) == 1 else answers
-
-
-def _lazily(
-    answer: Callable[[list[QAExample]], list[Answers]], examples: Iterator[QAExample], size: int
-) -> Iterator[Answers]:
-    while some := list(itertools.islice(examples, size)):
-        yield from answer(some)
 
 
 def _check_number(name: str, value: int | None, *, least: int) -> None:

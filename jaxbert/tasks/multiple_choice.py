@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from jaxbert.data.choices import ChoiceExample, read_choices
 from jaxbert.data.encode_texts import encode_choices
 from jaxbert.data.features import Features
 from jaxbert.data.rows import Data
-from jaxbert.data.texts import ChoiceExample, read_choices
 from jaxbert.losses.labels import label_accuracy
 from jaxbert.metrics.labels import choice_scores
 from jaxbert.model.config import BertConfig

@@ -99,7 +99,7 @@ class Progress:
         self._judge(step, scores, plan)
 
     def judge_again(self, plan: Plan) -> None:
-        """Find the best evaluation anew: the plan may name another score than before."""
+        """Find the best evaluation again: the plan may name another score than before."""
         self.best_step, self.best_score, self.waited = None, None, 0
         for record in self.evaluations:
             self._judge(int(record["step"]), record, plan)

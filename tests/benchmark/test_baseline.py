@@ -18,8 +18,9 @@ from conftest import DEMO, TINY
 from jaxbert.benchmark import ours, pytorch, steps
 from jaxbert.benchmark.batches import full_batch
 from jaxbert.benchmark.setting import Setting
+from jaxbert.data.batches import make_batch
 from jaxbert.data.encode_qa import encode_qa
-from jaxbert.data.questions import read_qa
+from jaxbert.data.questions import Answer, QAExample, read_qa
 from jaxbert.data.tokenizer import load_tokenizer
 from jaxbert.model.heads import init_params
 
@@ -96,6 +97,16 @@ def test_the_baseline_in_buckets_is_compiled_for_each_length(
         for batch in (batches[0], padded[0])
     )
     np.testing.assert_allclose(long[:, :9], short, rtol=0, atol=1e-5)
+
+
+def test_every_window_is_predicted_also_where_nothing_can_be_learned(tiny_folder: Path) -> None:
+    answers = (Answer("Rye", None),), (Answer("dry", 0),)
+    examples = [QAExample(str(n), "Where?", "dry soil", some) for n, some in enumerate(answers)]
+    features = encode_qa(examples, load_tokenizer(tiny_folder))
+    batch = make_batch(features, np.arange(2), 64, 3)
+    assert batch["weight"].tolist() == [0, 1, 0]
+    inputs = pytorch.to_torch("qa", batch, labelled=False)
+    np.testing.assert_array_equal(inputs["input_ids"].numpy(), batch["input_ids"][:2])
 
 
 def test_a_later_model_does_not_undo_what_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:

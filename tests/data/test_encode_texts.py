@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxbert.data.batches import make_batch
+from jaxbert.data.choices import ChoiceExample
 from jaxbert.data.encode_texts import encode_choices, encode_texts
 from jaxbert.data.features import Features
 from jaxbert.data.questions import read_qa
-from jaxbert.data.texts import ChoiceExample, TextExample
+from jaxbert.data.texts import TextExample
 from jaxbert.data.tokenizer import load_tokenizer
 from jaxbert.errors import InputError
 

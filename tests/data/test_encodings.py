@@ -49,6 +49,12 @@ def test_likely_encodings(text: str, name: str, end: str) -> None:
     assert likely_encoding((text + end).replace("\n", "\r\n").encode(name) * 3000) == name
 
 
+@pytest.mark.parametrize(("text", "name"), TEXTS)
+def test_one_line_that_begins_with_much_ascii(text: str, name: str) -> None:
+    raw = ("a" * 70_000 + text.replace("\n", " ")).encode(name)
+    assert likely_encoding(raw) == name
+
+
 @pytest.mark.parametrize("width", ["16", "32"])
 @pytest.mark.parametrize("text", [FRENCH, "a,b\n", "[]\n\n"])
 def test_wide_encodings(text: str, width: str) -> None:

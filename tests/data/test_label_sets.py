@@ -68,11 +68,15 @@ def test_cells_of_0_and_1_in_all_their_forms() -> None:
         {"text": "a", "x": 1, "y": False},
         {"text": "b", "x": "0", "y": " True "},
         {"text": "c", "x": 1.0, "y": 0.0},
-        {"text": "d", "x": None, "y": ""},  # says nothing of any: it has no labels
+        {"text": "d", "x": "1.0", "y": "0.0"},  # a CSV file that pandas wrote
+        {"text": "e", "x": None, "y": ""},  # says nothing of any: it has no labels
+        {"text": "f", "x": float("nan"), "y": float("nan")},
     ]
     found = read(rows, "x", "y")
-    assert labels_of(found) == [("x",), ("y",), ("x",)]
-    assert [p.what for p in found.problems] == ["no label, and other rows have one; it is left out"]
+    assert labels_of(found) == [("x",), ("y",), ("x",), ("x",)]
+    assert [p.what for p in found.problems] == [
+        "no label, and other rows have one; it is left out"
+    ] * 2
 
 
 @pytest.mark.parametrize("value", [None, "", "2", 0.5, "yes", [1]])

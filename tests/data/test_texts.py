@@ -10,9 +10,10 @@ from conftest import public_data
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from jaxbert.data.choices import ChoiceExample, read_choices
 from jaxbert.data.rows import Data, Problem, Row
 from jaxbert.data.sources import load_rows
-from jaxbert.data.texts import ChoiceExample, TextExample, read_choices, read_texts
+from jaxbert.data.texts import TextExample, read_texts
 from jaxbert.errors import InputError
 
 # A busy machine is no fault of the code.
@@ -247,8 +248,13 @@ def test_numbers() -> None:
     assert all(type(label) is float for label in found)
 
 
+@pytest.mark.parametrize("value", [None, " ", float("nan")])
+def test_rows_without_a_number_are_left_out(value: Any) -> None:
+    assert labels(1, value, 2.5, numeric=True) == [1.0, 2.5]
+
+
 @pytest.mark.parametrize(
-    "value", ["high", "1,5", float("nan"), "nan", float("inf"), "-inf", "1e999", 10**400, "\n1\n2"]
+    "value", ["high", "1,5", "nan", float("inf"), "-inf", "1e999", 10**400, "\n1\n2"]
 )
 def test_labels_that_are_no_finite_numbers(value: Any) -> None:
     message = refusal(labels, 1, value, numeric=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from hypothesis import strategies as st
 from scripts import call, refuses
 
 from jaxbert.errors import InputError
-from jaxbert.score import score_files
+from jaxbert.score_questions import score_files
 
 CONTEXT = "Oats grow in wet soil. Rye grows in dry soil."
 CHINESE = "燕麦长在湿土里，黑麦长在干土里。"
@@ -197,7 +196,6 @@ LAST = {"squad": "each", "cmrc2018": "each", "squad_v2": "the last"}
 @pytest.mark.parametrize(("odd", "expected"), ODD)
 def test_what_is_odd_is_said_or_refused(
     write: Callable[..., list[str]],
-    caplog: pytest.LogCaptureFixture,
     capsys: pytest.CaptureFixture[str],
     metric: str,
     odd: dict[str, Any],
@@ -206,13 +204,14 @@ def test_what_is_odd_is_said_or_refused(
     predictions = {"a": "Rye", str(odd["id"]): "Rye"}
     paths = write(predictions, dataset(question("a", "Rye"), odd))
     words = ["--metric", metric, "--predictions", paths[0], "--references", paths[1]]
-    with caplog.at_level(logging.WARNING, "jaxbert"):
-        call("eval/score.py", *words)
-    assert json.loads(capsys.readouterr().out)["total"] == len(predictions) + (
+    call("eval/score.py", *words)
+    out, err = capsys.readouterr()
+    assert json.loads(out)["total"] == len(predictions) + (
         odd["id"] == "a" and metric != "squad_v2"
     )
-    first, *others = [record.getMessage() for record in caplog.records]
-    assert first.startswith(f"{paths[1]}: {len(others)} oddities; scored as it stands")
+    first, *others = err.splitlines()
+    assert first.startswith(f"warning: {paths[1]}: {len(others)} odd thing")
+    assert "; scored as it stands, as the official script does, " in first
     assert f"which counts {LAST[metric]} of the questions with one id" in first
     assert any(expected in line for line in others)
     message = refuses("eval/score.py", *words, "--strict")
@@ -222,22 +221,22 @@ def test_what_is_odd_is_said_or_refused(
 
 @pytest.mark.parametrize("metric", sorted(OFFICIAL))
 def test_sound_references_are_scored_in_silence(
-    write: Callable[..., list[str]], caplog: pytest.LogCaptureFixture, metric: str
+    write: Callable[..., list[str]], capsys: pytest.CaptureFixture[str], metric: str
 ) -> None:
     paths = write({"a": "Rye"}, dataset(question("a", "Rye", "dry soil", is_impossible=False)))
     assert score_files(metric, *paths, strict=True)["f1"] == 100
-    assert not caplog.records
+    assert capsys.readouterr() == ("", "")
 
 
 def test_many_oddities_are_counted(
-    write: Callable[..., list[str]], caplog: pytest.LogCaptureFixture
+    write: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     paths = write({"a": "Rye"}, dataset(*[question("a", "Rye")] * 100))
     assert score_files("squad", *paths)["total"] == 100
-    lines = [record.getMessage() for record in caplog.records]
+    lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 7
-    assert "99 oddities" in lines[0]
-    assert lines[-1] == "  ... --strict stops at the first"
+    assert "99 odd things; scored" in lines[0]
+    assert lines[-1] == "warning: ... 99 problems in all; --strict stops at the first"
 
 
 @pytest.mark.parametrize("metric", sorted(OFFICIAL))

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from conftest import TINY
 
+from jaxbert.data.choices import ChoiceExample
 from jaxbert.data.features import Features
-from jaxbert.data.texts import ChoiceExample
 from jaxbert.tasks.multiple_choice import MULTIPLE_CHOICE, Chosen
 
 NO_FEATURES = Features(np.zeros(1, np.int64), {}, {}, np.zeros(0, np.int32))

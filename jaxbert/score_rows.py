@@ -1,18 +1,12 @@
-"""Predictions files against references: what eval/score.py calls."""
+"""Predictions files of rows against references: the scores of eval/score.py for all other tasks."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import logging
-import math
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxbert.data.questions import Reference, read_references
 from jaxbert.data.rows import Data
 from jaxbert.data.texts import TextExample
 from jaxbert.errors import InputError
@@ -25,18 +19,13 @@ from jaxbert.metrics.labels import (
 )
 from jaxbert.metrics.scores import Scores
 from jaxbert.options import ScoreOptions
+from jaxbert.scored_files import read_json, warn
 from jaxbert.tasks.classification import CLASSIFICATION, classes_of
 from jaxbert.tasks.multiple_choice import MULTIPLE_CHOICE
-from jaxbert.tasks.qa import score_qa
 from jaxbert.tasks.regression import REGRESSION
 from jaxbert.tasks.tagging import TAGGING, doubts_of
 from jaxbert.tasks.task import Task, in_order, shown_classes
 
-logger = logging.getLogger("jaxbert")
-
-_SAMPLES = 5  # problems that are shown in full
-
-_Entries = list[Any]  # of a predictions file
 # The task that reads the references, and what a prediction is called in its predictions.json.
 _ROWS: dict[str, tuple[Task, str]] = {
     "classification": (CLASSIFICATION, "label"),
@@ -44,80 +33,6 @@ _ROWS: dict[str, tuple[Task, str]] = {
     "multiple_choice": (MULTIPLE_CHOICE, "label"),
     "tagging": (TAGGING, "tags"),
 }
-
-
-def score_files(
-    metric: str,
-    predictions: str | None,
-    references: str | None,
-    null_odds: str | None = None,
-    *,
-    strict: bool = False,
-) -> dict[str, float]:
-    """The official scores of a predictions file.
-
-    They are those of the references as they stand in the file, as the official script computes
-    them; what is odd in it is said.
-
-    Args:
-        metric: squad, squad_v2 or cmrc2018.
-        predictions: path of JSON {question id: answer text}.
-        references: path of the data set.
-        null_odds: path of JSON {question id: number}, for the best thresholds of squad_v2.
-        strict: refuse references in which anything is odd.
-
-    Raises:
-        InputError: a file is missing or of another form, or no prediction is for any reference.
-    """
-    if not predictions or not references:
-        raise InputError("give --predictions and --references, two files")
-    given = _mapping(predictions, str)
-    odds = _mapping(null_odds, (int, float)) if null_odds else None
-    data = read_references(references, strict=strict)
-    if fault := next((problem for problem in data.problems if problem.malformed), None):
-        raise InputError(f"{fault.where}: {fault.what}, and a score is of all questions")
-    wanted = [(question.id, question.answers) for question in data.examples]
-    if metric == "cmrc2018":  # its script strips the ids of the data set, and no others
-        wanted = [(name.strip(), answers) for name, answers in wanted]
-    names = dict.fromkeys(name for name, _ in wanted)
-    if not given.keys() & names.keys():
-        raise InputError(
-            f"{predictions}: none of its {len(given)} ids is in {references}; "
-            "are they of the same data set?"
-        )
-    if metric == "squad_v2" and names.keys() - given.keys():
-        missing = sorted(names.keys() - given.keys())
-        raise InputError(
-            f"{predictions}: no prediction for {len(missing)} ids, the first {missing[0]}; "
-            "the score of SQuAD v2.0 needs one for every question"
-        )
-    bare = next((name for name, answers in wanted if not answers and name in given), None)
-    if metric != "squad_v2" and bare is not None:
-        raise InputError(
-            f"{references}: question {bare} has no answer; is --metric squad_v2 meant?"
-        )
-    if odds is not None and names.keys() - odds.keys():
-        missing = sorted(names.keys() - odds.keys())
-        raise InputError(f"{null_odds}: no odds for {len(missing)} ids, the first {missing[0]}")
-    _say_what_is_odd(data, references, metric)
-    return score_qa(metric, given, wanted, odds)
-
-
-def _say_what_is_odd(data: Data[Reference], references: str, metric: str) -> None:
-    if not data.problems:
-        return
-    repeated = "the last" if metric == "squad_v2" else "each"
-    logger.warning(
-        "%s: %d oddities; scored as it stands, as the official script does, which counts %s of the "
-        "questions with one id",
-        references,
-        len(data.problems),
-        repeated,
-    )
-    for problem in data.problems[:_SAMPLES]:
-        logger.warning("  %s: %s", problem.where, problem.what)
-    if len(data.problems) > _SAMPLES:
-        logger.warning("  ... --strict stops at the first")
 
 
 def score_rows(
@@ -143,12 +58,12 @@ def score_rows(
     kinds: dict[str, Any] = {"regression": (int, float), "multiple_choice": int, "tagging": list}
     data = _references(metric, task, references, options)
     examples = data.examples
-    found = _read_json(predictions)
+    found = read_json(predictions)
     if fault := next((problem for problem in data.problems if problem.malformed), None):
         raise InputError(f"{fault.where}: {fault.what}, and a score is of all rows")
-    left_out = "; which are left out is said above" * bool(data.problems)
-    for problem in data.problems:
-        _warn(f"{problem.where}: {problem.what}")
+    left_out = "; rows that are left out are named above" * bool(data.problems)
+    for problem in data.problems:  # all of them: the predictions must leave out the same rows
+        warn(str(problem))
     if not isinstance(found, list) or len(found) != len(examples):
         size = f"{len(found)} entries" if isinstance(found, list) else "no list"
         raise InputError(
@@ -193,7 +108,7 @@ def score_rows(
         for doubt in doubts_of(examples, options):
             if options.strict:
                 raise InputError(f"{doubt} (--strict)")
-            _warn(doubt)
+            warn(doubt)
         scheme = find_scheme({tag for tags in gold for tag in tags})
         known = {tag for tags in gold for tag in tags}
         other = next((tag for tags in given for tag in tags if tag not in known), None)
@@ -233,7 +148,7 @@ def _references(metric: str, task: Task, path: str, options: ScoreOptions) -> Da
     return task.read([(path, task.load(path, own))], own)
 
 
-def _are_sets(found: _Entries, data: Data[TextExample]) -> bool:
+def _are_sets(found: list[Any], data: Data[TextExample]) -> bool:
     """Whether predictions or references are of any number of classes."""
     return any(isinstance(e.label, tuple) for e in data.examples) or any(
         isinstance(entry, list) or (isinstance(entry, dict) and "labels" in entry)
@@ -242,7 +157,7 @@ def _are_sets(found: _Entries, data: Data[TextExample]) -> bool:
 
 
 def _score_sets(
-    path: str, found: _Entries, data: Data[TextExample], options: ScoreOptions
+    path: str, found: list[Any], data: Data[TextExample], options: ScoreOptions
 ) -> Scores:
     """Scores of rows with any number of classes; average precision where all have scores."""
     if options.positive_label is not None:
@@ -276,29 +191,3 @@ def _score_sets(
                 raise InputError(f"{path}: entry {number} has no score of {name!r}, a number")
             rows[number, place] = value
     return multi_label_scores(given, gold, order, rows)
-
-
-def _warn(line: str) -> None:
-    """What is odd, on standard error: other programs read the scores on standard output."""
-    print(f"warning: {line}", file=sys.stderr)
-
-
-def _mapping(path: str, kind: Any) -> dict[str, Any]:
-    """A JSON object whose values are all of that kind."""
-    content = _read_json(path)
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: expected an object {{id: ...}}, found {type(content).__name__}")
-    for name, value in content.items():
-        wrong = isinstance(value, bool) or not isinstance(value, kind)
-        if wrong or (isinstance(value, float) and not math.isfinite(value)):
-            raise InputError(f"{path}: the value of id {name} is {value!r}")
-    return content
-
-
-def _read_json(path: str) -> Any:
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: cannot be read as JSON ({error})") from None
