@@ -41,7 +41,8 @@ class _Help(argparse.RawDescriptionHelpFormatter):
         return f"{flag} {self._format_args(action, _metavar(action))}"
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.default in (None, False, argparse.SUPPRESS) or action.nargs == 0:
+        unset = action.default is None or action.default is False  # 0 and 0.0 are defaults
+        if unset or action.default is argparse.SUPPRESS or action.nargs == 0:
             return action.help
         return f"{action.help} (default: %(default)s)"
 

@@ -338,7 +338,7 @@ class ClassificationTrainOptions(
     GROUP = "training"
 
     class_weights: list[str] | None = option(
-        None, "balanced, or NAME=WEIGHT for classes that shall count more or less in the loss."
+        None, "balanced, or NAME=WEIGHT for classes that count more or less in the loss."
     )
     problem_type: Literal["single_label_classification", "multi_label_classification"] | None = (
         option(
