@@ -24,7 +24,7 @@ from jaxbert.data.features import Features
 from jaxbert.data.packing import AnyOrder
 from jaxbert.errors import InputError
 from jaxbert.files import write_text
-from jaxbert.metrics.scores import Scores, number_of
+from jaxbert.metrics.scores import LOSS, Scores, number_of
 from jaxbert.option_values import is_of
 from jaxbert.training.checkpoint import Checkpoints
 from jaxbert.training.optim import Schedule
@@ -106,6 +106,9 @@ class Progress:
 
     def _judge(self, step: int, scores: Scores, plan: Plan) -> None:
         metric = next((name for name in plan.metrics if name in scores), None)
+        if metric is None and plan.metrics == (LOSS,):  # an evaluation whose loss is not finite
+            self.waited += 1
+            return
         if metric is None:
             raise InputError(
                 f"--metric_for_best_model {plan.metrics[0]}: the evaluation gives "

@@ -26,6 +26,14 @@ def some() -> Progress:
     return progress
 
 
+def test_a_loss_that_is_not_finite_is_no_better() -> None:
+    """An evaluation leaves such a loss out; that must not end the run."""
+    by_loss, progress = plan("eval_loss", falling=frozenset({"eval_loss"})), Progress()
+    for step, scores in enumerate(({"f1": 0.1}, {"eval_loss": 2.0}, {"f1": 0.2}), 1):
+        progress.record(step, scores, by_loss)
+    assert (progress.best_step, progress.best_score, progress.waited) == (2, 2.0, 1)
+
+
 def test_what_was_saved_comes_back() -> None:
     saved = json.loads(json.dumps(dataclasses.asdict(some())))
     assert Progress.read(saved, PLACE) == some()
