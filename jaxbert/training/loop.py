@@ -55,7 +55,7 @@ class Progress:
     best_step: int | None = None
     best_score: float | None = None
     waited: int = 0
-    evaluations: list[Scores] = dataclasses.field(default_factory=list)
+    evaluations: list[dict[str, float | str]] = dataclasses.field(default_factory=list)
     skipped: int = 0
     skipped_now: list[int] = dataclasses.field(default_factory=list)
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
