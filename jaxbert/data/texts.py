@@ -234,7 +234,11 @@ def _class(row: dict[str, Any], column: str, where: str) -> str | None:
         )
     if isinstance(value, bool):
         return "true" if value else "false"
-    name = str(value).strip()
+    return _whole(str(value).strip())
+
+
+def _whole(name: str) -> str:
+    """A whole number as its digits: 1.0 is 1. Another name is as it was."""
     return str(int(name.split(".")[0])) if _WHOLE.fullmatch(name) else name
 
 
@@ -296,8 +300,7 @@ def _indicated(row: _Fields, columns: Sequence[str], where: str) -> tuple[str, .
         return None
     found = []
     for column, value in zip(columns, values, strict=True):
-        number = isinstance(value, float) and value.is_integer()
-        word = str(int(value) if number else value).strip().lower()  # type: ignore[arg-type]
+        word = _whole(str(value).strip()).lower()
         if word not in _INDICATED:
             raise DataError(
                 where, f'label column "{column}" is {str(value)[:40]!r}, expected 0 or 1'

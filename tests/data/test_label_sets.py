@@ -68,10 +68,11 @@ def test_cells_of_0_and_1_in_all_their_forms() -> None:
         {"text": "a", "x": 1, "y": False},
         {"text": "b", "x": "0", "y": " True "},
         {"text": "c", "x": 1.0, "y": 0.0},
-        {"text": "d", "x": None, "y": ""},  # says nothing of any: it has no labels
+        {"text": "d", "x": "0.0", "y": "1.0"},  # pandas' CSV, where a row of the column is empty
+        {"text": "e", "x": None, "y": ""},  # says nothing of any: it has no labels
     ]
     found = read(rows, "x", "y")
-    assert labels_of(found) == [("x",), ("y",), ("x",)]
+    assert labels_of(found) == [("x",), ("y",), ("x",), ("y",)]
     assert [p.what for p in found.problems] == ["no label, and other rows have one; it is left out"]
 
 
