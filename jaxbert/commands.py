@@ -12,6 +12,7 @@ from typing import Any
 from jaxbert import cli
 from jaxbert.errors import InputError
 from jaxbert.evaluation import evaluate
+from jaxbert.metrics.scores import LOSS
 from jaxbert.option_values import HARMLESS
 from jaxbert.output import saved_options
 from jaxbert.processes import EXIT_STOPPED
@@ -64,7 +65,7 @@ def train_command(
         defaults=defaults,
         description=description,
         epilog=_describe(demo),
-        listed={"loss": task.losses, "metric_for_best_model": task.best_metrics},
+        listed={"loss": task.losses, "metric_for_best_model": (*task.best_metrics, LOSS)},
     )
     check_training_data(options)
     if options.train_file == demo["train_file"]:
