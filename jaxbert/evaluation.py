@@ -19,6 +19,7 @@ from jaxbert.compiled import keep_compiled
 from jaxbert.data.batches import NumpyBatch, bucket_lengths
 from jaxbert.data.features import Features
 from jaxbert.data.packing import AnyOrder, PackedOrder
+from jaxbert.data.rows import Data, names_of
 from jaxbert.errors import InputError
 from jaxbert.losses.forms import Arrays, Loss
 from jaxbert.metrics.scores import LOSS, Scores
@@ -192,6 +193,14 @@ def _check_asked(asked: str | list[str] | None, where: str) -> None:
         )
 
 
+def _without_labels(data: Data[Any]) -> str:
+    """What is said in the place of scores; a column of labels may have another name."""
+    line = "no labels, so no scores"
+    if not data.columns:
+        return line
+    return f"{line}; the columns are {names_of(data.columns)} (see --label_column_name)"
+
+
 def evaluate(task: Task, options: Any) -> Scores:
     """Scores of a fine-tuned folder on a validation file; writes them with the predictions.
 
@@ -229,5 +238,5 @@ def evaluate(task: Task, options: Any) -> Scores:
     files = task.files(examples, predictions, options, cfg)
     if processes.is_first():
         write_results(Path(options.output_dir).expanduser(), scores, files)
-    logger.info("%s", show_scores(scores) or "no labels, so no scores")
+    logger.info("%s", show_scores(scores) or _without_labels(data))
     return scores

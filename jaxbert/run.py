@@ -271,6 +271,12 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
         evaluator = make_evaluator(
             task, options, cfg, tokenizer, parallel, held_out, held_out_features
         )
+        if best_metrics(task, options) == (LOSS,) and not any(map(task.learnable, held_out)):
+            raise InputError(
+                f"--metric_for_best_model {options.metric_for_best_model}: the validation data "
+                "have no example whose label is known and found, so they have no eval_loss; give "
+                "another score"
+            )
         validation = _Validation(evaluator)
         prints["validation"] = fingerprint_of(held_out)
     teacher = _teacher_of(loss, task, options, cfg, tokenizer)

@@ -176,6 +176,11 @@ def test_a_question_whose_answer_is_not_found_is_no_part_of_it(tokenizer: Any) -
     content["data"][1]["paragraphs"][0]["qas"][0]["answers"] = [wrong]
     whole = QA.read([("f", content)], model.options).examples
     assert [QA.learnable(e) for e in whole] == [True, False, True]
+    # Nor is one of which nothing says whether it has an answer: it is not learned either.
+    bare = dict(content["data"][2]["paragraphs"][0]["qas"][0], answers=[], is_impossible=False)
+    content["data"][2]["paragraphs"][0]["qas"].append({**bare, "id": "bare"})
+    others = QA.read([("f", content)], model.options).examples
+    assert [QA.learnable(e) for e in others] == [True, False, True, False]
     model.examples = whole
     model.features = QA.encode(whole, tokenizer, model.options, model.cfg)
     found = model.loss()

@@ -176,6 +176,18 @@ def test_all_answers_elsewhere_are_refused(
     assert not (tmp_path / "out").exists()
 
 
+def test_no_best_model_by_a_loss_that_the_validation_data_cannot_have(
+    tiniest_folder: Path, tmp_path: Path, write: Callable[..., str]
+) -> None:
+    """Said before the first step, not after the first evaluation."""
+    best = ["--metric_for_best_model", "eval_loss", "--load_best_model_at_end"]
+    given = ["--validation_file", write(ODD[:2], "validation.jsonl"), *best]
+    message = refuses("train/qa.py", *words(tmp_path / "o", tiniest_folder, write(SOUND), *given))
+    assert message.startswith("--metric_for_best_model eval_loss: ")
+    assert "so they have no eval_loss" in message
+    assert not (tmp_path / "o").exists()
+
+
 def test_questions_without_an_answer_are_counted(
     tiniest_folder: Path, write: Callable[..., str]
 ) -> None:

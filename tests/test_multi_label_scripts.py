@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -208,6 +209,44 @@ def test_what_is_not_for_it_is_refused(
     words = words_of(data, "jsonl", tmp_path / "o", *more)
     assert message in refuses("train/classification.py", *words)
     assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize(
+    ("rows", "hint"), [(["food", "fun"], ""), ([0, 1], "; of 0 and 1 for each label")]
+)
+def test_labels_that_every_row_has_are_refused(
+    data: Path, tmp_path: Path, rows: list[object], hint: str
+) -> None:
+    """Most likely they are no names: [1, 0] says of two labels whether a row has them."""
+    both = [
+        {"text": text, "labels": rows[:: 1 - 2 * (n % 2)]} for n, (text, _) in enumerate(HELD_OUT)
+    ]
+    path = tmp_path / "both.jsonl"
+    path.write_text("\n".join(map(json.dumps, both)))
+    words = words_of(data, "jsonl", tmp_path / "o", "--train_file", str(path))
+    names = ", ".join(map(str, rows))
+    assert f"has all the labels, {names}, so there is nothing to learn{hint}" in refuses(
+        "train/classification.py", *words
+    )
+    assert not (tmp_path / "o").exists()
+
+
+def test_labels_in_another_form_than_the_trainings_are_not_passed_over_in_silence(
+    trained: Path, data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    words = ["--model_name_or_path", str(trained), "--output_dir", str(tmp_path)]
+    words += ["--validation_file", str(data / "dev.csv")]
+    with caplog.at_level(logging.INFO, "jaxbert"):
+        call("eval/classification.py", *words)
+    columns = ", ".join(["text", *LABELS])
+    assert (
+        f"no labels, so no scores; the columns are {columns} (see --label_column_name)"
+        in caplog.text
+    )
+    assert read(tmp_path / "metrics.json") == {}
+    call("eval/classification.py", *words, "--label_column_name", *LABELS)
+    wanted = read(trained / "metrics.json")
+    assert read(tmp_path / "metrics.json") == pytest.approx(wanted, rel=1e-5)
 
 
 def test_a_run_begun_before_goes_on(data: Path, tmp_path: Path) -> None:

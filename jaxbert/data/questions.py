@@ -234,7 +234,13 @@ def _impossible(qa: Any, where: str) -> bool | None:
 
 def _pairs(answers: Iterable[Any], where: str) -> list[_Given]:
     """Texts and offsets of [{text, answer_start}, ...]."""
-    return [(field(a, "text", str, where), a.get("answer_start")) for a in answers]
+    found = []
+    for answer in answers:
+        if not isinstance(answer, dict):
+            what = f'an answer of field "answers" is {type(answer).__name__}, expected '
+            raise DataError(where, what + EXPECTED_ANSWERS[1:-1])
+        found.append((field(answer, "text", str, where), answer.get("answer_start")))
+    return found
 
 
 def _cmrc_row(placed: _Placed, context: str) -> _Row:

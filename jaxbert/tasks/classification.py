@@ -95,6 +95,16 @@ def _labels(
     several = any(isinstance(e.label, tuple) for e in examples)
     if several and not names:
         raise InputError("the training data has no label in any row; at least 1 is needed")
+    if len(names) > 1 and all(len(classes_of(e)) == len(names) for e in examples):
+        hint = (
+            "; of 0 and 1 for each label, give a column a label to --label_column_name"
+            if {*names} == {"0", "1"}
+            else ""
+        )
+        raise InputError(
+            f"every row of the training data has all the labels, {shown_classes(names)}, so there "
+            f"is nothing to learn{hint}"
+        )
     if len(names) == 1 and not several and options.problem_type != MULTI_LABEL:
         raise InputError(f"the training data has one class only, {names[0]}; at least 2 are needed")
     return names

@@ -100,9 +100,10 @@ def _encode(
 
 
 def _is_located(example: QAExample) -> bool:
-    """Whether its answer was found in the paragraph, or it has none: where it is said and is not
-    found, there is no place to compare with."""
-    return not example.answers or any(a.start is not None for a in example.answers)
+    """Whether the data say what its answer is and it was found in the paragraph, or that there is
+    none: else there is no place to compare with."""
+    found = not example.answers or any(a.start is not None for a in example.answers)
+    return example.labelled and found
 
 
 def reduce_qa(options: QAOptions) -> Callable[[Arrays, Arrays], Arrays]:

@@ -82,9 +82,12 @@ class Progress:
                     "or give --overwrite_output_dir to start again"
                 )
         progress = cls(**saved)
-        if not all("step" in record for record in progress.evaluations):
+        for record in progress.evaluations:
+            if isinstance(record.get("step"), int | float):
+                continue
+            what = f"'s step is {shown(record['step'])}" if "step" in record else " has no step"
             raise InputError(
-                f"{place}: an evaluation has no step; bring the file back, or give "
+                f"{place}: an evaluation{what}; bring the file back, or give "
                 "--overwrite_output_dir to start again"
             )
         return progress

@@ -222,8 +222,11 @@ def test_a_list_of_answers_in_every_container(
     [
         ("Oats", 'field "answers" is str, expected [{"text": ..., "answer_start": ...}] or {'),
         ("", 'field "answers" is str'),
-        (["Oats"], "expected an object, found str"),
-        ([None], "expected an object, found NoneType"),
+        (
+            ["Oats"],
+            'an answer of field "answers" is str, expected {"text": ..., "answer_start": ...}',
+        ),
+        ([None], 'an answer of field "answers" is NoneType, expected {'),
         ([{"answer_start": 0}], 'no field "text"; it has answer_start'),
         ([{"text": ["Oats"]}], 'field "text" is list, expected str'),
         ([{"text": "Oats", "answer_start": "0"}], 'field "answer_start" is str, expected int'),

@@ -58,7 +58,7 @@ def test_a_field_that_an_older_version_did_not_have_is_as_at_the_start(name: str
         ({"skipped_now": 3}, "skipped_now is 3, which"),
         ({"evaluations": {}}, "evaluations is {}, which"),
         ({"evaluations": [[1]]}, "evaluations is [[1]], which"),
-        ({"evaluations": [{"step": "x"}]}, "which it cannot be"),
+        ({"evaluations": [{"step": "x"}]}, "an evaluation's step is x; bring the file back"),
         ({"evaluations": [{"f1": 1}]}, "an evaluation has no step"),
         ({"options": None}, "options is None, which"),
     ],
