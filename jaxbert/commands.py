@@ -68,12 +68,13 @@ def train_command(
         listed={"loss": task.losses, "metric_for_best_model": (*task.best_metrics, LOSS)},
     )
     check_training_data(options)
-    if options.train_file == demo["train_file"]:
+    is_demo = all((getattr(options, n, None) or None) == demo.get(n) for n in _OF_THE_USER)
+    if is_demo:
         logger.info("no option says which model or data, so this is the demo")
     trained = train(task, options)
     if not trained.done:
         return EXIT_STOPPED
-    if afterwards is not None and options.train_file == demo["train_file"]:
+    if afterwards is not None and is_demo:
         print(afterwards(options.output_dir))
     return 0
 

@@ -186,9 +186,10 @@ def test_wrong_input_is_told_before_anything_is_trained(tiny_folder: Path, tmp_p
         assert message in refuses(NAME, *words(tiny_folder, output, *more))
     assert "give a task first" in refuses(NAME, "squad")
     assert "--losses" in refuses(NAME, "qa", "--output_dir", str(output))
-    assert "give --validation_file" in refuses(
-        NAME, "qa", "--losses", "focal", "--output_dir", str(output)
-    )
+    few = [NAME, "qa", "--losses", "focal", "--output_dir", str(output)]
+    assert "give --train_file" in refuses(*few)
+    data = str(DEMO / "qa_en_train.json")
+    assert "give --validation_file" in refuses(*few, "--train_file", data)
     assert not output.exists()
 
 

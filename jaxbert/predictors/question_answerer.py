@@ -97,8 +97,8 @@ class QuestionAnswerer(Predictor):
                 trained (SQuAD v2.0).
             align_to_words: widen answers to whole words; True by default.
             max_seq_len: the most tokens of a window; by default as the model was trained, or 384.
-            doc_stride: the tokens of the context that two windows share; by default 128, and at
-                most half a window.
+            doc_stride: the tokens of the context that two windows share; by default 128, or as
+                trained, and at most half a window.
             max_question_len, padding: checked, and without effect, as in the pipeline: a question
                 is not cut, and padding changes no answer.
             batch_size: windows computed at once; it changes no answer.
@@ -169,7 +169,10 @@ class QuestionAnswerer(Predictor):
         saved, positions = self._options, self._cfg.max_position_embeddings
         if max_seq_len is None:
             max_seq_len = min(saved.max_seq_length, self._tokenizer.model_max_length)
-        overlap = min(max_seq_len // 2, 128) if doc_stride is None else doc_stride
+        overlap = doc_stride
+        if overlap is None:  # 128 in a folder that jaxbert has not trained, as in the pipeline
+            trained = saved.doc_stride if saved.stride_mode == "overlap" else 128
+            overlap = min(max_seq_len // 2, trained)
         features = encode_question_windows(
             examples, self._tokenizer, max_length=max_seq_len, overlap=overlap
         )

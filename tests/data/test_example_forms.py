@@ -71,7 +71,7 @@ def test_mrpc(read: Callable[..., Any]) -> None:
     )
     # GLUE's own file has a mark at its beginning, and other names.
     text = '\ufeffQuality\t#1 ID\t#2 ID\t#1 String\t#2 String\n1\t7\t8\ta "b\t"c\n0\t7\t8\td\te\n'
-    columns = {"text_column_name": ["#1 String", "#2 String"], "label_column_name": "Quality"}
+    columns = {"text_column_name": ["#1 String", "#2 String"], "label_column_name": ["Quality"]}
     first, _ = read(CLASSIFICATION, ClassificationTrainOptions, "train.tsv", text, **columns)
     assert (first.text, first.pair, first.label) == ('a "b', '"c', "1")
 
