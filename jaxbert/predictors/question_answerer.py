@@ -57,7 +57,7 @@ class QuestionAnswerer(Predictor):
 
     >>> qa = QuestionAnswerer.from_pretrained("runs/qa_demo")  # doctest: +SKIP
     >>> qa(question="Where is it stable?", context="It is stable at 25°C.")  # doctest: +SKIP
-    {'score': 0.93, 'start': 16, 'end': 20, 'answer': '25°C'}
+    {'score': 0.95, 'start': 16, 'end': 20, 'answer': '25°C'}
     """
 
     task = dataclasses.replace(QA, reduce=_reduce)
