@@ -67,6 +67,8 @@ def test_what_only_says_that_it_is_bfloat16_is_not_compared(
     monkeypatch.setattr(steps, "WAYS", {"sdpa": steps.WAYS["sdpa"]})
     params = jax.device_get(init_params(TINY, "qa", jax.random.key(0)))
     monkeypatch.setattr(ours, "load", lambda name: (TINY, params))
+    # PyTorch's bfloat16 products take half a minute each on some processors.
+    monkeypatch.setattr("jaxbert.benchmark.setting.peak_flops", lambda precision: (1e12, "a test"))
     setting = Setting("bfloat16", 1, "", "", quick=True, say=lambda line: None)
     with pytest.raises(ValueError, match="x: bfloat16 is not compared with float32"):
         steps.step(setting, "x", "bert-base", 16, "bfloat16")
