@@ -194,7 +194,7 @@ def _check_asked(asked: str | list[str] | None, where: str) -> None:
 
 
 def _without_labels(data: Data[Any]) -> str:
-    """What is said in the place of scores; a column of labels may have another name."""
+    """The line in place of scores; the column of labels may have another name."""
     line = "no labels, so no scores"
     if not data.columns:
         return line

@@ -80,8 +80,8 @@ def peak_flops(precision: str) -> tuple[float, str]:
 
 
 def _fastest(run: Any, times: int = 15, enough: float = 10.0) -> float:
-    """Seconds of the fastest run; they end after so many seconds, for PyTorch's bfloat16 products
-    take half a minute each on a processor that has no instructions for them."""
+    """Seconds of the fastest run. No run begins after `enough` seconds: PyTorch's bfloat16 products
+    take half a minute each on a processor without instructions for them."""
     seconds: list[float] = []
     while len(seconds) < times and sum(seconds) < enough:
         start = time.perf_counter()

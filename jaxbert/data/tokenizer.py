@@ -92,7 +92,9 @@ def load_tokenizer(folder: str | Path, *, vocab_size: int | None = None) -> PreT
             tokenizer = _as_bert(folder, tokenizer, settings, raw)
     except InputError:
         raise
-    except Exception as error:  # the Rust library raises bare Exceptions and its own panics
+    except BaseException as error:  # the Rust library's panics are no Exceptions
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
         raise InputError(f"{folder}: its tokenizer cannot be read ({shown(error)})") from None
     check_rows(folder, max(tokenizer.get_vocab().values()), vocab_size)
     for name in _PLACE:

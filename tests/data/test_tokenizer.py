@@ -225,3 +225,21 @@ def test_damaged_tokenizer_config(tmp_path: Path, content: str) -> None:
 def test_no_tokenizer(tmp_path: Path) -> None:
     assert "no tokenizer.json and no vocab.txt" in refusal(tmp_path)
     assert "no tokenizer.json and no vocab.txt" in refusal(tmp_path / "none")
+
+
+def test_a_panic_of_the_rust_library_is_one_line(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which of a file's faults makes it panic depends on the order of its hash maps."""
+
+    class PanicException(BaseException):
+        pass
+
+    def panics(*args: object) -> None:
+        raise PanicException("no entry found for key")
+
+    monkeypatch.setattr("jaxbert.data.tokenizer._open", panics)
+    with pytest.raises(
+        InputError, match=r"its tokenizer cannot be read \(no entry found for key\)$"
+    ):
+        load_tokenizer(tiny_folder)
