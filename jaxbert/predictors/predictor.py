@@ -153,7 +153,8 @@ class Predictor:
         if limit < options.max_seq_length:
             options = dataclasses.replace(options, max_seq_length=limit)
             if getattr(options, "doc_stride", None):
-                stride = min(options.doc_stride, limit // 3)
+                # Half a window, the most that QuestionAnswerer takes by default.
+                stride = min(options.doc_stride, limit // 2)
                 options = dataclasses.replace(options, doc_stride=stride)
         tokenizer = load_tokenizer(folder, vocab_size=cfg.vocab_size)
         return cls(
