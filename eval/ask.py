@@ -10,9 +10,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from jaxbert import QuestionAnswerer, cli
+from jaxbert import QuestionAnswerer
+from jaxbert.cli import command_line
 from jaxbert.errors import InputError
-from jaxbert.options import option
+from jaxbert.options.settings import option
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +46,7 @@ def show(answers: list[dict[str, Any]], as_json: bool) -> None:
 
 
 def main() -> None:
-    options = cli.parse(Options, description=__doc__)
+    options = command_line.parse(Options, description=__doc__)
     if options.model_name_or_path is None:
         raise InputError("give --model_name_or_path, the folder of a fine-tuned model")
     context = read_context(options)
@@ -70,4 +71,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.main(main, quiet=True)
+    command_line.main(main, quiet=True)

@@ -20,18 +20,17 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from jaxbert import cli
 from jaxbert.benchmark import pytorch
-from jaxbert.data.batches import bucket_lengths, in_order, make_batch
+from jaxbert.cli import command_line
 from jaxbert.data.features import Features
-from jaxbert.data.packing import AnyOrder
+from jaxbert.data.packing import Sampler
+from jaxbert.data.sampling import bucket_lengths, in_order, make_batch
 from jaxbert.errors import InputError
-from jaxbert.evaluation import show_scores
 from jaxbert.metrics.scores import Scores
-from jaxbert.option_values import check_ranges
-from jaxbert.output import check_writable, write_results
-from jaxbert.planning import make_order, make_plan, warmup_steps
-from jaxbert.prepare import (
+from jaxbert.options.values import check_ranges
+from jaxbert.runs.evaluate import show_scores
+from jaxbert.runs.folder import check_writable, write_results
+from jaxbert.runs.inputs import (
     encode_examples,
     keep_learnable,
     load_model,
@@ -39,7 +38,8 @@ from jaxbert.prepare import (
     read_examples,
     read_held_out,
 )
-from jaxbert.tasks.names import TASKS
+from jaxbert.runs.plan import make_plan, make_sampler, warmup_steps
+from jaxbert.tasks.registry import TASKS
 from jaxbert.tasks.task import EVALUATION, Task
 
 # Options of jaxbert that would make the two runs unlike.
@@ -62,12 +62,12 @@ def evaluate(
     import torch
 
     reduce, kept = task.reduce(opts), {}
-    disturb = task.disturb(opts, tokenizer, cfg) if task.disturb else None
+    corrupt = task.corrupt(opts, tokenizer, cfg) if task.corrupt else None
     buckets = bucket_lengths(opts.length_bucket, opts.max_seq_length)
     model.eval()
     for windows, length in in_order(features.lengths, opts.per_device_eval_batch_size, buckets):
         batch = make_batch(features, windows, length, len(windows))
-        batch = disturb(batch, EVALUATION) if disturb else batch
+        batch = corrupt(batch, EVALUATION) if corrupt else batch
         with torch.inference_mode():
             found = model(**pytorch.placed(pytorch.to_torch(task.head, batch, labelled=False)))
         names = ("start_logits", "end_logits") if task.head == "qa" else ("logits",)
@@ -86,13 +86,13 @@ def evaluate(
 
 
 def batches(
-    task: Task, opts: Any, tokenizer: Any, cfg: Any, features: Features, order: AnyOrder, total: int
+    task: Task, opts: Any, tokenizer: Any, cfg: Any, features: Features, order: Sampler, total: int
 ) -> Iterator[dict[str, Any]]:
-    disturb = task.disturb(opts, tokenizer, cfg) if task.disturb else None
+    corrupt = task.corrupt(opts, tokenizer, cfg) if task.corrupt else None
     for step in range(total):
         windows, length = order.batch(step)
         batch = make_batch(features, windows, length, order.size)
-        yield pytorch.to_torch(task.head, disturb(batch, step) if disturb else batch, labelled=True)
+        yield pytorch.to_torch(task.head, corrupt(batch, step) if corrupt else batch, labelled=True)
 
 
 def main() -> None:
@@ -100,7 +100,7 @@ def main() -> None:
     if name not in TASKS:
         raise InputError(f"give a task first: {', '.join(TASKS)}")
     task, kind = TASKS[name]
-    opts = cli.parse(kind, sys.argv[2:], description=__doc__)
+    opts = command_line.parse(kind, sys.argv[2:], description=__doc__)
     if not opts.output_dir:
         raise InputError("give --output_dir, the folder for the results")
     check_ranges(opts)
@@ -120,13 +120,13 @@ def main() -> None:
     if data is None or held_out is None:
         raise InputError("give --train_file and --validation_file")
     examples = data.examples
-    opts = task.settle(opts, examples, held_out)
+    opts = task.resolve(opts, examples, held_out)
     cfg, params, tokenizer = load_model(task, opts, data)
     model = pytorch.load_model(cfg, params, task.head).train()  # the drawn head too is the same
     features = encode_examples(task, examples, tokenizer, cfg, opts)
     features = keep_learnable(features, origin_of(opts))
     held_out_features = encode_examples(task, held_out, tokenizer, cfg, opts)
-    order = make_order(opts, features.lengths, cfg.hidden_size, 1)
+    order = make_sampler(opts, features.lengths, cfg.hidden_size, 1)
     steps = make_plan(task, opts, order).total
     tx = pytorch.make_optimizer(
         model,
@@ -152,4 +152,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.main(main)
+    command_line.main(main)

@@ -27,10 +27,11 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 import jax
 
-from jaxbert import cli, demo
+from jaxbert import demo
+from jaxbert.cli import command_line
 from jaxbert.errors import InputError
-from jaxbert.options import option
-from jaxbert.output import check_writable
+from jaxbert.options.settings import option
+from jaxbert.runs.folder import check_writable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Options:
 
 
 def main() -> None:
-    options = cli.parse(Options, description=__doc__)
+    options = command_line.parse(Options, description=__doc__)
     if importlib.util.find_spec("torch") is None:
         raise InputError('PyTorch is not installed; pip install -e ".[baseline]"')
     if options.rounds < 1:
@@ -110,4 +111,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.main(main, quiet=True)  # freed memory is kept for both sides; each row loads its weights
+    command_line.main(main, quiet=True)

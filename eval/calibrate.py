@@ -8,10 +8,10 @@ use what is found; --null_score_diff_threshold and --score_temperature override 
 
 from typing import Any
 
-from jaxbert import cli
-from jaxbert.calibration import calibrate
-from jaxbert.commands import options_of_training
-from jaxbert.options import CalibrateOptions, QAOptions
+from jaxbert.cli import command_line
+from jaxbert.cli.commands import options_of_training
+from jaxbert.options.settings import CalibrateOptions, QAOptions
+from jaxbert.runs.calibrate import calibrate
 from jaxbert.tasks.qa import QA
 
 
@@ -19,8 +19,8 @@ def main() -> None:
     def defaults(options: Any) -> dict[str, Any]:
         return options_of_training(QA, QAOptions, options, calibrated=False)
 
-    calibrate(cli.parse(CalibrateOptions, defaults=defaults, description=__doc__))
+    calibrate(command_line.parse(CalibrateOptions, defaults=defaults, description=__doc__))
 
 
 if __name__ == "__main__":
-    cli.main(main)
+    command_line.main(main)

@@ -6,9 +6,9 @@ r"""Evaluate a classifier: accuracy, F1, Matthews correlation, and predictions.j
 A file without a column of labels gives predictions alone.
 """
 
-from jaxbert import cli
-from jaxbert.commands import evaluate_command
-from jaxbert.options import ClassificationEvalOptions, ClassificationOptions
+from jaxbert.cli import command_line
+from jaxbert.cli.commands import evaluate_command
+from jaxbert.options.settings import ClassificationEvalOptions, ClassificationOptions
 from jaxbert.tasks.classification import CLASSIFICATION
 
 
@@ -17,4 +17,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.main(main)
+    command_line.main(main)

@@ -9,9 +9,9 @@ import dataclasses
 import json
 from pathlib import Path
 
-from jaxbert import cli
+from jaxbert.cli import command_line
 from jaxbert.errors import InputError
-from jaxbert.options import option
+from jaxbert.options.settings import option
 
 _SMOOTH = 20  # steps that a point of the curve is the mean of
 
@@ -44,7 +44,7 @@ def smooth(values: list[float]) -> list[float]:
 
 
 def main() -> None:
-    options = cli.parse(Options, description=__doc__)
+    options = command_line.parse(Options, description=__doc__)
     if not options.runs:
         raise InputError("give --runs, the folders of training runs")
     logs = {Path(run).name: read_log(run) for run in options.runs}
@@ -68,4 +68,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.main(main)
+    command_line.main(main)

@@ -4,9 +4,9 @@ r"""Evaluate a masked language model: perplexity and accuracy at masked tokens.
         --output_dir runs/mlm/eval
 """
 
-from jaxbert import cli
-from jaxbert.commands import evaluate_command
-from jaxbert.options import MLMEvalOptions, MLMOptions
+from jaxbert.cli import command_line
+from jaxbert.cli.commands import evaluate_command
+from jaxbert.options.settings import MLMEvalOptions, MLMOptions
 from jaxbert.tasks.mlm import MLM
 
 
@@ -15,4 +15,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.main(main)
+    command_line.main(main)

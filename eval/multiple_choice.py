@@ -4,9 +4,9 @@ r"""Evaluate a multiple-choice model: accuracy and predictions.json.
         --output_dir runs/swag/eval
 """
 
-from jaxbert import cli
-from jaxbert.commands import evaluate_command
-from jaxbert.options import MultipleChoiceEvalOptions, MultipleChoiceOptions
+from jaxbert.cli import command_line
+from jaxbert.cli.commands import evaluate_command
+from jaxbert.options.settings import MultipleChoiceEvalOptions, MultipleChoiceOptions
 from jaxbert.tasks.multiple_choice import MULTIPLE_CHOICE
 
 
@@ -15,4 +15,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.main(main)
+    command_line.main(main)

@@ -6,9 +6,9 @@ r"""Evaluate a fine-tuned folder: official scores, predictions, n-best lists.
 Windows and answer lengths are as the model was trained, unless other flags are given.
 """
 
-from jaxbert import cli
-from jaxbert.commands import evaluate_command
-from jaxbert.options import QAEvalOptions, QAOptions
+from jaxbert.cli import command_line
+from jaxbert.cli.commands import evaluate_command
+from jaxbert.options.settings import QAEvalOptions, QAOptions
 from jaxbert.tasks.qa import QA
 
 
@@ -17,4 +17,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.main(main)
+    command_line.main(main)

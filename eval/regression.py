@@ -4,9 +4,9 @@ r"""Evaluate a regression: Pearson and Spearman correlation, mean squared error,
         --output_dir runs/stsb/eval
 """
 
-from jaxbert import cli
-from jaxbert.commands import evaluate_command
-from jaxbert.options import RegressionEvalOptions, RegressionOptions
+from jaxbert.cli import command_line
+from jaxbert.cli.commands import evaluate_command
+from jaxbert.options.settings import RegressionEvalOptions, RegressionOptions
 from jaxbert.tasks.regression import REGRESSION
 
 
@@ -15,4 +15,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.main(main)
+    command_line.main(main)

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 
-from jaxbert import cli
-from jaxbert.options import ScoreOptions
-from jaxbert.score_questions import score_files
-from jaxbert.score_rows import score_rows
+from jaxbert.cli import command_line
+from jaxbert.options.settings import ScoreOptions
+from jaxbert.runs.score_questions import score_files
+from jaxbert.runs.score_rows import score_rows
 
 
 def main() -> None:
-    options = cli.parse(ScoreOptions, description=__doc__)
+    options = command_line.parse(ScoreOptions, description=__doc__)
     files = options.predictions, options.references
     if options.metric in ("squad", "squad_v2", "cmrc2018"):
         scores = score_files(options.metric, *files, options.null_odds, strict=options.strict)
@@ -25,4 +25,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.main(main, quiet=True)
+    command_line.main(main, quiet=True)

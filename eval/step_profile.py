@@ -12,9 +12,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-from jaxbert import cli
+from jaxbert.cli import command_line
 from jaxbert.errors import InputError
-from jaxbert.options import option
+from jaxbert.options.settings import option
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,13 +32,13 @@ class Options:
 
 
 def main() -> None:
-    options = cli.parse(Options, description=__doc__)
+    options = command_line.parse(Options, description=__doc__)
     size, length = options.per_device_train_batch_size, options.max_seq_length
     if size < 1 or length < 8:
         raise InputError("--per_device_train_batch_size is at least 1, --max_seq_length at least 8")
     from jaxbert.benchmark import machine, ours
-    from jaxbert.benchmark.batches import full_batch
     from jaxbert.benchmark.profiling import profile
+    from jaxbert.benchmark.synthetic import full_batch
     from jaxbert.model.kernels import choose_attention
 
     cfg, params = ours.load(options.model_name_or_path)
@@ -67,4 +67,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.main(main)
+    command_line.main(main)

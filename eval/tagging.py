@@ -4,9 +4,9 @@ r"""Evaluate a tagger: precision, recall and F1 of entities, accuracy of words, 
         --output_dir runs/ner/eval
 """
 
-from jaxbert import cli
-from jaxbert.commands import evaluate_command
-from jaxbert.options import TaggingEvalOptions, TaggingOptions
+from jaxbert.cli import command_line
+from jaxbert.cli.commands import evaluate_command
+from jaxbert.options.settings import TaggingEvalOptions, TaggingOptions
 from jaxbert.tasks.tagging import TAGGING
 
 
@@ -15,4 +15,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.main(main)
+    command_line.main(main)

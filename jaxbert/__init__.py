@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from jaxbert.predictors.fill_mask import FillMask
     from jaxbert.predictors.question_answerer import QuestionAnswerer
     from jaxbert.predictors.tagger import Tagger
-    from jaxbert.predictors.texts import TextClassifier, TextRegressor
+    from jaxbert.predictors.text_predictors import TextClassifier, TextRegressor
 
 # Imported when they are asked for (PEP 562): what needs no JAX does not wait for it.
 _MODULES = {
@@ -24,8 +24,8 @@ _MODULES = {
     "QuestionAnswerer": "predictors.question_answerer",
     "Spans": "decoding.spans",
     "Tagger": "predictors.tagger",
-    "TextClassifier": "predictors.texts",
-    "TextRegressor": "predictors.texts",
+    "TextClassifier": "predictors.text_predictors",
+    "TextRegressor": "predictors.text_predictors",
     "decode_spans": "decoding.spans",
     "init_params": "model.heads",
     "load_pretrained": "model.pretrained",

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from jaxbert.tasks.names import TASKS
+from jaxbert.tasks.registry import TASKS
 
 OPTIONS: dict[str, Any] = {name: kind for name, (_, kind) in TASKS.items()}

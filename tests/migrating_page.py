@@ -12,23 +12,23 @@ from typing import Any
 
 from transformers import TrainingArguments
 
-from jaxbert import options
-from jaxbert.foreign_flags import SOURCES
-from jaxbert.migrating import Case, Foreign
+from jaxbert.cli.foreign_flags import SOURCES
+from jaxbert.cli.migrating import Case, Foreign
+from jaxbert.options import settings
 
 PAGE = Path(__file__).parent.parent / "docs" / "migrating.md"
 BEGIN, END = "<!-- begin: tests/migrating_page.py -->\n", "<!-- end -->\n"
 
 _SCRIPTS = {
-    options.QAOptions: "question answering",
-    options.TextOptions: "classification, regression",
-    options.ClassificationOptions: "classification",
-    options.RegressionOptions: "regression",
-    options.TaggingOptions: "tagging",
-    options.MLMOptions: "masked LM",
-    options.EvaluationOptions: "eval/",
-    options.ClassificationTrainOptions: "classification",
-    options.RegressionTrainOptions: "regression",
+    settings.QAOptions: "question answering",
+    settings.TextOptions: "classification, regression",
+    settings.ClassificationOptions: "classification",
+    settings.RegressionOptions: "regression",
+    settings.TaggingOptions: "tagging",
+    settings.MLMOptions: "masked LM",
+    settings.EvaluationOptions: "eval/",
+    settings.ClassificationTrainOptions: "classification",
+    settings.RegressionTrainOptions: "regression",
 }
 
 
@@ -57,7 +57,7 @@ def _default(value: Any) -> str:
 
 def _same(field: dataclasses.Field[Any]) -> str:
     """The row of an option that is jaxbert's too."""
-    ours = {f.name: f for f in dataclasses.fields(options.QATrainOptions)}[field.name]
+    ours = {f.name: f for f in dataclasses.fields(settings.QATrainOptions)}[field.name]
     theirs, mine = (_default(f.default or None) for f in (field, ours))
     text = "the same option" if theirs == mine else f"the same option; default {mine}, not {theirs}"
     return _row(f"`--{field.name}`", "", "taken", text)
@@ -65,7 +65,7 @@ def _same(field: dataclasses.Field[Any]) -> str:
 
 def tables() -> str:
     """Markdown: a table for each source."""
-    known = {field.name for field in dataclasses.fields(options.QATrainOptions)}
+    known = {field.name for field in dataclasses.fields(settings.QATrainOptions)}
     lines = []
     for source, flags in SOURCES.items():
         lines += ["", f"### {source}", "", _row("flag", "value", "answer", "what jaxbert does")]

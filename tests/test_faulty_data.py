@@ -18,10 +18,10 @@ import pytest
 from every_task import OPTIONS
 from peak import peak
 
-from jaxbert.data.tokenizer import load_tokenizer
 from jaxbert.errors import InputError
 from jaxbert.model.config import BertConfig
-from jaxbert.prepare import encode_examples, read_examples
+from jaxbert.model.tokenizer import load_tokenizer
+from jaxbert.runs.inputs import encode_examples, read_examples
 from jaxbert.tasks.classification import CLASSIFICATION
 from jaxbert.tasks.mlm import MLM
 from jaxbert.tasks.multiple_choice import MULTIPLE_CHOICE

@@ -27,12 +27,12 @@ from safetensors.numpy import save
 
 from jaxbert import decode_spans
 from jaxbert.data.features import tokenize
-from jaxbert.data.tokenizer import load_tokenizer
 from jaxbert.errors import InputError
 from jaxbert.model.config import BertConfig, config_from_dict, config_to_dict, load_config
+from jaxbert.model.tokenizer import load_tokenizer
 from jaxbert.model.weights import open_weights
-from jaxbert.options import QAOptions
-from jaxbert.output import check_task, saved_options
+from jaxbert.options.settings import QAOptions
+from jaxbert.runs.folder import check_task, saved_options
 from jaxbert.tasks.classification import CLASSIFICATION
 from jaxbert.tasks.mlm import MLM
 from jaxbert.tasks.multiple_choice import MULTIPLE_CHOICE

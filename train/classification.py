@@ -13,9 +13,10 @@ and 64.8 (RTE), and after 5 epochs at 89.0/84.4 (MRPC, F1 and accuracy): means o
 GLUE's development sets.
 """
 
-from jaxbert import cli, demo
-from jaxbert.commands import train_command
-from jaxbert.options import ClassificationTrainOptions
+from jaxbert import demo
+from jaxbert.cli import command_line
+from jaxbert.cli.commands import train_command
+from jaxbert.options.settings import ClassificationTrainOptions
 from jaxbert.tasks.classification import CLASSIFICATION
 
 
@@ -24,4 +25,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    cli.main(main)
+    command_line.main(main)

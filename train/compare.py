@@ -11,12 +11,12 @@ flags are those of train/ for that task. Options of a loss are JSON behind its n
 import argparse
 import sys
 
-from jaxbert import cli
-from jaxbert.commands import check_training_data
-from jaxbert.compare import compare
+from jaxbert.cli import command_line
+from jaxbert.cli.commands import check_training_data
 from jaxbert.errors import InputError
-from jaxbert.processes import EXIT_STOPPED
-from jaxbert.tasks.names import TASKS
+from jaxbert.runs.compare import compare
+from jaxbert.runtime.processes import EXIT_STOPPED
+from jaxbert.tasks.registry import TASKS
 
 
 class _Parser(argparse.ArgumentParser):
@@ -38,15 +38,15 @@ def main() -> int:
     if {"-h", "--help"} & set(words):
         listed = {"metric_for_best_model": task.best_metrics}
         epilog = f"The losses of this task: {', '.join(task.losses)}."
-        cli.parse(kind, ["--help"], description=__doc__, epilog=epilog, listed=listed)
+        command_line.parse(kind, ["--help"], description=__doc__, epilog=epilog, listed=listed)
     own, rest = parser.parse_known_args(words[1:])
     for word in rest:
         if word.split("=")[0] in ("--loss", "--loss_args", "--seed"):
             raise InputError(f"{word}: give --losses and --seeds")
-    options = cli.parse(kind, rest, description=__doc__)
+    options = command_line.parse(kind, rest, description=__doc__)
     check_training_data(options)
     return 0 if compare(task, options, own.losses, own.seeds) else EXIT_STOPPED
 
 
 if __name__ == "__main__":
-    cli.main(main)
+    command_line.main(main)

@@ -11,9 +11,10 @@ From scratch: train/vocabulary.py writes a vocabulary and a config.json for --co
 Chinese words are masked whole with --words jieba or --words my_words.txt.
 """
 
-from jaxbert import cli, demo
-from jaxbert.commands import train_command
-from jaxbert.options import MLMTrainOptions
+from jaxbert import demo
+from jaxbert.cli import command_line
+from jaxbert.cli.commands import train_command
+from jaxbert.options.settings import MLMTrainOptions
 from jaxbert.tasks.mlm import MLM
 
 
@@ -22,4 +23,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    cli.main(main)
+    command_line.main(main)

@@ -10,9 +10,10 @@ ending0 ... and label, or context, question, choices, label):
 BERT-base uncased is published at 81.6 accuracy on SWAG's development set.
 """
 
-from jaxbert import cli, demo
-from jaxbert.commands import train_command
-from jaxbert.options import MultipleChoiceTrainOptions
+from jaxbert import demo
+from jaxbert.cli import command_line
+from jaxbert.cli.commands import train_command
+from jaxbert.options.settings import MultipleChoiceTrainOptions
 from jaxbert.tasks.multiple_choice import MULTIPLE_CHOICE
 
 
@@ -21,4 +22,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    cli.main(main)
+    command_line.main(main)

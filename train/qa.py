@@ -10,9 +10,10 @@ BERT-base uncased on SQuAD v1.1 with these options is published at EM/F1 81.2/88
 The same command again goes on with a run that was stopped.
 """
 
-from jaxbert import QuestionAnswerer, cli, demo
-from jaxbert.commands import train_command
-from jaxbert.options import QATrainOptions
+from jaxbert import QuestionAnswerer, demo
+from jaxbert.cli import command_line
+from jaxbert.cli.commands import train_command
+from jaxbert.options.settings import QATrainOptions
 from jaxbert.tasks.qa import QA
 
 
@@ -25,4 +26,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    cli.main(main)
+    command_line.main(main)

@@ -10,9 +10,10 @@ Without data it fine-tunes MiniLM-L6 on a built-in demo of sentence pairs. With 
 BERT-base cased with these options is published at Pearson/Spearman 88.9/88.6 on STS-B.
 """
 
-from jaxbert import cli, demo
-from jaxbert.commands import train_command
-from jaxbert.options import RegressionTrainOptions
+from jaxbert import demo
+from jaxbert.cli import command_line
+from jaxbert.cli.commands import train_command
+from jaxbert.options.settings import RegressionTrainOptions
 from jaxbert.tasks.regression import REGRESSION
 
 
@@ -21,4 +22,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    cli.main(main)
+    command_line.main(main)

@@ -10,9 +10,10 @@ and ner_tags):
 BERT-base on CoNLL-2003 is published at F1 92.4 (with the context of whole documents).
 """
 
-from jaxbert import cli, demo
-from jaxbert.commands import train_command
-from jaxbert.options import TaggingTrainOptions
+from jaxbert import demo
+from jaxbert.cli import command_line
+from jaxbert.cli.commands import train_command
+from jaxbert.options.settings import TaggingTrainOptions
 from jaxbert.tasks.tagging import TAGGING
 
 
@@ -21,4 +22,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    cli.main(main)
+    command_line.main(main)

@@ -12,13 +12,14 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from jaxbert import BertConfig, InputError, cli
+from jaxbert import BertConfig, InputError
+from jaxbert.cli import command_line
 from jaxbert.data.lines import load_lines, read_lines
 from jaxbert.data.vocabulary import save_vocabulary, train_vocabulary
-from jaxbert.files import write_json
+from jaxbert.io.files import write_json
 from jaxbert.model.config import config_to_dict
-from jaxbert.options import option
-from jaxbert.output import check_writable
+from jaxbert.options.settings import option
+from jaxbert.runs.folder import check_writable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Options:
 
 
 def main() -> None:
-    options = cli.parse(Options, description=__doc__)
+    options = command_line.parse(Options, description=__doc__)
     if not options.train_file or not options.output_dir:
         raise InputError("give --train_file, the text, and --output_dir, the folder to write")
     folder = Path(options.output_dir).expanduser()
@@ -70,4 +71,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.main(main)
+    command_line.main(main)

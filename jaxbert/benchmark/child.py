@@ -18,9 +18,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxbert import memory
-from jaxbert.benchmark.batches import full_batch
+from jaxbert.benchmark.synthetic import full_batch
 from jaxbert.errors import InputError
+from jaxbert.runtime import memory
 
 
 class Work(NamedTuple):
@@ -86,7 +86,7 @@ def main() -> None:
 
 def _ours(work: Work, devices: int | None, cache: str | None) -> Callable[[], float]:
     from jaxbert.benchmark import ours
-    from jaxbert.compiled import keep_compiled
+    from jaxbert.runtime.compiled import keep_compiled
 
     if cache:
         keep_compiled(cache)

@@ -13,16 +13,16 @@ import numpy as np
 from jaxbert.benchmark import ours, steps
 from jaxbert.benchmark.setting import Setting
 from jaxbert.benchmark.timing import Row
-from jaxbert.data.batches import make_batch
 from jaxbert.data.encode_qa import encode_qa
 from jaxbert.data.features import Features
 from jaxbert.data.questions import read_qa
-from jaxbert.data.tokenizer import load_tokenizer
+from jaxbert.data.sampling import make_batch
 from jaxbert.model.config import BertConfig
 from jaxbert.model.folders import find_model_folder
 from jaxbert.model.heads import Params
-from jaxbert.options import QATrainOptions
-from jaxbert.planning import make_order
+from jaxbert.model.tokenizer import load_tokenizer
+from jaxbert.options.settings import QATrainOptions
+from jaxbert.runs.plan import make_sampler
 
 _LONGEST, _STRIDE = 384, 128
 
@@ -62,7 +62,7 @@ class FineTuning:
         options = QATrainOptions(
             max_seq_length=_LONGEST, per_device_train_batch_size=self._size, packing=packed, seed=0
         )
-        ours_order = make_order(options, lengths, cfg.hidden_size, 1)
+        ours_order = make_sampler(options, lengths, cfg.hidden_size, 1)
         parts = self._grouped() if theirs == "grouped" else self._shuffled()
         epoch = [ours_order.batch(step)[0] for step in range(ours_order.steps_per_epoch)]
         batches = []

@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxbert.benchmark import pytorch
-from jaxbert.machine import cores, device
 from jaxbert.model.config import BertConfig
+from jaxbert.runtime.host import cores, device
 
 # Dense bfloat16 operations a second, from the makers' data sheets.
 _PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L4": 121e12}

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxbert.benchmark.batches import CLIP_NORM, LEARNING_RATE, WEIGHT_DECAY
-from jaxbert.data.batches import NumpyBatch
-from jaxbert.losses.spans import span_accuracy, span_cross_entropy
+from jaxbert.benchmark.synthetic import CLIP_NORM, LEARNING_RATE, WEIGHT_DECAY
+from jaxbert.data.sampling import NumpyBatch
+from jaxbert.losses.span_losses import span_accuracy, span_cross_entropy
 from jaxbert.model.config import BertConfig
 from jaxbert.model.folders import find_model_folder
 from jaxbert.model.heads import Params, init_params, make_apply

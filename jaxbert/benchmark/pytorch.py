@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxbert.benchmark.batches import CLIP_NORM, LEARNING_RATE, WEIGHT_DECAY
-from jaxbert.data.batches import NumpyBatch
+from jaxbert.benchmark.synthetic import CLIP_NORM, LEARNING_RATE, WEIGHT_DECAY
+from jaxbert.data.sampling import NumpyBatch
 
 if TYPE_CHECKING:  # a process of the baseline alone imports no JAX
     from jaxbert.model.config import BertConfig

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from jaxbert.benchmark.timing import Row
-from jaxbert.drawing import new_figure, save_figure
-from jaxbert.files import write_json, write_text
+from jaxbert.io.drawing import new_figure, save_figure
+from jaxbert.io.files import write_json, write_text
 
 
 def write_report(folder: Path, machine: dict[str, Any], rows: Sequence[Row]) -> None:

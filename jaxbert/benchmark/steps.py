@@ -12,11 +12,11 @@ import jax
 import numpy as np
 
 from jaxbert.benchmark import ours, pytorch
-from jaxbert.benchmark.batches import full_batch
 from jaxbert.benchmark.machine import model_flops
 from jaxbert.benchmark.setting import Setting
+from jaxbert.benchmark.synthetic import full_batch
 from jaxbert.benchmark.timing import Row, Side, first_run
-from jaxbert.data.batches import NumpyBatch
+from jaxbert.data.sampling import NumpyBatch
 from jaxbert.model.config import BertConfig
 
 LENGTHS = (128, 192, 384, 512)

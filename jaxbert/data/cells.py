@@ -9,7 +9,7 @@ from typing import Any
 
 from jaxbert.data.rows import Cell, field
 from jaxbert.errors import DataError
-from jaxbert.untrusted import shown
+from jaxbert.io.untrusted import shown
 
 _WHOLE = re.compile(r"-?[0-9]{1,15}\.0+")
 LARGEST = 1e15  # of a target: the sum of squared errors is to be a float32

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from jaxbert.data.rows import Row, Table
 from jaxbert.data.sources import read_text
 from jaxbert.errors import DataError, InputError
-from jaxbert.untrusted import shown
+from jaxbert.io.untrusted import shown
 
 _TAG = re.compile("O|[BIESLUM](-.+)?")
 _DOCUMENT = re.compile(r"#(begin document \(.*|end document\s*)")  # of CoNLL-2011 and 2012

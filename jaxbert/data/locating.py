@@ -10,7 +10,7 @@ import math
 import re
 from typing import NamedTuple
 
-from jaxbert.untrusted import shown
+from jaxbert.io.untrusted import shown
 
 # An answer that is not at its offset is looked for this many characters around it; farther away it
 # is taken only where the paragraph has it once.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jaxbert.data.batches import NumpyBatch
+from jaxbert.data.sampling import NumpyBatch
 
 
 def mask_batch(

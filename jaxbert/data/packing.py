@@ -2,7 +2,7 @@
 
 R rows of T tokens with up to K windows each: R * K slots. What the encoder takes is packed, (R, T).
 What losses and decoders take stays as it is without packing, a row for each slot (R * K, ...), so
-that they know nothing of it. jaxbert.model.packing goes between the two on the device.
+that they know nothing of it. jaxbert.model.segments goes between the two on the device.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jaxbert.data.batches import NumpyBatch, Order
+from jaxbert.data.sampling import BucketSampler, NumpyBatch
 
 # The columns that only the encoder reads: a packed batch has no others of them.
 _ENCODED = ("input_ids", "token_type_ids")
@@ -86,8 +86,8 @@ def row_length(lengths: np.ndarray, buckets: Sequence[int], width: int) -> int:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # by identity: `lengths` is an array
-class PackedOrder:
-    """The packed batches of a run, where data.batches.Order has those that are not packed.
+class PackedSampler:
+    """The packed batches of a run, where data.batches.BucketSampler has those that are not packed.
 
     How many windows of which lengths share a row is decided once, so that every epoch has the same
     number of steps (packing a shuffled buffer would change it from epoch to epoch). Which windows
@@ -161,11 +161,11 @@ class PackedOrder:
         return pack_batch(batch, self.rows)
 
 
-AnyOrder = Order | PackedOrder
+Sampler = BucketSampler | PackedSampler
 
 
 @functools.lru_cache(maxsize=2)
-def _packed_epoch(order: PackedOrder, epoch: int) -> np.ndarray:
+def _packed_epoch(order: PackedSampler, epoch: int) -> np.ndarray:
     rng = np.random.default_rng([order.seed, epoch])
     template = order._template
     shuffled = rng.permutation(len(order.lengths))

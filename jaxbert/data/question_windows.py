@@ -9,8 +9,8 @@ from tokenizers import Encoding
 
 from jaxbert.data.features import Features
 from jaxbert.data.questions import QAExample
-from jaxbert.data.tokenizer import PreTrainedTokenizerFast  # which says first how to import it
 from jaxbert.errors import InputError
+from jaxbert.model.tokenizer import PreTrainedTokenizerFast  # which says first how to import it
 
 
 def encode_question_windows(

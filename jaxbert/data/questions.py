@@ -12,7 +12,7 @@ from jaxbert.data.locating import Located, locate
 from jaxbert.data.rows import Data, Problem, Report, field, names_of, where_of, whole_text
 from jaxbert.data.sources import load_rows
 from jaxbert.errors import DataError, InputError
-from jaxbert.untrusted import shown
+from jaxbert.io.untrusted import shown
 
 # What a message asks for.
 EXPECTED_ANSWERS = '[{"text": ..., "answer_start": ...}]'

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from jaxbert.errors import DataError, InputError
-from jaxbert.untrusted import shown
+from jaxbert.io.untrusted import shown
 
 
 class _Placed(Protocol):

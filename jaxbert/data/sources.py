@@ -14,7 +14,7 @@ from typing import Any
 from jaxbert.data.encodings import likely_encoding, wide_encoding
 from jaxbert.data.rows import Cell, Row, Table, names_of
 from jaxbert.errors import InputError
-from jaxbert.untrusted import shown
+from jaxbert.io.untrusted import shown
 
 
 class MissingSplitError(InputError):

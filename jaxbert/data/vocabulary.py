@@ -8,9 +8,9 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-from jaxbert.data.tokenizer import load_tokenizer
 from jaxbert.errors import InputError
-from jaxbert.files import write_json, write_text
+from jaxbert.io.files import write_json, write_text
+from jaxbert.model.tokenizer import load_tokenizer
 
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxbert.data.features import Features
 from jaxbert.data.questions import QAExample
-from jaxbert.metrics.questions import normalize_answers
+from jaxbert.metrics.answer_scores import normalize_answers
 
 
 class Candidate(NamedTuple):  # a dataclass is three times as slow to make, and there are many

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbert.data.batches import NumpyBatch, make_batch
 from jaxbert.data.features import Features
+from jaxbert.data.sampling import NumpyBatch, make_batch
 from jaxbert.errors import InputError
 from jaxbert.losses.choose import ChosenLoss
 from jaxbert.losses.forms import Arrays, Parts, objective_of
@@ -29,7 +29,7 @@ def try_loss(
     batch: NumpyBatch,
     features: Features,
     lengths: Sequence[int],
-    disturb: Callable[[NumpyBatch, int], NumpyBatch] | None,
+    corrupt: Callable[[NumpyBatch, int], NumpyBatch] | None,
     key: jax.Array,
     *,
     packing: bool,
@@ -42,7 +42,7 @@ def try_loss(
         batch: a micro-batch as a device will have it.
         features: of the training.
         lengths: that rows are padded to; kernels may want no others.
-        disturb: (batch, step) -> batch, or None; see Task.
+        corrupt: (batch, step) -> batch, or None; see Task.
         packing: rows have several windows, so that there is none of the padding that a window's
             own row would have.
         tolerance: by which sums may differ, relative.
@@ -60,7 +60,7 @@ def try_loss(
 
     def rows(numbers: np.ndarray, size: int) -> NumpyBatch:
         made = make_batch(features, numbers, length, size)
-        return disturb(made, 0) if disturb else made
+        return corrupt(made, 0) if corrupt else made
 
     half = _ROWS // 2
     reads_padding = check_loss(

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from jaxbert.errors import InputError
 from jaxbert.losses.forms import Loss, Objective, required_parameters
-from jaxbert.losses.own_file import load_function
+from jaxbert.losses.user_file import load_function
 
 # Keywords that other options of the task give, not --loss_args.
 _SETTINGS = ("class_weights",)

@@ -1,11 +1,11 @@
-"""Knowledge distillation; what the teacher says of each window is in the batch: jaxbert.teacher."""
+"""Knowledge distillation; the batch has what the teacher says of each window: runs.teacher."""
 
 from __future__ import annotations
 
 import jax.numpy as jnp
 
 from jaxbert.losses.forms import Arrays, Loss, Parts, Term, check_range, divergence, unit
-from jaxbert.model.packing import first_tokens
+from jaxbert.model.segments import first_tokens
 
 PREFIX = "teacher_"
 

@@ -16,7 +16,7 @@ from jaxbert.losses.forms import (
     divisor,
 )
 from jaxbert.model.heads import Apply, Params
-from jaxbert.model.packing import sum_of_window
+from jaxbert.model.segments import sum_of_window
 
 
 def r_drop(

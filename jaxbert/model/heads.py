@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxbert.model.config import BertConfig
 from jaxbert.model.dropout import Seeds, dropout, row_seeds
 from jaxbert.model.encoder import ACTIVATIONS, Encoder
-from jaxbert.model.packing import first_tokens, token_seeds, windows
+from jaxbert.model.segments import first_tokens, token_seeds, windows
 
 Params = dict[str, Any]
 Batch = dict[str, jax.Array]

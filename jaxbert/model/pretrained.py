@@ -20,7 +20,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import save
 
 from jaxbert.errors import InputError
-from jaxbert.files import write_bytes, write_json
+from jaxbert.io.files import write_bytes, write_json
+from jaxbert.io.untrusted import shown
 from jaxbert.model.config import (
     BertConfig,
     config_to_dict,
@@ -32,7 +33,6 @@ from jaxbert.model.folders import ADAPTER, find_model_folder
 from jaxbert.model.heads import HEADS, Params, init_params
 from jaxbert.model.names import LAYER_TENSORS, Entry, Leaf, name_table, tensor_shapes
 from jaxbert.model.weights import Tensor, open_weights
-from jaxbert.untrusted import shown
 
 logger = logging.getLogger("jaxbert")
 

@@ -18,8 +18,8 @@ from flax import serialization, traverse_util
 from safetensors import SafetensorError, safe_open
 
 from jaxbert.errors import InputError
+from jaxbert.io.untrusted import check_file, read_object, shown
 from jaxbert.model.folders import what_it_is
-from jaxbert.untrusted import check_file, read_object, shown
 
 _PICKLES = re.compile(r".*\.(bin|pt|pth|pkl|pickle|ckpt|joblib)", re.DOTALL)
 # The largest header of a safetensors file; that of 256 layers has half a megabyte.

@@ -17,7 +17,7 @@ from jaxbert.data.rows import whole_text
 from jaxbert.data.texts import TextExample
 from jaxbert.errors import InputError
 from jaxbert.losses.forms import Arrays
-from jaxbert.options import MLMOptions
+from jaxbert.options.settings import MLMOptions
 from jaxbert.predictors.lengths import Lengths, TokenizerKeywords
 from jaxbert.predictors.predictor import CallSettings, Predictor, listed, stream
 from jaxbert.tasks.mlm import MLM
@@ -83,7 +83,7 @@ class FillMask(Predictor):
     'capital'
     """
 
-    task = dataclasses.replace(MLM, reduce=_reduce, disturb=None)
+    task = dataclasses.replace(MLM, reduce=_reduce, corrupt=None)
     kind = _FillOptions
     settings = FillSettings
     retired: ClassVar[Mapping[str, str]] = {"topk": "give top_k"}

@@ -14,17 +14,17 @@ import jax.numpy as jnp
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
-from jaxbert.data.batches import bucket_lengths
 from jaxbert.data.features import Features, check_ids
-from jaxbert.data.tokenizer import load_tokenizer
+from jaxbert.data.sampling import bucket_lengths
 from jaxbert.errors import InputError
 from jaxbert.model.config import BertConfig
 from jaxbert.model.folders import find_model_folder
 from jaxbert.model.heads import Params, make_apply
 from jaxbert.model.kernels import choose_attention
 from jaxbert.model.pretrained import load_pretrained
-from jaxbert.option_values import check_ranges
-from jaxbert.output import check_task, saved_options
+from jaxbert.model.tokenizer import load_tokenizer
+from jaxbert.options.values import check_ranges
+from jaxbert.runs.folder import check_task, saved_options
 from jaxbert.tasks.task import Task
 from jaxbert.training.parallel import make_parallel
 from jaxbert.training.predict import predict

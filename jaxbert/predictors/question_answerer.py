@@ -15,10 +15,10 @@ from jaxbert.data.rows import names_of, whole_text
 from jaxbert.decoding.pipeline_answers import Answer, Window, pipeline_answers
 from jaxbert.errors import InputError
 from jaxbert.losses.forms import Arrays
-from jaxbert.option_values import check_ranges
-from jaxbert.options import QAOptions
+from jaxbert.options.settings import QAOptions
+from jaxbert.options.values import check_ranges
 from jaxbert.predictors.predictor import Predictor, listed, stream
-from jaxbert.tasks.qa import QA, settle_qa
+from jaxbert.tasks.qa import QA, resolve_qa
 
 Answers = Answer | list[Answer]
 Texts = str | Sequence[str]
@@ -238,9 +238,9 @@ class QuestionAnswerer(Predictor):
         check_ranges(options)
         results: dict[int, Answers] = {}
         # What is left open depends on the question's own text, never on the others.
-        settled = [settle_qa(options, [example]) for example in examples]
-        for each in dict.fromkeys(settled):
-            numbers = [n for n, other in enumerate(settled) if other == each]
+        resolved = [resolve_qa(options, [example]) for example in examples]
+        for each in dict.fromkeys(resolved):
+            numbers = [n for n, other in enumerate(resolved) if other == each]
             predictions = self._predict([examples[n] for n in numbers], each, size)
             for number, prediction in zip(numbers, predictions, strict=True):
                 first = prediction.answer

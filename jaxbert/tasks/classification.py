@@ -20,19 +20,19 @@ from jaxbert.data.features import Features
 from jaxbert.data.rows import Data
 from jaxbert.data.texts import TextExample, read_texts
 from jaxbert.errors import InputError
-from jaxbert.losses.labels import label_accuracy, supervised_contrastive
-from jaxbert.metrics.labels import classification_scores, multi_label_scores
+from jaxbert.losses.label_losses import label_accuracy, supervised_contrastive
+from jaxbert.metrics.class_scores import classification_scores, multi_label_scores
 from jaxbert.metrics.scores import LOSS, Scores
 from jaxbert.model.config import MULTI_LABEL, PROBLEM_TYPES, BertConfig
-from jaxbert.options import ClassificationOptions, ClassificationTrainOptions
+from jaxbert.options.settings import ClassificationOptions, ClassificationTrainOptions
 from jaxbert.tasks.task import (
     OF_LABELS,
     WITH_BASE,
     Task,
-    in_order,
     load_table,
     number_of,
     shown_classes,
+    sorted_classes,
 )
 
 logger = logging.getLogger("jaxbert")
@@ -91,7 +91,7 @@ def classes_of(example: TextExample) -> tuple[str, ...]:
 def _labels(
     examples: Sequence[TextExample], options: ClassificationTrainOptions
 ) -> tuple[str, ...]:
-    names = in_order({name for e in examples for name in classes_of(e)})
+    names = sorted_classes({name for e in examples for name in classes_of(e)})
     several = any(isinstance(e.label, tuple) for e in examples)
     if several and not names:
         raise InputError("the training data has no label in any row; at least 1 is needed")
@@ -110,7 +110,7 @@ def _labels(
     return names
 
 
-def _settle(
+def _resolve(
     options: ClassificationOptions,
     examples: Sequence[TextExample] | None,
     held_out: Sequence[TextExample] | None,
@@ -280,7 +280,7 @@ CLASSIFICATION = Task(
     load=load_table,
     read=_read,
     label_of=lambda e: e.label,
-    settle=_settle,
+    resolve=_resolve,
     labels=_labels,
     encode=_encode,
     # decode makes probabilities of them: the model's config says which.

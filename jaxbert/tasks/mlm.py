@@ -10,20 +10,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbert.data.batches import NumpyBatch
 from jaxbert.data.encode_lines import encode_lines
 from jaxbert.data.features import Features
 from jaxbert.data.lines import LineExample, load_lines, read_lines
 from jaxbert.data.masking import mask_batch
 from jaxbert.data.rows import Data
+from jaxbert.data.sampling import NumpyBatch
 from jaxbert.data.segment import make_segmenter
 from jaxbert.losses.forms import Arrays
-from jaxbert.losses.labels import label_accuracy, label_cross_entropy
-from jaxbert.metrics.labels import language_model_scores
+from jaxbert.losses.label_losses import label_accuracy, label_cross_entropy
+from jaxbert.metrics.class_scores import language_model_scores
 from jaxbert.model.config import BertConfig
-from jaxbert.options import MLMOptions
+from jaxbert.options.settings import MLMOptions
 from jaxbert.tasks.task import EVALUATION, OF_LABELS, Task
-from jaxbert.training.loop import Disturb
+from jaxbert.training.loop import Corrupt
 
 
 def _read(tables: Any, options: MLMOptions) -> Data[LineExample]:
@@ -42,10 +42,10 @@ def _encode(
     )
 
 
-def _disturb(options: Any, tokenizer: Any, cfg: BertConfig) -> Disturb:
+def _corrupt(options: Any, tokenizer: Any, cfg: BertConfig) -> Corrupt:
     """Masks, others for every step of every seed; for evaluations of all runs the same."""
 
-    def disturb(batch: NumpyBatch, draw: int) -> NumpyBatch:
+    def corrupt(batch: NumpyBatch, draw: int) -> NumpyBatch:
         return mask_batch(
             batch,
             seed=0 if draw == EVALUATION else options.seed,
@@ -57,7 +57,7 @@ def _disturb(options: Any, tokenizer: Any, cfg: BertConfig) -> Disturb:
             special_ids=tokenizer.all_special_ids,
         )
 
-    return disturb
+    return corrupt
 
 
 def _reduce(options: MLMOptions) -> Callable[[Arrays, Arrays], Arrays]:
@@ -105,11 +105,11 @@ MLM = Task(
     losses=OF_LABELS,
     measure=label_accuracy,
     best_metrics=("perplexity", "accuracy"),
-    falling=frozenset({"perplexity"}),
+    lower_is_better=frozenset({"perplexity"}),
     load=lambda path, options: load_lines(path, quoted_tsv=options.quoted_tsv),
     read=_read,
     encode=_encode,
-    disturb=_disturb,
+    corrupt=_corrupt,
     reduce=_reduce,
     decode=_decode,
     score=_score,

@@ -12,10 +12,10 @@ from jaxbert.data.choices import ChoiceExample, read_choices
 from jaxbert.data.encode_texts import encode_choices
 from jaxbert.data.features import Features
 from jaxbert.data.rows import Data
-from jaxbert.losses.labels import label_accuracy
-from jaxbert.metrics.labels import choice_scores
+from jaxbert.losses.label_losses import label_accuracy
+from jaxbert.metrics.class_scores import choice_scores
 from jaxbert.model.config import BertConfig
-from jaxbert.options import MultipleChoiceOptions
+from jaxbert.options.settings import MultipleChoiceOptions
 from jaxbert.tasks.task import OF_LABELS, WITH_BASE, Task, load_table, reduce_logits
 
 

@@ -19,7 +19,7 @@ from jaxbert.decoding.answers import Prediction, at_threshold, decode_qa, predic
 from jaxbert.decoding.spans import decode_spans
 from jaxbert.errors import InputError
 from jaxbert.losses.forms import Arrays
-from jaxbert.losses.spans import (
+from jaxbert.losses.span_losses import (
     joint_span,
     span_accuracy,
     span_cross_entropy,
@@ -28,14 +28,14 @@ from jaxbert.losses.spans import (
     span_marginal,
     span_soft_targets,
 )
-from jaxbert.metrics.questions import (
+from jaxbert.metrics.answer_scores import (
     References,
     cmrc2018_scores,
     squad_scores,
     squad_v2_scores,
 )
 from jaxbert.model.config import BertConfig
-from jaxbert.options import QAOptions
+from jaxbert.options.settings import QAOptions
 from jaxbert.tasks.task import WITH_BASE, Task
 
 
@@ -46,7 +46,7 @@ def _is_chinese(examples: Sequence[QAExample]) -> bool:
     return sum("\u4e00" <= c <= "\u9fff" for c in letters) > len(letters) / 2
 
 
-def settle_qa(
+def resolve_qa(
     options: Any, examples: Sequence[QAExample] | None, held_out: Sequence[QAExample] | None = None
 ) -> Any:
     """Decide the metric and the length of answers where the options leave them open.
@@ -108,7 +108,7 @@ def _is_located(example: QAExample) -> bool:
 
 def reduce_qa(options: QAOptions) -> Callable[[Arrays, Arrays], Arrays]:
     """Of each window: its n_best_size best spans, start, end, score (B, k), and null_score (B,)."""
-    assert options.max_answer_length is not None  # settle_qa decides it
+    assert options.max_answer_length is not None  # resolve_qa decides it
     longest, k = options.max_answer_length, options.n_best_size
 
     def reduce(outputs: Arrays, batch: Arrays) -> Arrays:
@@ -203,7 +203,7 @@ QA = Task(
     load=lambda path, options: load_rows(path),
     read=lambda tables, options: read_questions(tables, strict=options.strict),
     check=_check,
-    settle=settle_qa,
+    resolve=resolve_qa,
     learnable=_is_located,
     encode=_encode,
     reduce=reduce_qa,

@@ -16,11 +16,11 @@ from jaxbert.data.rows import Data
 from jaxbert.data.texts import TextExample, read_texts
 from jaxbert.errors import InputError
 from jaxbert.losses.forms import Arrays, Loss
-from jaxbert.losses.labels import squared_error
-from jaxbert.metrics.labels import regression_scores
+from jaxbert.losses.label_losses import squared_error
+from jaxbert.metrics.class_scores import regression_scores
 from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import Params
-from jaxbert.options import RegressionOptions
+from jaxbert.options.settings import RegressionOptions
 from jaxbert.tasks.task import WITH_BASE, Task, load_table
 
 
@@ -34,7 +34,7 @@ def _read(tables: Any, options: RegressionOptions) -> Data[TextExample]:
     )
 
 
-def _settle(
+def _resolve(
     options: Any, examples: Sequence[TextExample] | None, held_out: Sequence[TextExample] | None
 ) -> Any:
     """Measure the targets for --target_scaling standard."""
@@ -117,11 +117,11 @@ REGRESSION = Task(
     evaluation_loss=_evaluation_loss,
     measure=None,
     best_metrics=("pearson", "spearmanr", "mse"),
-    falling=frozenset({"mse"}),
+    lower_is_better=frozenset({"mse"}),
     load=load_table,
     read=_read,
     label_of=lambda e: e.label,
-    settle=_settle,
+    resolve=_resolve,
     labels=lambda examples, options: ("score",),
     encode=_encode,
     reduce=_reduce,

@@ -18,8 +18,9 @@ from jaxbert.data.rows import Data, names_of
 from jaxbert.data.words import WordsExample, load_words, read_words
 from jaxbert.decoding.tags import word_labels
 from jaxbert.errors import InputError
+from jaxbert.io.untrusted import shown
 from jaxbert.losses.forms import Arrays
-from jaxbert.losses.labels import label_accuracy
+from jaxbert.losses.label_losses import label_accuracy
 from jaxbert.metrics.entities import (
     entity_report,
     entity_scores,
@@ -28,9 +29,8 @@ from jaxbert.metrics.entities import (
     odd_tags,
 )
 from jaxbert.model.config import BertConfig
-from jaxbert.options import ScoreOptions, TaggingOptions
-from jaxbert.tasks.task import OF_LABELS, WITH_BASE, Task, in_order, number_of
-from jaxbert.untrusted import shown
+from jaxbert.options.settings import ScoreOptions, TaggingOptions
+from jaxbert.tasks.task import OF_LABELS, WITH_BASE, Task, number_of, sorted_classes
 
 logger = logging.getLogger("jaxbert")
 
@@ -57,7 +57,7 @@ def _load(path: str, options: TaggingOptions) -> Any:
     return load_words(path, word_column=words, tag_column=tags)
 
 
-def _settle(
+def _resolve(
     options: Any, examples: Sequence[WordsExample] | None, held_out: Sequence[WordsExample] | None
 ) -> Any:
     data = held_out if examples is None else examples
@@ -131,7 +131,7 @@ def doubts_of(
 
 
 def _labels(examples: Sequence[WordsExample], options: TaggingOptions) -> tuple[str, ...]:
-    return in_order({tag for e in examples for tag in e.tags or ()})
+    return sorted_classes({tag for e in examples for tag in e.tags or ()})
 
 
 def _encode(
@@ -245,7 +245,7 @@ TAGGING = Task(
     load=_load,
     read=_read,
     label_of=lambda e: e.tags,
-    settle=_settle,
+    resolve=_resolve,
     labels=_labels,
     encode=_encode,
     reduce=_reduce,

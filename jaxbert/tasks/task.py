@@ -14,13 +14,13 @@ from jaxbert.data.sources import load_rows
 from jaxbert.errors import InputError
 from jaxbert.losses.distillation import distillation
 from jaxbert.losses.forms import Arrays, Loss, Measure
-from jaxbert.losses.labels import label_cross_entropy, label_focal, label_smoothing
+from jaxbert.losses.label_losses import label_cross_entropy, label_focal, label_smoothing
 from jaxbert.losses.passes import fgm, pgd, r_drop
 from jaxbert.metrics.scores import Scores
 from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import Params
-from jaxbert.options import RowOptions
-from jaxbert.training.loop import Disturb
+from jaxbert.options.settings import RowOptions
+from jaxbert.training.loop import Corrupt
 
 # Losses that add to any other.
 WITH_BASE: dict[str, Callable[..., Any]] = {
@@ -36,7 +36,7 @@ OF_LABELS: dict[str, Callable[..., Any]] = {
     "focal": label_focal,
 }
 
-# The draw of an evaluation where a task disturbs its batches: a number that no step has.
+# The draw of an evaluation where a task corrupts its batches: a number that no step has.
 EVALUATION = 2**40
 
 
@@ -68,15 +68,15 @@ class Task:
         check: (data, where they are from, whether to learn from them) -> None; raises InputError
             for data that lack what is to be learned or scored.
         label_of: example -> its label or None, where training and scores need labels.
-        settle: (options, training examples, held-out examples) -> options with all that depends on
+        resolve: (options, training examples, held-out examples) -> options with all that depends on
             the data decided; either may be None.
         labels: (training examples, options) -> names of the classes, for heads that have them.
-        disturb: (options, tokenizer, cfg) -> (batch, draw) -> batch: what is drawn anew for a batch
+        corrupt: (options, tokenizer, cfg) -> (batch, draw) -> batch: what is drawn anew for a batch
             on the host; a pure function of the batch's rows and of `draw`, the step's number. With
             EVALUATION it is the same for all runs, so that their scores can be compared.
         export: (params, options) -> the parameters to be saved.
         packs: several windows can share a row.
-        falling: the scores that are better when they are lower.
+        lower_is_better: the scores that are better when they are lower.
         fresh: options of the task that an evaluation does not take from the training.
     """
 
@@ -98,12 +98,12 @@ class Task:
     learnable: Callable[[Any], bool] = lambda example: True
     problem_type: Callable[[Any, BertConfig], str] | None = None
     loss_settings: Callable[[Any, BertConfig], dict[str, Any]] = lambda options, cfg: {}
-    settle: Callable[..., Any] = lambda options, examples, held_out: options
+    resolve: Callable[..., Any] = lambda options, examples, held_out: options
     labels: Callable[[Sequence[Any], Any], tuple[str, ...]] | None = None
-    disturb: Callable[[Any, Any, BertConfig], Disturb] | None = None
+    corrupt: Callable[[Any, Any, BertConfig], Corrupt] | None = None
     export: Callable[[Params, Any], Params] = lambda params, options: params
     packs: bool = True
-    falling: frozenset[str] = frozenset()
+    lower_is_better: frozenset[str] = frozenset()
     fresh: frozenset[str] = frozenset()
 
 
@@ -112,10 +112,10 @@ def load_table(path: str, options: RowOptions) -> Any:
     return load_rows(path, quoted_tsv=options.quoted_tsv)
 
 
-def in_order(names: set[str]) -> tuple[str, ...]:
+def sorted_classes(names: set[str]) -> tuple[str, ...]:
     """Class names sorted, as numbers where all are integers.
 
-    >>> in_order({"10", "9"}), in_order({"no", "10"})
+    >>> sorted_classes({"10", "9"}), sorted_classes({"no", "10"})
     (('9', '10'), ('10', 'no'))
     """
     numbers = all(name.removeprefix("-").isdecimal() for name in names)

@@ -26,7 +26,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from jaxbert.errors import InputError
-from jaxbert.files import digest_of, sync, write_text
+from jaxbert.io.files import digest_of, sync, write_text
 from jaxbert.training.step import TrainState
 
 _MANIFEST = "manifest.json"
@@ -112,8 +112,8 @@ class Checkpoints:
         folder: made when it is not there.
         keep: how many of the newest verified steps are kept, at least two; the best one, as
             `save` was told, is kept beside them.
-        forgive: a save that failed is told by `say` instead when the next one begins, which tries
-            anew; the last one is raised by `wait` all the same.
+        retry_on_error: a save that failed is reported by `say` when the next one begins, which
+            tries again; `wait` raises the last one all the same.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class Checkpoints:
         keep: int = 2,
         say: Callable[[str], None] = print,
         *,
-        forgive: bool = False,
+        retry_on_error: bool = False,
     ) -> None:
         self._folder = folder.absolute()
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -130,7 +130,7 @@ class Checkpoints:
         self._held = os.open(self._folder, os.O_RDONLY)
         self._keep = max(2, keep)
         self._say = say
-        self._forgive = forgive
+        self._retry_on_error = retry_on_error
         self._verified: set[int] = set()
         self._pending: Future[None] | None = None
         # Orbax's own asynchronous writer would leave sealing to a later call; a step that is
@@ -167,7 +167,7 @@ class Checkpoints:
         try:
             self.wait()
         except InputError as error:
-            if not self._forgive:
+            if not self._retry_on_error:
                 raise
             self._say(str(error))
         # To text now: the caller goes on changing the progress.

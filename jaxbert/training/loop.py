@@ -18,22 +18,22 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from jaxbert import memory, processes
-from jaxbert.data.batches import NumpyBatch, make_batch
 from jaxbert.data.features import Features
-from jaxbert.data.packing import AnyOrder
+from jaxbert.data.packing import Sampler
+from jaxbert.data.sampling import NumpyBatch, make_batch
 from jaxbert.errors import InputError
-from jaxbert.files import write_text
+from jaxbert.io.files import write_text
+from jaxbert.io.untrusted import shown
 from jaxbert.metrics.scores import LOSS, Scores, number_of
-from jaxbert.option_values import is_of
+from jaxbert.options.values import is_of
+from jaxbert.runtime import memory, processes
+from jaxbert.runtime.stop_signals import StopSignals
 from jaxbert.training.checkpoint import Checkpoints
 from jaxbert.training.optim import Schedule
 from jaxbert.training.parallel import Parallel, prefetch
 from jaxbert.training.step import TrainState, TrainStep
-from jaxbert.training.stop_signals import StopSignals
-from jaxbert.untrusted import shown
 
-Disturb = Callable[[NumpyBatch, int], NumpyBatch]
+Corrupt = Callable[[NumpyBatch, int], NumpyBatch]
 Evaluate = Callable[[Any, int, Callable[[], bool]], Scores | None]
 
 logger = logging.getLogger("jaxbert")
@@ -118,7 +118,7 @@ class Progress:
                 f"{', '.join(name for name in scores if name != 'step')}"
             )
         score = number_of(scores, metric)
-        sign = -1 if metric in plan.falling else 1
+        sign = -1 if metric in plan.lower_is_better else 1
         if self.best_score is None or sign * score > sign * self.best_score:
             self.best_step, self.best_score, self.waited = step, score, 0
         else:
@@ -135,7 +135,7 @@ class Plan:
         patience: evaluations without a better score before the run ends; None never.
         max_skipped: steps in a row that are not finite before the run ends.
         metrics: the first of them that an evaluation gives tells the better one.
-        falling: those of which the lower score is the better one.
+        lower_is_better: those of which the lower score is the better one.
     """
 
     total: int
@@ -145,7 +145,7 @@ class Plan:
     patience: int | None
     max_skipped: int
     metrics: tuple[str, ...]
-    falling: frozenset[str] = frozenset()
+    lower_is_better: frozenset[str] = frozenset()
 
 
 class TrainLog:
@@ -153,10 +153,10 @@ class TrainLog:
 
     Args:
         first_step: lines of later steps are left out; they will be written again.
-        forgive: lines that cannot be written are kept, and tried again with the next one.
+        retry_on_error: lines that cannot be written are kept, and tried again with the next one.
     """
 
-    def __init__(self, path: Path, first_step: int, *, forgive: bool = False) -> None:
+    def __init__(self, path: Path, first_step: int, *, retry_on_error: bool = False) -> None:
         text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
         kept = []
         for line in text.splitlines():
@@ -164,7 +164,7 @@ class TrainLog:
                 if json.loads(line)["step"] <= first_step:
                     kept.append(line + "\n")
         write_text(path, "".join(kept))
-        self._path, self._forgive = path, forgive
+        self._path, self._retry_on_error = path, retry_on_error
         self._waiting = b""
         # Without a buffer: what a failed write has written is known.
         self._file = path.open("ab", buffering=0)
@@ -178,7 +178,7 @@ class TrainLog:
         before = bool(self._waiting)
         self._waiting += json.dumps(record, allow_nan=False).encode() + b"\n"
         error = self._flush()
-        if error and not self._forgive:
+        if error and not self._retry_on_error:
             raise error
         if error and not before:
             logger.warning("%s; it is tried again with every line", error)
@@ -202,9 +202,9 @@ class TrainLog:
 
 
 def micro_batches(
-    order: AnyOrder,
+    order: Sampler,
     features: Features,
-    disturb: Disturb | None,
+    corrupt: Corrupt | None,
     steps: range,
     accumulate: int,
 ) -> Iterator[NumpyBatch]:
@@ -212,7 +212,7 @@ def micro_batches(
     for step in steps:
         windows, length = order.batch(step)
         batch = make_batch(features, windows, length, order.size)
-        batch = order.finish(disturb(batch, step) if disturb else batch)
+        batch = order.finish(corrupt(batch, step) if corrupt else batch)
         yield {n: x.reshape(accumulate, -1, *x.shape[1:]) for n, x in batch.items()}
 
 
@@ -239,9 +239,9 @@ def fit(
     plan: Plan,
     *,
     train_step: TrainStep,
-    order: AnyOrder,
+    order: Sampler,
     features: Features,
-    disturb: Disturb | None,
+    corrupt: Corrupt | None,
     accumulate: int,
     key: jax.Array,
     schedule: Schedule,
@@ -257,7 +257,7 @@ def fit(
         state: on the host; `progress` is brought up to date in place.
         train_step: compiled by `parallel`.
         checkpoints, log: None in a process that is not the first: it writes nothing.
-        disturb: (batch, step) -> batch, what is drawn anew on the host for every step.
+        corrupt: (batch, step) -> batch, what is drawn anew on the host for every step.
         evaluate: (replicated params, step, stopped) -> scores; None once stopped() is true.
         name_examples: a step -> the ids of its examples, for messages.
 
@@ -274,7 +274,7 @@ def fit(
         return rows, tokens, parallel.shard(batch)
 
     steps = range(first, plan.total)
-    batches = prefetch(micro_batches(order, features, disturb, steps, accumulate), put)
+    batches = prefetch(micro_batches(order, features, corrupt, steps, accumulate), put)
     late: collections.deque[Any] = collections.deque()
     clock = time.perf_counter()
     counted = np.zeros(2)  # examples and real tokens since the last logged step

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxbert.data.batches import NumpyBatch
+from jaxbert.data.sampling import NumpyBatch
 from jaxbert.errors import InputError
 
 Backend = Literal["auto", "pmap", "jit"]

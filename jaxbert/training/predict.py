@@ -8,9 +8,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxbert import processes
-from jaxbert.data.batches import NumpyBatch, in_order, make_batch
 from jaxbert.data.features import Features
+from jaxbert.data.sampling import NumpyBatch, by_length, make_batch
+from jaxbert.runtime import processes
 from jaxbert.training.parallel import Parallel, prefetch
 
 # Tokens of a device's batch on a CPU: with more, what one operation leaves for the next is no
@@ -44,7 +44,7 @@ def predict(
         name -> (M, ...), row m for window m of the features; None when it was stopped.
     """
     tokens = _CACHED * parallel.devices if jax.default_backend() == "cpu" else None
-    plan = in_order(features.lengths, size, buckets, tokens)
+    plan = by_length(features.lengths, size, buckets, tokens)
 
     def put(entry: tuple[np.ndarray, int]) -> Any:
         windows, length = entry

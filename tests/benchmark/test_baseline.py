@@ -16,13 +16,13 @@ import pytest
 from conftest import DEMO, TINY
 
 from jaxbert.benchmark import ours, pytorch, steps
-from jaxbert.benchmark.batches import full_batch
 from jaxbert.benchmark.setting import Setting
-from jaxbert.data.batches import make_batch
+from jaxbert.benchmark.synthetic import full_batch
 from jaxbert.data.encode_qa import encode_qa
 from jaxbert.data.questions import Answer, QAExample, read_qa
-from jaxbert.data.tokenizer import load_tokenizer
+from jaxbert.data.sampling import make_batch
 from jaxbert.model.heads import init_params
+from jaxbert.model.tokenizer import load_tokenizer
 
 
 def test_both_sides_train_alike(monkeypatch: pytest.MonkeyPatch) -> None:

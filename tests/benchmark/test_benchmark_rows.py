@@ -14,23 +14,23 @@ import pytest
 from conftest import DEMO, TINY
 from scripts import refuses
 
-from jaxbert.benchmark import child, finetuning, machine, ours, questions, rows, steps
+from jaxbert.benchmark import child, finetuning, machine, ours, question_rows, steps, table
 from jaxbert.benchmark.setting import Setting
 from jaxbert.benchmark.timing import Row, of_less
-from jaxbert.data.batches import Order, bucket_lengths
 from jaxbert.data.features import Features
-from jaxbert.data.packing import PackedOrder
+from jaxbert.data.packing import PackedSampler
+from jaxbert.data.sampling import BucketSampler, bucket_lengths
 from jaxbert.errors import InputError
 from jaxbert.model.heads import init_params
 
 
 def test_a_row_is_chosen_by_its_name_or_several_by_how_they_begin() -> None:
     names = ["finetune/grouped", "finetune/grouped packing", "step/a", "step/b"]
-    assert rows.choose(names, ["finetune/grouped"]) == names[:1]
-    assert rows.choose(names, ["step", "finetune/grouped p"]) == names[1:]
-    assert rows.choose(names, [""]) == names
+    assert table.choose(names, ["finetune/grouped"]) == names[:1]
+    assert table.choose(names, ["step", "finetune/grouped p"]) == names[1:]
+    assert table.choose(names, [""]) == names
     with pytest.raises(InputError, match="--rows stepp: there are finetune/grouped, "):
-        rows.choose(names, ["step", "stepp"])
+        table.choose(names, ["step", "stepp"])
 
 
 def test_an_unknown_row_is_answered_with_those_there_are(
@@ -54,7 +54,7 @@ def test_a_row_that_cannot_be_measured_costs_no_other(
 
     made = {"a": fails, "c": silent, "b": lambda: of_less("b", "GiB", [2.0], [3.0])}
     monkeypatch.setattr(machine, "peak_flops", lambda precision: (1e11, "a guess"))
-    monkeypatch.setattr(rows, "jobs", lambda setting: made)
+    monkeypatch.setattr(table, "jobs", lambda setting: made)
     message = refuses("eval/benchmark.py", "--output_dir", str(tmp_path))
     assert message == "not measured: a, c; the reasons are above"
     out = capsys.readouterr().out
@@ -102,11 +102,11 @@ def test_processes_are_compared_and_less_is_better(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(child, "measure", measure)
     setting = Setting("float32", 2, "", "", quick=False, say=lambda line: None)
-    row = rows.jobs(setting)["memory/bert-base/384 recomputed"]()
+    row = table.jobs(setting)["memory/bert-base/384 recomputed"]()
     assert (row.jaxbert, row.baseline, row.ratio, row.unit) == (3.0, 6.0, 2.0, "GiB")
     assert row.rounds == 2
     assert row.more["step_seconds"] == 2.0
-    assert rows.jobs(setting)["first step/warm"]().ratio == 1.0
+    assert table.jobs(setting)["first step/warm"]().ratio == 1.0
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_processes_are_compared_and_less_is_better(monkeypatch: pytest.MonkeyPat
     ],
 )
 def test_a_row_is_measured(name: str, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (questions, finetuning):
+    for module in (question_rows, finetuning):
         monkeypatch.setattr(module, "find_model_folder", lambda model: tiny_folder)
     params = init_params(TINY, "qa", jax.random.key(0))
     monkeypatch.setattr(ours, "load", lambda name: (TINY, jax.device_get(params)))
@@ -133,7 +133,7 @@ def test_a_row_is_measured(name: str, tiny_folder: Path, monkeypatch: pytest.Mon
         quick=name != "finetune/padded packing",
         say=said.append,
     )
-    made: dict[str, Callable[[], Row]] = rows.jobs(setting)
+    made: dict[str, Callable[[], Row]] = table.jobs(setting)
     row = made[name]()
     assert row.rounds == 2
     assert row.ratio is not None
@@ -157,8 +157,8 @@ def test_samples_of_an_epoch_have_alike_many_tokens(quick: bool) -> None:
         bounds = np.concatenate([[0], np.cumsum(lengths)])
         tuning = finetuning.FineTuning(setting)
         tuning.__dict__["_features"] = Features(bounds, {}, {}, np.arange(len(lengths)))
-        packed = PackedOrder(lengths, tuning._size, 0, 384)
-        buckets = Order(lengths, tuning._size, 0, bucket_lengths(64, 384))
+        packed = PackedSampler(lengths, tuning._size, 0, 384)
+        buckets = BucketSampler(lengths, tuning._size, 0, bucket_lengths(64, 384))
         found = []
         for parts in (
             [packed.batch(n)[0] for n in range(packed.steps_per_epoch)],

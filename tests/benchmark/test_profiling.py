@@ -6,7 +6,7 @@ import jax
 from conftest import TINY
 
 from jaxbert.benchmark import ours, profiling
-from jaxbert.benchmark.batches import full_batch
+from jaxbert.benchmark.synthetic import full_batch
 from jaxbert.model.heads import init_params
 
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jaxbert.data.batches import Order, bucket_lengths, in_order, make_batch
 from jaxbert.data.features import Features
+from jaxbert.data.sampling import BucketSampler, bucket_lengths, by_length, make_batch
 
 # A busy machine is no fault of the code.
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -22,7 +22,7 @@ BUCKETS = st.sampled_from([0, 1, 7, 16, 60, 64]).map(lambda n: bucket_lengths(n,
 SEEDS = st.integers(0, 2**31)
 
 
-def walk(order: Order, epoch: int) -> list[tuple[list[int], int]]:
+def walk(order: BucketSampler, epoch: int) -> list[tuple[list[int], int]]:
     """All batches of an epoch, as lists."""
     steps = range(epoch * order.steps_per_epoch, (epoch + 1) * order.steps_per_epoch)
     return [(windows.tolist(), length) for windows, length in map(order.batch, steps)]
@@ -33,7 +33,7 @@ def walk(order: Order, epoch: int) -> list[tuple[list[int], int]]:
 def test_every_window_once_in_every_epoch(
     lengths: np.ndarray, size: int, seed: int, buckets: tuple[int, ...], epoch: int
 ) -> None:
-    order = Order(lengths, size, seed, buckets)
+    order = BucketSampler(lengths, size, seed, buckets)
     batches = walk(order, epoch)
     assert len(batches) == order.steps_per_epoch == int(np.ceil(len(lengths) / size))
     assert sorted(m for windows, _ in batches for m in windows) == list(range(len(lengths)))
@@ -49,19 +49,19 @@ def test_every_window_once_in_every_epoch(
 def test_a_step_is_a_function_of_seed_and_step(
     lengths: np.ndarray, size: int, seed: int, buckets: tuple[int, ...], step: int
 ) -> None:
-    walked = Order(lengths, size, seed, buckets)
+    walked = BucketSampler(lengths, size, seed, buckets)
     epochs = step // walked.steps_per_epoch
     there = [batch for epoch in range(min(epochs, 3) + 1) for batch in walk(walked, epoch)]
     step = min(step, len(there) - 1)
-    windows, length = Order(lengths.copy(), size, seed, buckets).batch(step)
+    windows, length = BucketSampler(lengths.copy(), size, seed, buckets).batch(step)
     assert (windows.tolist(), length) == there[step]
 
 
 def test_epochs_and_seeds_differ() -> None:
     lengths = np.arange(1, 101)
-    order = Order(lengths, 8, 42, bucket_lengths(32, 100))
+    order = BucketSampler(lengths, 8, 42, bucket_lengths(32, 100))
     epochs = [walk(order, epoch) for epoch in range(4)]
-    others = [walk(Order(lengths, 8, seed, order.buckets), 0) for seed in range(4)]
+    others = [walk(BucketSampler(lengths, 8, seed, order.buckets), 0) for seed in range(4)]
     assert len({str(batches) for batches in epochs + others}) == 8
     # Not the batches alone are in another order: their windows are others.
     assert len({str(sorted(sorted(w) for w, _ in batches)) for batches in epochs}) == 4
@@ -69,7 +69,7 @@ def test_epochs_and_seeds_differ() -> None:
 
 def test_batches_are_mixed_over_lengths() -> None:
     """Short windows do not all come first, nor the batch that is not full always last."""
-    order = Order(np.arange(1, 100), 8, 42, bucket_lengths(16, 100))
+    order = BucketSampler(np.arange(1, 100), 8, 42, bucket_lengths(16, 100))
     padded = [[length for _, length in walk(order, epoch)] for epoch in range(8)]
     assert all(lengths != sorted(lengths) for lengths in padded)
     places = {[len(w) for w, _ in walk(order, epoch)].index(3) for epoch in range(8)}
@@ -79,13 +79,13 @@ def test_batches_are_mixed_over_lengths() -> None:
 def test_the_order_is_this_one() -> None:
     """Golden: a run that goes on must see the batches that it would have seen."""
     lengths = np.array([3, 9, 4, 12, 7, 2, 16, 5, 8, 11])
-    batches = walk(Order(lengths, 4, 42, (8, 16)), 0)
+    batches = walk(BucketSampler(lengths, 4, 42, (8, 16)), 0)
     assert batches == [([5, 0, 7, 2], 8), ([9, 1], 16), ([4, 8, 6, 3], 16)]
 
 
 def test_buckets_pad_little() -> None:
     lengths = np.array([10] * 32 + [60] * 32)
-    batches = walk(Order(lengths, 8, 0, bucket_lengths(16, 60)), 0)
+    batches = walk(BucketSampler(lengths, 8, 0, bucket_lengths(16, 60)), 0)
     assert sorted(length for _, length in batches) == [16] * 4 + [60] * 4
 
 
@@ -94,7 +94,7 @@ def test_buckets_pad_little() -> None:
 def test_in_order_covers_every_window_once(
     lengths: np.ndarray, size: int, buckets: tuple[int, ...]
 ) -> None:
-    batches = in_order(lengths, size, buckets)
+    batches = by_length(lengths, size, buckets)
     assert len(batches) == int(np.ceil(len(lengths) / size))
     windows = np.concatenate([w for w, _ in batches])
     assert sorted(windows.tolist()) == list(range(len(lengths)))
@@ -110,7 +110,7 @@ def test_in_order_covers_every_window_once(
 def test_in_order_keeps_to_the_tokens_by_halves(
     lengths: np.ndarray, size: int, buckets: tuple[int, ...], tokens: int
 ) -> None:
-    batches = in_order(lengths, size, buckets, tokens)
+    batches = by_length(lengths, size, buckets, tokens)
     windows = np.concatenate([w for w, _ in batches])
     assert windows.tolist() == np.argsort(lengths, kind="stable").tolist()
     halves = {size >> n for n in range(size.bit_length())}
@@ -118,14 +118,14 @@ def test_in_order_keeps_to_the_tokens_by_halves(
         assert len(part) in halves
         assert len(part) == 1 or len(part) * length <= tokens
     # With room for all it is as without a limit.
-    whole = in_order(lengths, size, buckets, size * buckets[-1])
+    whole = by_length(lengths, size, buckets, size * buckets[-1])
     assert [w.tolist() for w, _ in whole] == [
-        w.tolist() for w, _ in in_order(lengths, size, buckets)
+        w.tolist() for w, _ in by_length(lengths, size, buckets)
     ]
 
 
 def test_in_order_of_nothing() -> None:
-    assert in_order(np.zeros(0, int), 4, (8,)) == []
+    assert by_length(np.zeros(0, int), 4, (8,)) == []
 
 
 @unhurried

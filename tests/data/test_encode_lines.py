@@ -13,14 +13,14 @@ from conftest import DEMO
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from jaxbert.data.batches import make_batch
 from jaxbert.data.encode_lines import encode_lines
 from jaxbert.data.features import Features
 from jaxbert.data.lines import LineExample
 from jaxbert.data.questions import read_qa
+from jaxbert.data.sampling import make_batch
 from jaxbert.data.segment import make_segmenter
-from jaxbert.data.tokenizer import load_tokenizer
 from jaxbert.errors import InputError
+from jaxbert.model.tokenizer import load_tokenizer
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 PIECES = ["the", "mask", "##ing", "##s", "cat", ",", "25", "##°", "##c", *"中国人民大学"]

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from conftest import DEMO, TINY
 
-from jaxbert.data.batches import make_batch
 from jaxbert.data.encode_qa import encode_qa
 from jaxbert.data.features import Features, check_ids
 from jaxbert.data.questions import Answer, QAExample, read_qa
-from jaxbert.data.tokenizer import load_tokenizer
+from jaxbert.data.sampling import make_batch
 from jaxbert.errors import InputError
+from jaxbert.model.tokenizer import load_tokenizer
 
 # The tiny vocabulary has letters, so a question has some 40 tokens and a paragraph some 400.
 SIZES = [(100, 20), (128, 32), (177, 1), (384, 128)]

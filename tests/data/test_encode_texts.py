@@ -12,14 +12,14 @@ from conftest import DEMO, TINY, tiny_vocabulary
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxbert.data.batches import make_batch
 from jaxbert.data.choices import ChoiceExample
 from jaxbert.data.encode_texts import encode_choices, encode_texts
 from jaxbert.data.features import Features
 from jaxbert.data.questions import read_qa
+from jaxbert.data.sampling import make_batch
 from jaxbert.data.texts import TextExample
-from jaxbert.data.tokenizer import load_tokenizer
 from jaxbert.errors import InputError
+from jaxbert.model.tokenizer import load_tokenizer
 
 Text = functools.partial(TextExample, "row")
 Choice = functools.partial(ChoiceExample, "row")

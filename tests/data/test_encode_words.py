@@ -11,13 +11,13 @@ from conftest import DEMO, TINY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxbert.data.batches import make_batch
 from jaxbert.data.encode_words import encode_words
 from jaxbert.data.features import Features
 from jaxbert.data.questions import read_qa
-from jaxbert.data.tokenizer import load_tokenizer
+from jaxbert.data.sampling import make_batch
 from jaxbert.data.words import WordsExample
 from jaxbert.errors import InputError
+from jaxbert.model.tokenizer import load_tokenizer
 
 
 @pytest.fixture(scope="module")

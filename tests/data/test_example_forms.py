@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from jaxbert.options import (
+from jaxbert.options.settings import (
     ClassificationTrainOptions,
     MLMTrainOptions,
     MultipleChoiceTrainOptions,
@@ -17,7 +17,7 @@ from jaxbert.options import (
     RegressionTrainOptions,
     TaggingTrainOptions,
 )
-from jaxbert.prepare import read_examples
+from jaxbert.runs.inputs import read_examples
 from jaxbert.tasks.classification import CLASSIFICATION
 from jaxbert.tasks.mlm import MLM
 from jaxbert.tasks.multiple_choice import MULTIPLE_CHOICE

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jaxbert.data.batches import make_batch
 from jaxbert.data.features import Features
 from jaxbert.data.masking import mask_batch
-from jaxbert.data.packing import PackedOrder, best_fit, pack_batch, row_length
+from jaxbert.data.packing import PackedSampler, best_fit, pack_batch, row_length
+from jaxbert.data.sampling import make_batch
 
 # A busy machine is no fault of the code.
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -71,7 +71,7 @@ def test_rows_are_those_of_a_search_through_all(lengths: np.ndarray) -> None:
 def test_every_window_once_in_every_epoch(
     lengths: np.ndarray, windows: int, seed: int, multiple: int
 ) -> None:
-    order = PackedOrder(lengths, windows, seed, CAPACITY, multiple)
+    order = PackedSampler(lengths, windows, seed, CAPACITY, multiple)
     assert order.rows % multiple == 0
     for epoch in (0, 1, 5):
         first = epoch * order.steps_per_epoch
@@ -88,13 +88,13 @@ def test_every_window_once_in_every_epoch(
 
 def test_a_batch_is_a_function_of_seed_and_step() -> None:
     lengths = np.random.default_rng(0).integers(2, CAPACITY + 1, 200)
-    first = PackedOrder(lengths, 16, 7, CAPACITY)
+    first = PackedSampler(lengths, 16, 7, CAPACITY)
     steps = [0, 3, first.steps_per_epoch, 5 * first.steps_per_epoch + 2]
     batches = [first.batch(step)[0] for step in steps]
-    again = PackedOrder(lengths, 16, 7, CAPACITY)
+    again = PackedSampler(lengths, 16, 7, CAPACITY)
     for step, batch in reversed(list(zip(steps, batches, strict=True))):  # in any order
         np.testing.assert_array_equal(again.batch(step)[0], batch)
-    other = PackedOrder(lengths, 16, 8, CAPACITY)
+    other = PackedSampler(lengths, 16, 8, CAPACITY)
     assert not np.array_equal(other.batch(0)[0], batches[0])
     assert not np.array_equal(batches[0], batches[2])  # another epoch, other windows together
 
@@ -103,7 +103,7 @@ def test_a_batch_is_a_function_of_seed_and_step() -> None:
 def test_little_is_padding_and_batches_have_so_many_windows(longest: int, mean: int) -> None:
     rng = np.random.default_rng(1)
     lengths = np.clip(rng.lognormal(np.log(mean), 0.35, 5000).astype(int), 5, longest)
-    order = PackedOrder(lengths, 32, 0, longest)
+    order = PackedSampler(lengths, 32, 0, longest)
     assert order.padding() < 0.03
     windows = len(lengths) / order.steps_per_epoch
     assert abs(windows - 32) <= 0.5 * len(lengths) / len(order._template)  # whole rows
@@ -128,16 +128,16 @@ def test_rows_are_as_long_as_costs_least(
 
 def test_a_run_keeps_its_rows() -> None:
     lengths = np.full(100, 6)
-    assert PackedOrder(lengths, 32, 0, 24).rows == 8
-    assert PackedOrder(lengths, 32, 0, 24, multiple=6).rows == 6
-    assert PackedOrder(lengths, 32, 0, 24, multiple=6, given=8).rows == 8
+    assert PackedSampler(lengths, 32, 0, 24).rows == 8
+    assert PackedSampler(lengths, 32, 0, 24, multiple=6).rows == 6
+    assert PackedSampler(lengths, 32, 0, 24, multiple=6, given=8).rows == 8
 
 
 @unhurried
 @given(LENGTHS, st.integers(1, 12), st.integers(0, 9))
 def test_each_token_is_in_its_place(lengths: np.ndarray, windows: int, step: int) -> None:
     features = features_of(lengths)
-    order = PackedOrder(lengths, windows, 3, CAPACITY)
+    order = PackedSampler(lengths, windows, 3, CAPACITY)
     slots, length = order.batch(step)
     plain = make_batch(features, slots, length, order.size)
     packed = order.finish(plain)
@@ -174,7 +174,7 @@ def test_masked_tokens_move_with_their_windows(
     lengths: np.ndarray, windows: int, probability: float
 ) -> None:
     features = features_of(lengths)
-    order = PackedOrder(lengths, windows, 3, CAPACITY)
+    order = PackedSampler(lengths, windows, 3, CAPACITY)
     slots, length = order.batch(0)
     masked = mask_batch(
         make_batch(features, slots, length, order.size),

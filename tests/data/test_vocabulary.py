@@ -15,10 +15,10 @@ import transformers
 from conftest import DEMO, REPOSITORY
 
 from jaxbert.data.questions import read_qa
-from jaxbert.data.tokenizer import load_tokenizer
 from jaxbert.data.vocabulary import save_vocabulary, train_vocabulary
 from jaxbert.errors import InputError
 from jaxbert.model.config import load_config
+from jaxbert.model.tokenizer import load_tokenizer
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 SCRIPT = REPOSITORY / "train" / "vocabulary.py"

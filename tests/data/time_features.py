@@ -9,8 +9,8 @@ import time
 
 from jaxbert.data.encode_qa import encode_qa
 from jaxbert.data.questions import read_qa
-from jaxbert.data.tokenizer import load_tokenizer
 from jaxbert.model.folders import find_model_folder
+from jaxbert.model.tokenizer import load_tokenizer
 
 
 def main() -> None:

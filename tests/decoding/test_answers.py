@@ -14,12 +14,12 @@ from conftest import TINY, public_data
 from jaxbert.data.encode_qa import encode_qa
 from jaxbert.data.features import Features
 from jaxbert.data.questions import Answer, QAExample, read_qa
-from jaxbert.data.tokenizer import load_tokenizer
 from jaxbert.decoding.answers import Prediction, decode_qa, merge_windows
 from jaxbert.errors import InputError
-from jaxbert.metrics.questions import cmrc2018_scores, squad_scores, squad_v2_scores
+from jaxbert.metrics.answer_scores import cmrc2018_scores, squad_scores, squad_v2_scores
 from jaxbert.model.folders import find_model_folder
-from jaxbert.options import QAOptions
+from jaxbert.model.tokenizer import load_tokenizer
+from jaxbert.options.settings import QAOptions
 from jaxbert.tasks.qa import QA, references_of
 
 DEMO = Path(__file__).parents[2] / "jaxbert" / "demo"

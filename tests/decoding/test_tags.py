@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from transformers import BertConfig, BertForTokenClassification, TokenClassificationPipeline
 from transformers.pipelines.token_classification import AggregationStrategy
 
-from jaxbert.data.tokenizer import load_tokenizer
 from jaxbert.decoding.tags import STRATEGIES, Token, group_entities, merge_windows, word_labels
+from jaxbert.model.tokenizer import load_tokenizer
 
 fixed = settings(deadline=None, derandomize=True, max_examples=60)
 

@@ -121,9 +121,9 @@ def _train(words: list[str], variables: dict[str, str], given: list[Any]) -> Non
 
 def _log_examples(target: int) -> None:
     """Write a line "[step, process, examples]" whenever a step is trained."""
-    from jaxbert import run
+    from jaxbert.runs import train
 
-    fit = run.fit
+    fit = train.fit
 
     def logged(state: Any, *given: Any, train_step: Any, features: Any, **more: Any):
         step = int(state.step)
@@ -141,7 +141,7 @@ def _log_examples(target: int) -> None:
 
         return fit(state, *given, train_step=train, features=features, **more)
 
-    run.fit = logged
+    train.fit = logged
 
 
 def said(folder: Path, ending: str = "err", name: str = "run") -> Path:

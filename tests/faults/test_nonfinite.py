@@ -18,12 +18,12 @@ import pytest
 from conftest import TINIEST
 from faults.runs import write_questions
 
-from jaxbert.benchmark.batches import full_batch
+from jaxbert.benchmark.synthetic import full_batch
 from jaxbert.errors import InputError
-from jaxbert.losses.spans import span_cross_entropy
+from jaxbert.losses.span_losses import span_cross_entropy
 from jaxbert.model.heads import init_params, make_apply
-from jaxbert.options import QATrainOptions
-from jaxbert.run import train
+from jaxbert.options.settings import QATrainOptions
+from jaxbert.runs.train import train
 from jaxbert.tasks.qa import QA
 from jaxbert.training.optim import adamw, make_schedule
 from jaxbert.training.parallel import make_parallel
@@ -119,7 +119,7 @@ def options(model: Path, folder: Path, data: Path, **changed: Any) -> QATrainOpt
 @pytest.fixture(autouse=True)
 def one_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "jaxbert.run.make_parallel", lambda name: make_parallel("jit", jax.devices()[:1])
+        "jaxbert.runs.train.make_parallel", lambda name: make_parallel("jit", jax.devices()[:1])
     )
 
 
@@ -165,7 +165,8 @@ def test_no_checkpoint_holds_what_is_not_finite(
 ) -> None:
     """A finite gradient, and an optimizer that carries the parameters away."""
     monkeypatch.setattr(
-        "jaxbert.run.make_optimizer", lambda given, steps: (optax.scale(np.inf), lambda step: 1.0)
+        "jaxbert.runs.train.make_optimizer",
+        lambda given, steps: (optax.scale(np.inf), lambda step: 1.0),
     )
     data = write_questions(tmp_path / "q.jsonl")
     with pytest.raises(InputError, match="parameters are not finite any more"):

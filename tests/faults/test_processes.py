@@ -111,7 +111,7 @@ def test_a_signal_to_one_stops_all_at_the_same_step(
 
 NOT_FINITE = """
 import jax.numpy as jnp
-from jaxbert.losses.spans import span_cross_entropy
+from jaxbert.losses.span_losses import span_cross_entropy
 
 def spoiled(outputs, batch):
     total, weight = span_cross_entropy(outputs, batch)

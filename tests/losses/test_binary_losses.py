@@ -13,7 +13,7 @@ import torch
 from jaxbert.errors import InputError
 from jaxbert.losses.choose import choose_loss
 from jaxbert.losses.forms import divergence, objective_of
-from jaxbert.losses.labels import (
+from jaxbert.losses.label_losses import (
     label_accuracy,
     label_cross_entropy,
     label_focal,

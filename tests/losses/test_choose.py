@@ -19,10 +19,10 @@ from jaxbert.data.features import Features
 from jaxbert.errors import InputError
 from jaxbert.losses.check import _loud, try_loss
 from jaxbert.losses.choose import choose_loss, with_settings
-from jaxbert.losses.spans import span_cross_entropy
+from jaxbert.losses.span_losses import span_cross_entropy
 from jaxbert.model.heads import init_params, make_apply
-from jaxbert.tasks.names import TASKS
 from jaxbert.tasks.qa import QA
+from jaxbert.tasks.registry import TASKS
 
 RIGHT = '''
 import jax
@@ -127,7 +127,7 @@ def attempt(
     lengths: tuple[int, ...] = (20,),
     packing: bool = False,
 ) -> None:
-    from jaxbert.data.batches import make_batch
+    from jaxbert.data.sampling import make_batch
 
     chosen = choose_loss(QA.losses, f"{path}:{name}", args)
     params = init_params(SMALL, "qa", jax.random.key(0))

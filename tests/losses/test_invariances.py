@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jaxbert.losses.forms import required_parameters
-from jaxbert.tasks.names import TASKS
+from jaxbert.tasks.registry import TASKS
 from jaxbert.training.parallel import make_parallel
 from jaxbert.training.step import init_state, make_train_step
 

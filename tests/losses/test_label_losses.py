@@ -11,7 +11,7 @@ import torch
 
 from jaxbert.errors import InputError
 from jaxbert.losses.forms import divergence
-from jaxbert.losses.labels import (
+from jaxbert.losses.label_losses import (
     label_cross_entropy,
     label_focal,
     label_smoothing,

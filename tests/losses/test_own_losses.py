@@ -17,16 +17,16 @@ from conftest import SMALL
 from flax import traverse_util
 from test_choose import attempt, features
 
-from jaxbert.data.batches import make_batch
+from jaxbert.data.sampling import make_batch
 from jaxbert.errors import InputError
 from jaxbert.losses.choose import choose_loss
 from jaxbert.losses.forms import objective_of
-from jaxbert.losses.spans import span_cross_entropy
+from jaxbert.losses.span_losses import span_cross_entropy
 from jaxbert.model.heads import init_params, make_apply
 from jaxbert.model.names import name_table
 from jaxbert.model.pretrained import load_pretrained
-from jaxbert.tasks.names import TASKS
 from jaxbert.tasks.qa import QA
+from jaxbert.tasks.registry import TASKS
 
 KEY = jax.random.key(1)
 TEXTBOOK = '''

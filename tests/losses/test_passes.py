@@ -13,14 +13,14 @@ import optax
 import pytest
 from conftest import SMALL
 
-from jaxbert.data.batches import NumpyBatch, make_batch
 from jaxbert.data.features import Features
-from jaxbert.data.packing import PackedOrder
+from jaxbert.data.packing import PackedSampler
+from jaxbert.data.sampling import NumpyBatch, make_batch
 from jaxbert.losses.distillation import distillation
 from jaxbert.losses.forms import divergence
-from jaxbert.losses.labels import label_cross_entropy, squared_error, supervised_contrastive
+from jaxbert.losses.label_losses import label_cross_entropy, squared_error, supervised_contrastive
 from jaxbert.losses.passes import fgm, pgd, r_drop
-from jaxbert.losses.spans import (
+from jaxbert.losses.span_losses import (
     joint_span,
     span_cross_entropy,
     span_focal,
@@ -161,7 +161,7 @@ def test_no_split_changes_a_step(head: str, name: str) -> None:
     if head == "multiple_choice" or name == "contrastive":
         plain = parted = batch_of(head)
     else:
-        order = PackedOrder(features_of(head).lengths, 14, 0, CAPACITY, multiple=4)
+        order = PackedSampler(features_of(head).lengths, 14, 0, CAPACITY, multiple=4)
         slots, _ = order.batch(0)
         plain = make_batch(features_of(head), slots, CAPACITY, order.size)
         parted = order.finish(plain)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from jaxbert.errors import InputError
 from jaxbert.losses.forms import masked_log_softmax
-from jaxbert.losses.spans import (
+from jaxbert.losses.span_losses import (
     joint_span,
     span_accuracy,
     span_cross_entropy,

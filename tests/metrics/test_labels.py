@@ -18,7 +18,7 @@ from scipy.stats import pearsonr, spearmanr
 from sklearn import metrics as sk
 
 from jaxbert.metrics import entities, labels
-from jaxbert.metrics.labels import (
+from jaxbert.metrics.class_scores import (
     choice_scores,
     classification_scores,
     language_model_scores,

@@ -11,7 +11,7 @@ import sklearn.metrics as sk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxbert.metrics.labels import multi_label_scores
+from jaxbert.metrics.class_scores import multi_label_scores
 
 LABELS = ("a", "b", "c")
 sets = st.lists(st.sampled_from(LABELS), unique=True)

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxbert.metrics import questions
-from jaxbert.metrics.questions import (
+from jaxbert.metrics import answer_scores
+from jaxbert.metrics.answer_scores import (
     cmrc2018_scores,
     normalize_answer,
     normalize_answers,
@@ -337,7 +337,7 @@ def test_cmrc_golden():
 )
 def test_word_tokenizer_needs_no_model(monkeypatch, text, tokens):
     monkeypatch.setattr(nltk.data, "path", [])
-    assert questions._word_tokenize(text) == tokens.split()
+    assert answer_scores._word_tokenize(text) == tokens.split()
 
 
 def test_cmrc_takes_another_word_tokenizer():
@@ -351,7 +351,7 @@ def test_cmrc_takes_another_word_tokenizer():
 def test_longest_common_run_by_brute_force(left, right):
     runs = {left[i:j] for i in range(len(left)) for j in range(i + 1, len(left) + 1)}
     expected = max((len(run) for run in runs if run in right), default=0)
-    assert questions._longest_common_run(left, right) == expected
+    assert answer_scores._longest_common_run(left, right) == expected
 
 
 # --- all of them -----------------------------------------------------------------------------
@@ -388,7 +388,7 @@ def test_no_questions_is_an_error(score):
 
 
 def test_import_is_light():
-    path = inspect.getsourcefile(questions)
+    path = inspect.getsourcefile(answer_scores)
     code = (
         f"import runpy, sys; runpy.run_path({path!r}); print({{'jax', 'nltk'}} & set(sys.modules))"
     )

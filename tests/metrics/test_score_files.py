@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scripts import call, refuses
 
 from jaxbert.errors import InputError
-from jaxbert.score_questions import score_files
+from jaxbert.runs.score_questions import score_files
 
 CONTEXT = "Oats grow in wet soil. Rye grows in dry soil."
 CHINESE = "燕麦长在湿土里，黑麦长在干土里。"

@@ -18,7 +18,7 @@ from flax import traverse_util
 
 from jaxbert.errors import InputError
 from jaxbert.losses.forms import Arrays
-from jaxbert.losses.labels import label_cross_entropy, squared_error
+from jaxbert.losses.label_losses import label_cross_entropy, squared_error
 from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import HEADS, Params, init_params, make_apply
 from jaxbert.model.pretrained import ARCHITECTURES, load_pretrained, name_table, save_pretrained

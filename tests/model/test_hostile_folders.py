@@ -23,12 +23,12 @@ import pytest
 from peak import peak
 from safetensors.numpy import load_file, save_file
 
-from jaxbert.data.tokenizer import load_tokenizer
 from jaxbert.errors import InputError
 from jaxbert.model.pretrained import load_pretrained
-from jaxbert.options import QATrainOptions
+from jaxbert.model.tokenizer import load_tokenizer
+from jaxbert.options.settings import QATrainOptions
 from jaxbert.predictors.question_answerer import QuestionAnswerer
-from jaxbert.prepare import load_model
+from jaxbert.runs.inputs import load_model
 from jaxbert.tasks.qa import QA
 
 SECONDS = 2.0  # of the processor: a busy machine is no fault of the code

@@ -12,7 +12,7 @@ import pytest
 import torch
 import transformers
 
-from jaxbert.losses.labels import label_cross_entropy
+from jaxbert.losses.label_losses import label_cross_entropy
 from jaxbert.model.heads import make_apply
 from jaxbert.model.names import name_table
 from jaxbert.model.pretrained import load_pretrained, save_pretrained

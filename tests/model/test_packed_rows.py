@@ -13,14 +13,14 @@ import optax
 import pytest
 from conftest import SMALL
 
-from jaxbert.data.batches import NumpyBatch, make_batch
 from jaxbert.data.features import Features
 from jaxbert.data.masking import mask_batch
-from jaxbert.data.packing import PackedOrder
-from jaxbert.losses.labels import label_cross_entropy, squared_error
-from jaxbert.losses.spans import span_cross_entropy
+from jaxbert.data.packing import PackedSampler
+from jaxbert.data.sampling import NumpyBatch, make_batch
+from jaxbert.losses.label_losses import label_cross_entropy, squared_error
+from jaxbert.losses.span_losses import span_cross_entropy
 from jaxbert.model.heads import init_params, make_apply
-from jaxbert.options import QATrainOptions, TaggingTrainOptions
+from jaxbert.options.settings import QATrainOptions, TaggingTrainOptions
 from jaxbert.tasks.qa import QA
 from jaxbert.tasks.tagging import TAGGING
 from jaxbert.training.parallel import make_parallel
@@ -72,7 +72,7 @@ def batches(
 ) -> tuple[NumpyBatch, NumpyBatch, np.ndarray]:
     """Windows a row each, the same windows packed, and their numbers."""
     features = features_of(head)
-    order = PackedOrder(features.lengths, windows, 0, CAPACITY, multiple)
+    order = PackedSampler(features.lengths, windows, 0, CAPACITY, multiple)
     slots, length = order.batch(0)
     assert (slots < 0).any()  # slots that are empty
     plain = make_batch(features, slots, length, order.size)

@@ -23,18 +23,18 @@ from conftest import SMALL
 from flax import traverse_util
 
 from jaxbert import demo
-from jaxbert.benchmark.batches import full_batch
-from jaxbert.data.batches import make_batch
+from jaxbert.benchmark.synthetic import full_batch
 from jaxbert.data.encode_qa import encode_qa
 from jaxbert.data.questions import read_qa
-from jaxbert.data.tokenizer import load_tokenizer
+from jaxbert.data.sampling import make_batch
 from jaxbert.errors import InputError
-from jaxbert.losses.spans import span_cross_entropy
+from jaxbert.losses.span_losses import span_cross_entropy
 from jaxbert.model.attention import attention
 from jaxbert.model.config import BertConfig, config_from_dict
 from jaxbert.model.folders import find_model_folder
 from jaxbert.model.heads import Outputs, Params, init_params, make_apply, make_hidden_states
 from jaxbert.model.pretrained import Entry, load_pretrained, name_table, save_pretrained
+from jaxbert.model.tokenizer import load_tokenizer
 from jaxbert.training.optim import adamw, make_schedule
 from jaxbert.training.step import init_state, make_train_step
 

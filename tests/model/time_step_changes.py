@@ -17,13 +17,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxbert import memory
 from jaxbert.benchmark import ours
-from jaxbert.benchmark.batches import full_batch
+from jaxbert.benchmark.synthetic import full_batch
 from jaxbert.benchmark.timing import in_turns
 from jaxbert.model import attention, encoder
 from jaxbert.model.dropout import Seeds
 from jaxbert.model.heads import make_apply
+from jaxbert.runtime import memory
 
 ROUNDS = 7
 mask_of = attention.attention_mask

@@ -11,8 +11,8 @@ import transformers
 from tiny_models import POSITIONS, assert_near, tiny_model
 
 from jaxbert import FillMask, InputError
-from jaxbert.options import MLMOptions
-from jaxbert.output import write_record
+from jaxbert.options.settings import MLMOptions
+from jaxbert.runs.folder import write_record
 
 ONE = "Who is the [MASK] of Zoë, at 25°C?"
 TWO = "[MASK] is in 北京, \U0001f682 and[MASK]\u2603!"
@@ -57,13 +57,13 @@ def test_the_whole_vocabulary(fill: FillMask, pipeline: Any) -> None:
     """Special tokens too, which are left out of the sequence as the pipeline does."""
     size = len(pipeline.tokenizer)
 
-    def in_order(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def sorted_classes(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
         # The order of tokens that are as likely but for the last bits may differ.
         return sorted(found, key=lambda one: one["token"])
 
     (one, two), (their_one, their_two) = (f([ONE, TWO], top_k=size) for f in (fill, pipeline))
     for ours, theirs in zip([one, *two], [their_one, *their_two], strict=True):
-        assert_near(in_order(ours), in_order(theirs))
+        assert_near(sorted_classes(ours), sorted_classes(theirs))
         scores = [one["score"] for one in ours]
         assert scores == sorted(scores, reverse=True)
         assert scores[0] > 10 / size

@@ -13,9 +13,9 @@ import transformers
 from tiny_models import assert_near, tiny_model
 
 from jaxbert import InputError, TextRegressor
-from jaxbert.data.tokenizer import load_tokenizer
 from jaxbert.model.config import PROBLEM_TYPES, load_config
 from jaxbert.model.pretrained import load_pretrained, save_pretrained
+from jaxbert.model.tokenizer import load_tokenizer
 
 TEXTS = ["Who was at the station?", "What is in the train of Ada?", "of", "It is 北京 \U0001f682!"]
 

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from jaxbert import InputError, QuestionAnswerer
-from jaxbert.data.batches import make_batch
 from jaxbert.data.encode_qa import encode_qa
 from jaxbert.data.questions import QAExample
-from jaxbert.data.tokenizer import load_tokenizer
+from jaxbert.data.sampling import make_batch
 from jaxbert.model.heads import make_apply
 from jaxbert.model.pretrained import load_pretrained
-from jaxbert.options import QAOptions
+from jaxbert.model.tokenizer import load_tokenizer
+from jaxbert.options.settings import QAOptions
 from jaxbert.tasks.qa import QA
 
 CONTEXT = "Ada met Zoe\u0308 in 北京. Then Ada left at 25°C, by the scaly-foot train \U0001f682."

@@ -17,8 +17,8 @@ from tiny_models import POSITIONS, assert_near, tiny_model
 from jaxbert import InputError, Tagger
 from jaxbert.data.encode_words import encode_words
 from jaxbert.data.words import WordsExample
-from jaxbert.options import TaggingOptions
-from jaxbert.output import write_record
+from jaxbert.options.settings import TaggingOptions
+from jaxbert.runs.folder import write_record
 
 LABELS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC", "NOUN")
 TEXTS = [

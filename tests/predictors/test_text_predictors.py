@@ -12,8 +12,8 @@ import transformers
 from tiny_models import POSITIONS, assert_near, tiny_model
 
 from jaxbert import InputError, TextClassifier, TextRegressor
-from jaxbert.options import ClassificationOptions, RegressionTrainOptions
-from jaxbert.output import write_record
+from jaxbert.options.settings import ClassificationOptions, RegressionTrainOptions
+from jaxbert.runs.folder import write_record
 
 LABELS = ("no", "maybe", "yes")
 TEXTS = [

@@ -11,9 +11,9 @@ import numpy as np
 from conftest import tiny_vocabulary
 from flax import traverse_util
 
-from jaxbert.data.tokenizer import load_tokenizer
 from jaxbert.model.config import BertConfig
 from jaxbert.model.pretrained import name_table, save_pretrained
+from jaxbert.model.tokenizer import load_tokenizer
 
 # Below max_seq_length's default, 128: so the longest row, and the only length that is compiled.
 POSITIONS = 48

@@ -14,9 +14,9 @@ from scripts import call, refuses
 from jaxbert.data.features import Features
 from jaxbert.data.texts import TextExample
 from jaxbert.errors import InputError
-from jaxbert.evaluation import show_scores
 from jaxbert.model.config import MULTI_LABEL, BertConfig
-from jaxbert.options import ClassificationOptions, ClassificationTrainOptions
+from jaxbert.options.settings import ClassificationOptions, ClassificationTrainOptions
+from jaxbert.runs.evaluate import show_scores
 from jaxbert.tasks.classification import CLASSIFICATION, MultiClassified
 
 TWO = BertConfig(id2label=("no", "yes"))
@@ -105,18 +105,18 @@ def test_labels_above_the_threshold_are_predicted() -> None:
 
 
 def test_what_is_trained_follows_the_data_before_the_model() -> None:
-    kind, settle = CLASSIFICATION.problem_type, CLASSIFICATION.settle
+    kind, resolve = CLASSIFICATION.problem_type, CLASSIFICATION.resolve
     assert kind is not None
     options = ClassificationTrainOptions()
     lists, single = examples(("a",), ()), examples("a", "b")
-    settled = settle(options, lists, None)
-    assert settled.problem_type == MULTI_LABEL
-    assert kind(settled, TWO) == MULTI_LABEL
-    assert settle(options, single, None) == options
+    resolved = resolve(options, lists, None)
+    assert resolved.problem_type == MULTI_LABEL
+    assert kind(resolved, TWO) == MULTI_LABEL
+    assert resolve(options, single, None) == options
     assert kind(options, TWO) == "single_label_classification"
     assert kind(options, SETS) == MULTI_LABEL
     with pytest.raises(InputError, match="f: row 0 has a list of labels"):
-        settle(ClassificationTrainOptions(problem_type="single_label_classification"), lists, None)
+        resolve(ClassificationTrainOptions(problem_type="single_label_classification"), lists, None)
 
 
 def test_labels_of_lists_are_all_that_occur_and_one_is_enough() -> None:
@@ -131,5 +131,5 @@ def test_labels_of_lists_are_all_that_occur_and_one_is_enough() -> None:
 
 def test_balanced_weights_count_labels() -> None:
     options = ClassificationTrainOptions(class_weights=["balanced"])
-    settled = CLASSIFICATION.settle(options, examples(("a", "b"), ("a",), ()), None)
-    assert settled.class_weights == ["a=0.75", "b=1.5"]
+    resolved = CLASSIFICATION.resolve(options, examples(("a", "b"), ("a",), ()), None)
+    assert resolved.class_weights == ["a=0.75", "b=1.5"]

@@ -17,7 +17,7 @@ from jaxbert.data.texts import TextExample
 from jaxbert.errors import InputError
 from jaxbert.losses.choose import choose_loss, with_settings
 from jaxbert.model.config import BertConfig
-from jaxbert.options import ClassificationTrainOptions
+from jaxbert.options.settings import ClassificationTrainOptions
 from jaxbert.tasks.classification import CLASSIFICATION, Classified
 
 CFG = BertConfig(id2label=("bad", "good", "so so"))
@@ -53,30 +53,30 @@ def test_one_class_is_nothing_to_learn() -> None:
     assert CLASSIFICATION.labels is not None
     with pytest.raises(InputError, match="one class only, a; at least 2"):
         CLASSIFICATION.labels(examples("a", "a"), OPTIONS)
-    # Without any label it is for settle to say which row has none.
+    # Without any label it is for resolve to say which row has none.
     assert CLASSIFICATION.labels(examples(None, None), OPTIONS) == ()
 
 
 @given(st.lists(st.sampled_from("abc"), min_size=1, max_size=30))
 def test_balanced_weights_are_those_of_scikit_learn(labels: list[str]) -> None:
     options = ClassificationTrainOptions(class_weights=["balanced"])
-    settled = CLASSIFICATION.settle(options, examples(*labels), None).class_weights
+    resolved = CLASSIFICATION.resolve(options, examples(*labels), None).class_weights
     names = sorted(set(labels))
     wanted = compute_class_weight("balanced", classes=np.array(names), y=np.array(labels))
-    assert [word.split("=")[0] for word in settled] == names
-    np.testing.assert_allclose([float(w.split("=")[1]) for w in settled], wanted, rtol=1e-5)
+    assert [word.split("=")[0] for word in resolved] == names
+    np.testing.assert_allclose([float(w.split("=")[1]) for w in resolved], wanted, rtol=1e-5)
 
 
 def test_an_evaluation_counts_no_classes() -> None:
     options = ClassificationTrainOptions(class_weights=["balanced"])
-    assert CLASSIFICATION.settle(options, None, examples("a", "b")) is options
+    assert CLASSIFICATION.resolve(options, None, examples("a", "b")) is options
 
 
 def test_settling_twice_changes_nothing() -> None:
     options = ClassificationTrainOptions(class_weights=["balanced"])
-    once = CLASSIFICATION.settle(options, examples("a", "b", "b"), None)
+    once = CLASSIFICATION.resolve(options, examples("a", "b", "b"), None)
     assert once != options
-    assert CLASSIFICATION.settle(once, examples("a"), None) == once
+    assert CLASSIFICATION.resolve(once, examples("a"), None) == once
 
 
 @pytest.mark.parametrize(
@@ -138,4 +138,4 @@ def test_the_score_is_the_part_that_is_right() -> None:
 
 def test_the_default_tells_the_best_checkpoint_by_accuracy() -> None:
     assert CLASSIFICATION.best_metrics[0] == "accuracy"
-    assert not CLASSIFICATION.falling
+    assert not CLASSIFICATION.lower_is_better

@@ -10,12 +10,12 @@ import jax
 import numpy as np
 import pytest
 
-from jaxbert.data.batches import NumpyBatch, make_batch
 from jaxbert.data.features import Features
 from jaxbert.data.lines import LineExample
-from jaxbert.data.tokenizer import load_tokenizer
+from jaxbert.data.sampling import NumpyBatch, make_batch
 from jaxbert.model.config import BertConfig
-from jaxbert.options import MLMEvalOptions, MLMTrainOptions
+from jaxbert.model.tokenizer import load_tokenizer
+from jaxbert.options.settings import MLMEvalOptions, MLMTrainOptions
 from jaxbert.tasks.mlm import MLM
 from jaxbert.tasks.task import EVALUATION
 
@@ -35,9 +35,9 @@ def encoded(tokenizer: Any) -> Features:
 
 
 def masked(tokenizer: Any, batch: NumpyBatch, draw: int, options: Any = None) -> NumpyBatch:
-    assert MLM.disturb is not None
+    assert MLM.corrupt is not None
     options = options or MLMTrainOptions(mlm_probability=0.4)
-    return MLM.disturb(options, tokenizer, CFG)(batch, draw)
+    return MLM.corrupt(options, tokenizer, CFG)(batch, draw)
 
 
 def equal(a: NumpyBatch, b: NumpyBatch) -> bool:
@@ -127,4 +127,4 @@ def test_the_scores_are_of_all_masked_tokens_in_any_order() -> None:
 
 def test_a_lower_perplexity_is_better() -> None:
     assert MLM.best_metrics[0] == "perplexity"
-    assert MLM.falling == {"perplexity"}
+    assert MLM.lower_is_better == {"perplexity"}

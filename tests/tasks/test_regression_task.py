@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from jaxbert.data.texts import TextExample
 from jaxbert.errors import InputError
-from jaxbert.options import RegressionEvalOptions, RegressionTrainOptions
+from jaxbert.options.settings import RegressionEvalOptions, RegressionTrainOptions
 from jaxbert.tasks.regression import REGRESSION
 
 numbers = st.floats(-1e4, 1e4, width=32)
@@ -35,18 +35,18 @@ def reduced(options: Any, scores: np.ndarray) -> np.ndarray:
 def test_standard_scaling_is_the_mean_and_deviation_of_the_training_data(
     labels: list[float],
 ) -> None:
-    settled = REGRESSION.settle(scaled("standard"), examples(*labels), examples(1e6))
-    mean, scale = map(float, settled.target_scaling)
+    resolved = REGRESSION.resolve(scaled("standard"), examples(*labels), examples(1e6))
+    mean, scale = map(float, resolved.target_scaling)
     assert mean == pytest.approx(np.mean(labels), rel=1e-6, abs=1e-6)
     if len(set(labels)) == 1:
         assert scale > 0  # whatever rounding makes of a deviation of nothing
     else:
         assert scale == pytest.approx(np.std(labels), rel=1e-6)
-    assert REGRESSION.settle(settled, examples(5.0), None) == settled
+    assert REGRESSION.resolve(resolved, examples(5.0), None) == resolved
 
 
 def test_targets_that_are_all_equal_are_not_scaled() -> None:
-    assert REGRESSION.settle(scaled("standard"), examples(2.0, 2.0), None).target_scaling == [
+    assert REGRESSION.resolve(scaled("standard"), examples(2.0, 2.0), None).target_scaling == [
         "2",
         "1",
     ]
@@ -54,7 +54,7 @@ def test_targets_that_are_all_equal_are_not_scaled() -> None:
 
 def test_an_evaluation_measures_no_targets() -> None:
     options = scaled("standard")
-    assert REGRESSION.settle(options, None, examples(1.0)) is options
+    assert REGRESSION.resolve(options, None, examples(1.0)) is options
     assert not hasattr(RegressionEvalOptions(), "target_scaling")
 
 
@@ -109,4 +109,4 @@ def test_scores_of_numbers() -> None:
     scores = REGRESSION.score(examples(0.0, 4.0), [1.0, 2.0], None, TINY)
     assert scores["mse"] == pytest.approx((1 + 4) / 2)
     assert scores["pearson"] == pytest.approx(1)
-    assert {"mse"} == REGRESSION.falling < set(REGRESSION.best_metrics)
+    assert {"mse"} == REGRESSION.lower_is_better < set(REGRESSION.best_metrics)

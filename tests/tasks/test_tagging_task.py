@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jaxbert.data.tokenizer import load_tokenizer
 from jaxbert.data.words import WordsExample
 from jaxbert.errors import InputError
 from jaxbert.model.config import BertConfig
-from jaxbert.options import TaggingEvalOptions, TaggingTrainOptions
+from jaxbert.model.tokenizer import load_tokenizer
+from jaxbert.options.settings import TaggingEvalOptions, TaggingTrainOptions
 from jaxbert.tasks.tagging import TAGGING, Tagged, doubts_of
 
 CFG = BertConfig(id2label=("B-PER", "I-PER", "O"))
@@ -104,13 +104,13 @@ def test_the_mode_of_the_scores_is_an_option() -> None:
 def test_the_score_to_watch_must_be_one_that_the_tags_have() -> None:
     words, chunks = [sentence("a b", "DET NOUN")], [sentence("a b", "B-PER O")]
     watched = TaggingTrainOptions(metric_for_best_model="f1")
-    assert TAGGING.settle(watched, chunks, None) == watched
-    assert TAGGING.settle(watched, None, words) is watched
+    assert TAGGING.resolve(watched, chunks, None) == watched
+    assert TAGGING.resolve(watched, None, words) is watched
     with pytest.raises(InputError, match="--metric_for_best_model f1: the tags are no entities"):
-        TAGGING.settle(watched, words, None)
+        TAGGING.resolve(watched, words, None)
     for name in (None, "accuracy", "eval_accuracy"):
         plain = TaggingTrainOptions(metric_for_best_model=name)
-        assert TAGGING.settle(plain, words, None) == plain
+        assert TAGGING.resolve(plain, words, None) == plain
 
 
 def test_one_tag_of_another_kind_is_named(tokenizer: Any, caplog: pytest.LogCaptureFixture) -> None:
@@ -121,10 +121,10 @@ def test_one_tag_of_another_kind_is_named(tokenizer: Any, caplog: pytest.LogCapt
     )
     for given in ((rows, None), (None, rows)):
         caplog.clear()
-        TAGGING.settle(TaggingTrainOptions(), *given)
+        TAGGING.resolve(TaggingTrainOptions(), *given)
         assert caplog.messages == [line]
     with pytest.raises(InputError) as caught:
-        TAGGING.settle(TaggingTrainOptions(metric_for_best_model="f1"), rows, None)
+        TAGGING.resolve(TaggingTrainOptions(metric_for_best_model="f1"), rows, None)
     assert str(caught.value) == f"--metric_for_best_model f1: {line}"
     # An evaluation of sound data says what the model has learned.
     cfg = BertConfig(id2label=("0", "B-PER", "I-PER", "O"))
@@ -132,7 +132,7 @@ def test_one_tag_of_another_kind_is_named(tokenizer: Any, caplog: pytest.LogCapt
     assert notes[-1].startswith("the model has the class '0', which is not of the scheme of B-PER")
     assert TAGGING.encode(rows[:1], tokenizer, OPTIONS, CFG).notes == notes[:-1]
     caplog.clear()
-    TAGGING.settle(TaggingTrainOptions(), [sentence("a b", "DET NOUN")], None)
+    TAGGING.resolve(TaggingTrainOptions(), [sentence("a b", "DET NOUN")], None)
     assert caplog.messages == []
 
 
@@ -155,5 +155,5 @@ def test_words_are_no_tags() -> None:
     with pytest.raises(
         InputError, match=r"^f: line 1: 15 of 20 tags are the word itself; name the"
     ):
-        TAGGING.settle(TaggingTrainOptions(), rows, None)
-    assert TAGGING.settle(TaggingTrainOptions(), rows[:4], None) == TaggingTrainOptions()
+        TAGGING.resolve(TaggingTrainOptions(), rows, None)
+    assert TAGGING.resolve(TaggingTrainOptions(), rows[:4], None) == TaggingTrainOptions()

@@ -8,28 +8,28 @@ from hypothesis import strategies as st
 
 from jaxbert.errors import InputError
 from jaxbert.model.config import BertConfig
-from jaxbert.tasks.task import EVALUATION, in_order, number_of
+from jaxbert.tasks.task import EVALUATION, number_of, sorted_classes
 
 
 def test_classes_that_are_numbers_are_ordered_as_such() -> None:
-    assert in_order({"10", "9", "-1", "0"}) == ("-1", "0", "9", "10")
-    assert in_order({"1", "01"}) == ("01", "1")
+    assert sorted_classes({"10", "9", "-1", "0"}) == ("-1", "0", "9", "10")
+    assert sorted_classes({"1", "01"}) == ("01", "1")
 
 
 def test_other_classes_are_ordered_as_words() -> None:
-    assert in_order({"10", "9", "no"}) == ("10", "9", "no")
-    assert in_order({"-", "1"}) == ("-", "1")
-    assert in_order({"1.5", "1"}) == ("1", "1.5")
+    assert sorted_classes({"10", "9", "no"}) == ("10", "9", "no")
+    assert sorted_classes({"-", "1"}) == ("-", "1")
+    assert sorted_classes({"1.5", "1"}) == ("1", "1.5")
 
 
 @given(st.sets(st.text(min_size=1), min_size=1))
 def test_every_class_is_in_the_order_once(names: set[str]) -> None:
-    assert sorted(in_order(names)) == sorted(names)
+    assert sorted(sorted_classes(names)) == sorted(names)
 
 
 @given(st.sets(st.integers(-(10**6), 10**6), min_size=1))
 def test_numbers_ascend(numbers: set[int]) -> None:
-    assert [int(name) for name in in_order({str(n) for n in numbers})] == sorted(numbers)
+    assert [int(name) for name in sorted_classes({str(n) for n in numbers})] == sorted(numbers)
 
 
 def test_the_number_of_a_label_is_its_place_in_the_config() -> None:

@@ -17,7 +17,7 @@ from conftest import SMALL
 from flax import traverse_util
 
 from jaxbert.errors import InputError
-from jaxbert.losses.spans import span_cross_entropy
+from jaxbert.losses.span_losses import span_cross_entropy
 from jaxbert.model.heads import Params, init_params, make_apply
 from jaxbert.training.optim import adamw, make_schedule
 from jaxbert.training.parallel import Backend, Parallel, make_parallel, rows_for

@@ -16,7 +16,7 @@ import optax
 import pytest
 from conftest import SMALL
 
-from jaxbert.losses.labels import label_accuracy, label_cross_entropy, squared_error
+from jaxbert.losses.label_losses import label_accuracy, label_cross_entropy, squared_error
 from jaxbert.model.heads import init_params, make_apply
 from jaxbert.training.parallel import Backend, make_parallel
 from jaxbert.training.step import init_state, make_train_step

@@ -15,7 +15,7 @@ import pytest
 from conftest import SMALL
 from flax import traverse_util
 
-from jaxbert.losses.spans import span_accuracy, span_cross_entropy
+from jaxbert.losses.span_losses import span_accuracy, span_cross_entropy
 from jaxbert.model.heads import Params, init_params, make_apply
 from jaxbert.model.pretrained import name_table
 from jaxbert.training.optim import Decay, adamw, is_decayed, is_frozen, make_schedule, name_mask

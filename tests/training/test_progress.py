@@ -15,8 +15,8 @@ from jaxbert.training.loop import Plan, Progress
 PLACE = Path("run/checkpoints/3/progress.json")
 
 
-def plan(*metrics: str, falling: frozenset[str] = frozenset()) -> Plan:
-    return Plan(9, 1, 1, 1, None, 3, metrics, falling)
+def plan(*metrics: str, lower_is_better: frozenset[str] = frozenset()) -> Plan:
+    return Plan(9, 1, 1, 1, None, 3, metrics, lower_is_better)
 
 
 def some() -> Progress:
@@ -28,7 +28,7 @@ def some() -> Progress:
 
 def test_a_loss_that_is_not_finite_is_no_better() -> None:
     """An evaluation leaves such a loss out; that must not end the run."""
-    by_loss, progress = plan("eval_loss", falling=frozenset({"eval_loss"})), Progress()
+    by_loss, progress = plan("eval_loss", lower_is_better=frozenset({"eval_loss"})), Progress()
     for step, scores in enumerate(({"f1": 0.1}, {"eval_loss": 2.0}, {"f1": 0.2}), 1):
         progress.record(step, scores, by_loss)
     assert (progress.best_step, progress.best_score, progress.waited) == (2, 2.0, 1)
@@ -84,7 +84,7 @@ def test_another_score_has_another_best_evaluation() -> None:
     before = dataclasses.replace(progress)
     progress.judge_again(plan("f1"))
     assert progress == before
-    progress.judge_again(plan("loss", falling=frozenset({"loss"})))
+    progress.judge_again(plan("loss", lower_is_better=frozenset({"loss"})))
     assert (progress.best_step, progress.best_score, progress.waited) == (3, 0.7, 1)
     with pytest.raises(InputError, match="--metric_for_best_model em: the evaluation gives f1, lo"):
         progress.judge_again(plan("em"))

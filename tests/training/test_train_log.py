@@ -46,7 +46,7 @@ class Full:
 
 def test_lines_wait_for_room_when_that_was_chosen(tmp_path: Path) -> None:
     path = tmp_path / "log"
-    with TrainLog(path, 0, forgive=True) as log:
+    with TrainLog(path, 0, retry_on_error=True) as log:
         log._file = full = Full(log._file, 20)  # type: ignore[assignment]
         for step in range(1, 6):
             if step == 5:
@@ -55,14 +55,14 @@ def test_lines_wait_for_room_when_that_was_chosen(tmp_path: Path) -> None:
     assert steps(path) == [1, 2, 3, 4, 5]
 
 
-def write_into_too_little_room(path: Path, forgive: bool) -> None:
-    with TrainLog(path, 0, forgive=forgive) as log:
+def write_into_too_little_room(path: Path, retry_on_error: bool) -> None:
+    with TrainLog(path, 0, retry_on_error=retry_on_error) as log:
         log._file = Full(log._file, 20)  # type: ignore[assignment]
         for step in range(1, 6):
             log.write({"step": step})
 
 
-@pytest.mark.parametrize("forgive", [False, True])
-def test_lines_that_never_found_room_are_told(tmp_path: Path, forgive: bool) -> None:
+@pytest.mark.parametrize("retry_on_error", [False, True])
+def test_lines_that_never_found_room_are_told(tmp_path: Path, retry_on_error: bool) -> None:
     with pytest.raises(InputError, match=r"log: could not be written \(No space left on device"):
-        write_into_too_little_room(tmp_path / "log", forgive)
+        write_into_too_little_room(tmp_path / "log", retry_on_error)

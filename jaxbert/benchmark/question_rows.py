@@ -1,0 +1,167 @@
+"""Rows of answering questions, and of what stands before and behind the model."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from jaxbert.benchmark import ours, pytorch, steps
+from jaxbert.benchmark.machine import model_flops
+from jaxbert.benchmark.setting import Setting
+from jaxbert.benchmark.timing import Row, Side, first_run
+from jaxbert.data.encode_qa import encode_qa
+from jaxbert.data.questions import QAExample, read_qa
+from jaxbert.data.sampling import by_length, make_batch
+from jaxbert.decoding.answers import decode_qa
+from jaxbert.model.folders import find_model_folder
+from jaxbert.model.tokenizer import load_tokenizer
+from jaxbert.options.settings import QAOptions
+from jaxbert.predictors.question_answerer import QuestionAnswerer
+from jaxbert.tasks.qa import QA
+
+_LONGEST, _STRIDE = 384, 128
+
+
+def _questions(setting: Setting, count: int) -> list[QAExample]:
+    return list(read_qa([setting.validation_file]).examples[:count])
+
+
+def inference(setting: Setting) -> Row:
+    """Texts to answers, through the class and through a loop in PyTorch."""
+    cfg, params = ours.load("bert-base" if setting.gpu else "minilm-l6")
+    tokenizer = load_tokenizer(find_model_folder("minilm-l6"))
+    examples = _questions(setting, 2048 if setting.gpu else 32 if setting.quick else 256)
+    questions, contexts = [e.question for e in examples], [e.context for e in examples]
+    size = 128 if setting.gpu else 32
+    answerer = QuestionAnswerer(
+        cfg, params, tokenizer, QAOptions(), dtype=setting.precision, batch_size=size
+    )
+
+    def mine() -> float:
+        start = time.perf_counter()
+        answerer(questions, contexts)
+        return time.perf_counter() - start
+
+    def their_way(attention: str, compiled: bool, most: int | None = None) -> Callable[[], float]:
+        model = pytorch.load_model(cfg, params, "qa", attn_implementation=attention)
+        called = pytorch.compile_model(model, dynamic=True) if compiled else model
+
+        def theirs() -> float:
+            start = time.perf_counter()
+            found = pytorch.encode_questions(
+                tokenizer, questions, contexts, length=_LONGEST, stride=_STRIDE
+            )
+            starts, ends = pytorch.predict_questions(
+                called, found, size=size, precision=setting.precision, most=most
+            )
+            groups = pytorch.windows_of(found, len(questions))
+            pytorch.best_answers(contexts, groups, found["offset_mapping"], starts, ends)
+            return time.perf_counter() - start
+
+        return theirs
+
+    features = encode_qa(examples, tokenizer, max_length=_LONGEST, stride=_STRIDE)
+    found = pytorch.encode_questions(
+        tokenizer, questions, contexts, length=_LONGEST, stride=_STRIDE
+    )
+    tokens, length = int(features.lengths.sum()), round(float(features.lengths.mean()))
+    counted = sum(map(len, found["input_ids"]))
+    flops = model_flops(cfg, tokens, length, training=False)
+    # On a CPU jaxbert makes smaller batches of itself (training.predict).
+    fewer = {"sdpa, 2048 tokens at once": {**steps.WAYS["sdpa"], "most": 2048}}
+    ways = steps.WAYS if setting.gpu else steps.WAYS | fewer
+    theirs, compiling, tried = steps.fastest(setting, their_way, ways)
+    batch = make_batch(features, np.arange(1), _LONGEST, 1)
+    found_in = [side.computed_in(cfg, params, batch, setting.precision) for side in (ours, pytorch)]
+    row = setting.compare(
+        "inference",
+        "questions",
+        Side(mine, found_in[0], tokens, len(examples), first_run(mine), flops),
+        Side(theirs, found_in[1], counted, len(examples), compiling, flops),
+    )
+    row.more.update(batch=size, baseline_tried=tried)
+    return row
+
+
+def decode(setting: Setting) -> Row:
+    """Logits on the host -> the n best answers with their texts."""
+    tokenizer = load_tokenizer(find_model_folder("minilm-l6"))
+    examples = _questions(setting, 100 if setting.quick else 1000)
+    features = encode_qa(examples, tokenizer, max_length=_LONGEST, stride=_STRIDE)
+    rng = np.random.default_rng(0)
+    # As a trained model's: noise, and a peak at the start and, up to 7 tokens behind it, at the end
+    # of an answer.
+    peak = rng.integers((10, 0), (60, 8), (len(features), 2)).cumsum(1).T[:, :, None]
+    distance = (np.arange(_LONGEST) - peak) / 2
+    noise = rng.normal(0, 1, distance.shape)
+    logits = (noise + 9 * np.exp(-(distance**2))).astype(np.float32)
+    options = QAOptions(max_answer_length=30)
+    reduce = jax.jit(QA.reduce(options))
+    plan = by_length(features.lengths, 64, (_LONGEST,))
+
+    def mine() -> float:
+        start = time.perf_counter()
+        arrays: dict[str, np.ndarray] = {}
+        for windows, length in plan:
+            batch = make_batch(features, windows, length, 64)
+            outputs = {}
+            for name, values in zip(("start_logits", "end_logits"), logits, strict=True):
+                outputs[name] = np.zeros((64, length), np.float32)
+                outputs[name][: len(windows)] = values[windows]
+            for name, rows in reduce(outputs, batch).items():
+                whole = arrays.setdefault(
+                    name, np.zeros((len(features), *rows.shape[1:]), rows.dtype)
+                )
+                whole[windows] = np.asarray(rows)[: len(windows)]
+        decode_qa(examples, features, arrays, n_best_size=20, version_2=False)
+        return time.perf_counter() - start
+
+    groups: list[list[int]] = [[] for _ in examples]
+    for window, question in enumerate(features.example):
+        groups[question].append(window)
+    offsets = []
+    for a, b in zip(features.bounds[:-1], features.bounds[1:], strict=True):
+        real = features.tokens["context_mask"][a:b]
+        places = features.host["offsets"][a:b].tolist()
+        offsets.append([tuple(o) if r else None for o, r in zip(places, real, strict=True)])
+
+    def theirs() -> float:
+        start = time.perf_counter()
+        starts, ends = (
+            [row[:n] for row, n in zip(side, features.lengths, strict=True)] for side in logits
+        )
+        pytorch.best_answers([e.context for e in examples], groups, offsets, starts, ends)
+        return time.perf_counter() - start
+
+    tokens = int(features.lengths.sum())
+    sides = [Side(run, "float32", tokens, len(examples), first_run(run)) for run in (mine, theirs)]
+    return setting.compare("decode", "questions", *sides)
+
+
+def encode(setting: Setting) -> Row:
+    """Features of questions beside the tokenizer's call alone, as run_qa.py has it."""
+    tokenizer = load_tokenizer(find_model_folder("minilm-l6"))
+    examples = read_qa([setting.train_file]).examples[: 200 if setting.quick else 4000]
+    texts = [e.question for e in examples], [e.context for e in examples]
+    options = {"truncation": "only_second", "max_length": _LONGEST, "stride": _STRIDE}
+    counted = tokenizer(*texts, return_overflowing_tokens=True, **options)["input_ids"]
+    features = encode_qa(examples, tokenizer, max_length=_LONGEST, stride=_STRIDE)
+
+    def mine() -> float:
+        start = time.perf_counter()
+        encode_qa(examples, tokenizer, max_length=_LONGEST, stride=_STRIDE)
+        return time.perf_counter() - start
+
+    def theirs() -> float:
+        start = time.perf_counter()
+        tokenizer(*texts, return_overflowing_tokens=True, return_offsets_mapping=True, **options)
+        return time.perf_counter() - start
+
+    sides = [
+        Side(mine, "int32", int(features.lengths.sum()), len(features)),
+        Side(theirs, "int32", sum(map(len, counted)), len(counted)),
+    ]
+    return setting.compare("features", "windows", *sides)

@@ -1,0 +1,27 @@
+"""What both sides train on, and how; numpy alone, for either side's process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from jaxbert.data.sampling import NumpyBatch
+
+LEARNING_RATE, WEIGHT_DECAY, CLIP_NORM = 1e-5, 0.01, 1.0
+
+
+def full_batch(vocab_size: int, size: int, length: int, seed: int = 0) -> NumpyBatch:
+    """Windows without any padding, of random tokens of the vocabulary's second half."""
+    rng = np.random.default_rng(seed)
+    start = rng.integers(0, length // 2, size)
+    batch: dict[str, Any] = {
+        "input_ids": rng.integers(vocab_size // 2, vocab_size, (size, length)),
+        "token_type_ids": np.zeros((size, length)),
+        "attention_mask": np.ones((size, length)),
+        "start_positions": start,
+        "end_positions": start + 3,
+        "row": np.arange(size),
+    }
+    whole = {name: np.asarray(x, np.int32) for name, x in batch.items()}
+    return whole | {"weight": np.ones(size, np.float32)}

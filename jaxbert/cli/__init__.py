@@ -1,0 +1,1 @@
+"""Command lines: flags from settings, Hugging Face's flags, messages."""

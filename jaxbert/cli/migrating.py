@@ -1,0 +1,322 @@
+"""Flags of Hugging Face's and Google's scripts on a command line: what becomes of each.
+
+The flags themselves are data, in foreign_flags.py. Here are their records, and the one reading of a
+command line by them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from jaxbert.errors import InputError
+from jaxbert.io.untrusted import read_object, shown
+from jaxbert.options.settings import EvaluationOptions, ModelOptions, TrainingOptions
+from jaxbert.options.values import check_types
+
+# Flag -> value, of a command line. A flag without a value has "true".
+Given = Mapping[str, str]
+
+# What a flag is given for "nothing". Such a flag is passed over, unless a case names the value.
+_UNSET = frozenset({"", "none", "null", "false", "[]", "{}"})
+_OF_TRAINING = frozenset(field.name for field in dataclasses.fields(TrainingOptions))
+_PASSED_OVER = "passed over: nothing is trained here"
+_TRUE, _FALSE = frozenset({"true", "yes", "1"}), frozenset({"false", "no", "0"})
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What becomes of a flag.
+
+    Attributes:
+        kind: taken, it becomes other words; understood, results are as asked for without it;
+            refused.
+        text: what jaxbert does, or why it refuses and what to do.
+        words: what a taken flag becomes, or what to give instead of a refused one; {} is its value.
+        cpu: it asks for the CPU.
+    """
+
+    kind: Literal["taken", "understood", "refused"]
+    text: str
+    words: tuple[str, ...] = ()
+    cpu: bool = False
+
+    def becomes(self, value: str) -> list[str]:
+        """The words, with the flag's value in its place."""
+        return [word.replace("{}", value) for word in self.words]
+
+    def __str__(self) -> str:
+        words = " ".join(f"'{w}'" if " " in w else w for w in self.words)
+        if self.kind == "taken":
+            return " ".join(filter(None, [words.replace("{}", "VALUE"), self.text]))
+        return f"{self.text}; give {words}" if words else self.text
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """When a flag has an answer.
+
+    Attributes:
+        values: the values that it is for, in lower case and numbers as %g writes them; or a test of
+            the value and the command line; None is any.
+        of: the option classes that it is for; () is all.
+        beside: another flag that must be given, and its values; None is any.
+    """
+
+    answer: Answer
+    values: frozenset[str] | Callable[[str, Given], bool] | None = None
+    of: tuple[type[object], ...] = ()
+    beside: tuple[str, frozenset[str] | None] | None = None
+
+    def fits(self, value: str, kind: type[object], given: Given) -> bool:
+        """Whether this is the case.
+
+        Args:
+            kind: the option class of the script.
+        """
+        if self.of and not issubclass(kind, self.of):
+            return False
+        if self.beside is not None:
+            name, wanted = self.beside
+            other = _plain(given.get(name, ""))
+            if other in _UNSET or (wanted is not None and other not in wanted):
+                return False
+        if callable(self.values):
+            return self.values(value, given)
+        return self.values is None or _plain(value) in self.values
+
+
+@dataclasses.dataclass(frozen=True)
+class Foreign:
+    """A flag of other scripts.
+
+    Attributes:
+        takes: switch, True or False or nothing follows; one, a value; several, values; perhaps, a
+            value or nothing.
+        cases: the first that fits has the answer. A flag that is an option of the script too, and
+            has no case that fits, is that option.
+        training: it says how to train: an evaluation passes it over.
+        secret: no message may show its value.
+    """
+
+    name: str
+    takes: Literal["switch", "one", "several", "perhaps"]
+    cases: tuple[Case, ...]
+    training: bool = False
+    secret: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Migrated:
+    """A command line in jaxbert's own flags.
+
+    Attributes:
+        notes: a line for each flag that was taken or understood.
+        faults: flags that cannot be used, each with what to do.
+        unknown: the flags that nothing is known of.
+        cpu: the CPU was asked for.
+    """
+
+    words: list[str]
+    notes: list[str]
+    faults: list[str]
+    unknown: list[str]
+    cpu: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class _Flag:
+    """A flag as written, its name with underscores, and the words behind it."""
+
+    written: str
+    name: str
+    values: list[str]
+
+    @property
+    def value(self) -> str:
+        return " ".join(self.values)
+
+    @property
+    def words(self) -> list[str]:
+        if self.name in ("h", "help"):
+            return ["--help"]
+        if len(self.values) == 1:  # joined, so that argparse takes -1e-5 for a value
+            return [f"--{self.name}={self.values[0]}"]
+        return [f"--{self.name}", *self.values]
+
+
+def _plain(value: str) -> str:
+    value = value.strip().lower()
+    try:
+        return f"{float(value):g}"
+    except ValueError:
+        return value
+
+
+def _is_flag(word: str) -> bool:
+    return word.startswith("-") and word.lstrip("-")[:1].isalpha()
+
+
+def _split(words: Sequence[str]) -> tuple[list[str], list[_Flag]]:
+    """The words before the first flag, and the flags."""
+    start = next((n for n, word in enumerate(words) if _is_flag(word)), len(words))
+    flags: list[_Flag] = []
+    for word in words[start:]:
+        if not _is_flag(word):
+            flags[-1].values.append(word)
+            continue
+        written, equals, value = word.partition("=")
+        name = written.lstrip("-").replace("-", "_")
+        if not word.startswith("--") and name != "h":
+            name = written  # -learning_rate is no flag
+        flags.append(_Flag(written, name, [value] if equals else []))
+    return list(words[:start]), flags
+
+
+def _asked(flag: _Flag, foreign: Foreign, switched_off: bool) -> str:
+    """The value of a foreign flag.
+
+    Raises:
+        InputError: it has none, or is a switch and has another than True or False.
+    """
+    if foreign.takes in ("switch", "perhaps") and not flag.values:
+        return "false" if switched_off else "true"
+    if foreign.takes == "switch":
+        value = flag.value.lower()
+        if len(flag.values) > 1 or value not in _TRUE | _FALSE:
+            # Not the value itself: it may be a secret.
+            raise InputError(f"{flag.written}: what follows it is not True or False")
+        return "true" if value in _TRUE else "false"
+    if not flag.values:
+        raise InputError(f"{flag.written}: give its value")
+    if foreign.takes == "one" and len(flag.values) > 1:
+        raise InputError(f"{flag.written}: it takes one value, and {len(flag.values)} follow it")
+    return flag.value
+
+
+def migrate(words: Sequence[str], kind: type[object], table: Mapping[str, Foreign]) -> Migrated:
+    """A command line with the flags of other scripts put into a script's own.
+
+    Args:
+        kind: the option dataclass of the script.
+        table: foreign flags by name; they are for scripts that have a model.
+
+    Raises:
+        InputError: a flag has no value, or one that it does not take.
+    """
+    assert dataclasses.is_dataclass(kind)
+    own = {field.name for field in dataclasses.fields(kind)}
+    switched_on = {
+        f"no_{field.name}" for field in dataclasses.fields(kind) if field.default is True
+    }
+    known = table if issubclass(kind, ModelOptions) else {}
+    before, flags = _split(words)
+    given = {flag.name: flag.value if flag.values else "true" for flag in flags}
+    result = Migrated(before, [], [], [], False)
+    cpu = False
+    taken: dict[str, str] = {flag.name: flag.written for flag in flags if flag.name in own}
+    for flag in flags:
+        off = flag.name.startswith("no_") and flag.name not in known
+        name = flag.name.removeprefix("no_") if off else flag.name
+        foreign = known.get(name)
+        answer = None
+        if foreign and not (off and foreign.takes != "switch"):
+            value = flag.value if name in own else _asked(flag, foreign, off)
+            answer = _answer(foreign, value, kind, given)
+            if answer is None and name not in own:
+                continue  # it asks for nothing
+        if answer is None:
+            if flag.name in own | switched_on | {"h", "help"}:
+                result.words.extend(flag.words)
+            elif issubclass(kind, EvaluationOptions) and flag.name in _OF_TRAINING:
+                result.notes.append(f"{flag.written}: {_PASSED_OVER}")
+            elif flag.written not in result.unknown:
+                result.unknown.append(flag.written)
+            continue
+        cpu = cpu or answer.cpu
+        if answer.kind == "refused":
+            what = "" if foreign is None or foreign.secret else f" {shown(flag.value)}".rstrip()
+            result.faults.append(f"{flag.written}{what} is refused: {answer}")
+        elif answer.kind == "understood":
+            result.notes.append(f"{flag.written}: {answer}")
+        else:
+            became = answer.becomes(value)
+            for target in (word[2:] for word in became if word.startswith("--")):
+                if target in taken:
+                    result.faults.append(
+                        f"{flag.written} is --{target} here, and {taken[target]} is given too; "
+                        "give one of them"
+                    )
+                taken[target] = flag.written
+            result.words.extend(became)
+            result.notes.append(f"{flag.written}: {' '.join([*became, answer.text]).strip()}")
+    if issubclass(kind, TrainingOptions) and not _on("do_train", given):
+        for name in ("do_eval", "do_predict"):
+            if _on(name, given):
+                fault = f"--{name} without --do_train: call the script of this name in eval/"
+                result.faults.append(fault)
+    return dataclasses.replace(result, cpu=cpu)
+
+
+def _on(name: str, given: Given) -> bool:
+    return _plain(given.get(name, "false")) in _TRUE
+
+
+def _answer(foreign: Foreign, value: str, kind: type[object], given: Given) -> Answer | None:
+    """None where the flag asks for nothing, or is an option of the script."""
+    unset = _plain(value) in _UNSET or (foreign.takes == "switch" and _plain(value) in _FALSE)
+    for case in foreign.cases:
+        if (case.values is not None or not unset) and case.fits(value, kind, given):
+            if foreign.training and issubclass(kind, EvaluationOptions):
+                return Answer("understood", _PASSED_OVER)
+            return case.answer
+    return None
+
+
+# --- one JSON file instead of a command line ----------------------------------------------------
+
+
+def words_of_file(path: str, kind: type[object], table: Mapping[str, Foreign]) -> list[str]:
+    """A file of options, {"learning_rate": 3e-5, ...}, as the words of a command line.
+
+    It is what HfArgumentParser.parse_json_file reads, or options.json of a run.
+
+    Raises:
+        InputError: it is not JSON, or a value has the wrong type.
+    """
+    assert dataclasses.is_dataclass(kind)
+    try:
+        values = read_object(Path(path).expanduser().resolve())
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    if isinstance(values.get("options"), dict) and "task" in values:
+        values = values["options"]
+    names = {field.name: str(field.type) for field in dataclasses.fields(kind)}
+    lists = {name for name, hint in names.items() if "list[str]" in hint}
+    words: list[str] = []
+    for name, value in values.items():
+        if name in lists and isinstance(value, str):
+            value = [value]
+        if name == "loss_args" and isinstance(value, dict):
+            value = json.dumps(value)
+        if name in names and name not in table:
+            check_types(kind, {name: value}, Path(path))
+        if value is not None:
+            words += _words_of(path, name, value)
+    return words
+
+
+def _words_of(path: str, name: str, value: object) -> Iterable[str]:
+    if isinstance(value, bool):
+        return [f"--{name}={value}"]
+    if isinstance(value, list) and all(isinstance(each, str | int | float) for each in value):
+        dashed = next((each for each in value if _is_flag(str(each))), None)
+        if dashed is not None:
+            raise InputError(f"{path}: {name}: {shown(str(dashed))} begins as a flag does")
+        return [f"--{name}", *map(str, value)] if value else []
+    if isinstance(value, list | dict):
+        return [f"--{name}={json.dumps(value)}"]
+    return [f"--{name}={value}"]

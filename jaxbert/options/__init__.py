@@ -1,0 +1,1 @@
+"""Settings: one field has its default, help and range."""

@@ -1,0 +1,229 @@
+"""TextClassifier and TextRegressor: a class or a number for texts and pairs of texts."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import EllipsisType
+from typing import Any, ClassVar
+
+import numpy as np
+from scipy.special import expit, softmax
+
+from jaxbert.data.encode_texts import encode_texts
+from jaxbert.data.features import Features
+from jaxbert.data.rows import whole_text
+from jaxbert.data.texts import TextExample
+from jaxbert.errors import InputError
+from jaxbert.losses.forms import Arrays
+from jaxbert.options.settings import ClassificationOptions, RegressionOptions
+from jaxbert.predictors.lengths import Lengths
+from jaxbert.predictors.predictor import Predictor, listed, stream
+from jaxbert.tasks.classification import CLASSIFICATION
+from jaxbert.tasks.regression import REGRESSION
+
+Text = str | dict[str, str]
+Label = dict[str, str | float]
+
+# What makes scores (C,) of a row's outputs.
+_FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "sigmoid": expit,
+    "softmax": softmax,
+    "none": lambda outputs: outputs,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class TextSettings(Lengths):
+    """The keywords of a call that can be given when the model is opened; see the call."""
+
+    top_k: int | EllipsisType | None = ...
+    function_to_apply: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.top_k not in (None, ...) and (not isinstance(self.top_k, int) or self.top_k < 1):
+            raise InputError(
+                f"top_k is {self.top_k!r}: it must be at least 1, or None for all classes"
+            )
+        name = self.function_to_apply
+        if name is not None and str(name).lower() not in _FUNCTIONS:
+            raise InputError(f"function_to_apply is {name!r}: give {', '.join(_FUNCTIONS)}")
+
+
+def _example(number: int, item: object) -> TextExample:
+    """A text, or a pair: a dict, or [[text, pair]] as older pipelines had it."""
+    match item:
+        case str():
+            text, pair = item, None
+        case [[text, pair]]:
+            pass
+        case {"text": text, **others} if others.keys() <= {"text_pair"}:
+            pair = others.get("text_pair")
+        case _:
+            raise InputError(
+                f'text {number} is not a text: give a string, or {{"text": ..., "text_pair": ...}}'
+            )
+    if not isinstance(text, str) or not isinstance(pair, str | None):
+        raise InputError(f"text {number} is not a string")
+    # A tokenizer of transformers takes an empty text_pair as none.
+    return TextExample(f"text {number}", whole_text(text), whole_text(pair) if pair else None)
+
+
+class _TextPredictor(Predictor):
+    """Scores of texts and pairs, in the form of transformers' text-classification pipeline."""
+
+    settings = TextSettings
+    retired: ClassVar[Mapping[str, str]] = {"return_all_scores": "give top_k=None for all classes"}
+
+    def __call__(
+        self,
+        inputs: Text | Sequence[Text] | Iterator[Text],
+        *,
+        top_k: int | EllipsisType | None = ...,
+        function_to_apply: str | None = None,
+        truncation: bool | str | None = None,
+        max_length: int | None = None,
+        padding: bool | str | None = None,
+        batch_size: int | None = None,
+        **unknown: object,
+    ) -> Any:
+        """Give the labels of one text or pair, or of each of many.
+
+        Args:
+            inputs: a string; {"text": ..., "text_pair": ...} for a pair; a list of these; or a
+                generator of these, which is read batch_size at a time.
+            top_k: so many labels for each, best first; None gives all. By default the best alone.
+            function_to_apply: "softmax" (the classes exclude each other), "sigmoid" (each by
+                itself) or "none" (the model's outputs as they are). By default "none" for a
+                regression, "sigmoid" for a model of several labels a text or of one output, else
+                "softmax".
+            truncation: True or "longest_first" cuts to max_length, of a pair the longer text;
+                "only_first" or "only_second" cuts that text alone; False refuses a text that the
+                model cannot read whole. By default texts are cut to the length that the model was
+                trained with.
+            max_length: the most tokens, with [CLS] and [SEP]; by default the tokenizer's.
+            padding: taken for the pipeline's sake; it changes no answer. False by default.
+            batch_size: texts computed at once; by default as it was opened.
+
+        Returns:
+            {"label": name, "score": float} for each text. Alone: of a string in a list of one, of
+            a pair without. With top_k a list of such dicts in its place, for a string alone too.
+            For a list a list of these, for a generator an iterator.
+
+        Raises:
+            InputError: a text is not a string, or too long to be read whole where that was asked
+                for; or a keyword's value is wrong.
+            TypeError: no such keyword.
+        """
+        if unknown.get("return_all_scores") is False:
+            del unknown["return_all_scores"]  # that is the default
+        self._refuse(unknown, ["batch_size", *vars(self._settings)])
+        given = {
+            "function_to_apply": function_to_apply,
+            "truncation": truncation,
+            "max_length": max_length,
+            "padding": padding,
+        }
+        settings = self._with(TextSettings, given)
+        if top_k is not ...:
+            settings = dataclasses.replace(settings, top_k=top_k)
+        size = self._rows(batch_size)
+        if isinstance(inputs, Iterator):
+            return stream(inputs, size, lambda n, texts: self._label(texts, settings, size, n))
+        single, items = listed("inputs", inputs, str | dict)
+        found = self._label(items, settings, size)
+        if not single:
+            return found
+        # What the pipeline does: a string's answer is in a list, unless the call has top_k.
+        return found if isinstance(inputs, str) and top_k is ... else found[0]
+
+    def _label(
+        self, items: Sequence[object], settings: TextSettings, size: int, first: int = 0
+    ) -> list[Label | list[Label]]:
+        """The answer for each text; they are numbered from `first` in messages."""
+        if not items:
+            return []
+        examples = [_example(number, item) for number, item in enumerate(items, first)]
+        features = self._encode(examples, settings)
+        outputs = self._compute(features, self._options, size)["outputs"]
+        apply = _FUNCTIONS[(settings.function_to_apply or self._function).lower()]
+        return [self._ranked(apply(row), settings.top_k) for row in outputs]
+
+    def _encode(self, examples: Sequence[TextExample], settings: TextSettings) -> Features:
+        positions = self._cfg.max_position_embeddings
+        most = settings.most(
+            self._tokenizer, trained=self._options.max_seq_length, positions=positions
+        )
+        if most is not None and most < 5 and any(e.pair is not None for e in examples):
+            raise InputError(f"max_length {most} leaves no room for a token of each text; give 5")
+        features = encode_texts(
+            examples,
+            self._tokenizer,
+            max_length=1 << 30 if most is None else most,
+            targets=None,
+            truncation=settings.strategy,
+        )
+        longest = int(np.argmax(features.lengths))
+        if features.lengths[longest] > positions:
+            raise InputError(
+                f"{examples[longest].where} has {features.lengths[longest]} tokens, and the model "
+                f"reads {positions}; give truncation=True to cut it"
+            )
+        return features
+
+    def _ranked(self, scores: np.ndarray, top_k: int | EllipsisType | None) -> Label | list[Label]:
+        """The best label, or so many of them, of scores (C,)."""
+        named = zip(self._cfg.id2label, scores.tolist(), strict=True)
+        labels: list[Label] = [{"label": name, "score": score} for name, score in named]
+        order = np.argsort(-scores, kind="stable")
+        if top_k is ...:
+            return labels[order[0]]
+        return [labels[place] for place in order[:top_k]]
+
+    @property
+    def _function(self) -> str:
+        """The function that suits what the model was trained for."""
+        if self._cfg.problem_type == "regression":
+            return "none"
+        return "sigmoid" if self._cfg.multi_label or len(self._cfg.id2label) == 1 else "softmax"
+
+
+def _outputs(options: ClassificationOptions) -> Callable[[Arrays, Arrays], Arrays]:
+    """Of each row the model's outputs, (B, C), before any function."""
+    return lambda outputs, batch: {"outputs": outputs["logits"]}
+
+
+class TextClassifier(_TextPredictor):
+    """The classes of texts and pairs, called and answering as transformers' text-classification
+    pipeline.
+
+    >>> classify = TextClassifier.from_pretrained("runs/sst2")  # doctest: +SKIP
+    >>> classify("I laughed all evening.")  # doctest: +SKIP
+    [{'label': 'positive', 'score': 0.98}]
+    >>> classify({"text": "It rains.", "text_pair": "It is wet."}, top_k=2)  # doctest: +SKIP
+    [{'label': 'entailment', 'score': 0.9}, {'label': 'neutral', 'score': 0.08}]
+    """
+
+    task = dataclasses.replace(CLASSIFICATION, reduce=_outputs)
+    kind = ClassificationOptions
+
+
+class TextRegressor(_TextPredictor):
+    """A number for texts and pairs, in the form in which transformers' text-classification
+    pipeline gives the output of a model with one.
+
+    >>> similarity = TextRegressor.from_pretrained("runs/stsb")  # doctest: +SKIP
+    >>> similarity({"text": "A man runs.", "text_pair": "Someone runs."})  # doctest: +SKIP
+    {'label': 'score', 'score': 4.1}
+    """
+
+    task = dataclasses.replace(
+        REGRESSION,
+        reduce=lambda options: lambda outputs, batch: {"outputs": outputs["scores"][:, None]},
+    )
+    kind = RegressionOptions
+
+    @property
+    def _function(self) -> str:
+        return "none"

@@ -1,0 +1,212 @@
+"""What eval/calibrate.py calls: the threshold of no answer, and a temperature for confidences.
+
+Both are fitted to some paragraphs' questions and reported on the others' only: a threshold that was
+chosen on the questions it is reported on flatters (Rajpurkar et al. 2018 report such best scores).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxbert.runtime.compiled import keep_compiled
+from jaxbert.data.questions import QAExample
+from jaxbert.decoding.answers import Prediction, at_threshold
+from jaxbert.io.drawing import new_figure, save_figure
+from jaxbert.errors import InputError
+from jaxbert.runs.evaluate import assess, show_scores
+from jaxbert.io.files import write_json
+from jaxbert.metrics.calibration import (
+    Bin,
+    calibration_error,
+    confidences_at,
+    fit_temperature,
+    reliability,
+)
+from jaxbert.options.values import check_ranges
+from jaxbert.options.settings import CalibrateOptions
+from jaxbert.runs.folder import check_task, check_writable, digests_of_model
+from jaxbert.runs.inputs import read_examples
+from jaxbert.runtime.processes import launched
+from jaxbert.tasks.qa import QA, references_of, score_qa, resolve_qa
+
+logger = logging.getLogger("jaxbert")
+
+Pairs = list[tuple[QAExample, Prediction]]
+
+
+def calibrate(options: CalibrateOptions) -> dict[str, Any]:
+    """Fit threshold and temperature of a fine-tuned folder, and write calibration.json there.
+
+    eval/qa.py and QuestionAnswerer use what it says. Reports and a diagram go to --output_dir.
+
+    Returns:
+        What calibration.json holds.
+
+    Raises:
+        InputError: something the user gave cannot be used; nothing has been written.
+    """
+    check_ranges(options)
+    if not options.model_name_or_path:
+        raise InputError("give --model_name_or_path, the folder of a fine-tuned model")
+    folder = Path(options.model_name_or_path).expanduser()
+    if not folder.is_dir():
+        raise InputError(f"--model_name_or_path {folder}: give a folder; the result is kept there")
+    if options.num_processes or launched():
+        raise InputError("eval/calibrate.py is one process")
+    check_task(folder, QA.name)
+    if options.compilation_cache_dir:
+        keep_compiled(options.compilation_cache_dir)
+    reports = Path(options.output_dir).expanduser() if options.output_dir else folder
+    for place in (folder, reports):
+        check_writable(place)
+    data = read_examples(QA, options, "validation")
+    if data is None:
+        raise InputError("give --validation_file or --dataset_name, questions to fit to")
+    options = dataclasses.replace(options, null_score_diff_threshold=0.0, score_temperature=1.0)
+    options = resolve_qa(options, None, data.examples)
+    model = digests_of_model(folder)
+    _, _, predictions = assess(QA, options, data.examples)
+    pairs = list(zip(data.examples, predictions, strict=True))
+    fitted, others = split(pairs, options.fit_part, options.seed)
+    logger.info(
+        "fitted to %d questions; reported on %d of other paragraphs", len(fitted), len(others)
+    )
+    threshold = find_threshold(fitted) if options.version_2_with_negative else 0.0
+    temperature = fit_temperature(*_confidence_data(fitted, threshold, options))
+    record: dict[str, Any] = {
+        "null_score_diff_threshold": threshold,
+        "score_temperature": temperature,
+        "version_2_with_negative": options.version_2_with_negative,
+        "model": model,
+        "fit_part": options.fit_part,
+        "seed": options.seed,
+        "reported_on": len(others),
+    }
+    logger.info("null_score_diff_threshold %.4g  score_temperature %.4g", threshold, temperature)
+    if others:
+        record |= _report(others, threshold, temperature, options, reports)
+    record["fitted_to"] = [e.id for e, _ in fitted]
+    write_json(folder / "calibration.json", record)
+    logger.info("%s is used by eval/qa.py and QuestionAnswerer", folder / "calibration.json")
+    return record
+
+
+def split(pairs: Pairs, part: float, seed: int) -> tuple[Pairs, Pairs]:
+    """The questions of a part of the paragraphs, and those of the others.
+
+    Raises:
+        InputError: there are too few paragraphs for it.
+    """
+    paragraphs = list(dict.fromkeys(e.context for e, _ in pairs))
+    random.Random(seed).shuffle(paragraphs)
+    count = round(part * len(paragraphs))
+    if count == 0 or (count == len(paragraphs) and part < 1):
+        raise InputError(
+            f"--fit_part {part:g} of {len(paragraphs)} paragraphs leaves a part without any; give "
+            "more paragraphs, or --fit_part 1 to report nothing"
+        )
+    chosen = set(paragraphs[:count])
+    return (
+        [pair for pair in pairs if pair[0].context in chosen],
+        [pair for pair in pairs if pair[0].context not in chosen],
+    )
+
+
+def find_threshold(pairs: Pairs) -> float:
+    """The null odds up to which answering gives the best F1, as SQuAD 2.0's script finds it."""
+    texts = {e.id: at_threshold(p, math.inf).text for e, p in pairs}
+    odds = {e.id: p.null_odds for e, p in pairs if p.null_odds is not None}
+    scores = score_qa("squad_v2", texts, references_of([e for e, _ in pairs]), odds)
+    threshold = scores["best_f1_thresh"]
+    if threshold == 0.0 and 0.0 not in odds.values():  # the script's word for: answer nothing
+        threshold = min(odds.values()) - 1
+    return threshold
+
+
+def _confidence_data(
+    pairs: Pairs, threshold: float, options: Any
+) -> tuple[list[np.ndarray], list[bool]]:
+    """Of each question the scores of its n-best list, and whether the answer given is right."""
+    scores, right = [], []
+    for example, prediction in pairs:
+        shift = threshold if prediction.null_odds is not None else 0.0
+        found = [c.score - (0.0 if c.text else shift) for c in prediction.nbest]
+        scores.append(np.array(found, np.float64))
+        text = at_threshold(prediction, threshold).text
+        one = score_qa(options.metric, {example.id: text}, references_of([example]))
+        right.append(one["exact_match"] == 100)
+    return scores, right
+
+
+def _report(
+    pairs: Pairs, threshold: float, temperature: float, options: Any, folder: Path
+) -> dict[str, Any]:
+    """Scores before and after on questions that nothing was fitted to; draws the diagram."""
+    references = references_of([e for e, _ in pairs])
+    record: dict[str, Any] = {}
+    for name, value in (("at_threshold_0", 0.0), ("at_this_threshold", threshold)):
+        texts = {e.id: at_threshold(p, value).text for e, p in pairs}
+        record[name] = score_qa(options.metric, texts, references)
+        if options.version_2_with_negative or value == threshold:
+            logger.info("threshold %.4g: %s", value, show_scores(record[name]))
+    tables = {}
+    for name, limit, value in (("before", 0.0, 1.0), ("after", threshold, temperature)):
+        scores, right = _confidence_data(pairs, limit, options)
+        confidences = confidences_at(scores, value).tolist()
+        record[f"calibration_error_{name}"] = calibration_error(confidences, right)
+        tables[f"{name}: temperature {value:.3g}"] = reliability(confidences, right)
+    record["reliability"] = {name: [b._asdict() for b in bins] for name, bins in tables.items()}
+    logger.info(
+        "expected calibration error %.4f at threshold 0 and temperature 1, %.4f at those found",
+        record["calibration_error_before"],
+        record["calibration_error_after"],
+    )
+    draw(tables, [record[f"calibration_error_{n}"] for n in ("before", "after")], folder)
+    return record
+
+
+def draw(tables: dict[str, list[Bin]], errors: Sequence[float], folder: Path) -> None:
+    """reliability.png: how often answers are right, by how sure the model is of them."""
+    figure = new_figure("reliability.png", 8, 4)
+    if figure is None:
+        return
+    for number, ((title, bins), error) in enumerate(zip(tables.items(), errors, strict=True)):
+        axes = figure.add_subplot(1, 2, number + 1)
+        whole = sum(b.answers for b in bins)
+        axes.bar(
+            [b.low for b in bins],
+            [b.right for b in bins],
+            0.1,
+            align="edge",
+            edgecolor="white",
+            color="#3b6ea5",
+            label="right",
+        )
+        axes.step(
+            [0, *[(n + 1) / 10 for n in range(10)]],
+            _shares(bins, whole),
+            where="pre",
+            color="#999999",
+            label="part of the answers",
+        )
+        axes.plot([0, 1], [0, 1], color="#c44e52", linewidth=1, label="as sure as right")
+        axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", title=f"{title}, ECE {error:.3f}")
+        if number == 0:
+            axes.set_ylabel("exact match")
+            axes.legend(loc="upper left", frameon=False)
+    save_figure(figure, folder / "reliability.png")
+
+
+def _shares(bins: Sequence[Bin], whole: int) -> list[float]:
+    shares = [0.0] * 10
+    for b in bins:
+        shares[round(b.low * 10)] = b.answers / whole
+    return [shares[0], *shares]

@@ -1,0 +1,298 @@
+"""What train/compare.py calls: several losses with several seeds each, and whether they differ."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import math
+import re
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from scipy.stats import ttest_rel
+
+from jaxbert.io.drawing import new_figure, save_figure
+from jaxbert.errors import InputError
+from jaxbert.io.files import digest_of, write_json, write_text
+from jaxbert.losses.choose import ChosenLoss, choose_loss
+from jaxbert.metrics.scores import LOSS, Scores, number_of
+from jaxbert.options.values import HARMLESS, check_ranges
+from jaxbert.runs.folder import check_writable
+from jaxbert.runtime.processes import launched
+from jaxbert.runs.published import published_for
+from jaxbert.runs.train import train
+from jaxbert.tasks.task import Task
+from jaxbert.io.untrusted import read_object
+
+logger = logging.getLogger("jaxbert")
+
+_VOID = {"void": True}
+
+
+class Row(NamedTuple):
+    """A loss and a score, over the seeds.
+
+    Attributes:
+        values: of each seed, in their order.
+        difference: mean difference to the first loss, seed by seed; None for that itself.
+        p: of a paired t-test of it, two-sided; None where there are too few seeds or no difference
+            varies.
+    """
+
+    loss: str
+    metric: str
+    values: list[float]
+    difference: float | None
+    p: float | None
+
+    @property
+    def mean(self) -> float:
+        """Of the values."""
+        return statistics.fmean(self.values)
+
+    @property
+    def deviation(self) -> float:
+        """The sample's standard deviation (n - 1); NaN for one seed."""
+        return statistics.stdev(self.values) if len(self.values) > 1 else math.nan
+
+
+def compare(task: Task, options: Any, losses: Sequence[str], seeds: Sequence[int]) -> bool:
+    """Train each loss with each seed, as far as that has not been done, and write the table.
+
+    Runs are in options.output_dir, a folder for each loss and seed; comparison.json, .md and .png
+    beside them.
+
+    Args:
+        options: of the task's training; loss, loss_args and seed are filled in.
+        losses: names, FILE.py:FUNCTION, or either with its options behind: focal{"gamma": 1}.
+
+    Returns:
+        Whether all is done; False when a signal stopped a run, and the same command goes on.
+
+    Raises:
+        InputError: something the user gave cannot be used.
+    """
+    folder = Path(options.output_dir or "").expanduser()
+    runs = _runs(task, options, losses, seeds)
+    check_writable(folder)
+    found: dict[str, list[Scores]] = {given: [] for given in losses}
+    for number, (given, chosen, own) in enumerate(runs):
+        logger.info("run %d of %d: %s, seed %d", number + 1, len(runs), given, own.seed)
+        files = _contents(own, chosen.args.get("teacher"))
+        scores = _scores(task, own, {"loss": chosen.source, "files": files})
+        if number == 0 and options.overwrite_output_dir:  # what was given is known to be right
+            _void([Path(other.output_dir) for _, _, other in runs[1:]])
+        if scores is None:
+            return False
+        if not scores:
+            raise InputError(f"{own.output_dir}: the run has no scores; is there validation data?")
+        found[given].append(scores)
+    rows = table(found, [m for m in (*task.best_metrics, LOSS) if m in found[losses[0]][0]])
+    _write(folder, task, options, rows, seeds, found[losses[0]][0])
+    return True
+
+
+def _runs(
+    task: Task, options: Any, losses: Sequence[str], seeds: Sequence[int]
+) -> list[tuple[str, ChosenLoss, Any]]:
+    """Each loss as given, itself, and the options of its run; seed after seed, so that a table
+    begun is one of whole seeds. What can be refused is refused before the first is trained.
+    """
+    if not options.output_dir:
+        raise InputError("give --output_dir, the folder for the runs and the table")
+    if not (options.validation_file or options.dataset_name):
+        raise InputError("give --validation_file, what the losses are compared on")
+    for name, values in (("losses", losses), ("seeds", seeds)):
+        if len(set(values)) != len(values):
+            raise InputError(f"--{name}: one is there twice")
+    if options.num_processes or launched():
+        raise InputError("train/compare.py is one process; start train/ for runs of several")
+    chosen = {given: choose_loss(task.losses, *split_args(given)) for given in losses}
+    places = {given: re.sub(r"[^\w.-]+", "_", given).strip("_") for given in losses}
+    if len(set(places.values())) != len(places):
+        raise InputError("--losses: two are the same but for spaces or signs")
+    runs = []
+    for seed in seeds:
+        for given in losses:
+            name, args = split_args(given)
+            place = str(Path(options.output_dir).expanduser() / places[given] / f"seed_{seed}")
+            changes = {"loss": name, "loss_args": args, "seed": seed, "output_dir": place}
+            own = dataclasses.replace(options, **changes)
+            check_ranges(own)
+            runs.append((given, chosen[given], own))
+    return runs
+
+
+def _contents(options: Any, teacher: Any) -> dict[str, str]:
+    """SHA-256 of the files that the options name, and of those in the folders that they name."""
+    named = [*(options.train_file or ()), *(options.validation_file or ()), options.dataset_name]
+    named += [options.model_name_or_path, options.config_name, options.tokenizer_name]
+    named += [teacher if isinstance(teacher, str) else None]
+    found = {}
+    for name in filter(None, named):
+        path = Path(name).expanduser()
+        inside = path.rglob("*") if name == options.dataset_name else path.glob("*")
+        for file in sorted(inside) if path.is_dir() else [path]:
+            if file.is_file():  # not a name on the Hub
+                found[str(file)] = digest_of(file)
+    return found
+
+
+def split_args(given: str) -> tuple[str, str | None]:
+    """A loss and its options.
+
+    >>> split_args('focal{"gamma": 1}'), split_args("fgm")
+    (('focal', '{"gamma": 1}'), ('fgm', None))
+    """
+    name, brace, rest = given.partition("{")
+    return name.strip(), brace + rest or None
+
+
+def _scores(task: Task, options: Any, depends: dict[str, Any]) -> Scores | None:
+    """The scores of a run, trained if it has not been; None when a signal stopped it.
+
+    What they depend on is in compared.json from the run's beginning, so that a run is neither
+    taken for done nor gone on with when any of it is another.
+
+    Args:
+        depends: all that its scores depend on beside the options.
+
+    Raises:
+        InputError: it is another.
+    """
+    folder = Path(options.output_dir)
+    # What the names of a data set hold is not looked at, unlike what files do.
+    harmless = HARMLESS - {"dataset_name", "dataset_config_name", "validation_split"}
+    what = {n: x for n, x in dataclasses.asdict(options).items() if n not in harmless}
+    given = json.loads(json.dumps({"options": what, **depends}))
+    record = folder / "compared.json"
+    if options.overwrite_output_dir:
+        record.unlink(missing_ok=True)
+    elif record.exists() and read_object(record) == _VOID:
+        options = dataclasses.replace(options, overwrite_output_dir=True)
+    elif record.exists():
+        _check_same(folder, read_object(record), given)
+        if (folder / "metrics.json").exists():
+            logger.info("done before")
+            return read_object(folder / "metrics.json")
+    elif not (folder / "options.json").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(record, given)
+    trained = train(task, options)
+    if not trained.done:
+        return None
+    if read_object(folder / "options.json")["loss"] != depends["loss"]:
+        record.unlink(missing_ok=True)
+        raise InputError(
+            f"{folder}: the file of --losses {options.loss} has changed while losses were "
+            "compared; remove this folder, and start the command again"
+        )
+    write_json(record, given)
+    jax.clear_caches()  # compiled programs of a run that is over
+    return trained.scores
+
+
+def _void(folders: Sequence[Path]) -> None:
+    """Have these runs trained anew, by a later command too that has no --overwrite_output_dir."""
+    for folder in folders:
+        if (folder / "options.json").exists():
+            write_json(folder / "compared.json", _VOID)
+
+
+def _check_same(folder: Path, then: dict[str, Any], now: dict[str, Any]) -> None:
+    other = [n for n in now if n not in ("options", "files") and then.get(n) != now[n]]
+    for part, sign in (("options", "--"), ("files", "")):
+        old, new = then.get(part), now[part]
+        old = old if isinstance(old, dict) else {}
+        other += [f"{sign}{n}" for n in sorted({*old, *new}) if old.get(n) != new.get(n)]
+    if other:
+        raise InputError(
+            f"{folder} has a run of another {', '.join(other[:4])}{', ...' * (len(other) > 4)}; "
+            "give another --output_dir, or --overwrite_output_dir to train all anew"
+        )
+
+
+def table(found: Mapping[str, Sequence[Scores]], metrics: Sequence[str]) -> list[Row]:
+    """A row for each score and loss; `found` has the scores of every seed by loss."""
+    first = next(iter(found))
+    rows = []
+    for metric in metrics:
+        base = [number_of(scores, metric) for scores in found[first]]
+        for loss, runs in found.items():
+            values = [number_of(scores, metric) for scores in runs]
+            differences = [b - a for a, b in zip(base, values, strict=True)]
+            if loss == first:
+                rows.append(Row(loss, metric, values, None, None))
+                continue
+            varies = len(values) > 1 and max(differences) - min(differences) > 1e-12
+            p = float(ttest_rel(values, base).pvalue) if varies else None
+            rows.append(Row(loss, metric, values, statistics.fmean(differences), p))
+    return rows
+
+
+def _write(
+    folder: Path,
+    task: Task,
+    options: Any,
+    rows: Sequence[Row],
+    seeds: Sequence[int],
+    scores: Scores,
+) -> None:
+    own = [{**row._asdict(), "mean": row.mean, "deviation": row.deviation} for row in rows]
+    clean = [{n: None if x != x else x for n, x in row.items()} for row in own]  # JSON has no NaN
+    model = options.model_name_or_path or ""
+    known = published_for(model, task.name, int(scores.get("total", 0)))
+    record = {"task": task.name, "seeds": list(seeds), "rows": clean}
+    write_json(folder / "comparison.json", record | {"published": known and known._asdict()})
+    text = markdown(rows, len(seeds))
+    if known:
+        bands = ", ".join(f"{m} {a:g} to {b:g}" for m, (a, b) in known.scores.items())
+        text += f"\nPublished for {known.model}: {bands} ({known.source}).\n"
+    write_text(folder / "comparison.md", text)
+    print(f"\n{text}")
+    _draw(rows, folder / "comparison.png")
+
+
+def markdown(rows: Sequence[Row], seeds: int) -> str:
+    """The table as text that Markdown shows as a table."""
+    lines = [
+        "| score | loss | mean | std. dev. | n | difference | p |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        change = "" if row.difference is None else f"{row.difference:+.4g}"
+        p = "" if row.p is None else f"{row.p:.3f}"
+        deviation = f"{row.deviation:.2g}" if len(row.values) > 1 else ""
+        cells = (row.metric, f"`{row.loss}`", f"{row.mean:.4g}", deviation, seeds)
+        lines.append(f"| {' | '.join(map(str, (*cells, change, p)))} |")
+    note = (
+        "Difference and p: to the first loss, seed by seed (paired t-test, two-sided); with few "
+        "seeds a small p of many is chance."
+    )
+    return "\n".join(lines) + f"\n\n{note}\n"
+
+
+def _draw(rows: Sequence[Row], path: Path) -> None:
+    """Every seed a point, the mean a line and its deviation a bar; a panel for each score."""
+    metrics = list(dict.fromkeys(row.metric for row in rows))
+    losses = list(dict.fromkeys(row.loss for row in rows))
+    figure = new_figure(path.name, 4.5 * len(metrics), 1 + 0.45 * len(losses))
+    if figure is None:
+        return
+    for number, metric in enumerate(metrics):
+        axes = figure.add_subplot(1, len(metrics), number + 1)
+        for row in (r for r in rows if r.metric == metric):
+            place = losses.index(row.loss)
+            axes.errorbar(
+                row.mean, place, xerr=row.deviation, fmt="|", color="#3b6ea5", ms=14, capsize=4
+            )
+            axes.plot(row.values, [place] * len(row.values), "o", color="#c44e52", ms=4, alpha=0.7)
+        axes.set_yticks(range(len(losses)), losses if number == 0 else [""] * len(losses))
+        axes.invert_yaxis()
+        axes.set_title(metric)
+        axes.grid(axis="x", alpha=0.3)
+    save_figure(figure, path)

@@ -1,0 +1,216 @@
+"""What the options name, read and checked: examples, a model with its tokenizer, features."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxbert.data.features import Features, check_ids
+from jaxbert.data.rows import Data, names_of, problem_lines
+from jaxbert.data.sources import MissingSplitError, load_hub_rows
+from jaxbert.model.tokenizer import load_tokenizer
+from jaxbert.errors import InputError
+from jaxbert.model.config import BertConfig, load_config
+from jaxbert.model.folders import find_model_folder
+from jaxbert.model.heads import Params, init_params
+from jaxbert.model.pretrained import load_pretrained
+from jaxbert.tasks.task import Task
+
+logger = logging.getLogger("jaxbert")
+
+# GLUE's MNLI has two validation splits; the matched one is what run_glue takes.
+_SPLITS = {"mnli": "validation_matched"}
+_UNKNOWN = 0.2  # more [UNK] than that is said
+_FEW = 20  # examples; with fewer, each class may have one
+
+
+def load_model(
+    task: Task, options: Any, data: Data[Any] | None = None
+) -> tuple[BertConfig, Params, Any]:
+    """Config, parameters and tokenizer as the options name them.
+
+    Args:
+        data: what is to be learned, with its classes, by a head that may be drawn anew; None for a
+            model that must have its head.
+    """
+    source, config = options.model_name_or_path, options.config_name
+    key = jax.random.fold_in(jax.random.key(getattr(options, "seed", 0)), 0)
+    if source and config and source != config:
+        raise InputError("give --model_name_or_path or --config_name (random weights), not both")
+    if source:
+        folder = find_model_folder(source)
+        labels = _labels(task, load_config(folder), data)
+        cfg, params = load_pretrained(
+            folder, task.head, key=key, draw_head=data is not None, id2label=labels
+        )
+    elif config:
+        path = Path(config).expanduser()
+        folder = path.parent if path.is_file() else find_model_folder(config)
+        cfg = load_config(path if path.is_file() else folder)
+        labels = _labels(task, cfg, data)
+        cfg = dataclasses.replace(cfg, id2label=tuple(labels or ()))
+        params = jax.jit(lambda key: init_params(cfg, task.head, key))(key)
+        logger.info("%s: all parameters drawn anew", config)
+    else:
+        raise InputError("give --model_name_or_path, or --config_name for random weights")
+    if task.problem_type is not None and data is not None:
+        cfg = dataclasses.replace(cfg, problem_type=task.problem_type(options, cfg))
+    if options.tokenizer_name:
+        folder = find_model_folder(options.tokenizer_name)
+    return cfg, params, load_tokenizer(folder, vocab_size=cfg.vocab_size)
+
+
+def _labels(task: Task, cfg: BertConfig, data: Data[Any] | None) -> tuple[str, ...] | None:
+    """The classes to learn: those of the data, or the model's own where these hold them all."""
+    if task.labels is None or data is None:
+        return None
+    return cfg.id2label if set(data.classes) <= set(cfg.id2label) else data.classes
+
+
+def read_examples(task: Task, options: Any, split: str) -> Data[Any] | None:
+    """Examples of train or validation, problems said; None when the options name no data for it.
+
+    The classes are those that the data declare, or, in training data, all that occur; also where
+    only the first examples are asked for.
+    """
+    training = split == "train"
+    files = options.train_file if training else options.validation_file
+    limit = options.max_train_samples if training else options.max_eval_samples
+    if files:
+        origin = ", ".join(files)
+        data = task.read(((path, task.load(path, options)) for path in files), options)
+    elif options.dataset_name:
+        name, config = options.dataset_name, options.dataset_config_name
+        if split == "validation":
+            split = options.validation_split or _SPLITS.get(config, split)
+        origin = f"{name}[{split}]"
+        data = task.read([(origin, load_hub_rows(name, config, split))], options)
+    else:
+        return None
+    logger.info("%s: %d examples", origin, len(data.examples))
+    for note in data.notes:
+        logger.info("  %s", note)
+    for line in problem_lines(data.problems):
+        logger.info("  %s", line)
+    if training:
+        _check_labels(task, data, "training")
+        if task.label_of and data.label_column and not data.classes:
+            given = map(task.label_of, data.examples)
+            names = [label for label in given if isinstance(label, str)]
+            _check_repeated(names, data.label_column, data.columns, origin)
+    if task.check:
+        task.check(data, origin, training)
+    if task.labels and training:
+        found = task.labels(data.examples, options)
+        if not set(found) <= set(data.classes):
+            data = dataclasses.replace(data, classes=found)
+    return _first(task, data, limit, origin) if limit else data
+
+
+def _first(task: Task, data: Data[Any], limit: int, origin: str) -> Data[Any]:
+    """The first examples; of a file sorted by class they are of one class, which is said."""
+    kept = data.examples[:limit]
+    if task.label_of and len(kept) > 1:
+        labels = {str(task.label_of(e)) for e in kept}
+        others = any(str(task.label_of(e)) not in labels for e in data.examples[limit:])
+        if len(labels) == 1 and others:
+            message = "%s: the first %d examples are all of the class %s; is the file sorted?"
+            logger.warning(message, origin, len(kept), min(labels))
+    return dataclasses.replace(data, examples=kept)
+
+
+def read_held_out(task: Task, options: Any) -> Any:
+    """The validation examples of a training run, or None; a data set of the Hub may have none."""
+    try:
+        data = read_examples(task, options, "validation")
+    except MissingSplitError as error:
+        if options.validation_split:
+            raise
+        logger.info("%s: no validation", error)
+        data = None
+    if data is None:
+        for name in ("load_best_model_at_end", "early_stopping_patience", "metric_for_best_model"):
+            if getattr(options, name):
+                raise InputError(f"--{name} needs validation data to tell what is better")
+        return None
+    _check_labels(task, data, "validation")
+    return data.examples
+
+
+def _check_labels(task: Task, data: Data[Any], name: str) -> None:
+    """Hold that what is learned from, and what a run is judged by, has labels; all or none has."""
+    if task.label_of and task.label_of(data.examples[0]) is None:
+        raise InputError(
+            f"{data.examples[0].where}: the {name} data has no labels; name them with "
+            f"--label_column_name; the columns are {names_of(data.columns)}"
+        )
+
+
+def _check_repeated(
+    labels: Sequence[str], column: str, columns: Sequence[str], origin: str
+) -> None:
+    """Refuse classes of which hardly any has a second row: ids, or texts."""
+    different = len(set(labels))
+    if len(labels) >= _FEW and 10 * different > 9 * len(labels):
+        raise InputError(
+            f'{origin}: label column "{column}" has {different} different values in '
+            f"{len(labels)} rows, so they are no classes; name another with --label_column_name; "
+            f"the columns are {names_of(columns)}"
+        )
+
+
+def encode_examples(
+    task: Task, examples: Any, tokenizer: Any, cfg: BertConfig, options: Any
+) -> Features:
+    """The features of examples, held against the model's tables; their notes said.
+
+    Raises:
+        InputError: rows are to be longer than the model's positions, or an id is out of range.
+    """
+    if options.max_seq_length > cfg.max_position_embeddings:
+        raise InputError(
+            f"--max_seq_length {options.max_seq_length}: the model has "
+            f"{cfg.max_position_embeddings} positions; give that or less"
+        )
+    features = task.encode(examples, tokenizer, options, cfg)
+    check_ids(
+        features,
+        vocab_size=cfg.vocab_size,
+        positions=cfg.max_position_embeddings,
+        types=cfg.type_vocab_size,
+    )
+    for note in features.notes:
+        logger.info("  %s", note)
+    unknown = float(np.mean(features.tokens["input_ids"] == tokenizer.unk_token_id))
+    if unknown > _UNKNOWN:
+        logger.info("  %.0f %% of the tokens are [UNK]; is it the right vocabulary?", 100 * unknown)
+    return features
+
+
+def origin_of(options: Any) -> str:
+    """What a message calls the training data."""
+    return ", ".join(options.train_file or [f"--dataset_name {options.dataset_name}"])
+
+
+def keep_learnable(features: Features, origin: str) -> Features:
+    """The windows from which something can be learned; what is left out is said.
+
+    Args:
+        origin: of the examples, for the message.
+
+    Raises:
+        InputError: there is none.
+    """
+    for line in features.left_out:
+        logger.info("  %s", line)
+    if features.learnable is not None and not features.learnable.any():
+        raise InputError(
+            f"{origin}: nothing can be learned from it: {'; '.join(features.left_out)}"
+        )
+    return features.to_learn()

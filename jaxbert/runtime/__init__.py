@@ -1,0 +1,1 @@
+"""What a program runs in: processes, launcher, signals, memory, devices, compiled programs."""

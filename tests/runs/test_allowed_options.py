@@ -1,0 +1,188 @@
+"""Every option of a training at a resume: may it change, and is what the refusal advises true?"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+import pytest
+from conftest import DEMO
+from scripts import call, weights
+
+from jaxbert.errors import InputError
+from jaxbert.options.settings import QATrainOptions, TrainingOptions
+from jaxbert.options.values import HARMLESS
+from jaxbert.runs import folder
+from jaxbert.runs.folder import check_data, check_output, write_record
+from jaxbert.runs.plan import make_optimizer
+from jaxbert.runtime import host
+from jaxbert.training.checkpoint import Checkpoints
+from jaxbert.training.step import TrainState, init_state
+
+# Another value of each option that decides on what a run computes, and whether it may change.
+OTHERS: dict[str, tuple[Any, str]] = {
+    "max_train_samples": (7, "a run keeps its examples, which depend on --max_train_samples"),
+    "seed": (1, ""),
+    "num_train_epochs": (5.0, ""),
+    "max_steps": (4, ""),
+    "per_device_train_batch_size": (2, ""),
+    "packing": (True, ""),
+    "gradient_accumulation_steps": (2, ""),
+    "learning_rate": (1e-4, ""),
+    "lr_scheduler_type": ("cosine", ""),
+    "warmup_ratio": (0.5, ""),
+    "warmup_steps": (1, ""),
+    "weight_decay": (0.1, ""),
+    "adam_beta1": (0.8, ""),
+    "adam_beta2": (0.99, ""),
+    "adam_epsilon": (1e-6, ""),
+    "max_grad_norm": (0.0, ""),
+    "freeze": (["layer_0"], "what is frozen cannot be changed"),
+    "loss": ("focal", ""),
+    "loss_args": ('{"gamma": 1.0}', ""),
+    "gradient_checkpointing": (True, ""),
+    "scan_layers": (True, ""),
+    "eval_steps": (1, ""),
+    "metric_for_best_model": ("exact_match", ""),
+    "load_best_model_at_end": (True, ""),
+    "early_stopping_patience": (3, ""),
+}
+
+
+def test_the_table_has_every_option() -> None:
+    names = {field.name for field in dataclasses.fields(TrainingOptions)}
+    assert names == OTHERS.keys() | (HARMLESS & names)
+    assert not OTHERS.keys() & HARMLESS
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_a_refusal_advises_is_taken(tmp_path: Path, name: str) -> None:
+    value, refusal = OTHERS[name]
+    before = QATrainOptions(output_dir=str(tmp_path))
+    write_record(tmp_path, "qa", before, 8, {}, "")
+    changed = dataclasses.replace(before, **{name: value})
+    with pytest.raises(InputError) as caught:
+        check_output(tmp_path, "qa", changed)
+    message = str(caught.value)
+    assert f"--{name}: {getattr(before, name)} -> {value}" in message
+    assert "\n" not in message
+    advised = re.findall(r"--allow_changed_options (\w+)", message)
+    assert advised == ([] if refusal else [name])
+    allowed = dataclasses.replace(changed, allow_changed_options=[name])
+    if not refusal:
+        assert check_output(tmp_path, "qa", allowed) is not None
+        return
+    assert refusal in message
+    if name == "freeze":  # named all the same, it is refused all the same
+        with pytest.raises(InputError, match=refusal):
+            check_output(tmp_path, "qa", allowed)
+
+
+def small_state(options: QATrainOptions, seed: int) -> TrainState:
+    rng = np.random.default_rng(seed)
+    params = {"a": {"kernel": rng.normal(size=(3, 2)), "bias": rng.normal(size=2)}}
+    params = jax.tree.map(np.float32, params)
+    tx, _ = make_optimizer(options, 9)
+    state = init_state(params, tx)
+    grads = jax.tree.map(np.cos, params)
+    updates, opt_state = tx.update(grads, state.opt_state, state.params)
+    state = TrainState(np.int32(1), optax.apply_updates(params, updates), opt_state)
+    return jax.tree.map(np.array, state)
+
+
+CHAINS = [{"weight_decay": d, "max_grad_norm": c} for d in (0.0, 0.1) for c in (0.0, 1.0)]
+
+
+@pytest.mark.parametrize("before", CHAINS)
+def test_decay_and_clipping_change_no_array_of_the_optimizer(
+    tmp_path: Path, before: dict[str, float]
+) -> None:
+    """Its arrays come back with their bits whatever the chain of transformations was."""
+    saved = small_state(QATrainOptions(**before), 0)
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(saved, {})
+    checkpoints.wait()
+    for now in CHAINS:
+        like = small_state(QATrainOptions(**now), 1)
+        found, _ = checkpoints.restore(1, like)
+        assert jax.tree.structure(found) == jax.tree.structure(like)
+        for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(saved), strict=True):
+            assert a.dtype == b.dtype
+            np.testing.assert_array_equal(a, b)
+    frozen = dataclasses.replace(QATrainOptions(**before), freeze=["a"])
+    with pytest.raises(InputError, match="its arrays are not those of this model and optimizer"):
+        checkpoints.restore(1, small_state(frozen, 1))
+    checkpoints.close()
+
+
+def test_another_teacher_may_be_allowed_with_the_options_that_name_it(tmp_path: Path) -> None:
+    record = {"data": {"train": "1", "teacher": "a"}}
+    with pytest.raises(InputError, match="another teacher"):
+        check_data(tmp_path, record, {"train": "1", "teacher": "b"})
+    for allowed in ("loss", "loss_args"):
+        check_data(tmp_path, record, {"train": "1", "teacher": "b"}, [allowed])
+        with pytest.raises(InputError, match="other train data"):
+            check_data(tmp_path, record, {"train": "2", "teacher": "b"}, [allowed])
+
+
+def test_a_run_goes_on_with_all_of_them_at_once(
+    tiniest_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All that may change does, in one resume, whose steps are then those asked for."""
+    words = ["--model_name_or_path", str(tiniest_folder), "--output_dir", str(tmp_path / "run")]
+    words += ["--train_file", str(DEMO / "qa_en_dev.json"), "--max_train_samples", "8"]
+    words += ["--validation_file", str(DEMO / "qa_en_dev.json"), "--max_eval_samples", "4"]
+    words += ["--max_seq_length", "384", "--per_device_train_batch_size", "1"]
+    call("train/qa.py", *words, "--max_steps", "2", "--save_steps", "1")
+    before = weights(tmp_path / "run")
+    changes = {n: x for n, (x, refusal) in OTHERS.items() if not refusal and n != "packing"}
+    given = [w for n, x in changes.items() if x is not True for w in (f"--{n}", str(x))]
+    given += [f"--{n}" for n, x in changes.items() if x is True]
+    call("train/qa.py", *words, *given, "--allow_changed_options", *changes)
+    log = (tmp_path / "run" / "train_log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in log] == [1, 2, 3, 4]
+    assert weights(tmp_path / "run") != before
+
+
+# --- versions and machines ----------------------------------------------------------------------
+
+
+def test_what_the_bits_depend_on_is_recorded_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = QATrainOptions(output_dir=str(tmp_path))
+    write_record(tmp_path, "qa", options, 8, {}, "")
+    record = json.loads((tmp_path / "options.json").read_text())
+    assert {"numpy", "ml_dtypes", "jax", "jaxlib"} <= record["versions"].keys()
+    names = {"platform", "architecture", "device", "devices", "cores"}
+    assert record["machine"].keys() == names
+    assert record["machine"]["cores"] == host.cores()
+    with caplog.at_level(logging.WARNING, "jaxbert"):
+        check_output(tmp_path, "qa", options)
+        assert not caplog.records
+        versions, before = dict(record["versions"]), dict(record["machine"])
+        versions["numpy"], before["cores"] = "1.0", 96
+        record |= {"versions": versions, "machine": before}
+        (tmp_path / "options.json").write_text(json.dumps(record))
+        check_output(tmp_path, "qa", options)
+    (told,) = (r.getMessage() for r in caplog.records)
+    now = folder._versions()["numpy"]
+    assert told == (
+        f"the run was started with numpy 1.0, now {now}; cores 96, now {host.cores()}; it goes "
+        "on, but may not end with the same bits"
+    )
+    caplog.clear()
+    del versions["numpy"], versions["ml_dtypes"], record["machine"]  # an older version's record
+    record["versions"] = versions
+    (tmp_path / "options.json").write_text(json.dumps(record))
+    check_output(tmp_path, "qa", options)
+    assert not caplog.records
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert "cores" not in host.describe()  # they decide on nothing there

@@ -1,0 +1,220 @@
+"""train/compare.py: pairs of loss and seed, trained once, and the table of what they score."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import DEMO
+from scipy.stats import ttest_rel
+from scripts import call, refuses
+
+from jaxbert.losses.choose import choose_loss
+from jaxbert.runs import compare
+from jaxbert.runs.compare import markdown, table
+from jaxbert.runs.published import published_for
+from jaxbert.runs.train import Trained
+from jaxbert.runtime.processes import EXIT_STOPPED
+from jaxbert.tasks.task import Task
+
+NAME = "train/compare.py"
+
+
+def words(tiny_folder: Path, output: Path, *more: str) -> list[str]:
+    given = ["classification", "--model_name_or_path", str(tiny_folder), "--max_steps", "1"]
+    given += ["--train_file", str(DEMO / "classification_train.tsv"), "--max_seq_length", "64"]
+    given += ["--validation_file", str(DEMO / "classification_dev.tsv"), "--length_bucket", "0"]
+    given += ["--per_device_train_batch_size", "1", "--output_dir", str(output)]
+    return [*given, "--seeds", "1", "2", "--losses", "cross_entropy", *more]
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The options of every run, which is not computed: its score is made of its loss and seed."""
+    runs: list[Any] = []
+
+    def train(task: Task, options: Any) -> Trained:
+        runs.append(options)
+        if options.seed == 99:
+            return Trained(None, {}, done=False)  # type: ignore[arg-type]
+        scores = {"accuracy": options.seed + len(options.loss), "f1": 0.5, "total": 60}
+        folder = Path(options.output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "metrics.json").write_text(json.dumps(scores))
+        source = choose_loss(task.losses, options.loss, options.loss_args).source
+        (folder / "options.json").write_text(json.dumps({"loss": source}))
+        return Trained(None, scores, done=True)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("jaxbert.runs.compare.train", train)
+    return runs
+
+
+def test_every_pair_is_trained_once(
+    tiny_folder: Path, tmp_path: Path, trained: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    focal = 'focal{"gamma": 1}'
+    assert call(NAME, *words(tiny_folder, tmp_path, focal)) == 0
+    record = json.loads((tmp_path / "comparison.json").read_text())
+    assert record["seeds"] == [1, 2]
+    found = {(row["loss"], row["metric"]): row for row in record["rows"]}
+    assert found["cross_entropy", "accuracy"]["values"] == [14, 15]
+    assert found[focal, "accuracy"]["values"] == [6, 7]
+    assert found[focal, "accuracy"]["difference"] == -8
+    assert found[focal, "f1"]["p"] is None
+    assert [(o.loss, o.loss_args, o.seed) for o in trained] == [
+        ("cross_entropy", None, 1),
+        ("focal", '{"gamma": 1}', 1),
+        ("cross_entropy", None, 2),
+        ("focal", '{"gamma": 1}', 2),
+    ]
+    assert len({o.output_dir for o in trained}) == 4
+    assert (tmp_path / "comparison.md").read_text() in capsys.readouterr().out
+    assert call(NAME, *words(tiny_folder, tmp_path, focal, "label_smoothing")) == 0
+    assert [o.loss for o in trained[4:]] == ["label_smoothing"] * 2
+    shutil.rmtree(tmp_path / "label_smoothing")  # as if it had been stopped between
+    stopped = words(tiny_folder, tmp_path, "label_smoothing")
+    stopped[stopped.index("2")] = "99"
+    assert call(NAME, *stopped) == EXIT_STOPPED
+
+
+def test_a_run_of_anything_else_is_neither_done_nor_gone_on_with(
+    tiny_folder: Path, tmp_path: Path, trained: list[Any]
+) -> None:
+    own, model, runs = tmp_path / "own.py", tmp_path / "model", tmp_path / "runs"
+    own.write_text("def mine(outputs, batch):\n    return 0.0, 1.0\n")
+    shutil.copytree(tiny_folder, model)
+    given = words(model, runs, f"{own}:mine")
+    assert call(NAME, *given) == 0
+    assert call(NAME, *given, "--debug") == 0
+    assert len(trained) == 4
+    assert "has a run of another --learning_rate; " in refuses(NAME, *given, "--learning_rate", "1")
+    (model / "config.json").write_text((model / "config.json").read_text() + " ")
+    assert f"has a run of another {model / 'config.json'}; " in refuses(NAME, *given)
+    (model / "config.json").write_text((model / "config.json").read_text()[:-1])
+    own.write_text(own.read_text().replace("1.0", "2.0"))
+    assert "has a run of another loss; " in refuses(NAME, *given)
+    assert len(trained) == 4
+    assert call(NAME, *given, "--overwrite_output_dir") == 0
+    assert len(trained) == 8
+
+
+def test_another_data_set_is_another_run(
+    tiny_folder: Path, tmp_path: Path, trained: list[Any]
+) -> None:
+    given = words(tiny_folder, tmp_path / "runs")
+    at = given.index("--train_file")
+    del given[at : at + 2]
+    assert (
+        call(NAME, *given, "--dataset_name", "nyu-mll/glue", "--dataset_config_name", "cola") == 0
+    )
+    assert len(trained) == 2
+    said = refuses(NAME, *given, "--dataset_name", "nyu-mll/glue", "--dataset_config_name", "sst2")
+    assert "has a run of another --dataset_config_name; " in said
+
+
+def test_what_was_to_be_trained_anew_is_so_after_an_interruption(
+    tiny_folder: Path, tmp_path: Path, trained: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = words(tiny_folder, tmp_path / "runs", "focal")
+    assert call(NAME, *given) == 0
+    changed = [*given, "--learning_rate", "1e-3"]
+    train = compare.train
+
+    def stopped(task: Task, options: Any) -> Trained:
+        if len(trained) == 5:
+            return Trained(None, {}, done=False)  # type: ignore[arg-type]
+        return train(task, options)
+
+    monkeypatch.setattr(compare, "train", stopped)
+    assert call(NAME, *changed, "--overwrite_output_dir") == EXIT_STOPPED
+    monkeypatch.setattr(compare, "train", train)
+    assert call(NAME, *changed) == 0
+    assert [(o.seed, o.overwrite_output_dir) for o in trained[4:]] == [
+        (1, True),
+        (1, False),  # it had begun anew, and goes on
+        (2, True),
+        (2, True),
+    ]
+    assert {o.learning_rate for o in trained[4:]} == {1e-3}
+    assert call(NAME, *changed) == 0
+    assert len(trained) == 8
+
+
+def test_two_losses_are_really_compared(tiniest_folder: Path, tmp_path: Path) -> None:
+    given = words(tiniest_folder, tmp_path, "r_drop")
+    assert call(NAME, *given) == 0
+    rows = json.loads((tmp_path / "comparison.json").read_text())["rows"]
+    assert {(row["loss"], len(row["values"])) for row in rows} == {
+        ("cross_entropy", 2),
+        ("r_drop", 2),
+    }
+    scores = json.loads((tmp_path / "r_drop" / "seed_2" / "metrics.json").read_text())
+    assert scores["accuracy"] in [v for row in rows for v in row["values"]]
+    pytest.importorskip("matplotlib")
+    assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_loss_that_changes_meanwhile_is_noticed(
+    tiny_folder: Path, tmp_path: Path, trained: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "own.py"
+    own.write_text("def mine(outputs, batch):\n    return 0.0, 1.0\n")
+    train = compare.train
+
+    def changing(task: Task, options: Any) -> Trained:
+        own.write_text(own.read_text() + "\n")
+        return train(task, options)
+
+    monkeypatch.setattr(compare, "train", changing)
+    said = refuses(NAME, *words(tiny_folder, tmp_path / "runs", f"{own}:mine"))
+    assert "has changed while losses were compared" in said
+    assert len(trained) == 2  # that of cross_entropy, which is done, and this one
+
+
+def test_wrong_input_is_told_before_anything_is_trained(tiny_folder: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    for more, message in (
+        (["focus"], "--loss focus: there are cross_entropy"),
+        (['focal{"gamma": }'], "not JSON"),
+        (["cross_entropy"], "--losses: one is there twice"),
+        (["--learning_rates", "1"], "did you mean --learning_rate"),
+    ):
+        assert message in refuses(NAME, *words(tiny_folder, output, *more))
+    assert "give a task first" in refuses(NAME, "squad")
+    assert "--losses" in refuses(NAME, "qa", "--output_dir", str(output))
+    few = [NAME, "qa", "--losses", "focal", "--output_dir", str(output)]
+    assert "give --train_file" in refuses(*few)
+    data = str(DEMO / "qa_en_train.json")
+    assert "give --validation_file" in refuses(*few, "--train_file", data)
+    assert not output.exists()
+
+
+def test_the_table_is_that_of_the_values() -> None:
+    rng = np.random.default_rng(0)
+    one, other = rng.normal(50, 1, 5), rng.normal(51, 1, 5)
+    found = {"a": [{"f1": float(x)} for x in one], "b": [{"f1": float(x)} for x in other]}
+    first, second = table(found, ["f1"])
+    assert (first.difference, first.p) == (None, None)
+    assert second.mean == pytest.approx(other.mean())
+    assert second.deviation == pytest.approx(other.std(ddof=1))
+    assert second.difference == pytest.approx((other - one).mean())
+    assert second.p == pytest.approx(ttest_rel(other, one).pvalue)
+    text = markdown([first, second], 5)
+    assert text.count("\n| f1 |") == 2
+    same = table({"a": found["a"], "b": found["a"]}, ["f1"])[1]
+    assert (same.difference, same.p) == (0, None)  # nothing to test
+    single = table({"a": found["a"][:1], "b": found["b"][:1]}, ["f1"])[1]
+    assert single.p is None
+    assert "nan" not in markdown([single], 1)
+
+
+def test_published_scores_are_shown_for_the_same_model_and_data_only() -> None:
+    known = published_for("/models/bert-base-uncased/", "qa", 10570)
+    assert known is not None
+    assert known.scores["exact_match"] == (81.22, 81.34)
+    assert published_for("bert-base-cased", "qa", 10570) is None
+    assert published_for("bert-base-uncased", "classification", 10570) is None

@@ -1,0 +1,220 @@
+"""eval_loss of every task: PyTorch's mean loss on the same rows, whatever the batches."""
+
+from __future__ import annotations
+
+import functools
+import math
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+import torch
+from conftest import SMALL
+
+from jaxbert.benchmark import pytorch
+from jaxbert.data.features import Features
+from jaxbert.data.sampling import make_batch
+from jaxbert.model.config import MULTI_LABEL
+from jaxbert.model.heads import init_params
+from jaxbert.model.tokenizer import load_tokenizer
+from jaxbert.options.settings import (
+    ClassificationEvalOptions,
+    MLMEvalOptions,
+    MultipleChoiceEvalOptions,
+    QAEvalOptions,
+    RegressionEvalOptions,
+    RegressionTrainOptions,
+    TaggingEvalOptions,
+)
+from jaxbert.runs.evaluate import make_evaluator
+from jaxbert.tasks.classification import CLASSIFICATION
+from jaxbert.tasks.mlm import MLM
+from jaxbert.tasks.multiple_choice import MULTIPLE_CHOICE
+from jaxbert.tasks.qa import QA, resolve_qa
+from jaxbert.tasks.regression import REGRESSION
+from jaxbert.tasks.tagging import TAGGING
+from jaxbert.tasks.task import EVALUATION
+from jaxbert.training.parallel import make_parallel
+
+TEXTS = ["the of and", "who was at", "in which", "the the the is", "is", "to at and the who"]
+ROWS = [{"text": text} for text in TEXTS]
+NUMBERS = (1.0, 2.5, -3.0, 0.0, 4.0, 1.5)
+SETS = (["a"], [], ["a", "b", "c"], ["c"], ["b", "c"], [])
+
+
+def qa_rows() -> dict[str, Any]:
+    """The words that are asked for; every window is as long as the others."""
+    data = []
+    for number, word in enumerate(("who", "at", "is")):
+        context = f"{'the ' * number}{word}{' the' * (4 - number)}"
+        answers = [{"text": word, "answer_start": context.index(word)}]
+        qa = {"id": str(number), "question": "what is it", "answers": answers}
+        data.append({"paragraphs": [{"context": context, "qas": [qa]}]})
+    return {"data": data}
+
+
+SIZES: dict[str, Any] = {"max_seq_length": 16, "length_bucket": 8}
+CASES: dict[str, tuple[Any, Any, Any, str | None]] = {
+    "qa": (QA, resolve_qa(QAEvalOptions(**SIZES, doc_stride=2), None, None), qa_rows(), None),
+    "classification": (
+        CLASSIFICATION,
+        ClassificationEvalOptions(**SIZES),
+        [row | {"label": "abc"[n % 3]} for n, row in enumerate(ROWS)],
+        "single_label_classification",
+    ),
+    "multi-label": (
+        CLASSIFICATION,
+        ClassificationEvalOptions(**SIZES),
+        [row | {"labels": names} for row, names in zip(ROWS, SETS, strict=True)],
+        MULTI_LABEL,
+    ),
+    "regression": (
+        REGRESSION,
+        RegressionEvalOptions(**SIZES),
+        [row | {"score": x} for row, x in zip(ROWS, NUMBERS, strict=True)],
+        "regression",
+    ),
+    "tagging": (
+        TAGGING,
+        TaggingEvalOptions(**SIZES),
+        [
+            {"tokens": text.split(), "tags": ["abc"[len(w) % 3] for w in text.split()]}
+            for text in TEXTS
+        ],
+        None,
+    ),
+    "multiple_choice": (
+        MULTIPLE_CHOICE,
+        MultipleChoiceEvalOptions(**SIZES),
+        [{"question": t, "choices": ["the", "who is"], "label": len(t) % 2} for t in TEXTS],
+        None,
+    ),
+    "mlm": (MLM, MLMEvalOptions(**SIZES, mlm_probability=0.5, line_by_line=True), ROWS, None),
+}
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_folder: Path) -> Any:
+    return load_tokenizer(tiny_folder, vocab_size=512)
+
+
+class Model:
+    """A case's examples with a model of random weights."""
+
+    def __init__(self, name: str, tokenizer: Any) -> None:
+        self.task, self.options, content, problem = CASES[name]
+        changes = {"vocab_size": 512, "problem_type": problem, "max_position_embeddings": 16}
+        names = {"regression": ("score",), "qa": (), "multiple_choice": (), "mlm": ()}
+        changes["id2label"] = names.get(name, SMALL.id2label)
+        self.cfg = type(SMALL)(**{**vars(SMALL), **changes})
+        self.tokenizer = tokenizer
+        self.examples = self.task.read([("f", content)], self.options).examples
+        draw = jax.jit(functools.partial(init_params, self.cfg, self.task.head))
+        self.params = jax.device_get(draw(jax.random.key(0)))
+        self.features = self.task.encode(self.examples, tokenizer, self.options, self.cfg)
+
+    def loss(self, devices: int = 1, **changes: int) -> float:
+        options = type(self.options)(**{**vars(self.options), **changes})
+        parallel = make_parallel("auto", jax.local_devices()[:devices])
+        rest = (self.cfg, self.tokenizer, parallel, self.examples, self.features)
+        found = make_evaluator(self.task, options, *rest)(parallel.replicate(self.params))
+        assert found is not None
+        value = found[0]["eval_loss"]
+        assert isinstance(value, float)
+        return value
+
+    def windows(self, numbers: np.ndarray) -> dict[str, Any]:
+        length = int(self.features.lengths[numbers].max())
+        batch = make_batch(self.features, numbers, length, len(numbers))
+        if self.task.corrupt:
+            batch = self.task.corrupt(self.options, self.tokenizer, self.cfg)(batch, EVALUATION)
+        return pytorch.to_torch(self.task.head, batch, labelled=True)
+
+
+def torch_loss(model: Model) -> float:
+    """transformers' own loss; of tokens without padding, whose mean is of all labelled ones."""
+    theirs = pytorch.load_model(model.cfg, model.params, model.task.head).eval()
+    total = count = 0.0
+    for number in range(len(model.features)):
+        batch = model.windows(np.array([number]))
+        weight = 1.0
+        if model.task.head in ("tagging", "mlm"):
+            weight = float((batch["labels"] >= 0).sum())
+        if weight:
+            with torch.inference_mode():
+                total += weight * theirs(**batch).loss.item()
+            count += weight
+    return total / count
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_it_is_the_mean_loss_of_pytorch_in_any_batches(name: str, tokenizer: Any) -> None:
+    model = Model(name, tokenizer)
+    found = model.loss(per_device_eval_batch_size=4)
+    assert found == pytest.approx(torch_loss(model), abs=1e-5)
+    again = model.loss(devices=2, per_device_eval_batch_size=1, length_bucket=0)
+    assert again == pytest.approx(found, rel=1e-6)
+
+
+def test_of_scaled_targets_it_is_in_their_own_scale(tokenizer: Any) -> None:
+    model = Model("regression", tokenizer)
+    model.options = RegressionTrainOptions(**SIZES, target_scaling=["2", "3"])
+    model.features = REGRESSION.encode(model.examples, tokenizer, model.options, model.cfg)
+    rest = (model.cfg, tokenizer, parallel := make_parallel("jit", jax.local_devices()[:1]))
+    evaluator = make_evaluator(REGRESSION, model.options, *rest, model.examples, model.features)
+    found = evaluator(parallel.replicate(model.params))
+    assert found is not None
+    assert found[0]["eval_loss"] == pytest.approx(found[0]["mse"], rel=1e-5)
+
+
+def test_a_question_whose_answer_is_not_found_is_no_part_of_it(tokenizer: Any) -> None:
+    model = Model("qa", tokenizer)
+    content = qa_rows()
+    wrong = {"text": "nowhere", "answer_start": 0}
+    content["data"][1]["paragraphs"][0]["qas"][0]["answers"] = [wrong]
+    whole = QA.read([("f", content)], model.options).examples
+    assert [QA.learnable(e) for e in whole] == [True, False, True]
+    # Nor is one of which nothing says whether it has an answer: it is not learned either.
+    bare = dict(content["data"][2]["paragraphs"][0]["qas"][0], answers=[], is_impossible=False)
+    content["data"][2]["paragraphs"][0]["qas"].append({**bare, "id": "bare"})
+    others = QA.read([("f", content)], model.options).examples
+    assert [QA.learnable(e) for e in others] == [True, False, True, False]
+    model.examples = whole
+    model.features = QA.encode(whole, tokenizer, model.options, model.cfg)
+    found = model.loss()
+    model.examples = tuple(e for e in whole if QA.learnable(e))
+    model.features = QA.encode(model.examples, tokenizer, model.options, model.cfg)
+    assert found == pytest.approx(model.loss(), rel=1e-6)
+
+
+def test_without_labels_there_is_none_and_nothing_is_asked_of_the_batch(tokenizer: Any) -> None:
+    model = Model("classification", tokenizer)
+    examples = CLASSIFICATION.read([("f", ROWS)], model.options).examples
+    features = CLASSIFICATION.encode(examples, tokenizer, model.options, model.cfg)
+    assert isinstance(features, Features)
+    assert "labels" not in features.rows
+    parallel = make_parallel("jit", jax.local_devices()[:1])
+    evaluator = make_evaluator(
+        CLASSIFICATION, model.options, model.cfg, tokenizer, parallel, examples, features
+    )
+    found = evaluator(parallel.replicate(model.params))
+    assert found is not None
+    assert found[0] == {}
+    assert len(found[1]) == len(TEXTS)
+
+
+def test_a_loss_that_is_not_finite_is_left_out(
+    tokenizer: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = Model("classification", tokenizer)
+    bias = model.params["classifier"]["bias"]
+    model.params["classifier"]["bias"] = np.array([math.inf, *bias[1:]], np.float32)
+    parallel = make_parallel("jit", jax.local_devices()[:1])
+    rest = (model.cfg, tokenizer, parallel, model.examples, model.features)
+    found = make_evaluator(CLASSIFICATION, model.options, *rest)(parallel.replicate(model.params))
+    assert found is not None
+    assert "eval_loss" not in found[0]
+    assert "accuracy" in found[0]
+    assert "not finite; it is left out" in caplog.text
