@@ -61,8 +61,8 @@ def evaluate(
     """Scores and predictions by the task's own decoding, from PyTorch's logits."""
     import torch
 
-    reduce, kept = task.reduce(opts), {}
-    corrupt = task.corrupt(opts, tokenizer, cfg) if task.corrupt else None
+    reduce, kept = task.reduce(), {}
+    corrupt = task.corrupt(tokenizer, cfg, seed=opts.seed)
     buckets = bucket_lengths(opts.length_bucket, opts.max_seq_length)
     model.eval()
     for windows, length in in_order(features.lengths, opts.per_device_eval_batch_size, buckets):
@@ -81,14 +81,14 @@ def evaluate(
             column = kept.setdefault(name, np.zeros((len(features), *rows.shape[1:]), rows.dtype))
             column[windows] = np.asarray(rows)
     model.train()
-    predictions = task.decode(examples, features, kept, opts, cfg)
-    return task.score(examples, predictions, opts, cfg), predictions
+    predictions = task.decode(examples, features, kept, cfg)
+    return task.score(examples, predictions, cfg), predictions
 
 
 def batches(
     task: Task, opts: Any, tokenizer: Any, cfg: Any, features: Features, order: Sampler, total: int
 ) -> Iterator[dict[str, Any]]:
-    corrupt = task.corrupt(opts, tokenizer, cfg) if task.corrupt else None
+    corrupt = task.corrupt(tokenizer, cfg, seed=opts.seed)
     for step in range(total):
         windows, length = order.batch(step)
         batch = make_batch(features, windows, length, order.size)
@@ -99,16 +99,16 @@ def main() -> None:
     name = sys.argv[1] if len(sys.argv) > 1 else ""
     if name not in TASKS:
         raise InputError(f"give a task first: {', '.join(TASKS)}")
-    task, kind = TASKS[name]
-    opts = command_line.parse(kind, sys.argv[2:], description=__doc__)
+    task_cls = TASKS[name]
+    opts: Any = command_line.parse(task_cls.train_options, sys.argv[2:], description=__doc__)
     if not opts.output_dir:
         raise InputError("give --output_dir, the folder for the results")
     check_ranges(opts)
     for name in UNKNOWN:
         if getattr(opts, name, None) not in (None, False, 1, "float32"):
             raise InputError(f"--{name} is not for the baseline, which does not have it")
-    if opts.loss != next(iter(task.losses)):
-        raise InputError(f"--loss {opts.loss}: the baseline has {next(iter(task.losses))} only")
+    if opts.loss != next(iter(task_cls.losses)):
+        raise InputError(f"--loss {opts.loss}: the baseline has {next(iter(task_cls.losses))} only")
     try:
         import torch
         import transformers
@@ -116,16 +116,17 @@ def main() -> None:
         raise InputError('PyTorch is not installed; pip install -e ".[baseline]"') from None
     folder = Path(opts.output_dir)
     check_writable(folder)
+    task = task_cls.from_options(opts)
     data, held_out = read_examples(task, opts, "train"), read_held_out(task, opts)
     if data is None or held_out is None:
         raise InputError("give --train_file and --validation_file")
     examples = data.examples
-    opts = task.resolve(opts, examples, held_out)
+    task = task.fit_to(examples, held_out)
     cfg, params, tokenizer = load_model(task, opts, data)
     model = pytorch.load_model(cfg, params, task.head).train()  # the drawn head too is the same
-    features = encode_examples(task, examples, tokenizer, cfg, opts)
+    features = encode_examples(task, examples, tokenizer, cfg)
     features = keep_learnable(features, origin_of(opts))
-    held_out_features = encode_examples(task, held_out, tokenizer, cfg, opts)
+    held_out_features = encode_examples(task, held_out, tokenizer, cfg)
     order = make_sampler(opts, features.lengths, cfg.hidden_size, 1)
     steps = make_plan(task, opts, order).total
     tx = pytorch.make_optimizer(
@@ -147,7 +148,7 @@ def main() -> None:
             bar.set_postfix_str(f"loss {loss.item():.3f}", refresh=False)
     seconds = time.perf_counter() - started
     scores, predictions = evaluate(task, opts, model, tokenizer, cfg, held_out, held_out_features)
-    write_results(folder, scores, task.files(held_out, predictions, opts, cfg))
+    write_results(folder, scores, task.artifacts(held_out, predictions, cfg))
     print(f"{steps} steps in {seconds:.0f} s; {show_scores(scores)}")
 
 

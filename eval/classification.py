@@ -9,11 +9,11 @@ A file without a column of labels gives predictions alone.
 from jaxbert.cli import command_line
 from jaxbert.cli.commands import evaluate_command
 from jaxbert.options.settings import ClassificationEvalOptions, ClassificationOptions
-from jaxbert.tasks.classification import CLASSIFICATION
+from jaxbert.tasks.classification import Classification
 
 
 def main() -> None:
-    evaluate_command(CLASSIFICATION, ClassificationEvalOptions, ClassificationOptions, __doc__)
+    evaluate_command(Classification, ClassificationEvalOptions, ClassificationOptions, __doc__)
 
 
 if __name__ == "__main__":

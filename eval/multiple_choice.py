@@ -7,11 +7,11 @@ r"""Evaluate a multiple-choice model: accuracy and predictions.json.
 from jaxbert.cli import command_line
 from jaxbert.cli.commands import evaluate_command
 from jaxbert.options.settings import MultipleChoiceEvalOptions, MultipleChoiceOptions
-from jaxbert.tasks.multiple_choice import MULTIPLE_CHOICE
+from jaxbert.tasks.multiple_choice import MultipleChoice
 
 
 def main() -> None:
-    evaluate_command(MULTIPLE_CHOICE, MultipleChoiceEvalOptions, MultipleChoiceOptions, __doc__)
+    evaluate_command(MultipleChoice, MultipleChoiceEvalOptions, MultipleChoiceOptions, __doc__)
 
 
 if __name__ == "__main__":

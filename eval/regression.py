@@ -7,11 +7,11 @@ r"""Evaluate a regression: Pearson and Spearman correlation, mean squared error,
 from jaxbert.cli import command_line
 from jaxbert.cli.commands import evaluate_command
 from jaxbert.options.settings import RegressionEvalOptions, RegressionOptions
-from jaxbert.tasks.regression import REGRESSION
+from jaxbert.tasks.regression import Regression
 
 
 def main() -> None:
-    evaluate_command(REGRESSION, RegressionEvalOptions, RegressionOptions, __doc__)
+    evaluate_command(Regression, RegressionEvalOptions, RegressionOptions, __doc__)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,11 @@ r"""Evaluate a tagger: precision, recall and F1 of entities, accuracy of words, 
 from jaxbert.cli import command_line
 from jaxbert.cli.commands import evaluate_command
 from jaxbert.options.settings import TaggingEvalOptions, TaggingOptions
-from jaxbert.tasks.tagging import TAGGING
+from jaxbert.tasks.tagging import Tagging
 
 
 def main() -> None:
-    evaluate_command(TAGGING, TaggingEvalOptions, TaggingOptions, __doc__)
+    evaluate_command(Tagging, TaggingEvalOptions, TaggingOptions, __doc__)
 
 
 if __name__ == "__main__":

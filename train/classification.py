@@ -17,11 +17,11 @@ from jaxbert import demo
 from jaxbert.cli import command_line
 from jaxbert.cli.commands import train_command
 from jaxbert.options.settings import ClassificationTrainOptions
-from jaxbert.tasks.classification import CLASSIFICATION
+from jaxbert.tasks.classification import Classification
 
 
 def main() -> int:
-    return train_command(CLASSIFICATION, ClassificationTrainOptions, demo.CLASSIFICATION, __doc__)
+    return train_command(Classification, ClassificationTrainOptions, demo.CLASSIFICATION, __doc__)
 
 
 if __name__ == "__main__":

@@ -31,12 +31,13 @@ def main() -> int:
         return 0
     if words[0] not in TASKS:
         raise InputError(f"{words[0]}: give a task first: {', '.join(TASKS)}")
-    task, kind = TASKS[words[0]]
+    task = TASKS[words[0]]
+    kind = task.train_options
     parser = _Parser(add_help=False, allow_abbrev=False)
     parser.add_argument("--losses", nargs="+", required=True, metavar="LOSS")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N")
     if {"-h", "--help"} & set(words):
-        listed = {"metric_for_best_model": task.best_metrics}
+        listed = {"metric_for_best_model": task.metric_names()}
         epilog = f"The losses of this task: {', '.join(task.losses)}."
         command_line.parse(kind, ["--help"], description=__doc__, epilog=epilog, listed=listed)
     own, rest = parser.parse_known_args(words[1:])

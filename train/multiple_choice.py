@@ -14,11 +14,11 @@ from jaxbert import demo
 from jaxbert.cli import command_line
 from jaxbert.cli.commands import train_command
 from jaxbert.options.settings import MultipleChoiceTrainOptions
-from jaxbert.tasks.multiple_choice import MULTIPLE_CHOICE
+from jaxbert.tasks.multiple_choice import MultipleChoice
 
 
 def main() -> int:
-    return train_command(MULTIPLE_CHOICE, MultipleChoiceTrainOptions, demo.MULTIPLE_CHOICE, __doc__)
+    return train_command(MultipleChoice, MultipleChoiceTrainOptions, demo.MULTIPLE_CHOICE, __doc__)
 
 
 if __name__ == "__main__":

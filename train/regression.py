@@ -14,11 +14,11 @@ from jaxbert import demo
 from jaxbert.cli import command_line
 from jaxbert.cli.commands import train_command
 from jaxbert.options.settings import RegressionTrainOptions
-from jaxbert.tasks.regression import REGRESSION
+from jaxbert.tasks.regression import Regression
 
 
 def main() -> int:
-    return train_command(REGRESSION, RegressionTrainOptions, demo.REGRESSION, __doc__)
+    return train_command(Regression, RegressionTrainOptions, demo.REGRESSION, __doc__)
 
 
 if __name__ == "__main__":

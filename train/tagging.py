@@ -14,11 +14,11 @@ from jaxbert import demo
 from jaxbert.cli import command_line
 from jaxbert.cli.commands import train_command
 from jaxbert.options.settings import TaggingTrainOptions
-from jaxbert.tasks.tagging import TAGGING
+from jaxbert.tasks.tagging import Tagging
 
 
 def main() -> int:
-    return train_command(TAGGING, TaggingTrainOptions, demo.TAGGING, __doc__)
+    return train_command(Tagging, TaggingTrainOptions, demo.TAGGING, __doc__)
 
 
 if __name__ == "__main__":

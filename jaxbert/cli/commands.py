@@ -11,7 +11,6 @@ from typing import Any
 
 from jaxbert.cli import command_line
 from jaxbert.errors import InputError
-from jaxbert.metrics.scores import LOSS
 from jaxbert.options.values import HARMLESS
 from jaxbert.runs.evaluate import evaluate
 from jaxbert.runs.folder import saved_options
@@ -39,7 +38,7 @@ _OF_THE_USER = (
 
 
 def train_command(
-    task: Task,
+    task: type[Task],
     kind: type[Any],
     demo: dict[str, Any],
     description: str | None,
@@ -65,7 +64,7 @@ def train_command(
         defaults=defaults,
         description=description,
         epilog=_describe(demo),
-        listed={"loss": task.losses, "metric_for_best_model": (*task.best_metrics, LOSS)},
+        listed={"loss": task.losses, "metric_for_best_model": task.metric_names()},
     )
     check_training_data(options)
     is_demo = all((getattr(options, n, None) or None) == demo.get(n) for n in _OF_THE_USER)
@@ -111,7 +110,7 @@ def _describe(demo: Mapping[str, object]) -> str:
 
 
 def evaluate_command(
-    task: Task,
+    task: type[Task],
     kind: type[Any],
     own: type[Any],
     description: str | None,
@@ -133,7 +132,7 @@ def evaluate_command(
 
 
 def options_of_training(
-    task: Task, own: type[Any], options: Any, *, calibrated: bool = True
+    task: type[Task], own: type[Any], options: Any, *, calibrated: bool = True
 ) -> dict[str, Any]:
     """The task's own options as the folder of options.model_name_or_path has them, and dtype.
 

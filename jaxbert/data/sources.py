@@ -321,6 +321,15 @@ def load_rows(path: str, *, quoted_tsv: bool = False) -> Any:
     return _read_json(file)
 
 
+# GLUE's MNLI has two validation splits; the matched one is what run_glue takes.
+_VALIDATION_SPLITS = {"mnli": "validation_matched"}
+
+
+def validation_split_of(config: str | None) -> str:
+    """The split to evaluate on, of a data set's configuration."""
+    return _VALIDATION_SPLITS.get(config or "", "validation")
+
+
 def load_hub_rows(name: str, config: str | None, split: str) -> Table:
     """The rows of one split of a data set: a Hub name, or a local folder that datasets can load.
 

@@ -96,7 +96,16 @@ class ReadingOptions:
 
 
 @dataclasses.dataclass(frozen=True)
-class RowOptions(ReadingOptions):
+class TaskOptions(ReadingOptions):
+    """What the options of every task have; kept with the model for evaluation."""
+
+    GROUP = "the task and its rows"
+
+    max_seq_length: int = option(128, "The most tokens of a row.")
+
+
+@dataclasses.dataclass(frozen=True)
+class RowOptions(TaskOptions):
     """Rows with columns, shorter than paragraphs."""
 
     GROUP = "the task and its rows"
@@ -107,7 +116,7 @@ class RowOptions(ReadingOptions):
 
 
 @dataclasses.dataclass(frozen=True)
-class QAOptions(ReadingOptions):
+class QAOptions(TaskOptions):
     """Windows and answers of question answering; kept with the model for evaluation."""
 
     GROUP = "the task and its rows"
@@ -162,10 +171,40 @@ class ClassificationOptions(TextOptions):
 
 
 @dataclasses.dataclass(frozen=True)
+class ClassificationSettings(ClassificationOptions):
+    """The same, and how classes are learned."""
+
+    GROUP = "training"
+
+    class_weights: list[str] | None = option(
+        None, "balanced, or NAME=WEIGHT for classes that count more or less in the loss."
+    )
+    problem_type: Literal["single_label_classification", "multi_label_classification"] | None = (
+        option(
+            None,
+            "One class for a text or any number; by default as the data say, else as the model.",
+        )
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class RegressionOptions(TextOptions):
     """A number for a text or a pair."""
 
     label_column_name: str | None = option(None, "The column of the label; by default looked for.")
+
+
+@dataclasses.dataclass(frozen=True)
+class RegressionSettings(RegressionOptions):
+    """The same, and how numbers are learned."""
+
+    GROUP = "training"
+
+    target_scaling: list[str] | None = option(
+        None,
+        "standard, or a mean and a scale: the model learns (target - mean) / scale. It is undone "
+        "in predictions and in the saved model.",
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,7 +218,7 @@ class MultipleChoiceOptions(RowOptions):
 
 
 @dataclasses.dataclass(frozen=True)
-class TaggingOptions(ReadingOptions):
+class TaggingOptions(TaskOptions):
     """A label for every word; kept with the model for evaluation."""
 
     GROUP = "the task and its rows"
@@ -331,21 +370,9 @@ class CalibrateOptions(EvaluationOptions, QAOptions, SourceOptions, ModelOptions
 
 @dataclasses.dataclass(frozen=True)
 class ClassificationTrainOptions(
-    TrainingOptions, ClassificationOptions, SourceOptions, ModelOptions
+    TrainingOptions, ClassificationSettings, SourceOptions, ModelOptions
 ):
     """Flags of train/classification.py."""
-
-    GROUP = "training"
-
-    class_weights: list[str] | None = option(
-        None, "balanced, or NAME=WEIGHT for classes that count more or less in the loss."
-    )
-    problem_type: Literal["single_label_classification", "multi_label_classification"] | None = (
-        option(
-            None,
-            "One class for a text or any number; by default as the data say, else as the model.",
-        )
-    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -356,17 +383,12 @@ class ClassificationEvalOptions(
 
 
 @dataclasses.dataclass(frozen=True)
-class RegressionTrainOptions(TrainingOptions, RegressionOptions, SourceOptions, ModelOptions):
+class RegressionTrainOptions(TrainingOptions, RegressionSettings, SourceOptions, ModelOptions):
     """Flags of train/regression.py."""
 
     GROUP = "training"
 
     loss: str = option("mean_squared_error", "Name of the loss, or FILE.py:FUNCTION.")
-    target_scaling: list[str] | None = option(
-        None,
-        "standard, or a mean and a scale: the model learns (target - mean) / scale. It is undone "
-        "in predictions and in the saved model.",
-    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import jax
@@ -21,6 +21,7 @@ from jaxbert.options.settings import MLMOptions
 from jaxbert.predictors.lengths import Lengths, TokenizerKeywords
 from jaxbert.predictors.predictor import CallSettings, Predictor, listed, stream
 from jaxbert.tasks.mlm import MLM
+from jaxbert.tasks.task import Reduce
 
 Filling = dict[str, str | int | float]
 Fillings = list[Filling] | list[list[Filling]]  # of one [MASK], or of several
@@ -55,23 +56,29 @@ class FillSettings(CallSettings):
         return Lengths(**self.tokenizer_kwargs)
 
 
-def _reduce(options: _FillOptions) -> Callable[[Arrays, Arrays], Arrays]:
+class _Fill(MLM):
     """Of every [MASK] the top_k likeliest tokens, token and score (B, P, top_k).
 
     Where the batch has targets (B, N), token ids, these tokens in the same form (B, P, N).
     """
 
-    def reduce(outputs: Arrays, batch: Arrays) -> Arrays:
-        probabilities = jax.nn.softmax(outputs["logits"], axis=-1)
-        if "targets" in batch:
-            token = jnp.broadcast_to(
-                batch["targets"][:, None], (*probabilities.shape[:2], batch["targets"].shape[1])
-            )
-            return {"token": token, "score": jnp.take_along_axis(probabilities, token, axis=-1)}
-        score, token = jax.lax.top_k(probabilities, options.top_k)
-        return {"token": token, "score": score}
+    settings: _FillOptions
 
-    return reduce
+    def reduce(self) -> Reduce:
+        top_k = self.settings.top_k
+
+        def reduce(outputs: Arrays, batch: Arrays) -> Arrays:
+            probabilities = jax.nn.softmax(outputs["logits"], axis=-1)
+            if "targets" in batch:
+                token = jnp.broadcast_to(
+                    batch["targets"][:, None], (*probabilities.shape[:2], batch["targets"].shape[1])
+                )
+                score = jnp.take_along_axis(probabilities, token, axis=-1)
+            else:
+                score, token = jax.lax.top_k(probabilities, top_k)
+            return {"token": token, "score": score}
+
+        return reduce
 
 
 class FillMask(Predictor):
@@ -83,7 +90,7 @@ class FillMask(Predictor):
     'capital'
     """
 
-    task = dataclasses.replace(MLM, reduce=_reduce, corrupt=None)
+    task = _Fill
     kind = _FillOptions
     settings = FillSettings
     retired: ClassVar[Mapping[str, str]] = {"topk": "give top_k"}
@@ -166,7 +173,7 @@ class FillMask(Predictor):
             # A power of two, and cut below: so few programs are compiled.
             most = min(1 << max(settings.top_k - 1, 7).bit_length(), self._cfg.vocab_size)
             options = dataclasses.replace(options, top_k=most)
-        arrays = self._compute(features, options, size)
+        arrays = self._compute(_Fill(options), features, size)
         tokens, scores = arrays["token"], arrays["score"]
         if targets is not None:
             order = np.argsort(-scores, axis=-1, kind="stable")

@@ -80,13 +80,13 @@ class Predictor:
     """A model with its tokenizer and the options it was trained with.
 
     Attributes:
-        task: the record by which texts are encoded and predictions decoded.
+        task: by which texts are encoded and predictions decoded.
         kind: the dataclass of the task's own options.
         settings: the dataclass of the keywords that from_pretrained takes for all later calls.
         retired: keywords of older pipelines, and what to give instead.
     """
 
-    task: ClassVar[Task]
+    task: ClassVar[type[Task]]
     kind: ClassVar[type[Any]]
     settings: ClassVar[type[CallSettings]] = CallSettings
     retired: ClassVar[Mapping[str, str]] = {}
@@ -181,21 +181,21 @@ class Predictor:
         return size
 
     def _predict(
-        self, examples: Sequence[Any], options: Any, batch_size: int | None = None
-    ) -> list[Any]:
+        self, task: Task, examples: Sequence[Any], batch_size: int | None = None
+    ) -> Sequence[Any]:
         """The task's predictions for examples, of which there is at least one."""
-        features, arrays = self._arrays(examples, options, batch_size)
-        return self.task.decode(examples, features, arrays, options, self._cfg)
+        features, arrays = self._arrays(task, examples, batch_size)
+        return task.decode(examples, features, arrays, self._cfg)
 
     def _arrays(
-        self, examples: Sequence[Any], options: Any, batch_size: int | None = None
+        self, task: Task, examples: Sequence[Any], batch_size: int | None = None
     ) -> tuple[Features, dict[str, np.ndarray]]:
         """The examples' features, and what the task keeps of each window's outputs."""
-        features = self.task.encode(examples, self._tokenizer, options, self._cfg)
-        return features, self._compute(features, options, batch_size)
+        features = task.encode(examples, self._tokenizer, self._cfg)
+        return features, self._compute(task, features, batch_size)
 
     def _compute(
-        self, features: Features, options: Any, batch_size: int | None = None
+        self, task: Task, features: Features, batch_size: int | None = None
     ) -> dict[str, np.ndarray]:
         """What the task keeps of the outputs of each window, of which there is at least one."""
         check_ids(
@@ -204,11 +204,12 @@ class Predictor:
             positions=self._cfg.max_position_embeddings,
             types=self._cfg.type_vocab_size,
         )
-        key = repr(options)  # what is computed of a prediction depends on them
+        # What is computed of a prediction depends on these.
+        key = f"{type(task).__name__} {task.settings}"
         if key not in self._compiled:
-            step = make_predict_step(self._apply, self.task.reduce(options))
+            step = make_predict_step(self._apply, task.reduce())
             self._compiled[key] = self._parallel.compile_predict(step)
-        longest = options.max_seq_length
+        longest = task.settings.max_seq_length
         if int(features.lengths.max()) > longest:  # the caller gave a length
             longest = self._cfg.max_position_embeddings
         arrays = predict(

@@ -18,7 +18,8 @@ from jaxbert.losses.forms import Arrays
 from jaxbert.options.settings import QAOptions
 from jaxbert.options.values import check_ranges
 from jaxbert.predictors.predictor import Predictor, listed, stream
-from jaxbert.tasks.qa import QA, resolve_qa
+from jaxbert.tasks.qa import QA
+from jaxbert.tasks.task import Reduce
 
 Answers = Answer | list[Answer]
 Texts = str | Sequence[str]
@@ -26,25 +27,19 @@ Pair = Mapping[str, Texts]  # question and context
 Inputs = Texts | Pair | Iterable[Pair] | None
 
 
-@dataclasses.dataclass(frozen=True)
-class _Logits:
-    """In place of QAOptions: keep the logits of windows, padded to max_seq_length tokens."""
+class _Logits(QA):
+    """Of each window the logits (B, 2, max_seq_length) float32, of starts and of ends."""
 
-    max_seq_length: int
+    def reduce(self) -> Reduce:
+        longest = self.settings.max_seq_length
 
+        def reduce(outputs: Arrays, batch: Arrays) -> Arrays:
+            both = jnp.stack([outputs["start_logits"], outputs["end_logits"]], 1)
+            # Batches are of different lengths, and what is kept of them is of one.
+            pad = ((0, 0), (0, 0), (0, longest - both.shape[2]))
+            return {"logits": jnp.pad(both.astype(jnp.float32), pad)}
 
-def _reduce(options: QAOptions | _Logits) -> Callable[[Arrays, Arrays], Arrays]:
-    """As reduce_qa, or logits (B, 2, max_seq_length) float32, of starts and of ends."""
-    if isinstance(options, QAOptions):
-        return QA.reduce(options)
-    longest = options.max_seq_length
-
-    def reduce(outputs: Arrays, batch: Arrays) -> Arrays:
-        both = jnp.stack([outputs["start_logits"], outputs["end_logits"]], 1).astype(jnp.float32)
-        # Batches are of different lengths, and what is kept of them is of one.
-        return {"logits": jnp.pad(both, ((0, 0), (0, 0), (0, longest - both.shape[2])))}
-
-    return reduce
+        return reduce
 
 
 _PADDINGS = (None, True, False, "longest", "max_length", "do_not_pad")
@@ -60,7 +55,7 @@ class QuestionAnswerer(Predictor):
     {'score': 0.95, 'start': 16, 'end': 20, 'answer': '25°C'}
     """
 
-    task = dataclasses.replace(QA, reduce=_reduce)
+    task = QA
     kind = QAOptions
 
     def __call__(
@@ -183,7 +178,8 @@ class QuestionAnswerer(Predictor):
                 f"max_seq_len of at most {positions}"
             )
 
-        logits = self._compute(features, _Logits(positions), size)["logits"]
+        task = _Logits(QAOptions(max_seq_length=positions))
+        logits = self._compute(task, features, size)["logits"]
         windows: list[list[Window]] = [[] for _ in examples]
         host = features.host
         for number, (first, last, row) in enumerate(
@@ -238,10 +234,10 @@ class QuestionAnswerer(Predictor):
         check_ranges(options)
         results: dict[int, Answers] = {}
         # What is left open depends on the question's own text, never on the others.
-        resolved = [resolve_qa(options, [example]) for example in examples]
+        resolved = [QA(options).fit_to([example], None).settings for example in examples]
         for each in dict.fromkeys(resolved):
             numbers = [n for n, other in enumerate(resolved) if other == each]
-            predictions = self._predict([examples[n] for n in numbers], each, size)
+            predictions = self._predict(QA(each), [examples[n] for n in numbers], size)
             for number, prediction in zip(numbers, predictions, strict=True):
                 first = prediction.answer
                 ranked = [first, *(c for c in prediction.nbest if c != first)][:top_k]

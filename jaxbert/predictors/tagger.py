@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -25,7 +25,8 @@ from jaxbert.errors import InputError
 from jaxbert.losses.forms import Arrays
 from jaxbert.options.settings import TaggingOptions
 from jaxbert.predictors.predictor import CallSettings, Predictor, listed, stream
-from jaxbert.tasks.tagging import TAGGING
+from jaxbert.tasks.tagging import Tagging
+from jaxbert.tasks.task import Reduce
 
 Offsets = Sequence[tuple[int, int]]
 
@@ -92,15 +93,18 @@ class _Text:
         return found
 
 
-def _reduce(options: TaggingOptions) -> Callable[[Arrays, Arrays], Arrays]:
+class _Scores(Tagging):
     """Of each token the probabilities of all classes, (B, max_seq_length, C)."""
 
-    def reduce(outputs: Arrays, batch: Arrays) -> Arrays:
-        scores = jax.nn.softmax(outputs["logits"], axis=-1)
-        missing = options.max_seq_length - scores.shape[1]  # batches are as long as their bucket
-        return {"scores": jnp.pad(scores, ((0, 0), (0, missing), (0, 0)))}
+    def reduce(self) -> Reduce:
+        longest = self.settings.max_seq_length
 
-    return reduce
+        def reduce(outputs: Arrays, batch: Arrays) -> Arrays:
+            scores = jax.nn.softmax(outputs["logits"], axis=-1)
+            missing = longest - scores.shape[1]  # batches are as long as their bucket
+            return {"scores": jnp.pad(scores, ((0, 0), (0, missing), (0, 0)))}
+
+        return reduce
 
 
 class Tagger(Predictor):
@@ -112,7 +116,7 @@ class Tagger(Predictor):
     [{'entity_group': 'PER', 'score': np.float32(0.99), 'word': 'anna', 'start': 0, 'end': 4}, ...]
     """
 
-    task = dataclasses.replace(TAGGING, reduce=_reduce)
+    task = _Scores
     kind = TaggingOptions
     settings = TaggerSettings
     retired: ClassVar[Mapping[str, str]] = {
@@ -277,7 +281,7 @@ class Tagger(Predictor):
         results: list[list[Token]] = [[] for _ in texts]
         if not examples:
             return results
-        features, arrays = self._arrays(examples, self._options, size)
+        features, arrays = self._arrays(_Scores(self._options), examples, size)
         starts = np.flatnonzero(features.host["word"] >= 0)
         windows = np.searchsorted(features.bounds, starts, side="right") - 1
         for start, window in zip(starts.tolist(), windows.tolist(), strict=True):
@@ -323,7 +327,7 @@ class Tagger(Predictor):
         if not spans:
             return results
         options = dataclasses.replace(self._options, max_seq_length=length)
-        arrays = self._compute(features, options, size)
+        arrays = self._compute(_Scores(options), features, size)
         for window, (owner, (start, stop)) in enumerate(zip(owners, spans, strict=True)):
             rows = arrays["scores"][window, 1:]
             results[owner].append(

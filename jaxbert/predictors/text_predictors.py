@@ -15,12 +15,12 @@ from jaxbert.data.features import Features
 from jaxbert.data.rows import whole_text
 from jaxbert.data.texts import TextExample
 from jaxbert.errors import InputError
-from jaxbert.losses.forms import Arrays
 from jaxbert.options.settings import ClassificationOptions, RegressionOptions
 from jaxbert.predictors.lengths import Lengths
 from jaxbert.predictors.predictor import Predictor, listed, stream
-from jaxbert.tasks.classification import CLASSIFICATION
-from jaxbert.tasks.regression import REGRESSION
+from jaxbert.tasks.classification import Classification
+from jaxbert.tasks.regression import Regression
+from jaxbert.tasks.task import Reduce
 
 Text = str | dict[str, str]
 Label = dict[str, str | float]
@@ -146,7 +146,8 @@ class _TextPredictor(Predictor):
             return []
         examples = [_example(number, item) for number, item in enumerate(items, first)]
         features = self._encode(examples, settings)
-        outputs = self._compute(features, self._options, size)["outputs"]
+        task = self.task.from_options(self._options)
+        outputs = self._compute(task, features, size)["outputs"]
         apply = _FUNCTIONS[(settings.function_to_apply or self._function).lower()]
         return [self._ranked(apply(row), settings.top_k) for row in outputs]
 
@@ -189,9 +190,18 @@ class _TextPredictor(Predictor):
         return "sigmoid" if self._cfg.multi_label or len(self._cfg.id2label) == 1 else "softmax"
 
 
-def _outputs(options: ClassificationOptions) -> Callable[[Arrays, Arrays], Arrays]:
+class _Outputs(Classification):
     """Of each row the model's outputs, (B, C), before any function."""
-    return lambda outputs, batch: {"outputs": outputs["logits"]}
+
+    def reduce(self) -> Reduce:
+        return lambda outputs, batch: {"outputs": outputs["logits"]}
+
+
+class _Output(Regression):
+    """The same of a model with one output, (B, 1)."""
+
+    def reduce(self) -> Reduce:
+        return lambda outputs, batch: {"outputs": outputs["scores"][:, None]}
 
 
 class TextClassifier(_TextPredictor):
@@ -205,7 +215,7 @@ class TextClassifier(_TextPredictor):
     [{'label': 'entailment', 'score': 0.9}, {'label': 'neutral', 'score': 0.08}]
     """
 
-    task = dataclasses.replace(CLASSIFICATION, reduce=_outputs)
+    task = _Outputs
     kind = ClassificationOptions
 
 
@@ -218,10 +228,7 @@ class TextRegressor(_TextPredictor):
     {'label': 'score', 'score': 4.1}
     """
 
-    task = dataclasses.replace(
-        REGRESSION,
-        reduce=lambda options: lambda outputs, batch: {"outputs": outputs["scores"][:, None]},
-    )
+    task = _Output
     kind = RegressionOptions
 
     @property

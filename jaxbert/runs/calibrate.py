@@ -16,12 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from jaxbert.runtime.compiled import keep_compiled
 from jaxbert.data.questions import QAExample
 from jaxbert.decoding.answers import Prediction, at_threshold
-from jaxbert.io.drawing import new_figure, save_figure
 from jaxbert.errors import InputError
-from jaxbert.runs.evaluate import assess, show_scores
+from jaxbert.io.drawing import new_figure, save_figure
 from jaxbert.io.files import write_json
 from jaxbert.metrics.calibration import (
     Bin,
@@ -30,12 +28,15 @@ from jaxbert.metrics.calibration import (
     fit_temperature,
     reliability,
 )
-from jaxbert.options.values import check_ranges
+from jaxbert.options.parts import with_part
 from jaxbert.options.settings import CalibrateOptions
+from jaxbert.options.values import check_ranges
+from jaxbert.runs.evaluate import assess, show_scores
 from jaxbert.runs.folder import check_task, check_writable, digests_of_model
 from jaxbert.runs.inputs import read_examples
+from jaxbert.runtime.compiled import keep_compiled
 from jaxbert.runtime.processes import launched
-from jaxbert.tasks.qa import QA, references_of, score_qa, resolve_qa
+from jaxbert.tasks.qa import QA, references_of, score_qa
 
 logger = logging.getLogger("jaxbert")
 
@@ -67,13 +68,14 @@ def calibrate(options: CalibrateOptions) -> dict[str, Any]:
     reports = Path(options.output_dir).expanduser() if options.output_dir else folder
     for place in (folder, reports):
         check_writable(place)
-    data = read_examples(QA, options, "validation")
+    data = read_examples(QA.from_options(options), options, "validation")
     if data is None:
         raise InputError("give --validation_file or --dataset_name, questions to fit to")
     options = dataclasses.replace(options, null_score_diff_threshold=0.0, score_temperature=1.0)
-    options = resolve_qa(options, None, data.examples)
+    task = QA.from_options(options).fit_to(None, data.examples)
+    options = with_part(options, task.settings)
     model = digests_of_model(folder)
-    _, _, predictions = assess(QA, options, data.examples)
+    _, _, predictions = assess(task, options, data.examples)
     pairs = list(zip(data.examples, predictions, strict=True))
     fitted, others = split(pairs, options.fit_part, options.seed)
     logger.info(

@@ -15,18 +15,18 @@ from typing import Any, NamedTuple
 import jax
 from scipy.stats import ttest_rel
 
-from jaxbert.io.drawing import new_figure, save_figure
 from jaxbert.errors import InputError
+from jaxbert.io.drawing import new_figure, save_figure
 from jaxbert.io.files import digest_of, write_json, write_text
+from jaxbert.io.untrusted import read_object
 from jaxbert.losses.choose import ChosenLoss, choose_loss
-from jaxbert.metrics.scores import LOSS, Scores, number_of
+from jaxbert.metrics.scores import Scores, number_of
 from jaxbert.options.values import HARMLESS, check_ranges
 from jaxbert.runs.folder import check_writable
-from jaxbert.runtime.processes import launched
 from jaxbert.runs.published import published_for
 from jaxbert.runs.train import train
+from jaxbert.runtime.processes import launched
 from jaxbert.tasks.task import Task
-from jaxbert.io.untrusted import read_object
 
 logger = logging.getLogger("jaxbert")
 
@@ -60,7 +60,7 @@ class Row(NamedTuple):
         return statistics.stdev(self.values) if len(self.values) > 1 else math.nan
 
 
-def compare(task: Task, options: Any, losses: Sequence[str], seeds: Sequence[int]) -> bool:
+def compare(task: type[Task], options: Any, losses: Sequence[str], seeds: Sequence[int]) -> bool:
     """Train each loss with each seed, as far as that has not been done, and write the table.
 
     Runs are in options.output_dir, a folder for each loss and seed; comparison.json, .md and .png
@@ -91,13 +91,13 @@ def compare(task: Task, options: Any, losses: Sequence[str], seeds: Sequence[int
         if not scores:
             raise InputError(f"{own.output_dir}: the run has no scores; is there validation data?")
         found[given].append(scores)
-    rows = table(found, [m for m in (*task.best_metrics, LOSS) if m in found[losses[0]][0]])
+    rows = table(found, [m for m in task.metric_names() if m in found[losses[0]][0]])
     _write(folder, task, options, rows, seeds, found[losses[0]][0])
     return True
 
 
 def _runs(
-    task: Task, options: Any, losses: Sequence[str], seeds: Sequence[int]
+    task: type[Task], options: Any, losses: Sequence[str], seeds: Sequence[int]
 ) -> list[tuple[str, ChosenLoss, Any]]:
     """Each loss as given, itself, and the options of its run; seed after seed, so that a table
     begun is one of whole seeds. What can be refused is refused before the first is trained.
@@ -152,7 +152,7 @@ def split_args(given: str) -> tuple[str, str | None]:
     return name.strip(), brace + rest or None
 
 
-def _scores(task: Task, options: Any, depends: dict[str, Any]) -> Scores | None:
+def _scores(task: type[Task], options: Any, depends: dict[str, Any]) -> Scores | None:
     """The scores of a run, trained if it has not been; None when a signal stopped it.
 
     What they depend on is in compared.json from the run's beginning, so that a run is neither
@@ -236,7 +236,7 @@ def table(found: Mapping[str, Sequence[Scores]], metrics: Sequence[str]) -> list
 
 def _write(
     folder: Path,
-    task: Task,
+    task: type[Task],
     options: Any,
     rows: Sequence[Row],
     seeds: Sequence[int],

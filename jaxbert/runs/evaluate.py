@@ -1,4 +1,4 @@
-"""What eval/ calls: evaluate(task, options); and the evaluator that a training has too."""
+"""What eval/ calls: evaluate(task_cls, options); and the evaluator that a training has too."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import functools
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbert.runtime import processes
-from jaxbert.runtime.compiled import keep_compiled
-from jaxbert.data.sampling import NumpyBatch, bucket_lengths
 from jaxbert.data.features import Features
-from jaxbert.data.packing import Sampler, PackedSampler
+from jaxbert.data.packing import PackedSampler, Sampler
 from jaxbert.data.rows import Data, names_of
+from jaxbert.data.sampling import NumpyBatch, bucket_lengths
 from jaxbert.errors import InputError
 from jaxbert.losses.forms import Arrays, Loss
 from jaxbert.metrics.scores import LOSS, Scores
@@ -28,7 +26,9 @@ from jaxbert.model.heads import make_apply
 from jaxbert.model.kernels import choose_attention
 from jaxbert.options.values import check_ranges
 from jaxbert.runs.folder import check_task, check_writable, read_calibration, write_results
-from jaxbert.runs.inputs import encode_examples, load_model, read_examples
+from jaxbert.runs.inputs import check_labels, encode_examples, load_model, read_examples
+from jaxbert.runtime import processes
+from jaxbert.runtime.compiled import keep_compiled
 from jaxbert.tasks.task import EVALUATION, Task
 from jaxbert.training.parallel import Parallel, make_parallel
 from jaxbert.training.predict import predict
@@ -36,7 +36,7 @@ from jaxbert.training.step import make_predict_step
 
 logger = logging.getLogger("jaxbert")
 
-Evaluator = Callable[..., tuple[Scores, list[Any]] | None]
+Evaluator = Callable[..., tuple[Scores, Sequence[Any]] | None]
 
 
 def attention_of(options: Any, cfg: BertConfig, order: Sampler | None = None) -> tuple[str, str]:
@@ -80,24 +80,20 @@ def make_evaluator(
     if kernel != "xla":
         logger.info("  attention of evaluations by %s: %s", kernel, why)
     apply = make_apply(cfg, task.head, dtype=jnp.dtype(options.dtype), attention=kernel)
-    labelled = task.label_of is None or task.label_of(examples[0]) is not None
-    reduce = task.reduce(options)
-    if labelled:
-        plain = task.evaluation_loss
-        loss = plain(options) if plain else next(iter(task.losses.values()))
-        reduce = with_loss(loss, reduce)
+    labelled = task.label_of(examples[0]) is not None
+    reduce = with_loss(task.evaluation_loss(), task.reduce()) if labelled else task.reduce()
     learnable = np.array([task.learnable(e) for e in examples])[features.example]
     compiled = parallel.compile_predict(make_predict_step(apply, reduce))
     size = options.per_device_eval_batch_size * parallel.devices
     buckets = bucket_lengths(options.length_bucket, options.max_seq_length)
-    corrupt = task.corrupt(options, tokenizer, cfg) if task.corrupt else None
+    corrupt = task.corrupt(tokenizer, cfg, seed=0)  # the same for all runs
 
     def prepare(batch: NumpyBatch) -> NumpyBatch:
         return corrupt(batch, EVALUATION) if corrupt else batch
 
     def evaluator(
         params: Any, stopped: Callable[[], bool] = lambda: False
-    ) -> tuple[Scores, list[Any]] | None:
+    ) -> tuple[Scores, Sequence[Any]] | None:
         arrays = predict(
             compiled,
             params,
@@ -111,11 +107,11 @@ def make_evaluator(
         if arrays is None:
             return None
         sums = [arrays.pop(name)[learnable] for name in (_SUM, _WEIGHT)] if labelled else []
-        predictions = task.decode(examples, features, arrays, options, cfg)
+        predictions = task.decode(examples, features, arrays, cfg)
         if not labelled:
             return {}, predictions
         try:
-            scores = task.score(examples, predictions, options, cfg)
+            scores = task.score(examples, predictions, cfg)
         except ValueError as error:  # of a model whose outputs overflow
             raise InputError(f"the predictions have no score: {error}") from error
         return {**scores, **_mean_loss(*sums)}, predictions
@@ -164,14 +160,14 @@ def show_scores(scores: Scores) -> str:
     )
 
 
-def assess(task: Task, options: Any, examples: Any) -> tuple[BertConfig, Scores, list[Any]]:
+def assess(task: Task, options: Any, examples: Any) -> tuple[BertConfig, Scores, Sequence[Any]]:
     """The config of the model that the options name, its scores on examples, and its predictions.
 
     Args:
-        options: resolved, see Task.
+        task: fitted to the examples.
     """
     cfg, params, tokenizer = load_model(task, options)
-    features = encode_examples(task, examples, tokenizer, cfg, options)
+    features = encode_examples(task, examples, tokenizer, cfg)
     parallel = make_parallel(options.parallel)
     logger.info("  attention by %s: %s", *attention_of(options, cfg))
     evaluator = make_evaluator(task, options, cfg, tokenizer, parallel, examples, features)
@@ -182,15 +178,11 @@ def assess(task: Task, options: Any, examples: Any) -> tuple[BertConfig, Scores,
     return cfg, *result
 
 
-def _check_asked(asked: str | list[str] | None, where: str) -> None:
-    """Refuse data without labels where the user names their column; the training's may be missing,
-    and has a question mark."""
-    names = [asked] if isinstance(asked, str) else asked or []
-    if names and not any(name.endswith("?") for name in names):
-        raise InputError(
-            f"{where}: --label_column_name {' '.join(names)}: no row has a label, so there is "
-            "nothing to score; without that flag there are predictions alone"
-        )
+def _asked_for(columns: str | list[str] | None) -> bool:
+    """Whether the user names columns of labels; those of the training may be missing, and have a
+    question mark."""
+    names = [columns] if isinstance(columns, str) else columns or []
+    return bool(names) and not any(name.endswith("?") for name in names)
 
 
 def _without_labels(data: Data[Any]) -> str:
@@ -201,7 +193,7 @@ def _without_labels(data: Data[Any]) -> str:
     return f"{line}; the columns are {names_of(data.columns)} (see --label_column_name)"
 
 
-def evaluate(task: Task, options: Any) -> Scores:
+def evaluate(task_cls: type[Task], options: Any) -> Scores:
     """Scores of a fine-tuned folder on a validation file; writes them with the predictions.
 
     Raises:
@@ -215,13 +207,14 @@ def evaluate(task: Task, options: Any) -> Scores:
     if options.compilation_cache_dir:
         keep_compiled(options.compilation_cache_dir)
     if options.model_name_or_path:
-        check_task(Path(options.model_name_or_path).expanduser(), task.name)
+        check_task(Path(options.model_name_or_path).expanduser(), task_cls.name)
+    task = task_cls.from_options(options)
     data = read_examples(task, options, "validation")
     if data is None:
         raise InputError("give --validation_file or --dataset_name, the data to evaluate on")
     examples = data.examples
-    if task.label_of is not None and task.label_of(examples[0]) is None:
-        _check_asked(getattr(options, "label_column_name", None), examples[0].where)
+    if _asked_for(getattr(options, "label_column_name", None)):
+        check_labels(task, data, "evaluation", ", or leave that out for predictions alone")
     if options.model_name_or_path:
         fitted, ids = read_calibration(Path(options.model_name_or_path).expanduser())
         found = {n: v for n, v in fitted.items() if n != "version_2_with_negative"}
@@ -233,9 +226,9 @@ def evaluate(task: Task, options: Any) -> Scores:
                 seen,
                 len(examples),
             )
-    options = task.resolve(options, None, examples)
+    task = task.fit_to(None, examples)
     cfg, scores, predictions = assess(task, options, examples)
-    files = task.files(examples, predictions, options, cfg)
+    files = task.artifacts(examples, predictions, cfg)
     if processes.is_first():
         write_results(Path(options.output_dir).expanduser(), scores, files)
     logger.info("%s", show_scores(scores) or _without_labels(data))

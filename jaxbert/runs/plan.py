@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
 import optax
 
+from jaxbert.data.packing import PackedSampler, Sampler, row_length
 from jaxbert.data.sampling import BucketSampler, bucket_lengths
-from jaxbert.data.packing import Sampler, PackedSampler, row_length
 from jaxbert.errors import InputError
-from jaxbert.metrics.scores import LOSS
+from jaxbert.metrics.scores import LOSS, Metric
 from jaxbert.model.kernels import BLOCK as KERNEL_BLOCK
 from jaxbert.tasks.task import Task
 from jaxbert.training.loop import Plan
@@ -70,17 +71,16 @@ def make_plan(task: Task, options: Any, order: Sampler) -> Plan:
         save_every=options.save_steps or per_epoch,
         patience=options.early_stopping_patience,
         max_skipped=options.max_nonfinite_steps,
-        metrics=best_metrics(task, options),
-        lower_is_better=task.lower_is_better | {LOSS},
+        metrics=best_metrics(task.metrics, options.metric_for_best_model),
+        lower_is_better=frozenset({LOSS, *(m.name for m in task.metrics if m.lower_is_better)}),
     )
 
 
-def best_metrics(task: Task, options: Any) -> tuple[str, ...]:
+def best_metrics(metrics: Sequence[Metric], given: str | None) -> tuple[str, ...]:
     """Scores of which the first that there is tells the best checkpoint; eval_f1 is f1, as in
     Hugging Face's Trainer, and loss is eval_loss."""
-    given = options.metric_for_best_model
     if not given:
-        return task.best_metrics
+        return tuple(metric.name for metric in metrics)
     name = given.removeprefix("eval_")
     return (LOSS if name == LOSS.removeprefix("eval_") else name,)
 

@@ -14,18 +14,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbert.data.sampling import bucket_lengths
 from jaxbert.data.features import Features
-from jaxbert.model.tokenizer import load_tokenizer
+from jaxbert.data.sampling import bucket_lengths
 from jaxbert.errors import InputError
-from jaxbert.runs.evaluate import attention_of
 from jaxbert.losses.distillation import PREFIX
 from jaxbert.losses.forms import Arrays
 from jaxbert.model.config import BertConfig
 from jaxbert.model.folders import find_model_folder
 from jaxbert.model.heads import Params, make_apply
-from jaxbert.model.segments import first_tokens
 from jaxbert.model.pretrained import load_pretrained
+from jaxbert.model.segments import first_tokens
+from jaxbert.model.tokenizer import load_tokenizer
+from jaxbert.runs.evaluate import attention_of
 from jaxbert.runs.folder import check_task
 from jaxbert.tasks.task import Task
 from jaxbert.training.parallel import Parallel
@@ -33,8 +33,6 @@ from jaxbert.training.predict import predict
 from jaxbert.training.step import make_predict_step
 
 logger = logging.getLogger("jaxbert")
-
-_OF_TOKENS = {"qa": ("start_logits", "end_logits"), "tagging": ("logits",)}
 
 
 class Teacher(NamedTuple):
@@ -70,10 +68,8 @@ def load_teacher(
         InputError: no such model, or one with another vocabulary, other classes or another width.
     """
     where = f"--loss_args teacher: {given}"
-    if task.corrupt is not None:
-        raise InputError(f"{where}: not for {task.name}, whose batches are drawn anew every epoch")
-    if getattr(options, "target_scaling", None):
-        raise InputError(f"{where}: not with --target_scaling; a teacher's scores are not scaled")
+    if task.without_teacher is not None:
+        raise InputError(f"{where}: {task.without_teacher}")
     if not isinstance(given, str) or not given:
         raise InputError(f"{where}: give a folder or a name")
     folder = find_model_folder(given)
@@ -81,7 +77,7 @@ def load_teacher(
     own, params = load_pretrained(folder, task.head, draw_head=False)
     if load_tokenizer(folder, vocab_size=own.vocab_size).get_vocab() != tokenizer.get_vocab():
         raise InputError(f"{where}: it has another vocabulary than the model")
-    if task.labels is not None and own.id2label != cfg.id2label:
+    if task.has_classes and own.id2label != cfg.id2label:
         names = ", ".join(own.id2label[:20])
         raise InputError(f"{where}: its classes are {names}; they must be the data's, in order")
     if own.multi_label != cfg.multi_label:
@@ -106,12 +102,11 @@ def with_teacher(
     """The features with columns teacher_*: the outputs of the teacher's head, and where they are
     wanted teacher_first (M, D), the [CLS] vectors of its last layer."""
     longest = options.max_seq_length
-    of_tokens = _OF_TOKENS.get(task.head, ())
 
     def keep(outputs: Arrays, batch: Arrays) -> Arrays:
         kept = {}
         for name, x in outputs.items():
-            if name in of_tokens:
+            if name in task.token_outputs:
                 wide = [(0, 0), (0, longest - x.shape[1]), *[(0, 0)] * (x.ndim - 2)]
                 kept[name] = jnp.pad(x, wide)
             elif name != "last_hidden_state":
@@ -134,8 +129,8 @@ def with_teacher(
     )
     assert arrays is not None  # nothing stops it
     real = np.arange(longest) < features.lengths[:, None]
-    tokens = {PREFIX + n: x[real] for n, x in arrays.items() if n in of_tokens}
-    rows = {PREFIX + n: x for n, x in arrays.items() if n not in of_tokens}
+    tokens = {PREFIX + n: x[real] for n, x in arrays.items() if n in task.token_outputs}
+    rows = {PREFIX + n: x for n, x in arrays.items() if n not in task.token_outputs}
     return dataclasses.replace(
         features, tokens={**features.tokens, **tokens}, rows={**features.rows, **rows}
     )

@@ -1,4 +1,4 @@
-"""What train/ calls: train(task, options)."""
+"""What train/ calls: train(task_cls, options)."""
 
 from __future__ import annotations
 
@@ -16,19 +16,18 @@ import jax.numpy as jnp
 import optax
 from filelock import FileLock
 
-from jaxbert.runtime import processes
-from jaxbert.runtime.compiled import keep_compiled
 from jaxbert.data.features import Features
-from jaxbert.data.packing import Sampler, PackedSampler
+from jaxbert.data.packing import PackedSampler, Sampler
 from jaxbert.errors import InputError
-from jaxbert.runs.evaluate import Evaluator, attention_of, make_evaluator, show_scores
 from jaxbert.losses.check import try_loss
 from jaxbert.losses.choose import ChosenLoss, choose_loss, with_settings
 from jaxbert.metrics.scores import LOSS, Scores
 from jaxbert.model.config import BertConfig, config_to_dict
 from jaxbert.model.heads import Apply, Params, make_apply
 from jaxbert.model.pretrained import save_pretrained
+from jaxbert.options.parts import with_part
 from jaxbert.options.values import HARMLESS, check_ranges
+from jaxbert.runs.evaluate import Evaluator, attention_of, make_evaluator, show_scores
 from jaxbert.runs.folder import (
     check_data,
     check_loss_text,
@@ -41,7 +40,6 @@ from jaxbert.runs.folder import (
     write_record,
     write_results,
 )
-from jaxbert.runs.plan import best_metrics, make_optimizer, make_sampler, make_plan
 from jaxbert.runs.inputs import (
     encode_examples,
     keep_learnable,
@@ -50,8 +48,11 @@ from jaxbert.runs.inputs import (
     read_examples,
     read_held_out,
 )
-from jaxbert.tasks.task import Task
+from jaxbert.runs.plan import best_metrics, make_optimizer, make_plan, make_sampler
 from jaxbert.runs.teacher import Teacher, load_teacher, with_teacher
+from jaxbert.runtime import processes
+from jaxbert.runtime.compiled import keep_compiled
+from jaxbert.tasks.task import Task
 from jaxbert.training.checkpoint import Checkpoints
 from jaxbert.training.loop import Plan, Progress, TrainLog, fit, micro_batches
 from jaxbert.training.optim import is_frozen
@@ -88,7 +89,7 @@ class _Validation:
         self._evaluator = evaluator
         self.step = -1
         self.scores: Scores = {}
-        self.predictions: list[Any] = []
+        self.predictions: Sequence[Any] = []
 
     def __call__(
         self, params: Any, step: int, stopped: Callable[[], bool] = lambda: False
@@ -101,7 +102,7 @@ class _Validation:
         return self.scores
 
 
-def _check(task: Task, options: Any) -> None:
+def _check(task: type[Task], options: Any) -> None:
     """What can be refused before any file is read."""
     check_ranges(options)
     if not options.output_dir:
@@ -112,8 +113,8 @@ def _check(task: Task, options: Any) -> None:
         raise InputError(f"--allow_changed_options {' '.join(sorted(unknown))}: no such option")
     if options.packing and not task.packs:
         raise InputError(f"--packing is not for {task.name}, whose rows have several texts already")
-    known = (*task.best_metrics, LOSS)
-    if other := set(best_metrics(task, options)) - set(known):
+    known = task.metric_names()
+    if other := set(best_metrics(task.metrics, options.metric_for_best_model)) - set(known):
         raise InputError(f"--metric_for_best_model {' '.join(other)}: give {', '.join(known)}")
 
 
@@ -173,7 +174,7 @@ def _train_step(
         loss.function,
         tx,
         accumulate=options.gradient_accumulation_steps,
-        measure=task.measure,
+        measure=task.measure(),
         frozen=options.freeze or (),
         axis_name=parallel.axis_name,
     )
@@ -213,21 +214,21 @@ def _restored(
     return found, processes.arrays_from_first(state), progress
 
 
-def train(task: Task, options: Any) -> Trained:
+def train(task_cls: type[Task], options: Any) -> Trained:
     """Fine-tune, or go on with the run in options.output_dir; writes all results there.
 
     Raises:
         InputError: something the user gave cannot be used; nothing has been written.
     """
-    _check(task, options)
-    loss = choose_loss(task.losses, options.loss, options.loss_args)
+    _check(task_cls, options)
+    loss = choose_loss(task_cls.losses, options.loss, options.loss_args)
     processes.join(options.coordinator_address, options.num_processes, options.process_id)
     own = {n: x for n, x in dataclasses.asdict(options).items() if n not in HARMLESS}
     processes.check_alike("options", own)
     folder = Path(options.output_dir).expanduser()
     lock = lock_of(folder)
     try:
-        return _train(task, options, loss, folder, lock)
+        return _train(task_cls.from_options(options), options, loss, folder, lock)
     finally:
         lock.release(force=True)
 
@@ -241,7 +242,8 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
         raise InputError("give --train_file or --dataset_name, the data to train on")
     examples = data.examples
     held_out = read_held_out(task, options)
-    options = task.resolve(options, examples, held_out)
+    task = task.fit_to(examples, held_out)
+    options = with_part(options, task.settings)
     job, teacher_name = processes.job(), loss.args.get("teacher")
     record = processes.from_first(
         lambda: check_output(folder, task.name, options, teacher=teacher_name, job=job)
@@ -250,11 +252,12 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
         processes.from_first(lambda: take(lock, folder, record, options))
 
     cfg, params, tokenizer = load_model(task, options, data)
+    task.check_metric(options.metric_for_best_model, examples, cfg)
     if cfg.id2label:
         shown = ", ".join(cfg.id2label[:12]) + ", ..." * (len(cfg.id2label) > 12)
         logger.info("  %d outputs: %s", len(cfg.id2label), shown)
     _check_freeze(params, options.freeze or ())
-    features = encode_examples(task, examples, tokenizer, cfg, options)
+    features = encode_examples(task, examples, tokenizer, cfg)
     features = keep_learnable(features, origin_of(options))
     parallel = make_parallel(options.parallel)
     accumulate = options.gradient_accumulation_steps
@@ -267,11 +270,11 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
     prints = {"train": features.fingerprint(), "model": fingerprint_of(shape)}
     validation = None
     if held_out is not None:
-        held_out_features = encode_examples(task, held_out, tokenizer, cfg, options)
+        held_out_features = encode_examples(task, held_out, tokenizer, cfg)
         evaluator = make_evaluator(
             task, options, cfg, tokenizer, parallel, held_out, held_out_features
         )
-        if best_metrics(task, options) == (LOSS,) and not any(map(task.learnable, held_out)):
+        if plan.metrics == (LOSS,) and not any(map(task.learnable, held_out)):
             raise InputError(
                 f"--metric_for_best_model {options.metric_for_best_model}: the validation data "
                 "have no example whose label is known and found, so they have no eval_loss; give "
@@ -292,9 +295,9 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
     if teacher is not None:
         features = with_teacher(features, teacher, task, options, parallel)
     apply = _trained_model(task, options, cfg, order)
-    corrupt = task.corrupt(options, tokenizer, cfg) if task.corrupt else None
+    corrupt = task.corrupt(tokenizer, cfg, seed=options.seed)
     key = jax.random.fold_in(jax.random.key(options.seed), 1)
-    loss = with_settings(loss, task.loss_settings(options, cfg))
+    loss = with_settings(loss, task.loss_settings(cfg))
     first_step = next(micro_batches(order, features, corrupt, range(1), accumulate))
     try_loss(
         loss,
@@ -353,7 +356,9 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
         log = None
         if writes:
             retry_on_error = options.save_errors == "retry"
-            log = TrainLog(folder / "train_log.jsonl", int(state.step), retry_on_error=retry_on_error)
+            log = TrainLog(
+                folder / "train_log.jsonl", int(state.step), retry_on_error=retry_on_error
+            )
             opened.enter_context(log)
         state, done = fit(
             state,
@@ -403,12 +408,12 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
     files: dict[str, Any] = {}
     if checkpoints:
         checkpoints.close()
-        save_pretrained(folder, cfg, task.export(params, options), tokenizer, head=task.head)
+        save_pretrained(folder, cfg, task.export(params), tokenizer, head=task.head)
     if validation is not None:
         if validation.step != last:
             validation(parallel.replicate(params), last)
         scores = validation.scores
-        files = task.files(held_out, validation.predictions, options, cfg)
+        files = task.artifacts(held_out, validation.predictions, cfg)
     if writes:
         write_results(folder, scores, files)
     logger.info("model and results in %s", folder)

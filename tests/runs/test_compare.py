@@ -37,7 +37,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The options of every run, which is not computed: its score is made of its loss and seed."""
     runs: list[Any] = []
 
-    def train(task: Task, options: Any) -> Trained:
+    def train(task: type[Task], options: Any) -> Trained:
         runs.append(options)
         if options.seed == 99:
             return Trained(None, {}, done=False)  # type: ignore[arg-type]
@@ -124,7 +124,7 @@ def test_what_was_to_be_trained_anew_is_so_after_an_interruption(
     changed = [*given, "--learning_rate", "1e-3"]
     train = compare.train
 
-    def stopped(task: Task, options: Any) -> Trained:
+    def stopped(task: type[Task], options: Any) -> Trained:
         if len(trained) == 5:
             return Trained(None, {}, done=False)  # type: ignore[arg-type]
         return train(task, options)
@@ -165,7 +165,7 @@ def test_a_loss_that_changes_meanwhile_is_noticed(
     own.write_text("def mine(outputs, batch):\n    return 0.0, 1.0\n")
     train = compare.train
 
-    def changing(task: Task, options: Any) -> Trained:
+    def changing(task: type[Task], options: Any) -> Trained:
         own.write_text(own.read_text() + "\n")
         return train(task, options)
 
