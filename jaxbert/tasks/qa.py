@@ -188,6 +188,7 @@ def score_qa(
 QA = Task(
     name="qa",
     head="qa",
+    token_outputs=("start_logits", "end_logits"),
     losses={
         "cross_entropy": span_cross_entropy,
         "label_smoothing": span_label_smoothing,
