@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -92,18 +92,19 @@ class _Text:
         return found
 
 
-def _reduce(options: TaggingOptions) -> Callable[[Arrays, Arrays], Arrays]:
-    """Of each token the probabilities of all classes, (B, max_seq_length, C)."""
+@dataclasses.dataclass(frozen=True)
+class _Probabilities:
+    """Of each token the probabilities of all classes, (B, longest, C)."""
 
-    def reduce(outputs: Arrays, batch: Arrays) -> Arrays:
+    longest: int
+
+    def __call__(self, outputs: Arrays, batch: Arrays) -> Arrays:
         scores = jax.nn.softmax(outputs["logits"], axis=-1)
-        missing = options.max_seq_length - scores.shape[1]  # batches are as long as their bucket
+        missing = self.longest - scores.shape[1]  # batches are as long as their bucket
         return {"scores": jnp.pad(scores, ((0, 0), (0, missing), (0, 0)))}
 
-    return reduce
 
-
-class Tagger(Predictor):
+class Tagger(Predictor[TaggingOptions, TaggerSettings]):
     """Entities and labels, called and answering as transformers' token-classification pipeline;
     texts of any length are read in windows.
 
@@ -112,9 +113,9 @@ class Tagger(Predictor):
     [{'entity_group': 'PER', 'score': np.float32(0.99), 'word': 'anna', 'start': 0, 'end': 4}, ...]
     """
 
-    task = dataclasses.replace(TAGGING, reduce=_reduce)
-    kind = TaggingOptions
-    settings = TaggerSettings
+    task = TAGGING
+    options_cls = TaggingOptions
+    settings_cls = TaggerSettings
     retired: ClassVar[Mapping[str, str]] = {
         "grouped_entities": 'give aggregation_strategy="simple"',
         "ignore_subwords": 'give aggregation_strategy="first"',
@@ -132,7 +133,7 @@ class Tagger(Predictor):
         offset_mapping: Offsets | Sequence[Offsets] | None = None,
         batch_size: int | None = None,
         **unknown: object,
-    ) -> Any:
+    ) -> list[Entity] | list[list[Entity]] | Iterator[list[Entity]]:
         """Tag one text, or each of many.
 
         Args:
@@ -169,7 +170,7 @@ class Tagger(Predictor):
             "ignore_labels": ignore_labels,
             "stride": stride,
         }
-        settings = self._with(TaggerSettings, given)
+        settings = self._with(given)
         if not is_split_into_words and delimiter is not None:
             raise InputError("delimiter is for is_split_into_words=True")
         glue = (" " if delimiter is None else delimiter) if is_split_into_words else None
@@ -191,6 +192,13 @@ class Tagger(Predictor):
         found = answer(0, items)
         return found[0] if single else found
 
+    @classmethod
+    def _shortened(cls, options: TaggingOptions, length: int) -> TaggingOptions:
+        stride = options.doc_stride
+        if stride is not None:
+            stride = min(stride, length // 2)
+        return dataclasses.replace(options, max_seq_length=length, doc_stride=stride)
+
     def _entities(
         self, texts: Sequence[_Text], settings: TaggerSettings, size: int
     ) -> list[list[Entity]]:
@@ -207,8 +215,8 @@ class Tagger(Predictor):
                 for entity in group_entities(
                     tokens,
                     settings.strategy,
-                    labels=self._cfg.id2label,
-                    join=self._tokenizer.convert_tokens_to_string,
+                    labels=self.model.cfg.id2label,
+                    join=self.model.tokenizer.convert_tokens_to_string,
                     ignore=settings.ignore_labels,
                 )
             ]
@@ -235,7 +243,7 @@ class Tagger(Predictor):
             if not all(isinstance(word, str) for word in words):
                 raise InputError(f"text {number} has a word that is not a string")
         words = [whole_text(word) for word in words]
-        backend = self._tokenizer.backend_tokenizer
+        backend = self.model.tokenizer.backend_tokenizer
         backend.no_truncation()
         backend.no_padding()
         pieces, begin = [], 0
@@ -254,7 +262,7 @@ class Tagger(Predictor):
         """Piece `number` of a text, with its scores (C,)."""
         piece = text.pieces[number]
         start, end = (piece.start, piece.end) if text.offsets is None else text.offsets[index]
-        unknown = piece.token == self._tokenizer.unk_token_id
+        unknown = piece.token == self.model.tokenizer.unk_token_id
         return Token(
             start=start,
             end=end,
@@ -277,7 +285,10 @@ class Tagger(Predictor):
         results: list[list[Token]] = [[] for _ in texts]
         if not examples:
             return results
-        features, arrays = self._arrays(examples, self._options, size)
+        options, cfg = self._options, self.model.cfg
+        features = self.task.encode(examples, self.model.tokenizer, options, cfg)
+        longest = options.max_seq_length
+        arrays = self._compute(features, _Probabilities(longest), longest=longest, size=size)
         starts = np.flatnonzero(features.host["word"] >= 0)
         windows = np.searchsorted(features.bounds, starts, side="right") - 1
         for start, window in zip(starts.tolist(), windows.tolist(), strict=True):
@@ -294,15 +305,15 @@ class Tagger(Predictor):
         self, texts: Sequence[_Text], stride: int, size: int
     ) -> list[list[list[Token]]]:
         """The tokens of every window of every text; in a window they are numbered from 1."""
-        positions = self._cfg.max_position_embeddings
-        length = min(int(self._tokenizer.model_max_length), positions)
+        positions = self.model.cfg.max_position_embeddings
+        length = min(int(self.model.tokenizer.model_max_length), positions)
         room = length - 2
         if stride >= room:
             raise InputError(
                 f"stride is {stride}: windows have {room} tokens beside [CLS] and [SEP], and must "
                 "share fewer"
             )
-        cls, sep = self._tokenizer.cls_token_id, self._tokenizer.sep_token_id
+        cls, sep = self.model.tokenizer.cls_token_id, self.model.tokenizer.sep_token_id
         spans, owners, ids = [], [], []
         for owner, text in enumerate(texts):
             count = len(text.pieces)
@@ -322,8 +333,7 @@ class Tagger(Predictor):
         results: list[list[list[Token]]] = [[] for _ in texts]
         if not spans:
             return results
-        options = dataclasses.replace(self._options, max_seq_length=length)
-        arrays = self._compute(features, options, size)
+        arrays = self._compute(features, _Probabilities(length), longest=length, size=size)
         for window, (owner, (start, stop)) in enumerate(zip(owners, spans, strict=True)):
             rows = arrays["scores"][window, 1:]
             results[owner].append(
@@ -335,13 +345,22 @@ class Tagger(Predictor):
         return results
 
 
-def _with_offsets(texts: list[_Text], given: Sequence[Any]) -> list[_Text]:
+def _with_offsets(texts: list[_Text], given: Offsets | Sequence[Offsets]) -> list[_Text]:
     """The texts with the caller's offsets: of one text its own, else a list for each.
 
     Raises:
         InputError: there are not as many as texts, or as tokens of one.
     """
-    rows = [given] if len(given) and isinstance(given[0][0], int) else given
+    of_one: list[tuple[int, int]] = []
+    rows: list[Offsets] = []
+    for entry in given:
+        match entry:
+            case (int(start), int(end)):
+                of_one.append((start, end))
+            case _:
+                rows.append(entry)
+    if of_one:
+        rows.append(of_one)
     if len(rows) != len(texts):
         raise InputError(f"offset_mapping is of {len(rows)} texts, and there are {len(texts)}")
     for number, (text, row) in enumerate(zip(texts, rows, strict=True)):

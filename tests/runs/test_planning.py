@@ -7,18 +7,23 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+import tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from jaxbert import BertConfig
 from jaxbert.data.packing import PackedSampler
+from jaxbert.data.sampling import bucket_lengths
 from jaxbert.errors import InputError
+from jaxbert.loaded.model import Compute, LoadedModel
 from jaxbert.options.settings import TaggingTrainOptions
-from jaxbert.runs.evaluate import attention_of
 from jaxbert.runs.plan import make_sampler
+from jaxbert.training.parallel import make_parallel
 
 CFG = BertConfig(attention_probs_dropout_prob=0.0)
 OPTIONS = TaggingTrainOptions(
     max_seq_length=384, length_bucket=64, per_device_train_batch_size=16, packing=True
 )
+EMPTY = tokenizers.Tokenizer(tokenizers.models.WordLevel())
 SHORT = np.random.default_rng(0).integers(5, 31, 600)  # rows of 64 cost least
 
 
@@ -72,8 +77,16 @@ def test_packed_rows_are_asked_for_as_long_as_they_are(monkeypatch: pytest.Monke
     options = dataclasses.replace(OPTIONS, attention="pallas")
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
     order = order_of(options)
-    assert attention_of(options, CFG, order)[0] == "pallas"  # 128, though the buckets are of 64
-    assert attention_of(options, CFG)[0] == "xla"  # an evaluation's rows are of the buckets
-    assert attention_of(dataclasses.replace(options, attention="auto"), CFG, order)[0] == "pallas"
+    buckets = bucket_lengths(options.length_bucket, options.max_seq_length)
+    parallel = make_parallel("jit", jax.local_devices()[:1])
+
+    def attention(lengths: tuple[int, ...], asked: str = "pallas", **how: bool) -> str:
+        compute = Compute("float32", asked, packing=True, parallel=parallel)
+        model = LoadedModel(CFG, {}, PreTrainedTokenizerFast(tokenizer_object=EMPTY), "qa", compute)
+        return model.attention_for(lengths, **how)[0]
+
+    assert attention(order.buckets, train=True) == "pallas"  # 128, though the buckets are of 64
+    assert attention(buckets) == "xla"  # an evaluation's rows are of the buckets
+    assert attention(order.buckets, "auto", train=True) == "pallas"
     with pytest.raises(InputError, match="multiples of 128"):
-        attention_of(options, CFG, PackedSampler(SHORT, 16, 0, 192))
+        attention(PackedSampler(SHORT, 16, 0, 192).buckets, train=True)
