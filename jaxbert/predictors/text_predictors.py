@@ -180,7 +180,7 @@ class _TextPredictor(Predictor[TextOptions, TextSettings]):
         labels: list[Label] = [{"label": name, "score": score} for name, score in named]
         order = np.argsort(-scores, kind="stable")
         if top_k is ...:
-            return labels[order[0]]
+            return labels[int(order[0])]
         return [labels[place] for place in order[:top_k]]
 
     @staticmethod
