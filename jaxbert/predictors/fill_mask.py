@@ -127,20 +127,25 @@ class FillMask(Predictor[MLMOptions, FillSettings]):
         ids = None if settings.targets is None else self._target_ids(settings.targets)
         size = self._rows(batch_size)
 
-        def answer(first: int, texts: Sequence[object]) -> list[Fillings]:
-            return self._fill(first, texts, settings, ids, size)
+        def answer(first: int, texts: Sequence[str]) -> list[Fillings]:
+            return self._fill(
+                first, texts, settings.lengths, top_k=settings.top_k, targets=ids, size=size
+            )
 
         if isinstance(inputs, Iterator):
             return stream(inputs, size, answer)
-        single, texts = listed("inputs", inputs, str)
+        single = isinstance(inputs, str)
+        texts = [inputs] if isinstance(inputs, str) else listed("inputs", inputs)
         found = answer(0, texts)
         return found[0] if single or (len(found) == 1 and isinstance(inputs, list)) else found
 
     def _fill(
         self,
         first: int,
-        texts: Sequence[object],
-        settings: FillSettings,
+        texts: Sequence[str],
+        lengths: Lengths,
+        *,
+        top_k: int,
         targets: list[int] | None,
         size: int,
     ) -> list[Fillings]:
@@ -152,7 +157,7 @@ class FillMask(Predictor[MLMOptions, FillSettings]):
             if not isinstance(text, str):
                 raise InputError(f"text {number} is not a string")
             examples.append(TextExample(f"text {number}", whole_text(text)))
-        features = self._encode(examples, settings.lengths)
+        features = self._encode(examples, lengths)
         reduce: Reduce
         if targets is not None:
             reduce = _of_targets
@@ -160,7 +165,7 @@ class FillMask(Predictor[MLMOptions, FillSettings]):
             features = dataclasses.replace(features, rows={**features.rows, "targets": rows})
         else:
             # A power of two, and cut below: so few programs are compiled.
-            most = min(1 << max(settings.top_k - 1, 7).bit_length(), self.model.cfg.vocab_size)
+            most = min(1 << max(top_k - 1, 7).bit_length(), self.model.cfg.vocab_size)
             reduce = _Likeliest(most)
         longest = self._options.max_seq_length
         arrays = self._compute(features, reduce, longest=longest, size=size)
@@ -172,8 +177,8 @@ class FillMask(Predictor[MLMOptions, FillSettings]):
         return [
             self._fillings(
                 ids[bounds[number] : bounds[number + 1]],
-                tokens[number, :, : settings.top_k],
-                scores[number, :, : settings.top_k],
+                tokens[number, :, :top_k],
+                scores[number, :, :top_k],
             )
             for number in range(len(texts))
         ]
@@ -212,7 +217,7 @@ class FillMask(Predictor[MLMOptions, FillSettings]):
 
     def _target_ids(self, targets: str | Sequence[str]) -> list[int]:
         """The different tokens of the targets, in their order."""
-        _, words = listed("targets", targets, str)
+        words = [targets] if isinstance(targets, str) else listed("targets", targets)
         vocabulary = self.model.tokenizer.get_vocab()
         ids = []
         for word in words:

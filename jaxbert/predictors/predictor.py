@@ -6,7 +6,6 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import UnionType
 from typing import ClassVar, Generic, Self, TypeVar
 
 import jax
@@ -27,24 +26,20 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 
-def listed(name: str, given: object, single: type | UnionType) -> tuple[bool, list[object]]:
-    """Whether a single item was given, and the items.
+def listed(name: str, given: Iterable[Item] | None) -> list[Item]:
+    """Several items, in a list or in anything else that has an order.
 
     Args:
         name: of the argument, for the message.
-        given: an item, or several, in a list or in anything else that has an order.
-        single: the type of an item, or a union.
 
     Raises:
-        InputError: it is neither.
+        InputError: it is not several.
     """
-    if isinstance(given, single):
-        return True, [given]
     if isinstance(given, Mapping | bytes) or not isinstance(given, Iterable):
         raise InputError(
             f"{name} is of the wrong type: {type(given).__name__}; give a text or a list of texts"
         )
-    return False, list(given)
+    return list(given)
 
 
 def stream(
@@ -66,7 +61,7 @@ class CallSettings:
     """Keywords of a call that can also be given when the model is opened; here there are none."""
 
 
-Options = TypeVar("Options", bound=QAOptions | TextOptions | TaggingOptions | MLMOptions)
+Options = TypeVar("Options", QAOptions, TextOptions, TaggingOptions, MLMOptions)
 Settings = TypeVar("Settings", bound=CallSettings)
 
 
@@ -98,7 +93,8 @@ class Predictor(Generic[Options, Settings]):
         batch_size: int = 32,
         settings: Settings | None = None,
     ) -> None:
-        self.model, self._options = model, options
+        self.model = model
+        self._options: Options = options
         self._settings = self.settings_cls() if settings is None else settings
         self._batch_size = 32
         self._batch_size = self._rows(batch_size)
@@ -110,7 +106,7 @@ class Predictor(Generic[Options, Settings]):
         *,
         dtype: str = "float32",
         batch_size: int = 32,
-        **settings: object,
+        **keywords: object,
     ) -> Self:
         """Open the folder of a run, or any BERT folder or Hub name with this task's head.
 
@@ -119,7 +115,7 @@ class Predictor(Generic[Options, Settings]):
         Args:
             dtype: of the activations, "float32" or "bfloat16".
             batch_size: rows computed at once; 32 by default.
-            settings: keywords of a call, for all calls that do not give them.
+            keywords: those of a call, for all calls that do not give them.
 
         Raises:
             InputError: no such model, or it has no head for the task; or a keyword's value is
@@ -127,8 +123,8 @@ class Predictor(Generic[Options, Settings]):
             TypeError: no such keyword.
         """
         known = [field.name for field in dataclasses.fields(cls.settings_cls)]
-        cls._refuse({name for name in settings if name not in known}, known)
-        chosen = cls.settings_cls(**settings)
+        cls._refuse({name for name in keywords if name not in known}, known)
+        chosen = cls.settings_cls(**keywords)
         folder = find_model_folder(path_or_name)
         check_task(folder, cls.task.name)
         compute = Compute(dtype, parallel=make_parallel("jit", jax.local_devices()[:1]))
@@ -140,15 +136,10 @@ class Predictor(Generic[Options, Settings]):
         limit = model.cfg.max_position_embeddings
         if not saved and cls.untrained_length:
             length = min(cls.untrained_length, limit)
-            options = dataclasses.replace(options, max_seq_length=length)
+            options = options.with_length(length)
         if limit < options.max_seq_length:
-            options = cls._shortened(options, limit)
+            options = options.with_length(limit)
         return cls(model, options, batch_size=batch_size, settings=chosen)
-
-    @classmethod
-    def _shortened(cls, options: Options, length: int) -> Options:
-        """The options with windows of at most so many tokens, which are fewer than they say."""
-        return dataclasses.replace(options, max_seq_length=length)
 
     @classmethod
     def _refuse(cls, unknown: Iterable[str], known: Iterable[str]) -> None:

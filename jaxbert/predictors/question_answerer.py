@@ -12,7 +12,6 @@ import numpy as np
 from jaxbert.data.question_windows import encode_question_windows
 from jaxbert.data.questions import QAExample
 from jaxbert.data.rows import names_of, whole_text
-from jaxbert.decoding.answers import Prediction
 from jaxbert.decoding.pipeline_answers import Answer, Window, pipeline_answers
 from jaxbert.errors import InputError
 from jaxbert.losses.forms import Arrays
@@ -164,12 +163,6 @@ class QuestionAnswerer(Predictor[QAOptions, CallSettings]):
         results = answer(examples) if examples else []
         return results[0] if len(examples) == 1 else results
 
-    @classmethod
-    def _shortened(cls, options: QAOptions, length: int) -> QAOptions:
-        # Half a window, the most that a call takes by default.
-        stride = min(options.doc_stride, length // 2)
-        return dataclasses.replace(options, max_seq_length=length, doc_stride=stride)
-
     def _as_pipeline(self, call: _Call, examples: Sequence[QAExample]) -> list[Answers]:
         saved, positions = self._options, self.model.cfg.max_position_embeddings
         length = call.max_seq_len
@@ -217,7 +210,7 @@ class QuestionAnswerer(Predictor[QAOptions, CallSettings]):
         ]
 
     def _calibrated(self, call: _Call, examples: Sequence[QAExample]) -> list[Answers]:
-        saved = self._options
+        saved, cfg = self._options, self.model.cfg
         options = dataclasses.replace(
             saved,
             max_seq_length=call.max_seq_len or saved.max_seq_length,
@@ -232,7 +225,11 @@ class QuestionAnswerer(Predictor[QAOptions, CallSettings]):
         resolved = [resolve_qa(options, [example]) for example in examples]
         for each in dict.fromkeys(resolved):
             numbers = [n for n, other in enumerate(resolved) if other == each]
-            predictions = self._predict([examples[n] for n in numbers], each, call.size)
+            some = [examples[n] for n in numbers]
+            features = self.task.encode(some, self.model.tokenizer, each, cfg)
+            reduce, longest = self.task.reduce(each), each.max_seq_length
+            arrays = self._compute(features, reduce, longest=longest, size=call.size)
+            predictions = self.task.decode(some, features, arrays, each, cfg)
             for number, prediction in zip(numbers, predictions, strict=True):
                 first = prediction.answer
                 ranked = [first, *(c for c in prediction.nbest if c != first)][: call.top_k]
@@ -243,16 +240,6 @@ class QuestionAnswerer(Predictor[QAOptions, CallSettings]):
                     ]
                 )
         return [results[number] for number in range(len(examples))]
-
-    def _predict(
-        self, examples: Sequence[QAExample], options: QAOptions, size: int
-    ) -> list[Prediction]:
-        """The task's predictions, as an evaluation with these options has them."""
-        cfg = self.model.cfg
-        features = self.task.encode(examples, self.model.tokenizer, options, cfg)
-        reduce, longest = self.task.reduce(options), options.max_seq_length
-        arrays = self._compute(features, reduce, longest=longest, size=size)
-        return self.task.decode(examples, features, arrays, options, cfg)
 
 
 def _alone(answers: list[Answer]) -> Answers:
@@ -298,16 +285,21 @@ def _read(
 
 def _paired(question: Inputs, context: Inputs) -> list[QAExample]:
     """Questions with their contexts; a single text goes with each of the others."""
-    one_question, questions = listed("question", question, str)
-    one_context, contexts = listed("context", context, str)
-    if one_question:
+    questions, contexts = _texts("question", question), _texts("context", context)
+    if isinstance(question, str):
         questions *= len(contexts)
-    if one_context:
+    if isinstance(context, str):
         contexts *= len(questions)
     if len(questions) != len(contexts):
         raise InputError(f"{len(questions)} questions and {len(contexts)} contexts; give as many")
     pairs = zip(questions, contexts, strict=True)
     return [_example(*pair, number) for number, pair in enumerate(pairs)]
+
+
+def _texts(name: str, given: Inputs) -> list[Inputs]:
+    if isinstance(given, str):
+        return [given]
+    return listed(name, given)
 
 
 def _fields(row: Inputs, number: int, *, more: bool = False) -> tuple[Inputs, Inputs]:
@@ -328,7 +320,7 @@ def _fields(row: Inputs, number: int, *, more: bool = False) -> tuple[Inputs, In
     return row["question"], row["context"]
 
 
-def _example(question: object, context: object, number: int) -> QAExample:
+def _example(question: Inputs, context: Inputs, number: int) -> QAExample:
     if not isinstance(question, str) or not question:
         raise InputError(f"question {number} is empty or not a string")
     if not isinstance(context, str) or not context:

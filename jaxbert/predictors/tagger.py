@@ -28,6 +28,7 @@ from jaxbert.predictors.predictor import CallSettings, Predictor, listed, stream
 from jaxbert.tasks.tagging import TAGGING
 
 Offsets = Sequence[tuple[int, int]]
+Item = str | Sequence[str] | Sequence[Sequence[str]]  # a text, or words, or what is neither
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,54 +177,51 @@ class Tagger(Predictor[TaggingOptions, TaggerSettings]):
         glue = (" " if delimiter is None else delimiter) if is_split_into_words else None
         size = self._rows(batch_size)
 
-        def answer(first: int, items: Sequence[object]) -> list[list[Entity]]:
+        def answer(first: int, items: Sequence[Item]) -> list[list[Entity]]:
             texts = [self._read(n, item, glue) for n, item in enumerate(items, first)]
             if offset_mapping is not None:
                 texts = _with_offsets(texts, offset_mapping)
-            return self._entities(texts, settings, size)
+            parts = self._windows(texts, settings.stride, size)
+            strategy, ignore = settings.strategy, settings.ignore_labels
+            return [self._entities(windows, strategy, ignore) for windows in parts]
 
         if isinstance(inputs, Iterator):
             if offset_mapping is not None:
                 raise InputError("offset_mapping is for texts that are given as a list")
             return stream(inputs, size, answer)
-        single, items = listed("inputs", inputs, str)
+        single = isinstance(inputs, str)
+        items: list[Item] = [inputs] if single else [*listed("inputs", inputs)]
         if is_split_into_words and not all(isinstance(item, list | tuple) for item in items):
             items = [inputs]  # one list of words; the pipeline's answer is in a list too
         found = answer(0, items)
         return found[0] if single else found
 
-    @classmethod
-    def _shortened(cls, options: TaggingOptions, length: int) -> TaggingOptions:
-        stride = options.doc_stride
-        if stride is not None:
-            stride = min(stride, length // 2)
-        return dataclasses.replace(options, max_seq_length=length, doc_stride=stride)
+    def _windows(
+        self, texts: Sequence[_Text], stride: int | None, size: int
+    ) -> list[list[list[Token]]]:
+        """Of each text the tokens of its windows; without a stride all tokens in one."""
+        if stride is None:
+            return [[tokens] for tokens in self._tokens(texts, size)]
+        return self._strided_tokens(texts, stride, size)
 
     def _entities(
-        self, texts: Sequence[_Text], settings: TaggerSettings, size: int
-    ) -> list[list[Entity]]:
-        """The answer for each text."""
-        if settings.stride is None:
-            parts = [[tokens] for tokens in self._tokens(texts, size)]
-        else:
-            parts = self._strided_tokens(texts, settings.stride, size)
-        results = []
-        for windows in parts:
-            entities = [
-                entity
-                for tokens in windows
-                for entity in group_entities(
-                    tokens,
-                    settings.strategy,
-                    labels=self.model.cfg.id2label,
-                    join=self.model.tokenizer.convert_tokens_to_string,
-                    ignore=settings.ignore_labels,
-                )
-            ]
-            results.append(entities if len(windows) == 1 else merge_windows(entities))
-        return results
+        self, windows: Sequence[list[Token]], strategy: Strategy, ignore: Sequence[str]
+    ) -> list[Entity]:
+        """The answer for a text, from the tokens of its windows."""
+        entities = [
+            entity
+            for tokens in windows
+            for entity in group_entities(
+                tokens,
+                strategy,
+                labels=self.model.cfg.id2label,
+                join=self.model.tokenizer.convert_tokens_to_string,
+                ignore=ignore,
+            )
+        ]
+        return entities if len(windows) == 1 else merge_windows(entities)
 
-    def _read(self, number: int, item: object, glue: str | None) -> _Text:
+    def _read(self, number: int, item: Item, glue: str | None) -> _Text:
         """A text and its tokens; with `glue` of words, which are cut one by one and joined by it.
 
         Raises:
@@ -239,8 +237,8 @@ class Tagger(Predictor[TaggingOptions, TaggerSettings]):
         else:
             if not isinstance(item, list | tuple):
                 raise InputError(f"text {number} is not a list of words")
-            words = list(item)
-            if not all(isinstance(word, str) for word in words):
+            words = [word for word in item if isinstance(word, str)]
+            if len(words) < len(item):
                 raise InputError(f"text {number} has a word that is not a string")
         words = [whole_text(word) for word in words]
         backend = self.model.tokenizer.backend_tokenizer

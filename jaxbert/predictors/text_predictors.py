@@ -52,15 +52,15 @@ class TextSettings(Lengths):
             raise InputError(f"function_to_apply is {name!r}: give {', '.join(_FUNCTIONS)}")
 
 
-def _example(number: int, item: object) -> TextExample:
+def _example(number: int, item: Text) -> TextExample:
     """A text, or a pair: a dict, or [[text, pair]] as older pipelines had it."""
     match item:
         case str():
             text, pair = item, None
         case [[text, pair]]:
             pass
-        case {"text": text, **others} if others.keys() <= {"text_pair"}:
-            pair = others.get("text_pair")
+        case {"text": text} if item.keys() <= {"text", "text_pair"}:
+            pair = item.get("text_pair")
         case _:
             raise InputError(
                 f'text {number} is not a text: give a string, or {{"text": ..., "text_pair": ...}}'
@@ -130,31 +130,34 @@ class _TextPredictor(Predictor[TextOptions, TextSettings]):
         if top_k is not ...:
             settings = dataclasses.replace(settings, top_k=top_k)
         size = self._rows(batch_size)
+        apply = _FUNCTIONS[(settings.function_to_apply or self._function).lower()]
+
+        def answer(first: int, items: Sequence[Text]) -> list[Labels]:
+            outputs = self._outputs_of(first, items, settings, size)
+            return [self._ranked(apply(row), settings.top_k) for row in outputs]
+
         if isinstance(inputs, Iterator):
-            return stream(inputs, size, lambda n, texts: self._label(texts, settings, size, n))
-        single, items = listed("inputs", inputs, str | dict)
-        found = self._label(items, settings, size)
-        if not single:
-            return found
+            return stream(inputs, size, answer)
+        if not isinstance(inputs, str | dict):
+            return answer(0, listed("inputs", inputs))
+        found = answer(0, [inputs])
         # What the pipeline does: a string's answer is in a list, unless the call has top_k.
         return found if isinstance(inputs, str) and top_k is ... else found[0]
 
-    def _label(
-        self, items: Sequence[object], settings: TextSettings, size: int, first: int = 0
-    ) -> list[Labels]:
-        """The answer for each text; they are numbered from `first` in messages."""
+    def _outputs_of(
+        self, first: int, items: Sequence[Text], lengths: Lengths, size: int
+    ) -> Sequence[np.ndarray]:
+        """The model's outputs (C,) for each text; they are numbered from `first` in messages."""
         if not items:
             return []
-        examples = [_example(number, item) for number, item in enumerate(items, first)]
-        features = self._encode(examples, settings)
+        features = self._encode([_example(n, item) for n, item in enumerate(items, first)], lengths)
         longest = self._options.max_seq_length
         arrays = self._compute(features, self._outputs, longest=longest, size=size)
-        apply = _FUNCTIONS[(settings.function_to_apply or self._function).lower()]
-        return [self._ranked(apply(row), settings.top_k) for row in arrays["outputs"]]
+        return [*arrays["outputs"]]
 
-    def _encode(self, examples: Sequence[TextExample], settings: TextSettings) -> Features:
+    def _encode(self, examples: Sequence[TextExample], lengths: Lengths) -> Features:
         positions = self.model.cfg.max_position_embeddings
-        most = settings.most(
+        most = lengths.most(
             self.model.tokenizer, trained=self._options.max_seq_length, positions=positions
         )
         if most is not None and most < 5 and any(e.pair is not None for e in examples):
@@ -164,7 +167,7 @@ class _TextPredictor(Predictor[TextOptions, TextSettings]):
             self.model.tokenizer,
             max_length=1 << 30 if most is None else most,
             targets=None,
-            truncation=settings.strategy,
+            truncation=lengths.strategy,
         )
         longest = int(np.argmax(features.lengths))
         if features.lengths[longest] > positions:
@@ -180,7 +183,7 @@ class _TextPredictor(Predictor[TextOptions, TextSettings]):
         labels: list[Label] = [{"label": name, "score": score} for name, score in named]
         order = np.argsort(-scores, kind="stable")
         if top_k is ...:
-            return labels[order[0]]
+            return labels[int(order[0])]
         return [labels[place] for place in order[:top_k]]
 
     @staticmethod

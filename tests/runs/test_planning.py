@@ -1,4 +1,4 @@
-"""The order of a run's batches, and what its rows ask of attention."""
+"""The order of a run's batches."""
 
 from __future__ import annotations
 
@@ -7,23 +7,14 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-import tokenizers
-from transformers import PreTrainedTokenizerFast
 
-from jaxbert import BertConfig
 from jaxbert.data.packing import PackedSampler
-from jaxbert.data.sampling import bucket_lengths
-from jaxbert.errors import InputError
-from jaxbert.loaded.model import Compute, LoadedModel
 from jaxbert.options.settings import TaggingTrainOptions
 from jaxbert.runs.plan import make_sampler
-from jaxbert.training.parallel import make_parallel
 
-CFG = BertConfig(attention_probs_dropout_prob=0.0)
 OPTIONS = TaggingTrainOptions(
     max_seq_length=384, length_bucket=64, per_device_train_batch_size=16, packing=True
 )
-EMPTY = tokenizers.Tokenizer(tokenizers.models.WordLevel())
 SHORT = np.random.default_rng(0).integers(5, 31, 600)  # rows of 64 cost least
 
 
@@ -71,22 +62,3 @@ def test_rows_of_another_length_are_another_number_of_rows(change: dict) -> None
     order = order_of(changed, record)
     assert (order.capacity, order.rows) == (order_of(changed).capacity, order_of(changed).rows)
     assert abs(len(SHORT) / order.steps_per_epoch - 16) < 2  # windows of a batch, as asked
-
-
-def test_packed_rows_are_asked_for_as_long_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    options = dataclasses.replace(OPTIONS, attention="pallas")
-    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
-    order = order_of(options)
-    buckets = bucket_lengths(options.length_bucket, options.max_seq_length)
-    parallel = make_parallel("jit", jax.local_devices()[:1])
-
-    def attention(lengths: tuple[int, ...], asked: str = "pallas", **how: bool) -> str:
-        compute = Compute("float32", asked, packing=True, parallel=parallel)
-        model = LoadedModel(CFG, {}, PreTrainedTokenizerFast(tokenizer_object=EMPTY), "qa", compute)
-        return model.attention_for(lengths, **how)[0]
-
-    assert attention(order.buckets, train=True) == "pallas"  # 128, though the buckets are of 64
-    assert attention(buckets) == "xla"  # an evaluation's rows are of the buckets
-    assert attention(order.buckets, "auto", train=True) == "pallas"
-    with pytest.raises(InputError, match="multiples of 128"):
-        attention(PackedSampler(SHORT, 16, 0, 192).buckets, train=True)
