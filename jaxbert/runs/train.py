@@ -7,28 +7,26 @@ import dataclasses
 import functools
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from filelock import FileLock
 
-from jaxbert.runtime import processes
-from jaxbert.runtime.compiled import keep_compiled
-from jaxbert.data.features import Features
-from jaxbert.data.packing import Sampler, PackedSampler
+from jaxbert.data.batch_source import BatchSource
+from jaxbert.data.packing import PackedSampler, Sampler
 from jaxbert.errors import InputError
-from jaxbert.runs.evaluate import Evaluator, attention_of, make_evaluator, show_scores
 from jaxbert.losses.check import try_loss
 from jaxbert.losses.choose import ChosenLoss, choose_loss, with_settings
+from jaxbert.losses.forms import Arrays
 from jaxbert.metrics.scores import LOSS, Scores
 from jaxbert.model.config import BertConfig, config_to_dict
 from jaxbert.model.heads import Apply, Params, make_apply
 from jaxbert.model.pretrained import save_pretrained
 from jaxbert.options.values import HARMLESS, check_ranges
+from jaxbert.runs.evaluate import Evaluator, attention_of, make_evaluator, show_scores
 from jaxbert.runs.folder import (
     check_data,
     check_loss_text,
@@ -41,7 +39,6 @@ from jaxbert.runs.folder import (
     write_record,
     write_results,
 )
-from jaxbert.runs.plan import best_metrics, make_optimizer, make_sampler, make_plan
 from jaxbert.runs.inputs import (
     encode_examples,
     keep_learnable,
@@ -50,13 +47,18 @@ from jaxbert.runs.inputs import (
     read_examples,
     read_held_out,
 )
-from jaxbert.tasks.task import Task
+from jaxbert.runs.plan import best_metrics, make_sampler, total_steps, warmup_of
 from jaxbert.runs.teacher import Teacher, load_teacher, with_teacher
+from jaxbert.runtime import processes
+from jaxbert.runtime.compiled import keep_compiled
+from jaxbert.tasks.task import Task
 from jaxbert.training.checkpoint import Checkpoints
-from jaxbert.training.loop import Plan, Progress, TrainLog, fit, micro_batches
-from jaxbert.training.optim import is_frozen
+from jaxbert.training.loop import Nowhere, Program, Storage, fit
+from jaxbert.training.optim import adamw, is_frozen, make_schedule
 from jaxbert.training.parallel import Parallel, make_parallel, rows_for
-from jaxbert.training.step import TrainState, init_state, make_train_step
+from jaxbert.training.progress import Plan, Progress
+from jaxbert.training.step import TrainState, TrainStep, init_state, make_train_step
+from jaxbert.training.train_log import TrainLog
 
 logger = logging.getLogger("jaxbert")
 
@@ -91,7 +93,7 @@ class _Validation:
         self.predictions: list[Any] = []
 
     def __call__(
-        self, params: Any, step: int, stopped: Callable[[], bool] = lambda: False
+        self, params: Params, step: int, stopped: Callable[[], bool] = lambda: False
     ) -> Scores | None:
         result = self._evaluator(params, stopped)
         if result is None:
@@ -113,15 +115,31 @@ def _check(task: Task, options: Any) -> None:
     if options.packing and not task.packs:
         raise InputError(f"--packing is not for {task.name}, whose rows have several texts already")
     known = (*task.best_metrics, LOSS)
-    if other := set(best_metrics(task, options)) - set(known):
+    chosen = best_metrics(task.best_metrics, options.metric_for_best_model)
+    if other := set(chosen) - set(known):
         raise InputError(f"--metric_for_best_model {' '.join(other)}: give {', '.join(known)}")
 
 
-def _names(order: Sampler, features: Features, examples: Any, step: int) -> list[str]:
-    """What the examples of a step are called: their ids, or their numbers in the data."""
-    windows, _ = order.batch(step - 1)
-    found = dict.fromkeys(features.example[windows[windows >= 0]].tolist())
-    return [str(getattr(examples[n], "id", f"number {n + 1}")) for n in found]
+class _Files:
+    """The Storage of the first process: its checkpoints and its log."""
+
+    def __init__(self, folder: Path, checkpoints: Checkpoints, log: TrainLog) -> None:
+        self._folder, self._checkpoints, self._log = folder, checkpoints, log
+
+    def save(self, state: TrainState, progress: Progress) -> Path:
+        self._checkpoints.save(state, dataclasses.asdict(progress), best_step=progress.best_step)
+        return self._folder
+
+    def wait(self) -> None:
+        self._checkpoints.wait()
+
+    def log(self, record: Mapping[str, float | None]) -> None:
+        self._log.write(record)
+
+
+def _ids(examples: Sequence[Any]) -> list[str] | None:
+    """The ids of the examples, where they have any."""
+    return [example.id for example in examples] if hasattr(examples[0], "id") else None
 
 
 def _teacher_of(
@@ -134,15 +152,16 @@ def _teacher_of(
     return load_teacher(loss.args["teacher"], task, options, cfg, tokenizer, first=first)
 
 
-def _announce(plan: Plan, order: Sampler, features: Features, parallel: Parallel) -> None:
+def _announce(plan: Plan, source: BatchSource, parallel: Parallel) -> None:
     """Say how long the run is, of what rows, and on what."""
     devices = f"{parallel.devices} device{'s' * (parallel.devices > 1)}"
     where = f"{devices} ({jax.default_backend()}, {parallel.name})"
-    what = f"{order.rows} rows of {' '.join(map(str, order.buckets))} tokens"
-    if isinstance(order, PackedSampler):
-        what += f" with {len(features) / order.steps_per_epoch:.1f} windows on average"
+    what = f"{source.rows} rows of {' '.join(map(str, source.row_lengths))} tokens"
+    if isinstance(source.sampler, PackedSampler):
+        windows = len(source.features) / source.steps_per_epoch
+        what += f" with {windows:.1f} windows on average"
     logger.info("%d steps of %s on %s", plan.total, what, where)
-    logger.info("  %.1f %% of the tokens are padding", 100 * order.padding())
+    logger.info("  %.1f %% of the tokens are padding", 100 * source.padding())
 
 
 def _trained_model(task: Task, options: Any, cfg: BertConfig, order: Sampler) -> Apply:
@@ -159,32 +178,18 @@ def _trained_model(task: Task, options: Any, cfg: BertConfig, order: Sampler) ->
     )
 
 
-def _train_step(
-    task: Task,
-    options: Any,
-    apply: Apply,
-    loss: ChosenLoss,
-    tx: optax.GradientTransformation,
-    parallel: Parallel,
-) -> tuple[Callable[..., Any], Callable[[], int]]:
-    """The compiled step, and a function that tells how many shapes have been compiled."""
-    step = make_train_step(
-        apply,
-        loss.function,
-        tx,
-        accumulate=options.gradient_accumulation_steps,
-        measure=task.measure,
-        frozen=options.freeze or (),
-        axis_name=parallel.axis_name,
-    )
-    traced = 0
+class _Counted:
+    """A step that counts how often it is traced: once for each compiled shape."""
 
-    def counted(*args: Any) -> Any:  # its body runs once a compiled shape
-        nonlocal traced
-        traced += 1
-        return step(*args)
+    def __init__(self, step: TrainStep) -> None:
+        self._step, self.times = step, 0
+        functools.update_wrapper(self, step)
 
-    return parallel.compile_train(counted), lambda: traced
+    def __call__(
+        self, state: TrainState, batch: Arrays, key: jax.Array
+    ) -> tuple[TrainState, Arrays]:
+        self.times += 1
+        return self._step(state, batch, key)
 
 
 def _restored(
@@ -259,9 +264,30 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
     parallel = make_parallel(options.parallel)
     accumulate = options.gradient_accumulation_steps
     parts = parallel.devices * accumulate
-    order = make_sampler(options, features.lengths, cfg.hidden_size, parts, record)
+    order = make_sampler(
+        features.lengths,
+        width=cfg.hidden_size,
+        parts=parts,
+        per_device_train_batch_size=options.per_device_train_batch_size,
+        gradient_accumulation_steps=accumulate,
+        packing=options.packing,
+        max_seq_length=options.max_seq_length,
+        length_bucket=options.length_bucket,
+        seed=options.seed,
+        record=record,
+    )
     rows_for(order.rows, parallel, accumulate)
-    plan = make_plan(task, options, order)
+    metrics = best_metrics(task.best_metrics, options.metric_for_best_model)
+    plan = Plan(
+        total=total_steps(options.num_train_epochs, options.max_steps, order.steps_per_epoch),
+        log_every=options.logging_steps,
+        eval_every=options.eval_steps or order.steps_per_epoch,
+        save_every=options.save_steps or order.steps_per_epoch,
+        patience=options.early_stopping_patience,
+        max_skipped=options.max_nonfinite_steps,
+        metrics=metrics,
+        lower_is_better=task.lower_is_better | {LOSS},
+    )
     # The problem type is in the data's own fingerprint, and earlier versions did not keep it.
     shape = config_to_dict(dataclasses.replace(cfg, problem_type=None))
     prints = {"train": features.fingerprint(), "model": fingerprint_of(shape)}
@@ -271,7 +297,7 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
         evaluator = make_evaluator(
             task, options, cfg, tokenizer, parallel, held_out, held_out_features
         )
-        if best_metrics(task, options) == (LOSS,) and not any(map(task.learnable, held_out)):
+        if metrics == (LOSS,) and not any(map(task.learnable, held_out)):
             raise InputError(
                 f"--metric_for_best_model {options.metric_for_best_model}: the validation data "
                 "have no example whose label is known and found, so they have no eval_loss; give "
@@ -288,27 +314,52 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
     processes.from_first(lambda: check_data(folder, record, prints, allowed))
     if loss.own:
         processes.from_first(lambda: check_loss_text(folder, record, options, loss.source))
-    tx, schedule = make_optimizer(options, plan.total)
+    schedule = make_schedule(
+        options.learning_rate,
+        steps=plan.total,
+        warmup_steps=warmup_of(options.warmup_steps, options.warmup_ratio, plan.total),
+        decay=options.lr_scheduler_type,
+    )
+    tx = adamw(
+        schedule,
+        weight_decay=options.weight_decay,
+        clip_norm=options.max_grad_norm,
+        b1=options.adam_beta1,
+        b2=options.adam_beta2,
+        eps=options.adam_epsilon,
+        frozen=options.freeze or (),
+    )
     if teacher is not None:
         features = with_teacher(features, teacher, task, options, parallel)
     apply = _trained_model(task, options, cfg, order)
     corrupt = task.corrupt(options, tokenizer, cfg) if task.corrupt else None
     key = jax.random.fold_in(jax.random.key(options.seed), 1)
     loss = with_settings(loss, task.loss_settings(options, cfg))
-    first_step = next(micro_batches(order, features, corrupt, range(1), accumulate))
+    source = BatchSource(features, order, corrupt, accumulate, _ids(examples))
     try_loss(
         loss,
         apply,
         params,
-        {n: x[0][: x.shape[1] // parallel.devices] for n, x in first_step.items()},
+        {n: x[0][: x.shape[1] // parallel.devices] for n, x in source.batch(0).items()},
         features,
-        order.buckets,
+        source.row_lengths,
         corrupt,
         key,
         packing=options.packing,
         tolerance=1e-3 if options.dtype == "float32" else 2e-2,
     )
-    step, compiled = _train_step(task, options, apply, loss, tx, parallel)
+    step = _Counted(
+        make_train_step(
+            apply,
+            loss.function,
+            tx,
+            accumulate=accumulate,
+            measure=task.measure,
+            frozen=options.freeze or (),
+            axis_name=parallel.axis_name,
+        )
+    )
+    program = Program(parallel.compile_train(step), key, schedule, parallel)
 
     state, progress = jax.device_get(init_state(params, tx)), Progress()
     # Everything the user gave has been read and checked: from here on files are written.
@@ -319,11 +370,11 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
         folder,
         task.name,
         options,
-        rows_per_step=order.rows,
+        rows_per_step=source.rows,
         data=prints,
         loss=loss.source,
         job=job,
-        row_length=max(order.buckets),
+        row_length=max(source.row_lengths),
     )
     if writes and record is None:
         if options.overwrite_output_dir:
@@ -347,34 +398,21 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
     progress.options = dataclasses.asdict(options)
     if writes and record is not None:
         tell()
-    _announce(plan, order, features, parallel)
+    _announce(plan, source, parallel)
     started = time.perf_counter()
     with contextlib.ExitStack() as opened:
-        log = None
-        if writes:
+        storage: Storage = Nowhere()
+        if checkpoints:
             retry_on_error = options.save_errors == "retry"
-            log = TrainLog(folder / "train_log.jsonl", int(state.step), retry_on_error=retry_on_error)
+            log = TrainLog(
+                folder / "train_log.jsonl", int(state.step), retry_on_error=retry_on_error
+            )
             opened.enter_context(log)
-        state, done = fit(
-            state,
-            progress,
-            plan,
-            train_step=step,
-            order=order,
-            features=features,
-            corrupt=corrupt,
-            accumulate=accumulate,
-            key=key,
-            schedule=schedule,
-            parallel=parallel,
-            checkpoints=checkpoints,
-            log=log,
-            evaluate=validation,
-            name_examples=functools.partial(_names, order, features, examples),
-        )
+            storage = _Files(folder / "checkpoints", checkpoints, log)
+        state, done = fit(state, progress, source, program, plan, storage, validation)
     seconds = time.perf_counter() - started
     last = int(state.step)
-    logger.info("step %d after %.0f s; %d shapes compiled", last, seconds, compiled())
+    logger.info("step %d after %.0f s; %d shapes compiled", last, seconds, step.times)
     if progress.skipped:
         logger.warning("%d steps were skipped: not finite", progress.skipped)
     if not done:
