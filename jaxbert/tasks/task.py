@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 
+from jaxbert.data.batch_source import Corruption
 from jaxbert.data.features import Features
 from jaxbert.data.rows import Data
 from jaxbert.data.sources import load_rows
@@ -20,7 +21,6 @@ from jaxbert.metrics.scores import Scores
 from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import Params
 from jaxbert.options.settings import RowOptions
-from jaxbert.training.loop import Corrupt
 
 # Losses that add to any other.
 WITH_BASE: dict[str, Callable[..., Any]] = {
@@ -101,7 +101,7 @@ class Task:
     loss_settings: Callable[[Any, BertConfig], dict[str, Any]] = lambda options, cfg: {}
     resolve: Callable[..., Any] = lambda options, examples, held_out: options
     labels: Callable[[Sequence[Any], Any], tuple[str, ...]] | None = None
-    corrupt: Callable[[Any, Any, BertConfig], Corrupt] | None = None
+    corrupt: Callable[[Any, Any, BertConfig], Corruption] | None = None
     export: Callable[[Params, Any], Params] = lambda params, options: params
     token_outputs: tuple[str, ...] = ()
     packs: bool = True

@@ -21,9 +21,9 @@ from jaxbert.options.settings import QATrainOptions, TrainingOptions
 from jaxbert.options.values import HARMLESS
 from jaxbert.runs import folder
 from jaxbert.runs.folder import check_data, check_output, write_record
-from jaxbert.runs.plan import make_optimizer
 from jaxbert.runtime import host
 from jaxbert.training.checkpoint import Checkpoints
+from jaxbert.training.optim import adamw
 from jaxbert.training.step import TrainState, init_state
 
 # Another value of each option that decides on what a run computes, and whether it may change.
@@ -89,7 +89,12 @@ def small_state(options: QATrainOptions, seed: int) -> TrainState:
     rng = np.random.default_rng(seed)
     params = {"a": {"kernel": rng.normal(size=(3, 2)), "bias": rng.normal(size=2)}}
     params = jax.tree.map(np.float32, params)
-    tx, _ = make_optimizer(options, 9)
+    tx = adamw(
+        lambda step: options.learning_rate,
+        weight_decay=options.weight_decay,
+        clip_norm=options.max_grad_norm,
+        frozen=options.freeze or (),
+    )
     state = init_state(params, tx)
     grads = jax.tree.map(np.cos, params)
     updates, opt_state = tx.update(grads, state.opt_state, state.params)

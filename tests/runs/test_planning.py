@@ -21,7 +21,10 @@ SHORT = np.random.default_rng(0).integers(5, 31, 600)  # rows of 64 cost least
 def order_of(
     options: TaggingTrainOptions = OPTIONS, record: dict | None = None, parts: int = 1
 ) -> PackedSampler:
-    order = make_sampler(options, SHORT, 768, parts, record)
+    names = ("per_device_train_batch_size", "gradient_accumulation_steps", "packing")
+    names += ("max_seq_length", "length_bucket", "seed")
+    asked = {name: getattr(options, name) for name in names}
+    order = make_sampler(SHORT, width=768, parts=parts, record=record, **asked)
     assert isinstance(order, PackedSampler)
     return order
 
