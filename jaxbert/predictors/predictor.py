@@ -24,7 +24,8 @@ from jaxbert.model.kernels import choose_attention
 from jaxbert.model.pretrained import load_pretrained
 from jaxbert.model.tokenizer import load_tokenizer
 from jaxbert.options.values import check_ranges
-from jaxbert.runs.folder import check_task, saved_options
+from jaxbert.runs.record import check_task
+from jaxbert.runs.saved import saved_options
 from jaxbert.tasks.task import Task
 from jaxbert.training.parallel import make_parallel
 from jaxbert.training.predict import predict

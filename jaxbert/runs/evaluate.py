@@ -14,12 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbert.runtime import processes
-from jaxbert.runtime.compiled import keep_compiled
-from jaxbert.data.sampling import NumpyBatch, bucket_lengths
 from jaxbert.data.features import Features
-from jaxbert.data.packing import Sampler, PackedSampler
+from jaxbert.data.packing import PackedSampler, Sampler
 from jaxbert.data.rows import Data, names_of
+from jaxbert.data.sampling import NumpyBatch, bucket_lengths
 from jaxbert.errors import InputError
 from jaxbert.losses.forms import Arrays, Loss
 from jaxbert.metrics.scores import LOSS, Scores
@@ -27,8 +25,12 @@ from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import make_apply
 from jaxbert.model.kernels import choose_attention
 from jaxbert.options.values import check_ranges
-from jaxbert.runs.folder import check_task, check_writable, read_calibration, write_results
+from jaxbert.runs.folder import check_writable, write_results
 from jaxbert.runs.inputs import encode_examples, load_model, read_examples
+from jaxbert.runs.record import check_task
+from jaxbert.runs.saved import read_calibration
+from jaxbert.runtime import processes
+from jaxbert.runtime.compiled import keep_compiled
 from jaxbert.tasks.task import EVALUATION, Task
 from jaxbert.training.parallel import Parallel, make_parallel
 from jaxbert.training.predict import predict

@@ -14,12 +14,12 @@ import numpy as np
 from jaxbert.data.features import Features, check_ids
 from jaxbert.data.rows import Data, names_of, problem_lines
 from jaxbert.data.sources import MissingSplitError, load_hub_rows
-from jaxbert.model.tokenizer import load_tokenizer
 from jaxbert.errors import InputError
 from jaxbert.model.config import BertConfig, load_config
 from jaxbert.model.folders import find_model_folder
 from jaxbert.model.heads import Params, init_params
 from jaxbert.model.pretrained import load_pretrained
+from jaxbert.model.tokenizer import load_tokenizer
 from jaxbert.tasks.task import Task
 
 logger = logging.getLogger("jaxbert")

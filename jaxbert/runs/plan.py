@@ -9,11 +9,12 @@ import jax
 import numpy as np
 import optax
 
+from jaxbert.data.packing import PackedSampler, Sampler, row_length
 from jaxbert.data.sampling import BucketSampler, bucket_lengths
-from jaxbert.data.packing import Sampler, PackedSampler, row_length
 from jaxbert.errors import InputError
 from jaxbert.metrics.scores import LOSS
 from jaxbert.model.kernels import BLOCK as KERNEL_BLOCK
+from jaxbert.runs.record import RunRecord
 from jaxbert.tasks.task import Task
 from jaxbert.training.loop import Plan
 from jaxbert.training.optim import Schedule, adamw, make_schedule
@@ -24,7 +25,7 @@ def make_sampler(
     lengths: np.ndarray,
     width: int,
     parts: int,
-    record: dict[str, Any] | None = None,
+    record: RunRecord | None = None,
 ) -> Sampler:
     """The batches of a run.
 
@@ -38,14 +39,14 @@ def make_sampler(
     names = ["per_device_train_batch_size", "gradient_accumulation_steps", "packing"]
     if options.packing:
         names += ["max_seq_length", "length_bucket"]
-    before = {"packing": False, **record["options"]} if record else {}
+    before = {"packing": False, **record.options} if record else {}
     same = all(before.get(n) == getattr(options, n) for n in names)
-    given = record["rows_per_step"] if record and same else None
+    given = record.rows_per_step if record and same else None
     windows = options.per_device_train_batch_size * parts
     buckets = bucket_lengths(options.length_bucket, options.max_seq_length)
     if options.packing:
         if record and same:  # before rows had lengths of their own, they had max_seq_length
-            buckets = (record.get("row_length") or options.max_seq_length,)
+            buckets = (record.row_length or options.max_seq_length,)
         elif jax.default_backend() != "cpu":  # what fused kernels take, and a TPU's registers
             buckets = tuple(n for n in buckets if n % KERNEL_BLOCK == 0) or buckets[-1:]
         capacity = row_length(lengths, buckets, width)

@@ -14,19 +14,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbert.data.sampling import bucket_lengths
 from jaxbert.data.features import Features
-from jaxbert.model.tokenizer import load_tokenizer
+from jaxbert.data.sampling import bucket_lengths
 from jaxbert.errors import InputError
-from jaxbert.runs.evaluate import attention_of
 from jaxbert.losses.distillation import PREFIX
 from jaxbert.losses.forms import Arrays
 from jaxbert.model.config import BertConfig
 from jaxbert.model.folders import find_model_folder
 from jaxbert.model.heads import Params, make_apply
-from jaxbert.model.segments import first_tokens
 from jaxbert.model.pretrained import load_pretrained
-from jaxbert.runs.folder import check_task
+from jaxbert.model.segments import first_tokens
+from jaxbert.model.tokenizer import load_tokenizer
+from jaxbert.runs.evaluate import attention_of
+from jaxbert.runs.record import check_task
 from jaxbert.tasks.task import Task
 from jaxbert.training.parallel import Parallel
 from jaxbert.training.predict import predict

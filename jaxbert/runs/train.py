@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import logging
@@ -14,34 +13,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from filelock import FileLock
 
-from jaxbert.runtime import processes
-from jaxbert.runtime.compiled import keep_compiled
 from jaxbert.data.features import Features
-from jaxbert.data.packing import Sampler, PackedSampler
+from jaxbert.data.packing import PackedSampler, Sampler
 from jaxbert.errors import InputError
-from jaxbert.runs.evaluate import Evaluator, attention_of, make_evaluator, show_scores
 from jaxbert.losses.check import try_loss
 from jaxbert.losses.choose import ChosenLoss, choose_loss, with_settings
 from jaxbert.metrics.scores import LOSS, Scores
 from jaxbert.model.config import BertConfig, config_to_dict
 from jaxbert.model.heads import Apply, Params, make_apply
-from jaxbert.model.pretrained import save_pretrained
 from jaxbert.options.values import HARMLESS, check_ranges
-from jaxbert.runs.folder import (
-    check_data,
-    check_loss_text,
-    check_output,
-    check_writable,
-    fingerprint_of,
-    lock_of,
-    remove_run,
-    take,
-    write_record,
-    write_results,
-)
-from jaxbert.runs.plan import best_metrics, make_optimizer, make_sampler, make_plan
+from jaxbert.runs.evaluate import Evaluator, attention_of, make_evaluator, show_scores
+from jaxbert.runs.folder import RunFolder
 from jaxbert.runs.inputs import (
     encode_examples,
     keep_learnable,
@@ -50,10 +33,13 @@ from jaxbert.runs.inputs import (
     read_examples,
     read_held_out,
 )
-from jaxbert.tasks.task import Task
+from jaxbert.runs.plan import best_metrics, make_optimizer, make_plan, make_sampler
+from jaxbert.runs.record import Given, RunRecord, fingerprint_of
 from jaxbert.runs.teacher import Teacher, load_teacher, with_teacher
-from jaxbert.training.checkpoint import Checkpoints
-from jaxbert.training.loop import Plan, Progress, TrainLog, fit, micro_batches
+from jaxbert.runtime import processes
+from jaxbert.runtime.compiled import keep_compiled
+from jaxbert.tasks.task import Task
+from jaxbert.training.loop import Plan, fit, micro_batches
 from jaxbert.training.optim import is_frozen
 from jaxbert.training.parallel import Parallel, make_parallel, rows_for
 from jaxbert.training.step import TrainState, init_state, make_train_step
@@ -187,34 +173,11 @@ def _train_step(
     return parallel.compile_train(counted), lambda: traced
 
 
-def _restored(
-    checkpoints: Checkpoints | None, state: TrainState, step: int | None = None
-) -> tuple[int | None, TrainState, dict[str, Any]]:
-    """A checkpoint, by default the newest that verifies, as the first process reads it.
+def train(task: Task, options: Any, given: Given | None = None) -> Trained:
+    """Fine-tune, or go on with the run in options.output_dir; writes all results there.
 
     Args:
-        checkpoints: None in the other processes.
-        state: of the same shapes and dtypes, given back where there is no checkpoint.
-
-    Returns:
-        The step or None, the state and the progress, the same in all processes.
-    """
-
-    def read() -> tuple[int | None, dict[str, Any]]:
-        nonlocal state
-        assert checkpoints is not None
-        found = checkpoints.newest() if step is None else step
-        if found is None:
-            return None, {}
-        state, progress = checkpoints.restore(found, state)
-        return found, progress
-
-    found, progress = processes.from_first(read)
-    return found, processes.arrays_from_first(state), progress
-
-
-def train(task: Task, options: Any) -> Trained:
-    """Fine-tune, or go on with the run in options.output_dir; writes all results there.
+        given: what a comparison asks for, for the record of the run.
 
     Raises:
         InputError: something the user gave cannot be used; nothing has been written.
@@ -224,16 +187,19 @@ def train(task: Task, options: Any) -> Trained:
     processes.join(options.coordinator_address, options.num_processes, options.process_id)
     own = {n: x for n, x in dataclasses.asdict(options).items() if n not in HARMLESS}
     processes.check_alike("options", own)
-    folder = Path(options.output_dir).expanduser()
-    lock = lock_of(folder)
-    try:
-        return _train(task, options, loss, folder, lock)
-    finally:
-        lock.release(force=True)
+    with RunFolder.open(
+        Path(options.output_dir).expanduser(),
+        writes=processes.is_first(),
+        overwrite=options.overwrite_output_dir,
+        keep=options.save_total_limit,
+        retry_on_error=options.save_errors == "retry",
+    ) as run:
+        return _train(task, options, loss, run, given)
 
 
-def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileLock) -> Trained:
-    processes.from_first(lambda: check_writable(folder))
+def _train(
+    task: Task, options: Any, loss: ChosenLoss, run: RunFolder, given: Given | None
+) -> Trained:
     if options.compilation_cache_dir:
         keep_compiled(options.compilation_cache_dir)
     data = read_examples(task, options, "train")
@@ -242,12 +208,9 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
     examples = data.examples
     held_out = read_held_out(task, options)
     options = task.resolve(options, examples, held_out)
-    job, teacher_name = processes.job(), loss.args.get("teacher")
-    record = processes.from_first(
-        lambda: check_output(folder, task.name, options, teacher=teacher_name, job=job)
-    )
-    if record:  # before anything is read that takes long
-        processes.from_first(lambda: take(lock, folder, record, options))
+    record = RunRecord.of(task.name, options, loss=loss.source, job=processes.job(), given=given)
+    # Before anything is read that takes long.
+    previous = run.find(record, options, teacher=loss.args.get("teacher"))
 
     cfg, params, tokenizer = load_model(task, options, data)
     if cfg.id2label:
@@ -259,7 +222,7 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
     parallel = make_parallel(options.parallel)
     accumulate = options.gradient_accumulation_steps
     parts = parallel.devices * accumulate
-    order = make_sampler(options, features.lengths, cfg.hidden_size, parts, record)
+    order = make_sampler(options, features.lengths, cfg.hidden_size, parts, previous)
     rows_for(order.rows, parallel, accumulate)
     plan = make_plan(task, options, order)
     # The problem type is in the data's own fingerprint, and earlier versions did not keep it.
@@ -284,10 +247,10 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
         prints["teacher"] = teacher.fingerprint()
     processes.check_alike("data", prints)
     processes.check_alike("losses", [loss.source])
-    allowed = options.allow_changed_options or ()
-    processes.from_first(lambda: check_data(folder, record, prints, allowed))
-    if loss.own:
-        processes.from_first(lambda: check_loss_text(folder, record, options, loss.source))
+    record = dataclasses.replace(
+        record, rows_per_step=order.rows, row_length=max(order.buckets), data=prints
+    )
+    run.check(record, options, user_loss=loss.own)
     tx, schedule = make_optimizer(options, plan.total)
     if teacher is not None:
         features = with_teacher(features, teacher, task, options, parallel)
@@ -310,51 +273,18 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
     )
     step, compiled = _train_step(task, options, apply, loss, tx, parallel)
 
-    state, progress = jax.device_get(init_state(params, tx)), Progress()
+    state = jax.device_get(init_state(params, tx))
     # Everything the user gave has been read and checked: from here on files are written.
-    processes.from_first(lambda: take(lock, folder, record, options))
-    writes = processes.is_first()
-    tell = functools.partial(
-        write_record,
-        folder,
-        task.name,
-        options,
-        rows_per_step=order.rows,
-        data=prints,
-        loss=loss.source,
-        job=job,
-        row_length=max(order.buckets),
-    )
-    if writes and record is None:
-        if options.overwrite_output_dir:
-            remove_run(folder)
-        tell()  # first of all: whatever is in the folder from now on is this run's
-    checkpoints = (
-        Checkpoints(
-            folder / "checkpoints",
-            options.save_total_limit,
-            logger.info,
-            retry_on_error=options.save_errors == "retry",
-        )
-        if writes
-        else None
-    )
-    found, state, saved = _restored(checkpoints, state)
+    run.begin(record)
+    found, state, progress = run.restore(state)
     if found is not None:
-        progress = Progress.read(saved, folder / "checkpoints" / str(found) / "progress.json")
         progress.judge_again(plan)
         logger.info("going on from step %d of %d", found, plan.total)
     progress.options = dataclasses.asdict(options)
-    if writes and record is not None:
-        tell()
+    run.update_record(record)
     _announce(plan, order, features, parallel)
     started = time.perf_counter()
-    with contextlib.ExitStack() as opened:
-        log = None
-        if writes:
-            retry_on_error = options.save_errors == "retry"
-            log = TrainLog(folder / "train_log.jsonl", int(state.step), retry_on_error=retry_on_error)
-            opened.enter_context(log)
+    with run.log(int(state.step)) as log:
         state, done = fit(
             state,
             progress,
@@ -367,7 +297,7 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
             key=key,
             schedule=schedule,
             parallel=parallel,
-            checkpoints=checkpoints,
+            checkpoints=run.checkpoints,
             log=log,
             evaluate=validation,
             name_examples=functools.partial(_names, order, features, examples),
@@ -378,16 +308,15 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
     if progress.skipped:
         logger.warning("%d steps were skipped: not finite", progress.skipped)
     if not done:
-        if checkpoints:
-            checkpoints.close()
+        run.close()
         again = ", without --overwrite_output_dir," * options.overwrite_output_dir
-        logger.info("saved in %s; the same command%s goes on from here", folder, again)
+        logger.info("saved in %s; the same command%s goes on from here", run.path, again)
         return Trained(state, {}, done=False)
 
     params, best = state.params, progress.best_step
     if options.load_best_model_at_end and best is not None and best != last:
         try:
-            params, last = _restored(checkpoints, state, best)[1].params, best
+            params, last = run.restore(state, best)[1].params, best
             logger.info("the best checkpoint is step %d", best)
         except InputError as error:
             logger.warning("%s; so the result is the last step, not the best", error)
@@ -401,15 +330,13 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
         )
     scores: Scores = {}
     files: dict[str, Any] = {}
-    if checkpoints:
-        checkpoints.close()
-        save_pretrained(folder, cfg, task.export(params, options), tokenizer, head=task.head)
+    run.close()
+    run.save_model(cfg, task.export(params, options), tokenizer, head=task.head)
     if validation is not None:
         if validation.step != last:
             validation(parallel.replicate(params), last)
         scores = validation.scores
         files = task.files(held_out, validation.predictions, options, cfg)
-    if writes:
-        write_results(folder, scores, files)
-    logger.info("model and results in %s", folder)
+    run.write_results(scores, files)
+    logger.info("model and results in %s", run.path)
     return Trained(state, scores, done=True)

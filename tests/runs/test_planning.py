@@ -14,6 +14,7 @@ from jaxbert.errors import InputError
 from jaxbert.options.settings import TaggingTrainOptions
 from jaxbert.runs.evaluate import attention_of
 from jaxbert.runs.plan import make_sampler
+from jaxbert.runs.record import RunRecord
 
 CFG = BertConfig(attention_probs_dropout_prob=0.0)
 OPTIONS = TaggingTrainOptions(
@@ -23,19 +24,16 @@ SHORT = np.random.default_rng(0).integers(5, 31, 600)  # rows of 64 cost least
 
 
 def order_of(
-    options: TaggingTrainOptions = OPTIONS, record: dict | None = None, parts: int = 1
+    options: TaggingTrainOptions = OPTIONS, record: RunRecord | None = None, parts: int = 1
 ) -> PackedSampler:
     order = make_sampler(options, SHORT, 768, parts, record)
     assert isinstance(order, PackedSampler)
     return order
 
 
-def record_of(options: TaggingTrainOptions, order: PackedSampler) -> dict:
-    return {
-        "options": dataclasses.asdict(options),
-        "rows_per_step": order.rows,
-        "row_length": order.capacity,
-    }
+def record_of(options: TaggingTrainOptions, order: PackedSampler) -> RunRecord:
+    record = RunRecord.of("tagging", options, rows_per_step=order.rows)
+    return dataclasses.replace(record, row_length=order.capacity)
 
 
 def test_a_run_keeps_the_length_of_its_rows_wherever_it_goes_on(
@@ -54,7 +52,7 @@ def test_a_run_keeps_the_length_of_its_rows_wherever_it_goes_on(
 
 
 def test_a_run_from_before_rows_had_lengths_keeps_those_of_max_seq_length() -> None:
-    old = {"options": dataclasses.asdict(OPTIONS), "rows_per_step": 2}
+    old = RunRecord.of("tagging", OPTIONS, rows_per_step=2)
     order = order_of(record=old)
     assert (order.capacity, order.rows) == (384, 2)
 
