@@ -14,7 +14,7 @@ from jaxbert.errors import InputError
 from jaxbert.metrics.scores import LOSS
 from jaxbert.options.values import HARMLESS
 from jaxbert.runs.evaluate import evaluate
-from jaxbert.runs.folder import saved_options
+from jaxbert.runs.saved import saved_options
 from jaxbert.runs.train import train
 from jaxbert.runtime.processes import EXIT_STOPPED
 from jaxbert.tasks.task import Task
@@ -148,7 +148,8 @@ def options_of_training(
     names.add("dtype")
     taken = {name: value for name, value in saved.items() if name in names}
     columns = taken.get("label_column_name")
-    if columns:  # data to predict need not have them
-        several = isinstance(columns, list)
-        taken["label_column_name"] = [f"{c}?" for c in columns] if several else f"{columns}?"
+    if isinstance(columns, list):  # data to predict need not have them
+        taken["label_column_name"] = [f"{c}?" for c in columns]
+    elif columns:
+        taken["label_column_name"] = f"{columns}?"
     return taken

@@ -18,7 +18,8 @@ from jaxbert.loaded.model import Compute, LoadedModel, Reduce
 from jaxbert.model.folders import find_model_folder
 from jaxbert.options.settings import MLMOptions, QAOptions, TaggingOptions, TextOptions
 from jaxbert.options.values import check_ranges
-from jaxbert.runs.folder import check_task, saved_options
+from jaxbert.runs.record import check_task
+from jaxbert.runs.saved import saved_options
 from jaxbert.tasks.task import Task
 from jaxbert.training.parallel import make_parallel
 

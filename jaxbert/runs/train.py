@@ -60,9 +60,7 @@ class Trained:
     done: bool
 
 
-def train(
-    task: Task, options: Any, given: Given | None = None, notify: Notify = ignore
-) -> Trained:
+def train(task: Task, options: Any, given: Given | None = None, notify: Notify = ignore) -> Trained:
     """Fine-tune, or resume the run in options.output_dir; writes all results there.
 
     Args:
@@ -349,7 +347,7 @@ def _make_program(inputs: _Inputs) -> _Prepared:
         {n: x[0][: x.shape[1] // parallel.devices] for n, x in source.batch(0).items()},
         features,
         source.row_lengths,
-        source.corrupt,
+        source.corruption,
         key,
         packing=options.packing,
         tolerance=1e-3 if options.dtype == "float32" else 2e-2,
