@@ -17,6 +17,7 @@ from jaxbert.data.rows import whole_text
 from jaxbert.data.texts import TextExample
 from jaxbert.errors import InputError
 from jaxbert.losses.forms import Arrays
+from jaxbert.options.fields import option
 from jaxbert.options.settings import MLMOptions
 from jaxbert.predictors.lengths import Lengths, TokenizerKeywords
 from jaxbert.predictors.predictor import CallSettings, Predictor, listed, stream
@@ -30,7 +31,7 @@ logger = logging.getLogger("jaxbert")
 
 @dataclasses.dataclass(frozen=True)
 class _FillOptions(MLMOptions):
-    top_k: int = 5
+    top_k: int = option(5, "Tokens kept of every [MASK].")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,7 +23,6 @@ from jaxbert.model.heads import Params, make_apply
 from jaxbert.model.kernels import choose_attention
 from jaxbert.model.pretrained import load_pretrained
 from jaxbert.model.tokenizer import load_tokenizer
-from jaxbert.options.values import check_ranges
 from jaxbert.runs.folder import check_task, saved_options
 from jaxbert.tasks.task import Task
 from jaxbert.training.parallel import make_parallel
@@ -146,7 +145,6 @@ class Predictor:
         saved = saved_options(folder, cls.kind)
         names = {field.name for field in dataclasses.fields(cls.kind)} - cls.task.fresh
         options = cls.kind(**{name: saved[name] for name in names if name in saved})
-        check_ranges(options)
         limit = cfg.max_position_embeddings
         if not saved and cls.task.name != "qa":  # another's model: no text is cut but by itself
             options = dataclasses.replace(options, max_seq_length=min(512, limit))

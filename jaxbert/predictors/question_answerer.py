@@ -16,7 +16,6 @@ from jaxbert.decoding.pipeline_answers import Answer, Window, pipeline_answers
 from jaxbert.errors import InputError
 from jaxbert.losses.forms import Arrays
 from jaxbert.options.settings import QAOptions
-from jaxbert.options.values import check_ranges
 from jaxbert.predictors.predictor import Predictor, listed, stream
 from jaxbert.tasks.qa import QA, resolve_qa
 
@@ -235,7 +234,6 @@ class QuestionAnswerer(Predictor):
                 saved.version_2_with_negative if impossible is None else impossible
             ),
         )
-        check_ranges(options)
         results: dict[int, Answers] = {}
         # What is left open depends on the question's own text, never on the others.
         resolved = [resolve_qa(options, [example]) for example in examples]

@@ -30,7 +30,6 @@ from jaxbert.metrics.calibration import (
     fit_temperature,
     reliability,
 )
-from jaxbert.options.values import check_ranges
 from jaxbert.options.settings import CalibrateOptions
 from jaxbert.runs.folder import check_task, check_writable, digests_of_model
 from jaxbert.runs.inputs import read_examples
@@ -53,7 +52,6 @@ def calibrate(options: CalibrateOptions) -> dict[str, Any]:
     Raises:
         InputError: something the user gave cannot be used; nothing has been written.
     """
-    check_ranges(options)
     if not options.model_name_or_path:
         raise InputError("give --model_name_or_path, the folder of a fine-tuned model")
     folder = Path(options.model_name_or_path).expanduser()

@@ -20,7 +20,7 @@ from jaxbert.errors import InputError
 from jaxbert.io.files import digest_of, write_json, write_text
 from jaxbert.losses.choose import ChosenLoss, choose_loss
 from jaxbert.metrics.scores import LOSS, Scores, number_of
-from jaxbert.options.values import HARMLESS, check_ranges
+from jaxbert.options.values import deciding_options
 from jaxbert.runs.folder import check_writable
 from jaxbert.runtime.processes import launched
 from jaxbert.runs.published import published_for
@@ -122,7 +122,6 @@ def _runs(
             place = str(Path(options.output_dir).expanduser() / places[given] / f"seed_{seed}")
             changes = {"loss": name, "loss_args": args, "seed": seed, "output_dir": place}
             own = dataclasses.replace(options, **changes)
-            check_ranges(own)
             runs.append((given, chosen[given], own))
     return runs
 
@@ -166,8 +165,8 @@ def _scores(task: Task, options: Any, depends: dict[str, Any]) -> Scores | None:
     """
     folder = Path(options.output_dir)
     # What the names of a data set hold is not looked at, unlike what files do.
-    harmless = HARMLESS - {"dataset_name", "dataset_config_name", "validation_split"}
-    what = {n: x for n, x in dataclasses.asdict(options).items() if n not in harmless}
+    names = ("dataset_name", "dataset_config_name", "validation_split")
+    what = deciding_options(options) | {name: getattr(options, name) for name in names}
     given = json.loads(json.dumps({"options": what, **depends}))
     record = folder / "compared.json"
     if options.overwrite_output_dir:

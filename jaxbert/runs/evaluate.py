@@ -26,7 +26,6 @@ from jaxbert.metrics.scores import LOSS, Scores
 from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import make_apply
 from jaxbert.model.kernels import choose_attention
-from jaxbert.options.values import check_ranges
 from jaxbert.runs.folder import check_task, check_writable, read_calibration, write_results
 from jaxbert.runs.inputs import encode_examples, load_model, read_examples
 from jaxbert.tasks.task import EVALUATION, Task
@@ -207,7 +206,6 @@ def evaluate(task: Task, options: Any) -> Scores:
     Raises:
         InputError: something the user gave cannot be used; nothing has been written.
     """
-    check_ranges(options)
     if not options.output_dir:
         raise InputError("give --output_dir, the folder for the results")
     processes.join(options.coordinator_address, options.num_processes, options.process_id)

@@ -18,7 +18,8 @@ from jaxbert.runtime import host
 from jaxbert.errors import InputError
 from jaxbert.io.files import digest_of, write_json
 from jaxbert.metrics.scores import Scores
-from jaxbert.options.values import advice_on, changed_options, check_types
+from jaxbert.options.keywords import check_saved
+from jaxbert.options.values import advice_on, changed_options
 from jaxbert.io.untrusted import read_object, shown
 
 logger = logging.getLogger("jaxbert")
@@ -57,7 +58,7 @@ def saved_options(
             one.
 
     Raises:
-        InputError: a value is not of the type of its field.
+        InputError: a value cannot be used.
     """
     record = _read_record(Path(folder))
     saved = dict(record["options"]) if record else {}
@@ -67,8 +68,7 @@ def saved_options(
         if not fitted:
             logger.warning("%s is of another model than the one beside it; it is not used", path)
         saved |= fitted
-    check_types(kind, saved, Path(folder) / "options.json")
-    return saved
+    return saved | check_saved(kind, saved, Path(folder) / "options.json")
 
 
 def read_calibration(folder: Path) -> tuple[dict[str, Any], set[str]]:

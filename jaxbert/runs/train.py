@@ -28,7 +28,7 @@ from jaxbert.metrics.scores import LOSS, Scores
 from jaxbert.model.config import BertConfig, config_to_dict
 from jaxbert.model.heads import Apply, Params, make_apply
 from jaxbert.model.pretrained import save_pretrained
-from jaxbert.options.values import HARMLESS, check_ranges
+from jaxbert.options.values import deciding_options
 from jaxbert.runs.folder import (
     check_data,
     check_loss_text,
@@ -103,7 +103,6 @@ class _Validation:
 
 def _check(task: Task, options: Any) -> None:
     """What can be refused before any file is read."""
-    check_ranges(options)
     if not options.output_dir:
         raise InputError("give --output_dir, the folder for the results")
     names = {field.name for field in dataclasses.fields(options)}
@@ -222,8 +221,7 @@ def train(task: Task, options: Any) -> Trained:
     _check(task, options)
     loss = choose_loss(task.losses, options.loss, options.loss_args)
     processes.join(options.coordinator_address, options.num_processes, options.process_id)
-    own = {n: x for n, x in dataclasses.asdict(options).items() if n not in HARMLESS}
-    processes.check_alike("options", own)
+    processes.check_alike("options", deciding_options(options))
     folder = Path(options.output_dir).expanduser()
     lock = lock_of(folder)
     try:

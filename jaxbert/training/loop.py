@@ -23,9 +23,8 @@ from jaxbert.data.packing import Sampler
 from jaxbert.data.sampling import NumpyBatch, make_batch
 from jaxbert.errors import InputError
 from jaxbert.io.files import write_text
-from jaxbert.io.untrusted import shown
+from jaxbert.io.untrusted import is_of, shown
 from jaxbert.metrics.scores import LOSS, Scores, number_of
-from jaxbert.options.values import is_of
 from jaxbert.runtime import memory, processes
 from jaxbert.runtime.stop_signals import StopSignals
 from jaxbert.training.checkpoint import Checkpoints
