@@ -20,7 +20,7 @@ from jaxbert.cli.foreign_flags import FOREIGN
 from jaxbert.cli.migrating import migrate, words_of_file
 from jaxbert.errors import InputError
 from jaxbert.io.untrusted import shown
-from jaxbert.options.fields import Settings
+from jaxbert.options.fields import Settings, Value
 from jaxbert.options.keywords import make_settings, unknown_options
 from jaxbert.runtime import devices, memory, processes
 
@@ -31,7 +31,7 @@ def parse(
     cls: type[S],
     argv: Sequence[str] | None = None,
     *,
-    defaults: Callable[[S], Mapping[str, object]] | None = None,
+    defaults: Callable[[S], Mapping[str, Value]] | None = None,
     description: str | None = None,
     epilog: str | None = None,
     listed: Mapping[str, Collection[str]] | None = None,
@@ -63,7 +63,7 @@ def _parse(
     cls: type[S],
     words: Sequence[str],
     parser: argparse.ArgumentParser,
-    defaults: Callable[[S], Mapping[str, object]] | None,
+    defaults: Callable[[S], Mapping[str, Value]] | None,
 ) -> S:
     migrated = migrate(words, cls, FOREIGN)
     if "--help" not in migrated.words:

@@ -205,6 +205,14 @@ class Settings:
             value = setting.check(getattr(self, setting.name))
             object.__setattr__(self, setting.name, value)  # the dataclass is frozen
 
+    def deciding(self) -> dict[str, Value]:
+        """Those that decide what a run computes, by name: all that are not free at a resume."""
+        return {
+            setting.name: getattr(self, setting.name)
+            for setting in settings_of(type(self))
+            if setting.facts.resume != "free"
+        }
+
 
 _KNOWN: dict[type[Settings], tuple[Setting, ...]] = {}
 

@@ -18,7 +18,7 @@ def make_settings(
     cls: type[S],
     given: Mapping[str, object],
     *,
-    defaults: Callable[[S], Mapping[str, object]] | None = None,
+    defaults: Callable[[S], Mapping[str, Value]] | None = None,
 ) -> S:
     """The settings that names and values give.
 

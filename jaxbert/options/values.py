@@ -6,17 +6,8 @@ import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from jaxbert.options.fields import Facts, Settings, Value, settings_of
+from jaxbert.options.fields import Facts, Value, settings_of
 from jaxbert.options.settings import CheckpointOptions
-
-
-def deciding_options(settings: Settings) -> dict[str, Value]:
-    """The options that decide what a run computes, by name: those that are not free at a resume."""
-    return {
-        setting.name: getattr(settings, setting.name)
-        for setting in settings_of(type(settings))
-        if setting.facts.resume != "free"
-    }
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,7 +20,6 @@ from jaxbert.errors import InputError
 from jaxbert.io.files import digest_of, write_json, write_text
 from jaxbert.losses.choose import ChosenLoss, choose_loss
 from jaxbert.metrics.scores import LOSS, Scores, number_of
-from jaxbert.options.values import deciding_options
 from jaxbert.runs.folder import check_writable
 from jaxbert.runtime.processes import launched
 from jaxbert.runs.published import published_for
@@ -166,7 +165,7 @@ def _scores(task: Task, options: Any, depends: dict[str, Any]) -> Scores | None:
     folder = Path(options.output_dir)
     # What the names of a data set hold is not looked at, unlike what files do.
     names = ("dataset_name", "dataset_config_name", "validation_split")
-    what = deciding_options(options) | {name: getattr(options, name) for name in names}
+    what = options.deciding() | {name: getattr(options, name) for name in names}
     given = json.loads(json.dumps({"options": what, **depends}))
     record = folder / "compared.json"
     if options.overwrite_output_dir:

@@ -28,7 +28,6 @@ from jaxbert.metrics.scores import LOSS, Scores
 from jaxbert.model.config import BertConfig, config_to_dict
 from jaxbert.model.heads import Apply, Params, make_apply
 from jaxbert.model.pretrained import save_pretrained
-from jaxbert.options.values import deciding_options
 from jaxbert.runs.folder import (
     check_data,
     check_loss_text,
@@ -221,7 +220,7 @@ def train(task: Task, options: Any) -> Trained:
     _check(task, options)
     loss = choose_loss(task.losses, options.loss, options.loss_args)
     processes.join(options.coordinator_address, options.num_processes, options.process_id)
-    processes.check_alike("options", deciding_options(options))
+    processes.check_alike("options", options.deciding())
     folder = Path(options.output_dir).expanduser()
     lock = lock_of(folder)
     try:
@@ -351,7 +350,9 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
         log = None
         if writes:
             retry_on_error = options.save_errors == "retry"
-            log = TrainLog(folder / "train_log.jsonl", int(state.step), retry_on_error=retry_on_error)
+            log = TrainLog(
+                folder / "train_log.jsonl", int(state.step), retry_on_error=retry_on_error
+            )
             opened.enter_context(log)
         state, done = fit(
             state,

@@ -132,7 +132,9 @@ def test_options_of_another_type_are_refused(
     assert saved_options(tmp_path, QAOptions) == whole["options"]
     whole["options"][name] = value
     path.write_text(json.dumps(whole))
-    with pytest.raises(InputError, match=f"options.json: --{name} {re.escape(repr(value))}: it must be {takes}"):
+    with pytest.raises(
+        InputError, match=f"options.json: --{name} {re.escape(repr(value))}: it must be {takes}"
+    ):
         saved_options(tmp_path, QAOptions)
 
 
