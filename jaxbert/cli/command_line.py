@@ -31,6 +31,7 @@ def parse(
     cls: type[S],
     argv: Sequence[str] | None = None,
     *,
+    prog: str | None = None,
     defaults: Callable[[S], Mapping[str, Value]] | None = None,
     description: str | None = None,
     epilog: str | None = None,
@@ -40,15 +41,17 @@ def parse(
 
     Args:
         cls: the dataclass of the options.
+        prog: the command, for --help; by default the script's name.
         defaults: given the options as they would be, other defaults for what was not given.
-        description, epilog: what --help says before and after the options.
+        description, epilog: what --help says before and after the options; before them by default
+            the docstring of the dataclass.
         listed: option -> the values that its help lists.
 
     Raises:
         InputError: a flag is unknown, refused, or has a value that it does not take.
     """
     words = sys.argv[1:] if argv is None else list(argv)
-    parser = make_parser(cls, description, epilog, listed)
+    parser = make_parser(cls, prog, description, epilog, listed)
     if not (words and words[0].endswith(".json")):
         return _parse(cls, words, parser, defaults)
     # What follows the file, as the launcher's flags, overrides it.

@@ -8,12 +8,15 @@ from collections.abc import Collection, Mapping
 from typing import NoReturn
 
 from jaxbert.errors import InputError
-from jaxbert.options.fields import Setting, Settings, settings_of
+from jaxbert.options.fields import Setting, Settings, Value, settings_of
 from jaxbert.options.settings import GROUPS
 
 
 class _Parser(argparse.ArgumentParser):
-    """Errors in one line."""
+    """Errors in one line. Choices are for completion: the settings refuse other values."""
+
+    def _check_value(self, action: argparse.Action, value: Value) -> None:
+        pass
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message}; --help lists the options")
@@ -21,6 +24,7 @@ class _Parser(argparse.ArgumentParser):
 
 def make_parser(
     cls: type[Settings],
+    prog: str | None = None,
     description: str | None = None,
     epilog: str | None = None,
     listed: Mapping[str, Collection[str]] | None = None,
@@ -31,11 +35,14 @@ def make_parser(
     that cannot be read stays the word that it is, and the settings refuse it.
 
     Args:
-        description, epilog: what --help says before and after the options.
+        prog: the command, for --help; by default the script's name.
+        description, epilog: what --help says before and after the options; before them by default
+            the docstring of the dataclass.
         listed: option -> the values that its help lists.
     """
     parser = _Parser(
-        description=description,
+        prog=prog,
+        description=description or inspect.getdoc(cls),
         epilog=epilog,
         usage="%(prog)s [options]",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -79,8 +86,14 @@ def _add(group: argparse._ActionsContainer, setting: Setting, text: str) -> None
                 help=argparse.SUPPRESS,  # --flag tells of it
             )
     else:
-        nargs = "+" if setting.several else None
-        group.add_argument(flag, type=setting.from_text, nargs=nargs, metavar=metavar, help=text)
+        group.add_argument(
+            flag,
+            type=setting.from_text,
+            nargs="+" if setting.several else None,
+            choices=setting.choices or None,
+            metavar=metavar,
+            help=text,
+        )
 
 
 def _help(setting: Setting, listed: Collection[str]) -> str:
