@@ -21,6 +21,7 @@ from jaxbert.metrics.scores import Scores
 from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import Params
 from jaxbert.model.pretrained import save_pretrained
+from jaxbert.options.settings import CheckpointOptions
 from jaxbert.options.values import advice_on
 from jaxbert.runs.record import RECORD, Differences, RunRecord
 from jaxbert.runtime import processes
@@ -31,7 +32,6 @@ from jaxbert.training.step import TrainState
 from jaxbert.training.train_log import TrainLog
 
 if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
     from transformers import PreTrainedTokenizerFast
 
 logger = logging.getLogger("jaxbert")
@@ -127,7 +127,7 @@ class RunFolder:
             self._lock.release(force=True)
 
     def find(
-        self, now: RunRecord, options: DataclassInstance, *, teacher: str | None = None
+        self, now: RunRecord, options: CheckpointOptions, *, teacher: str | None = None
     ) -> RunRecord | None:
         """The record of the run in the folder that is to go on, whose lock is taken; None for a new
         start.
@@ -148,7 +148,7 @@ class RunFolder:
         return self.previous
 
     def _find(
-        self, now: RunRecord, options: DataclassInstance, teacher: str | None
+        self, now: RunRecord, options: CheckpointOptions, teacher: str | None
     ) -> dict[str, Json] | None:
         flags = ("model_name_or_path", "config_name", "tokenizer_name")
         self._check_sources({f"--{n}": now.options.get(n) for n in flags} | {"teacher": teacher})
@@ -205,7 +205,7 @@ class RunFolder:
                 f"{'; '.join(map(str, changed))}; {advice_on(changed, self.path)}"
             )
 
-    def check(self, now: RunRecord, options: DataclassInstance, *, user_loss: bool) -> None:
+    def check(self, now: RunRecord, options: CheckpointOptions, *, user_loss: bool) -> None:
         """Refuse to resume a run with other data than it was started with, or with a user's loss
         whose file has been changed.
 
@@ -218,7 +218,7 @@ class RunFolder:
         """
         processes.from_first(lambda: self._check(now, options, user_loss))
 
-    def _check(self, now: RunRecord, options: DataclassInstance, user_loss: bool) -> None:
+    def _check(self, now: RunRecord, options: CheckpointOptions, user_loss: bool) -> None:
         if self.previous is None:
             return
         differences = self.previous.differences(now, options)

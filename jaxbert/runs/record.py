@@ -7,16 +7,13 @@ import hashlib
 import importlib.metadata
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from jaxbert.errors import InputError
 from jaxbert.io.files import Json, write_json
 from jaxbert.io.untrusted import read_object, shown
+from jaxbert.options.settings import CheckpointOptions
 from jaxbert.options.values import ChangedOption, changed_options
 from jaxbert.runtime import host
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
 RECORD = "options.json"
 
@@ -131,7 +128,7 @@ class RunRecord:
     def of(
         cls,
         task: str,
-        options: DataclassInstance,
+        options: CheckpointOptions,
         *,
         loss: str = "",
         job: str | None = None,
@@ -224,7 +221,7 @@ class RunRecord:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / RECORD, self.to_json())
 
-    def differences(self, now: RunRecord, options: DataclassInstance) -> Differences:
+    def differences(self, now: RunRecord, options: CheckpointOptions) -> Differences:
         """How a run that is to resume this one differs from it.
 
         Args:

@@ -24,7 +24,6 @@ from jaxbert.losses.forms import Arrays
 from jaxbert.metrics.scores import LOSS, Scores
 from jaxbert.model.config import config_to_dict
 from jaxbert.model.heads import Params
-from jaxbert.options.values import HARMLESS, check_ranges
 from jaxbert.runs.evaluate import Evaluator, show_scores
 from jaxbert.runs.folder import RunFolder
 from jaxbert.runs.inputs import (
@@ -73,8 +72,7 @@ def train(task: Task, options: Any, given: Given | None = None, notify: Notify =
     _check(task, options)
     loss = choose_loss(task.losses, options.loss, options.loss_args)
     processes.join(options.coordinator_address, options.num_processes, options.process_id)
-    alike = {n: x for n, x in dataclasses.asdict(options).items() if n not in HARMLESS}
-    processes.check_alike("options", alike)
+    processes.check_alike("options", options.deciding())
     if not processes.is_first():
         notify = ignore
     with RunFolder.open(
@@ -94,7 +92,6 @@ def train(task: Task, options: Any, given: Given | None = None, notify: Notify =
 
 def _check(task: Task, options: Any) -> None:
     """What can be refused before any file is read."""
-    check_ranges(options)
     if not options.output_dir:
         raise InputError("give --output_dir, the folder for the results")
     names = {field.name for field in dataclasses.fields(options)}

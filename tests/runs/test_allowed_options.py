@@ -18,8 +18,8 @@ from conftest import DEMO
 from scripts import call, weights
 
 from jaxbert.errors import InputError
+from jaxbert.options.fields import settings_of
 from jaxbert.options.settings import QATrainOptions, TrainingOptions
-from jaxbert.options.values import HARMLESS
 from jaxbert.runs.folder import RunFolder
 from jaxbert.runs.record import RunRecord
 from jaxbert.runtime import host
@@ -58,9 +58,8 @@ OTHERS: dict[str, tuple[Any, str]] = {
 
 
 def test_the_table_has_every_option() -> None:
-    names = {field.name for field in dataclasses.fields(TrainingOptions)}
-    assert names == OTHERS.keys() | (HARMLESS & names)
-    assert not OTHERS.keys() & HARMLESS
+    resume = {setting.name: setting.facts.resume for setting in settings_of(TrainingOptions)}
+    assert {name for name in resume if resume[name] != "free"} == OTHERS.keys()
 
 
 def resume(
