@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
+from jaxbert.options.fields import Settings, settings_of
 
-Part = TypeVar("Part", bound="DataclassInstance")
-Whole = TypeVar("Whole", bound="DataclassInstance")
+Part = TypeVar("Part", bound=Settings)
+Whole = TypeVar("Whole", bound=Settings)
 
 
-def part_of(cls: type[Part], options: DataclassInstance) -> Part:
+def part_of(cls: type[Part], options: Settings) -> Part:
     """The settings of a dataclass, from the options that have fields of their names.
 
     What the options lack has its default: an evaluation has no settings of training.
     """
-    return cls(**{name: value for name, value in vars(options).items() if name in _names(cls)})
+    names = {setting.name for setting in settings_of(cls)}
+    return cls(**{name: value for name, value in vars(options).items() if name in names})
 
 
-def with_part(options: Whole, part: DataclassInstance) -> Whole:
+def with_part(options: Whole, part: Settings) -> Whole:
     """The options with the values of a part of them; fields that they lack are left out."""
-    known = _names(type(options))
+    known = {setting.name for setting in settings_of(type(options))}
     return dataclasses.replace(options, **{n: x for n, x in vars(part).items() if n in known})
-
-
-def _names(cls: type[DataclassInstance]) -> set[str]:
-    return {field.name for field in dataclasses.fields(cls)}

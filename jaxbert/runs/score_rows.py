@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-import typing
+from typing import Any
 
 from jaxbert.data.rows import Cell, Data
 from jaxbert.errors import InputError
 from jaxbert.metrics.scores import Scores
-from jaxbert.options.parts import part_of
+from jaxbert.options.fields import Value, settings_of
+from jaxbert.options.keywords import make_settings
 from jaxbert.options.settings import ScoreOptions
-from jaxbert.options.values import is_of
 from jaxbert.runs.scored_files import read_json, warn
 from jaxbert.tasks.registry import TASKS
 from jaxbert.tasks.task import RowTask
@@ -52,21 +51,22 @@ def _task_of(metric: str, options: ScoreOptions) -> RowTask:
     """
     cls = TASKS[metric]
     assert issubclass(cls, RowTask)  # the type of --metric names no other
-    hints = typing.get_type_hints(cls.settings_cls)
-    if options.positive_label is not None and "positive_label" not in hints:
+    given: dict[str, Value] = {}
+    for setting in settings_of(cls.settings_cls):
+        value: Value = getattr(options, setting.name, setting.default)
+        if isinstance(value, list) and not setting.several:
+            if setting.name == "label_column_name" and len(value) > 1:
+                raise InputError(
+                    "--label_column_name: several columns are for --metric classification"
+                )
+            value = value[0]
+        given[setting.name] = value
+    if options.positive_label is not None and "positive_label" not in given:
         raise InputError("--positive_label is for --metric classification")
-    single = [
-        name
-        for name in ("text_column_name", "label_column_name")
-        if not is_of([""], hints.get(name, list[str]))
-    ]
-    if "label_column_name" in single and len(options.label_column_name or ()) > 1:
-        raise InputError("--label_column_name: several columns are for --metric classification")
-    firsts = {name: next(iter(getattr(options, name) or ()), None) for name in single}
-    return cls(dataclasses.replace(part_of(cls.settings_cls, options), **firsts))
+    return cls(make_settings(cls.settings_cls, given))
 
 
-def _entries(path: str, data: Data[typing.Any], references: str) -> list[Cell]:
+def _entries(path: str, data: Data[Any], references: str) -> list[Cell]:
     """The entries of a predictions file, one for each example of the references."""
     entries = read_json(path)
     if fault := next((problem for problem in data.problems if problem.malformed), None):

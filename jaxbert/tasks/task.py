@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeAlias, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeAlias, TypeVar
 
 import jax
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
+from jaxbert.data.batch_source import Corruption
 from jaxbert.data.features import Features
 from jaxbert.data.rows import Cell, Data, Table
 from jaxbert.data.sources import load_rows
@@ -22,12 +23,9 @@ from jaxbert.losses.passes import fgm, pgd, r_drop
 from jaxbert.metrics.scores import LOSS, Metric, Scores
 from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import Params
+from jaxbert.options.fields import Settings
 from jaxbert.options.parts import part_of
 from jaxbert.options.settings import TaskOptions
-from jaxbert.training.loop import Corrupt
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
 S = TypeVar("S", bound=TaskOptions)  # a task's own settings
 E = TypeVar("E")  # an example
@@ -89,15 +87,15 @@ class Task(abc.ABC, Generic[S, E, P]):
     has_classes: ClassVar[bool] = False
     packs: ClassVar[bool] = True
     fresh: ClassVar[frozenset[str]] = frozenset()
-    train_options: ClassVar[type[DataclassInstance]]
-    eval_options: ClassVar[type[DataclassInstance]]
+    train_options: ClassVar[type[Settings]]
+    eval_options: ClassVar[type[Settings]]
     settings_cls: type[S]
 
     def __init__(self, settings: S) -> None:
         self.settings = settings
 
     @classmethod
-    def from_options(cls, options: DataclassInstance) -> Self:
+    def from_options(cls, options: Settings) -> Self:
         """The task with the settings that are among the options of a command.
 
         Raises:
@@ -195,7 +193,7 @@ class Task(abc.ABC, Generic[S, E, P]):
 
     def corrupt(
         self, tokenizer: PreTrainedTokenizerFast, cfg: BertConfig, *, seed: int
-    ) -> Corrupt | None:
+    ) -> Corruption | None:
         """A function (batch, draw) -> batch that draws anew what a batch has for a step.
 
         It is a pure function of the batch's rows and of `draw`, the step's number. With EVALUATION
