@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxbert.data.batch import Batch
 from jaxbert.data.encode_texts import encode_texts
 from jaxbert.data.features import Features
 from jaxbert.data.rows import whole_text
@@ -55,13 +56,13 @@ class FillSettings(CallSettings):
         return Lengths(**self.tokenizer_kwargs)
 
 
-def _reduce(options: _FillOptions) -> Callable[[Arrays, Arrays], Arrays]:
+def _reduce(options: _FillOptions) -> Callable[[Arrays, Batch[jax.Array]], Arrays]:
     """Of every [MASK] the top_k likeliest tokens, token and score (B, P, top_k).
 
     Where the batch has targets (B, N), token ids, these tokens in the same form (B, P, N).
     """
 
-    def reduce(outputs: Arrays, batch: Arrays) -> Arrays:
+    def reduce(outputs: Arrays, batch: Batch[jax.Array]) -> Arrays:
         probabilities = jax.nn.softmax(outputs["logits"], axis=-1)
         if "targets" in batch:
             token = jnp.broadcast_to(

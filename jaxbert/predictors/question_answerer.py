@@ -6,9 +6,11 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxbert.data.batch import Batch
 from jaxbert.data.question_windows import encode_question_windows
 from jaxbert.data.questions import QAExample
 from jaxbert.data.rows import names_of, whole_text
@@ -33,13 +35,13 @@ class _Logits:
     max_seq_length: int
 
 
-def _reduce(options: QAOptions | _Logits) -> Callable[[Arrays, Arrays], Arrays]:
+def _reduce(options: QAOptions | _Logits) -> Callable[[Arrays, Batch[jax.Array]], Arrays]:
     """As reduce_qa, or logits (B, 2, max_seq_length) float32, of starts and of ends."""
     if isinstance(options, QAOptions):
         return QA.reduce(options)
     longest = options.max_seq_length
 
-    def reduce(outputs: Arrays, batch: Arrays) -> Arrays:
+    def reduce(outputs: Arrays, batch: Batch[jax.Array]) -> Arrays:
         both = jnp.stack([outputs["start_logits"], outputs["end_logits"]], 1).astype(jnp.float32)
         # Batches are of different lengths, and what is kept of them is of one.
         return {"logits": jnp.pad(both, ((0, 0), (0, 0), (0, longest - both.shape[2])))}

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxbert.data.batch import Batch
 from jaxbert.data.features import Features
 from jaxbert.data.rows import whole_text
 from jaxbert.data.words import WordsExample
@@ -92,10 +93,10 @@ class _Text:
         return found
 
 
-def _reduce(options: TaggingOptions) -> Callable[[Arrays, Arrays], Arrays]:
+def _reduce(options: TaggingOptions) -> Callable[[Arrays, Batch[jax.Array]], Arrays]:
     """Of each token the probabilities of all classes, (B, max_seq_length, C)."""
 
-    def reduce(outputs: Arrays, batch: Arrays) -> Arrays:
+    def reduce(outputs: Arrays, batch: Batch[jax.Array]) -> Arrays:
         scores = jax.nn.softmax(outputs["logits"], axis=-1)
         missing = options.max_seq_length - scores.shape[1]  # batches are as long as their bucket
         return {"scores": jnp.pad(scores, ((0, 0), (0, missing), (0, 0)))}

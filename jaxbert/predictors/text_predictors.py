@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import EllipsisType
 from typing import Any, ClassVar
 
+import jax
 import numpy as np
 from scipy.special import expit, softmax
 
+from jaxbert.data.batch import Batch
 from jaxbert.data.encode_texts import encode_texts
 from jaxbert.data.features import Features
 from jaxbert.data.rows import whole_text
@@ -189,7 +191,7 @@ class _TextPredictor(Predictor):
         return "sigmoid" if self._cfg.multi_label or len(self._cfg.id2label) == 1 else "softmax"
 
 
-def _outputs(options: ClassificationOptions) -> Callable[[Arrays, Arrays], Arrays]:
+def _outputs(options: ClassificationOptions) -> Callable[[Arrays, Batch[jax.Array]], Arrays]:
     """Of each row the model's outputs, (B, C), before any function."""
     return lambda outputs, batch: {"outputs": outputs["logits"]}
 

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxbert.data.batch import Batch
 from jaxbert.runtime import processes
 from jaxbert.runtime.compiled import keep_compiled
 from jaxbert.data.sampling import NumpyBatch, bucket_lengths
@@ -128,16 +129,16 @@ _SUM, _WEIGHT = "loss_sum", "loss_weight"
 
 
 def with_loss(
-    loss: Loss, reduce: Callable[[Arrays, Arrays], Arrays]
-) -> Callable[[Arrays, Arrays], Arrays]:
+    loss: Loss, reduce: Callable[[Arrays, Batch[jax.Array]], Arrays]
+) -> Callable[[Arrays, Batch[jax.Array]], Arrays]:
     """`reduce`, and of each window the loss's loss_sum and loss_weight (B,)."""
 
-    def of_one(outputs: Arrays, batch: Arrays) -> tuple[jax.Array, jax.Array]:
-        one, labels = ({n: x[None] for n, x in arrays.items()} for arrays in (outputs, batch))
+    def of_one(outputs: Arrays, batch: Batch[jax.Array]) -> tuple[jax.Array, jax.Array]:
+        one, labels = jax.tree.map(lambda x: x[None], (outputs, batch))
         loss_sum, weight_sum = loss(one, labels)
         return loss_sum, weight_sum
 
-    def reduced(outputs: Arrays, batch: Arrays) -> Arrays:
+    def reduced(outputs: Arrays, batch: Batch[jax.Array]) -> Arrays:
         # Of multiple choice the hidden states have other rows, and no plain loss reads them.
         of_rows = {n: x for n, x in outputs.items() if n != "last_hidden_state"}
         loss_sum, weight_sum = jax.vmap(of_one)(of_rows, batch)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbert.data.sampling import bucket_lengths
+from jaxbert.data.batch import Batch
 from jaxbert.data.features import Features
 from jaxbert.model.tokenizer import load_tokenizer
 from jaxbert.errors import InputError
@@ -108,7 +109,7 @@ def with_teacher(
     longest = options.max_seq_length
     of_tokens = _OF_TOKENS.get(task.head, ())
 
-    def keep(outputs: Arrays, batch: Arrays) -> Arrays:
+    def keep(outputs: Arrays, batch: Batch[jax.Array]) -> Arrays:
         kept = {}
         for name, x in outputs.items():
             if name in of_tokens:

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxbert.data.batch import Batch
 from jaxbert.data.encode_qa import encode_qa
 from jaxbert.data.features import Features
 from jaxbert.data.questions import EXPECTED_ANSWERS, QAExample, read_questions
@@ -106,12 +107,12 @@ def _is_located(example: QAExample) -> bool:
     return example.labelled and found
 
 
-def reduce_qa(options: QAOptions) -> Callable[[Arrays, Arrays], Arrays]:
+def reduce_qa(options: QAOptions) -> Callable[[Arrays, Batch[jax.Array]], Arrays]:
     """Of each window: its n_best_size best spans, start, end, score (B, k), and null_score (B,)."""
     assert options.max_answer_length is not None  # resolve_qa decides it
     longest, k = options.max_answer_length, options.n_best_size
 
-    def reduce(outputs: Arrays, batch: Arrays) -> Arrays:
+    def reduce(outputs: Arrays, batch: Batch[jax.Array]) -> Arrays:
         def best(start: jax.Array, end: jax.Array, mask: jax.Array) -> Any:
             return decode_spans(start, end, mask, max_answer_length=longest, k=k)
 
