@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -16,11 +16,11 @@ from jaxbert.losses.forms import (
     LossOfParts,
     Measure,
     Objective,
+    Sums,
     divisor,
     objective_of,
 )
-from jaxbert.model.heads import Apply
-from jaxbert.model.params import Params
+from jaxbert.model.heads import Apply, Params
 from jaxbert.training.optim import is_frozen, name_mask
 
 Tree = TypeVar("Tree")
@@ -34,10 +34,11 @@ class TrainState(NamedTuple):
 
     step: jax.Array
     params: Params
-    opt_state: Any
+    opt_state: optax.OptState
 
 
 TrainStep = Callable[[TrainState, Batch[jax.Array], jax.Array], tuple[TrainState, Arrays]]
+PredictStep = Callable[[Params, Batch[jax.Array]], Arrays]
 
 
 def init_state(params: Params, tx: optax.GradientTransformation) -> TrainState:
@@ -80,7 +81,7 @@ def make_train_step(
 
     def sums(
         params: Params, batch: Batch[jax.Array], key: jax.Array, weights: tuple[jax.Array, ...] = ()
-    ) -> tuple[jax.Array, Any]:
+    ) -> tuple[jax.Array, Sums]:
         if frozen:
             kept = name_mask(params, lambda path: is_frozen(path, frozen))
             params = jax.tree.map(lambda x, k: jax.lax.stop_gradient(x) if k else x, params, kept)
@@ -157,7 +158,7 @@ def make_train_step(
 
 def make_predict_step(
     apply: Apply, reduce: Callable[[Arrays, Batch[jax.Array]], Arrays]
-) -> Callable[[Params, Batch[jax.Array]], Arrays]:
+) -> PredictStep:
     """The step (params, batch) -> reduce(outputs, batch), without dropout.
 
     What `reduce` leaves out never reaches the host: evaluation keeps the best spans, not logits.
