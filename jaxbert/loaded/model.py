@@ -71,7 +71,7 @@ class LoadedModel:
         compute: Compute,
     ) -> None:
         self.cfg, self.tokenizer, self.head, self.compute = cfg, tokenizer, head, compute
-        self.programs: dict[tuple[Reduce, str], Callable[[Params, Arrays], Arrays]] = {}
+        self.programs: dict[tuple[Reduce, str], Callable[[Params, Batch[jax.Array]], Arrays]] = {}
         # On the host until the first prediction by them, then only on the devices.
         self._params, self._on_devices = params, False
 
@@ -214,7 +214,7 @@ class LoadedModel:
             self.cfg, self.head, dtype=dtype, remat=remat, attention=kernel, scan=scan
         )
 
-    def _program(self, reduce: Reduce, kernel: str) -> Callable[[Params, Arrays], Arrays]:
+    def _program(self, reduce: Reduce, kernel: str) -> Callable[[Params, Batch[jax.Array]], Arrays]:
         key = reduce, kernel
         if key not in self.programs:
             step = make_predict_step(self._apply(kernel), reduce)
