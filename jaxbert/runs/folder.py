@@ -21,8 +21,8 @@ from jaxbert.metrics.scores import Scores
 from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import Params
 from jaxbert.model.pretrained import save_pretrained
+from jaxbert.options.resume import advice_on
 from jaxbert.options.settings import CheckpointOptions
-from jaxbert.options.values import advice_on
 from jaxbert.runs.record import RECORD, Differences, RunRecord
 from jaxbert.runtime import processes
 from jaxbert.training.checkpoint import Checkpoints

@@ -11,8 +11,8 @@ from pathlib import Path
 from jaxbert.errors import InputError
 from jaxbert.io.files import Json, write_json
 from jaxbert.io.untrusted import read_object, shown
+from jaxbert.options.resume import ChangedOption, changed_options
 from jaxbert.options.settings import CheckpointOptions
-from jaxbert.options.values import ChangedOption, changed_options
 from jaxbert.runtime import host
 
 RECORD = "options.json"
