@@ -210,7 +210,7 @@ def _train(
     options = task.resolve(options, examples, held_out)
     record = RunRecord.of(task.name, options, loss=loss.source, job=processes.job(), given=given)
     # Before anything is read that takes long.
-    previous = run.find(record, options, teacher=loss.args.get("teacher"))
+    previous = run.find(record, teacher=loss.args.get("teacher"))
 
     cfg, params, tokenizer = load_model(task, options, data)
     if cfg.id2label:
@@ -250,7 +250,7 @@ def _train(
     record = dataclasses.replace(
         record, rows_per_step=order.rows, row_length=max(order.buckets), data=prints
     )
-    run.check(record, options, user_loss=loss.own)
+    run.check(record, user_loss=loss.own)
     tx, schedule = make_optimizer(options, plan.total)
     if teacher is not None:
         features = with_teacher(features, teacher, task, options, parallel)
