@@ -29,7 +29,6 @@ from jaxbert.metrics.calibration import (
     reliability,
 )
 from jaxbert.options.settings import CalibrateOptions
-from jaxbert.options.values import check_ranges
 from jaxbert.runs.evaluate import assess, show_scores
 from jaxbert.runs.folder import check_writable
 from jaxbert.runs.inputs import read_examples
@@ -55,7 +54,6 @@ def calibrate(options: CalibrateOptions) -> dict[str, Any]:
     Raises:
         InputError: something the user gave cannot be used; nothing has been written.
     """
-    check_ranges(options)
     if not options.model_name_or_path:
         raise InputError("give --model_name_or_path, the folder of a fine-tuned model")
     folder = Path(options.model_name_or_path).expanduser()

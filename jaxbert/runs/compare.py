@@ -22,7 +22,6 @@ from jaxbert.io.files import Json, digest_of, write_json, write_text
 from jaxbert.io.untrusted import read_object
 from jaxbert.losses.choose import ChosenLoss, choose_loss
 from jaxbert.metrics.scores import LOSS, Scores, number_of
-from jaxbert.options.values import HARMLESS, check_ranges
 from jaxbert.runs.folder import check_writable
 from jaxbert.runs.published import published_for
 from jaxbert.runs.record import Given, RunRecord
@@ -124,7 +123,6 @@ def _runs(
             place = str(Path(options.output_dir).expanduser() / places[given] / f"seed_{seed}")
             changes = {"loss": name, "loss_args": args, "seed": seed, "output_dir": place}
             own = dataclasses.replace(options, **changes)
-            check_ranges(own)
             runs.append((given, chosen[given], own))
     return runs
 
@@ -143,8 +141,8 @@ def _given(options: Any, teacher: Any) -> Given:
             if file.is_file():  # not a name on the Hub
                 files[str(file)] = digest_of(file)
     # What the names of a data set hold is not looked at, unlike what files do.
-    harmless = HARMLESS - {"dataset_name", "dataset_config_name", "validation_split"}
-    what = {n: x for n, x in dataclasses.asdict(options).items() if n not in harmless}
+    names = ("dataset_name", "dataset_config_name", "validation_split")
+    what = options.deciding() | {name: getattr(options, name) for name in names}
     return Given(json.loads(json.dumps(what)), files)
 
 

@@ -7,7 +7,7 @@ import dataclasses
 import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -25,8 +25,10 @@ from jaxbert.options.values import advice_on
 from jaxbert.runs.record import RECORD, Differences, RunRecord
 from jaxbert.runtime import processes
 from jaxbert.training.checkpoint import Checkpoints
-from jaxbert.training.loop import Progress, TrainLog
+from jaxbert.training.loop import Nowhere, Storage
+from jaxbert.training.progress import Progress
 from jaxbert.training.step import TrainState
+from jaxbert.training.train_log import TrainLog
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -314,9 +316,20 @@ class RunFolder:
         if self.previous is not None:
             dataclasses.replace(now, void=self.previous.void).write(self.path)
 
-    def log(self, first_step: int) -> contextlib.AbstractContextManager[TrainLog | None]:
-        """The training log, to be entered; None in the processes that write nothing."""
-        return TrainLog(self.path / _LOG, first_step, retry_on_error=self._retry_on_error)
+    @contextlib.contextmanager
+    def storage(self, first_step: int) -> Iterator[Storage]:
+        """Where training keeps its checkpoints and its log, for as long as it is entered.
+
+        Args:
+            first_step: lines of later steps are left out of the log; they will be written again.
+
+        Raises:
+            InputError: the log cannot be written.
+        """
+        assert self.checkpoints is not None
+        path = self.path / _LOG
+        with TrainLog(path, first_step, retry_on_error=self._retry_on_error) as log:
+            yield _Files(self.path / _CHECKPOINTS, self.checkpoints, log)
 
     def close(self) -> None:
         """Wait for the checkpoint that is being written; there are none after that.
@@ -339,14 +352,32 @@ class RunFolder:
         write_results(self.path, scores, files)
 
 
+class _Files:
+    """The Storage of the first process: its checkpoints and its log."""
+
+    def __init__(self, folder: Path, checkpoints: Checkpoints, log: TrainLog) -> None:
+        self._folder, self._checkpoints, self._log = folder, checkpoints, log
+
+    def save(self, state: TrainState, progress: Progress) -> Path:
+        self._checkpoints.save(state, dataclasses.asdict(progress), best_step=progress.best_step)
+        return self._folder
+
+    def wait(self) -> None:
+        self._checkpoints.wait()
+
+    def log(self, record: Mapping[str, float | None]) -> None:
+        self._log.write(record)
+
+
 class _Follower(RunFolder):
     """The folder in a process that is not the first: nothing is written."""
 
     def update_record(self, now: RunRecord) -> None:
         pass
 
-    def log(self, first_step: int) -> contextlib.AbstractContextManager[TrainLog | None]:
-        return contextlib.nullcontext()
+    @contextlib.contextmanager
+    def storage(self, first_step: int) -> Iterator[Storage]:
+        yield Nowhere()
 
     def save_model(
         self, cfg: BertConfig, params: Params, tokenizer: PreTrainedTokenizerFast, *, head: str

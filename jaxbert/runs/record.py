@@ -7,16 +7,13 @@ import hashlib
 import importlib.metadata
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from jaxbert.errors import InputError
 from jaxbert.io.files import Json, write_json
 from jaxbert.io.untrusted import read_object, shown
+from jaxbert.options.settings import CheckpointOptions
 from jaxbert.options.values import ChangedOption, changed_options
 from jaxbert.runtime import host
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
 RECORD = "options.json"
 
@@ -127,13 +124,13 @@ class RunRecord:
     data: Mapping[str, Json] = dataclasses.field(default_factory=dict)
     given: Given | None = None
     void: bool = False
-    settings: DataclassInstance | None = dataclasses.field(default=None, compare=False)
+    settings: CheckpointOptions | None = dataclasses.field(default=None, compare=False)
 
     @classmethod
     def of(
         cls,
         task: str,
-        options: DataclassInstance,
+        options: CheckpointOptions,
         *,
         loss: str = "",
         job: str | None = None,
@@ -233,7 +230,12 @@ class RunRecord:
         Args:
             now: its record, made by `of`: the defaults of its settings stand for options that are
                 younger than this record. Fingerprints count once it has some.
+
+        Raises:
+            ValueError: `now` was read, not made.
         """
+        if now.settings is None:
+            raise ValueError("a record that was read is not that of a run that starts")
         names = {*self.data, *now.data} if now.data else ()
         return Differences(
             options=changed_options(dict(self.options), now.settings),

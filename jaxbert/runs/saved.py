@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from jaxbert.errors import InputError
 from jaxbert.io.files import Json, digest_of
 from jaxbert.io.untrusted import read_object
-from jaxbert.options.values import check_types
+from jaxbert.options.fields import Settings
+from jaxbert.options.keywords import check_saved
 from jaxbert.runs.record import RECORD, RunRecord
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
 logger = logging.getLogger("jaxbert")
 
@@ -26,7 +23,7 @@ _FITTED = {
 
 
 def saved_options(
-    folder: str | Path, kind: type[DataclassInstance], *, calibrated: bool = True
+    folder: str | Path, kind: type[Settings], *, calibrated: bool = True
 ) -> dict[str, Json]:
     """What a run's folder says of its options; {} where there is no options.json.
 
@@ -36,7 +33,7 @@ def saved_options(
             one.
 
     Raises:
-        InputError: a value is not of the type of its field.
+        InputError: a value cannot be used.
     """
     record = RunRecord.read(Path(folder))
     saved = dict(record.options) if record else {}
@@ -46,8 +43,7 @@ def saved_options(
         if not fitted:
             logger.warning("%s is of another model than the one beside it; it is not used", path)
         saved |= fitted
-    check_types(kind, saved, Path(folder) / RECORD)
-    return saved
+    return {**saved, **check_saved(kind, saved, Path(folder) / RECORD)}
 
 
 def read_calibration(folder: Path) -> tuple[dict[str, Json], set[str]]:

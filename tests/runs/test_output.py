@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -171,8 +172,10 @@ def test_a_process_that_is_not_the_first_writes_nothing(
         assert run.checkpoints is None
         assert run.restore(state) == (3, state, Progress(waited=2))
         run.update_record(now)
-        with run.log(0) as log:
-            assert log is None
+        with run.storage(0) as storage:
+            storage.save(state, Progress())
+            storage.log({"step": 1})
+            storage.wait()
         run.close()
         run.save_model(BertConfig(), {}, None, head="qa")
         run.write_results({"f1": 1.0}, {"predictions.json": []})
@@ -181,25 +184,30 @@ def test_a_process_that_is_not_the_first_writes_nothing(
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    ("name", "value", "takes"),
     [
-        ("max_seq_length", "384"),
-        ("max_seq_length", True),
-        ("max_seq_length", [384]),
-        ("max_seq_length", None),
-        ("stride_mode", "sideways"),
-        ("metric", 3),
-        ("version_2_with_negative", "yes"),
+        ("max_seq_length", "384", "a whole number from 1"),
+        ("max_seq_length", True, "a whole number from 1"),
+        ("max_seq_length", [384], "a whole number from 1"),
+        ("max_seq_length", None, "a whole number from 1"),
+        ("max_seq_length", 0, "from 1"),
+        ("stride_mode", "sideways", "one of overlap, step"),
+        ("metric", 3, "one of auto, squad"),
+        ("version_2_with_negative", "yes", "True or False"),
     ],
 )
-def test_options_of_another_type_are_refused(tmp_path: Path, name: str, value: Any) -> None:
+def test_options_of_another_type_are_refused(
+    tmp_path: Path, name: str, value: Any, takes: str
+) -> None:
     record(tmp_path)
     path = tmp_path / "options.json"
     whole = json.loads(path.read_text())
     assert saved_options(tmp_path, QAOptions) == whole["options"]
     whole["options"][name] = value
     path.write_text(json.dumps(whole))
-    with pytest.raises(InputError, match=f"options.json: {name} is .*does not take"):
+    with pytest.raises(
+        InputError, match=f"options.json: --{name} {re.escape(repr(value))}: it must be {takes}"
+    ):
         saved_options(tmp_path, QAOptions)
 
 
