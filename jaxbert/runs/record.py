@@ -110,6 +110,7 @@ class RunRecord:
         data: fingerprints by name: train, validation, teacher, model; empty while not known.
         given: what a run of a comparison was asked for; None in others.
         void: a later comparison is to train this run again from the start.
+        settings: of which `options` was made; None in a record that was read.
     """
 
     task: str
@@ -123,6 +124,7 @@ class RunRecord:
     data: Mapping[str, Json] = dataclasses.field(default_factory=dict)
     given: Given | None = None
     void: bool = False
+    settings: CheckpointOptions | None = dataclasses.field(default=None, compare=False)
 
     @classmethod
     def of(
@@ -145,6 +147,7 @@ class RunRecord:
             machine=host.describe(),
             rows_per_step=rows_per_step,
             given=given,
+            settings=options,
         )
 
     @classmethod
@@ -221,17 +224,21 @@ class RunRecord:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / RECORD, self.to_json())
 
-    def differences(self, now: RunRecord, options: CheckpointOptions) -> Differences:
+    def differences(self, now: RunRecord) -> Differences:
         """How a run that is to resume this one differs from it.
 
         Args:
-            now: its record; fingerprints count once it has some.
-            options: of which now.options is made; the defaults of their class stand for options
-                that are younger than this record.
+            now: its record, made by `of`: the defaults of its settings stand for options that are
+                younger than this record. Fingerprints count once it has some.
+
+        Raises:
+            ValueError: `now` was read, not made.
         """
+        if now.settings is None:
+            raise ValueError("a record that was read is not that of a run that starts")
         names = {*self.data, *now.data} if now.data else ()
         return Differences(
-            options=changed_options(dict(self.options), options),
+            options=changed_options(dict(self.options), now.settings),
             data=frozenset(n for n in names if self.data.get(n) != now.data.get(n)),
             loss=self.loss is not None and self.loss != now.loss,
             environment=[

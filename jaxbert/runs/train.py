@@ -173,7 +173,7 @@ def _read_inputs(
     options = task.resolve(options, data.examples, held_out)
     record = RunRecord.of(task.name, options, loss=loss.source, job=processes.job(), given=given)
     # Before anything is read that takes long.
-    previous = run.find(record, options, teacher=loss.args.get("teacher"))
+    previous = run.find(record, teacher=loss.args.get("teacher"))
 
     model = load_model(task, options, data)
     cfg, parallel = model.cfg, model.compute.parallel
@@ -220,7 +220,7 @@ def _read_inputs(
     record = dataclasses.replace(
         record, rows_per_step=sampler.rows, row_length=max(sampler.buckets), data=prints
     )
-    run.check(record, options, user_loss=loss.own)
+    run.check(record, user_loss=loss.own)
     return _Inputs(
         task=task,
         options=options,
