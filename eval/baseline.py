@@ -117,7 +117,8 @@ def main() -> None:
         raise InputError("give --train_file and --validation_file")
     examples = data.examples
     opts = task.resolve(opts, examples, held_out)
-    cfg, params, tokenizer = load_model(task, opts, data)
+    loaded = load_model(task, opts, data)
+    cfg, params, tokenizer = loaded.cfg, loaded.params, loaded.tokenizer
     model = pytorch.load_model(cfg, params, task.head).train()  # the drawn head too is the same
     features = encode_examples(task, examples, tokenizer, cfg, opts)
     features = keep_learnable(features, origin_of(opts))

@@ -64,7 +64,7 @@ def main() -> None:
         raise InputError(f"--rounds {options.rounds}: it must be at least 1")
     if options.output_dir:
         check_writable(Path(options.output_dir).expanduser())
-    from jaxbert.benchmark import machine, pytorch, report, rows, timing
+    from jaxbert.benchmark import machine, pytorch, report, table, timing
     from jaxbert.benchmark.setting import Setting
 
     ours, theirs = jax.default_backend(), pytorch.device()
@@ -85,8 +85,8 @@ def main() -> None:
         quick=options.quick,
         say=lambda line: print(line, flush=True),
     )
-    made = rows.jobs(setting)
-    chosen = rows.choose(list(made), options.rows or [""])
+    made = table.jobs(setting)
+    chosen = table.choose(list(made), options.rows or [""])
     about = {**machine.describe(), "peak": peak, "peak_source": source}
     print(f"{about['device']}, {about['cores']} cores, {precision}; peak {peak / 1e9:.0f} Gflop/s")
     found, failed, start = [], [], time.perf_counter()

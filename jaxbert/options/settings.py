@@ -8,7 +8,7 @@ evaluates, logs and saves is our own. options.json beside a checkpoint holds the
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 # The groups of --help, in this order. Each dataclass says which one its options are in.
 GROUPS = (
@@ -105,6 +105,10 @@ class RowOptions(ReadingOptions):
     length_bucket: int = option(32, "Pad to multiples of this; 0 pads all to max_seq_length.")
     quoted_tsv: bool = option(False, 'Fields of TSV files may be in quotes; else a " is text.')
 
+    def with_length(self, length: int) -> Self:
+        """The same with rows of at most so many tokens."""
+        return dataclasses.replace(self, max_seq_length=length)
+
 
 @dataclasses.dataclass(frozen=True)
 class QAOptions(ReadingOptions):
@@ -131,6 +135,11 @@ class QAOptions(ReadingOptions):
     metric: Literal["auto", "squad", "squad_v2", "cmrc2018"] = option(
         "auto", "auto: squad_v2 with --version_2_with_negative, cmrc2018 for Chinese, else squad."
     )
+
+    def with_length(self, length: int) -> Self:
+        """The same with windows of at most so many tokens, which share at most half of them."""
+        stride = min(self.doc_stride, length // 2)
+        return dataclasses.replace(self, max_seq_length=length, doc_stride=stride)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,6 +208,11 @@ class TaggingOptions(ReadingOptions):
     entity_mode: Literal["default", "strict"] = option(
         "default", "How wrong tag sequences count, as seqeval defines it."
     )
+
+    def with_length(self, length: int) -> Self:
+        """The same with windows of at most so many tokens, which share at most half of them."""
+        stride = None if self.doc_stride is None else min(self.doc_stride, length // 2)
+        return dataclasses.replace(self, max_seq_length=length, doc_stride=stride)
 
 
 @dataclasses.dataclass(frozen=True)

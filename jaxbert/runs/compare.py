@@ -15,18 +15,18 @@ from typing import Any, NamedTuple
 import jax
 from scipy.stats import ttest_rel
 
-from jaxbert.io.drawing import new_figure, save_figure
 from jaxbert.errors import InputError
+from jaxbert.io.drawing import new_figure, save_figure
 from jaxbert.io.files import digest_of, write_json, write_text
+from jaxbert.io.untrusted import read_object
 from jaxbert.losses.choose import ChosenLoss, choose_loss
 from jaxbert.metrics.scores import LOSS, Scores, number_of
 from jaxbert.options.values import HARMLESS, check_ranges
 from jaxbert.runs.folder import check_writable
-from jaxbert.runtime.processes import launched
 from jaxbert.runs.published import published_for
 from jaxbert.runs.train import train
+from jaxbert.runtime.processes import launched
 from jaxbert.tasks.task import Task
-from jaxbert.io.untrusted import read_object
 
 logger = logging.getLogger("jaxbert")
 

@@ -14,12 +14,12 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from jaxbert.runtime import host
 from jaxbert.errors import InputError
 from jaxbert.io.files import digest_of, write_json
+from jaxbert.io.untrusted import read_object, shown
 from jaxbert.metrics.scores import Scores
 from jaxbert.options.values import advice_on, changed_options, check_types
-from jaxbert.io.untrusted import read_object, shown
+from jaxbert.runtime import host
 
 logger = logging.getLogger("jaxbert")
 

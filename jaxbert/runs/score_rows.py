@@ -10,13 +10,13 @@ import numpy as np
 from jaxbert.data.rows import Data
 from jaxbert.data.texts import TextExample
 from jaxbert.errors import InputError
-from jaxbert.metrics.entities import entity_scores, find_scheme
 from jaxbert.metrics.class_scores import (
     choice_scores,
     classification_scores,
     multi_label_scores,
     regression_scores,
 )
+from jaxbert.metrics.entities import entity_scores, find_scheme
 from jaxbert.metrics.scores import Scores
 from jaxbert.options.settings import ScoreOptions
 from jaxbert.runs.scored_files import read_json, warn
@@ -24,7 +24,7 @@ from jaxbert.tasks.classification import CLASSIFICATION, classes_of
 from jaxbert.tasks.multiple_choice import MULTIPLE_CHOICE
 from jaxbert.tasks.regression import REGRESSION
 from jaxbert.tasks.tagging import TAGGING, doubts_of
-from jaxbert.tasks.task import Task, sorted_classes, shown_classes
+from jaxbert.tasks.task import Task, shown_classes, sorted_classes
 
 # The task that reads the references, and what a prediction is called in its predictions.json.
 _ROWS: dict[str, tuple[Task, str]] = {

@@ -12,21 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from filelock import FileLock
 
 from jaxbert.data.batch_source import BatchSource
-from jaxbert.data.packing import PackedSampler, Sampler
+from jaxbert.data.packing import PackedSampler
+from jaxbert.data.sampling import bucket_lengths
 from jaxbert.errors import InputError
+from jaxbert.loaded.model import LoadedModel
 from jaxbert.losses.check import try_loss
 from jaxbert.losses.choose import ChosenLoss, choose_loss, with_settings
 from jaxbert.losses.forms import Arrays
 from jaxbert.metrics.scores import LOSS, Scores
-from jaxbert.model.config import BertConfig, config_to_dict
-from jaxbert.model.heads import Apply, Params, make_apply
-from jaxbert.model.pretrained import save_pretrained
+from jaxbert.model.config import config_to_dict
+from jaxbert.model.heads import Params
 from jaxbert.options.values import HARMLESS, check_ranges
-from jaxbert.runs.evaluate import Evaluator, attention_of, make_evaluator, show_scores
+from jaxbert.runs.evaluate import Evaluator, show_scores
 from jaxbert.runs.folder import (
     check_data,
     check_loss_text,
@@ -55,7 +55,7 @@ from jaxbert.tasks.task import Task
 from jaxbert.training.checkpoint import Checkpoints
 from jaxbert.training.loop import Nowhere, Program, Storage, fit
 from jaxbert.training.optim import adamw, is_frozen, make_schedule
-from jaxbert.training.parallel import Parallel, make_parallel, rows_for
+from jaxbert.training.parallel import Parallel, rows_for
 from jaxbert.training.progress import Plan, Progress
 from jaxbert.training.step import TrainState, TrainStep, init_state, make_train_step
 from jaxbert.training.train_log import TrainLog
@@ -142,14 +142,12 @@ def _ids(examples: Sequence[Any]) -> list[str] | None:
     return [example.id for example in examples] if hasattr(examples[0], "id") else None
 
 
-def _teacher_of(
-    loss: ChosenLoss, task: Task, options: Any, cfg: BertConfig, tokenizer: Any
-) -> Teacher | None:
+def _teacher_of(loss: ChosenLoss, task: Task, options: Any, student: LoadedModel) -> Teacher | None:
     """The model that the loss's options name, if they do."""
     if "teacher" not in loss.args:
         return None
     first = None if loss.own else bool(loss.args.get("hidden"))
-    return load_teacher(loss.args["teacher"], task, options, cfg, tokenizer, first=first)
+    return load_teacher(loss.args["teacher"], task, options, student, first=first)
 
 
 def _announce(plan: Plan, source: BatchSource, parallel: Parallel) -> None:
@@ -162,20 +160,6 @@ def _announce(plan: Plan, source: BatchSource, parallel: Parallel) -> None:
         what += f" with {windows:.1f} windows on average"
     logger.info("%d steps of %s on %s", plan.total, what, where)
     logger.info("  %.1f %% of the tokens are padding", 100 * source.padding())
-
-
-def _trained_model(task: Task, options: Any, cfg: BertConfig, order: Sampler) -> Apply:
-    """The model as training computes it."""
-    kernel, why = attention_of(options, cfg, order)
-    logger.info("  attention by %s: %s", kernel, why)
-    return make_apply(
-        cfg,
-        task.head,
-        dtype=jnp.dtype(options.dtype),
-        remat=options.gradient_checkpointing,
-        attention=kernel,
-        scan=options.scan_layers,
-    )
 
 
 class _Counted:
@@ -254,14 +238,15 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
     if record:  # before anything is read that takes long
         processes.from_first(lambda: take(lock, folder, record, options))
 
-    cfg, params, tokenizer = load_model(task, options, data)
+    model = load_model(task, options, data)
+    cfg, params, tokenizer = model.cfg, model.params, model.tokenizer
+    parallel = model.compute.parallel
     if cfg.id2label:
         shown = ", ".join(cfg.id2label[:12]) + ", ..." * (len(cfg.id2label) > 12)
         logger.info("  %d outputs: %s", len(cfg.id2label), shown)
     _check_freeze(params, options.freeze or ())
     features = encode_examples(task, examples, tokenizer, cfg, options)
     features = keep_learnable(features, origin_of(options))
-    parallel = make_parallel(options.parallel)
     accumulate = options.gradient_accumulation_steps
     parts = parallel.devices * accumulate
     order = make_sampler(
@@ -294,9 +279,7 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
     validation = None
     if held_out is not None:
         held_out_features = encode_examples(task, held_out, tokenizer, cfg, options)
-        evaluator = make_evaluator(
-            task, options, cfg, tokenizer, parallel, held_out, held_out_features
-        )
+        evaluator = Evaluator(task, options, model, held_out, held_out_features)
         if metrics == (LOSS,) and not any(map(task.learnable, held_out)):
             raise InputError(
                 f"--metric_for_best_model {options.metric_for_best_model}: the validation data "
@@ -305,7 +288,7 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
             )
         validation = _Validation(evaluator)
         prints["validation"] = fingerprint_of(held_out)
-    teacher = _teacher_of(loss, task, options, cfg, tokenizer)
+    teacher = _teacher_of(loss, task, options, model)
     if teacher is not None:
         prints["teacher"] = teacher.fingerprint()
     processes.check_alike("data", prints)
@@ -330,8 +313,17 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
         frozen=options.freeze or (),
     )
     if teacher is not None:
-        features = with_teacher(features, teacher, task, options, parallel)
-    apply = _trained_model(task, options, cfg, order)
+        features = with_teacher(
+            features,
+            teacher,
+            task.token_outputs,
+            size=options.per_device_train_batch_size * parallel.devices,
+            buckets=bucket_lengths(options.length_bucket, options.max_seq_length),
+        )
+    logger.info("  attention by %s: %s", *model.attention_for(order.buckets, train=True))
+    apply = model.train_apply(
+        order.buckets, remat=options.gradient_checkpointing, scan=options.scan_layers
+    )
     corrupt = task.corrupt(options, tokenizer, cfg) if task.corrupt else None
     key = jax.random.fold_in(jax.random.key(options.seed), 1)
     loss = with_settings(loss, task.loss_settings(options, cfg))
@@ -441,7 +433,7 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
     files: dict[str, Any] = {}
     if checkpoints:
         checkpoints.close()
-        save_pretrained(folder, cfg, task.export(params, options), tokenizer, head=task.head)
+        model.save(folder, task.export(params, options))
     if validation is not None:
         if validation.step != last:
             validation(parallel.replicate(params), last)

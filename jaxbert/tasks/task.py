@@ -75,6 +75,7 @@ class Task:
             on the host; a pure function of the batch's rows and of `draw`, the step's number. With
             EVALUATION it is the same for all runs, so that their scores can be compared.
         export: (params, options) -> the parameters to be saved.
+        token_outputs: the head's outputs that have a value a token; others have one a row.
         packs: several windows can share a row.
         lower_is_better: the scores that are better when they are lower.
         fresh: options of the task that an evaluation does not take from the training.
@@ -102,6 +103,7 @@ class Task:
     labels: Callable[[Sequence[Any], Any], tuple[str, ...]] | None = None
     corrupt: Callable[[Any, Any, BertConfig], Corruption] | None = None
     export: Callable[[Params, Any], Params] = lambda params, options: params
+    token_outputs: tuple[str, ...] = ()
     packs: bool = True
     lower_is_better: frozenset[str] = frozenset()
     fresh: frozenset[str] = frozenset()

@@ -74,10 +74,10 @@ def test_the_whole_vocabulary(fill: FillMask, pipeline: Any) -> None:
 
 def test_small_top_k_share_a_program(fill: FillMask) -> None:
     fill(ONE)
-    before = len(fill._compiled)
+    before = len(fill.model.programs)
     for top_k in (1, 3, 8):
         assert len(fill(ONE, top_k=top_k)) == top_k
-    assert len(fill._compiled) == before
+    assert len(fill.model.programs) == before
 
 
 def test_long_texts_are_cut(fill: FillMask, folder: Path, pipeline: Any, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The order of a run's batches, and what its rows ask of attention."""
+"""The order of a run's batches."""
 
 from __future__ import annotations
 
@@ -8,14 +8,10 @@ import jax
 import numpy as np
 import pytest
 
-from jaxbert import BertConfig
 from jaxbert.data.packing import PackedSampler
-from jaxbert.errors import InputError
 from jaxbert.options.settings import TaggingTrainOptions
-from jaxbert.runs.evaluate import attention_of
 from jaxbert.runs.plan import make_sampler
 
-CFG = BertConfig(attention_probs_dropout_prob=0.0)
 OPTIONS = TaggingTrainOptions(
     max_seq_length=384, length_bucket=64, per_device_train_batch_size=16, packing=True
 )
@@ -69,14 +65,3 @@ def test_rows_of_another_length_are_another_number_of_rows(change: dict) -> None
     order = order_of(changed, record)
     assert (order.capacity, order.rows) == (order_of(changed).capacity, order_of(changed).rows)
     assert abs(len(SHORT) / order.steps_per_epoch - 16) < 2  # windows of a batch, as asked
-
-
-def test_packed_rows_are_asked_for_as_long_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    options = dataclasses.replace(OPTIONS, attention="pallas")
-    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
-    order = order_of(options)
-    assert attention_of(options, CFG, order)[0] == "pallas"  # 128, though the buckets are of 64
-    assert attention_of(options, CFG)[0] == "xla"  # an evaluation's rows are of the buckets
-    assert attention_of(dataclasses.replace(options, attention="auto"), CFG, order)[0] == "pallas"
-    with pytest.raises(InputError, match="multiples of 128"):
-        attention_of(options, CFG, PackedSampler(SHORT, 16, 0, 192))

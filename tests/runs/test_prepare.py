@@ -74,7 +74,7 @@ def test_classes_keep_the_order_that_a_data_set_declares(tmp_path: Path, tiny_fo
     assert data is not None
     assert [e.label for e in data.examples] == ["equivalent", "equivalent"]
     assert data.classes == ("not_equivalent", "equivalent")
-    cfg, _, _ = load_model(CLASSIFICATION, options, data)
+    cfg = load_model(CLASSIFICATION, options, data).cfg
     assert cfg.id2label == data.classes
     scores = CLASSIFICATION.score(
         data.examples,
