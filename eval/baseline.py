@@ -28,7 +28,6 @@ from jaxbert.data.features import Features
 from jaxbert.data.sampling import bucket_lengths, by_length, make_batch
 from jaxbert.errors import InputError
 from jaxbert.metrics.scores import Scores
-from jaxbert.options.values import check_ranges
 from jaxbert.runs.evaluate import show_scores
 from jaxbert.runs.folder import check_writable, write_results
 from jaxbert.runs.inputs import (
@@ -99,7 +98,6 @@ def main() -> None:
     opts = command_line.parse(kind, sys.argv[2:], description=__doc__)
     if not opts.output_dir:
         raise InputError("give --output_dir, the folder for the results")
-    check_ranges(opts)
     for name in UNKNOWN:
         if getattr(opts, name, None) not in (None, False, 1, "float32"):
             raise InputError(f"--{name} is not for the baseline, which does not have it")

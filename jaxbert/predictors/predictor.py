@@ -16,9 +16,10 @@ from jaxbert.data.sampling import bucket_lengths
 from jaxbert.errors import InputError
 from jaxbert.loaded.model import Compute, LoadedModel, Reduce
 from jaxbert.model.folders import find_model_folder
+from jaxbert.options.keywords import make_settings
 from jaxbert.options.settings import MLMOptions, QAOptions, TaggingOptions, TextOptions
-from jaxbert.options.values import check_ranges
-from jaxbert.runs.folder import check_task, saved_options
+from jaxbert.runs.record import check_task
+from jaxbert.runs.saved import saved_options
 from jaxbert.tasks.task import Task
 from jaxbert.training.parallel import make_parallel
 
@@ -131,8 +132,8 @@ class Predictor(Generic[Options, Settings]):
         model = LoadedModel.from_folder(folder, cls.task.head, compute)
         saved = saved_options(folder, cls.options_cls)
         names = {field.name for field in dataclasses.fields(cls.options_cls)} - cls.task.fresh
-        options = cls.options_cls(**{name: saved[name] for name in names if name in saved})
-        check_ranges(options)
+        kept = {name: value for name, value in saved.items() if name in names}
+        options = make_settings(cls.options_cls, kept)
         limit = model.cfg.max_position_embeddings
         if not saved and cls.untrained_length:
             length = min(cls.untrained_length, limit)

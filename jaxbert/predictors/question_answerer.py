@@ -16,7 +16,6 @@ from jaxbert.decoding.pipeline_answers import Answer, Window, pipeline_answers
 from jaxbert.errors import InputError
 from jaxbert.losses.forms import Arrays
 from jaxbert.options.settings import QAOptions
-from jaxbert.options.values import check_ranges
 from jaxbert.predictors.predictor import CallSettings, Predictor, listed, stream
 from jaxbert.tasks.qa import QA, resolve_qa
 
@@ -219,7 +218,6 @@ class QuestionAnswerer(Predictor[QAOptions, CallSettings]):
             n_best_size=max(call.top_k, saved.n_best_size),
             version_2_with_negative=call.handle_impossible_answer,
         )
-        check_ranges(options)
         results: dict[int, Answers] = {}
         # What is left open depends on the question's own text, never on the others.
         resolved = [resolve_qa(options, [example]) for example in examples]

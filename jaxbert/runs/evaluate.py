@@ -22,9 +22,10 @@ from jaxbert.losses.forms import Arrays, Loss
 from jaxbert.metrics.scores import LOSS, Scores
 from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import Params
-from jaxbert.options.values import check_ranges
-from jaxbert.runs.folder import check_task, check_writable, read_calibration, write_results
+from jaxbert.runs.folder import check_writable, write_results
 from jaxbert.runs.inputs import encode_examples, load_model, read_examples
+from jaxbert.runs.record import check_task
+from jaxbert.runs.saved import read_calibration
 from jaxbert.runtime import processes
 from jaxbert.runtime.compiled import keep_compiled
 from jaxbert.tasks.task import EVALUATION, Task
@@ -182,7 +183,6 @@ def evaluate(task: Task, options: Any) -> Scores:
     Raises:
         InputError: something the user gave cannot be used; nothing has been written.
     """
-    check_ranges(options)
     if not options.output_dir:
         raise InputError("give --output_dir, the folder for the results")
     processes.join(options.coordinator_address, options.num_processes, options.process_id)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import numpy as np
@@ -14,6 +13,7 @@ from jaxbert.data.sampling import BucketSampler, bucket_lengths
 from jaxbert.errors import InputError
 from jaxbert.metrics.scores import LOSS
 from jaxbert.model.kernels import BLOCK as KERNEL_BLOCK
+from jaxbert.runs.record import RunRecord
 
 
 def make_sampler(
@@ -27,7 +27,7 @@ def make_sampler(
     seed: int,
     packing: bool = False,
     gradient_accumulation_steps: int = 1,
-    record: dict[str, Any] | None = None,
+    record: RunRecord | None = None,
 ) -> Sampler:
     """The batches of a run.
 
@@ -45,16 +45,16 @@ def make_sampler(
     }
     if packing:
         asked |= {"max_seq_length": max_seq_length, "length_bucket": length_bucket}
-    before = {"packing": False, **record["options"]} if record else {}
+    before = {"packing": False, **record.options} if record else {}
     if any(before.get(name) != value for name, value in asked.items()):
         record = None
-    rows = (record["rows_per_step"] or None) if record else None
+    rows = record.rows_per_step if record else None
     windows = per_device_train_batch_size * parts
     buckets = bucket_lengths(length_bucket, max_seq_length)
     if not packing:
         return BucketSampler(lengths, rows or windows, seed, buckets)
     if record:  # before rows had lengths of their own, they had max_seq_length
-        buckets = (record.get("row_length") or max_seq_length,)
+        buckets = (record.row_length or max_seq_length,)
     elif jax.default_backend() != "cpu":  # what fused kernels take, and a TPU's registers
         buckets = tuple(n for n in buckets if n % KERNEL_BLOCK == 0) or buckets[-1:]
     capacity = row_length(lengths, buckets, width)

@@ -22,7 +22,7 @@ from jaxbert.losses.distillation import PREFIX
 from jaxbert.losses.forms import Arrays
 from jaxbert.model.folders import find_model_folder
 from jaxbert.model.segments import first_tokens
-from jaxbert.runs.folder import check_task
+from jaxbert.runs.record import check_task
 from jaxbert.tasks.task import Task
 
 logger = logging.getLogger("jaxbert")

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from jaxbert.errors import InputError
-from jaxbert.io.untrusted import shown
+from jaxbert.io.untrusted import is_of, shown
 from jaxbert.metrics.scores import LOSS, Scores, number_of
-from jaxbert.options.values import is_of
 
 
 @dataclasses.dataclass(frozen=True)

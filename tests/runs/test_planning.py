@@ -11,6 +11,7 @@ import pytest
 from jaxbert.data.packing import PackedSampler
 from jaxbert.options.settings import TaggingTrainOptions
 from jaxbert.runs.plan import make_sampler
+from jaxbert.runs.record import RunRecord
 
 OPTIONS = TaggingTrainOptions(
     max_seq_length=384, length_bucket=64, per_device_train_batch_size=16, packing=True
@@ -19,7 +20,7 @@ SHORT = np.random.default_rng(0).integers(5, 31, 600)  # rows of 64 cost least
 
 
 def order_of(
-    options: TaggingTrainOptions = OPTIONS, record: dict | None = None, parts: int = 1
+    options: TaggingTrainOptions = OPTIONS, record: RunRecord | None = None, parts: int = 1
 ) -> PackedSampler:
     names = ("per_device_train_batch_size", "gradient_accumulation_steps", "packing")
     names += ("max_seq_length", "length_bucket", "seed")
@@ -29,12 +30,9 @@ def order_of(
     return order
 
 
-def record_of(options: TaggingTrainOptions, order: PackedSampler) -> dict:
-    return {
-        "options": dataclasses.asdict(options),
-        "rows_per_step": order.rows,
-        "row_length": order.capacity,
-    }
+def record_of(options: TaggingTrainOptions, order: PackedSampler) -> RunRecord:
+    record = RunRecord.of("tagging", options, rows_per_step=order.rows)
+    return dataclasses.replace(record, row_length=order.capacity)
 
 
 def test_a_run_keeps_the_length_of_its_rows_wherever_it_goes_on(
@@ -53,7 +51,7 @@ def test_a_run_keeps_the_length_of_its_rows_wherever_it_goes_on(
 
 
 def test_a_run_from_before_rows_had_lengths_keeps_those_of_max_seq_length() -> None:
-    old = {"options": dataclasses.asdict(OPTIONS), "rows_per_step": 2}
+    old = RunRecord.of("tagging", OPTIONS, rows_per_step=2)
     order = order_of(record=old)
     assert (order.capacity, order.rows) == (384, 2)
 

@@ -24,9 +24,10 @@ from jaxbert.options.settings import (
     RegressionTrainOptions,
     TaggingTrainOptions,
 )
-from jaxbert.runs.folder import check_task, fingerprint_of, write_record, write_results
+from jaxbert.runs.folder import write_results
 from jaxbert.runs.inputs import encode_examples, load_model, read_examples, read_held_out
 from jaxbert.runs.plan import total_steps
+from jaxbert.runs.record import RunRecord, check_task, fingerprint_of
 from jaxbert.tasks.classification import CLASSIFICATION
 from jaxbert.tasks.mlm import MLM
 from jaxbert.tasks.multiple_choice import MULTIPLE_CHOICE
@@ -149,7 +150,8 @@ def test_every_demo_can_be_trained(task: Any, kind: Any, recipe: Any, tiny_folde
 
 def test_the_folder_of_another_task_is_refused(tmp_path: Path) -> None:
     check_task(tmp_path, "tagging")  # any model folder, without a record of a run
-    write_record(tmp_path, "classification", ClassificationTrainOptions(), 8, {}, "")
+    options = ClassificationTrainOptions()
+    RunRecord.of("classification", options, rows_per_step=8).write(tmp_path)
     check_task(tmp_path, "classification")
     with pytest.raises(InputError, match="was trained for classification, not for tagging"):
         check_task(tmp_path, "tagging")
