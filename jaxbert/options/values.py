@@ -29,6 +29,7 @@ HARMLESS = {
     "save_total_limit",
     "max_nonfinite_steps",
     "save_errors",
+    "report_to",
     "per_device_eval_batch_size",
     "strict",
     "dataset_name",  # of the data itself the fingerprints are compared

@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 from jaxbert.runtime import host
 from jaxbert.errors import InputError
 from jaxbert.io.files import digest_of, write_json
+from jaxbert.losses.user_function import changed_value
 from jaxbert.metrics.scores import Scores
 from jaxbert.options.values import advice_on, changed_options, check_types
 from jaxbert.io.untrusted import read_object, shown
@@ -35,6 +36,7 @@ _RUN_FILES = [
     "calibration.json",
     "reliability.png",
     "compared.json",
+    "tensorboard",
     "config.json",
     "model.safetensors",
     "tokenizer.json",
@@ -286,16 +288,27 @@ def check_data(
             )
 
 
-def check_loss_text(folder: Path, record: dict[str, Any] | None, options: Any, loss: str) -> None:
-    """Refuse to go on with a user's loss whose file has been changed."""
+def check_loss(
+    folder: Path,
+    record: dict[str, Any] | None,
+    options: Any,
+    source: str,
+    values: Mapping[str, str],
+) -> None:
+    """Refuse to go on with a user's loss whose text, or what it depends on, has been changed."""
     if not record or "loss" in (options.allow_changed_options or ()):
         return
-    if record.get("loss", loss) != loss:
+    advice = (
+        "give --allow_changed_options loss to go on with the new one, or --overwrite_output_dir"
+    )
+    if record.get("loss", source) != source:
+        what = options.loss if options.loss.startswith("function ") else f"the file of --loss {options.loss}"
         raise InputError(
-            f"--output_dir {folder}: the file of --loss {options.loss} is not the one that the run "
-            "was started with, whose text is in options.json; give --allow_changed_options loss to "
-            "go on with the new one, or --overwrite_output_dir"
+            f"--output_dir {folder}: {what} is not the one that the run was started with, whose "
+            f"text is in options.json; {advice}"
         )
+    if changed := changed_value(record.get("loss_values") or {}, values):
+        raise InputError(f"--output_dir {folder}: --loss {options.loss}: {changed}; {advice}")
 
 
 def remove_run(folder: Path) -> None:
@@ -317,12 +330,14 @@ def write_record(
     loss: str,
     job: str | None = None,
     row_length: int | None = None,
+    loss_values: Mapping[str, str] | None = None,
 ) -> None:
     """options.json: all that says which run this is.
 
     Args:
         data: fingerprints.
         loss: the source text of the loss.
+        loss_values: what a function depends on beside it.
         job: of the launcher that started it.
         row_length: tokens of the longest row.
     """
@@ -334,6 +349,7 @@ def write_record(
         "row_length": row_length,
         "data": data,
         "loss": loss,
+        "loss_values": dict(loss_values or {}),
         "job": job,
         "versions": _versions(),
         "machine": host.describe(),

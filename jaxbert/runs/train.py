@@ -18,12 +18,16 @@ from filelock import FileLock
 
 from jaxbert.runtime import processes
 from jaxbert.runtime.compiled import keep_compiled
+from jaxbert.callbacks.guarded_callbacks import GuardedCallbacks, check_callbacks
+from jaxbert.callbacks.reports import check_reports, make_reports
 from jaxbert.data.features import Features
+from jaxbert.data.in_memory import InMemory
 from jaxbert.data.packing import Sampler, PackedSampler
 from jaxbert.errors import InputError
 from jaxbert.runs.evaluate import Evaluator, attention_of, make_evaluator, show_scores
 from jaxbert.losses.check import try_loss
 from jaxbert.losses.choose import ChosenLoss, choose_loss, with_settings
+from jaxbert.losses.user_function import UserFunction
 from jaxbert.metrics.scores import LOSS, Scores
 from jaxbert.model.config import BertConfig, config_to_dict
 from jaxbert.model.heads import Apply, Params, make_apply
@@ -31,7 +35,7 @@ from jaxbert.model.pretrained import save_pretrained
 from jaxbert.options.values import HARMLESS, check_ranges
 from jaxbert.runs.folder import (
     check_data,
-    check_loss_text,
+    check_loss,
     check_output,
     check_writable,
     fingerprint_of,
@@ -53,6 +57,7 @@ from jaxbert.runs.inputs import (
 from jaxbert.tasks.task import Task
 from jaxbert.runs.teacher import Teacher, load_teacher, with_teacher
 from jaxbert.training.checkpoint import Checkpoints
+from jaxbert.training.events import Finished, Notify
 from jaxbert.training.loop import Plan, Progress, TrainLog, fit, micro_batches
 from jaxbert.training.optim import is_frozen
 from jaxbert.training.parallel import Parallel, make_parallel, rows_for
@@ -63,11 +68,32 @@ logger = logging.getLogger("jaxbert")
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """The end of train(): done is False when a signal stopped the run, which is saved."""
+    """The end of train(): done is False when a signal stopped the run, which is saved.
+
+    Attributes:
+        evaluations: one record an evaluation, also of those before the run was resumed.
+    """
 
     state: TrainState
     scores: Scores
     done: bool
+    evaluations: list[dict[str, float | str]]
+
+
+@dataclasses.dataclass(frozen=True)
+class FromPython:
+    """What a Python program can give a run beside settings.
+
+    Attributes:
+        train_rows, validation_rows: in place of the data that the settings name.
+        loss: in place of the one that they name.
+        callbacks: called with every event of the run, in the first process.
+    """
+
+    train_rows: InMemory | None = None
+    validation_rows: InMemory | None = None
+    loss: UserFunction | None = None
+    callbacks: Sequence[Notify] = ()
 
 
 def _check_freeze(params: Params, freeze: Sequence[str]) -> None:
@@ -104,6 +130,7 @@ class _Validation:
 def _check(task: Task, options: Any) -> None:
     """What can be refused before any file is read."""
     check_ranges(options)
+    check_reports(options.report_to)
     if not options.output_dir:
         raise InputError("give --output_dir, the folder for the results")
     names = {field.name for field in dataclasses.fields(options)}
@@ -213,34 +240,37 @@ def _restored(
     return found, processes.arrays_from_first(state), progress
 
 
-def train(task: Task, options: Any) -> Trained:
+def train(task: Task, options: Any, given: FromPython = FromPython()) -> Trained:
     """Fine-tune, or go on with the run in options.output_dir; writes all results there.
 
     Raises:
         InputError: something the user gave cannot be used; nothing has been written.
     """
     _check(task, options)
-    loss = choose_loss(task.losses, options.loss, options.loss_args)
+    check_callbacks(given.callbacks)
+    loss = choose_loss(task.losses, options.loss, options.loss_args, given.loss)
     processes.join(options.coordinator_address, options.num_processes, options.process_id)
     own = {n: x for n, x in dataclasses.asdict(options).items() if n not in HARMLESS}
     processes.check_alike("options", own)
     folder = Path(options.output_dir).expanduser()
     lock = lock_of(folder)
     try:
-        return _train(task, options, loss, folder, lock)
+        return _train(task, options, given, loss, folder, lock)
     finally:
         lock.release(force=True)
 
 
-def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileLock) -> Trained:
+def _train(
+    task: Task, options: Any, given: FromPython, loss: ChosenLoss, folder: Path, lock: FileLock
+) -> Trained:
     processes.from_first(lambda: check_writable(folder))
     if options.compilation_cache_dir:
         keep_compiled(options.compilation_cache_dir)
-    data = read_examples(task, options, "train")
+    data = read_examples(task, options, "train", given.train_rows)
     if data is None:
         raise InputError("give --train_file or --dataset_name, the data to train on")
     examples = data.examples
-    held_out = read_held_out(task, options)
+    held_out = read_held_out(task, options, given.validation_rows)
     options = task.resolve(options, examples, held_out)
     job, teacher_name = processes.job(), loss.args.get("teacher")
     record = processes.from_first(
@@ -255,7 +285,7 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
         logger.info("  %d outputs: %s", len(cfg.id2label), shown)
     _check_freeze(params, options.freeze or ())
     features = encode_examples(task, examples, tokenizer, cfg, options)
-    features = keep_learnable(features, origin_of(options))
+    features = keep_learnable(features, origin_of(options, given.train_rows))
     parallel = make_parallel(options.parallel)
     accumulate = options.gradient_accumulation_steps
     parts = parallel.devices * accumulate
@@ -283,11 +313,11 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
     if teacher is not None:
         prints["teacher"] = teacher.fingerprint()
     processes.check_alike("data", prints)
-    processes.check_alike("losses", [loss.source])
+    processes.check_alike("losses", [loss.source, dict(loss.values)])
     allowed = options.allow_changed_options or ()
     processes.from_first(lambda: check_data(folder, record, prints, allowed))
     if loss.own:
-        processes.from_first(lambda: check_loss_text(folder, record, options, loss.source))
+        processes.from_first(lambda: check_loss(folder, record, options, loss.source, loss.values))
     tx, schedule = make_optimizer(options, plan.total)
     if teacher is not None:
         features = with_teacher(features, teacher, task, options, parallel)
@@ -322,6 +352,7 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
         rows_per_step=order.rows,
         data=prints,
         loss=loss.source,
+        loss_values=loss.values,
         job=job,
         row_length=max(order.buckets),
     )
@@ -348,6 +379,8 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
     if writes and record is not None:
         tell()
     _announce(plan, order, features, parallel)
+    callbacks = [*given.callbacks, *make_reports(options.report_to, folder, progress.options)]
+    notify = GuardedCallbacks(callbacks if writes else ())
     started = time.perf_counter()
     with contextlib.ExitStack() as opened:
         log = None
@@ -371,6 +404,7 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
             log=log,
             evaluate=validation,
             name_examples=functools.partial(_names, order, features, examples),
+            notify=notify,
         )
     seconds = time.perf_counter() - started
     last = int(state.step)
@@ -382,7 +416,8 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
             checkpoints.close()
         again = ", without --overwrite_output_dir," * options.overwrite_output_dir
         logger.info("saved in %s; the same command%s goes on from here", folder, again)
-        return Trained(state, {}, done=False)
+        notify(Finished(last, {}, done=False))
+        return Trained(state, {}, False, progress.evaluations)
 
     params, best = state.params, progress.best_step
     if options.load_best_model_at_end and best is not None and best != last:
@@ -412,4 +447,5 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
     if writes:
         write_results(folder, scores, files)
     logger.info("model and results in %s", folder)
-    return Trained(state, scores, done=True)
+    notify(Finished(last, scores, done=True))
+    return Trained(state, scores, True, progress.evaluations)
