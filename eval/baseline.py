@@ -11,6 +11,7 @@ gradients, dropout, the schedule and AdamW are PyTorch's and transformers'. Need
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
 from collections.abc import Iterator
@@ -22,12 +23,11 @@ from tqdm import tqdm
 
 from jaxbert.benchmark import pytorch
 from jaxbert.cli import command_line
+from jaxbert.data.batch_source import BatchSource
 from jaxbert.data.features import Features
-from jaxbert.data.packing import Sampler
-from jaxbert.data.sampling import bucket_lengths, in_order, make_batch
+from jaxbert.data.sampling import bucket_lengths, by_length, make_batch
 from jaxbert.errors import InputError
 from jaxbert.metrics.scores import Scores
-from jaxbert.options.values import check_ranges
 from jaxbert.runs.evaluate import show_scores
 from jaxbert.runs.folder import check_writable, write_results
 from jaxbert.runs.inputs import (
@@ -38,7 +38,7 @@ from jaxbert.runs.inputs import (
     read_examples,
     read_held_out,
 )
-from jaxbert.runs.plan import make_plan, make_sampler, warmup_steps
+from jaxbert.runs.plan import make_sampler, total_steps, warmup_of
 from jaxbert.tasks.registry import TASKS
 from jaxbert.tasks.task import EVALUATION, Task
 
@@ -65,7 +65,7 @@ def evaluate(
     corrupt = task.corrupt(opts, tokenizer, cfg) if task.corrupt else None
     buckets = bucket_lengths(opts.length_bucket, opts.max_seq_length)
     model.eval()
-    for windows, length in in_order(features.lengths, opts.per_device_eval_batch_size, buckets):
+    for windows, length in by_length(features.lengths, opts.per_device_eval_batch_size, buckets):
         batch = make_batch(features, windows, length, len(windows))
         batch = corrupt(batch, EVALUATION) if corrupt else batch
         with torch.inference_mode():
@@ -85,14 +85,9 @@ def evaluate(
     return task.score(examples, predictions, opts, cfg), predictions
 
 
-def batches(
-    task: Task, opts: Any, tokenizer: Any, cfg: Any, features: Features, order: Sampler, total: int
-) -> Iterator[dict[str, Any]]:
-    corrupt = task.corrupt(opts, tokenizer, cfg) if task.corrupt else None
-    for step in range(total):
-        windows, length = order.batch(step)
-        batch = make_batch(features, windows, length, order.size)
-        yield pytorch.to_torch(task.head, corrupt(batch, step) if corrupt else batch, labelled=True)
+def batches(head: str, source: BatchSource, total: int) -> Iterator[dict[str, Any]]:
+    for batch in itertools.islice(source.iter_from(0), total):
+        yield pytorch.to_torch(head, {n: x[0] for n, x in batch.items()}, labelled=True)
 
 
 def main() -> None:
@@ -103,7 +98,6 @@ def main() -> None:
     opts = command_line.parse(kind, sys.argv[2:], description=__doc__)
     if not opts.output_dir:
         raise InputError("give --output_dir, the folder for the results")
-    check_ranges(opts)
     for name in UNKNOWN:
         if getattr(opts, name, None) not in (None, False, 1, "float32"):
             raise InputError(f"--{name} is not for the baseline, which does not have it")
@@ -121,13 +115,24 @@ def main() -> None:
         raise InputError("give --train_file and --validation_file")
     examples = data.examples
     opts = task.resolve(opts, examples, held_out)
-    cfg, params, tokenizer = load_model(task, opts, data)
+    loaded = load_model(task, opts, data)
+    cfg, params, tokenizer = loaded.cfg, loaded.params, loaded.tokenizer
     model = pytorch.load_model(cfg, params, task.head).train()  # the drawn head too is the same
     features = encode_examples(task, examples, tokenizer, cfg, opts)
     features = keep_learnable(features, origin_of(opts))
     held_out_features = encode_examples(task, held_out, tokenizer, cfg, opts)
-    order = make_sampler(opts, features.lengths, cfg.hidden_size, 1)
-    steps = make_plan(task, opts, order).total
+    sampler = make_sampler(
+        features.lengths,
+        width=cfg.hidden_size,
+        parts=1,
+        per_device_train_batch_size=opts.per_device_train_batch_size,
+        max_seq_length=opts.max_seq_length,
+        length_bucket=opts.length_bucket,
+        seed=opts.seed,
+    )
+    corrupt = task.corrupt(opts, tokenizer, cfg) if task.corrupt else None
+    source = BatchSource(features, sampler, corrupt)
+    steps = total_steps(opts.num_train_epochs, opts.max_steps, source.steps_per_epoch)
     tx = pytorch.make_optimizer(
         model,
         learning_rate=opts.learning_rate,
@@ -135,11 +140,11 @@ def main() -> None:
         betas=(opts.adam_beta1, opts.adam_beta2),
         eps=opts.adam_epsilon,
     )
-    warmup = warmup_steps(opts, steps)
+    warmup = warmup_of(opts.warmup_steps, opts.warmup_ratio, steps)
     schedule = transformers.get_scheduler(opts.lr_scheduler_type, tx, warmup, steps)
     torch.manual_seed(opts.seed)
     started = time.perf_counter()
-    bar = tqdm(batches(task, opts, tokenizer, cfg, features, order, steps), total=steps)
+    bar = tqdm(batches(task.head, source, steps), total=steps)
     for number, batch in enumerate(bar):
         loss = pytorch.train_step(model, tx, batch, "float32", opts.max_grad_norm)
         schedule.step()

@@ -30,14 +30,16 @@ import jax
 from jaxbert import demo
 from jaxbert.cli import command_line
 from jaxbert.errors import InputError
-from jaxbert.options.settings import option
+from jaxbert.options.fields import Settings, option
 from jaxbert.runs.folder import check_writable
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class Options(Settings):
     output_dir: str | None = option(
-        None, "Where benchmark.json, benchmark.md and benchmark.png go; by default nowhere."
+        None,
+        "Where benchmark.json, benchmark.md and benchmark.png go; by default nowhere.",
+        path=True,
     )
     rows: list[str] | None = option(None, "Names of rows, or how several begin; by default all.")
     quick: bool = option(False, "Few rows, rounds and examples: 3 minutes on 2 cores.")
@@ -48,10 +50,14 @@ class Options:
         "products of float32 are TF32, of both.",
     )
     train_file: str = option(
-        str(demo.QA["train_file"][0]), "Questions to train on, for the rows of real text."
+        str(demo.QA["train_file"][0]),
+        "Questions to train on, for the rows of real text.",
+        path=True,
     )
     validation_file: str = option(
-        str(demo.QA["validation_file"][0]), "Questions to answer, for the rows of real text."
+        str(demo.QA["validation_file"][0]),
+        "Questions to answer, for the rows of real text.",
+        path=True,
     )
     debug: bool = option(False, "Show the traceback of an error.")
 
@@ -64,7 +70,7 @@ def main() -> None:
         raise InputError(f"--rounds {options.rounds}: it must be at least 1")
     if options.output_dir:
         check_writable(Path(options.output_dir).expanduser())
-    from jaxbert.benchmark import machine, pytorch, report, rows, timing
+    from jaxbert.benchmark import machine, pytorch, report, table, timing
     from jaxbert.benchmark.setting import Setting
 
     ours, theirs = jax.default_backend(), pytorch.device()
@@ -85,8 +91,8 @@ def main() -> None:
         quick=options.quick,
         say=lambda line: print(line, flush=True),
     )
-    made = rows.jobs(setting)
-    chosen = rows.choose(list(made), options.rows or [""])
+    made = table.jobs(setting)
+    chosen = table.choose(list(made), options.rows or [""])
     about = {**machine.describe(), "peak": peak, "peak_source": source}
     print(f"{about['device']}, {about['cores']} cores, {precision}; peak {peak / 1e9:.0f} Gflop/s")
     found, failed, start = [], [], time.perf_counter()

@@ -11,15 +11,15 @@ from pathlib import Path
 
 from jaxbert.cli import command_line
 from jaxbert.errors import InputError
-from jaxbert.options.settings import option
+from jaxbert.options.fields import Settings, option
 
 _SMOOTH = 20  # steps that a point of the curve is the mean of
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
-    runs: list[str] | None = option(None, "Output folders of training runs.")
-    output: str = option("curve.png", "The picture.")
+class Options(Settings):
+    runs: list[str] | None = option(None, "Output folders of training runs.", path=True)
+    output: str = option("curve.png", "The picture.", path=True)
     debug: bool = option(False, "Show the traceback of an error.")
 
 

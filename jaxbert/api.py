@@ -9,15 +9,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from jaxbert.callbacks.guarded_callbacks import GuardedCallbacks, check_callbacks
 from jaxbert.cli.commands import options_of_training
 from jaxbert.data.in_memory import InMemory, Paths, Rows, paths_of, rows_in_memory
 from jaxbert.errors import InputError
 from jaxbert.losses.user_function import Function, user_function
 from jaxbert.metrics.scores import Scores
-from jaxbert.options import settings as S
+from jaxbert.options import settings as settings_of_tasks
+from jaxbert.options.fields import Settings
+from jaxbert.options.keywords import make_settings
 from jaxbert.runs.evaluate import assess_data
 from jaxbert.runs.predict_rows import as_dicts, predict_rows
-from jaxbert.runs.train import FromPython
+from jaxbert.runs.train import InPlace
 from jaxbert.runs.train import train as train_run
 from jaxbert.runtime.messages import shown_messages
 from jaxbert.tasks.registry import TASKS
@@ -158,9 +161,12 @@ def train(
         function = user_function(loss, "loss")
         settings["loss"] = function.name
     options = make_settings(kind, settings)
-    given = FromPython(train_rows, held_out_rows, function, tuple(callbacks))
+    check_callbacks(callbacks)
+    in_place = InPlace(train_rows, held_out_rows, function)
     with shown_messages(quiet=quiet):
-        trained = train_run(definition, options, given)
+        trained = train_run(
+            definition, options, notify=GuardedCallbacks(callbacks), in_place=in_place
+        )
     folder = Path(options.output_dir).expanduser()
     history = _history(folder, trained.evaluations)
     return Run(task, folder, trained.scores, history, trained.done)
@@ -226,7 +232,8 @@ def _source(
 
 
 def _evaluation_options(task: str, given: Mapping[str, Setting]) -> Any:
-    definition, kind, own = EVALUATIONS[task]
+    definition, _ = TASKS[task]
+    kind, own = _EVALUATIONS[task]
     return make_settings(
         kind, given, defaults=lambda options: options_of_training(definition, own, options)
     )
@@ -241,34 +248,18 @@ def _history(folder: Path, evaluations: Sequence[Mapping[str, float | str]]) -> 
     return History(sorted(records, key=lambda record: float(record["step"] or 0)))
 
 
-def make_settings(kind, given, defaults=None):
-    import os
-
-    values = {}
-    for n, x in given.items():
-        if isinstance(x, os.PathLike):
-            x = str(x)
-        if n in ("train_file", "validation_file") and isinstance(x, str):
-            x = [x]
-        if n == "loss_args" and isinstance(x, dict):
-            x = json.dumps(x)
-        values[n] = x
-    names = [f.name for f in dataclasses.fields(kind)]
-    for n in values:
-        if n not in names:
-            raise InputError(f"--{n} is not an option")
-    o = kind(**values)
-    return o if defaults is None else kind(**{**defaults(o), **values})
-
-
-EVALUATIONS = {
-    n: (TASKS[n][0], getattr(S, c + "EvalOptions"), getattr(S, c + "Options"))
-    for n, c in dict(
-        qa="QA",
-        classification="Classification",
-        regression="Regression",
-        multiple_choice="MultipleChoice",
-        tagging="Tagging",
-        mlm="MLM",
-    ).items()
+# Task -> the options of its evaluation, and those among them that are as the model was trained.
+_EVALUATIONS: dict[str, tuple[type[settings_of_tasks.ModelOptions], type[Settings]]] = {
+    "qa": (settings_of_tasks.QAEvalOptions, settings_of_tasks.QAOptions),
+    "classification": (
+        settings_of_tasks.ClassificationEvalOptions,
+        settings_of_tasks.ClassificationOptions,
+    ),
+    "regression": (settings_of_tasks.RegressionEvalOptions, settings_of_tasks.RegressionOptions),
+    "multiple_choice": (
+        settings_of_tasks.MultipleChoiceEvalOptions,
+        settings_of_tasks.MultipleChoiceOptions,
+    ),
+    "tagging": (settings_of_tasks.TaggingEvalOptions, settings_of_tasks.TaggingOptions),
+    "mlm": (settings_of_tasks.MLMEvalOptions, settings_of_tasks.MLMOptions),
 }

@@ -18,14 +18,16 @@ from jaxbert.data.lines import load_lines, read_lines
 from jaxbert.data.vocabulary import save_vocabulary, train_vocabulary
 from jaxbert.io.files import write_json
 from jaxbert.model.config import config_to_dict
-from jaxbert.options.settings import option
+from jaxbert.options.fields import Settings, option
 from jaxbert.runs.folder import check_writable
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
-    train_file: list[str] | None = option(None, "One or more files of text, as for train/mlm.py.")
-    output_dir: str | None = option(None, "The folder to write, without a model in it.")
+class Options(Settings):
+    train_file: list[str] | None = option(
+        None, "One or more files of text, as for train/mlm.py.", path=True
+    )
+    output_dir: str | None = option(None, "The folder to write, without a model in it.", path=True)
     vocab_size: int = option(8000, "The most tokens of the vocabulary.")
     lowercase: bool = option(True, "Lower letters and strip accents, as uncased models do.")
     text_column_name: str | None = option(None, "The column of the text, in files with columns.")

@@ -26,6 +26,7 @@ import jax
 import numpy as np
 
 from jaxbert.errors import InputError
+from jaxbert.io.files import Json
 from jaxbert.losses.user_file import guarded
 
 # Their versions are in every run's record, where another one is a warning.
@@ -68,7 +69,7 @@ def user_function(function: Function, flag: str) -> UserFunction:
     return UserFunction(name, guarded(function, name, path), source, record.values)
 
 
-def changed_value(before: Mapping[str, str], now: Mapping[str, str]) -> str | None:
+def changed_value(before: Mapping[str, Json], now: Mapping[str, Json]) -> str | None:
     """The first value that differs, in words; None where all are equal."""
     for name in sorted({**before, **now}):
         old, new = before.get(name), now.get(name)

@@ -68,7 +68,7 @@ def script(tmp_path: Path) -> Callable[[str], str]:
 
 @contextlib.contextmanager
 def running(*options: str, n: int = 2, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
-    words = [sys.executable, "-m", "jaxbert.runtime.launcher", "-n", str(n), *options]
+    words = [sys.executable, "-m", "jaxbert.launch", "-n", str(n), *options]
     environment = {k: v for k, v in os.environ.items() if k not in SET_BY_THE_LAUNCHER} | variables
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(words, cwd=REPOSITORY, env=environment, **pipes) as process:

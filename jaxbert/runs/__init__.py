@@ -1,0 +1,1 @@
+"""One run from end to end: its inputs, its folder, training, evaluation, comparison, scores."""
