@@ -133,6 +133,7 @@ def options_of_training(
     folder = Path(options.model_name_or_path).expanduser()
     saved = saved_options(folder, type(options), calibrated=calibrated)
     names = {s.name for s in settings_of(own) if s.facts.resume != "free"} - task.fresh
+    names &= {s.name for s in settings_of(type(options))}  # not those of training alone
     names.add("dtype")
     taken = {name: value for name, value in saved.items() if name in names}
     columns = taken.get("label_column_name")

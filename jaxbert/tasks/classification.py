@@ -16,6 +16,7 @@ import jax
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
+from jaxbert.data.batch import Batch
 from jaxbert.data.encode_texts import encode_texts
 from jaxbert.data.features import Features
 from jaxbert.data.rows import Cell, Data, names_of
@@ -349,7 +350,7 @@ class Classification(RowTask[ClassificationSettings, TextExample, Classified | M
         return [*single], cfg
 
 
-def _logits(outputs: Arrays, batch: Arrays) -> Arrays:
+def _logits(outputs: Arrays, batch: Batch[jax.Array]) -> Arrays:
     return {"logits": outputs["logits"]}
 
 

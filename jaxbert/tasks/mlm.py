@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
+from jaxbert.data.batch import Batch
 from jaxbert.data.encode_lines import encode_lines
 from jaxbert.data.features import Features
 from jaxbert.data.lines import LineExample, load_lines, read_lines
@@ -49,13 +50,13 @@ class Masking:
         )
 
 
-def masked_sums(outputs: Arrays, batch: Arrays) -> Arrays:
+def masked_sums(outputs: Arrays, batch: Batch[jax.Array]) -> Arrays:
     """Of each row, over its masked tokens: the sum of the loss, those that are right, all; (B,)."""
     return jax.vmap(_sums)(outputs["logits"], batch["labels"])
 
 
 def _sums(logits: jax.Array, labels: jax.Array) -> Arrays:
-    one = {"labels": labels[None], "weight": jnp.ones(1)}
+    one: Batch[jax.Array] = {"labels": labels[None], "weight": jnp.ones(1)}
     loss, count = label_cross_entropy({"logits": logits[None]}, one)
     right, _ = label_accuracy({"logits": logits[None]}, one)["accuracy"]
     return {"loss": loss, "right": right, "count": count}

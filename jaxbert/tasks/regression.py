@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
+from jaxbert.data.batch import Batch
 from jaxbert.data.encode_texts import encode_texts
 from jaxbert.data.features import Features
 from jaxbert.data.rows import Cell, Data
@@ -41,11 +42,13 @@ class Scaling:
     mean: float = 0.0
     scale: float = 1.0
 
-    def undone(self, outputs: Arrays, batch: Arrays) -> Arrays:
+    def undone(self, outputs: Arrays, batch: Batch[jax.Array]) -> Arrays:
         """Of each row its score, (B,), in the scale of the targets as they were given."""
         return {"scores": outputs["scores"] * self.scale + self.mean}
 
-    def squared_error(self, outputs: Arrays, batch: Arrays) -> tuple[jax.Array, jax.Array]:
+    def squared_error(
+        self, outputs: Arrays, batch: Batch[jax.Array]
+    ) -> tuple[jax.Array, jax.Array]:
         """The squared error in the scale of the targets as they were given, and its weight."""
         loss_sum, weight_sum = squared_error(outputs, batch)
         return loss_sum * self.scale**2, weight_sum

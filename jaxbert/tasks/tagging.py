@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
+from jaxbert.data.batch import Batch
 from jaxbert.data.encode_words import encode_words
 from jaxbert.data.features import Features
 from jaxbert.data.rows import Cell, Data, names_of
@@ -63,7 +64,7 @@ class BestTags:
 
     length: int
 
-    def __call__(self, outputs: Arrays, batch: Arrays) -> Arrays:
+    def __call__(self, outputs: Arrays, batch: Batch[jax.Array]) -> Arrays:
         p = jax.nn.softmax(outputs["logits"], axis=-1)
         pad = ((0, 0), (0, self.length - p.shape[1]))  # batches are as long as their bucket
         best = jnp.argmax(p, axis=-1).astype(jnp.int32)

@@ -10,8 +10,10 @@ import jax
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
+from jaxbert.data.batch import Batch
 from jaxbert.data.batch_source import Corruption
 from jaxbert.data.features import Features
+from jaxbert.data.in_memory import Value
 from jaxbert.data.rows import Cell, Data, Table
 from jaxbert.data.sources import load_rows
 from jaxbert.errors import InputError
@@ -33,9 +35,9 @@ P = TypeVar("P")  # a prediction
 L = TypeVar("L")  # a label
 
 # A pure function of the model's outputs and the batch.
-Reduce: TypeAlias = Callable[[Arrays, Arrays], Arrays]
+Reduce: TypeAlias = Callable[[Arrays, Batch[jax.Array]], Arrays]
 # What a file or a split of a data set holds, as load_rows gives it.
-Content: TypeAlias = "Table | Cell"
+Content: TypeAlias = "Table | Cell | dict[str, Value]"
 Label: TypeAlias = str | float | tuple[str, ...]
 # Losses of either form (see losses.forms) by name. Their keywords are their options.
 Losses: TypeAlias = Mapping[str, Callable[..., Any]]
@@ -324,6 +326,6 @@ def shown_classes(names: Sequence[str]) -> str:
     return ", ".join(names[:20]) + ", ..." * (len(names) > 20)
 
 
-def probabilities(outputs: Arrays, batch: Arrays) -> Arrays:
+def probabilities(outputs: Arrays, batch: Batch[jax.Array]) -> Arrays:
     """Of each row, the probabilities of its classes or choices: (B, C) float32."""
     return {"probabilities": jax.nn.softmax(outputs["logits"], axis=-1)}
