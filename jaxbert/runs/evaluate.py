@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxbert.data.batch import Batch
 from jaxbert.data.features import Features
 from jaxbert.data.rows import Data, names_of
 from jaxbert.data.sampling import NumpyBatch, bucket_lengths
@@ -110,14 +111,14 @@ class WithLoss:
     loss: Loss
     reduce: Reduce
 
-    def __call__(self, outputs: Arrays, batch: Arrays) -> Arrays:
+    def __call__(self, outputs: Arrays, batch: Batch[jax.Array]) -> Arrays:
         # Of multiple choice the hidden states have other rows, and no plain loss reads them.
         of_rows = {n: x for n, x in outputs.items() if n != "last_hidden_state"}
         loss_sum, weight_sum = jax.vmap(self._of_one)(of_rows, batch)
         return {**self.reduce(outputs, batch), _SUM: loss_sum, _WEIGHT: weight_sum}
 
-    def _of_one(self, outputs: Arrays, batch: Arrays) -> tuple[jax.Array, jax.Array]:
-        one, labels = ({n: x[None] for n, x in arrays.items()} for arrays in (outputs, batch))
+    def _of_one(self, outputs: Arrays, batch: Batch[jax.Array]) -> tuple[jax.Array, jax.Array]:
+        one, labels = jax.tree.map(lambda x: x[None], (outputs, batch))
         loss_sum, weight_sum = self.loss(one, labels)
         return loss_sum, weight_sum
 

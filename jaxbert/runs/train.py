@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 
+from jaxbert.data.batch import Batch
 from jaxbert.data.batch_source import BatchSource
 from jaxbert.data.features import Features
 from jaxbert.data.packing import PackedSampler, Sampler
@@ -280,7 +281,7 @@ class _Counted:
         functools.update_wrapper(self, step)
 
     def __call__(
-        self, state: TrainState, batch: Arrays, key: jax.Array
+        self, state: TrainState, batch: Batch[jax.Array], key: jax.Array
     ) -> tuple[TrainState, Arrays]:
         self.times += 1
         return self._step(state, batch, key)

@@ -7,12 +7,14 @@ import os
 import signal
 import threading
 import time
-from typing import Any
+from collections.abc import Callable
+from types import FrameType, TracebackType
 
 from jaxbert.runtime import processes
 
 # What stops a process may signal it twice at once: timeout(1) the process, and then its group.
 _ONE = 1.0  # second
+_Handler = Callable[[int, FrameType | None], None] | int | signal.Handlers | None
 
 
 class StopSignals:
@@ -29,7 +31,7 @@ class StopSignals:
     def __init__(self) -> None:
         self.caught = False
         self._caught_at = 0.0
-        self._before: dict[int, Any] = {}
+        self._before: dict[int, _Handler] = {}
         self._written = (-1, -1)  # where the numbers of signals go, and where they went before
 
     def _listen(self, source: int) -> None:
@@ -60,7 +62,12 @@ class StopSignals:
         threading.Thread(target=self._listen, args=(source,), daemon=True).start()
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         if not self._before:
             return
         for number, handler in self._before.items():

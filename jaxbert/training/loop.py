@@ -17,6 +17,7 @@ import jax
 import numpy as np
 from tqdm.auto import tqdm
 
+from jaxbert.data.batch import Batch
 from jaxbert.data.batch_source import BatchSource
 from jaxbert.data.sampling import NumpyBatch
 from jaxbert.errors import InputError
@@ -192,7 +193,7 @@ class _Run:
     ) -> None:
         self._at_end.__exit__(kind, error, trace)
 
-    def _place(self, batch: NumpyBatch) -> tuple[_Size, Arrays]:
+    def _place(self, batch: NumpyBatch) -> tuple[_Size, Batch[jax.Array]]:
         """Put a batch on the devices."""
         size = _Size(int((batch["row"] >= 0).sum()), int(batch["attention_mask"].sum()))
         return size, self._program.parallel.shard(self.stop.mark(batch))
