@@ -14,6 +14,12 @@ os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8 " + os.envir
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # JAX_PLATFORMS=cuda tries the kernels there
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+from checked_types import ROOMS
+from jaxtyping import install_import_hook
+
+if os.environ.get("JAXBERT_TEST_TYPES", "1") != "0":
+    install_import_hook(ROOMS, "checked_types.check")
+
 import dataclasses
 import json
 from collections.abc import Callable, Iterator

@@ -6,23 +6,24 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int32
 
 
 class Spans(NamedTuple):
     """Spans of tokens, best first. Where there are fewer than k, start and end are -1.
 
-    start, end: (..., k) int32, both inclusive. score: (..., k) float32, -inf where there is none.
+    start, end: both inclusive. score: -inf where there is none.
     """
 
-    start: jax.Array
-    end: jax.Array
-    score: jax.Array
+    start: Int32[Array, "*B k"]
+    end: Int32[Array, "*B k"]
+    score: Float[Array, "*B k"]
 
 
 def decode_spans(
-    start_logits: jax.Array,
-    end_logits: jax.Array,
-    mask: jax.Array,
+    start_logits: Float[Array, "T"],
+    end_logits: Float[Array, "T"],
+    mask: Bool[Array, "T"],
     *,
     max_answer_length: int,
     k: int,
@@ -34,8 +35,8 @@ def decode_spans(
     deterministic. For a batch, `jax.vmap` it; it is jittable with both keywords static.
 
     Args:
-        start_logits, end_logits: (T,) floats.
-        mask: (T,) boolean.
+        start_logits, end_logits: of one window.
+        mask: where an answer may have a token.
         max_answer_length: the most tokens of a span.
         k: how many spans to return.
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import io
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from jaxbert.io.files import write_bytes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 logger = logging.getLogger("jaxbert")
 
 
-def new_figure(name: str, width: float, height: float) -> Any:
-    """An empty figure, in inches; None, which is said, where matplotlib is not installed.
+def new_figure(name: str, width: float, height: float) -> Figure | None:
+    """An empty figure, in inches; None, which is logged, where matplotlib is not installed.
 
     Args:
         name: of the picture, for the message.
@@ -26,7 +29,7 @@ def new_figure(name: str, width: float, height: float) -> Any:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def save_figure(figure: Any, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
     """Write it as PNG, whole or not at all."""
     content = io.BytesIO()
     figure.savefig(content, dpi=150, format="png")

@@ -66,7 +66,7 @@ def read_object(path: Path, most: int = _MOST) -> dict[str, Any]:
     return raw
 
 
-def shown(text: Any) -> str:
+def shown(text: object) -> str:
     """A stranger's text for a message: one line, without control characters, not long.
 
     >>> shown("a" * 200) == "a" * 117 + "..."

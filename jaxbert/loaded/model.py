@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
+from jaxbert.data.batch import Batch
 from jaxbert.data.features import Features
 from jaxbert.data.sampling import NumpyBatch
 from jaxbert.errors import InputError
@@ -29,7 +30,7 @@ from jaxbert.training.predict import predict
 from jaxbert.training.step import make_predict_step
 
 # (outputs, batch) -> the small arrays that are kept of a prediction.
-Reduce = Callable[[Arrays, Arrays], Arrays]
+Reduce = Callable[[Arrays, Batch[jax.Array]], Arrays]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +71,7 @@ class LoadedModel:
         compute: Compute,
     ) -> None:
         self.cfg, self.tokenizer, self.head, self.compute = cfg, tokenizer, head, compute
-        self.programs: dict[tuple[Reduce, str], Callable[[Params, Arrays], Arrays]] = {}
+        self.programs: dict[tuple[Reduce, str], Callable[[Params, Batch[jax.Array]], Arrays]] = {}
         # On the host until the first prediction by them, then only on the devices.
         self._params, self._on_devices = params, False
 
@@ -213,7 +214,7 @@ class LoadedModel:
             self.cfg, self.head, dtype=dtype, remat=remat, attention=kernel, scan=scan
         )
 
-    def _program(self, reduce: Reduce, kernel: str) -> Callable[[Params, Arrays], Arrays]:
+    def _program(self, reduce: Reduce, kernel: str) -> Callable[[Params, Batch[jax.Array]], Arrays]:
         key = reduce, kernel
         if key not in self.programs:
             step = make_predict_step(self._apply(kernel), reduce)

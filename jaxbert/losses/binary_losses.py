@@ -1,4 +1,4 @@
-"""Losses of any number of classes a row: for each class a decision of its own, 0 or 1.
+"""Losses of any number of classes a row: for each class a decision, 0 or 1.
 
 The losses of labels come here where labels have the shape of the logits. Their weight is rows times
 classes, so that the mean is PyTorch's BCEWithLogitsLoss.
@@ -8,29 +8,34 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
-from jaxbert.losses.forms import Arrays, focal_factor, label_weights
+from jaxbert.data.batch import Batch
+from jaxbert.losses.forms import ModelOutputs, Scalar, focal_factor, label_weights
+from jaxbert.model.params import AnyArray
 
 
-def _log_p(outputs: Arrays) -> tuple[jax.Array, jax.Array]:
-    """log p of having each class and of not having it, each (B, C) float32."""
+def _log_p(outputs: ModelOutputs) -> tuple[Float[Array, "B C"], Float[Array, "B C"]]:
+    """log p of having each class and of not having it, float32."""
     logits = outputs["logits"].astype(jnp.float32)
     return jax.nn.log_sigmoid(logits), jax.nn.log_sigmoid(-logits)
 
 
-def _weights(batch: Arrays, class_weights: jax.Array | None) -> jax.Array:
-    """(B, C): a class counts as often as its weight, whether a row has it or not."""
+def _weights(
+    batch: Batch[Array], class_weights: Float[AnyArray, "C"] | None
+) -> Float[Array, "B C"]:
+    """A class counts as often as its weight, whether a row has it or not."""
     weights = label_weights(batch)
     return weights if class_weights is None else weights * jnp.asarray(class_weights)
 
 
 def binary_cross_entropy(
-    outputs: Arrays,
-    batch: Arrays,
+    outputs: ModelOutputs,
+    batch: Batch[Array],
     *,
     smoothing: float = 0.0,
-    class_weights: jax.Array | None = None,
-) -> tuple[jax.Array, jax.Array]:
+    class_weights: Float[AnyArray, "C"] | None = None,
+) -> tuple[Scalar, Scalar]:
     """Cross-entropy of each class, to targets t = (1 - e) y + e / 2.
 
     sum over rows and classes of c * -(t log p + (1 - t) log (1 - p)), p = sigmoid(logit), and sum
@@ -58,8 +63,12 @@ def binary_cross_entropy(
 
 
 def binary_focal(
-    outputs: Arrays, batch: Arrays, *, gamma: float, class_weights: jax.Array | None = None
-) -> tuple[jax.Array, jax.Array]:
+    outputs: ModelOutputs,
+    batch: Batch[Array],
+    *,
+    gamma: float,
+    class_weights: Float[AnyArray, "C"] | None = None,
+) -> tuple[Scalar, Scalar]:
     """c * (1 - q)^gamma * -log q, q the probability of what is right of each class.
 
     The form in which Lin et al. 2017 give it (equation 4; c is a weight of the class).
@@ -74,7 +83,7 @@ def binary_focal(
     return jnp.sum(-focal_factor(log_q, gamma) * log_q * weights), jnp.sum(weights)
 
 
-def binary_accuracy(outputs: Arrays, batch: Arrays) -> tuple[jax.Array, jax.Array]:
+def binary_accuracy(outputs: ModelOutputs, batch: Batch[Array]) -> tuple[Scalar, Scalar]:
     """How many of rows times classes are on the right side of p = 1/2, as (sum (), count ())."""
     right = (outputs["logits"] > 0) == (batch["labels"] > 0.5)
     weights = label_weights(batch)

@@ -10,12 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxbert.data.batch import Batch
 from jaxbert.data.features import Features
 from jaxbert.data.sampling import NumpyBatch, make_batch
 from jaxbert.errors import InputError
 from jaxbert.losses.choose import ChosenLoss
-from jaxbert.losses.forms import Arrays, Parts, objective_of
-from jaxbert.model.heads import Apply, Params
+from jaxbert.losses.forms import Parts, objective_of
+from jaxbert.model.heads import Apply, Outputs
+from jaxbert.model.params import Params
 
 logger = logging.getLogger("jaxbert")
 
@@ -184,7 +186,7 @@ def _sums(parts: Parts) -> jax.Array:
     return jnp.stack([loss_sum, parts.terms[0].weight])
 
 
-def _loud(outputs: Arrays, batch: Arrays) -> Arrays:
+def _loud(outputs: Outputs, batch: Batch[jax.Array]) -> Outputs:
     """Outputs of tokens with something else where there is padding."""
     mask = batch["attention_mask"]
 

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-import jax.numpy as jnp
+from typing import Literal, TypeAlias
 
-from jaxbert.losses.forms import Arrays, Loss, Parts, Term, check_range, divergence, unit
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from jaxbert.data.batch import Batch
+from jaxbert.losses.forms import Loss, ModelOutputs, Parts, Term, check_range, divergence, unit
 from jaxbert.model.segments import first_tokens
 
 PREFIX = "teacher_"
+_Name: TypeAlias = Literal[
+    "teacher_start_logits", "teacher_end_logits", "teacher_logits", "teacher_scores"
+]
+_NAMES: tuple[_Name, ...] = (
+    "teacher_start_logits",
+    "teacher_end_logits",
+    "teacher_logits",
+    "teacher_scores",
+)
 
 
 def distillation(
-    outputs: Arrays,
-    batch: Arrays,
+    outputs: ModelOutputs,
+    batch: Batch[Array],
     *,
     base: Loss,
     teacher: str,
@@ -24,7 +37,7 @@ def distillation(
 
     Of scores (regression) the second term is alpha times the squared difference. With `hidden` is
     added hidden * |h / |h| - h_teacher / |h_teacher||^2, of the [CLS] vectors of the last layer
-    (Sun et al. 2019, Patient Knowledge Distillation, equation 7). Each is a mean of its own: the
+    (Sun et al. 2019, Patient Knowledge Distillation, equation 7). Each is a separate mean: the
     first by the base's weights, the second over all labels or rows, the third over rows.
 
     Args:
@@ -41,14 +54,14 @@ def distillation(
     check_range("temperature", temperature, 1e-2, 1e3)
     check_range("hidden", hidden, 0, 1e4)
     loss_sum, weight_sum = base(outputs, batch)
-    named = {name.removeprefix(PREFIX): x for name, x in batch.items() if name.startswith(PREFIX)}
+    of_teacher = {name.removeprefix(PREFIX): batch[name] for name in _NAMES if name in batch}
     square = 1.0 if "scores" in outputs else temperature**2
-    apart, count = divergence(named, outputs, batch, temperature)
+    apart, count = divergence(of_teacher, outputs, batch, temperature)
     terms = [Term(1 - alpha, loss_sum, weight_sum), Term(alpha, square * apart, count)]
     if hidden:
-        own = first_tokens(outputs["last_hidden_state"], batch)
+        first = first_tokens(outputs["last_hidden_state"], batch)
         rows = batch["weight"].shape[0]
-        difference = unit(own) - unit(named["first"].reshape(own.shape))
+        difference = unit(first) - unit(batch["teacher_first"].reshape(first.shape))
         of_rows = jnp.sum(difference.reshape(rows, -1) ** 2, axis=-1)  # of choices, their sum
         weight = batch["weight"]
         terms.append(Term(hidden, jnp.sum(weight * of_rows), jnp.sum(weight)))

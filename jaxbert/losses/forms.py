@@ -13,29 +13,34 @@ B rows, T tokens, C classes. With packing B counts the windows of all rows.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Shaped
 
+from jaxbert.data.batch import Batch
 from jaxbert.errors import InputError
-from jaxbert.model.heads import Apply, Params
+from jaxbert.model.heads import Apply
+from jaxbert.model.params import AnyArray, Params
 
-Arrays = dict[str, jax.Array]
-Sums = dict[str, tuple[jax.Array, jax.Array]]
-Measure = Callable[[Arrays, Arrays], Sums]
+Arrays: TypeAlias = dict[str, Array]
+ModelOutputs: TypeAlias = Mapping[str, AnyArray]  # by the names of make_apply
+Scalar: TypeAlias = Float[Array, ""]
+Sums: TypeAlias = dict[str, tuple[Scalar, Scalar]]
+Measure: TypeAlias = Callable[[ModelOutputs, Batch[Array]], Sums]
 
 
 class Term(NamedTuple):
     """A term of a loss: factor * sum / weight, the two added up over the whole global batch.
 
-    factor: a number. sum, weight: () float32; the weight is a constant to the gradient.
+    The weight is a constant to the gradient.
     """
 
     factor: float
-    sum: jax.Array
-    weight: jax.Array
+    sum: Scalar
+    weight: Scalar
 
 
 class Parts(NamedTuple):
@@ -45,18 +50,22 @@ class Parts(NamedTuple):
     reported: Sums
 
 
-_Result = tuple[jax.Array, jax.Array] | tuple[jax.Array, jax.Array, Sums] | Parts
+_Result: TypeAlias = tuple[Scalar, Scalar] | tuple[Scalar, Scalar, Sums] | Parts
 
-# (outputs, batch) -> (loss_sum (), weight_sum ())
-Loss = Callable[..., tuple[jax.Array, jax.Array]]
+# (outputs, batch) -> (loss_sum, weight_sum)
+Loss: TypeAlias = Callable[..., tuple[Scalar, Scalar]]
 # (outputs, batch) -> its terms
-LossOfParts = Callable[..., Parts]
-# (apply, params, batch, key) -> (loss_sum (), weight_sum (), name -> (sum (), count ())), or its
-# terms, for a loss that calls the model as it needs it: twice, with other inputs, without dropout.
-Objective = Callable[[Apply, Params, Arrays, jax.Array], tuple[jax.Array, jax.Array, Sums] | Parts]
+LossOfParts: TypeAlias = Callable[..., Parts]
+# (apply, params, batch, key) -> (loss_sum, weight_sum, name -> (sum, count)), or its terms, for a
+# loss that calls the model as it needs it: twice, with other inputs, without dropout.
+Objective: TypeAlias = Callable[
+    [Apply, Params, Batch[Array], Array], tuple[Scalar, Scalar, Sums] | Parts
+]
+# Any of the three.
+AnyLoss: TypeAlias = Callable[..., _Result]
 
 
-def required_parameters(function: Callable[..., Any]) -> int:
+def required_parameters(function: AnyLoss) -> int:
     """How many arguments it needs by position: 2 of a Loss, 4 of an Objective."""
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     parameters = inspect.signature(function).parameters.values()
@@ -64,24 +73,23 @@ def required_parameters(function: Callable[..., Any]) -> int:
 
 
 def objective_of(
-    loss: Loss | LossOfParts | Objective, measure: Measure | None = None
-) -> Callable[[Apply, Params, Arrays, jax.Array], Parts]:
+    loss: AnyLoss, measure: Measure | None = None
+) -> Callable[[Apply, Params, Batch[Array], Array], Parts]:
     """Either form as the second one, whose result is Parts.
 
     Args:
         measure: (outputs, batch) -> name -> (sum, count), to report beside a loss of the first
             form. One of the second form reports what it returns itself.
     """
-    function: Callable[..., _Result] = loss
     calls_the_model = required_parameters(loss) == 4
 
-    def objective(apply: Apply, params: Params, batch: Arrays, key: jax.Array) -> Parts:
+    def objective(apply: Apply, params: Params, batch: Batch[Array], key: Array) -> Parts:
         if calls_the_model:
-            return _parts_of(function(apply, params, batch, key))
+            return _parts_of(loss(apply, params, batch, key))
         outputs = apply(params, batch, key=key, train=True)
-        found = _parts_of(function(outputs, batch))
+        parts = _parts_of(loss(outputs, batch))
         measured = measure(outputs, batch) if measure else {}
-        return found._replace(reported={**measured, **found.reported})
+        return parts._replace(reported={**measured, **parts.reported})
 
     return objective
 
@@ -99,13 +107,13 @@ def check_range(name: str, value: float, least: float, most: float) -> None:
         raise InputError(f"--loss_args {name}: {value} must be from {least:g} to {most:g}")
 
 
-def unit(x: jax.Array) -> jax.Array:
-    """Vectors (..., D) of length 1, float32; those of length 0 stay."""
-    x = x.astype(jnp.float32)
-    return x * jax.lax.rsqrt(divisor(jnp.sum(x**2, axis=-1, keepdims=True)))
+def unit(x: Float[AnyArray, "*B D"]) -> Float[Array, "*B D"]:
+    """Vectors of length 1, float32; those of length 0 stay."""
+    vectors = jnp.asarray(x, jnp.float32)
+    return vectors * jax.lax.rsqrt(divisor(jnp.sum(vectors**2, axis=-1, keepdims=True)))
 
 
-def divisor(x: jax.Array) -> jax.Array:
+def divisor(x: Float[Array, "*B"]) -> Float[Array, "*B"]:
     """x, and 1 where it is 0, for a quotient whose numerator is 0 there.
 
     Not the larger one of x and some small number: with that, a constant factor on all weights
@@ -114,12 +122,14 @@ def divisor(x: jax.Array) -> jax.Array:
     return jnp.where(x == 0, 1.0, x)
 
 
-def focal_factor(log_p: jax.Array, gamma: float) -> jax.Array:
+def focal_factor(log_p: Float[Array, "*B"], gamma: float) -> Float[Array, "*B"]:
     """(1 - p)^gamma, whose gradient is finite also where p is 1."""
     return jnp.maximum(-jnp.expm1(log_p), 1e-7) ** gamma
 
 
-def masked_log_softmax(logits: jax.Array, mask: jax.Array) -> jax.Array:
+def masked_log_softmax(
+    logits: Float[AnyArray, "*B T"], mask: Shaped[AnyArray, "*B T"]
+) -> Float[Array, "*B T"]:
     """log softmax over the last axis, float32, as if positions with mask 0 were not there.
 
     >>> import jax.numpy as jnp
@@ -129,12 +139,12 @@ def masked_log_softmax(logits: jax.Array, mask: jax.Array) -> jax.Array:
     return jax.nn.log_softmax(jnp.where(mask != 0, logits.astype(jnp.float32), -1e30), axis=-1)
 
 
-def is_multi_label(outputs: Arrays, batch: Arrays) -> bool:
+def is_multi_label(outputs: ModelOutputs, batch: Batch[Array]) -> bool:
     """Whether labels say of each class, 0 or 1, if the row has it: they have the logits' shape."""
     return batch["labels"].shape == outputs["logits"].shape
 
 
-def label_weights(batch: Arrays) -> jax.Array:
+def label_weights(batch: Batch[Array]) -> Float[Array, "B ..."]:
     """1 at every label that counts, float32 in the shape of labels: (B,), (B, T) with -100, or
     (B, C) with 0 and 1 for any number of classes a row."""
     labels = batch["labels"]
@@ -143,8 +153,8 @@ def label_weights(batch: Arrays) -> jax.Array:
 
 
 def distributions(
-    outputs: Arrays, batch: Arrays, temperature: float = 1.0
-) -> list[tuple[jax.Array, jax.Array]]:
+    outputs: ModelOutputs, batch: Batch[Array], temperature: float = 1.0
+) -> list[tuple[Float[Array, "..."], Float[Array, "..."]]]:
     """What a model with classes or positions says, whatever its task.
 
     Args:
@@ -169,8 +179,11 @@ def distributions(
 
 
 def divergence(
-    from_outputs: Arrays, to_outputs: Arrays, batch: Arrays, temperature: float = 1.0
-) -> tuple[jax.Array, jax.Array]:
+    from_outputs: ModelOutputs,
+    to_outputs: ModelOutputs,
+    batch: Batch[Array],
+    temperature: float = 1.0,
+) -> tuple[Scalar, Scalar]:
     """KL(p || q), in nats, of two outputs for one batch: its sum and its weight, () float32.
 
     KL(p || q) = sum_c p_c (log p_c - log q_c), p from `from_outputs`. Of start and end the mean; of

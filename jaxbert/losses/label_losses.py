@@ -4,31 +4,37 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
+from jaxbert.data.batch import Batch
 from jaxbert.errors import InputError
 from jaxbert.losses.binary_losses import binary_accuracy, binary_cross_entropy, binary_focal
 from jaxbert.losses.forms import (
-    Arrays,
+    ModelOutputs,
+    Scalar,
     check_range,
     focal_factor,
     is_multi_label,
     label_weights,
     unit,
 )
+from jaxbert.model.params import AnyArray
 from jaxbert.model.segments import first_tokens
 
 
-def _log_p(outputs: Arrays) -> jax.Array:
+def _log_p(outputs: ModelOutputs) -> Float[Array, "*B C"]:
     return jax.nn.log_softmax(outputs["logits"].astype(jnp.float32), axis=-1)
 
 
-def _at(values: jax.Array, batch: Arrays) -> jax.Array:
-    """(..., C) at the labels (...); anything where there is none."""
+def _at(values: Float[Array, "*B C"], batch: Batch[Array]) -> Float[Array, "*B"]:
+    """The values at the labels; anything where there is none."""
     labels = jnp.maximum(batch["labels"], 0)
     return jnp.take_along_axis(values, labels[..., None], axis=-1)[..., 0]
 
 
-def _weights(batch: Arrays, class_weights: jax.Array | None) -> jax.Array:
+def _weights(
+    batch: Batch[Array], class_weights: Float[AnyArray, "C"] | None
+) -> Float[Array, "..."]:
     weights = label_weights(batch)
     if class_weights is None:
         return weights
@@ -36,8 +42,8 @@ def _weights(batch: Arrays, class_weights: jax.Array | None) -> jax.Array:
 
 
 def label_cross_entropy(
-    outputs: Arrays, batch: Arrays, *, class_weights: jax.Array | None = None
-) -> tuple[jax.Array, jax.Array]:
+    outputs: ModelOutputs, batch: Batch[Array], *, class_weights: Float[AnyArray, "C"] | None = None
+) -> tuple[Scalar, Scalar]:
     """Cross-entropy of labels.
 
     sum over labels y of c_y * -log softmax(logits)_y, and sum of c_y: as PyTorch's CrossEntropyLoss
@@ -65,12 +71,12 @@ def label_cross_entropy(
 
 
 def label_smoothing(
-    outputs: Arrays,
-    batch: Arrays,
+    outputs: ModelOutputs,
+    batch: Batch[Array],
     *,
     smoothing: float = 0.1,
-    class_weights: jax.Array | None = None,
-) -> tuple[jax.Array, jax.Array]:
+    class_weights: Float[AnyArray, "C"] | None = None,
+) -> tuple[Scalar, Scalar]:
     """Cross-entropy to q = (1 - e) onehot(y) + e / C (Szegedy et al. 2016, section 7).
 
     Args:
@@ -94,8 +100,12 @@ def label_smoothing(
 
 
 def label_focal(
-    outputs: Arrays, batch: Arrays, *, gamma: float = 2.0, class_weights: jax.Array | None = None
-) -> tuple[jax.Array, jax.Array]:
+    outputs: ModelOutputs,
+    batch: Batch[Array],
+    *,
+    gamma: float = 2.0,
+    class_weights: Float[AnyArray, "C"] | None = None,
+) -> tuple[Scalar, Scalar]:
     """c_y * (1 - p_y)^gamma * -log p_y (Lin et al. 2017, equation 5; c is their alpha).
 
     Args:
@@ -115,14 +125,14 @@ def label_focal(
 
 
 def supervised_contrastive(
-    outputs: Arrays,
-    batch: Arrays,
+    outputs: ModelOutputs,
+    batch: Batch[Array],
     *,
     weight: float = 0.5,
     temperature: float = 0.3,
     group: int = 8,
-    class_weights: jax.Array | None = None,
-) -> tuple[jax.Array, jax.Array]:
+    class_weights: Float[AnyArray, "C"] | None = None,
+) -> tuple[Scalar, Scalar]:
     """(1 - w) label_cross_entropy + w contrast of the [CLS] vectors (Gunel et al. 2021, eq. 1-3).
 
     Of a row i, z_i its [CLS] vector scaled to length 1, and P the other rows of its class:
@@ -174,7 +184,7 @@ def supervised_contrastive(
     return (1 - weight) * loss_sum + weight * jnp.sum(contrast), weight_sum
 
 
-def label_accuracy(outputs: Arrays, batch: Arrays) -> dict[str, tuple[jax.Array, jax.Array]]:
+def label_accuracy(outputs: ModelOutputs, batch: Batch[Array]) -> dict[str, tuple[Scalar, Scalar]]:
     """How many labels are the class of the highest logit: accuracy, as (sum (), count ()).
 
     Of any number of classes a row, how many of rows times classes are right.
@@ -186,7 +196,7 @@ def label_accuracy(outputs: Arrays, batch: Arrays) -> dict[str, tuple[jax.Array,
     return {"accuracy": (jnp.sum(right * weights), jnp.sum(weights))}
 
 
-def squared_error(outputs: Arrays, batch: Arrays) -> tuple[jax.Array, jax.Array]:
+def squared_error(outputs: ModelOutputs, batch: Batch[Array]) -> tuple[Scalar, Scalar]:
     """sum over rows of weight * (score - label)^2, for the mean squared error.
 
     Args:

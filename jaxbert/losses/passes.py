@@ -4,31 +4,34 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
+from jaxbert.data.batch import Batch
 from jaxbert.losses.forms import (
-    Arrays,
     Loss,
     Parts,
+    Scalar,
     Sums,
     Term,
     check_range,
     divergence,
     divisor,
 )
-from jaxbert.model.heads import Apply, Params
+from jaxbert.model.heads import Apply
+from jaxbert.model.params import Params, leaf
 from jaxbert.model.segments import sum_of_window
 
 
 def r_drop(
     apply: Apply,
     params: Params,
-    batch: Arrays,
-    key: jax.Array,
+    batch: Batch[Array],
+    key: Array,
     *,
     base: Loss,
     alpha: float = 1.0,
 ) -> Parts:
-    """Two passes with other dropout masks must agree (Wu et al. 2021, R-Drop, equations 2-4).
+    """Penalises disagreement of two passes with different dropout (Wu et al. 2021, eq. 2-4).
 
     (L_1 + L_2) / 2 + alpha (KL(p_1 || p_2) + KL(p_2 || p_1)) / 4: half of the paper's sum, so that
     with alpha 0 it is as large as the base. Of scores (regression) KL is the squared difference.
@@ -55,17 +58,17 @@ def r_drop(
 def fgm(
     apply: Apply,
     params: Params,
-    batch: Arrays,
-    key: jax.Array,
+    batch: Batch[Array],
+    key: Array,
     *,
     base: Loss,
     epsilon: float = 1.0,
     weight: float = 1.0,
-) -> tuple[jax.Array, jax.Array, Sums]:
+) -> tuple[Scalar, Scalar, Sums]:
     """The loss, and the loss at word embeddings moved to where it is worse (Miyato et al. 2017).
 
     L(x) + weight L(x + r), r = epsilon g / |g|, g the gradient of L with respect to a window's word
-    embeddings (T, D). Each window has a step of its own length, so that the loss does not depend on
+    embeddings (T, D). The length is that of each window alone, so that the loss does not depend on
     what else is in the batch.
 
     Args:
@@ -84,18 +87,18 @@ def fgm(
 def pgd(
     apply: Apply,
     params: Params,
-    batch: Arrays,
-    key: jax.Array,
+    batch: Batch[Array],
+    key: Array,
     *,
     base: Loss,
     epsilon: float = 1.0,
     weight: float = 1.0,
     step: float = 0.3,
     steps: int = 3,
-) -> tuple[jax.Array, jax.Array, Sums]:
+) -> tuple[Scalar, Scalar, Sums]:
     """As fgm, where r goes by several steps and stays within epsilon (Madry et al. 2018, sec. 2.1).
 
-    r <- r + step g / |g|, then shortened to epsilon where it is longer; g anew at every r.
+    r <- r + step g / |g|, then shortened to epsilon where it is longer; g is computed at every r.
 
     Args:
         base, weight: as fgm.
@@ -108,15 +111,15 @@ def pgd(
     check_range("step", step, 0, 1e3)
     check_range("steps", steps, 1, 100)
 
-    def loss(params: Params, r: jax.Array) -> tuple[jax.Array, jax.Array]:
-        moved = {**batch, "word_offsets": r}
+    def loss(params: Params, r: Float[Array, "R T D"]) -> tuple[Scalar, Scalar]:
+        moved: Batch[Array] = {**batch, "word_offsets": r}
         return base(apply(params, moved, key=key, train=True), batch)
 
     # The way to r is no part of what is differentiated.
     fixed = jax.lax.stop_gradient(params)
     ids = batch["input_ids"]
     rows = ids.size // ids.shape[1]  # of multiple choice, every choice is a row
-    width = params["bert"]["embeddings"]["word_embeddings"]["embedding"].shape[1]
+    width = leaf(params, "bert", "embeddings", "word_embeddings", "embedding").shape[1]
     r = jnp.zeros((rows, ids.shape[1], width))
     for _ in range(steps):
         g = jax.grad(lambda r: loss(fixed, r)[0])(r)
@@ -128,6 +131,6 @@ def pgd(
     return loss_sum + weight * worse, weight_sum, reported
 
 
-def _length(x: jax.Array, batch: Arrays) -> jax.Array:
-    """(R, T, 1): at each token the length of its window's part of x (R, T, D), 1 where it is 0."""
+def _length(x: Float[Array, "R T D"], batch: Batch[Array]) -> Float[Array, "R T 1"]:
+    """At each token the length of its window's part of x, 1 where it is 0."""
     return jnp.sqrt(divisor(sum_of_window(jnp.sum(x**2, axis=-1), batch)))[..., None]

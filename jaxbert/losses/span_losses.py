@@ -7,34 +7,42 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
 
-from jaxbert.losses.forms import Arrays, check_range, focal_factor, masked_log_softmax
+from jaxbert.data.batch import Batch
+from jaxbert.losses.forms import ModelOutputs, Scalar, check_range, focal_factor, masked_log_softmax
+from jaxbert.model.params import AnyArray
 
 SIDES = ("start", "end")
 
 
-def _log_p(outputs: Arrays, batch: Arrays, side: str) -> jax.Array:
-    """(B, T): over the real tokens only, so that padding is inert."""
+def _gold(batch: Batch[Array], side: str) -> Int[AnyArray, "B"]:
+    """The position of the answer's first token, or of its last."""
+    return batch["start_positions"] if side == "start" else batch["end_positions"]
+
+
+def _log_p(outputs: ModelOutputs, batch: Batch[Array], side: str) -> Float[Array, "B T"]:
+    """Over the real tokens only, so that padding is inert."""
     return masked_log_softmax(outputs[f"{side}_logits"], batch["attention_mask"])
 
 
-def _at(log_p: jax.Array, positions: jax.Array) -> jax.Array:
-    """(B, T) at positions (B,): (B,)."""
+def _at(log_p: Float[AnyArray, "B T"], positions: Int[AnyArray, "B"]) -> Float[Array, "B"]:
+    """The value of each row at its position."""
     return jnp.take_along_axis(log_p, positions[:, None], axis=-1)[:, 0]
 
 
-def _sums(loss: jax.Array, batch: Arrays) -> tuple[jax.Array, jax.Array]:
-    """The sums of a loss (B,)."""
+def _sums(loss: Float[Array, "B"], batch: Batch[Array]) -> tuple[Scalar, Scalar]:
+    """The sums of the loss of each row."""
     return jnp.sum(loss * batch["weight"]), jnp.sum(batch["weight"])
 
 
-def _valid(batch: Arrays) -> jax.Array:
-    """(B, T) bool: where an answer may start or end: the paragraph, and [CLS] for none."""
+def _valid(batch: Batch[Array]) -> Bool[Array, "B T"]:
+    """Where an answer may start or end: the paragraph, and [CLS] for none."""
     position = jnp.arange(batch["context_mask"].shape[-1])
     return ((batch["context_mask"] != 0) | (position == 0)) & (batch["attention_mask"] != 0)
 
 
-def span_cross_entropy(outputs: Arrays, batch: Arrays) -> tuple[jax.Array, jax.Array]:
+def span_cross_entropy(outputs: ModelOutputs, batch: Batch[Array]) -> tuple[Scalar, Scalar]:
     """Cross-entropy of the start and of the end position, their mean (Devlin et al. 2019, 4.2).
 
     sum over rows of weight * -(log p(start) + log p(end)) / 2, in nats. The softmax is over the
@@ -57,13 +65,13 @@ def span_cross_entropy(outputs: Arrays, batch: Arrays) -> tuple[jax.Array, jax.A
     """
     loss = jnp.zeros_like(batch["weight"])
     for side in SIDES:
-        loss -= _at(_log_p(outputs, batch, side), batch[f"{side}_positions"]) / 2
+        loss -= _at(_log_p(outputs, batch, side), _gold(batch, side)) / 2
     return _sums(loss, batch)
 
 
 def span_label_smoothing(
-    outputs: Arrays, batch: Arrays, *, smoothing: float = 0.1
-) -> tuple[jax.Array, jax.Array]:
+    outputs: ModelOutputs, batch: Batch[Array], *, smoothing: float = 0.1
+) -> tuple[Scalar, Scalar]:
     """Cross-entropy to q = (1 - e) onehot(gold) + e / |V|, V the positions an answer may have.
 
     Szegedy et al. 2016, section 7, with the uniform part over the paragraph and [CLS] only: no
@@ -89,14 +97,14 @@ def span_label_smoothing(
     for side in SIDES:
         log_p = _log_p(outputs, batch, side)
         spread = jnp.sum(jnp.where(valid, uniform * log_p, 0.0), axis=-1)
-        gold = _at(log_p, batch[f"{side}_positions"])
+        gold = _at(log_p, _gold(batch, side))
         loss -= ((1 - smoothing) * gold + smoothing * spread) / 2
     return _sums(loss, batch)
 
 
 def span_soft_targets(
-    outputs: Arrays, batch: Arrays, *, width: float = 1.0
-) -> tuple[jax.Array, jax.Array]:
+    outputs: ModelOutputs, batch: Batch[Array], *, width: float = 1.0
+) -> tuple[Scalar, Scalar]:
     """Cross-entropy to q(i) ~ exp(-((i - gold) / width)^2 / 2): a start nearby is nearly right.
 
     Label smoothing whose mass falls with the distance in tokens, over the paragraph; where there is
@@ -119,7 +127,7 @@ def span_soft_targets(
     position = jnp.arange(batch["attention_mask"].shape[-1])
     loss = jnp.zeros_like(batch["weight"])
     for side in SIDES:
-        gold = batch[f"{side}_positions"][:, None]
+        gold = _gold(batch, side)[:, None]
         allowed = jnp.where(gold > 0, _valid(batch) & (position > 0), position == 0)
         bell = -(((position - gold) / width) ** 2) / 2
         q = jax.nn.softmax(jnp.where(allowed, bell, -jnp.inf), axis=-1)
@@ -129,8 +137,8 @@ def span_soft_targets(
 
 
 def span_focal(
-    outputs: Arrays, batch: Arrays, *, gamma: float = 2.0
-) -> tuple[jax.Array, jax.Array]:
+    outputs: ModelOutputs, batch: Batch[Array], *, gamma: float = 2.0
+) -> tuple[Scalar, Scalar]:
     """(1 - p)^gamma * -log p of start and of end, their mean (Lin et al. 2017, equation 4).
 
     Args:
@@ -147,13 +155,13 @@ def span_focal(
     check_range("gamma", gamma, 0, 100)
     loss = jnp.zeros_like(batch["weight"])
     for side in SIDES:
-        log_p = _at(_log_p(outputs, batch, side), batch[f"{side}_positions"])
+        log_p = _at(_log_p(outputs, batch, side), _gold(batch, side))
         loss -= focal_factor(log_p, gamma) * log_p / 2
     return _sums(loss, batch)
 
 
-def gold_spans(batch: Arrays) -> tuple[jax.Array, jax.Array]:
-    """First and last token of every reference answer in the window, (B, G) int, -1 where none.
+def gold_spans(batch: Batch[Array]) -> tuple[Int[AnyArray, "B G"], Int[AnyArray, "B G"]]:
+    """First and last token of every reference answer in the window, -1 where none.
 
     Without the batch's answer_starts and answer_ends, G is 1: the gold span.
     """
@@ -162,7 +170,7 @@ def gold_spans(batch: Arrays) -> tuple[jax.Array, jax.Array]:
     return batch["start_positions"][:, None], batch["end_positions"][:, None]
 
 
-def span_marginal(outputs: Arrays, batch: Arrays) -> tuple[jax.Array, jax.Array]:
+def span_marginal(outputs: ModelOutputs, batch: Batch[Array]) -> tuple[Scalar, Scalar]:
     """-log sum over the different reference answers g of p(start_g) p(end_g), halved.
 
     Marginal likelihood: the model may choose which of several answers it gives (Lee et al. 2019,
@@ -182,17 +190,17 @@ def span_marginal(outputs: Arrays, batch: Arrays) -> tuple[jax.Array, jax.Array]
     [1.0397, 1.0]
     """
     log_p = jnp.zeros(())
-    found = jnp.zeros((), bool)
+    is_there = jnp.zeros((), bool)
     for side, positions in zip(SIDES, gold_spans(batch), strict=True):
-        found = positions >= 0
+        is_there = jnp.greater_equal(positions, 0)
         every = _log_p(outputs, batch, side)
         log_p += jnp.take_along_axis(every, jnp.maximum(positions, 0), axis=-1)
-    return _sums(-jax.nn.logsumexp(jnp.where(found, log_p, -1e30), axis=-1) / 2, batch)
+    return _sums(-jax.nn.logsumexp(jnp.where(is_there, log_p, -1e30), axis=-1) / 2, batch)
 
 
 def joint_span(
-    outputs: Arrays, batch: Arrays, *, independent: float = 0.0
-) -> tuple[jax.Array, jax.Array]:
+    outputs: ModelOutputs, batch: Batch[Array], *, independent: float = 0.0
+) -> tuple[Scalar, Scalar]:
     """-log of a softmax over all valid spans, halved: start and end normalised together.
 
     -(s_a + e_b - log sum over valid (i, j) of exp(s_i + e_j)) / 2, valid where i <= j in the
@@ -227,7 +235,7 @@ def joint_span(
     return loss_sum, weight_sum
 
 
-def span_accuracy(outputs: Arrays, batch: Arrays) -> dict[str, tuple[jax.Array, jax.Array]]:
+def span_accuracy(outputs: ModelOutputs, batch: Batch[Array]) -> dict[str, tuple[Scalar, Scalar]]:
     """How many rows have their best start, and their best end, at the gold position.
 
     start_accuracy and end_accuracy, each as (sum (), count ()).
@@ -235,6 +243,6 @@ def span_accuracy(outputs: Arrays, batch: Arrays) -> dict[str, tuple[jax.Array, 
     sums = {}
     for side in SIDES:
         logits = jnp.where(batch["attention_mask"] != 0, outputs[f"{side}_logits"], -jnp.inf)
-        right = jnp.argmax(logits, axis=-1) == batch[f"{side}_positions"]
+        right = jnp.argmax(logits, axis=-1) == _gold(batch, side)
         sums[f"{side}_accuracy"] = (jnp.sum(right * batch["weight"]), jnp.sum(batch["weight"]))
     return sums

@@ -8,9 +8,16 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Protocol, TypeVar
 
 import numpy as np
+
+T = TypeVar("T")
+
+
+class _Correlation(Protocol):
+    @property
+    def statistic(self) -> float: ...
 
 
 def classification_scores(
@@ -220,14 +227,16 @@ def language_model_scores(loss_sum: float, right: float, count: float) -> dict[s
     return {"perplexity": math.exp(min(loss_sum / count, 700.0)), "accuracy": right / count}
 
 
-def _check_counts(predictions: Sequence[Any], references: Sequence[Any]) -> None:
+def _check_counts(predictions: Sequence[T], references: Sequence[T]) -> None:
     if len(predictions) != len(references):
         raise ValueError(f"{len(predictions)} predictions for {len(references)} references")
     if not references:
         raise ValueError("there are no examples to score")
 
 
-def _correlation(measure: Callable[..., Any], left: np.ndarray, right: np.ndarray) -> float:
+def _correlation(
+    measure: Callable[[np.ndarray, np.ndarray], _Correlation], left: np.ndarray, right: np.ndarray
+) -> float:
     if len(left) < 2:
         return 0.0
     # All that scipy and numpy warn of here is input that is constant, or nearly so.

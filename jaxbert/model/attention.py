@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from jaxbert.model import kernels
 from jaxbert.model.dropout import Seeds, dropout
@@ -23,7 +23,9 @@ _MASKED = -1e30
 _PARTS = 4
 
 
-def attention_mask(key_mask: jax.Array | None, segment_ids: jax.Array | None) -> jax.Array | None:
+def attention_mask(
+    key_mask: Shaped[Array, "B S"] | None, segment_ids: Int[Array, "B S"] | None
+) -> Bool[Array, "B 1 _ S"] | None:
     """Which key each query may see, (B, 1, T or 1, S) boolean, from one of two descriptions.
 
     Args:
@@ -41,15 +43,16 @@ def attention_mask(key_mask: jax.Array | None, segment_ids: jax.Array | None) ->
 
 
 def _xla(
-    q: jax.Array,
-    k: jax.Array,
-    v: jax.Array,
-    key_mask: jax.Array | None,
-    segment_ids: jax.Array | None,
-    rate: float,
+    q: Float[Array, "B T N H"],
+    k: Float[Array, "B S N H"],
+    v: Float[Array, "B S N H"],
+    key_mask: Shaped[Array, "B S"] | None,
+    segment_ids: Int[Array, "B S"] | None,
     seeds: Seeds | None,
-    place: int | jax.Array,
-) -> jax.Array:
+    *,
+    rate: float,
+    site: int | Int[Array, ""],
+) -> Float[Array, "B T N H"]:
     # With the heads moved in front, both products are plain batched ones; on some processors the
     # others are slow (tests/model/time_step_changes.py).
     q, k, v = (jnp.swapaxes(x, 1, 2) for x in (q, k, v))
@@ -59,43 +62,52 @@ def _xla(
     if mask is not None:  # the same bits as a choice between both, in no more time
         scores += jnp.where(mask, 0.0, _MASKED)
     weights = jax.nn.softmax(scores, axis=-1)
-    weights = dropout(weights, rate, seeds, place).astype(v.dtype)
+    weights = dropout(weights, rate, seeds, site).astype(v.dtype)
     return jnp.swapaxes(jnp.einsum("BNTS,BNSH->BNTH", weights, v), 1, 2)
 
 
-def _xla_in_parts(*args: Any) -> jax.Array:
+def _xla_in_parts(
+    q: Float[Array, "B T N H"],
+    k: Float[Array, "B S N H"],
+    v: Float[Array, "B S N H"],
+    key_mask: Shaped[Array, "B S"] | None,
+    segment_ids: Int[Array, "B S"] | None,
+    seeds: Seeds | None,
+    *,
+    rate: float,
+    site: int | Int[Array, ""],
+) -> Float[Array, "B T N H"]:
     """The same in four groups of rows, for a CPU: XLA computes each batched product on one core,
     and some of several at once.
     """
-    rows = args[0].shape[0]
-    bounds = [rows * part // _PARTS for part in range(_PARTS + 1)]
-    *arrays, rate, seeds, place = args
-    found = []
+    bounds = [q.shape[0] * part // _PARTS for part in range(_PARTS + 1)]
+    arrays = (q, k, v, key_mask, segment_ids, seeds)
+    parts = []
     for a, b in itertools.pairwise(bounds):
         if a < b:
-            q, k, v, mask, ids, own = jax.tree.map(lambda x, a=a, b=b: x[a:b], (*arrays, seeds))
-            found.append(_xla(q, k, v, mask, ids, rate, own, place))
-    return jnp.concatenate(found)
+            of_rows = jax.tree.map(lambda x, a=a, b=b: x[a:b], arrays)
+            parts.append(_xla(*of_rows, rate=rate, site=site))
+    return jnp.concatenate(parts)
 
 
-KERNELS: dict[str, Callable[..., jax.Array]] = {
+KERNELS: dict[str, Callable[..., Array]] = {
     "cudnn": kernels.cudnn,
     "pallas": kernels.pallas,
 }
 
 
 def attention(
-    q: jax.Array,
-    k: jax.Array,
-    v: jax.Array,
+    q: Float[Array, "B T N H"],
+    k: Float[Array, "B S N H"],
+    v: Float[Array, "B S N H"],
     *,
-    key_mask: jax.Array | None = None,
-    segment_ids: jax.Array | None = None,
+    key_mask: Shaped[Array, "B S"] | None = None,
+    segment_ids: Int[Array, "B S"] | None = None,
     dropout_rate: float = 0.0,
     seeds: Seeds | None = None,
-    place: int | jax.Array = 0,
+    site: int | Int[Array, ""] = 0,
     backend: str = "xla",
-) -> jax.Array:
+) -> Float[Array, "B T N H"]:
     """Scaled dot-product attention, softmax(q k^T / sqrt(H)) v (Vaswani et al. 2017, 3.2.1).
 
     Scores and softmax are float32 whatever the dtype of the inputs.
@@ -104,13 +116,13 @@ def attention(
         q: (B, T, N, H). k, v: (B, S, N, H).
         key_mask: (B, S), nonzero where a key is a real token; or
         segment_ids: (B, S) for packed rows, where S = T; 0 is padding.
-        dropout_rate, seeds, place: dropout of the attention weights; see `dropout`.
+        dropout_rate, seeds, site: dropout of the attention weights; see `dropout`.
         backend: xla, or a name in KERNELS, which compute without dropout; see kernels.
 
     Returns:
         (B, T, N, H), in the dtype of v.
     """
     if backend == "xla":
-        args = (q, k, v, key_mask, segment_ids, dropout_rate, seeds, place)
-        return _xla_in_parts(*args) if jax.default_backend() == "cpu" else _xla(*args)
+        in_xla = _xla_in_parts if jax.default_backend() == "cpu" else _xla
+        return in_xla(q, k, v, key_mask, segment_ids, seeds, rate=dropout_rate, site=site)
     return KERNELS[backend](q, k, v, key_mask, segment_ids)

@@ -1,4 +1,4 @@
-"""Dropout whose mask is a hash of (key, row, place, position), not a stream of generated bits.
+"""Dropout whose mask is a hash of (key, row, site, position), not a stream of generated bits.
 
 The hash fuses into the multiplication that applies it, so the mask never reaches memory; with bits
 of `jax.random.bernoulli` a whole training step takes a third longer on a CPU (BENCHMARKS.md).
@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Integer, UInt32
 
 # Positions are numbered with this row length, at least as long as any sequence or hidden state, so
 # that padding a sequence does not renumber them; two axes then fill 32 bits without a collision.
@@ -25,12 +26,12 @@ class Seeds(NamedTuple):
     the tokens' positions in their windows.
     """
 
-    low: jax.Array
-    high: jax.Array
-    positions: jax.Array | None = None
+    low: UInt32[Array, B * T]
+    high: UInt32[Array, B * T]
+    positions: Int[Array, "B T"] | None = None
 
 
-def _mix(x: jax.Array) -> jax.Array:
+def _mix(x: UInt32[Array, "*shape"]) -> UInt32[Array, "*shape"]:
     """A bijective 32-bit finaliser ("lowbias32", Wellons 2018, https://nullprogram.com)."""
     x = x ^ (x >> 16)
     x = x * jnp.uint32(0x7FEB352D)
@@ -39,7 +40,7 @@ def _mix(x: jax.Array) -> jax.Array:
     return x ^ (x >> 16)
 
 
-def row_seeds(key: jax.Array, rows: jax.Array) -> Seeds:
+def row_seeds(key: Array, rows: Integer[Array, "B"]) -> Seeds:
     """Seeds for the rows of a batch: a pure function of the key and of each row's own id.
 
     Args:
@@ -55,19 +56,19 @@ def row_seeds(key: jax.Array, rows: jax.Array) -> Seeds:
 
 
 def keep_mask(
-    seeds: Seeds, place: int | jax.Array, shape: tuple[int, ...], rate: float
-) -> jax.Array:
+    seeds: Seeds, site: int | Int[Array, ""], shape: tuple[int, ...], rate: float
+) -> Bool[Array, "..."]:
     """Which elements stay: boolean, (B, ...) = `shape`, each True with probability 1 - `rate`.
 
     Args:
         seeds: the rows' seeds.
-        place: the number of the dropout in the model; other numbers give independent masks.
+        site: which dropout of the model it is, by number; each has an independent mask.
         shape: (B, T, D) or (B, N, T, S).
         rate: the probability of False, in steps of 2**-32.
     """
-    low = _mix(seeds.low + jnp.uint32(place) * jnp.uint32(0x9E3779B1)).reshape(shape[0], -1, 1)
-    high = _mix(seeds.high ^ (jnp.uint32(place) * jnp.uint32(0x85EBCA77))).reshape(low.shape)
-    if len(shape) == 4:  # every head has words of its own
+    low = _mix(seeds.low + jnp.uint32(site) * jnp.uint32(0x9E3779B1)).reshape(shape[0], -1, 1)
+    high = _mix(seeds.high ^ (jnp.uint32(site) * jnp.uint32(0x85EBCA77))).reshape(low.shape)
+    if len(shape) == 4:  # each head has two words
         heads = jnp.arange(shape[1], dtype=jnp.uint32)[:, None, None]
         low = _mix(low[:, None] + heads * jnp.uint32(0xC2B2AE3D))
         high = _mix(high[:, None] ^ (heads * jnp.uint32(0x27D4EB2F)))
@@ -81,7 +82,7 @@ def keep_mask(
     return bits >= jnp.uint32(min(round(rate * 2**32), 2**32 - 1))
 
 
-def _positions(positions: jax.Array | None, shape: tuple[int, ...]) -> jax.Array:
+def _positions(positions: Int[Array, "B T"] | None, shape: tuple[int, ...]) -> UInt32[Array, "..."]:
     """The number of each element in its row, or in its window: uint32, broadcast to `shape`."""
     stride = jnp.uint32(_STRIDE)
     if positions is None:
@@ -93,7 +94,9 @@ def _positions(positions: jax.Array | None, shape: tuple[int, ...]) -> jax.Array
     return first[:, :, None] * stride + jnp.arange(shape[2], dtype=jnp.uint32)
 
 
-def dropout(x: jax.Array, rate: float, seeds: Seeds | None, place: int | jax.Array) -> jax.Array:
+def dropout(
+    x: Float[Array, "*shape"], rate: float, seeds: Seeds | None, site: int | Int[Array, ""]
+) -> Float[Array, "*shape"]:
     """Zero each element with probability `rate` and divide the others by 1 - `rate`.
 
     Srivastava et al. 2014, section 4, in the inverted form. Without seeds or at rate 0 it returns
@@ -102,4 +105,4 @@ def dropout(x: jax.Array, rate: float, seeds: Seeds | None, place: int | jax.Arr
     if seeds is None or rate == 0.0:
         return x
     scale = jnp.asarray(1.0 / (1.0 - rate), x.dtype)
-    return jnp.where(keep_mask(seeds, place, x.shape, rate), x * scale, jnp.zeros((), x.dtype))
+    return jnp.where(keep_mask(seeds, site, x.shape, rate), x * scale, jnp.zeros((), x.dtype))

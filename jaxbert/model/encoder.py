@@ -13,15 +13,18 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.nn.initializers import Initializer
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Int, Shaped
 
 from jaxbert.model.attention import attention
 from jaxbert.model.config import BertConfig
 from jaxbert.model.dropout import Seeds, dropout
+from jaxbert.model.params import Params
 
 # erf GELU is computed again in the backward pass, for less memory (BENCHMARKS.md).
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
@@ -31,12 +34,12 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 }
 
 
-def _normal(cfg: BertConfig) -> Any:
+def _normal(cfg: BertConfig) -> Initializer:
     """Devlin et al. draw from a normal cut at two deviations; Hugging Face from a plain normal."""
     return nn.initializers.normal(stddev=cfg.initializer_range)
 
 
-def _layer_norm(cfg: BertConfig, dtype: Any, name: str) -> nn.LayerNorm:
+def _layer_norm(cfg: BertConfig, dtype: DTypeLike, name: str) -> nn.LayerNorm:
     return nn.LayerNorm(epsilon=cfg.layer_norm_eps, use_fast_variance=False, dtype=dtype, name=name)
 
 
@@ -53,11 +56,11 @@ class Dense(nn.Module):
 
     cfg: BertConfig
     outputs: tuple[int, ...]
-    dtype: Any
+    dtype: DTypeLike
     inputs: int = 1
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Shaped[Array, "*inputs"]) -> Float[Array, "*outputs"]:
         shape, outputs = x.shape[-self.inputs :], self.outputs
         kernel = self.param("kernel", _normal(self.cfg), (*shape, *outputs))
         bias = self.param("bias", nn.initializers.zeros, outputs)
@@ -73,17 +76,17 @@ class Embeddings(nn.Module):
     """Sum of word, position and token-type embeddings, normalised."""
 
     cfg: BertConfig
-    dtype: Any
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(
         self,
-        input_ids: jax.Array,  # (B, T) int
-        token_type_ids: jax.Array,  # (B, T) int
-        position_ids: jax.Array,  # (B, T) int
-        word_offsets: jax.Array | None,  # (B, T, D)
+        input_ids: Int[Array, "B T"],
+        token_type_ids: Int[Array, "B T"],
+        position_ids: Int[Array, "B T"],
+        word_offsets: Float[Array, "B T D"] | None,
         seeds: Seeds | None,
-    ) -> jax.Array:  # (B, T, D)
+    ) -> Float[Array, "B T D"]:
         cfg = self.cfg
 
         def table(rows: int, name: str) -> nn.Embed:
@@ -95,28 +98,28 @@ class Embeddings(nn.Module):
         x += table(cfg.type_vocab_size, "token_type_embeddings")(token_type_ids)
         x += table(cfg.max_position_embeddings, "position_embeddings")(position_ids)
         x = _layer_norm(cfg, self.dtype, "layer_norm")(x)
-        return dropout(x, cfg.hidden_dropout_prob, seeds, place=0)
+        return dropout(x, cfg.hidden_dropout_prob, seeds, site=0)
 
 
 class SelfAttention(nn.Module):
     """Multi-head self-attention with its output projection (Vaswani et al. 2017, 3.2.2)."""
 
     cfg: BertConfig
-    dtype: Any
+    dtype: DTypeLike
     backend: str
 
     @nn.compact
     def __call__(
         self,
-        x: jax.Array,  # (B, T, D)
-        key_mask: jax.Array | None,
-        segment_ids: jax.Array | None,
+        x: Float[Array, "B T D"],
+        key_mask: Shaped[Array, "B T"] | None,
+        segment_ids: Int[Array, "B T"] | None,
         seeds: Seeds | None,
-        place: int | jax.Array,
-    ) -> jax.Array:  # (B, T, D)
+        site: int | Int[Array, ""],
+    ) -> Float[Array, "B T D"]:
         cfg = self.cfg
 
-        def project(name: str) -> jax.Array:  # (B, T, N, H)
+        def project(name: str) -> Float[Array, "B T N H"]:
             shape = (cfg.num_attention_heads, cfg.head_size)
             return Dense(cfg, shape, self.dtype, name=name)(x)
 
@@ -128,7 +131,7 @@ class SelfAttention(nn.Module):
             segment_ids=segment_ids,
             dropout_rate=cfg.attention_probs_dropout_prob,
             seeds=seeds,
-            place=place,
+            site=site,
             backend=self.backend,
         )
         return Dense(cfg, (cfg.hidden_size,), self.dtype, inputs=2, name="output")(context)
@@ -138,33 +141,33 @@ class Layer(nn.Module):
     """One layer: attention, then the MLP, each added to its input and normalised afterwards."""
 
     cfg: BertConfig
-    dtype: Any
+    dtype: DTypeLike
     backend: str
 
     @nn.compact
     def __call__(
         self,
-        x: jax.Array,  # (B, T, D)
-        number: int | jax.Array,  # of the layer, 0 .. L - 1
-        key_mask: jax.Array | None,
-        segment_ids: jax.Array | None,
+        x: Float[Array, "B T D"],
+        number: int | Int[Array, ""],  # of the layer, 0 .. L - 1
+        key_mask: Shaped[Array, "B T"] | None,
+        segment_ids: Int[Array, "B T"] | None,
         seeds: Seeds | None,
-    ) -> jax.Array:  # (B, T, D)
+    ) -> Float[Array, "B T D"]:
         cfg = self.cfg
-        place = 1 + 3 * number  # place 0 is the dropout of the embeddings
+        site = 1 + 3 * number  # site 0 is the dropout of the embeddings
 
         def dense(width: int, name: str) -> Dense:
             return Dense(cfg, (width,), self.dtype, name=name)
 
         a = SelfAttention(cfg, self.dtype, self.backend, name="attention")(
-            x, key_mask, segment_ids, seeds, place
+            x, key_mask, segment_ids, seeds, site
         )
-        a = dropout(a, cfg.hidden_dropout_prob, seeds, place + 1)
+        a = dropout(a, cfg.hidden_dropout_prob, seeds, site + 1)
         x = _layer_norm(cfg, self.dtype, "attention_norm")(x + a)
 
         m = ACTIVATIONS[cfg.hidden_act](dense(cfg.intermediate_size, "mlp_in")(x))
         m = dense(cfg.hidden_size, "mlp_out")(m)
-        m = dropout(m, cfg.hidden_dropout_prob, seeds, place + 2)
+        m = dropout(m, cfg.hidden_dropout_prob, seeds, site + 2)
         return _layer_norm(cfg, self.dtype, "mlp_norm")(x + m)
 
 
@@ -180,7 +183,7 @@ class Encoder(nn.Module):
     """
 
     cfg: BertConfig
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
     remat: bool = False
     backend: str = "xla"
     scan: bool = False
@@ -188,14 +191,14 @@ class Encoder(nn.Module):
     @nn.compact
     def __call__(
         self,
-        input_ids: jax.Array,  # (B, T) int
-        token_type_ids: jax.Array | None = None,  # (B, T) int, by default 0
-        attention_mask: jax.Array | None = None,  # (B, T), nonzero at real tokens
-        position_ids: jax.Array | None = None,  # (B, T) int, by default 0 .. T - 1
-        segment_ids: jax.Array | None = None,  # (B, T) int for packed rows, instead of the mask
-        word_offsets: jax.Array | None = None,  # (B, T, D), added to the word embeddings
+        input_ids: Int[Array, "B T"],
+        token_type_ids: Int[Array, "B T"] | None = None,  # by default 0
+        attention_mask: Shaped[Array, "B T"] | None = None,  # nonzero at real tokens
+        position_ids: Int[Array, "B T"] | None = None,  # by default 0 .. T - 1
+        segment_ids: Int[Array, "B T"] | None = None,  # of packed rows, instead of the mask
+        word_offsets: Float[Array, "B T D"] | None = None,  # added to the word embeddings
         seeds: Seeds | None = None,  # with seeds, dropout is on
-    ) -> list[jax.Array]:
+    ) -> list[Float[Array, "B T D"]]:
         """Hidden states: the embeddings and the output of every layer, L + 1 arrays (B, T, D)."""
         if token_type_ids is None:
             token_type_ids = jnp.zeros_like(input_ids)
@@ -209,7 +212,7 @@ class Encoder(nn.Module):
         again = self.remat and jax.default_backend() == "cpu"
         if (self.scan or again) and not self.is_initializing():
             return [*states, *self._scanned(x, attention_mask, segment_ids, seeds)]
-        layer: Any = nn.remat(Layer) if self.remat else Layer
+        layer = nn.remat(Layer) if self.remat else Layer
         for number in range(self.cfg.num_hidden_layers):
             x = layer(self.cfg, self.dtype, self.backend, name=f"layer_{number}")(
                 x, number, attention_mask, segment_ids, seeds
@@ -217,17 +220,26 @@ class Encoder(nn.Module):
             states.append(x)
         return states
 
-    def _scanned(self, x: jax.Array, *rest: Any) -> jax.Array:
-        """The outputs of all layers, (L, B, T, D). The names of the parameters stay the same."""
+    def _scanned(
+        self,
+        x: Float[Array, "B T D"],
+        key_mask: Shaped[Array, "B T"] | None,
+        segment_ids: Int[Array, "B T"] | None,
+        seeds: Seeds | None,
+    ) -> Float[Array, "L B T D"]:
+        """The outputs of all layers. The names of the parameters stay the same."""
         count = self.cfg.num_hidden_layers
-        own = [self.variables["params"][f"layer_{number}"] for number in range(count)]
+        of_layers = [self.variables["params"][f"layer_{number}"] for number in range(count)]
         layer = Layer(self.cfg, self.dtype, self.backend, parent=None)
 
-        def one(x: jax.Array, of: tuple[Any, jax.Array]) -> tuple[jax.Array, jax.Array]:
-            params, number = of
-            y: Any = layer.apply({"params": params}, x, number, *rest)
+        def one(
+            x: Float[Array, "B T D"], params_and_number: tuple[Params, Int[Array, ""]]
+        ) -> tuple[Float[Array, "B T D"], Float[Array, "B T D"]]:
+            params, number = params_and_number
+            y = layer.apply({"params": params}, x, number, key_mask, segment_ids, seeds)
+            assert not isinstance(y, tuple)  # apply gives a pair where variables are mutable
             return y, y
 
         body = jax.checkpoint(one, prevent_cse=False) if self.remat else one
-        stacked = jax.tree.map(lambda *parts: jnp.stack(parts), *own)
+        stacked = jax.tree.map(lambda *parts: jnp.stack(parts), *of_layers)
         return jax.lax.scan(body, x, (stacked, jnp.arange(count)))[1]

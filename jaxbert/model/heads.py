@@ -8,48 +8,64 @@ C classes, K choices, P masked positions, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
 
+from jaxbert.data.batch import Batch
 from jaxbert.model.config import BertConfig
 from jaxbert.model.dropout import Seeds, dropout, row_seeds
 from jaxbert.model.encoder import ACTIVATIONS, Encoder
+from jaxbert.model.params import Params, subtree
 from jaxbert.model.segments import first_tokens, token_seeds, windows
 
-Params = dict[str, Any]
-Batch = dict[str, jax.Array]
-Outputs = dict[str, jax.Array]
+Outputs: TypeAlias = dict[str, Array]  # by the name of each, as the heads say
 
-_INPUTS = ("input_ids", "token_type_ids", "attention_mask", "position_ids", "segment_ids")
+_Input: TypeAlias = Literal[
+    "input_ids", "token_type_ids", "attention_mask", "position_ids", "segment_ids"
+]
+_INPUTS: tuple[_Input, ...] = (
+    "input_ids",
+    "token_type_ids",
+    "attention_mask",
+    "position_ids",
+    "segment_ids",
+)
 
 
+@runtime_checkable
 class Apply(Protocol):
     """A model as a pure function of its parameters; see make_apply."""
 
     def __call__(
-        self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False
+        self,
+        params: Params,
+        batch: Batch[Array],
+        *,
+        key: Array | None = None,
+        train: bool = False,
     ) -> Outputs:
         """See make_apply."""
         ...
 
 
 class Encoded(NamedTuple):
-    """What a head is made of.
+    """What a head computes its outputs from. In packed rows there are M = B K windows, else M = B.
 
-    hidden: (B, T, D), the encoder's last hidden state. words: (V, D), its table of word embeddings.
-    batch: the arrays that apply was called with. drop: dropout before a classifier, of all tokens
-    (B, T, D); drop_first: of the windows' first tokens (M, D). Where rows are packed there are
-    M = B K windows, else M = B.
+    hidden: the encoder's last hidden state. words: its table of word embeddings. batch: the arrays
+    that apply was called with. drop: dropout before a classifier, of all tokens; drop_first: of the
+    windows' first tokens.
     """
 
-    hidden: jax.Array
-    words: jax.Array
-    batch: Batch
-    drop: Callable[[jax.Array], jax.Array]
-    drop_first: Callable[[jax.Array], jax.Array]
+    hidden: Float[Array, "B T D"]
+    words: Float[Array, "V D"]
+    batch: Batch[Array]
+    drop: Callable[[Float[Array, "B T D"]], Float[Array, "B T D"]]
+    drop_first: Callable[[Float[Array, "M D"]], Float[Array, "M D"]]
 
 
 # --- the heads ----------------------------------------------------------------------------------
@@ -59,14 +75,14 @@ def _dense(cfg: BertConfig, outputs: int, name: str) -> nn.Dense:
     return nn.Dense(outputs, kernel_init=nn.initializers.normal(cfg.initializer_range), name=name)
 
 
-def _pooled(cfg: BertConfig, x: Encoded) -> jax.Array:
-    """(M, D) float32: BERT's pooler, tanh of a dense layer on [CLS] (Devlin et al. 2019, 4.1)."""
+def _pooled(cfg: BertConfig, x: Encoded) -> Float[Array, "M D"]:
+    """float32: BERT's pooler, tanh of a dense layer on [CLS] (Devlin et al. 2019, 4.1)."""
     first = first_tokens(x.hidden, x.batch).astype(jnp.float32)
     return jnp.tanh(_dense(cfg, cfg.hidden_size, "pooler")(first))
 
 
-def _classified(cfg: BertConfig, outputs: int, x: Encoded) -> jax.Array:
-    """(M, outputs) float32: the pooler, dropout, and the added dense layer."""
+def _classified(cfg: BertConfig, outputs: int, x: Encoded) -> Float[Array, "M {outputs}"]:
+    """float32: the pooler, dropout, and the added dense layer."""
     return _dense(cfg, outputs, "classifier")(x.drop_first(_pooled(cfg, x)))
 
 
@@ -84,8 +100,7 @@ class _Spans(nn.Module):
 
 def question_answering(cfg: BertConfig, x: Encoded) -> Outputs:
     """start_logits, end_logits (M, T): a score of every token (Devlin et al. 2019, 4.2)."""
-    spans: Outputs = _Spans(cfg, name="qa_outputs")(x)
-    return spans
+    return _Spans(cfg, name="qa_outputs")(x)
 
 
 def classification(cfg: BertConfig, x: Encoded) -> Outputs:
@@ -121,7 +136,9 @@ class _Predictions(nn.Module):
     cfg: BertConfig
 
     @nn.compact
-    def __call__(self, hidden: jax.Array, words: jax.Array) -> jax.Array:
+    def __call__(
+        self, hidden: Float[Array, "B P D"], words: Float[Array, "V D"]
+    ) -> Float[Array, "B P V"]:
         cfg, dtype = self.cfg, hidden.dtype
         x = _dense(cfg, cfg.hidden_size, "transform")(hidden.astype(jnp.float32))
         x = ACTIVATIONS[cfg.hidden_act](x)
@@ -161,15 +178,15 @@ class BertWithHead(nn.Module):
 
     cfg: BertConfig
     head: str
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
     remat: bool = False
     attention: str = "xla"
     scan: bool = False
 
     @nn.compact
-    def __call__(self, batch: Batch, seeds: Seeds | None = None) -> Outputs:
+    def __call__(self, batch: Batch[Array], seeds: Seeds | None = None) -> Outputs:
         cfg = self.cfg
-        inputs: dict[str, Any] = {name: batch[name] for name in _INPUTS if name in batch}
+        inputs = {name: batch[name] for name in _INPUTS if name in batch}
         if "segment_ids" in inputs:  # packed: the mask is that of the windows, each a row
             inputs.pop("attention_mask", None)
         if batch["input_ids"].ndim == 3:  # (B, T, K): every choice is a row of its own
@@ -179,13 +196,13 @@ class BertWithHead(nn.Module):
         hidden = encoder(**inputs, word_offsets=batch.get("word_offsets"), seeds=of_tokens)[-1]
         rate = cfg.classifier_dropout
         rate = cfg.hidden_dropout_prob if rate is None else rate
-        place = 1 + 3 * cfg.num_hidden_layers
+        site = 1 + 3 * cfg.num_hidden_layers
 
-        def drop(x: jax.Array) -> jax.Array:
-            return dropout(x, rate, of_tokens, place)
+        def drop(x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+            return dropout(x, rate, of_tokens, site)
 
-        def drop_first(x: jax.Array) -> jax.Array:
-            return dropout(x[:, None], rate, seeds, place)[:, 0]
+        def drop_first(x: Float[Array, "M D"]) -> Float[Array, "M D"]:
+            return dropout(x[:, None], rate, seeds, site)[:, 0]
 
         words = encoder.variables["params"]["embeddings"]["word_embeddings"]["embedding"]
         outputs = HEADS[self.head](cfg, Encoded(hidden, words, batch, drop, drop_first))
@@ -196,7 +213,7 @@ def make_apply(
     cfg: BertConfig,
     head: str,
     *,
-    dtype: Any = jnp.float32,
+    dtype: DTypeLike = jnp.float32,
     remat: bool = False,
     attention: str = "xla",
     scan: bool = False,
@@ -204,7 +221,7 @@ def make_apply(
     """The model as a pure function apply(params, batch, *, key=None, train=False) -> outputs.
 
     Outputs are float32, named by the head's function above, and last_hidden_state (B, T, D), the
-    encoder's, of the compute dtype and by rows: model.packing.first_tokens finds the windows'.
+    encoder's, of the compute dtype and by rows: model.segments.first_tokens finds the windows'.
 
     The batch has `input_ids` (B, T) and, where they are given, `token_type_ids`, `attention_mask`,
     `position_ids`, `segment_ids` (B, T); multiple choice has them as (B, T, K). `word_offsets`
@@ -218,37 +235,49 @@ def make_apply(
     model = BertWithHead(cfg, head, dtype, remat, attention, scan)
 
     def apply(
-        params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False
+        params: Params, batch: Batch[Array], *, key: Array | None = None, train: bool = False
     ) -> Outputs:
+        batch = jax.tree.map(jnp.asarray, batch)  # it may be numpy's
         seeds = None
         if train:
             if key is None:
                 raise ValueError("apply(..., train=True) needs a key for dropout")
             ids = batch["input_ids"]
             rows = batch.get("row", jnp.arange(ids.shape[0]))
-            if ids.ndim == 3:  # each choice of a row has masks of its own
+            if ids.ndim == 3:  # each choice of a row has other masks
                 choices = ids.shape[2]
                 rows = (rows[:, None] * choices + jnp.arange(choices)).reshape(-1)
             seeds = row_seeds(key, rows)
-        outputs: Any = model.apply({"params": params}, batch, seeds)
+        outputs = model.apply({"params": params}, batch, seeds)
+        assert not isinstance(outputs, tuple)  # it gives a pair where variables are mutable
         return outputs
 
     return apply
 
 
-def make_hidden_states(cfg: BertConfig) -> Callable[[Params, Batch], list[jax.Array]]:
+def make_hidden_states(cfg: BertConfig) -> Callable[[Params, Batch[Array]], list[Array]]:
     """The encoder alone: (params, batch) -> its L + 1 hidden states, each (B, T, D) float32."""
     encoder = Encoder(cfg)
 
-    def hidden_states(params: Params, batch: Batch) -> list[jax.Array]:
-        inputs: dict[str, Any] = {name: batch[name] for name in _INPUTS if name in batch}
-        states: Any = encoder.apply({"params": params["bert"]}, **inputs)
+    def hidden_states(params: Params, batch: Batch[Array]) -> list[Float[Array, "B T D"]]:
+        batch = jax.tree.map(jnp.asarray, batch)
+        states = encoder.apply(
+            {"params": subtree(params, "bert")},
+            batch["input_ids"],
+            batch.get("token_type_ids"),
+            batch.get("attention_mask"),
+            batch.get("position_ids"),
+            batch.get("segment_ids"),
+        )
+        assert not isinstance(states, tuple)  # it gives a pair where variables are mutable
         return states
 
     return hidden_states
 
 
-def init_params(cfg: BertConfig, head: str, key: jax.Array) -> Params:
+def init_params(cfg: BertConfig, head: str, key: Array) -> Params:
     """Fresh float32 parameters: normal(0, initializer_range), biases 0, LayerNorm scales 1."""
     shape = (1, 2, 1) if head == "multiple_choice" else (1, 2)
-    return BertWithHead(cfg, head).init(key, {"input_ids": jnp.zeros(shape, jnp.int32)})["params"]
+    batch: Batch[Array] = {"input_ids": jnp.zeros(shape, jnp.int32)}
+    params: Params = BertWithHead(cfg, head).init(key, batch)["params"]
+    return params

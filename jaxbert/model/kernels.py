@@ -1,16 +1,16 @@
 """Attention by ready-made fused kernels, and which one is taken where.
 
 A kernel has the arguments of `attention` without its dropout. None drops attention weights: cuDNN's
-own dropout keeps its state in host memory, where no checkpoint sees it, and a run that is gone on
-with would not end with equal bits. B batch, T query length, S key length, N heads, H head size.
+dropout keeps its state in host memory, where no checkpoint sees it, so a resumed run would not end
+with equal bits. B batch, T query length, S key length, N heads, H head size.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Int, Shaped
 
 from jaxbert.errors import InputError
 
@@ -19,12 +19,12 @@ BLOCK = 128
 
 
 def cudnn(
-    q: jax.Array,
-    k: jax.Array,
-    v: jax.Array,
-    key_mask: jax.Array | None,
-    segment_ids: jax.Array | None,
-) -> jax.Array:
+    q: Float[Array, "B T N H"],
+    k: Float[Array, "B S N H"],
+    v: Float[Array, "B S N H"],
+    key_mask: Shaped[Array, "B S"] | None,
+    segment_ids: Int[Array, "B S"] | None,
+) -> Float[Array, "B T N H"]:
     """cuDNN's flash attention, for bfloat16 on NVIDIA; rows are real tokens and then padding.
 
     Lengths instead of a mask: JAX makes a bias of a mask, and computes its gradient.
@@ -40,15 +40,15 @@ def cudnn(
 
 
 def pallas(
-    q: jax.Array,
-    k: jax.Array,
-    v: jax.Array,
-    key_mask: jax.Array | None,
-    segment_ids: jax.Array | None,
+    q: Float[Array, "B T N H"],
+    k: Float[Array, "B S N H"],
+    v: Float[Array, "B S N H"],
+    key_mask: Shaped[Array, "B S"] | None,
+    segment_ids: Int[Array, "B S"] | None,
     *,
     platform: str | None = None,
     interpret: bool = False,
-) -> jax.Array:
+) -> Float[Array, "B T N H"]:
     """JAX's own flash attention in Pallas, for TPU and for NVIDIA (Triton), with segments.
 
     Args:
@@ -73,7 +73,7 @@ def pallas(
 def choose_attention(
     asked: str,
     *,
-    dtype: Any,
+    dtype: DTypeLike,
     head_size: int,
     multiple: int,
     packed: bool,
@@ -116,7 +116,7 @@ def choose_attention(
     return "xla", "; ".join(f"{name} {why}" for name, why in unfit.items() if why)
 
 
-def _unfit_for_cudnn(platform: str, dtype: Any, head_size: int, packed: bool) -> str:
+def _unfit_for_cudnn(platform: str, dtype: DTypeLike, head_size: int, packed: bool) -> str:
     if platform not in ("gpu", "cuda") or not _ampere():
         return "needs an NVIDIA GPU of compute capability 8.0 or more"
     if jnp.dtype(dtype) != jnp.bfloat16:

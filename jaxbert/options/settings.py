@@ -391,6 +391,11 @@ class CheckpointOptions(Settings):
         "A checkpoint that cannot be written ends the run, or is tried again at the next.",
         resume="free",
     )
+    report_to: list[str] | None = option(
+        None,
+        "Send curves to tensorboard (a folder in --output_dir), wandb or mlflow, or to none.",
+        resume="free",
+    )
     metric_for_best_model: str | None = option(None, "The score that tells the best checkpoint.")
     load_best_model_at_end: bool = option(False, "The result is the best checkpoint, not the last.")
     early_stopping_patience: int | None = option(

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxbert.data.batch import Batch
 from jaxbert.data.encode_texts import encode_texts
 from jaxbert.data.features import Features
 from jaxbert.data.rows import whole_text
@@ -57,12 +58,12 @@ class _Likeliest:
 
     top_k: int
 
-    def __call__(self, outputs: Arrays, batch: Arrays) -> Arrays:
+    def __call__(self, outputs: Arrays, batch: Batch[jax.Array]) -> Arrays:
         score, token = jax.lax.top_k(jax.nn.softmax(outputs["logits"], axis=-1), self.top_k)
         return {"token": token, "score": score}
 
 
-def _of_targets(outputs: Arrays, batch: Arrays) -> Arrays:
+def _of_targets(outputs: Arrays, batch: Batch[jax.Array]) -> Arrays:
     """Of every [MASK] the batch's targets (B, N), token ids: token and score (B, P, N)."""
     probabilities, targets = jax.nn.softmax(outputs["logits"], axis=-1), batch["targets"]
     token = jnp.broadcast_to(targets[:, None], (*probabilities.shape[:2], targets.shape[1]))

@@ -6,9 +6,11 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxbert.data.batch import Batch
 from jaxbert.data.question_windows import encode_question_windows
 from jaxbert.data.questions import QAExample
 from jaxbert.data.rows import names_of, whole_text
@@ -31,7 +33,7 @@ class _Logits:
 
     longest: int
 
-    def __call__(self, outputs: Arrays, batch: Arrays) -> Arrays:
+    def __call__(self, outputs: Arrays, batch: Batch[jax.Array]) -> Arrays:
         both = jnp.stack([outputs["start_logits"], outputs["end_logits"]], 1).astype(jnp.float32)
         # Batches are of different lengths, and what is kept of them is of one.
         return {"logits": jnp.pad(both, ((0, 0), (0, 0), (0, self.longest - both.shape[2])))}

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxbert.data.batch import Batch
 from jaxbert.data.features import Features
 from jaxbert.data.rows import whole_text
 from jaxbert.data.words import WordsExample
@@ -99,7 +100,7 @@ class _Probabilities:
 
     longest: int
 
-    def __call__(self, outputs: Arrays, batch: Arrays) -> Arrays:
+    def __call__(self, outputs: Arrays, batch: Batch[jax.Array]) -> Arrays:
         scores = jax.nn.softmax(outputs["logits"], axis=-1)
         missing = self.longest - scores.shape[1]  # batches are as long as their bucket
         return {"scores": jnp.pad(scores, ((0, 0), (0, missing), (0, 0)))}

@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import EllipsisType
 from typing import ClassVar
 
+import jax
 import numpy as np
 from scipy.special import expit, softmax
 
+from jaxbert.data.batch import Batch
 from jaxbert.data.encode_texts import encode_texts
 from jaxbert.data.features import Features
 from jaxbert.data.rows import whole_text
@@ -187,7 +189,7 @@ class _TextPredictor(Predictor[TextOptions, TextSettings]):
         return [labels[place] for place in order[:top_k]]
 
     @staticmethod
-    def _outputs(outputs: Arrays, batch: Arrays) -> Arrays:
+    def _outputs(outputs: Arrays, batch: Batch[jax.Array]) -> Arrays:
         """Of each row the model's outputs (B, C), before any function."""
         raise NotImplementedError
 
@@ -215,7 +217,7 @@ class TextClassifier(_TextPredictor):
     options_cls = ClassificationOptions
 
     @staticmethod
-    def _outputs(outputs: Arrays, batch: Arrays) -> Arrays:
+    def _outputs(outputs: Arrays, batch: Batch[jax.Array]) -> Arrays:
         return {"outputs": outputs["logits"]}
 
 
@@ -232,7 +234,7 @@ class TextRegressor(_TextPredictor):
     options_cls = RegressionOptions
 
     @staticmethod
-    def _outputs(outputs: Arrays, batch: Arrays) -> Arrays:
+    def _outputs(outputs: Arrays, batch: Batch[jax.Array]) -> Arrays:
         return {"outputs": outputs["scores"][:, None]}
 
     @property

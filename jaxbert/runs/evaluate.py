@@ -6,14 +6,16 @@ import dataclasses
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from jaxbert.data.batch import Batch
 from jaxbert.data.features import Features
+from jaxbert.data.in_memory import InMemory
 from jaxbert.data.rows import Data, names_of
 from jaxbert.data.sampling import NumpyBatch, bucket_lengths
 from jaxbert.errors import InputError
@@ -110,14 +112,14 @@ class WithLoss:
     loss: Loss
     reduce: Reduce
 
-    def __call__(self, outputs: Arrays, batch: Arrays) -> Arrays:
+    def __call__(self, outputs: Arrays, batch: Batch[jax.Array]) -> Arrays:
         # Of multiple choice the hidden states have other rows, and no plain loss reads them.
         of_rows = {n: x for n, x in outputs.items() if n != "last_hidden_state"}
         loss_sum, weight_sum = jax.vmap(self._of_one)(of_rows, batch)
         return {**self.reduce(outputs, batch), _SUM: loss_sum, _WEIGHT: weight_sum}
 
-    def _of_one(self, outputs: Arrays, batch: Arrays) -> tuple[jax.Array, jax.Array]:
-        one, labels = ({n: x[None] for n, x in arrays.items()} for arrays in (outputs, batch))
+    def _of_one(self, outputs: Arrays, batch: Batch[jax.Array]) -> tuple[jax.Array, jax.Array]:
+        one, labels = jax.tree.map(lambda x: x[None], (outputs, batch))
         loss_sum, weight_sum = self.loss(one, labels)
         return loss_sum, weight_sum
 
@@ -185,13 +187,31 @@ def evaluate(task: Task, options: Any) -> Scores:
     """
     if not options.output_dir:
         raise InputError("give --output_dir, the folder for the results")
+    return assess_data(task, options).scores
+
+
+class Assessed(NamedTuple):
+    """Examples with the predictions of a model for them, and its scores."""
+
+    examples: Sequence[Any]
+    scores: Scores
+    predictions: list[Any]
+
+
+def assess_data(task: Task, options: Any, rows: InMemory | None = None) -> Assessed:
+    """The same, with the predictions; it writes where there is an output_dir.
+
+    Args:
+        rows: the data, in place of what the options name.
+    """
     processes.join(options.coordinator_address, options.num_processes, options.process_id)
-    processes.from_first(lambda: check_writable(Path(options.output_dir).expanduser()))
+    if options.output_dir:
+        processes.from_first(lambda: check_writable(Path(options.output_dir).expanduser()))
     if options.compilation_cache_dir:
         keep_compiled(options.compilation_cache_dir)
     if options.model_name_or_path:
         check_task(Path(options.model_name_or_path).expanduser(), task.name)
-    data = read_examples(task, options, "validation")
+    data = read_examples(task, options, "validation", rows)
     if data is None:
         raise InputError("give --validation_file or --dataset_name, the data to evaluate on")
     examples = data.examples
@@ -211,7 +231,7 @@ def evaluate(task: Task, options: Any) -> Scores:
     options = task.resolve(options, None, examples)
     cfg, scores, predictions = assess(task, options, examples)
     files = task.files(examples, predictions, options, cfg)
-    if processes.is_first():
+    if options.output_dir and processes.is_first():
         write_results(Path(options.output_dir).expanduser(), scores, files)
     logger.info("%s", show_scores(scores) or _without_labels(data))
-    return scores
+    return Assessed(examples, scores, predictions)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 from filelock import FileLock, Timeout
 
+from jaxbert.callbacks.reports import TENSORBOARD
 from jaxbert.errors import InputError
 from jaxbert.io.files import Json, write_json
 from jaxbert.io.untrusted import shown
@@ -21,7 +22,7 @@ from jaxbert.metrics.scores import Scores
 from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import Params
 from jaxbert.model.pretrained import save_pretrained
-from jaxbert.options.values import advice_on
+from jaxbert.options.resume import advice_on
 from jaxbert.runs.record import RECORD, Differences, RunRecord
 from jaxbert.runtime import processes
 from jaxbert.training.checkpoint import Checkpoints
@@ -45,7 +46,7 @@ _RESULTS = ("predictions.json", "nbest_predictions.json", "null_odds.json", "ent
 # All that a run writes in its output directory; --overwrite_output_dir removes nothing else.
 _RUN_FILES = (
     *(_CHECKPOINTS, _LOG, _METRICS, *_RESULTS),
-    *("calibration.json", "reliability.png", COMPARED),
+    *("calibration.json", "reliability.png", COMPARED, TENSORBOARD),
     *("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"),
     RECORD,  # the last to be removed: without it the others would be taken for another's
 )
@@ -201,11 +202,11 @@ class RunFolder:
 
     def check(self, now: RunRecord, *, user_loss: bool) -> None:
         """Refuse to resume a run with other data than it was started with, or with a user's loss
-        whose file has been changed.
+        whose text, or what it depends on, has been changed.
 
         Args:
             now: as in `find`, with the fingerprints.
-            user_loss: whether the loss is one of a user's file.
+            user_loss: whether the loss is the user's.
 
         Raises:
             InputError: it is so, and is not allowed to be.
@@ -226,11 +227,21 @@ class RunFolder:
                     f"--output_dir {self.path}: the run was started with {what}; give that, or "
                     "--overwrite_output_dir"
                 )
-        if user_loss and differences.loss and "loss" not in allowed:
+        if not user_loss or "loss" in allowed:
+            return
+        loss = f"--loss {now.options.get('loss')}"
+        advice = (
+            "give --allow_changed_options loss to go on with the new one, or --overwrite_output_dir"
+        )
+        if differences.loss:
+            what = f"the text of {loss}" if now.loss_values else f"the file of {loss}"
             raise InputError(
-                f"--output_dir {self.path}: the file of --loss {now.options.get('loss')} is not "
-                "the one that the run was started with, whose text is in options.json; give "
-                "--allow_changed_options loss to go on with the new one, or --overwrite_output_dir"
+                f"--output_dir {self.path}: {what} is not the one that the run was started with, "
+                f"whose text is in options.json; {advice}"
+            )
+        if differences.loss_value:
+            raise InputError(
+                f"--output_dir {self.path}: {loss}: {differences.loss_value}; {advice}"
             )
 
     def begin(self, now: RunRecord) -> None:

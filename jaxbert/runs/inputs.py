@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from jaxbert.data.features import Features, check_ids
+from jaxbert.data.in_memory import InMemory
 from jaxbert.data.rows import Data, names_of, problem_lines
 from jaxbert.data.sources import MissingSplitError, load_hub_rows
 from jaxbert.errors import InputError
@@ -85,16 +86,24 @@ def _labels(task: Task, cfg: BertConfig, data: Data[Any] | None) -> tuple[str, .
     return cfg.id2label if set(data.classes) <= set(cfg.id2label) else data.classes
 
 
-def read_examples(task: Task, options: Any, split: str) -> Data[Any] | None:
+def read_examples(
+    task: Task, options: Any, split: str, rows: InMemory | None = None
+) -> Data[Any] | None:
     """Examples of train or validation, problems said; None when the options name no data for it.
 
     The classes are those that the data declare, or, in training data, all that occur; also where
     only the first examples are asked for.
+
+    Args:
+        rows: read in place of what the options name.
     """
     training = split == "train"
     files = options.train_file if training else options.validation_file
     limit = options.max_train_samples if training else options.max_eval_samples
-    if files:
+    if rows is not None:
+        origin = rows.origin
+        data = task.read([rows], options)
+    elif files:
         origin = ", ".join(files)
         data = task.read(((path, task.load(path, options)) for path in files), options)
     elif options.dataset_name:
@@ -137,10 +146,14 @@ def _first(task: Task, data: Data[Any], limit: int, origin: str) -> Data[Any]:
     return dataclasses.replace(data, examples=kept)
 
 
-def read_held_out(task: Task, options: Any) -> Any:
-    """The validation examples of a training run, or None; a data set of the Hub may have none."""
+def read_held_out(task: Task, options: Any, rows: InMemory | None = None) -> Any:
+    """The validation examples of a training run, or None; a data set of the Hub may have none.
+
+    Args:
+        rows: see read_examples.
+    """
     try:
-        data = read_examples(task, options, "validation")
+        data = read_examples(task, options, "validation", rows)
     except MissingSplitError as error:
         if options.validation_split:
             raise
@@ -205,8 +218,10 @@ def encode_examples(
     return features
 
 
-def origin_of(options: Any) -> str:
+def origin_of(options: Any, rows: InMemory | None) -> str:
     """What a message calls the training data."""
+    if rows is not None:
+        return rows.origin
     return ", ".join(options.train_file or [f"--dataset_name {options.dataset_name}"])
 
 

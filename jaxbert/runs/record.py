@@ -7,12 +7,14 @@ import hashlib
 import importlib.metadata
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from jaxbert.errors import InputError
 from jaxbert.io.files import Json, write_json
 from jaxbert.io.untrusted import read_object, shown
+from jaxbert.losses.user_function import changed_value
+from jaxbert.options.resume import ChangedOption, changed_options
 from jaxbert.options.settings import CheckpointOptions
-from jaxbert.options.values import ChangedOption, changed_options
 from jaxbert.runtime import host
 
 RECORD = "options.json"
@@ -83,6 +85,7 @@ class Differences:
         options: those that change what is computed, and that the user has not allowed to.
         data: names of the fingerprints that differ.
         loss: whether the text of the loss is another.
+        loss_value: the first thing that the loss depends on and that is another, in words.
         environment: versions and the machine; what an older record does not name is not known to
             differ.
     """
@@ -90,6 +93,7 @@ class Differences:
     options: Sequence[ChangedOption]
     data: frozenset[str]
     loss: bool
+    loss_value: str | None
     environment: Sequence[Changed]
 
 
@@ -101,6 +105,7 @@ class RunRecord:
         task: its name.
         options: as used, when the data have decided what was left open.
         loss: the source text of the loss; None in older records.
+        loss_values: what a function of a Python program depends on beside its text.
         job: the launcher's name for all starts of the job that began the run.
         versions, machine: what the run was last started with; empty in older records.
         rows_per_step: of the whole batch, over all devices; 0 while it is not known.
@@ -123,6 +128,7 @@ class RunRecord:
     given: Given | None = None
     void: bool = False
     settings: CheckpointOptions | None = dataclasses.field(default=None, compare=False)
+    loss_values: Mapping[str, Json] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of(
@@ -131,6 +137,7 @@ class RunRecord:
         options: CheckpointOptions,
         *,
         loss: str = "",
+        loss_values: Mapping[str, str] = MappingProxyType({}),
         job: str | None = None,
         rows_per_step: int = 0,
         given: Given | None = None,
@@ -146,6 +153,7 @@ class RunRecord:
             rows_per_step=rows_per_step,
             given=given,
             settings=options,
+            loss_values=dict(loss_values),
         )
 
     @classmethod
@@ -196,10 +204,11 @@ class RunRecord:
             data=data,
             given=Given.from_json(raw.get("given")),
             void=raw.get("void") is True,
+            loss_values=_object(raw.get("loss_values")),
         )
 
     def to_json(self) -> dict[str, Json]:
-        """The content of options.json; `given` and `void` only where they say something."""
+        """The content of options.json; what few runs have only where it says something."""
         content: dict[str, Json] = {
             "task": self.task,
             "options": self.options,
@@ -213,6 +222,8 @@ class RunRecord:
         }
         if self.given is not None:
             content["given"] = dataclasses.asdict(self.given)
+        if self.loss_values:
+            content["loss_values"] = self.loss_values
         if self.void:
             content["void"] = True
         return content
@@ -238,6 +249,7 @@ class RunRecord:
             options=changed_options(dict(self.options), now.settings),
             data=frozenset(_different(self.data, now.data) if now.data else ()),
             loss=self.loss is not None and self.loss != now.loss,
+            loss_value=changed_value(self.loss_values, now.loss_values),
             environment=[
                 *_changed(self.versions, now.versions),
                 *_changed(self.machine, now.machine),

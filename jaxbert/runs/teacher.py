@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxbert.data.batch import Batch
 from jaxbert.data.features import Features
 from jaxbert.errors import InputError
 from jaxbert.loaded.model import LoadedModel
@@ -102,7 +103,7 @@ class _Kept:
     longest: int
     first: bool
 
-    def __call__(self, outputs: Arrays, batch: Arrays) -> Arrays:
+    def __call__(self, outputs: Arrays, batch: Batch[jax.Array]) -> Arrays:
         kept = {}
         for name, x in outputs.items():
             if name in self.token_outputs:

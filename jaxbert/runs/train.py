@@ -6,14 +6,18 @@ import dataclasses
 import functools
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 
+from jaxbert.callbacks.guarded_callbacks import GuardedCallbacks
+from jaxbert.callbacks.reports import check_reports, make_reports
+from jaxbert.data.batch import Batch
 from jaxbert.data.batch_source import BatchSource
 from jaxbert.data.features import Features
+from jaxbert.data.in_memory import InMemory
 from jaxbert.data.packing import PackedSampler, Sampler
 from jaxbert.data.sampling import bucket_lengths
 from jaxbert.errors import InputError
@@ -21,6 +25,7 @@ from jaxbert.loaded.model import LoadedModel
 from jaxbert.losses.check import try_loss
 from jaxbert.losses.choose import ChosenLoss, choose_loss, with_settings
 from jaxbert.losses.forms import Arrays
+from jaxbert.losses.user_function import UserFunction
 from jaxbert.metrics.scores import LOSS, Scores
 from jaxbert.model.config import config_to_dict
 from jaxbert.model.heads import Params
@@ -52,37 +57,67 @@ logger = logging.getLogger("jaxbert")
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """The end of train(): done is False when a signal stopped the run, which is saved."""
+    """The end of train(): done is False when a signal stopped the run, which is saved.
+
+    Attributes:
+        evaluations: one record an evaluation, with those of before the run was resumed.
+    """
 
     state: TrainState
     scores: Scores
     done: bool
+    evaluations: Sequence[Mapping[str, float | str]]
 
 
-def train(task: Task, options: Any, given: Given | None = None, notify: Notify = ignore) -> Trained:
+@dataclasses.dataclass(frozen=True)
+class InPlace:
+    """What a Python program gives in place of what the options name.
+
+    Attributes:
+        train, validation: rows.
+        loss: a function; options.loss has its name.
+    """
+
+    train: InMemory | None = None
+    validation: InMemory | None = None
+    loss: UserFunction | None = None
+
+
+_NOTHING = InPlace()
+
+
+def train(
+    task: Task,
+    options: Any,
+    given: Given | None = None,
+    notify: Notify = ignore,
+    in_place: InPlace = _NOTHING,
+) -> Trained:
     """Fine-tune, or resume the run in options.output_dir; writes all results there.
 
     Args:
         given: what a comparison asks for, for the record of the run.
         notify: called with each event of the run, in the first process alone.
+        in_place: of what the options name.
 
     Raises:
         InputError: something the user gave cannot be used; nothing has been written.
     """
     _check(task, options)
-    loss = choose_loss(task.losses, options.loss, options.loss_args)
+    loss = choose_loss(task.losses, options.loss, options.loss_args, in_place.loss)
     processes.join(options.coordinator_address, options.num_processes, options.process_id)
     processes.check_alike("options", options.deciding())
-    if not processes.is_first():
-        notify = ignore
+    folder = Path(options.output_dir).expanduser()
+    reports = make_reports(options.report_to, folder, dataclasses.asdict(options))
+    notify = GuardedCallbacks([notify, *reports]) if processes.is_first() else ignore
     with RunFolder.open(
-        Path(options.output_dir).expanduser(),
+        folder,
         writes=processes.is_first(),
         overwrite=options.overwrite_output_dir,
         keep=options.save_total_limit,
         retry_on_error=options.save_errors == "retry",
     ) as run:
-        inputs = _read_inputs(task, options, loss, run, given)
+        inputs = _read_inputs(task, options, loss, run, given, in_place)
         prepared = _make_program(inputs)
         state, progress = _open_folder(run, inputs, prepared)
         trained = _fit(run, inputs, prepared, state, progress, notify)
@@ -92,6 +127,7 @@ def train(task: Task, options: Any, given: Given | None = None, notify: Notify =
 
 def _check(task: Task, options: Any) -> None:
     """What can be refused before any file is read."""
+    check_reports(options.report_to)
     if not options.output_dir:
         raise InputError("give --output_dir, the folder for the results")
     names = {field.name for field in dataclasses.fields(options)}
@@ -159,18 +195,30 @@ class _Inputs:
 
 
 def _read_inputs(
-    task: Task, options: Any, loss: ChosenLoss, run: RunFolder, given: Given | None
+    task: Task,
+    options: Any,
+    loss: ChosenLoss,
+    run: RunFolder,
+    given: Given | None,
+    in_place: InPlace,
 ) -> _Inputs:
     """Examples, model, features, the order of batches and the plan; held against the record of the
     run that is resumed, if there is one."""
     if options.compilation_cache_dir:
         keep_compiled(options.compilation_cache_dir)
-    data = read_examples(task, options, "train")
+    data = read_examples(task, options, "train", in_place.train)
     if data is None:
         raise InputError("give --train_file or --dataset_name, the data to train on")
-    held_out = read_held_out(task, options)
+    held_out = read_held_out(task, options, in_place.validation)
     options = task.resolve(options, data.examples, held_out)
-    record = RunRecord.of(task.name, options, loss=loss.source, job=processes.job(), given=given)
+    record = RunRecord.of(
+        task.name,
+        options,
+        loss=loss.source,
+        loss_values=loss.values,
+        job=processes.job(),
+        given=given,
+    )
     # Before anything is read that takes long.
     previous = run.find(record, teacher=loss.args.get("teacher"))
 
@@ -181,7 +229,7 @@ def _read_inputs(
         logger.info("  %d outputs: %s", len(cfg.id2label), shown)
     _check_freeze(model.params, options.freeze or ())
     features = encode_examples(task, data.examples, model.tokenizer, cfg, options)
-    features = keep_learnable(features, origin_of(options))
+    features = keep_learnable(features, origin_of(options, in_place.train))
     sampler = make_sampler(
         features.lengths,
         width=cfg.hidden_size,
@@ -215,7 +263,7 @@ def _read_inputs(
     if teacher is not None:
         prints["teacher"] = teacher.fingerprint()
     processes.check_alike("data", prints)
-    processes.check_alike("losses", [loss.source])
+    processes.check_alike("losses", [loss.source, dict(loss.values)])
     record = dataclasses.replace(
         record, rows_per_step=sampler.rows, row_length=max(sampler.buckets), data=prints
     )
@@ -280,7 +328,7 @@ class _Counted:
         functools.update_wrapper(self, step)
 
     def __call__(
-        self, state: TrainState, batch: Arrays, key: jax.Array
+        self, state: TrainState, batch: Batch[jax.Array], key: jax.Array
     ) -> tuple[TrainState, Arrays]:
         self.times += 1
         return self._step(state, batch, key)
@@ -422,9 +470,10 @@ def _fit(
         run.close()
         again = ", without --overwrite_output_dir," * inputs.options.overwrite_output_dir
         logger.info("saved in %s; the same command%s goes on from here", run.path, again)
-        return Trained(state, {}, done=False)
+        return Trained(state, {}, False, progress.evaluations)
     params, step = _result(run, inputs, state, progress)
-    return Trained(state, _write_results(run, inputs, params, step), done=True)
+    scores = _write_results(run, inputs, params, step)
+    return Trained(state, scores, True, progress.evaluations)
 
 
 def _announce(plan: Plan, source: BatchSource, parallel: Parallel) -> None:

@@ -12,15 +12,17 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
 from jaxbert.errors import InputError
+from jaxbert.io.files import Json
 
 T = TypeVar("T")
+Tree = TypeVar("Tree")  # of arrays
 
 EXIT_STOPPED = 75  # EX_TEMPFAIL: start the same command again to go on
 
@@ -103,37 +105,38 @@ def from_first(make: Callable[[], T]) -> T:
     """
     if jax.process_count() == 1:
         return make()
-    said: dict[str, Any] = {}
+    result: dict[str, T | str] = {}
     if is_first():
         try:
-            said = {"value": make()}
+            result = {"value": make()}
         except InputError as error:
-            said = {"error": str(error)}
-    text = np.frombuffer(json.dumps(said).encode(), np.uint8)
+            result = {"error": str(error)}
+    text = np.frombuffer(json.dumps(result).encode(), np.uint8)
     size = multihost_utils.broadcast_one_to_all(np.int32(len(text)))
     text = text if is_first() else np.zeros(int(size), np.uint8)
-    said = json.loads(bytes(np.asarray(multihost_utils.broadcast_one_to_all(text))))
-    if "error" in said:
-        raise InputError(said["error"])
-    value: T = said["value"]
+    of_first = json.loads(bytes(np.asarray(multihost_utils.broadcast_one_to_all(text))))
+    if "error" in of_first:
+        raise InputError(of_first["error"])
+    value: T = of_first["value"]
     return value
 
 
-def arrays_from_first(tree: Any) -> Any:
+def arrays_from_first(tree: Tree) -> Tree:
     """The first process's arrays in all of them, to the last bit; shapes and dtypes are equal."""
     if jax.process_count() == 1:
         return tree
 
-    def share(x: Any) -> np.ndarray:
+    def share(x: np.ndarray | jax.Array) -> np.ndarray:
         x = np.asarray(x)
         # As bytes: they are added up with the zeros of the others, and -0.0 + 0.0 is 0.0.
         raw = multihost_utils.broadcast_one_to_all(x.reshape(-1).view(np.uint8))
         return np.array(raw).view(x.dtype).reshape(x.shape)
 
-    return jax.tree.map(share, tree)
+    shared: Tree = jax.tree.map(share, tree)
+    return shared
 
 
-def check_alike(what: str, value: Any) -> None:
+def check_alike(what: str, value: Json) -> None:
     """Refuse to go on when the processes do not agree.
 
     Raises:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import threading
 import time
-from typing import Any
+from collections.abc import Callable
+from types import FrameType, TracebackType
 
 from jaxbert.runtime import processes
 
 # What stops a process may signal it twice at once: timeout(1) the process, and then its group.
 _ONE = 1.0  # second
+_Handler = Callable[[int, FrameType | None], None] | int | signal.Handlers | None
 
 
 class StopSignals:
     """Within it, SIGTERM and Ctrl-C are noted, to be asked for; a second one, a second later or
-    more, leaves at once.
+    more, leaves at once. In a notebook or an interpreter a second Ctrl-C does nothing.
 
     An exception raised by the handler would leave JAX in the middle of whatever it does, and end
     the process by a segmentation fault; so everything long asks.
@@ -29,7 +32,7 @@ class StopSignals:
     def __init__(self) -> None:
         self.caught = False
         self._caught_at = 0.0
-        self._before: dict[int, Any] = {}
+        self._before: dict[int, _Handler] = {}
         self._written = (-1, -1)  # where the numbers of signals go, and where they went before
 
     def _listen(self, source: int) -> None:
@@ -43,6 +46,9 @@ class StopSignals:
         if not self.caught:
             self.caught, self._caught_at = True, time.monotonic()
             threading.Thread(target=_say, args=(number,), daemon=True).start()
+        # A notebook's kernel has more than this run, and is restarted by other means.
+        elif number == signal.SIGINT and hasattr(sys, "ps1"):
+            return
         # Whoever stops a job may signal each process and the launcher, which kills.
         elif time.monotonic() - self._caught_at > _ONE and not processes.launched():
             os._exit(processes.EXIT_STOPPED)
@@ -60,7 +66,12 @@ class StopSignals:
         threading.Thread(target=self._listen, args=(source,), daemon=True).start()
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         if not self._before:
             return
         for number, handler in self._before.items():

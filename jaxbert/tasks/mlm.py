@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxbert.data.batch import Batch
 from jaxbert.data.batch_source import Corruption
 from jaxbert.data.encode_lines import encode_lines
 from jaxbert.data.features import Features
@@ -60,12 +61,12 @@ def _corrupt(options: Any, tokenizer: Any, cfg: BertConfig) -> Corruption:
     return corrupt
 
 
-def _reduce(options: MLMOptions) -> Callable[[Arrays, Arrays], Arrays]:
+def _reduce(options: MLMOptions) -> Callable[[Arrays, Batch[jax.Array]], Arrays]:
     """Of each row, over its masked tokens: the sum of the loss, how many are right, how many."""
 
-    def reduce(outputs: Arrays, batch: Arrays) -> Arrays:
+    def reduce(outputs: Arrays, batch: Batch[jax.Array]) -> Arrays:
         def sums(logits: jax.Array, labels: jax.Array) -> Arrays:
-            one = {"labels": labels[None], "weight": jnp.ones(1)}
+            one: Batch[jax.Array] = {"labels": labels[None], "weight": jnp.ones(1)}
             loss, count = label_cross_entropy({"logits": logits[None]}, one)
             right, _ = label_accuracy({"logits": logits[None]}, one)["accuracy"]
             return {"loss": loss, "right": right, "count": count}

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxbert.data.batch import Batch
 from jaxbert.data.encode_qa import encode_qa
 from jaxbert.data.features import Features
 from jaxbert.data.questions import EXPECTED_ANSWERS, QAExample, read_questions
@@ -114,7 +115,7 @@ class BestSpans:
     max_answer_length: int
     k: int
 
-    def __call__(self, outputs: Arrays, batch: Arrays) -> Arrays:
+    def __call__(self, outputs: Arrays, batch: Batch[jax.Array]) -> Arrays:
         start, end = outputs["start_logits"], outputs["end_logits"]
         best = functools.partial(decode_spans, max_answer_length=self.max_answer_length, k=self.k)
         spans = jax.vmap(best)(start, end, batch["context_mask"])

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxbert.data.batch import Batch
 from jaxbert.data.encode_texts import encode_texts
 from jaxbert.data.features import Features
 from jaxbert.data.rows import Data
@@ -71,7 +72,7 @@ def _encode(
     return encode_texts(examples, tokenizer, max_length=options.max_seq_length, targets=targets)
 
 
-def _reduce(options: RegressionOptions) -> Callable[[Arrays, Arrays], Arrays]:
+def _reduce(options: RegressionOptions) -> Callable[[Arrays, Batch[jax.Array]], Arrays]:
     """Of each row its score, (B,), in the scale of the targets as they were given."""
     mean, scale = _scaling(options)
     return lambda outputs, batch: {"scores": outputs["scores"] * scale + mean}
@@ -81,7 +82,7 @@ def _evaluation_loss(options: RegressionOptions) -> Loss:
     """The squared error in the scale of the targets as they were given."""
     _, scale = _scaling(options)
 
-    def loss(outputs: Arrays, batch: Arrays) -> tuple[jax.Array, jax.Array]:
+    def loss(outputs: Arrays, batch: Batch[jax.Array]) -> tuple[jax.Array, jax.Array]:
         loss_sum, weight_sum = squared_error(outputs, batch)
         return loss_sum * scale**2, weight_sum
 

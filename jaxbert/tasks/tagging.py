@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxbert.data.batch import Batch
 from jaxbert.data.encode_words import encode_words
 from jaxbert.data.features import Features
 from jaxbert.data.rows import Data, names_of
@@ -171,10 +172,10 @@ def _inside(names: Sequence[str]) -> np.ndarray:
     return np.array([number.get(re.sub("^B", "I", name), n) for n, name in enumerate(names)])
 
 
-def _reduce(options: TaggingOptions) -> Callable[[Arrays, Arrays], Arrays]:
+def _reduce(options: TaggingOptions) -> Callable[[Arrays, Batch[jax.Array]], Arrays]:
     """Of each token the best class and its probability, (B, max_seq_length)."""
 
-    def reduce(outputs: Arrays, batch: Arrays) -> Arrays:
+    def reduce(outputs: Arrays, batch: Batch[jax.Array]) -> Arrays:
         p = jax.nn.softmax(outputs["logits"], axis=-1)
         missing = options.max_seq_length - p.shape[1]  # batches are as long as their bucket
         pad = ((0, 0), (0, missing))

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 
+from jaxbert.data.batch import Batch
 from jaxbert.data.batch_source import Corruption
 from jaxbert.data.features import Features
 from jaxbert.data.rows import Data
@@ -89,7 +90,7 @@ class Task:
     load: Callable[[str, Any], Any]
     read: Callable[..., Data[Any]]
     encode: Callable[..., Features]
-    reduce: Callable[[Any], Callable[[Arrays, Arrays], Arrays]]
+    reduce: Callable[[Any], Callable[[Arrays, Batch[jax.Array]], Arrays]]
     decode: Callable[..., list[Any]]
     score: Callable[..., Scores]
     files: Callable[..., dict[str, Any]]
@@ -142,6 +143,6 @@ def shown_classes(names: Sequence[str]) -> str:
     return ", ".join(names[:20]) + ", ..." * (len(names) > 20)
 
 
-def reduce_logits(options: Any) -> Callable[[Arrays, Arrays], Arrays]:
+def reduce_logits(options: Any) -> Callable[[Arrays, Batch[jax.Array]], Arrays]:
     """Of each row, the probabilities of its classes or choices: (B, C) float32."""
     return lambda outputs, batch: {"probabilities": jax.nn.softmax(outputs["logits"], axis=-1)}

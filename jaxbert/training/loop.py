@@ -17,6 +17,7 @@ import jax
 import numpy as np
 from tqdm.auto import tqdm
 
+from jaxbert.data.batch import Batch
 from jaxbert.data.batch_source import BatchSource
 from jaxbert.data.sampling import NumpyBatch
 from jaxbert.errors import InputError
@@ -174,7 +175,8 @@ class _Run:
             unit="step",
             dynamic_ncols=True,
             mininterval=0.5,
-            disable=not processes.is_first(),
+            # Not where only warnings are shown.
+            disable=not processes.is_first() or not logger.isEnabledFor(logging.INFO),
         )
 
     def __enter__(self) -> _Run:
@@ -192,7 +194,7 @@ class _Run:
     ) -> None:
         self._at_end.__exit__(kind, error, trace)
 
-    def _place(self, batch: NumpyBatch) -> tuple[_Size, Arrays]:
+    def _place(self, batch: NumpyBatch) -> tuple[_Size, Batch[jax.Array]]:
         """Put a batch on the devices."""
         size = _Size(int((batch["row"] >= 0).sum()), int(batch["attention_mask"].sum()))
         return size, self._program.parallel.shard(self.stop.mark(batch))

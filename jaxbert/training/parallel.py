@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jaxbert.data.batch import Batch
 from jaxbert.data.sampling import NumpyBatch
 from jaxbert.errors import InputError
 from jaxbert.losses.forms import Arrays
@@ -50,7 +51,7 @@ class Parallel(abc.ABC):
         """The reverse: one copy, as numpy arrays that nothing else refers to."""
 
     @abc.abstractmethod
-    def shard(self, batch: NumpyBatch) -> Arrays:
+    def shard(self, batch: NumpyBatch) -> Batch[jax.Array]:
         """A batch (A, B, ...) on the devices, each with its part of B. Of several processes each
         takes what its own devices need."""
 
@@ -63,7 +64,7 @@ class Parallel(abc.ABC):
         """The step compiled; its batches and outputs have no axis A."""
 
     @abc.abstractmethod
-    def shard_predict(self, batch: NumpyBatch) -> Arrays:
+    def shard_predict(self, batch: NumpyBatch) -> Batch[jax.Array]:
         """A batch (B, ...) on the devices, each with its part of B."""
 
     @abc.abstractmethod
@@ -117,7 +118,7 @@ class _Pmap(Parallel):
         # x[0] would start a program on all devices; every shard is whole, so read one.
         return jax.tree.map(lambda x: _copy(x.addressable_shards[0].data)[0], tree)
 
-    def shard(self, batch: NumpyBatch) -> Arrays:
+    def shard(self, batch: NumpyBatch) -> Batch[jax.Array]:
         # (A, B, ...) -> (devices, A, B / devices, ...)
         split = {
             n: np.swapaxes(x.reshape(x.shape[0], self.devices, -1, *x.shape[2:]), 0, 1)
@@ -133,7 +134,7 @@ class _Pmap(Parallel):
     def compile_predict(self, step: PredictStep) -> PredictStep:
         return jax.pmap(step, devices=self._devices)
 
-    def shard_predict(self, batch: NumpyBatch) -> Arrays:
+    def shard_predict(self, batch: NumpyBatch) -> Batch[jax.Array]:
         split = {n: x.reshape(self.devices, -1, *x.shape[1:]) for n, x in batch.items()}
         return jax.device_put(split, self._parted)
 
@@ -163,18 +164,18 @@ class _Jit(Parallel):
     def fetch(self, tree: Tree) -> Tree:
         return jax.tree.map(lambda x: _copy(x.addressable_data(0)), tree)
 
-    def shard(self, batch: NumpyBatch) -> Arrays:
+    def shard(self, batch: NumpyBatch) -> Batch[jax.Array]:
         return self._put(batch, self._parted, 1)
 
-    def _put(self, batch: NumpyBatch, places: NamedSharding, axis: int) -> Arrays:
+    def _put(self, batch: NumpyBatch, places: NamedSharding, axis: int) -> Batch[jax.Array]:
         if self.processes == 1:
             return jax.device_put(batch, places)
-        return {
-            n: jax.make_array_from_process_local_data(
+        return jax.tree.map(
+            lambda x: jax.make_array_from_process_local_data(
                 places, np.split(x, self.processes, axis)[jax.process_index()], x.shape
-            )
-            for n, x in batch.items()
-        }
+            ),
+            batch,
+        )
 
     def compile_train(self, step: TrainStep) -> TrainStep:
         return jax.jit(step, donate_argnums=(0,), out_shardings=(self._whole, self._whole))
@@ -182,7 +183,7 @@ class _Jit(Parallel):
     def compile_predict(self, step: PredictStep) -> PredictStep:
         return jax.jit(step, out_shardings=self._whole)
 
-    def shard_predict(self, batch: NumpyBatch) -> Arrays:
+    def shard_predict(self, batch: NumpyBatch) -> Batch[jax.Array]:
         return self._put(batch, self._rows, 0)
 
     def gather(self, outputs: Arrays) -> dict[str, np.ndarray]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import jax
 import numpy as np
 
+from jaxbert.data.batch import Batch
 from jaxbert.data.features import Features
 from jaxbert.data.sampling import NumpyBatch, by_length, make_batch
 from jaxbert.losses.forms import Arrays
@@ -48,7 +49,7 @@ def predict(
     tokens = _CACHED * parallel.devices if jax.default_backend() == "cpu" else None
     plan = by_length(features.lengths, size, buckets, tokens)
 
-    def put(entry: tuple[np.ndarray, int]) -> tuple[np.ndarray, Arrays]:
+    def put(entry: tuple[np.ndarray, int]) -> tuple[np.ndarray, Batch[jax.Array]]:
         windows, length = entry
         each = size // parallel.devices
         while each > 1 and each // 2 * parallel.devices >= len(windows):

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxbert.data.batch import Batch
 from jaxbert.losses.forms import (
     Arrays,
     Loss,
@@ -36,8 +37,8 @@ class TrainState(NamedTuple):
     opt_state: optax.OptState
 
 
-TrainStep = Callable[[TrainState, Arrays, jax.Array], tuple[TrainState, Arrays]]
-PredictStep = Callable[[Params, Arrays], Arrays]
+TrainStep = Callable[[TrainState, Batch[jax.Array], jax.Array], tuple[TrainState, Arrays]]
+PredictStep = Callable[[Params, Batch[jax.Array]], Arrays]
 
 
 def init_state(params: Params, tx: optax.GradientTransformation) -> TrainState:
@@ -79,7 +80,7 @@ def make_train_step(
     objective = objective_of(loss, measure)
 
     def sums(
-        params: Params, batch: Arrays, key: jax.Array, weights: tuple[jax.Array, ...] = ()
+        params: Params, batch: Batch[jax.Array], key: jax.Array, weights: tuple[jax.Array, ...] = ()
     ) -> tuple[jax.Array, Sums]:
         if frozen:
             kept = name_mask(params, lambda path: is_frozen(path, frozen))
@@ -97,7 +98,9 @@ def make_train_step(
 
     gradient = jax.grad(sums, has_aux=True)
 
-    def weights_of(params: Params, batch: Arrays, key: jax.Array) -> tuple[jax.Array, ...]:
+    def weights_of(
+        params: Params, batch: Batch[jax.Array], key: jax.Array
+    ) -> tuple[jax.Array, ...]:
         return tuple(term.weight for term in objective(apply, params, batch, key).terms)
 
     def over_devices(tree: Tree) -> Tree:
@@ -106,17 +109,19 @@ def make_train_step(
         total: Tree = jax.lax.psum(tree, axis_name)
         return total
 
-    def over_all(one: Callable[[Arrays], Tree], batch: Arrays) -> Tree:
+    def over_all(one: Callable[[Batch[jax.Array]], Tree], batch: Batch[jax.Array]) -> Tree:
         """The sum of one(micro-batch), a tree, over the micro-batches and over devices."""
         shapes = jax.eval_shape(one, jax.tree.map(lambda x: x[0], batch))
         zero = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
 
-        def add(total: Tree, part: Arrays) -> tuple[Tree, None]:
+        def add(total: Tree, part: Batch[jax.Array]) -> tuple[Tree, None]:
             return jax.tree.map(jnp.add, total, one(part)), None
 
         return over_devices(jax.lax.scan(add, zero, batch)[0])
 
-    def train_step(state: TrainState, batch: Arrays, key: jax.Array) -> tuple[TrainState, Arrays]:
+    def train_step(
+        state: TrainState, batch: Batch[jax.Array], key: jax.Array
+    ) -> tuple[TrainState, Arrays]:
         # Randomness is a function of (seed, step, row): dropout masks come from this key and each
         # row's own number, so neither the device nor the micro-batch matters.
         key = jax.random.fold_in(key, state.step)
@@ -151,13 +156,15 @@ def make_train_step(
     return train_step
 
 
-def make_predict_step(apply: Apply, reduce: Callable[[Arrays, Arrays], Arrays]) -> PredictStep:
+def make_predict_step(
+    apply: Apply, reduce: Callable[[Arrays, Batch[jax.Array]], Arrays]
+) -> PredictStep:
     """The step (params, batch) -> reduce(outputs, batch), without dropout.
 
     What `reduce` leaves out never reaches the host: evaluation keeps the best spans, not logits.
     """
 
-    def predict_step(params: Params, batch: Arrays) -> Arrays:
+    def predict_step(params: Params, batch: Batch[jax.Array]) -> Arrays:
         return reduce(apply(params, batch), batch)
 
     return predict_step

@@ -229,6 +229,9 @@ def test_a_calibration_is_used_with_its_model_alone(
     assert read_calibration(tmp_path) == (fitted, {"a"})
     assert saved_options(tmp_path, QAOptions) == fitted
     assert not caplog.text
+    (tmp_path / "calibration.json").write_text(json.dumps(record | {"score_temperature": 0}))
+    with pytest.raises(InputError, match=r"calibration.json: --score_temperature 0.0: it must be"):
+        saved_options(tmp_path, QAOptions)
     model.write_bytes(b"two")
     assert read_calibration(tmp_path) == ({}, set())
     assert saved_options(tmp_path, QAOptions) == {}
