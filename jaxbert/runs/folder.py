@@ -39,14 +39,14 @@ logger = logging.getLogger("jaxbert")
 _CHECKPOINTS = "checkpoints"
 _LOG = "train_log.jsonl"
 _METRICS = "metrics.json"
-# Written beside the record by the comparisons of earlier versions.
-_COMPARED = "compared.json"
+# Beside the record of a run that an earlier version compared: what it was asked for, or void.
+COMPARED = "compared.json"
 # The files of a task that an evaluation writes, where it has them.
 _RESULTS = ("predictions.json", "nbest_predictions.json", "null_odds.json", "entity_report.json")
 # All that a run writes in its output directory; --overwrite_output_dir removes nothing else.
 _RUN_FILES = (
     *(_CHECKPOINTS, _LOG, _METRICS, *_RESULTS),
-    *("calibration.json", "reliability.png", _COMPARED, TENSORBOARD),
+    *("calibration.json", "reliability.png", COMPARED, TENSORBOARD),
     *("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"),
     RECORD,  # the last to be removed: without it the others would be taken for another's
 )
@@ -182,7 +182,7 @@ class RunFolder:
             raise
         if record is not None:
             return record
-        ours = {_COMPARED}  # train/compare.py of earlier versions began with it
+        ours = {COMPARED}  # train/compare.py of earlier versions began with it
         if saved.is_dir() and not any(saved.iterdir()):
             ours.add(_CHECKPOINTS)
         for name in _RUN_FILES:
