@@ -19,9 +19,7 @@ from jaxbert.errors import InputError
 from jaxbert.io.files import Json, write_json
 from jaxbert.io.untrusted import shown
 from jaxbert.metrics.scores import Scores
-from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import Params
-from jaxbert.model.pretrained import save_pretrained
 from jaxbert.options.resume import advice_on
 from jaxbert.runs.record import RECORD, Differences, RunRecord
 from jaxbert.runtime import processes
@@ -32,7 +30,7 @@ from jaxbert.training.step import TrainState
 from jaxbert.training.train_log import TrainLog
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+    from jaxbert.loaded.model import LoadedModel
 
 logger = logging.getLogger("jaxbert")
 
@@ -352,11 +350,9 @@ class RunFolder:
         if checkpoints is not None:
             checkpoints.close()
 
-    def save_model(
-        self, cfg: BertConfig, params: Params, tokenizer: PreTrainedTokenizerFast, *, head: str
-    ) -> None:
+    def save_model(self, model: LoadedModel, params: Params) -> None:
         """The model as a folder that transformers reads too."""
-        save_pretrained(self.path, cfg, params, tokenizer, head=head)
+        model.save(self.path, params)
 
     def write_results(self, scores: Scores, files: Mapping[str, Json]) -> None:
         """See the function of this name."""
@@ -390,9 +386,7 @@ class _Follower(RunFolder):
     def storage(self, first_step: int) -> Iterator[Storage]:
         yield Nowhere()
 
-    def save_model(
-        self, cfg: BertConfig, params: Params, tokenizer: PreTrainedTokenizerFast, *, head: str
-    ) -> None:
+    def save_model(self, model: LoadedModel, params: Params) -> None:
         pass
 
     def write_results(self, scores: Scores, files: Mapping[str, Json]) -> None:
