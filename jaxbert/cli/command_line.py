@@ -94,7 +94,8 @@ def parse(
     kind: type[T],
     argv: Sequence[str] | None = None,
     *,
-    defaults: Callable[[T], dict[str, Any]] | None = None,
+    prog: str | None = None,
+    defaults: Callable[[T], Mapping[str, Any]] | None = None,
     description: str | None = None,
     epilog: str | None = None,
     listed: Mapping[str, Iterable[str]] | None = None,
@@ -103,8 +104,10 @@ def parse(
 
     Args:
         kind: the option dataclass.
+        prog: the command, for --help; by default the script's name.
         defaults: given the options as they would be, other defaults for what was not given.
-        description, epilog: what --help says before and after the options.
+        description, epilog: what --help says before and after the options; before them by default
+            the docstring of the dataclass.
         listed: option -> the values that its help lists.
 
     Raises:
@@ -114,22 +117,27 @@ def parse(
     if words and words[0].endswith(".json"):  # what follows, as the launcher's flags, overrides it
         found = [*words_of_file(words[0], kind, FOREIGN), *words[1:]]
         try:
-            return _parse(kind, found, _parser(kind), defaults)
+            return _parse(kind, found, make_parser(kind), defaults)
         except InputError as error:
             raise InputError(f"{words[0]}: {error}") from None
-    parser = _parser(kind, description, epilog)
+    parser = make_parser(kind, prog, description, epilog)
     for action in parser._actions:
         if listed and action.dest in listed:
             action.help = f"{action.help} There are: {', '.join(listed[action.dest])}."
     return _parse(kind, words, parser, defaults)
 
 
-def _parser(
-    kind: type[object], description: str | None = None, epilog: str | None = None
+def make_parser(
+    kind: type[object],
+    prog: str | None = None,
+    description: str | None = None,
+    epilog: str | None = None,
 ) -> _Parser:
+    """The flags of a command; see parse."""
     return _Parser(
         cast(Any, kind),
-        description=description,
+        prog=prog,
+        description=description or inspect.getdoc(kind),
         epilog=epilog,
         usage="%(prog)s [options]",
         formatter_class=_Help,
@@ -141,7 +149,7 @@ def _parse(
     kind: type[T],
     words: Sequence[str],
     parser: _Parser,
-    defaults: Callable[[T], dict[str, Any]] | None,
+    defaults: Callable[[T], Mapping[str, Any]] | None,
 ) -> T:
     migrated = migrate(words, kind, FOREIGN)
     if "--help" not in migrated.words:
