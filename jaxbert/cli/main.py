@@ -139,7 +139,7 @@ def main(*first: str) -> NoReturn:
 
 def launch(words: Sequence[str]) -> int:
     """Start the processes of a script or of a command of jaxbert; returns the exit status."""
-    return launcher.main(words, commands=COMMANDS)
+    return launcher.main(words, commands=COMMANDS.keys() - {"launch"})
 
 
 def answer(words: Sequence[str]) -> str | None:

@@ -109,8 +109,8 @@ def main(words: Sequence[str] | None = None, *, commands: Collection[str] = ()) 
     return EXIT_WRONG_INPUT
 
 
-def _parse(words: Sequence[str], commands: Collection[str]) -> tuple[argparse.Namespace, list[str]]:
-    """The launcher's options, and the words of a process but for its number."""
+def make_parser() -> argparse.ArgumentParser:
+    """The launcher's flags."""
     usage = "%(prog)s -n N [options] -- COMMAND or SCRIPT.py [its options]"
     parser = _Parser("jaxbert launch", usage, __doc__, formatter_class=_Help)
     add = functools.partial(parser.add_argument, metavar="N")
@@ -119,8 +119,13 @@ def _parse(words: Sequence[str], commands: Collection[str]) -> tuple[argparse.Na
     add("--stall_timeout", type=float, default=600.0, help="seconds without a step, to start again")
     add("--start_timeout", type=float, default=3600.0, help="the same, to the first step")
     add("--grace", type=float, default=60.0, help="seconds to save and end in after a signal")
+    return parser
+
+
+def _parse(words: Sequence[str], commands: Collection[str]) -> tuple[argparse.Namespace, list[str]]:
+    """The launcher's options, and the words of a process but for its number."""
     cut = words.index("--") if "--" in words else len(words)
-    options, command = parser.parse_args(words[:cut]), list(words[cut + 1 :])
+    options, command = make_parser().parse_args(words[:cut]), list(words[cut + 1 :])
     bounds = {
         "-n": 1,
         "--max_restarts": 0,
