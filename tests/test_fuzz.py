@@ -32,7 +32,8 @@ from jaxbert.model.config import BertConfig, config_from_dict, config_to_dict, l
 from jaxbert.model.tokenizer import load_tokenizer
 from jaxbert.model.weights import open_weights
 from jaxbert.options.settings import QAOptions
-from jaxbert.runs.folder import check_task, saved_options
+from jaxbert.runs.record import check_task
+from jaxbert.runs.saved import saved_options
 from jaxbert.tasks.classification import CLASSIFICATION
 from jaxbert.tasks.mlm import MLM
 from jaxbert.tasks.multiple_choice import MULTIPLE_CHOICE

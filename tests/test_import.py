@@ -18,7 +18,7 @@ import jaxbert
 answerer = jaxbert.QuestionAnswerer.from_pretrained(sys.argv[1])
 answer = answerer(question="Where is it?", context="It is in London.")
 assert "It is in London."[answer["start"]:answer["end"]] == answer["answer"], answer
-jaxbert.save_pretrained(sys.argv[2], answerer._cfg, answerer._params, answerer._tokenizer)
+answerer.model.save(sys.argv[2])
 print(*sorted({name.split(".")[0] for name in sys.modules} & {"torch", "tensorflow", "datasets"}))
 """
 

@@ -313,7 +313,7 @@ def test_transformers_fills_masks_alike(trained: Runs, data: Path) -> None:
 # Runs a script that kills itself when it logs step 5: the save of step 4 is begun or done.
 KILLED = """
 import os, runpy, signal, sys
-from jaxbert.training.loop import TrainLog
+from jaxbert.training.train_log import TrainLog
 write = TrainLog.write
 def last_words(self, record):
     write(self, record)

@@ -59,10 +59,16 @@ class FineTuning:
         if not weights_dropped:
             cfg = dataclasses.replace(cfg, attention_probs_dropout_prob=0.0)
         lengths, packed = self._features.lengths, mine == "packing"
-        options = QATrainOptions(
-            max_seq_length=_LONGEST, per_device_train_batch_size=self._size, packing=packed, seed=0
+        ours_order = make_sampler(
+            lengths,
+            width=cfg.hidden_size,
+            parts=1,
+            per_device_train_batch_size=self._size,
+            max_seq_length=_LONGEST,
+            length_bucket=QATrainOptions.length_bucket,
+            seed=0,
+            packing=packed,
         )
-        ours_order = make_sampler(options, lengths, cfg.hidden_size, 1)
         parts = self._grouped() if theirs == "grouped" else self._shuffled()
         epoch = [ours_order.batch(step)[0] for step in range(ours_order.steps_per_epoch)]
         batches = []

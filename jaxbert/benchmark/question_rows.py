@@ -16,11 +16,13 @@ from jaxbert.data.encode_qa import encode_qa
 from jaxbert.data.questions import QAExample, read_qa
 from jaxbert.data.sampling import by_length, make_batch
 from jaxbert.decoding.answers import decode_qa
+from jaxbert.loaded.model import Compute, LoadedModel
 from jaxbert.model.folders import find_model_folder
 from jaxbert.model.tokenizer import load_tokenizer
 from jaxbert.options.settings import QAOptions
 from jaxbert.predictors.question_answerer import QuestionAnswerer
 from jaxbert.tasks.qa import QA
+from jaxbert.training.parallel import make_parallel
 
 _LONGEST, _STRIDE = 384, 128
 
@@ -36,9 +38,9 @@ def inference(setting: Setting) -> Row:
     examples = _questions(setting, 2048 if setting.gpu else 32 if setting.quick else 256)
     questions, contexts = [e.question for e in examples], [e.context for e in examples]
     size = 128 if setting.gpu else 32
-    answerer = QuestionAnswerer(
-        cfg, params, tokenizer, QAOptions(), dtype=setting.precision, batch_size=size
-    )
+    compute = Compute(setting.precision, parallel=make_parallel("jit", jax.local_devices()[:1]))
+    model = LoadedModel(cfg, params, tokenizer, "qa", compute)
+    answerer = QuestionAnswerer(model, QAOptions(), batch_size=size)
 
     def mine() -> float:
         start = time.perf_counter()

@@ -13,18 +13,18 @@ from typing import Any
 
 from jaxbert.cli import command_line
 from jaxbert.errors import InputError
-from jaxbert.options.settings import option
+from jaxbert.options.fields import Settings, option
 from jaxbert.predictors.question_answerer import QuestionAnswerer
 
 
 @dataclasses.dataclass(frozen=True)
-class AskOptions:
+class AskOptions(Settings):
     """Flags of the command."""
 
-    model_name_or_path: str | None = option(None, "The folder of a run, or a Hub name.")
+    model_name_or_path: str | None = option(None, "The folder of a run, or a Hub name.", path=True)
     question: str | None = option(None, "The question; without it a prompt opens.")
     context: str | None = option(None, "The text that holds the answer.")
-    context_file: str | None = option(None, "The same as a UTF-8 file.")
+    context_file: str | None = option(None, "The same as a UTF-8 file.", path=True)
     top_k: int = option(1, "So many answers, best first.")
     json: bool = option(False, "Print JSON.")
     debug: bool = option(False, "Show the traceback of an error.")

@@ -10,6 +10,7 @@ the schedule and AdamW are PyTorch's and transformers'. Needs the extra `baselin
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,12 +22,11 @@ from tqdm import tqdm
 from jaxbert.benchmark import pytorch
 from jaxbert.cli import command_line
 from jaxbert.cli.task_commands import TASK_COMMANDS
+from jaxbert.data.batch_source import BatchSource
 from jaxbert.data.features import Features
-from jaxbert.data.packing import Sampler
 from jaxbert.data.sampling import bucket_lengths, by_length, make_batch
 from jaxbert.errors import InputError
 from jaxbert.metrics.scores import Scores
-from jaxbert.options.values import check_ranges
 from jaxbert.runs.evaluate import show_scores
 from jaxbert.runs.folder import check_writable, write_results
 from jaxbert.runs.inputs import (
@@ -37,7 +37,7 @@ from jaxbert.runs.inputs import (
     read_examples,
     read_held_out,
 )
-from jaxbert.runs.plan import make_plan, make_sampler, warmup_steps
+from jaxbert.runs.plan import make_sampler, total_steps, warmup_of
 from jaxbert.tasks.registry import TASKS
 from jaxbert.tasks.task import EVALUATION, Task
 
@@ -85,14 +85,9 @@ def _evaluate(
     return task.score(examples, predictions, opts, cfg), predictions
 
 
-def _batches(
-    task: Task, opts: Any, tokenizer: Any, cfg: Any, features: Features, order: Sampler, total: int
-) -> Iterator[dict[str, Any]]:
-    corrupt = task.corrupt(opts, tokenizer, cfg) if task.corrupt else None
-    for step in range(total):
-        windows, length = order.batch(step)
-        batch = make_batch(features, windows, length, order.size)
-        yield pytorch.to_torch(task.head, corrupt(batch, step) if corrupt else batch, labelled=True)
+def _batches(head: str, source: BatchSource, total: int) -> Iterator[dict[str, Any]]:
+    for batch in itertools.islice(source.iter_from(0), total):
+        yield pytorch.to_torch(head, {n: x[0] for n, x in batch.items()}, labelled=True)
 
 
 def run(name: str, words: Sequence[str]) -> None:
@@ -106,7 +101,6 @@ def run(name: str, words: Sequence[str]) -> None:
     opts = command_line.parse(flags, words, prog=f"jaxbert baseline {name}", description=__doc__)
     if not opts.output_dir:
         raise InputError("give --output_dir, the folder for the results")
-    check_ranges(opts)
     for flag in _UNKNOWN:
         if getattr(opts, flag, None) not in (None, False, 1, "float32"):
             raise InputError(f"--{flag} is not for the baseline, which does not have it")
@@ -124,13 +118,24 @@ def run(name: str, words: Sequence[str]) -> None:
         raise InputError("give --train_file and --validation_file")
     examples = data.examples
     opts = task.resolve(opts, examples, held_out)
-    cfg, params, tokenizer = load_model(task, opts, data)
+    loaded = load_model(task, opts, data)
+    cfg, params, tokenizer = loaded.cfg, loaded.params, loaded.tokenizer
     model = pytorch.load_model(cfg, params, task.head).train()  # the drawn head too is the same
     features = encode_examples(task, examples, tokenizer, cfg, opts)
     features = keep_learnable(features, origin_of(opts))
     held_out_features = encode_examples(task, held_out, tokenizer, cfg, opts)
-    order = make_sampler(opts, features.lengths, cfg.hidden_size, 1)
-    steps = make_plan(task, opts, order).total
+    sampler = make_sampler(
+        features.lengths,
+        width=cfg.hidden_size,
+        parts=1,
+        per_device_train_batch_size=opts.per_device_train_batch_size,
+        max_seq_length=opts.max_seq_length,
+        length_bucket=opts.length_bucket,
+        seed=opts.seed,
+    )
+    corrupt = task.corrupt(opts, tokenizer, cfg) if task.corrupt else None
+    source = BatchSource(features, sampler, corrupt)
+    steps = total_steps(opts.num_train_epochs, opts.max_steps, source.steps_per_epoch)
     tx = pytorch.make_optimizer(
         model,
         learning_rate=opts.learning_rate,
@@ -138,11 +143,11 @@ def run(name: str, words: Sequence[str]) -> None:
         betas=(opts.adam_beta1, opts.adam_beta2),
         eps=opts.adam_epsilon,
     )
-    warmup = warmup_steps(opts, steps)
+    warmup = warmup_of(opts.warmup_steps, opts.warmup_ratio, steps)
     schedule = transformers.get_scheduler(opts.lr_scheduler_type, tx, warmup, steps)
     torch.manual_seed(opts.seed)
     started = time.perf_counter()
-    bar = tqdm(_batches(task, opts, tokenizer, cfg, features, order, steps), total=steps)
+    bar = tqdm(_batches(task.head, source, steps), total=steps)
     for number, batch in enumerate(bar):
         loss = pytorch.train_step(model, tx, batch, "float32", opts.max_grad_norm)
         schedule.step()

@@ -28,16 +28,18 @@ import jax
 from jaxbert import demo
 from jaxbert.cli import command_line
 from jaxbert.errors import InputError
-from jaxbert.options.settings import option
+from jaxbert.options.fields import Settings, option
 from jaxbert.runs.folder import check_writable
 
 
 @dataclasses.dataclass(frozen=True)
-class BenchmarkOptions:
+class BenchmarkOptions(Settings):
     """Flags of the command."""
 
     output_dir: str | None = option(
-        None, "Where benchmark.json, benchmark.md and benchmark.png go; by default nowhere."
+        None,
+        "Where benchmark.json, benchmark.md and benchmark.png go; by default nowhere.",
+        path=True,
     )
     rows: list[str] | None = option(None, "Names of rows, or how several begin; by default all.")
     quick: bool = option(False, "Few rows, rounds and examples: 3 minutes on 2 cores.")
@@ -48,10 +50,14 @@ class BenchmarkOptions:
         "products of float32 are TF32, of both.",
     )
     train_file: str = option(
-        str(demo.QA["train_file"][0]), "Questions to train on, for the rows of real text."
+        str(demo.QA["train_file"][0]),
+        "Questions to train on, for the rows of real text.",
+        path=True,
     )
     validation_file: str = option(
-        str(demo.QA["validation_file"][0]), "Questions to answer, for the rows of real text."
+        str(demo.QA["validation_file"][0]),
+        "Questions to answer, for the rows of real text.",
+        path=True,
     )
     debug: bool = option(False, "Show the traceback of an error.")
 

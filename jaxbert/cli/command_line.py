@@ -4,106 +4,43 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import dataclasses
-import inspect
 import io
 import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NoReturn, TextIO, TypeVar, cast, get_type_hints
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, NoReturn, TextIO, TypeVar, cast
 
 import jax
 from tqdm import tqdm
-from transformers import HfArgumentParser
 
+from jaxbert.cli.flags import flags_of, make_parser
 from jaxbert.cli.foreign_flags import FOREIGN
 from jaxbert.cli.migrating import migrate, words_of_file
 from jaxbert.errors import InputError
 from jaxbert.io.untrusted import shown
-from jaxbert.options.settings import GROUPS
-from jaxbert.options.values import check_places
+from jaxbert.options.fields import Settings, Value
+from jaxbert.options.keywords import make_settings, unknown_options
 from jaxbert.runtime import devices, memory, processes
 
-T = TypeVar("T")
-
-_TYPOS = 2  # letters in which a flag may differ from the one that was meant
-
-
-class _Help(argparse.RawDescriptionHelpFormatter):
-    """Each flag once, with its default where it has one, and a script's docstring as written."""
-
-    def _format_action_invocation(self, action: argparse.Action) -> str:
-        flag, short = action.option_strings[0], action.option_strings[-1]
-        if action.nargs == 0:
-            return f"{flag}, {short}" if short != flag else flag
-        return f"{flag} {self._format_args(action, _metavar(action))}"
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        unset = action.default is None or action.default is False  # 0 and 0.0 are defaults
-        if unset or action.default is argparse.SUPPRESS or action.nargs == 0:
-            return action.help
-        return f"{action.help} (default: %(default)s)"
-
-
-def _metavar(action: argparse.Action) -> str:
-    """What stands for a flag's value: what it is, as far as its name and type say."""
-    name = action.dest
-    if action.choices:
-        return "{" + ",".join(map(str, action.choices)) + "}"
-    if action.type in (int, float):
-        return "N" if action.type is int else "X"
-    if action.const is True:  # a switch, which may be followed by True or False
-        return "True|False"
-    kinds = ("file", "dir", "name", "path", "args", "split", "address")
-    return next((kind.upper() for kind in kinds if name.endswith(kind)), "VALUE")
-
-
-class _Parser(HfArgumentParser):
-    """Hugging Face's own reading of dataclasses as flags, in groups, with errors in one line.
-
-    It takes `--flag`, `--flag True`, `--no_flag` and lists as their scripts do.
-    """
-
-    def _add_dataclass_arguments(self, dtype: type[object]) -> None:
-        """Each option in the group of the dataclass that declares it first."""
-        assert dataclasses.is_dataclass(dtype)
-        hints = get_type_hints(dtype)
-        declared = {
-            name: (GROUPS.index(base.GROUP) if hasattr(base, "GROUP") else -1, number)
-            for number, base in enumerate(dtype.__mro__)  # the last one is the first to declare it
-            for name in inspect.get_annotations(base)
-        }
-        groups: dict[int, argparse._ActionsContainer] = {-1: self}
-        for field in sorted(dataclasses.fields(dtype), key=lambda field: declared[field.name]):
-            number, _ = declared[field.name]
-            if number not in groups:
-                groups[number] = self.add_argument_group(GROUPS[number])
-            field.type = hints[field.name]
-            self._parse_dataclass_field(cast(argparse.ArgumentParser, groups[number]), field)
-        for action in self._actions:
-            if action.const is False:  # --no_flag, of which --flag tells
-                action.help = argparse.SUPPRESS
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; --help lists the options")
+S = TypeVar("S", bound=Settings)
 
 
 def parse(
-    kind: type[T],
+    cls: type[S],
     argv: Sequence[str] | None = None,
     *,
     prog: str | None = None,
-    defaults: Callable[[T], Mapping[str, Any]] | None = None,
+    defaults: Callable[[S], Mapping[str, Value]] | None = None,
     description: str | None = None,
     epilog: str | None = None,
-    listed: Mapping[str, Iterable[str]] | None = None,
-) -> T:
+    listed: Mapping[str, Collection[str]] | None = None,
+) -> S:
     """The options of a command line, which may begin with a JSON file of options.
 
     Args:
-        kind: the option dataclass.
+        cls: the dataclass of the options.
         prog: the command, for --help; by default the script's name.
         defaults: given the options as they would be, other defaults for what was not given.
         description, epilog: what --help says before and after the options; before them by default
@@ -114,89 +51,41 @@ def parse(
         InputError: a flag is unknown, refused, or has a value that it does not take.
     """
     words = sys.argv[1:] if argv is None else list(argv)
-    if words and words[0].endswith(".json"):  # what follows, as the launcher's flags, overrides it
-        found = [*words_of_file(words[0], kind, FOREIGN), *words[1:]]
-        try:
-            return _parse(kind, found, make_parser(kind), defaults)
-        except InputError as error:
-            raise InputError(f"{words[0]}: {error}") from None
-    parser = make_parser(kind, prog, description, epilog)
-    for action in parser._actions:
-        if listed and action.dest in listed:
-            action.help = f"{action.help} There are: {', '.join(listed[action.dest])}."
-    return _parse(kind, words, parser, defaults)
-
-
-def make_parser(
-    kind: type[object],
-    prog: str | None = None,
-    description: str | None = None,
-    epilog: str | None = None,
-) -> _Parser:
-    """The flags of a command; see parse."""
-    return _Parser(
-        cast(Any, kind),
-        prog=prog,
-        description=description or inspect.getdoc(kind),
-        epilog=epilog,
-        usage="%(prog)s [options]",
-        formatter_class=_Help,
-        allow_abbrev=False,
-    )
+    parser = make_parser(cls, prog, description, epilog, listed)
+    if not (words and words[0].endswith(".json")):
+        return _parse(cls, words, parser, defaults)
+    # What follows the file, as the launcher's flags, overrides it.
+    found = [*words_of_file(words[0], cls, FOREIGN), *words[1:]]
+    try:
+        return _parse(cls, found, parser, defaults)
+    except InputError as error:
+        raise InputError(f"{words[0]}: {error}") from None
 
 
 def _parse(
-    kind: type[T],
+    cls: type[S],
     words: Sequence[str],
-    parser: _Parser,
-    defaults: Callable[[T], Mapping[str, Any]] | None,
-) -> T:
-    migrated = migrate(words, kind, FOREIGN)
+    parser: argparse.ArgumentParser,
+    defaults: Callable[[S], Mapping[str, Value]] | None,
+) -> S:
+    migrated = migrate(words, cls, FOREIGN)
     if "--help" not in migrated.words:
-        faults = [*migrated.faults, *_unknown(migrated.unknown, parser)]
+        faults = list(migrated.faults)
+        if migrated.unknown:
+            otherwise = "--help lists the options"
+            faults.append(unknown_options(migrated.unknown, flags_of(cls), otherwise))
         if faults:
             raise InputError("; ".join(faults))
-    options = _read(parser, migrated.words)
-    if defaults is not None:
-        parser.set_defaults(**defaults(options))
-        options = _read(parser, migrated.words)
-    check_places(options)
+    given, rest = parser.parse_known_args(migrated.words)
+    for word in rest:
+        hint = "; a JSON file of options is given first" if word.endswith(".json") else ""
+        raise InputError(f"{shown(word)} belongs to no option{hint}; --help lists the options")
+    options = make_settings(cls, vars(given), defaults=defaults)
     for note in migrated.notes:
         logging.getLogger("jaxbert").info("%s", note)
     if migrated.cpu:  # before JAX looks for devices
         jax.config.update("jax_platforms", "cpu")
     return options
-
-
-def _read(parser: _Parser, words: list[str]) -> Any:
-    found, *rest = parser.parse_args_into_dataclasses(
-        words, return_remaining_strings=True, look_for_args_file=False
-    )
-    for word in rest[-1]:
-        hint = "; a JSON file of options is given first" if word.endswith(".json") else ""
-        raise InputError(f"{shown(word)} belongs to no option{hint}; --help lists the options")
-    return found
-
-
-def _unknown(flags: Sequence[str], parser: _Parser) -> list[str]:
-    """One message of all unknown flags, with the options that may have been meant."""
-    if not flags:
-        return []
-    from nltk.metrics.distance import edit_distance  # slow to import, and needed for this alone
-
-    known = [action.option_strings[0] for action in parser._actions]
-    meant = {}
-    for flag in flags:
-        plain = flag.replace("-", "_").replace("__", "--", 1)
-        apart = {name: edit_distance(plain, name, transpositions=True) for name in known}
-        closest = min(known, key=apart.__getitem__)
-        if apart[closest] <= min(_TYPOS, (len(plain) - 2) // 4):
-            meant[flag] = closest
-    verb = "is not an option" if len(flags) == 1 else "are not options"
-    hints = [f"did you mean {name} for {flag}?" for flag, name in meant.items()]
-    if len(flags) == 1 and meant:
-        hints = [f"did you mean {meant[flags[0]]}?"]
-    return [f"{', '.join(flags)} {verb}; {' '.join(hints) or '--help lists the options'}"]
 
 
 class _Lines(logging.Handler):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import json
 import logging
@@ -16,11 +15,11 @@ from jaxbert.cli.repeating import words_to_repeat
 from jaxbert.cli.task_commands import TASK_COMMANDS
 from jaxbert.errors import InputError
 from jaxbert.metrics.scores import LOSS
+from jaxbert.options.fields import Settings, settings_of
 from jaxbert.options.settings import CalibrateOptions, QAOptions, ScoreOptions
-from jaxbert.options.values import HARMLESS
 from jaxbert.runs.calibrate import calibrate
 from jaxbert.runs.evaluate import evaluate
-from jaxbert.runs.folder import saved_options
+from jaxbert.runs.saved import saved_options
 from jaxbert.runs.score_questions import score_files
 from jaxbert.runs.score_rows import score_rows
 from jaxbert.runs.train import train
@@ -30,22 +29,6 @@ from jaxbert.tasks.registry import TASKS
 from jaxbert.tasks.task import Task
 
 logger = logging.getLogger("jaxbert")
-
-
-# Options of the model and of the data: with any of these a run is the user's, not the demo.
-_OF_THE_USER = (
-    "model_name_or_path",
-    "config_name",
-    "tokenizer_name",
-    "train_file",
-    "validation_file",
-    "dataset_name",
-    "dataset_config_name",
-    "validation_split",
-    "text_column_name",
-    "label_column_name",
-    "quoted_tsv",
-)
 
 
 def train_command(name: str, words: Sequence[str]) -> int:
@@ -75,7 +58,11 @@ def train_command(name: str, words: Sequence[str]) -> int:
         listed={"loss": task.losses, "metric_for_best_model": (*task.best_metrics, LOSS)},
     )
     check_training_data(options)
-    is_demo = all((getattr(options, n, None) or None) == about.recipe.get(n) for n in _OF_THE_USER)
+    is_demo = all(
+        (getattr(options, setting.name) or None) == about.recipe.get(setting.name)
+        for setting in settings_of(about.training)
+        if setting.facts.names_input
+    )
     if is_demo:
         logger.info("no option says which model or data, so this is the demo")
     trained = train(task, options)
@@ -86,12 +73,13 @@ def train_command(name: str, words: Sequence[str]) -> int:
     return 0
 
 
-def _given(options: object) -> list[str]:
+def _given(options: Settings) -> list[str]:
     """The options of a model or data that a command line has."""
-    return [name for name in _OF_THE_USER if getattr(options, name, None)]
+    named = [s.name for s in settings_of(type(options)) if s.facts.names_input]
+    return [name for name in named if getattr(options, name)]
 
 
-def check_training_data(options: object) -> None:
+def check_training_data(options: Settings) -> None:
     """Refuse to train without data, before anything else is looked at.
 
     Raises:
@@ -155,7 +143,7 @@ def evaluate_command(name: str, words: Sequence[str]) -> None:
 
 
 def options_of_training(
-    task: Task, own: type[Any], options: Any, *, calibrated: bool = True
+    task: Task, own: type[Settings], options: Any, *, calibrated: bool = True
 ) -> dict[str, Any]:
     """The task's own options as the folder of options.model_name_or_path has them, and dtype.
 
@@ -166,13 +154,14 @@ def options_of_training(
         return {}
     folder = Path(options.model_name_or_path).expanduser()
     saved = saved_options(folder, type(options), calibrated=calibrated)
-    names = {field.name for field in dataclasses.fields(own)} - task.fresh - HARMLESS
+    names = {s.name for s in settings_of(own) if s.facts.resume != "free"} - task.fresh
     names.add("dtype")
     taken = {name: value for name, value in saved.items() if name in names}
     columns = taken.get("label_column_name")
-    if columns:  # data to predict need not have them
-        several = isinstance(columns, list)
-        taken["label_column_name"] = [f"{c}?" for c in columns] if several else f"{columns}?"
+    if isinstance(columns, list):  # data to predict need not have them
+        taken["label_column_name"] = [f"{c}?" for c in columns]
+    elif columns:
+        taken["label_column_name"] = f"{columns}?"
     return taken
 
 

@@ -11,19 +11,20 @@ from collections.abc import Sequence
 
 from jaxbert.cli.ask_command import AskOptions
 from jaxbert.cli.benchmark_command import BenchmarkOptions
-from jaxbert.cli.command_line import make_parser
 from jaxbert.cli.compare_command import add_arguments
 from jaxbert.cli.curve_command import CurveOptions
+from jaxbert.cli.flags import make_parser
 from jaxbert.cli.main import COMMANDS
 from jaxbert.cli.step_profile_command import StepProfileOptions
 from jaxbert.cli.task_commands import TASK_COMMANDS
 from jaxbert.cli.vocabulary_command import VocabularyOptions
 from jaxbert.errors import InputError
+from jaxbert.options.fields import Settings
 from jaxbert.options.settings import CalibrateOptions, ScoreOptions
 from jaxbert.runtime import launcher
 
 # The flags of the commands that take no task.
-_FLAGS: dict[str, type[object]] = {
+_FLAGS: dict[str, type[Settings]] = {
     "ask": AskOptions,
     "score": ScoreOptions,
     "calibrate": CalibrateOptions,

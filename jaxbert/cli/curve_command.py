@@ -12,17 +12,17 @@ from pathlib import Path
 
 from jaxbert.cli import command_line
 from jaxbert.errors import InputError
-from jaxbert.options.settings import option
+from jaxbert.options.fields import Settings, option
 
 _SMOOTH = 20  # steps that a point of the curve is the mean of
 
 
 @dataclasses.dataclass(frozen=True)
-class CurveOptions:
+class CurveOptions(Settings):
     """Flags of the command."""
 
-    runs: list[str] | None = option(None, "Output folders of training runs.")
-    output: str = option("curve.png", "The picture.")
+    runs: list[str] | None = option(None, "Output folders of training runs.", path=True)
+    output: str = option("curve.png", "The picture.", path=True)
     debug: bool = option(False, "Show the traceback of an error.")
 
 

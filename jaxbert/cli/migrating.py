@@ -14,8 +14,9 @@ from typing import Any, Literal
 
 from jaxbert.errors import InputError
 from jaxbert.io.untrusted import read_object, shown
+from jaxbert.options.fields import Settings, settings_of
+from jaxbert.options.keywords import check_saved
 from jaxbert.options.settings import EvaluationOptions, ModelOptions, TrainingOptions
-from jaxbert.options.values import check_types
 
 # Flag -> value, of a command line. A flag without a value has "true".
 Given = Mapping[str, str]
@@ -71,13 +72,13 @@ class Case:
     of: tuple[type[object], ...] = ()
     beside: tuple[str, frozenset[str] | None] | None = None
 
-    def fits(self, value: str, kind: type[object], given: Given) -> bool:
+    def fits(self, value: str, cls: type[Settings], given: Given) -> bool:
         """Whether this is the case.
 
         Args:
-            kind: the option class of the script.
+            cls: the option class of the script.
         """
-        if self.of and not issubclass(kind, self.of):
+        if self.of and not issubclass(cls, self.of):
             return False
         if self.beside is not None:
             name, wanted = self.beside
@@ -197,22 +198,19 @@ def _asked(flag: _Flag, foreign: Foreign, switched_off: bool) -> str:
     return flag.value
 
 
-def migrate(words: Sequence[str], kind: type[object], table: Mapping[str, Foreign]) -> Migrated:
+def migrate(words: Sequence[str], cls: type[Settings], table: Mapping[str, Foreign]) -> Migrated:
     """A command line with the flags of other scripts put into a script's own.
 
     Args:
-        kind: the option dataclass of the script.
+        cls: the option dataclass of the script.
         table: foreign flags by name; they are for scripts that have a model.
 
     Raises:
         InputError: a flag has no value, or one that it does not take.
     """
-    assert dataclasses.is_dataclass(kind)
-    own = {field.name for field in dataclasses.fields(kind)}
-    switched_on = {
-        f"no_{field.name}" for field in dataclasses.fields(kind) if field.default is True
-    }
-    known = table if issubclass(kind, ModelOptions) else {}
+    own = {setting.name for setting in settings_of(cls)}
+    switched_on = {f"no_{setting.name}" for setting in settings_of(cls) if setting.default is True}
+    known = table if issubclass(cls, ModelOptions) else {}
     before, flags = _split(words)
     given = {flag.name: flag.value if flag.values else "true" for flag in flags}
     result = Migrated(before, [], [], [], False)
@@ -225,13 +223,13 @@ def migrate(words: Sequence[str], kind: type[object], table: Mapping[str, Foreig
         answer = None
         if foreign and not (off and foreign.takes != "switch"):
             value = flag.value if name in own else _asked(flag, foreign, off)
-            answer = _answer(foreign, value, kind, given)
+            answer = _answer(foreign, value, cls, given)
             if answer is None and name not in own:
                 continue  # it asks for nothing
         if answer is None:
             if flag.name in own | switched_on | {"h", "help"}:
                 result.words.extend(flag.words)
-            elif issubclass(kind, EvaluationOptions) and flag.name in _OF_TRAINING:
+            elif issubclass(cls, EvaluationOptions) and flag.name in _OF_TRAINING:
                 result.notes.append(f"{flag.written}: {_PASSED_OVER}")
             elif flag.written not in result.unknown:
                 result.unknown.append(flag.written)
@@ -253,7 +251,7 @@ def migrate(words: Sequence[str], kind: type[object], table: Mapping[str, Foreig
                 taken[target] = flag.written
             result.words.extend(became)
             result.notes.append(f"{flag.written}: {' '.join([*became, answer.text]).strip()}")
-    if issubclass(kind, TrainingOptions) and not _on("do_train", given):
+    if issubclass(cls, TrainingOptions) and not _on("do_train", given):
         for name in ("do_eval", "do_predict"):
             if _on(name, given):
                 fault = f"--{name} without --do_train: call the script of this name in eval/"
@@ -265,12 +263,12 @@ def _on(name: str, given: Given) -> bool:
     return _plain(given.get(name, "false")) in _TRUE
 
 
-def _answer(foreign: Foreign, value: str, kind: type[object], given: Given) -> Answer | None:
+def _answer(foreign: Foreign, value: str, cls: type[Settings], given: Given) -> Answer | None:
     """None where the flag asks for nothing, or is an option of the script."""
     unset = _plain(value) in _UNSET or (foreign.takes == "switch" and _plain(value) in _FALSE)
     for case in foreign.cases:
-        if (case.values is not None or not unset) and case.fits(value, kind, given):
-            if foreign.training and issubclass(kind, EvaluationOptions):
+        if (case.values is not None or not unset) and case.fits(value, cls, given):
+            if foreign.training and issubclass(cls, EvaluationOptions):
                 return Answer("understood", _PASSED_OVER)
             return case.answer
     return None
@@ -309,31 +307,23 @@ def record_of(path: str) -> dict[str, Any] | None:
     return values if isinstance(values.get("options"), dict) and "task" in values else None
 
 
-def words_of_file(path: str, kind: type[object], table: Mapping[str, Foreign]) -> list[str]:
+def words_of_file(path: str, cls: type[Settings], table: Mapping[str, Foreign]) -> list[str]:
     """A file of options, {"learning_rate": 3e-5, ...}, as the words of a command line.
 
     It is what HfArgumentParser.parse_json_file reads, or options.json of a run; of that all but
     what is of one start alone, such as output_dir.
 
     Raises:
-        InputError: it is not JSON, or a value has the wrong type.
+        InputError: it is not JSON, or a value cannot be used.
     """
-    assert dataclasses.is_dataclass(kind)
     record = record_of(path)
     if record is None:
         values = _object_in(path)
     else:
         values = {n: x for n, x in record["options"].items() if n not in _OF_ONE_START}
-    names = {field.name: str(field.type) for field in dataclasses.fields(kind)}
-    lists = {name for name, hint in names.items() if "list[str]" in hint}
+    own = check_saved(cls, {n: x for n, x in values.items() if n not in table}, Path(path))
     words: list[str] = []
-    for name, value in values.items():
-        if name in lists and isinstance(value, str):
-            value = [value]
-        if name == "loss_args" and isinstance(value, dict):
-            value = json.dumps(value)
-        if name in names and name not in table:
-            check_types(kind, {name: value}, Path(path))
+    for name, value in (values | own).items():
         if value is not None:
             words += _words_of(path, name, value)
     return words

@@ -15,15 +15,15 @@ from typing import Literal
 
 from jaxbert.cli import command_line
 from jaxbert.errors import InputError
-from jaxbert.options.settings import option
+from jaxbert.options.fields import Settings, option
 
 
 @dataclasses.dataclass(frozen=True)
-class StepProfileOptions:
+class StepProfileOptions(Settings):
     """Flags of the command."""
 
     model_name_or_path: str = option(
-        "minilm-l6", "bert-base (with random weights), minilm-l6 or a folder."
+        "minilm-l6", "bert-base (with random weights), minilm-l6 or a folder.", path=True
     )
     per_device_train_batch_size: int = option(16, "Windows of the step.")
     max_seq_length: int = option(192, "Tokens of each window, none of them padding.")

@@ -19,18 +19,18 @@ from jaxbert.data.vocabulary import save_vocabulary, train_vocabulary
 from jaxbert.errors import InputError
 from jaxbert.io.files import write_json
 from jaxbert.model.config import BertConfig, config_to_dict
-from jaxbert.options.settings import option
+from jaxbert.options.fields import Settings, option
 from jaxbert.runs.folder import check_writable
 
 
 @dataclasses.dataclass(frozen=True)
-class VocabularyOptions:
+class VocabularyOptions(Settings):
     """Flags of the command."""
 
     train_file: list[str] | None = option(
-        None, "One or more files of text, as for jaxbert train mlm."
+        None, "One or more files of text, as for jaxbert train mlm.", path=True
     )
-    output_dir: str | None = option(None, "The folder to write, without a model in it.")
+    output_dir: str | None = option(None, "The folder to write, without a model in it.", path=True)
     vocab_size: int = option(8000, "The most tokens of the vocabulary.")
     lowercase: bool = option(True, "Lower letters and strip accents, as uncased models do.")
     text_column_name: str | None = option(None, "The column of the text, in files with columns.")

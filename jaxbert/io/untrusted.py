@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import builtins
 import json
+import types
+import typing
 from pathlib import Path
 from typing import Any
 
@@ -73,3 +76,18 @@ def shown(text: Any) -> str:
     if not text.isprintable():
         text = ascii(text)[1:-1]
     return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+
+
+def is_of(value: Any, hint: Any) -> bool:
+    """Whether a value read from JSON is of a field's type; an int is a float too."""
+    if hint is Any:
+        return True
+    arguments = typing.get_args(hint)
+    match typing.get_origin(hint):
+        case typing.Union | types.UnionType:
+            return any(is_of(value, each) for each in arguments)
+        case builtins.list:
+            return isinstance(value, list) and all(is_of(each, arguments[0]) for each in value)
+        case builtins.dict:
+            return isinstance(value, dict) and all(is_of(x, arguments[1]) for x in value.values())
+    return type(value) is hint or (hint is float and type(value) is int)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ from jaxbert.data.features import Features
 from jaxbert.data.rows import whole_text
 from jaxbert.data.texts import TextExample
 from jaxbert.errors import InputError
+from jaxbert.loaded.model import Reduce
 from jaxbert.losses.forms import Arrays
 from jaxbert.options.settings import MLMOptions
 from jaxbert.predictors.lengths import Lengths, TokenizerKeywords
@@ -26,11 +27,6 @@ Filling = dict[str, str | int | float]
 Fillings = list[Filling] | list[list[Filling]]  # of one [MASK], or of several
 
 logger = logging.getLogger("jaxbert")
-
-
-@dataclasses.dataclass(frozen=True)
-class _FillOptions(MLMOptions):
-    top_k: int = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,26 +51,25 @@ class FillSettings(CallSettings):
         return Lengths(**self.tokenizer_kwargs)
 
 
-def _reduce(options: _FillOptions) -> Callable[[Arrays, Arrays], Arrays]:
-    """Of every [MASK] the top_k likeliest tokens, token and score (B, P, top_k).
+@dataclasses.dataclass(frozen=True)
+class _Likeliest:
+    """Of every [MASK] the top_k likeliest tokens, token and score (B, P, top_k)."""
 
-    Where the batch has targets (B, N), token ids, these tokens in the same form (B, P, N).
-    """
+    top_k: int
 
-    def reduce(outputs: Arrays, batch: Arrays) -> Arrays:
-        probabilities = jax.nn.softmax(outputs["logits"], axis=-1)
-        if "targets" in batch:
-            token = jnp.broadcast_to(
-                batch["targets"][:, None], (*probabilities.shape[:2], batch["targets"].shape[1])
-            )
-            return {"token": token, "score": jnp.take_along_axis(probabilities, token, axis=-1)}
-        score, token = jax.lax.top_k(probabilities, options.top_k)
+    def __call__(self, outputs: Arrays, batch: Arrays) -> Arrays:
+        score, token = jax.lax.top_k(jax.nn.softmax(outputs["logits"], axis=-1), self.top_k)
         return {"token": token, "score": score}
 
-    return reduce
+
+def _of_targets(outputs: Arrays, batch: Arrays) -> Arrays:
+    """Of every [MASK] the batch's targets (B, N), token ids: token and score (B, P, N)."""
+    probabilities, targets = jax.nn.softmax(outputs["logits"], axis=-1), batch["targets"]
+    token = jnp.broadcast_to(targets[:, None], (*probabilities.shape[:2], targets.shape[1]))
+    return {"token": token, "score": jnp.take_along_axis(probabilities, token, axis=-1)}
 
 
-class FillMask(Predictor):
+class FillMask(Predictor[MLMOptions, FillSettings]):
     """The likeliest tokens in place of [MASK], called and answering as transformers' fill-mask
     pipeline.
 
@@ -83,9 +78,9 @@ class FillMask(Predictor):
     'capital'
     """
 
-    task = dataclasses.replace(MLM, reduce=_reduce, corrupt=None)
-    kind = _FillOptions
-    settings = FillSettings
+    task = MLM
+    options_cls = MLMOptions
+    settings_cls = FillSettings
     retired: ClassVar[Mapping[str, str]] = {"topk": "give top_k"}
 
     def __call__(
@@ -97,7 +92,7 @@ class FillMask(Predictor):
         tokenizer_kwargs: TokenizerKeywords | None = None,
         batch_size: int | None = None,
         **unknown: object,
-    ) -> Any:
+    ) -> Fillings | list[Fillings] | Iterator[Fillings]:
         """Fill one text, or each of many.
 
         Args:
@@ -124,28 +119,33 @@ class FillMask(Predictor):
         """
         self._refuse(unknown, [*vars(self._settings), "batch_size"])
         given = {"top_k": top_k, "targets": targets, "tokenizer_kwargs": tokenizer_kwargs}
-        settings = self._with(FillSettings, given)
-        if settings.top_k > self._cfg.vocab_size and settings.targets is None:
+        settings = self._with(given)
+        if settings.top_k > self.model.cfg.vocab_size and settings.targets is None:
             raise InputError(
-                f"top_k is {settings.top_k}: it must be from 1 to {self._cfg.vocab_size}"
+                f"top_k is {settings.top_k}: it must be from 1 to {self.model.cfg.vocab_size}"
             )
         ids = None if settings.targets is None else self._target_ids(settings.targets)
         size = self._rows(batch_size)
 
-        def answer(first: int, texts: Sequence[object]) -> list[Fillings]:
-            return self._fill(first, texts, settings, ids, size)
+        def answer(first: int, texts: Sequence[str]) -> list[Fillings]:
+            return self._fill(
+                first, texts, settings.lengths, top_k=settings.top_k, targets=ids, size=size
+            )
 
         if isinstance(inputs, Iterator):
             return stream(inputs, size, answer)
-        single, texts = listed("inputs", inputs, str)
+        single = isinstance(inputs, str)
+        texts = [inputs] if isinstance(inputs, str) else listed("inputs", inputs)
         found = answer(0, texts)
         return found[0] if single or (len(found) == 1 and isinstance(inputs, list)) else found
 
     def _fill(
         self,
         first: int,
-        texts: Sequence[object],
-        settings: FillSettings,
+        texts: Sequence[str],
+        lengths: Lengths,
+        *,
+        top_k: int,
         targets: list[int] | None,
         size: int,
     ) -> list[Fillings]:
@@ -157,16 +157,18 @@ class FillMask(Predictor):
             if not isinstance(text, str):
                 raise InputError(f"text {number} is not a string")
             examples.append(TextExample(f"text {number}", whole_text(text)))
-        features = self._encode(examples, settings.lengths)
-        options = self._options
+        features = self._encode(examples, lengths)
+        reduce: Reduce
         if targets is not None:
+            reduce = _of_targets
             rows = np.tile(np.array(targets, np.int32), (len(examples), 1))
             features = dataclasses.replace(features, rows={**features.rows, "targets": rows})
         else:
             # A power of two, and cut below: so few programs are compiled.
-            most = min(1 << max(settings.top_k - 1, 7).bit_length(), self._cfg.vocab_size)
-            options = dataclasses.replace(options, top_k=most)
-        arrays = self._compute(features, options, size)
+            most = min(1 << max(top_k - 1, 7).bit_length(), self.model.cfg.vocab_size)
+            reduce = _Likeliest(most)
+        longest = self._options.max_seq_length
+        arrays = self._compute(features, reduce, longest=longest, size=size)
         tokens, scores = arrays["token"], arrays["score"]
         if targets is not None:
             order = np.argsort(-scores, axis=-1, kind="stable")
@@ -175,8 +177,8 @@ class FillMask(Predictor):
         return [
             self._fillings(
                 ids[bounds[number] : bounds[number + 1]],
-                tokens[number, :, : settings.top_k],
-                scores[number, :, : settings.top_k],
+                tokens[number, :, :top_k],
+                scores[number, :, :top_k],
             )
             for number in range(len(texts))
         ]
@@ -186,7 +188,7 @@ class FillMask(Predictor):
 
         P is a power of two, so that few shapes are compiled.
         """
-        tokenizer, positions = self._tokenizer, self._cfg.max_position_embeddings
+        tokenizer, positions = self.model.tokenizer, self.model.cfg.max_position_embeddings
         most = lengths.most(tokenizer, trained=self._options.max_seq_length, positions=positions)
         features = encode_texts(
             examples,
@@ -215,8 +217,8 @@ class FillMask(Predictor):
 
     def _target_ids(self, targets: str | Sequence[str]) -> list[int]:
         """The different tokens of the targets, in their order."""
-        _, words = listed("targets", targets, str)
-        vocabulary = self._tokenizer.get_vocab()
+        words = [targets] if isinstance(targets, str) else listed("targets", targets)
+        vocabulary = self.model.tokenizer.get_vocab()
         ids = []
         for word in words:
             if not isinstance(word, str):
@@ -224,9 +226,9 @@ class FillMask(Predictor):
             if word in vocabulary:
                 ids.append(vocabulary[word])
                 continue
-            pieces = self._tokenizer.encode(whole_text(word), add_special_tokens=False)
+            pieces = self.model.tokenizer.encode(whole_text(word), add_special_tokens=False)
             if pieces:
-                instead = self._tokenizer.convert_ids_to_tokens(pieces[0])
+                instead = self.model.tokenizer.convert_ids_to_tokens(pieces[0])
                 logger.warning(
                     "target %r is not in the vocabulary; %r is taken instead", word, instead
                 )
@@ -239,8 +241,8 @@ class FillMask(Predictor):
 
     def _fillings(self, ids: np.ndarray, tokens: np.ndarray, scores: np.ndarray) -> Fillings:
         """Of one text: ids (T,) with [CLS] and [SEP], tokens and scores (P, top_k)."""
-        decode, pad = self._tokenizer.decode, self._tokenizer.pad_token_id
-        places = np.flatnonzero(ids == self._tokenizer.mask_token_id)
+        decode, pad = self.model.tokenizer.decode, self.model.tokenizer.pad_token_id
+        places = np.flatnonzero(ids == self.model.tokenizer.mask_token_id)
         masks: list[list[Filling]] = []
         for place, row, probabilities in zip(places, tokens, scores, strict=False):
             found: list[Filling] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 import jax.numpy as jnp
@@ -16,8 +16,7 @@ from jaxbert.decoding.pipeline_answers import Answer, Window, pipeline_answers
 from jaxbert.errors import InputError
 from jaxbert.losses.forms import Arrays
 from jaxbert.options.settings import QAOptions
-from jaxbert.options.values import check_ranges
-from jaxbert.predictors.predictor import Predictor, listed, stream
+from jaxbert.predictors.predictor import CallSettings, Predictor, listed, stream
 from jaxbert.tasks.qa import QA, resolve_qa
 
 Answers = Answer | list[Answer]
@@ -28,30 +27,34 @@ Inputs = Texts | Pair | Iterable[Pair] | None
 
 @dataclasses.dataclass(frozen=True)
 class _Logits:
-    """In place of QAOptions: keep the logits of windows, padded to max_seq_length tokens."""
+    """Of each window the logits of starts and of ends, (B, 2, longest) float32."""
 
-    max_seq_length: int
+    longest: int
 
-
-def _reduce(options: QAOptions | _Logits) -> Callable[[Arrays, Arrays], Arrays]:
-    """As reduce_qa, or logits (B, 2, max_seq_length) float32, of starts and of ends."""
-    if isinstance(options, QAOptions):
-        return QA.reduce(options)
-    longest = options.max_seq_length
-
-    def reduce(outputs: Arrays, batch: Arrays) -> Arrays:
+    def __call__(self, outputs: Arrays, batch: Arrays) -> Arrays:
         both = jnp.stack([outputs["start_logits"], outputs["end_logits"]], 1).astype(jnp.float32)
         # Batches are of different lengths, and what is kept of them is of one.
-        return {"logits": jnp.pad(both, ((0, 0), (0, 0), (0, longest - both.shape[2])))}
+        return {"logits": jnp.pad(both, ((0, 0), (0, 0), (0, self.longest - both.shape[2])))}
 
-    return reduce
+
+@dataclasses.dataclass(frozen=True)
+class _Call:
+    """What a call asks for; None is what the model was trained with, or the pipeline's default."""
+
+    top_k: int
+    max_answer_len: int | None
+    handle_impossible_answer: bool
+    align_to_words: bool
+    max_seq_len: int | None
+    doc_stride: int | None
+    size: int
 
 
 _PADDINGS = (None, True, False, "longest", "max_length", "do_not_pad")
 _HOW = "give question= and context=, or a dict with both, or a list or a generator of such dicts"
 
 
-class QuestionAnswerer(Predictor):
+class QuestionAnswerer(Predictor[QAOptions, CallSettings]):
     """Answers cut from the original text; called and answering as the question-answering pipeline
     of transformers v4, which v5.3 removed. docs/pipelines.md tells what is different on purpose.
 
@@ -60,8 +63,10 @@ class QuestionAnswerer(Predictor):
     {'score': 0.95, 'start': 16, 'end': 20, 'answer': '25°C'}
     """
 
-    task = dataclasses.replace(QA, reduce=_reduce)
-    kind = QAOptions
+    task = QA
+    options_cls = QAOptions
+    settings_cls = CallSettings
+    untrained_length = None
 
     def __call__(
         self,
@@ -130,51 +135,44 @@ class QuestionAnswerer(Predictor):
             raise InputError(
                 f"padding is {padding!r}; give True, False, longest, max_length or do_not_pad"
             )
+        saved = self._options
         if calibrated is None:
-            saved = self._options
             calibrated = saved.score_temperature != 1 or saved.null_score_diff_threshold != 0
         if calibrated and align_to_words:
             raise InputError(
                 "calibrated answers are not widened to words; leave align_to_words out, or give "
                 "calibrated=False"
             )
-        answer: Callable[[Sequence[QAExample]], list[Answers]] = partial(
-            self._calibrated if calibrated else partial(self._as_pipeline, align_to_words),
+        impossible = handle_impossible_answer
+        call = _Call(
             top_k=numbers["top_k"] or 1,
             max_answer_len=max_answer_len,
-            handle_impossible_answer=handle_impossible_answer,
+            handle_impossible_answer=(
+                saved.version_2_with_negative if impossible is None else impossible
+            ),
+            align_to_words=align_to_words is not False,
             max_seq_len=max_seq_len,
             doc_stride=doc_stride,
-            size=batch_size,
+            size=self._rows(batch_size),
         )
+        answer = partial(self._calibrated if calibrated else self._as_pipeline, call)
         examples = _read(inputs, question, context, data, X)
         if not isinstance(examples, list):
-            size = batch_size or self._batch_size
-            return stream(examples, size, lambda _, some: answer(some))
+            return stream(examples, call.size, lambda _, some: answer(some))
         results = answer(examples) if examples else []
         return results[0] if len(examples) == 1 else results
 
-    def _as_pipeline(
-        self,
-        align_to_words: bool | None,
-        examples: Sequence[QAExample],
-        *,
-        top_k: int,
-        max_answer_len: int | None,
-        handle_impossible_answer: bool | None,
-        max_seq_len: int | None,
-        doc_stride: int | None,
-        size: int | None,
-    ) -> list[Answers]:
-        saved, positions = self._options, self._cfg.max_position_embeddings
-        if max_seq_len is None:
-            max_seq_len = min(saved.max_seq_length, self._tokenizer.model_max_length)
-        overlap = doc_stride
+    def _as_pipeline(self, call: _Call, examples: Sequence[QAExample]) -> list[Answers]:
+        saved, positions = self._options, self.model.cfg.max_position_embeddings
+        length = call.max_seq_len
+        if length is None:
+            length = min(saved.max_seq_length, self.model.tokenizer.model_max_length)
+        overlap = call.doc_stride
         if overlap is None:  # 128 in a folder that jaxbert has not trained, as in the pipeline
             trained = saved.doc_stride if saved.stride_mode == "overlap" else 128
-            overlap = min(max_seq_len // 2, trained)
+            overlap = min(length // 2, trained)
         features = encode_question_windows(
-            examples, self._tokenizer, max_length=max_seq_len, overlap=overlap
+            examples, self.model.tokenizer, max_length=length, overlap=overlap
         )
         longest = int(features.lengths.max())
         if longest > positions:
@@ -183,7 +181,8 @@ class QuestionAnswerer(Predictor):
                 f"max_seq_len of at most {positions}"
             )
 
-        logits = self._compute(features, _Logits(positions), size)["logits"]
+        keep = _Logits(positions)
+        logits = self._compute(features, keep, longest=positions, size=call.size)["logits"]
         windows: list[list[Window]] = [[] for _ in examples]
         host = features.host
         for number, (first, last, row) in enumerate(
@@ -195,56 +194,43 @@ class QuestionAnswerer(Predictor):
             windows[features.example[number]].append(
                 Window(kept[0], kept[1], host["offsets"][place], host["words"][place])
             )
-        impossible = handle_impossible_answer
         return [
             _alone(
                 pipeline_answers(
                     example.context,
                     found,
-                    top_k=top_k,
-                    max_answer_len=max_answer_len or saved.max_answer_length or 15,
-                    handle_impossible_answer=(
-                        saved.version_2_with_negative if impossible is None else impossible
-                    ),
-                    align_to_words=align_to_words is not False,
+                    top_k=call.top_k,
+                    max_answer_len=call.max_answer_len or saved.max_answer_length or 15,
+                    handle_impossible_answer=call.handle_impossible_answer,
+                    align_to_words=call.align_to_words,
                 )
             )
             for example, found in zip(examples, windows, strict=True)
         ]
 
-    def _calibrated(
-        self,
-        examples: Sequence[QAExample],
-        *,
-        top_k: int,
-        max_answer_len: int | None,
-        handle_impossible_answer: bool | None,
-        max_seq_len: int | None,
-        doc_stride: int | None,
-        size: int | None,
-    ) -> list[Answers]:
-        saved = self._options
-        impossible = handle_impossible_answer
+    def _calibrated(self, call: _Call, examples: Sequence[QAExample]) -> list[Answers]:
+        saved, cfg = self._options, self.model.cfg
         options = dataclasses.replace(
             saved,
-            max_seq_length=max_seq_len or saved.max_seq_length,
-            doc_stride=saved.doc_stride if doc_stride is None else doc_stride,
-            max_answer_length=max_answer_len or saved.max_answer_length,
-            n_best_size=max(top_k, saved.n_best_size),
-            version_2_with_negative=(
-                saved.version_2_with_negative if impossible is None else impossible
-            ),
+            max_seq_length=call.max_seq_len or saved.max_seq_length,
+            doc_stride=saved.doc_stride if call.doc_stride is None else call.doc_stride,
+            max_answer_length=call.max_answer_len or saved.max_answer_length,
+            n_best_size=max(call.top_k, saved.n_best_size),
+            version_2_with_negative=call.handle_impossible_answer,
         )
-        check_ranges(options)
         results: dict[int, Answers] = {}
         # What is left open depends on the question's own text, never on the others.
         resolved = [resolve_qa(options, [example]) for example in examples]
         for each in dict.fromkeys(resolved):
             numbers = [n for n, other in enumerate(resolved) if other == each]
-            predictions = self._predict([examples[n] for n in numbers], each, size)
+            some = [examples[n] for n in numbers]
+            features = self.task.encode(some, self.model.tokenizer, each, cfg)
+            reduce, longest = self.task.reduce(each), each.max_seq_length
+            arrays = self._compute(features, reduce, longest=longest, size=call.size)
+            predictions = self.task.decode(some, features, arrays, each, cfg)
             for number, prediction in zip(numbers, predictions, strict=True):
                 first = prediction.answer
-                ranked = [first, *(c for c in prediction.nbest if c != first)][:top_k]
+                ranked = [first, *(c for c in prediction.nbest if c != first)][: call.top_k]
                 results[number] = _alone(
                     [
                         Answer(score=c.probability, start=c.start, end=c.end, answer=c.text)
@@ -297,16 +283,21 @@ def _read(
 
 def _paired(question: Inputs, context: Inputs) -> list[QAExample]:
     """Questions with their contexts; a single text goes with each of the others."""
-    one_question, questions = listed("question", question, str)
-    one_context, contexts = listed("context", context, str)
-    if one_question:
+    questions, contexts = _texts("question", question), _texts("context", context)
+    if isinstance(question, str):
         questions *= len(contexts)
-    if one_context:
+    if isinstance(context, str):
         contexts *= len(questions)
     if len(questions) != len(contexts):
         raise InputError(f"{len(questions)} questions and {len(contexts)} contexts; give as many")
     pairs = zip(questions, contexts, strict=True)
     return [_example(*pair, number) for number, pair in enumerate(pairs)]
+
+
+def _texts(name: str, given: Inputs) -> list[Inputs]:
+    if isinstance(given, str):
+        return [given]
+    return listed(name, given)
 
 
 def _fields(row: Inputs, number: int, *, more: bool = False) -> tuple[Inputs, Inputs]:

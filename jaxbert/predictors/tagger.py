@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,7 @@ from jaxbert.predictors.predictor import CallSettings, Predictor, listed, stream
 from jaxbert.tasks.tagging import TAGGING
 
 Offsets = Sequence[tuple[int, int]]
+Item = str | Sequence[str] | Sequence[Sequence[str]]  # a text, or words, or what is neither
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,18 +93,19 @@ class _Text:
         return found
 
 
-def _reduce(options: TaggingOptions) -> Callable[[Arrays, Arrays], Arrays]:
-    """Of each token the probabilities of all classes, (B, max_seq_length, C)."""
+@dataclasses.dataclass(frozen=True)
+class _Probabilities:
+    """Of each token the probabilities of all classes, (B, longest, C)."""
 
-    def reduce(outputs: Arrays, batch: Arrays) -> Arrays:
+    longest: int
+
+    def __call__(self, outputs: Arrays, batch: Arrays) -> Arrays:
         scores = jax.nn.softmax(outputs["logits"], axis=-1)
-        missing = options.max_seq_length - scores.shape[1]  # batches are as long as their bucket
+        missing = self.longest - scores.shape[1]  # batches are as long as their bucket
         return {"scores": jnp.pad(scores, ((0, 0), (0, missing), (0, 0)))}
 
-    return reduce
 
-
-class Tagger(Predictor):
+class Tagger(Predictor[TaggingOptions, TaggerSettings]):
     """Entities and labels, called and answering as transformers' token-classification pipeline;
     texts of any length are read in windows.
 
@@ -112,9 +114,9 @@ class Tagger(Predictor):
     [{'entity_group': 'PER', 'score': np.float32(0.99), 'word': 'anna', 'start': 0, 'end': 4}, ...]
     """
 
-    task = dataclasses.replace(TAGGING, reduce=_reduce)
-    kind = TaggingOptions
-    settings = TaggerSettings
+    task = TAGGING
+    options_cls = TaggingOptions
+    settings_cls = TaggerSettings
     retired: ClassVar[Mapping[str, str]] = {
         "grouped_entities": 'give aggregation_strategy="simple"',
         "ignore_subwords": 'give aggregation_strategy="first"',
@@ -132,7 +134,7 @@ class Tagger(Predictor):
         offset_mapping: Offsets | Sequence[Offsets] | None = None,
         batch_size: int | None = None,
         **unknown: object,
-    ) -> Any:
+    ) -> list[Entity] | list[list[Entity]] | Iterator[list[Entity]]:
         """Tag one text, or each of many.
 
         Args:
@@ -169,53 +171,57 @@ class Tagger(Predictor):
             "ignore_labels": ignore_labels,
             "stride": stride,
         }
-        settings = self._with(TaggerSettings, given)
+        settings = self._with(given)
         if not is_split_into_words and delimiter is not None:
             raise InputError("delimiter is for is_split_into_words=True")
         glue = (" " if delimiter is None else delimiter) if is_split_into_words else None
         size = self._rows(batch_size)
 
-        def answer(first: int, items: Sequence[object]) -> list[list[Entity]]:
+        def answer(first: int, items: Sequence[Item]) -> list[list[Entity]]:
             texts = [self._read(n, item, glue) for n, item in enumerate(items, first)]
             if offset_mapping is not None:
                 texts = _with_offsets(texts, offset_mapping)
-            return self._entities(texts, settings, size)
+            parts = self._windows(texts, settings.stride, size)
+            strategy, ignore = settings.strategy, settings.ignore_labels
+            return [self._entities(windows, strategy, ignore) for windows in parts]
 
         if isinstance(inputs, Iterator):
             if offset_mapping is not None:
                 raise InputError("offset_mapping is for texts that are given as a list")
             return stream(inputs, size, answer)
-        single, items = listed("inputs", inputs, str)
+        single = isinstance(inputs, str)
+        items: list[Item] = [inputs] if single else [*listed("inputs", inputs)]
         if is_split_into_words and not all(isinstance(item, list | tuple) for item in items):
             items = [inputs]  # one list of words; the pipeline's answer is in a list too
         found = answer(0, items)
         return found[0] if single else found
 
-    def _entities(
-        self, texts: Sequence[_Text], settings: TaggerSettings, size: int
-    ) -> list[list[Entity]]:
-        """The answer for each text."""
-        if settings.stride is None:
-            parts = [[tokens] for tokens in self._tokens(texts, size)]
-        else:
-            parts = self._strided_tokens(texts, settings.stride, size)
-        results = []
-        for windows in parts:
-            entities = [
-                entity
-                for tokens in windows
-                for entity in group_entities(
-                    tokens,
-                    settings.strategy,
-                    labels=self._cfg.id2label,
-                    join=self._tokenizer.convert_tokens_to_string,
-                    ignore=settings.ignore_labels,
-                )
-            ]
-            results.append(entities if len(windows) == 1 else merge_windows(entities))
-        return results
+    def _windows(
+        self, texts: Sequence[_Text], stride: int | None, size: int
+    ) -> list[list[list[Token]]]:
+        """Of each text the tokens of its windows; without a stride all tokens in one."""
+        if stride is None:
+            return [[tokens] for tokens in self._tokens(texts, size)]
+        return self._strided_tokens(texts, stride, size)
 
-    def _read(self, number: int, item: object, glue: str | None) -> _Text:
+    def _entities(
+        self, windows: Sequence[list[Token]], strategy: Strategy, ignore: Sequence[str]
+    ) -> list[Entity]:
+        """The answer for a text, from the tokens of its windows."""
+        entities = [
+            entity
+            for tokens in windows
+            for entity in group_entities(
+                tokens,
+                strategy,
+                labels=self.model.cfg.id2label,
+                join=self.model.tokenizer.convert_tokens_to_string,
+                ignore=ignore,
+            )
+        ]
+        return entities if len(windows) == 1 else merge_windows(entities)
+
+    def _read(self, number: int, item: Item, glue: str | None) -> _Text:
         """A text and its tokens; with `glue` of words, which are cut one by one and joined by it.
 
         Raises:
@@ -231,11 +237,11 @@ class Tagger(Predictor):
         else:
             if not isinstance(item, list | tuple):
                 raise InputError(f"text {number} is not a list of words")
-            words = list(item)
-            if not all(isinstance(word, str) for word in words):
+            words = [word for word in item if isinstance(word, str)]
+            if len(words) < len(item):
                 raise InputError(f"text {number} has a word that is not a string")
         words = [whole_text(word) for word in words]
-        backend = self._tokenizer.backend_tokenizer
+        backend = self.model.tokenizer.backend_tokenizer
         backend.no_truncation()
         backend.no_padding()
         pieces, begin = [], 0
@@ -254,7 +260,7 @@ class Tagger(Predictor):
         """Piece `number` of a text, with its scores (C,)."""
         piece = text.pieces[number]
         start, end = (piece.start, piece.end) if text.offsets is None else text.offsets[index]
-        unknown = piece.token == self._tokenizer.unk_token_id
+        unknown = piece.token == self.model.tokenizer.unk_token_id
         return Token(
             start=start,
             end=end,
@@ -277,7 +283,10 @@ class Tagger(Predictor):
         results: list[list[Token]] = [[] for _ in texts]
         if not examples:
             return results
-        features, arrays = self._arrays(examples, self._options, size)
+        options, cfg = self._options, self.model.cfg
+        features = self.task.encode(examples, self.model.tokenizer, options, cfg)
+        longest = options.max_seq_length
+        arrays = self._compute(features, _Probabilities(longest), longest=longest, size=size)
         starts = np.flatnonzero(features.host["word"] >= 0)
         windows = np.searchsorted(features.bounds, starts, side="right") - 1
         for start, window in zip(starts.tolist(), windows.tolist(), strict=True):
@@ -294,15 +303,15 @@ class Tagger(Predictor):
         self, texts: Sequence[_Text], stride: int, size: int
     ) -> list[list[list[Token]]]:
         """The tokens of every window of every text; in a window they are numbered from 1."""
-        positions = self._cfg.max_position_embeddings
-        length = min(int(self._tokenizer.model_max_length), positions)
+        positions = self.model.cfg.max_position_embeddings
+        length = min(int(self.model.tokenizer.model_max_length), positions)
         room = length - 2
         if stride >= room:
             raise InputError(
                 f"stride is {stride}: windows have {room} tokens beside [CLS] and [SEP], and must "
                 "share fewer"
             )
-        cls, sep = self._tokenizer.cls_token_id, self._tokenizer.sep_token_id
+        cls, sep = self.model.tokenizer.cls_token_id, self.model.tokenizer.sep_token_id
         spans, owners, ids = [], [], []
         for owner, text in enumerate(texts):
             count = len(text.pieces)
@@ -322,8 +331,7 @@ class Tagger(Predictor):
         results: list[list[list[Token]]] = [[] for _ in texts]
         if not spans:
             return results
-        options = dataclasses.replace(self._options, max_seq_length=length)
-        arrays = self._compute(features, options, size)
+        arrays = self._compute(features, _Probabilities(length), longest=length, size=size)
         for window, (owner, (start, stop)) in enumerate(zip(owners, spans, strict=True)):
             rows = arrays["scores"][window, 1:]
             results[owner].append(
@@ -335,13 +343,22 @@ class Tagger(Predictor):
         return results
 
 
-def _with_offsets(texts: list[_Text], given: Sequence[Any]) -> list[_Text]:
+def _with_offsets(texts: list[_Text], given: Offsets | Sequence[Offsets]) -> list[_Text]:
     """The texts with the caller's offsets: of one text its own, else a list for each.
 
     Raises:
         InputError: there are not as many as texts, or as tokens of one.
     """
-    rows = [given] if len(given) and isinstance(given[0][0], int) else given
+    of_one: list[tuple[int, int]] = []
+    rows: list[Offsets] = []
+    for entry in given:
+        match entry:
+            case (int(start), int(end)):
+                of_one.append((start, end))
+            case _:
+                rows.append(entry)
+    if of_one:
+        rows.append(of_one)
     if len(rows) != len(texts):
         raise InputError(f"offset_mapping is of {len(rows)} texts, and there are {len(texts)}")
     for number, (text, row) in enumerate(zip(texts, rows, strict=True)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import EllipsisType
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from scipy.special import expit, softmax
@@ -16,7 +16,7 @@ from jaxbert.data.rows import whole_text
 from jaxbert.data.texts import TextExample
 from jaxbert.errors import InputError
 from jaxbert.losses.forms import Arrays
-from jaxbert.options.settings import ClassificationOptions, RegressionOptions
+from jaxbert.options.settings import ClassificationOptions, RegressionOptions, TextOptions
 from jaxbert.predictors.lengths import Lengths
 from jaxbert.predictors.predictor import Predictor, listed, stream
 from jaxbert.tasks.classification import CLASSIFICATION
@@ -24,6 +24,7 @@ from jaxbert.tasks.regression import REGRESSION
 
 Text = str | dict[str, str]
 Label = dict[str, str | float]
+Labels = Label | list[Label]  # the best, or with top_k several
 
 # What makes scores (C,) of a row's outputs.
 _FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -51,15 +52,15 @@ class TextSettings(Lengths):
             raise InputError(f"function_to_apply is {name!r}: give {', '.join(_FUNCTIONS)}")
 
 
-def _example(number: int, item: object) -> TextExample:
+def _example(number: int, item: Text) -> TextExample:
     """A text, or a pair: a dict, or [[text, pair]] as older pipelines had it."""
     match item:
         case str():
             text, pair = item, None
         case [[text, pair]]:
             pass
-        case {"text": text, **others} if others.keys() <= {"text_pair"}:
-            pair = others.get("text_pair")
+        case {"text": text} if item.keys() <= {"text", "text_pair"}:
+            pair = item.get("text_pair")
         case _:
             raise InputError(
                 f'text {number} is not a text: give a string, or {{"text": ..., "text_pair": ...}}'
@@ -70,10 +71,10 @@ def _example(number: int, item: object) -> TextExample:
     return TextExample(f"text {number}", whole_text(text), whole_text(pair) if pair else None)
 
 
-class _TextPredictor(Predictor):
+class _TextPredictor(Predictor[TextOptions, TextSettings]):
     """Scores of texts and pairs, in the form of transformers' text-classification pipeline."""
 
-    settings = TextSettings
+    settings_cls = TextSettings
     retired: ClassVar[Mapping[str, str]] = {"return_all_scores": "give top_k=None for all classes"}
 
     def __call__(
@@ -87,7 +88,7 @@ class _TextPredictor(Predictor):
         padding: bool | str | None = None,
         batch_size: int | None = None,
         **unknown: object,
-    ) -> Any:
+    ) -> Labels | list[Labels] | Iterator[Labels]:
         """Give the labels of one text or pair, or of each of many.
 
         Args:
@@ -125,44 +126,48 @@ class _TextPredictor(Predictor):
             "max_length": max_length,
             "padding": padding,
         }
-        settings = self._with(TextSettings, given)
+        settings = self._with(given)
         if top_k is not ...:
             settings = dataclasses.replace(settings, top_k=top_k)
         size = self._rows(batch_size)
+        apply = _FUNCTIONS[(settings.function_to_apply or self._function).lower()]
+
+        def answer(first: int, items: Sequence[Text]) -> list[Labels]:
+            outputs = self._outputs_of(first, items, settings, size)
+            return [self._ranked(apply(row), settings.top_k) for row in outputs]
+
         if isinstance(inputs, Iterator):
-            return stream(inputs, size, lambda n, texts: self._label(texts, settings, size, n))
-        single, items = listed("inputs", inputs, str | dict)
-        found = self._label(items, settings, size)
-        if not single:
-            return found
+            return stream(inputs, size, answer)
+        if not isinstance(inputs, str | dict):
+            return answer(0, listed("inputs", inputs))
+        found = answer(0, [inputs])
         # What the pipeline does: a string's answer is in a list, unless the call has top_k.
         return found if isinstance(inputs, str) and top_k is ... else found[0]
 
-    def _label(
-        self, items: Sequence[object], settings: TextSettings, size: int, first: int = 0
-    ) -> list[Label | list[Label]]:
-        """The answer for each text; they are numbered from `first` in messages."""
+    def _outputs_of(
+        self, first: int, items: Sequence[Text], lengths: Lengths, size: int
+    ) -> Sequence[np.ndarray]:
+        """The model's outputs (C,) for each text; they are numbered from `first` in messages."""
         if not items:
             return []
-        examples = [_example(number, item) for number, item in enumerate(items, first)]
-        features = self._encode(examples, settings)
-        outputs = self._compute(features, self._options, size)["outputs"]
-        apply = _FUNCTIONS[(settings.function_to_apply or self._function).lower()]
-        return [self._ranked(apply(row), settings.top_k) for row in outputs]
+        features = self._encode([_example(n, item) for n, item in enumerate(items, first)], lengths)
+        longest = self._options.max_seq_length
+        arrays = self._compute(features, self._outputs, longest=longest, size=size)
+        return [*arrays["outputs"]]
 
-    def _encode(self, examples: Sequence[TextExample], settings: TextSettings) -> Features:
-        positions = self._cfg.max_position_embeddings
-        most = settings.most(
-            self._tokenizer, trained=self._options.max_seq_length, positions=positions
+    def _encode(self, examples: Sequence[TextExample], lengths: Lengths) -> Features:
+        positions = self.model.cfg.max_position_embeddings
+        most = lengths.most(
+            self.model.tokenizer, trained=self._options.max_seq_length, positions=positions
         )
         if most is not None and most < 5 and any(e.pair is not None for e in examples):
             raise InputError(f"max_length {most} leaves no room for a token of each text; give 5")
         features = encode_texts(
             examples,
-            self._tokenizer,
+            self.model.tokenizer,
             max_length=1 << 30 if most is None else most,
             targets=None,
-            truncation=settings.strategy,
+            truncation=lengths.strategy,
         )
         longest = int(np.argmax(features.lengths))
         if features.lengths[longest] > positions:
@@ -172,26 +177,27 @@ class _TextPredictor(Predictor):
             )
         return features
 
-    def _ranked(self, scores: np.ndarray, top_k: int | EllipsisType | None) -> Label | list[Label]:
+    def _ranked(self, scores: np.ndarray, top_k: int | EllipsisType | None) -> Labels:
         """The best label, or so many of them, of scores (C,)."""
-        named = zip(self._cfg.id2label, scores.tolist(), strict=True)
+        named = zip(self.model.cfg.id2label, scores.tolist(), strict=True)
         labels: list[Label] = [{"label": name, "score": score} for name, score in named]
         order = np.argsort(-scores, kind="stable")
         if top_k is ...:
-            return labels[order[0]]
+            return labels[int(order[0])]
         return [labels[place] for place in order[:top_k]]
+
+    @staticmethod
+    def _outputs(outputs: Arrays, batch: Arrays) -> Arrays:
+        """Of each row the model's outputs (B, C), before any function."""
+        raise NotImplementedError
 
     @property
     def _function(self) -> str:
         """The function that suits what the model was trained for."""
-        if self._cfg.problem_type == "regression":
+        cfg = self.model.cfg
+        if cfg.problem_type == "regression":
             return "none"
-        return "sigmoid" if self._cfg.multi_label or len(self._cfg.id2label) == 1 else "softmax"
-
-
-def _outputs(options: ClassificationOptions) -> Callable[[Arrays, Arrays], Arrays]:
-    """Of each row the model's outputs, (B, C), before any function."""
-    return lambda outputs, batch: {"outputs": outputs["logits"]}
+        return "sigmoid" if cfg.multi_label or len(cfg.id2label) == 1 else "softmax"
 
 
 class TextClassifier(_TextPredictor):
@@ -205,8 +211,12 @@ class TextClassifier(_TextPredictor):
     [{'label': 'entailment', 'score': 0.9}, {'label': 'neutral', 'score': 0.08}]
     """
 
-    task = dataclasses.replace(CLASSIFICATION, reduce=_outputs)
-    kind = ClassificationOptions
+    task = CLASSIFICATION
+    options_cls = ClassificationOptions
+
+    @staticmethod
+    def _outputs(outputs: Arrays, batch: Arrays) -> Arrays:
+        return {"outputs": outputs["logits"]}
 
 
 class TextRegressor(_TextPredictor):
@@ -218,11 +228,12 @@ class TextRegressor(_TextPredictor):
     {'label': 'score', 'score': 4.1}
     """
 
-    task = dataclasses.replace(
-        REGRESSION,
-        reduce=lambda options: lambda outputs, batch: {"outputs": outputs["scores"][:, None]},
-    )
-    kind = RegressionOptions
+    task = REGRESSION
+    options_cls = RegressionOptions
+
+    @staticmethod
+    def _outputs(outputs: Arrays, batch: Arrays) -> Arrays:
+        return {"outputs": outputs["scores"][:, None]}
 
     @property
     def _function(self) -> str:

@@ -16,12 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from jaxbert.runtime.compiled import keep_compiled
 from jaxbert.data.questions import QAExample
 from jaxbert.decoding.answers import Prediction, at_threshold
-from jaxbert.io.drawing import new_figure, save_figure
 from jaxbert.errors import InputError
-from jaxbert.runs.evaluate import assess, show_scores
+from jaxbert.io.drawing import new_figure, save_figure
 from jaxbert.io.files import write_json
 from jaxbert.metrics.calibration import (
     Bin,
@@ -30,12 +28,15 @@ from jaxbert.metrics.calibration import (
     fit_temperature,
     reliability,
 )
-from jaxbert.options.values import check_ranges
 from jaxbert.options.settings import CalibrateOptions
-from jaxbert.runs.folder import check_task, check_writable, digests_of_model
+from jaxbert.runs.evaluate import assess, show_scores
+from jaxbert.runs.folder import check_writable
 from jaxbert.runs.inputs import read_examples
+from jaxbert.runs.record import check_task
+from jaxbert.runs.saved import digests_of_model
+from jaxbert.runtime.compiled import keep_compiled
 from jaxbert.runtime.processes import launched
-from jaxbert.tasks.qa import QA, references_of, score_qa, resolve_qa
+from jaxbert.tasks.qa import QA, references_of, resolve_qa, score_qa
 
 logger = logging.getLogger("jaxbert")
 
@@ -53,7 +54,6 @@ def calibrate(options: CalibrateOptions) -> dict[str, Any]:
     Raises:
         InputError: something the user gave cannot be used; nothing has been written.
     """
-    check_ranges(options)
     if not options.model_name_or_path:
         raise InputError("give --model_name_or_path, the folder of a fine-tuned model")
     folder = Path(options.model_name_or_path).expanduser()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import logging
@@ -15,22 +16,23 @@ from typing import Any, NamedTuple
 import jax
 from scipy.stats import ttest_rel
 
-from jaxbert.io.drawing import new_figure, save_figure
 from jaxbert.errors import InputError
-from jaxbert.io.files import digest_of, write_json, write_text
+from jaxbert.io.drawing import new_figure, save_figure
+from jaxbert.io.files import Json, digest_of, write_json, write_text
+from jaxbert.io.untrusted import read_object
 from jaxbert.losses.choose import ChosenLoss, choose_loss
 from jaxbert.metrics.scores import LOSS, Scores, number_of
-from jaxbert.options.values import HARMLESS, check_ranges
 from jaxbert.runs.folder import check_writable
-from jaxbert.runtime.processes import launched
 from jaxbert.runs.published import published_for
+from jaxbert.runs.record import Given, RunRecord
 from jaxbert.runs.train import train
+from jaxbert.runtime.processes import launched
 from jaxbert.tasks.task import Task
-from jaxbert.io.untrusted import read_object
 
 logger = logging.getLogger("jaxbert")
 
-_VOID = {"void": True}
+# Beside the record of a run that an earlier version compared: what it was asked for, or void.
+_FORMER = "compared.json"
 
 
 class Row(NamedTuple):
@@ -82,8 +84,7 @@ def compare(task: Task, options: Any, losses: Sequence[str], seeds: Sequence[int
     found: dict[str, list[Scores]] = {given: [] for given in losses}
     for number, (given, chosen, own) in enumerate(runs):
         logger.info("run %d of %d: %s, seed %d", number + 1, len(runs), given, own.seed)
-        files = _contents(own, chosen.args.get("teacher"))
-        scores = _scores(task, own, {"loss": chosen.source, "files": files})
+        scores = _scores(task, own, _given(own, chosen.args.get("teacher")), chosen.source)
         if number == 0 and options.overwrite_output_dir:  # what was given is known to be right
             _void([Path(other.output_dir) for _, _, other in runs[1:]])
         if scores is None:
@@ -122,24 +123,27 @@ def _runs(
             place = str(Path(options.output_dir).expanduser() / places[given] / f"seed_{seed}")
             changes = {"loss": name, "loss_args": args, "seed": seed, "output_dir": place}
             own = dataclasses.replace(options, **changes)
-            check_ranges(own)
             runs.append((given, chosen[given], own))
     return runs
 
 
-def _contents(options: Any, teacher: Any) -> dict[str, str]:
-    """SHA-256 of the files that the options name, and of those in the folders that they name."""
+def _given(options: Any, teacher: Any) -> Given:
+    """What a run is asked for: its options, and the files that they name or that are in the
+    folders that they name."""
     named = [*(options.train_file or ()), *(options.validation_file or ()), options.dataset_name]
     named += [options.model_name_or_path, options.config_name, options.tokenizer_name]
     named += [teacher if isinstance(teacher, str) else None]
-    found = {}
+    files = {}
     for name in filter(None, named):
         path = Path(name).expanduser()
         inside = path.rglob("*") if name == options.dataset_name else path.glob("*")
         for file in sorted(inside) if path.is_dir() else [path]:
             if file.is_file():  # not a name on the Hub
-                found[str(file)] = digest_of(file)
-    return found
+                files[str(file)] = digest_of(file)
+    # What the names of a data set hold is not looked at, unlike what files do.
+    names = ("dataset_name", "dataset_config_name", "validation_split")
+    what = options.deciding() | {name: getattr(options, name) for name in names}
+    return Given(json.loads(json.dumps(what)), files)
 
 
 def split_args(given: str) -> tuple[str, str | None]:
@@ -152,63 +156,68 @@ def split_args(given: str) -> tuple[str, str | None]:
     return name.strip(), brace + rest or None
 
 
-def _scores(task: Task, options: Any, depends: dict[str, Any]) -> Scores | None:
+def _scores(task: Task, options: Any, given: Given, loss: str) -> Scores | None:
     """The scores of a run, trained if it has not been; None when a signal stopped it.
 
-    What they depend on is in compared.json from the run's beginning, so that a run is neither
-    taken for done nor gone on with when any of it is another.
+    What they depend on is in the record from the run's beginning, so that a run is neither taken
+    for done nor resumed when any of it is another.
 
     Args:
-        depends: all that its scores depend on beside the options.
+        given: what the run is asked for.
+        loss: the source text of its loss.
 
     Raises:
-        InputError: it is another.
+        InputError: the run that is there is of something else.
     """
     folder = Path(options.output_dir)
-    # What the names of a data set hold is not looked at, unlike what files do.
-    harmless = HARMLESS - {"dataset_name", "dataset_config_name", "validation_split"}
-    what = {n: x for n, x in dataclasses.asdict(options).items() if n not in harmless}
-    given = json.loads(json.dumps({"options": what, **depends}))
-    record = folder / "compared.json"
-    if options.overwrite_output_dir:
-        record.unlink(missing_ok=True)
-    elif record.exists() and read_object(record) == _VOID:
+    record = None if options.overwrite_output_dir else _record_of(folder)
+    if record is not None and record.void:
         options = dataclasses.replace(options, overwrite_output_dir=True)
-    elif record.exists():
-        _check_same(folder, read_object(record), given)
+    elif record is not None and record.given is not None:
+        _check_same(folder, record, given, loss)
         if (folder / "metrics.json").exists():
             logger.info("done before")
             return read_object(folder / "metrics.json")
-    elif not (folder / "options.json").exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(record, given)
-    trained = train(task, options)
+    trained = train(task, options, given)
     if not trained.done:
         return None
-    if read_object(folder / "options.json")["loss"] != depends["loss"]:
-        record.unlink(missing_ok=True)
+    (folder / _FORMER).unlink(missing_ok=True)
+    record = RunRecord.read(folder)
+    if record is None or record.loss != loss:
         raise InputError(
             f"{folder}: the file of --losses {options.loss} has changed while losses were "
             "compared; remove this folder, and start the command again"
         )
-    write_json(record, given)
     jax.clear_caches()  # compiled programs of a run that is over
     return trained.scores
 
 
+def _record_of(folder: Path) -> RunRecord | None:
+    """The record of the run in a folder; of one that an earlier version compared, with what that
+    kept in a file of its own."""
+    record = RunRecord.read(folder)
+    path = folder / _FORMER
+    if record is None or record.given is not None or not path.exists():
+        return record
+    former = read_object(path)
+    void = former.get("void") is True
+    return dataclasses.replace(record, given=None if void else Given.from_json(former), void=void)
+
+
 def _void(folders: Sequence[Path]) -> None:
-    """Have these runs trained anew, by a later command too that has no --overwrite_output_dir."""
+    """Have these runs trained from the start, by a later command too that has no
+    --overwrite_output_dir."""
     for folder in folders:
-        if (folder / "options.json").exists():
-            write_json(folder / "compared.json", _VOID)
+        # A record that cannot be read is refused without that flag, too.
+        with contextlib.suppress(InputError):
+            record = RunRecord.read(folder)
+            if record is not None:
+                dataclasses.replace(record, void=True).write(folder)
 
 
-def _check_same(folder: Path, then: dict[str, Any], now: dict[str, Any]) -> None:
-    other = [n for n in now if n not in ("options", "files") and then.get(n) != now[n]]
-    for part, sign in (("options", "--"), ("files", "")):
-        old, new = then.get(part), now[part]
-        old = old if isinstance(old, dict) else {}
-        other += [f"{sign}{n}" for n in sorted({*old, *new}) if old.get(n) != new.get(n)]
+def _check_same(folder: Path, record: RunRecord, now: Given, loss: str) -> None:
+    other = ["loss"] if record.loss != loss else []
+    other += record.given.differences(now) if record.given else []
     if other:
         raise InputError(
             f"{folder} has a run of another {', '.join(other[:4])}{', ...' * (len(other) > 4)}; "
@@ -246,8 +255,9 @@ def _write(
     clean = [{n: None if x != x else x for n, x in row.items()} for row in own]  # JSON has no NaN
     model = options.model_name_or_path or ""
     known = published_for(model, task.name, int(scores.get("total", 0)))
-    record = {"task": task.name, "seeds": list(seeds), "rows": clean}
-    write_json(folder / "comparison.json", record | {"published": known and known._asdict()})
+    record: dict[str, Json] = {"task": task.name, "seeds": seeds, "rows": clean}
+    record["published"] = known._asdict() if known else None
+    write_json(folder / "comparison.json", record)
     text = markdown(rows, len(seeds))
     if known:
         bands = ", ".join(f"{m} {a:g} to {b:g}" for m, (a, b) in known.scores.items())

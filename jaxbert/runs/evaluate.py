@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import dataclasses
 import logging
 import math
 import time
@@ -11,139 +11,115 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from jaxbert.runtime import processes
-from jaxbert.runtime.compiled import keep_compiled
-from jaxbert.data.sampling import NumpyBatch, bucket_lengths
 from jaxbert.data.features import Features
-from jaxbert.data.packing import Sampler, PackedSampler
 from jaxbert.data.rows import Data, names_of
+from jaxbert.data.sampling import NumpyBatch, bucket_lengths
 from jaxbert.errors import InputError
+from jaxbert.loaded.model import LoadedModel, Reduce
 from jaxbert.losses.forms import Arrays, Loss
 from jaxbert.metrics.scores import LOSS, Scores
 from jaxbert.model.config import BertConfig
-from jaxbert.model.heads import make_apply
-from jaxbert.model.kernels import choose_attention
-from jaxbert.options.values import check_ranges
-from jaxbert.runs.folder import check_task, check_writable, read_calibration, write_results
+from jaxbert.model.heads import Params
+from jaxbert.runs.folder import check_writable, write_results
 from jaxbert.runs.inputs import encode_examples, load_model, read_examples
+from jaxbert.runs.record import check_task
+from jaxbert.runs.saved import read_calibration
+from jaxbert.runtime import processes
+from jaxbert.runtime.compiled import keep_compiled
 from jaxbert.tasks.task import EVALUATION, Task
-from jaxbert.training.parallel import Parallel, make_parallel
-from jaxbert.training.predict import predict
-from jaxbert.training.step import make_predict_step
 
 logger = logging.getLogger("jaxbert")
-
-Evaluator = Callable[..., tuple[Scores, list[Any]] | None]
-
-
-def attention_of(options: Any, cfg: BertConfig, order: Sampler | None = None) -> tuple[str, str]:
-    """The backend of attention, and why it is that one; auto where an evaluation of a training
-    has other rows than the backend asked for can take.
-
-    Args:
-        order: of the batches to train on; without it, for predictions.
-    """
-    lengths = bucket_lengths(options.length_bucket, options.max_seq_length)
-    choose = functools.partial(
-        choose_attention,
-        dtype=options.dtype,
-        head_size=cfg.head_size,
-        multiple=math.gcd(*(order.buckets if order else lengths)),
-        packed=isinstance(order, PackedSampler),
-        dropout=cfg.attention_probs_dropout_prob if order else 0.0,
-    )
-    try:
-        return choose(options.attention)
-    except InputError:
-        if order or not getattr(options, "packing", False):
-            raise
-        return choose("auto")
-
-
-def make_evaluator(
-    task: Task,
-    options: Any,
-    cfg: BertConfig,
-    tokenizer: Any,
-    parallel: Parallel,
-    examples: Any,
-    features: Features,
-) -> Evaluator:
-    """A function (replicated params, stopped) -> (scores, predictions) on these examples.
-
-    It gives None when stopped() became true; see predict.
-    """
-    kernel, why = attention_of(options, cfg)
-    if kernel != "xla":
-        logger.info("  attention of evaluations by %s: %s", kernel, why)
-    apply = make_apply(cfg, task.head, dtype=jnp.dtype(options.dtype), attention=kernel)
-    labelled = task.label_of is None or task.label_of(examples[0]) is not None
-    reduce = task.reduce(options)
-    if labelled:
-        plain = task.evaluation_loss
-        loss = plain(options) if plain else next(iter(task.losses.values()))
-        reduce = with_loss(loss, reduce)
-    learnable = np.array([task.learnable(e) for e in examples])[features.example]
-    compiled = parallel.compile_predict(make_predict_step(apply, reduce))
-    size = options.per_device_eval_batch_size * parallel.devices
-    buckets = bucket_lengths(options.length_bucket, options.max_seq_length)
-    corrupt = task.corrupt(options, tokenizer, cfg) if task.corrupt else None
-
-    def prepare(batch: NumpyBatch) -> NumpyBatch:
-        return corrupt(batch, EVALUATION) if corrupt else batch
-
-    def evaluator(
-        params: Any, stopped: Callable[[], bool] = lambda: False
-    ) -> tuple[Scores, list[Any]] | None:
-        arrays = predict(
-            compiled,
-            params,
-            features,
-            parallel,
-            size=size,
-            buckets=buckets,
-            prepare=prepare,
-            stopped=stopped,
-        )
-        if arrays is None:
-            return None
-        sums = [arrays.pop(name)[learnable] for name in (_SUM, _WEIGHT)] if labelled else []
-        predictions = task.decode(examples, features, arrays, options, cfg)
-        if not labelled:
-            return {}, predictions
-        try:
-            scores = task.score(examples, predictions, options, cfg)
-        except ValueError as error:  # of a model whose outputs overflow
-            raise InputError(f"the predictions have no score: {error}") from error
-        return {**scores, **_mean_loss(*sums)}, predictions
-
-    return evaluator
-
 
 # Of each window, beside what the task keeps of it.
 _SUM, _WEIGHT = "loss_sum", "loss_weight"
 
 
-def with_loss(
-    loss: Loss, reduce: Callable[[Arrays, Arrays], Arrays]
-) -> Callable[[Arrays, Arrays], Arrays]:
+class Evaluator:
+    """Scores and predictions of a model on examples, for any parameters.
+
+    Args:
+        task, options: resolved, see Task.
+        features: of the examples.
+    """
+
+    def __init__(
+        self, task: Task, options: Any, model: LoadedModel, examples: Any, features: Features
+    ) -> None:
+        self._task, self._options, self._model = task, options, model
+        self._examples, self._features = examples, features
+        self._size = options.per_device_eval_batch_size * model.compute.parallel.devices
+        self._buckets = bucket_lengths(options.length_bucket, options.max_seq_length)
+        kernel, why = model.attention_for(self._buckets)
+        if kernel != "xla":
+            logger.info("  attention of evaluations by %s: %s", kernel, why)
+        self._labelled = task.label_of is None or task.label_of(examples[0]) is not None
+        self._reduce = task.reduce(options)
+        if self._labelled:
+            plain = task.evaluation_loss
+            loss = plain(options) if plain else next(iter(task.losses.values()))
+            self._reduce = WithLoss(loss, self._reduce)
+        self._learnable = np.array([task.learnable(e) for e in examples])[features.example]
+        self._corrupt = task.corrupt and task.corrupt(options, model.tokenizer, model.cfg)
+
+    def __call__(
+        self, params: Params | None = None, stopped: Callable[[], bool] = lambda: False
+    ) -> tuple[Scores, list[Any]] | None:
+        """Scores and predictions; None when stopped() became true.
+
+        Args:
+            params: replicated, in place of the model's own.
+
+        Raises:
+            InputError: the predictions have no score.
+        """
+        task, options, cfg = self._task, self._options, self._model.cfg
+        arrays = self._model.predict(
+            self._features,
+            self._reduce,
+            size=self._size,
+            buckets=self._buckets,
+            params=params,
+            corrupt=self._corrupted if self._corrupt else None,
+            stopped=stopped,
+        )
+        if arrays is None:
+            return None
+        sums = []
+        if self._labelled:
+            sums = [arrays.pop(name)[self._learnable] for name in (_SUM, _WEIGHT)]
+        predictions = task.decode(self._examples, self._features, arrays, options, cfg)
+        if not self._labelled:
+            return {}, predictions
+        try:
+            scores = task.score(self._examples, predictions, options, cfg)
+        except ValueError as error:  # of a model whose outputs overflow
+            raise InputError(f"the predictions have no score: {error}") from error
+        return {**scores, **_mean_loss(*sums)}, predictions
+
+    def _corrupted(self, batch: NumpyBatch) -> NumpyBatch:
+        assert self._corrupt is not None
+        return self._corrupt(batch, EVALUATION)
+
+
+@dataclasses.dataclass(frozen=True)
+class WithLoss:
     """`reduce`, and of each window the loss's loss_sum and loss_weight (B,)."""
 
-    def of_one(outputs: Arrays, batch: Arrays) -> tuple[jax.Array, jax.Array]:
-        one, labels = ({n: x[None] for n, x in arrays.items()} for arrays in (outputs, batch))
-        loss_sum, weight_sum = loss(one, labels)
-        return loss_sum, weight_sum
+    loss: Loss
+    reduce: Reduce
 
-    def reduced(outputs: Arrays, batch: Arrays) -> Arrays:
+    def __call__(self, outputs: Arrays, batch: Arrays) -> Arrays:
         # Of multiple choice the hidden states have other rows, and no plain loss reads them.
         of_rows = {n: x for n, x in outputs.items() if n != "last_hidden_state"}
-        loss_sum, weight_sum = jax.vmap(of_one)(of_rows, batch)
-        return {**reduce(outputs, batch), _SUM: loss_sum, _WEIGHT: weight_sum}
+        loss_sum, weight_sum = jax.vmap(self._of_one)(of_rows, batch)
+        return {**self.reduce(outputs, batch), _SUM: loss_sum, _WEIGHT: weight_sum}
 
-    return reduced
+    def _of_one(self, outputs: Arrays, batch: Arrays) -> tuple[jax.Array, jax.Array]:
+        one, labels = ({n: x[None] for n, x in arrays.items()} for arrays in (outputs, batch))
+        loss_sum, weight_sum = self.loss(one, labels)
+        return loss_sum, weight_sum
 
 
 def _mean_loss(loss_sum: np.ndarray, weight: np.ndarray) -> dict[str, float]:
@@ -170,16 +146,16 @@ def assess(task: Task, options: Any, examples: Any) -> tuple[BertConfig, Scores,
     Args:
         options: resolved, see Task.
     """
-    cfg, params, tokenizer = load_model(task, options)
-    features = encode_examples(task, examples, tokenizer, cfg, options)
-    parallel = make_parallel(options.parallel)
-    logger.info("  attention by %s: %s", *attention_of(options, cfg))
-    evaluator = make_evaluator(task, options, cfg, tokenizer, parallel, examples, features)
+    model = load_model(task, options)
+    features = encode_examples(task, examples, model.tokenizer, model.cfg, options)
+    buckets = bucket_lengths(options.length_bucket, options.max_seq_length)
+    logger.info("  attention by %s: %s", *model.attention_for(buckets))
+    evaluator = Evaluator(task, options, model, examples, features)
     started = time.perf_counter()
-    result = evaluator(parallel.replicate(params))
+    result = evaluator()
     assert result is not None  # nothing stops it
     logger.info("%d examples in %.1f s", len(examples), time.perf_counter() - started)
-    return cfg, *result
+    return model.cfg, *result
 
 
 def _check_asked(asked: str | list[str] | None, where: str) -> None:
@@ -207,7 +183,6 @@ def evaluate(task: Task, options: Any) -> Scores:
     Raises:
         InputError: something the user gave cannot be used; nothing has been written.
     """
-    check_ranges(options)
     if not options.output_dir:
         raise InputError("give --output_dir, the folder for the results")
     processes.join(options.coordinator_address, options.num_processes, options.process_id)

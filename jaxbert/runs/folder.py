@@ -1,142 +1,397 @@
-"""The output directory of a run: its record, what may go on in it, and the results."""
+"""RunFolder: the output directory of a run, with its lock, record, checkpoints, log and results."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import hashlib
-import importlib.metadata
 import logging
 import os
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
 
 from filelock import FileLock, Timeout
 
-from jaxbert.runtime import host
 from jaxbert.errors import InputError
-from jaxbert.io.files import digest_of, write_json
+from jaxbert.io.files import Json, write_json
+from jaxbert.io.untrusted import shown
 from jaxbert.metrics.scores import Scores
-from jaxbert.options.values import advice_on, changed_options, check_types
-from jaxbert.io.untrusted import read_object, shown
+from jaxbert.model.config import BertConfig
+from jaxbert.model.heads import Params
+from jaxbert.model.pretrained import save_pretrained
+from jaxbert.options.settings import CheckpointOptions
+from jaxbert.options.values import advice_on
+from jaxbert.runs.record import RECORD, Differences, RunRecord
+from jaxbert.runtime import processes
+from jaxbert.training.checkpoint import Checkpoints
+from jaxbert.training.loop import Nowhere, Storage
+from jaxbert.training.progress import Progress
+from jaxbert.training.step import TrainState
+from jaxbert.training.train_log import TrainLog
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 logger = logging.getLogger("jaxbert")
 
-# All that a run writes in its output directory; --overwrite_output_dir removes nothing else.
-_RUN_FILES = [
-    "checkpoints",
-    "train_log.jsonl",
-    "metrics.json",
-    "predictions.json",
-    "nbest_predictions.json",
-    "null_odds.json",
-    "entity_report.json",
-    "calibration.json",
-    "reliability.png",
-    "compared.json",
-    "config.json",
-    "model.safetensors",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "options.json",  # the last to be removed: without it the others would be taken for another's
-]
-
+_CHECKPOINTS = "checkpoints"
+_LOG = "train_log.jsonl"
+_METRICS = "metrics.json"
+# Written beside the record by the comparisons of earlier versions.
+_COMPARED = "compared.json"
 # The files of a task that an evaluation writes, where it has them.
-_RESULTS = {"predictions.json", "nbest_predictions.json", "null_odds.json", "entity_report.json"}
+_RESULTS = ("predictions.json", "nbest_predictions.json", "null_odds.json", "entity_report.json")
+# All that a run writes in its output directory; --overwrite_output_dir removes nothing else.
+_RUN_FILES = (
+    *(_CHECKPOINTS, _LOG, _METRICS, *_RESULTS),
+    *("calibration.json", "reliability.png", _COMPARED),
+    *("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"),
+    RECORD,  # the last to be removed: without it the others would be taken for another's
+)
+# Of the fingerprints of a record, in the order in which they are compared.
+_DATA = {
+    "train": "other train data or another tokenizer",
+    "validation": "other validation data",
+    "teacher": "another teacher",
+    "model": "another config.json",
+}
 
 
-def saved_options(
-    folder: str | Path, kind: type[Any], *, calibrated: bool = True
-) -> dict[str, Any]:
-    """What a run's folder says of its options; {} where there is no options.json.
+class RunFolder:
+    """The output directory of one run, from its lock to its results.
 
-    Args:
-        kind: the option dataclass that they are for.
-        calibrated: the threshold and the temperature are those of calibration.json, where there is
-            one.
+    with RunFolder.open(path, writes=processes.is_first()) as run:
+        previous = run.find(now, options)  # may it write here, and which run does it resume
+        run.check(now, options)  # is that of the same data and loss
+        run.begin(now)  # from here on files are written
+        step, state, progress = run.restore(state)
+        run.update_record(now)
+        ...
 
-    Raises:
-        InputError: a value is not of the type of its field.
+    All processes of a run call the same methods in the same order. The first one alone reads and
+    writes the folder; the others get what it found, also its errors, and write nothing.
+
+    Attributes:
+        path: the directory.
+        previous: the record of the run that is resumed, once it has been found; None for a new one.
+        checkpoints: open from `begin` to `close`; None in the processes that write nothing.
     """
-    record = _read_record(Path(folder))
-    saved = dict(record["options"]) if record else {}
-    path = Path(folder) / "calibration.json"
-    if calibrated and path.exists():
-        fitted, _ = read_calibration(Path(folder))
-        if not fitted:
-            logger.warning("%s is of another model than the one beside it; it is not used", path)
-        saved |= fitted
-    check_types(kind, saved, Path(folder) / "options.json")
-    return saved
 
+    def __init__(self, path: Path, *, overwrite: bool, keep: int, retry_on_error: bool) -> None:
+        self.path = path
+        self.previous: RunRecord | None = None
+        self.checkpoints: Checkpoints | None = None
+        self._overwrite, self._keep, self._retry_on_error = overwrite, keep, retry_on_error
+        # It ends with the process, however that does: the operating system holds it, and the file
+        # that is left means nothing.
+        self._lock = FileLock(path / ".lock")
 
-def read_calibration(folder: Path) -> tuple[dict[str, Any], set[str]]:
-    """What calibration.json says: options to use with the model, and the ids of the questions that
-    they were fitted to; nothing where there is no such file, or where the folder's model is not the
-    one that they were fitted to.
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        *,
+        writes: bool,
+        overwrite: bool = False,
+        keep: int = 2,
+        retry_on_error: bool = False,
+    ) -> RunFolder:
+        """The folder, not locked yet.
 
-    Raises:
-        InputError: the file is another's, or damaged.
-    """
-    path = folder / "calibration.json"
-    try:
-        record = read_object(path)
-    except FileNotFoundError:
-        return {}, set()
-    kinds = {
-        "null_score_diff_threshold": (int, float),
-        "score_temperature": (int, float),
-        "version_2_with_negative": (bool,),
-    }
-    ids = record.get("fitted_to")
-    if not isinstance(ids, list) or any(type(record.get(n)) not in k for n, k in kinds.items()):
-        raise InputError(f"{path}: not what eval/calibrate.py writes; make it again")
-    if record.get("model") != digests_of_model(folder):
-        return {}, set()
-    fitted = {name: record[name] for name in kinds}
-    if not record["version_2_with_negative"]:
-        del fitted["null_score_diff_threshold"]  # every question was answered; none was fitted
-    return fitted, set(map(str, ids))
+        Args:
+            writes: whether this process is the first one.
+            overwrite: a run that is there is to be replaced, see `find`.
+            keep, retry_on_error: see Checkpoints; the log's errors are treated likewise.
 
+        Raises:
+            InputError: it is a file, or cannot be made or written.
+        """
+        processes.from_first(lambda: check_writable(path))
+        kind = cls if writes else _Follower
+        return kind(path, overwrite=overwrite, keep=keep, retry_on_error=retry_on_error)
 
-def digests_of_model(folder: Path) -> dict[str, str]:
-    """SHA-256 of each file with weights."""
-    files = [p for p in folder.iterdir() if p.suffix in (".safetensors", ".msgpack")]
-    return {path.name: digest_of(path) for path in sorted(files)}
+    def __enter__(self) -> Self:
+        return self
 
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            self.close()
+        finally:
+            self._lock.release(force=True)
 
-def check_task(folder: Path, task: str) -> None:
-    """Refuse the folder of a run of another task.
+    def find(
+        self, now: RunRecord, options: CheckpointOptions, *, teacher: str | None = None
+    ) -> RunRecord | None:
+        """The record of the run in the folder that is to go on, whose lock is taken; None for a new
+        start.
 
-    Raises:
-        InputError: options.json says that it is one.
-    """
-    record = _read_record(folder)
-    if record is not None and record["task"] != task:
-        raise InputError(
-            f"{folder} was trained for {shown(record['task'])}, not for {task}; use the script or "
-            "class of that task"
+        Args:
+            now: of this run; its job is the launcher's, which starts a job again with
+                --overwrite_output_dir too: the run that this very job has begun goes on.
+            options: of which now.options is made.
+            teacher: the folder of the loss's teacher.
+
+        Raises:
+            InputError: the folder holds something else, or a run with other options; another run is
+                writing there; or it is the folder of the model that is to be trained, which the
+                results would replace.
+        """
+        raw = processes.from_first(lambda: self._find(now, options, teacher))
+        self.previous = None if raw is None else RunRecord.from_json(raw)
+        return self.previous
+
+    def _find(
+        self, now: RunRecord, options: CheckpointOptions, teacher: str | None
+    ) -> dict[str, Json] | None:
+        flags = ("model_name_or_path", "config_name", "tokenizer_name")
+        self._check_sources({f"--{n}": now.options.get(n) for n in flags} | {"teacher": teacher})
+        record = self._read_record()
+        if record is None or (self._overwrite and (now.job is None or record.job != now.job)):
+            return None
+        if record.task != now.task:
+            raise InputError(
+                f"--output_dir {self.path} holds a run of the task {shown(record.task)}"
+            )
+        differences = record.differences(now, options)
+        self._check_options(differences)
+        if differences.environment:
+            logger.warning(
+                "the run was started with %s; it goes on, but may not end with the same bits",
+                "; ".join(map(str, differences.environment)),
+            )
+        self._take(record)
+        return record.to_json()
+
+    def _check_sources(self, sources: Mapping[str, Json]) -> None:
+        for name, given in sources.items():
+            if not (isinstance(given, str) and given and self.path.exists()):
+                continue
+            if Path(given).expanduser().resolve() == self.path.resolve():
+                raise InputError(f"--output_dir {self.path} is the {name} too; give another folder")
+
+    def _read_record(self) -> RunRecord | None:
+        """The record, if there is a run."""
+        saved = self.path / _CHECKPOINTS
+        try:
+            record = RunRecord.read(self.path)
+        except InputError:
+            if self._overwrite and saved.is_dir():  # ours, damaged
+                return None
+            raise
+        if record is not None:
+            return record
+        ours = {_COMPARED}  # train/compare.py of earlier versions began with it
+        if saved.is_dir() and not any(saved.iterdir()):
+            ours.add(_CHECKPOINTS)
+        for name in _RUN_FILES:
+            if name not in ours and (self.path / name).exists():
+                raise InputError(
+                    f"--output_dir {self.path}: there is a {name}, but no options.json of a run to "
+                    "go on with; give another folder"
+                )
+        return None
+
+    def _check_options(self, differences: Differences) -> None:
+        if changed := differences.options:
+            raise InputError(
+                f"--output_dir {self.path} holds a run with other options: "
+                f"{'; '.join(map(str, changed))}; {advice_on(changed, self.path)}"
+            )
+
+    def check(self, now: RunRecord, options: CheckpointOptions, *, user_loss: bool) -> None:
+        """Refuse to resume a run with other data than it was started with, or with a user's loss
+        whose file has been changed.
+
+        Args:
+            now: as in `find`, with the fingerprints.
+            user_loss: whether the loss is one of a user's file.
+
+        Raises:
+            InputError: it is so, and is not allowed to be.
+        """
+        processes.from_first(lambda: self._check(now, options, user_loss))
+
+    def _check(self, now: RunRecord, options: CheckpointOptions, user_loss: bool) -> None:
+        if self.previous is None:
+            return
+        differences = self.previous.differences(now, options)
+        given = now.options.get("allow_changed_options")
+        allowed = given if isinstance(given, list) else ()
+        # The options of the loss name the teacher.
+        may_differ = {"teacher"} if "loss" in allowed or "loss_args" in allowed else set()
+        for name, what in _DATA.items():
+            if name in differences.data - may_differ:
+                raise InputError(
+                    f"--output_dir {self.path}: the run was started with {what}; give that, or "
+                    "--overwrite_output_dir"
+                )
+        if user_loss and differences.loss and "loss" not in allowed:
+            raise InputError(
+                f"--output_dir {self.path}: the file of --loss {now.options.get('loss')} is not "
+                "the one that the run was started with, whose text is in options.json; give "
+                "--allow_changed_options loss to go on with the new one, or --overwrite_output_dir"
+            )
+
+    def begin(self, now: RunRecord) -> None:
+        """Take the lock, and make the folder this run's.
+
+        Everything that the user gave has been read and checked. The record of a new run is written
+        first of all: whatever is in the folder from then on is this run's.
+
+        Raises:
+            InputError: another run has the lock, or had it since `find` looked.
+        """
+        processes.from_first(lambda: self._begin(now))
+
+    def _begin(self, now: RunRecord) -> None:
+        self._take(self.previous)
+        if self.previous is None:
+            if self._overwrite:
+                remove_run(self.path)
+            now.write(self.path)
+        self.checkpoints = Checkpoints(
+            self.path / _CHECKPOINTS,
+            self._keep,
+            logger.info,
+            retry_on_error=self._retry_on_error,
         )
 
+    def _take(self, record: RunRecord | None) -> None:
+        """Take the lock; once more does nothing.
 
-def _read_record(folder: Path) -> dict[str, Any] | None:
-    path = folder / "options.json"
-    try:
-        record = read_object(path)
-    except FileNotFoundError:
-        return None
-    except InputError as error:
-        raise InputError(f"{error}; is it a run of jaxbert?") from None
-    types = {"task": str, "options": dict, "rows_per_step": int, "data": dict}
-    whole = all(isinstance(record.get(name), kind) for name, kind in types.items())
-    whole &= isinstance(record.get("row_length"), int | None)
-    if not whole or record["rows_per_step"] < 1:
-        raise InputError(f"{path}: not the record of a run")
-    column = record["options"].get("label_column_name")
-    if record["task"] == "classification" and isinstance(column, str):  # before it was a list
-        record["options"]["label_column_name"] = [column]
-    return record
+        Args:
+            record: what was found before the folder was locked.
+        """
+        if self._lock.is_locked:
+            return
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise InputError(
+                f"--output_dir {self.path}: another run is writing there; wait for its end, or "
+                "give another folder"
+            ) from None
+        if not (record is None and self._overwrite) and RunRecord.read(self.path) != record:
+            raise InputError(
+                f"--output_dir {self.path}: another run has written there since this one began; "
+                "start the command again to go on with it, or give another folder"
+            )
+
+    def restore(
+        self, state: TrainState, step: int | None = None
+    ) -> tuple[int | None, TrainState, Progress]:
+        """A checkpoint, by default the newest that verifies, as the first process reads it.
+
+        Args:
+            state: of the same shapes and dtypes, given back where there is no checkpoint.
+
+        Returns:
+            The step or None, the state and the progress, the same in all processes.
+
+        Raises:
+            InputError: the step is damaged, or not of this model; or there had been whole steps,
+                and none is left.
+        """
+
+        def read() -> tuple[int | None, dict[str, Json]]:
+            nonlocal state
+            assert self.checkpoints is not None
+            found = self.checkpoints.newest() if step is None else step
+            if found is None:
+                return None, {}
+            state, progress = self.checkpoints.restore(found, state)
+            return found, progress
+
+        found, saved = processes.from_first(read)
+        state = processes.arrays_from_first(state)
+        if found is None:
+            return None, state, Progress()
+        place = self.path / _CHECKPOINTS / str(found) / "progress.json"
+        return found, state, Progress.read(saved, place)
+
+    def update_record(self, now: RunRecord) -> None:
+        """Have the record of a run that is resumed say how it goes on."""
+        if self.previous is not None:
+            dataclasses.replace(now, void=self.previous.void).write(self.path)
+
+    @contextlib.contextmanager
+    def storage(self, first_step: int) -> Iterator[Storage]:
+        """Where training keeps its checkpoints and its log, for as long as it is entered.
+
+        Args:
+            first_step: lines of later steps are left out of the log; they will be written again.
+
+        Raises:
+            InputError: the log cannot be written.
+        """
+        assert self.checkpoints is not None
+        path = self.path / _LOG
+        with TrainLog(path, first_step, retry_on_error=self._retry_on_error) as log:
+            yield _Files(self.path / _CHECKPOINTS, self.checkpoints, log)
+
+    def close(self) -> None:
+        """Wait for the checkpoint that is being written; there are none after that.
+
+        Raises:
+            InputError: it could not be written.
+        """
+        checkpoints, self.checkpoints = self.checkpoints, None
+        if checkpoints is not None:
+            checkpoints.close()
+
+    def save_model(
+        self, cfg: BertConfig, params: Params, tokenizer: PreTrainedTokenizerFast, *, head: str
+    ) -> None:
+        """The model as a folder that transformers reads too."""
+        save_pretrained(self.path, cfg, params, tokenizer, head=head)
+
+    def write_results(self, scores: Scores, files: Mapping[str, Json]) -> None:
+        """See the function of this name."""
+        write_results(self.path, scores, files)
+
+
+class _Files:
+    """The Storage of the first process: its checkpoints and its log."""
+
+    def __init__(self, folder: Path, checkpoints: Checkpoints, log: TrainLog) -> None:
+        self._folder, self._checkpoints, self._log = folder, checkpoints, log
+
+    def save(self, state: TrainState, progress: Progress) -> Path:
+        self._checkpoints.save(state, dataclasses.asdict(progress), best_step=progress.best_step)
+        return self._folder
+
+    def wait(self) -> None:
+        self._checkpoints.wait()
+
+    def log(self, record: Mapping[str, float | None]) -> None:
+        self._log.write(record)
+
+
+class _Follower(RunFolder):
+    """The folder in a process that is not the first: nothing is written."""
+
+    def update_record(self, now: RunRecord) -> None:
+        pass
+
+    @contextlib.contextmanager
+    def storage(self, first_step: int) -> Iterator[Storage]:
+        yield Nowhere()
+
+    def save_model(
+        self, cfg: BertConfig, params: Params, tokenizer: PreTrainedTokenizerFast, *, head: str
+    ) -> None:
+        pass
+
+    def write_results(self, scores: Scores, files: Mapping[str, Json]) -> None:
+        pass
 
 
 def check_writable(folder: Path) -> None:
@@ -150,154 +405,6 @@ def check_writable(folder: Path) -> None:
         raise InputError(f"--output_dir {folder}: no permission to write in {place}")
 
 
-def lock_of(folder: Path) -> FileLock:
-    """The lock of an output directory, not taken yet. It ends with the process, however that does:
-    the operating system holds it, and the file that is left means nothing."""
-    return FileLock(folder / ".lock")
-
-
-def take(lock: FileLock, folder: Path, record: dict[str, Any] | None, options: Any) -> None:
-    """Take the folder's lock for this run; once more does nothing.
-
-    Args:
-        record: what check_output found, before the folder was locked.
-
-    Raises:
-        InputError: another run has it, or had it in the meantime.
-    """
-    if lock.is_locked:
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise InputError(
-            f"--output_dir {folder}: another run is writing there; wait for its end, or give "
-            "another folder"
-        ) from None
-    if not (record is None and options.overwrite_output_dir) and _read_record(folder) != record:
-        raise InputError(
-            f"--output_dir {folder}: another run has written there since this one began; start "
-            "the command again to go on with it, or give another folder"
-        )
-
-
-def check_output(
-    folder: Path, task: str, options: Any, *, teacher: str | None = None, job: str | None = None
-) -> dict[str, Any] | None:
-    """The record of the run in the folder that is to go on; None for a new start.
-
-    Args:
-        teacher: the folder of the loss's teacher.
-        job: of the launcher, which starts a job again with --overwrite_output_dir too: the run
-            that this very job has begun goes on.
-
-    Raises:
-        InputError: the folder holds something else, or a run with other options; or it is the
-            folder of the model that is to be trained, which the results would replace.
-    """
-    flags = ("model_name_or_path", "config_name", "tokenizer_name")
-    sources = {f"--{flag}": getattr(options, flag) for flag in flags} | {"teacher": teacher}
-    for name, given in sources.items():
-        if given and folder.exists() and Path(given).expanduser().resolve() == folder.resolve():
-            raise InputError(f"--output_dir {folder} is the {name} too; give another folder")
-    try:
-        record = _read_record(folder)
-    except InputError:
-        if options.overwrite_output_dir and (folder / "checkpoints").is_dir():  # ours, damaged
-            return None
-        raise
-    if record is None:
-        found = [name for name in _RUN_FILES if (folder / name).exists()]
-        ours = {"compared.json"}  # train/compare.py begins with it
-        if (folder / "checkpoints").is_dir() and not any((folder / "checkpoints").iterdir()):
-            ours.add("checkpoints")
-        foreign = next((name for name in found if name not in ours), None)
-        if foreign:
-            raise InputError(
-                f"--output_dir {folder}: there is a {foreign}, but no options.json of a run to go "
-                "on with; give another folder"
-            )
-        return None
-    if options.overwrite_output_dir and (job is None or record.get("job") != job):
-        return None
-    if record["task"] != task:
-        raise InputError(f"--output_dir {folder} holds a run of the task {shown(record['task'])}")
-    changed = changed_options(record["options"], options)
-    if changed:
-        raise InputError(
-            f"--output_dir {folder} holds a run with other options: "
-            f"{'; '.join(map(str, changed))}; {advice_on(changed, folder)}"
-        )
-    others = _differences(record.get("versions"), _versions())
-    others += _differences(record.get("machine"), host.describe())
-    if others:
-        logger.warning(
-            "the run was started with %s; it goes on, but may not end with the same bits",
-            "; ".join(others),
-        )
-    return record
-
-
-def _differences(before: object, now: Mapping[str, str | int]) -> list[str]:
-    """What differs from a record; what an older one does not name is not known to differ."""
-    if not isinstance(before, dict):
-        return []
-    names = [name for name in now if name in before and before[name] != now[name]]
-    return [f"{name} {shown(before[name])}, now {now[name]}" for name in names]
-
-
-def _versions() -> dict[str, str]:
-    """Of all on which the bits of a run depend."""
-    names = ["jaxbert", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tokenizers"]
-    names += ["numpy", "ml_dtypes"]
-    return {name: importlib.metadata.version(name) for name in names}
-
-
-def fingerprint_of(examples: Any) -> str:
-    """SHA-256 of what a run depends on: examples with their references, a configuration."""
-    return hashlib.sha256(repr(examples).encode()).hexdigest()
-
-
-def check_data(
-    folder: Path,
-    record: dict[str, Any] | None,
-    data: dict[str, str],
-    allowed: Collection[str] = (),
-) -> None:
-    """Refuse to go on with other data than the run was started with.
-
-    Args:
-        allowed: options that may have changed; the loss's name the teacher.
-    """
-    what = {
-        "train": "other train data or another tokenizer",
-        "validation": "other validation data",
-        "teacher": "another teacher",
-        "model": "another config.json",
-    }
-    if {"loss", "loss_args"} & set(allowed):
-        del what["teacher"]
-    for name, text in what.items() if record else ():
-        if record and record["data"].get(name) != data.get(name):
-            raise InputError(
-                f"--output_dir {folder}: the run was started with {text}; give that, or "
-                "--overwrite_output_dir"
-            )
-
-
-def check_loss_text(folder: Path, record: dict[str, Any] | None, options: Any, loss: str) -> None:
-    """Refuse to go on with a user's loss whose file has been changed."""
-    if not record or "loss" in (options.allow_changed_options or ()):
-        return
-    if record.get("loss", loss) != loss:
-        raise InputError(
-            f"--output_dir {folder}: the file of --loss {options.loss} is not the one that the run "
-            "was started with, whose text is in options.json; give --allow_changed_options loss to "
-            "go on with the new one, or --overwrite_output_dir"
-        )
-
-
 def remove_run(folder: Path) -> None:
     """Remove what a run writes, and nothing else that may lie in the folder."""
     for name in _RUN_FILES:
@@ -308,44 +415,12 @@ def remove_run(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def write_record(
-    folder: Path,
-    task: str,
-    options: Any,
-    rows_per_step: int,
-    data: dict[str, str],
-    loss: str,
-    job: str | None = None,
-    row_length: int | None = None,
-) -> None:
-    """options.json: all that says which run this is.
-
-    Args:
-        data: fingerprints.
-        loss: the source text of the loss.
-        job: of the launcher that started it.
-        row_length: tokens of the longest row.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    record = {
-        "task": task,
-        "options": dataclasses.asdict(options),
-        "rows_per_step": rows_per_step,
-        "row_length": row_length,
-        "data": data,
-        "loss": loss,
-        "job": job,
-        "versions": _versions(),
-        "machine": host.describe(),
-    }
-    write_json(folder / "options.json", record)
-
-
-def write_results(folder: Path, scores: Scores, files: dict[str, Any]) -> None:
+def write_results(folder: Path, scores: Scores, files: Mapping[str, Json]) -> None:
     """metrics.json, and the task's own files: name -> JSON content."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in _RESULTS - files.keys():  # of an earlier evaluation, of other data perhaps
-        (folder / name).unlink(missing_ok=True)
+    for name in _RESULTS:
+        if name not in files:  # of an earlier evaluation, of other data perhaps
+            (folder / name).unlink(missing_ok=True)
     for name, content in files.items():
         write_json(folder / name, content)
-    write_json(folder / "metrics.json", scores)
+    write_json(folder / _METRICS, scores)

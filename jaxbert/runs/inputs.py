@@ -14,13 +14,13 @@ import numpy as np
 from jaxbert.data.features import Features, check_ids
 from jaxbert.data.rows import Data, names_of, problem_lines
 from jaxbert.data.sources import MissingSplitError, load_hub_rows
-from jaxbert.model.tokenizer import load_tokenizer
 from jaxbert.errors import InputError
+from jaxbert.loaded.model import Compute, LoadedModel
 from jaxbert.model.config import BertConfig, load_config
 from jaxbert.model.folders import find_model_folder
-from jaxbert.model.heads import Params, init_params
-from jaxbert.model.pretrained import load_pretrained
+from jaxbert.model.tokenizer import load_tokenizer
 from jaxbert.tasks.task import Task
+from jaxbert.training.parallel import make_parallel
 
 logger = logging.getLogger("jaxbert")
 
@@ -30,10 +30,8 @@ _UNKNOWN = 0.2  # more [UNK] than that is said
 _FEW = 20  # examples; with fewer, each class may have one
 
 
-def load_model(
-    task: Task, options: Any, data: Data[Any] | None = None
-) -> tuple[BertConfig, Params, Any]:
-    """Config, parameters and tokenizer as the options name them.
+def load_model(task: Task, options: Any, data: Data[Any] | None = None) -> LoadedModel:
+    """The model as the options name it, with its tokenizer, on its devices.
 
     Args:
         data: what is to be learned, with its classes, by a head that may be drawn anew; None for a
@@ -43,11 +41,23 @@ def load_model(
     key = jax.random.fold_in(jax.random.key(getattr(options, "seed", 0)), 0)
     if source and config and source != config:
         raise InputError("give --model_name_or_path or --config_name (random weights), not both")
+    compute = Compute(
+        options.dtype,
+        options.attention,
+        getattr(options, "packing", False),
+        make_parallel(options.parallel),
+    )
     if source:
         folder = find_model_folder(source)
         labels = _labels(task, load_config(folder), data)
-        cfg, params = load_pretrained(
-            folder, task.head, key=key, draw_head=data is not None, id2label=labels
+        model = LoadedModel.from_folder(
+            folder,
+            task.head,
+            compute,
+            draw_head=data is not None,
+            key=key,
+            id2label=labels,
+            tokenizer=options.tokenizer_name,
         )
     elif config:
         path = Path(config).expanduser()
@@ -55,15 +65,17 @@ def load_model(
         cfg = load_config(path if path.is_file() else folder)
         labels = _labels(task, cfg, data)
         cfg = dataclasses.replace(cfg, id2label=tuple(labels or ()))
-        params = jax.jit(lambda key: init_params(cfg, task.head, key))(key)
+        if options.tokenizer_name:
+            folder = find_model_folder(options.tokenizer_name)
+        tokenizer = load_tokenizer(folder, vocab_size=cfg.vocab_size)
+        model = LoadedModel.from_config(cfg, tokenizer, task.head, compute, key=key)
         logger.info("%s: all parameters drawn anew", config)
     else:
         raise InputError("give --model_name_or_path, or --config_name for random weights")
     if task.problem_type is not None and data is not None:
-        cfg = dataclasses.replace(cfg, problem_type=task.problem_type(options, cfg))
-    if options.tokenizer_name:
-        folder = find_model_folder(options.tokenizer_name)
-    return cfg, params, load_tokenizer(folder, vocab_size=cfg.vocab_size)
+        problem = task.problem_type(options, model.cfg)
+        model.cfg = dataclasses.replace(model.cfg, problem_type=problem)
+    return model
 
 
 def _labels(task: Task, cfg: BertConfig, data: Data[Any] | None) -> tuple[str, ...] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -10,28 +9,38 @@ import numpy as np
 from jaxbert.data.rows import Data
 from jaxbert.data.texts import TextExample
 from jaxbert.errors import InputError
-from jaxbert.metrics.entities import entity_scores, find_scheme
 from jaxbert.metrics.class_scores import (
     choice_scores,
     classification_scores,
     multi_label_scores,
     regression_scores,
 )
+from jaxbert.metrics.entities import entity_scores, find_scheme
 from jaxbert.metrics.scores import Scores
-from jaxbert.options.settings import ScoreOptions
+from jaxbert.options.fields import Value, settings_of
+from jaxbert.options.keywords import make_settings
+from jaxbert.options.settings import (
+    ClassificationOptions,
+    MultipleChoiceOptions,
+    ReadingOptions,
+    RegressionOptions,
+    ScoreOptions,
+    TaggingOptions,
+)
 from jaxbert.runs.scored_files import read_json, warn
 from jaxbert.tasks.classification import CLASSIFICATION, classes_of
 from jaxbert.tasks.multiple_choice import MULTIPLE_CHOICE
 from jaxbert.tasks.regression import REGRESSION
 from jaxbert.tasks.tagging import TAGGING, doubts_of
-from jaxbert.tasks.task import Task, sorted_classes, shown_classes
+from jaxbert.tasks.task import Task, shown_classes, sorted_classes
 
-# The task that reads the references, and what a prediction is called in its predictions.json.
-_ROWS: dict[str, tuple[Task, str]] = {
-    "classification": (CLASSIFICATION, "label"),
-    "regression": (REGRESSION, "score"),
-    "multiple_choice": (MULTIPLE_CHOICE, "label"),
-    "tagging": (TAGGING, "tags"),
+# The task that reads the references, its options, and what a prediction is called in its
+# predictions.json.
+_ROWS: dict[str, tuple[Task, type[ReadingOptions], str]] = {
+    "classification": (CLASSIFICATION, ClassificationOptions, "label"),
+    "regression": (REGRESSION, RegressionOptions, "score"),
+    "multiple_choice": (MULTIPLE_CHOICE, MultipleChoiceOptions, "label"),
+    "tagging": (TAGGING, TaggingOptions, "tags"),
 }
 
 
@@ -52,11 +61,11 @@ def score_rows(
     """
     if not predictions or not references:
         raise InputError("give --predictions and --references, two files")
-    task, name = _ROWS[metric]
+    task, cls, name = _ROWS[metric]
     if metric != "classification":
         _check_single(options)
     kinds: dict[str, Any] = {"regression": (int, float), "multiple_choice": int, "tagging": list}
-    data = _references(metric, task, references, options)
+    data = _references(task, cls, references, options)
     examples = data.examples
     found = read_json(predictions)
     if fault := next((problem for problem in data.problems if problem.malformed), None):
@@ -137,14 +146,15 @@ def _check_single(options: ScoreOptions) -> None:
         raise InputError("--positive_label is for --metric classification")
 
 
-def _references(metric: str, task: Task, path: str, options: ScoreOptions) -> Data[Any]:
+def _references(
+    task: Task, cls: type[ReadingOptions], path: str, options: ScoreOptions
+) -> Data[Any]:
     """The data set, by the task's own reader, of which some take the name of one column."""
-    changes: dict[str, str | None] = {}
-    if metric != "classification":
-        changes["label_column_name"] = next(iter(options.label_column_name or ()), None)
-    if metric == "tagging":  # words are in one column
-        changes["text_column_name"] = next(iter(options.text_column_name or ()), None)
-    own = dataclasses.replace(options, **changes)  # type: ignore[arg-type]
+    given: dict[str, Value] = {}
+    for setting in settings_of(cls):
+        value: Value = getattr(options, setting.name, setting.default)
+        given[setting.name] = value[0] if isinstance(value, list) and not setting.several else value
+    own = make_settings(cls, given)
     return task.read([(path, task.load(path, own))], own)
 
 

@@ -8,62 +8,54 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbert.data.sampling import bucket_lengths
 from jaxbert.data.features import Features
-from jaxbert.model.tokenizer import load_tokenizer
 from jaxbert.errors import InputError
-from jaxbert.runs.evaluate import attention_of
+from jaxbert.loaded.model import LoadedModel
 from jaxbert.losses.distillation import PREFIX
 from jaxbert.losses.forms import Arrays
-from jaxbert.model.config import BertConfig
 from jaxbert.model.folders import find_model_folder
-from jaxbert.model.heads import Params, make_apply
 from jaxbert.model.segments import first_tokens
-from jaxbert.model.pretrained import load_pretrained
-from jaxbert.runs.folder import check_task
+from jaxbert.runs.record import check_task
 from jaxbert.tasks.task import Task
-from jaxbert.training.parallel import Parallel
-from jaxbert.training.predict import predict
-from jaxbert.training.step import make_predict_step
 
 logger = logging.getLogger("jaxbert")
 
-_OF_TOKENS = {"qa": ("start_logits", "end_logits"), "tagging": ("logits",)}
 
-
-class Teacher(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Teacher:
     """A fine-tuned model of the same task.
 
-    name: as it was given. first: whether its [CLS] vectors are wanted too.
+    Attributes:
+        name: as it was given.
+        first: whether its [CLS] vectors are wanted too.
     """
 
     name: str
-    cfg: BertConfig
-    params: Params
+    model: LoadedModel
     first: bool
 
     def fingerprint(self) -> str:
         """SHA-256 of its parameters. What it says is no fingerprint: that varies with devices."""
         digest = hashlib.sha256()
-        for leaf in jax.tree.leaves(self.params):
+        for leaf in jax.tree.leaves(self.model.params):
             digest.update(np.ascontiguousarray(leaf).tobytes())
         return digest.hexdigest()
 
 
 def load_teacher(
-    given: Any, task: Task, options: Any, cfg: BertConfig, tokenizer: Any, *, first: bool | None
+    given: Any, task: Task, options: Any, student: LoadedModel, *, first: bool | None
 ) -> Teacher:
-    """The teacher that --loss_args names.
+    """The teacher that --loss_args names, computed as the student is.
 
     Args:
         given: a folder or a name.
-        cfg, tokenizer: of the student.
         first: whether its [CLS] vectors are needed; None, where they are as wide as the student's.
 
     Raises:
@@ -78,8 +70,9 @@ def load_teacher(
         raise InputError(f"{where}: give a folder or a name")
     folder = find_model_folder(given)
     check_task(folder, task.name)
-    own, params = load_pretrained(folder, task.head, draw_head=False)
-    if load_tokenizer(folder, vocab_size=own.vocab_size).get_vocab() != tokenizer.get_vocab():
+    model = LoadedModel.from_folder(folder, task.head, student.compute)
+    own, cfg = model.cfg, student.cfg
+    if model.tokenizer.get_vocab() != student.tokenizer.get_vocab():
         raise InputError(f"{where}: it has another vocabulary than the model")
     if task.labels is not None and own.id2label != cfg.id2label:
         names = ", ".join(own.id2label[:20])
@@ -97,45 +90,56 @@ def load_teacher(
         )
     if options.max_seq_length > own.max_position_embeddings:
         raise InputError(f"{where}: it has {own.max_position_embeddings} positions only")
-    return Teacher(given, own, params, alike if first is None else first)
+    return Teacher(given, model, alike if first is None else first)
 
 
-def with_teacher(
-    features: Features, teacher: Teacher, task: Task, options: Any, parallel: Parallel
-) -> Features:
-    """The features with columns teacher_*: the outputs of the teacher's head, and where they are
-    wanted teacher_first (M, D), the [CLS] vectors of its last layer."""
-    longest = options.max_seq_length
-    of_tokens = _OF_TOKENS.get(task.head, ())
+@dataclasses.dataclass(frozen=True)
+class _Kept:
+    """What is kept of a teacher's outputs: those of tokens, padded to `longest`, those of rows,
+    and where `first` is true the [CLS] vectors of its last layer."""
 
-    def keep(outputs: Arrays, batch: Arrays) -> Arrays:
+    token_outputs: tuple[str, ...]
+    longest: int
+    first: bool
+
+    def __call__(self, outputs: Arrays, batch: Arrays) -> Arrays:
         kept = {}
         for name, x in outputs.items():
-            if name in of_tokens:
-                wide = [(0, 0), (0, longest - x.shape[1]), *[(0, 0)] * (x.ndim - 2)]
+            if name in self.token_outputs:
+                wide = [(0, 0), (0, self.longest - x.shape[1]), *[(0, 0)] * (x.ndim - 2)]
                 kept[name] = jnp.pad(x, wide)
             elif name != "last_hidden_state":
                 kept[name] = x
-            elif teacher.first:
+            elif self.first:
                 found = first_tokens(x, batch).astype(jnp.float32)
                 kept["first"] = found.reshape(batch["weight"].shape[0], -1)
         return kept
 
-    kernel, _ = attention_of(options, teacher.cfg)
-    apply = make_apply(teacher.cfg, task.head, dtype=jnp.dtype(options.dtype), attention=kernel)
+
+def with_teacher(
+    features: Features,
+    teacher: Teacher,
+    token_outputs: tuple[str, ...],
+    *,
+    size: int,
+    buckets: Sequence[int],
+) -> Features:
+    """The features with columns teacher_*: the outputs of the teacher's head, and where they are
+    wanted teacher_first (M, D), the [CLS] vectors of its last layer.
+
+    Args:
+        token_outputs: the outputs of the head that have a value a token.
+        size: rows of a batch, over all devices.
+        buckets: the lengths that rows are padded to.
+    """
     logger.info("  the teacher %s is asked once", teacher.name)
-    arrays = predict(
-        parallel.compile_predict(make_predict_step(apply, keep)),
-        parallel.replicate(teacher.params),
-        features,
-        parallel,
-        size=options.per_device_train_batch_size * parallel.devices,
-        buckets=bucket_lengths(options.length_bucket, longest),
-    )
+    longest = max(buckets)
+    kept = _Kept(token_outputs, longest, teacher.first)
+    arrays = teacher.model.predict(features, kept, size=size, buckets=buckets)
     assert arrays is not None  # nothing stops it
     real = np.arange(longest) < features.lengths[:, None]
-    tokens = {PREFIX + n: x[real] for n, x in arrays.items() if n in of_tokens}
-    rows = {PREFIX + n: x for n, x in arrays.items() if n not in of_tokens}
+    tokens = {PREFIX + n: x[real] for n, x in arrays.items() if n in token_outputs}
+    rows = {PREFIX + n: x for n, x in arrays.items() if n not in token_outputs}
     return dataclasses.replace(
         features, tokens={**features.tokens, **tokens}, rows={**features.rows, **rows}
     )

@@ -1,8 +1,7 @@
-"""What train/ calls: train(task, options)."""
+"""train(task, options): one run in four phases: its inputs, its program, its folder, the fit."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import logging
@@ -12,36 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import optax
-from filelock import FileLock
 
-from jaxbert.runtime import processes
-from jaxbert.runtime.compiled import keep_compiled
+from jaxbert.data.batch_source import BatchSource
 from jaxbert.data.features import Features
-from jaxbert.data.packing import Sampler, PackedSampler
+from jaxbert.data.packing import PackedSampler, Sampler
+from jaxbert.data.sampling import bucket_lengths
 from jaxbert.errors import InputError
-from jaxbert.runs.evaluate import Evaluator, attention_of, make_evaluator, show_scores
+from jaxbert.loaded.model import LoadedModel
 from jaxbert.losses.check import try_loss
 from jaxbert.losses.choose import ChosenLoss, choose_loss, with_settings
+from jaxbert.losses.forms import Arrays
 from jaxbert.metrics.scores import LOSS, Scores
-from jaxbert.model.config import BertConfig, config_to_dict
-from jaxbert.model.heads import Apply, Params, make_apply
-from jaxbert.model.pretrained import save_pretrained
-from jaxbert.options.values import HARMLESS, check_ranges
-from jaxbert.runs.folder import (
-    check_data,
-    check_loss_text,
-    check_output,
-    check_writable,
-    fingerprint_of,
-    lock_of,
-    remove_run,
-    take,
-    write_record,
-    write_results,
-)
-from jaxbert.runs.plan import best_metrics, make_optimizer, make_sampler, make_plan
+from jaxbert.model.config import config_to_dict
+from jaxbert.model.heads import Params
+from jaxbert.runs.evaluate import Evaluator, show_scores
+from jaxbert.runs.folder import RunFolder
 from jaxbert.runs.inputs import (
     encode_examples,
     keep_learnable,
@@ -50,13 +34,18 @@ from jaxbert.runs.inputs import (
     read_examples,
     read_held_out,
 )
-from jaxbert.tasks.task import Task
+from jaxbert.runs.plan import best_metrics, make_sampler, total_steps, warmup_of
+from jaxbert.runs.record import Given, RunRecord, fingerprint_of
 from jaxbert.runs.teacher import Teacher, load_teacher, with_teacher
-from jaxbert.training.checkpoint import Checkpoints
-from jaxbert.training.loop import Plan, Progress, TrainLog, fit, micro_batches
-from jaxbert.training.optim import is_frozen
-from jaxbert.training.parallel import Parallel, make_parallel, rows_for
-from jaxbert.training.step import TrainState, init_state, make_train_step
+from jaxbert.runtime import processes
+from jaxbert.runtime.compiled import keep_compiled
+from jaxbert.tasks.task import Task
+from jaxbert.training.events import Finished, Notify
+from jaxbert.training.loop import Program, fit, ignore
+from jaxbert.training.optim import adamw, is_frozen, make_schedule
+from jaxbert.training.parallel import Parallel, rows_for
+from jaxbert.training.progress import Plan, Progress
+from jaxbert.training.step import TrainState, TrainStep, init_state, make_train_step
 
 logger = logging.getLogger("jaxbert")
 
@@ -70,15 +59,53 @@ class Trained:
     done: bool
 
 
-def _check_freeze(params: Params, freeze: Sequence[str]) -> None:
-    paths = [p for p, _ in jax.tree_util.tree_leaves_with_path(params)]
-    names = [tuple(str(part.key) for part in path) for path in paths]
-    for name in freeze:
-        if not any(is_frozen(path, [name]) for path in names):
-            modules = sorted({part for path in names for part in path[:2]})
-            raise InputError(f"--freeze {name}: no such module; there are {', '.join(modules)}")
-    if freeze and all(is_frozen(path, freeze) for path in names):
-        raise InputError("--freeze leaves nothing to train")
+def train(task: Task, options: Any, given: Given | None = None, notify: Notify = ignore) -> Trained:
+    """Fine-tune, or resume the run in options.output_dir; writes all results there.
+
+    Args:
+        given: what a comparison asks for, for the record of the run.
+        notify: called with each event of the run, in the first process alone.
+
+    Raises:
+        InputError: something the user gave cannot be used; nothing has been written.
+    """
+    _check(task, options)
+    loss = choose_loss(task.losses, options.loss, options.loss_args)
+    processes.join(options.coordinator_address, options.num_processes, options.process_id)
+    processes.check_alike("options", options.deciding())
+    if not processes.is_first():
+        notify = ignore
+    with RunFolder.open(
+        Path(options.output_dir).expanduser(),
+        writes=processes.is_first(),
+        overwrite=options.overwrite_output_dir,
+        keep=options.save_total_limit,
+        retry_on_error=options.save_errors == "retry",
+    ) as run:
+        inputs = _read_inputs(task, options, loss, run, given)
+        prepared = _make_program(inputs)
+        state, progress = _open_folder(run, inputs, prepared)
+        trained = _fit(run, inputs, prepared, state, progress, notify)
+    notify(Finished(int(trained.state.step), trained.scores, trained.done))
+    return trained
+
+
+def _check(task: Task, options: Any) -> None:
+    """What can be refused before any file is read."""
+    if not options.output_dir:
+        raise InputError("give --output_dir, the folder for the results")
+    names = {field.name for field in dataclasses.fields(options)}
+    unknown = set(options.allow_changed_options or ()) - names
+    if unknown:
+        raise InputError(f"--allow_changed_options {' '.join(sorted(unknown))}: no such option")
+    if options.packing and not task.packs:
+        raise InputError(f"--packing is not for {task.name}, whose rows have several texts already")
+    known = (*task.best_metrics, LOSS)
+    if other := set(best_metrics(task.best_metrics, options.metric_for_best_model)) - set(known):
+        raise InputError(f"--metric_for_best_model {' '.join(other)}: give {', '.join(known)}")
+
+
+# --- inputs -----------------------------------------------------------------------------------
 
 
 class _Validation:
@@ -91,7 +118,7 @@ class _Validation:
         self.predictions: list[Any] = []
 
     def __call__(
-        self, params: Any, step: int, stopped: Callable[[], bool] = lambda: False
+        self, params: Params, step: int, stopped: Callable[[], bool] = lambda: False
     ) -> Scores | None:
         result = self._evaluator(params, stopped)
         if result is None:
@@ -101,177 +128,82 @@ class _Validation:
         return self.scores
 
 
-def _check(task: Task, options: Any) -> None:
-    """What can be refused before any file is read."""
-    check_ranges(options)
-    if not options.output_dir:
-        raise InputError("give --output_dir, the folder for the results")
-    names = {field.name for field in dataclasses.fields(options)}
-    unknown = set(options.allow_changed_options or ()) - names
-    if unknown:
-        raise InputError(f"--allow_changed_options {' '.join(sorted(unknown))}: no such option")
-    if options.packing and not task.packs:
-        raise InputError(f"--packing is not for {task.name}, whose rows have several texts already")
-    known = (*task.best_metrics, LOSS)
-    if other := set(best_metrics(task, options)) - set(known):
-        raise InputError(f"--metric_for_best_model {' '.join(other)}: give {', '.join(known)}")
+@dataclasses.dataclass(frozen=True)
+class _Inputs:
+    """All that a run is made of, read and checked.
 
-
-def _names(order: Sampler, features: Features, examples: Any, step: int) -> list[str]:
-    """What the examples of a step are called: their ids, or their numbers in the data."""
-    windows, _ = order.batch(step - 1)
-    found = dict.fromkeys(features.example[windows[windows >= 0]].tolist())
-    return [str(getattr(examples[n], "id", f"number {n + 1}")) for n in found]
-
-
-def _teacher_of(
-    loss: ChosenLoss, task: Task, options: Any, cfg: BertConfig, tokenizer: Any
-) -> Teacher | None:
-    """The model that the loss's options name, if they do."""
-    if "teacher" not in loss.args:
-        return None
-    first = None if loss.own else bool(loss.args.get("hidden"))
-    return load_teacher(loss.args["teacher"], task, options, cfg, tokenizer, first=first)
-
-
-def _announce(plan: Plan, order: Sampler, features: Features, parallel: Parallel) -> None:
-    """Say how long the run is, of what rows, and on what."""
-    devices = f"{parallel.devices} device{'s' * (parallel.devices > 1)}"
-    where = f"{devices} ({jax.default_backend()}, {parallel.name})"
-    what = f"{order.rows} rows of {' '.join(map(str, order.buckets))} tokens"
-    if isinstance(order, PackedSampler):
-        what += f" with {len(features) / order.steps_per_epoch:.1f} windows on average"
-    logger.info("%d steps of %s on %s", plan.total, what, where)
-    logger.info("  %.1f %% of the tokens are padding", 100 * order.padding())
-
-
-def _trained_model(task: Task, options: Any, cfg: BertConfig, order: Sampler) -> Apply:
-    """The model as training computes it."""
-    kernel, why = attention_of(options, cfg, order)
-    logger.info("  attention by %s: %s", kernel, why)
-    return make_apply(
-        cfg,
-        task.head,
-        dtype=jnp.dtype(options.dtype),
-        remat=options.gradient_checkpointing,
-        attention=kernel,
-        scan=options.scan_layers,
-    )
-
-
-def _train_step(
-    task: Task,
-    options: Any,
-    apply: Apply,
-    loss: ChosenLoss,
-    tx: optax.GradientTransformation,
-    parallel: Parallel,
-) -> tuple[Callable[..., Any], Callable[[], int]]:
-    """The compiled step, and a function that tells how many shapes have been compiled."""
-    step = make_train_step(
-        apply,
-        loss.function,
-        tx,
-        accumulate=options.gradient_accumulation_steps,
-        measure=task.measure,
-        frozen=options.freeze or (),
-        axis_name=parallel.axis_name,
-    )
-    traced = 0
-
-    def counted(*args: Any) -> Any:  # its body runs once a compiled shape
-        nonlocal traced
-        traced += 1
-        return step(*args)
-
-    return parallel.compile_train(counted), lambda: traced
-
-
-def _restored(
-    checkpoints: Checkpoints | None, state: TrainState, step: int | None = None
-) -> tuple[int | None, TrainState, dict[str, Any]]:
-    """A checkpoint, by default the newest that verifies, as the first process reads it.
-
-    Args:
-        checkpoints: None in the other processes.
-        state: of the same shapes and dtypes, given back where there is no checkpoint.
-
-    Returns:
-        The step or None, the state and the progress, the same in all processes.
+    Attributes:
+        options: as the data have decided what was left open.
+        features: of `examples`, those from which something can be learned.
+        held_out: the validation examples; None without any.
+        record: of this run, for its folder.
     """
 
-    def read() -> tuple[int | None, dict[str, Any]]:
-        nonlocal state
-        assert checkpoints is not None
-        found = checkpoints.newest() if step is None else step
-        if found is None:
-            return None, {}
-        state, progress = checkpoints.restore(found, state)
-        return found, progress
+    task: Task
+    options: Any
+    loss: ChosenLoss
+    model: LoadedModel
+    examples: Sequence[Any]
+    features: Features
+    sampler: Sampler
+    plan: Plan
+    held_out: Sequence[Any] | None
+    validation: _Validation | None
+    teacher: Teacher | None
+    record: RunRecord
 
-    found, progress = processes.from_first(read)
-    return found, processes.arrays_from_first(state), progress
-
-
-def train(task: Task, options: Any) -> Trained:
-    """Fine-tune, or go on with the run in options.output_dir; writes all results there.
-
-    Raises:
-        InputError: something the user gave cannot be used; nothing has been written.
-    """
-    _check(task, options)
-    loss = choose_loss(task.losses, options.loss, options.loss_args)
-    processes.join(options.coordinator_address, options.num_processes, options.process_id)
-    own = {n: x for n, x in dataclasses.asdict(options).items() if n not in HARMLESS}
-    processes.check_alike("options", own)
-    folder = Path(options.output_dir).expanduser()
-    lock = lock_of(folder)
-    try:
-        return _train(task, options, loss, folder, lock)
-    finally:
-        lock.release(force=True)
+    @property
+    def parallel(self) -> Parallel:
+        """The devices."""
+        return self.model.compute.parallel
 
 
-def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileLock) -> Trained:
-    processes.from_first(lambda: check_writable(folder))
+def _read_inputs(
+    task: Task, options: Any, loss: ChosenLoss, run: RunFolder, given: Given | None
+) -> _Inputs:
+    """Examples, model, features, the order of batches and the plan; held against the record of the
+    run that is resumed, if there is one."""
     if options.compilation_cache_dir:
         keep_compiled(options.compilation_cache_dir)
     data = read_examples(task, options, "train")
     if data is None:
         raise InputError("give --train_file or --dataset_name, the data to train on")
-    examples = data.examples
     held_out = read_held_out(task, options)
-    options = task.resolve(options, examples, held_out)
-    job, teacher_name = processes.job(), loss.args.get("teacher")
-    record = processes.from_first(
-        lambda: check_output(folder, task.name, options, teacher=teacher_name, job=job)
-    )
-    if record:  # before anything is read that takes long
-        processes.from_first(lambda: take(lock, folder, record, options))
+    options = task.resolve(options, data.examples, held_out)
+    record = RunRecord.of(task.name, options, loss=loss.source, job=processes.job(), given=given)
+    # Before anything is read that takes long.
+    previous = run.find(record, options, teacher=loss.args.get("teacher"))
 
-    cfg, params, tokenizer = load_model(task, options, data)
+    model = load_model(task, options, data)
+    cfg, parallel = model.cfg, model.compute.parallel
     if cfg.id2label:
         shown = ", ".join(cfg.id2label[:12]) + ", ..." * (len(cfg.id2label) > 12)
         logger.info("  %d outputs: %s", len(cfg.id2label), shown)
-    _check_freeze(params, options.freeze or ())
-    features = encode_examples(task, examples, tokenizer, cfg, options)
+    _check_freeze(model.params, options.freeze or ())
+    features = encode_examples(task, data.examples, model.tokenizer, cfg, options)
     features = keep_learnable(features, origin_of(options))
-    parallel = make_parallel(options.parallel)
-    accumulate = options.gradient_accumulation_steps
-    parts = parallel.devices * accumulate
-    order = make_sampler(options, features.lengths, cfg.hidden_size, parts, record)
-    rows_for(order.rows, parallel, accumulate)
-    plan = make_plan(task, options, order)
+    sampler = make_sampler(
+        features.lengths,
+        width=cfg.hidden_size,
+        parts=parallel.devices * options.gradient_accumulation_steps,
+        per_device_train_batch_size=options.per_device_train_batch_size,
+        gradient_accumulation_steps=options.gradient_accumulation_steps,
+        packing=options.packing,
+        max_seq_length=options.max_seq_length,
+        length_bucket=options.length_bucket,
+        seed=options.seed,
+        record=previous,
+    )
+    rows_for(sampler.rows, parallel, options.gradient_accumulation_steps)
+    plan = _make_plan(task, options, sampler.steps_per_epoch)
     # The problem type is in the data's own fingerprint, and earlier versions did not keep it.
     shape = config_to_dict(dataclasses.replace(cfg, problem_type=None))
     prints = {"train": features.fingerprint(), "model": fingerprint_of(shape)}
     validation = None
     if held_out is not None:
-        held_out_features = encode_examples(task, held_out, tokenizer, cfg, options)
-        evaluator = make_evaluator(
-            task, options, cfg, tokenizer, parallel, held_out, held_out_features
-        )
-        if best_metrics(task, options) == (LOSS,) and not any(map(task.learnable, held_out)):
+        held_out_features = encode_examples(task, held_out, model.tokenizer, cfg, options)
+        evaluator = Evaluator(task, options, model, held_out, held_out_features)
+        if plan.metrics == (LOSS,) and not any(map(task.learnable, held_out)):
             raise InputError(
                 f"--metric_for_best_model {options.metric_for_best_model}: the validation data "
                 "have no example whose label is known and found, so they have no eval_loss; give "
@@ -279,137 +211,273 @@ def _train(task: Task, options: Any, loss: ChosenLoss, folder: Path, lock: FileL
             )
         validation = _Validation(evaluator)
         prints["validation"] = fingerprint_of(held_out)
-    teacher = _teacher_of(loss, task, options, cfg, tokenizer)
+    teacher = _teacher_of(loss, task, options, model)
     if teacher is not None:
         prints["teacher"] = teacher.fingerprint()
     processes.check_alike("data", prints)
     processes.check_alike("losses", [loss.source])
-    allowed = options.allow_changed_options or ()
-    processes.from_first(lambda: check_data(folder, record, prints, allowed))
-    if loss.own:
-        processes.from_first(lambda: check_loss_text(folder, record, options, loss.source))
-    tx, schedule = make_optimizer(options, plan.total)
-    if teacher is not None:
-        features = with_teacher(features, teacher, task, options, parallel)
-    apply = _trained_model(task, options, cfg, order)
-    corrupt = task.corrupt(options, tokenizer, cfg) if task.corrupt else None
+    record = dataclasses.replace(
+        record, rows_per_step=sampler.rows, row_length=max(sampler.buckets), data=prints
+    )
+    run.check(record, options, user_loss=loss.own)
+    return _Inputs(
+        task=task,
+        options=options,
+        loss=loss,
+        model=model,
+        examples=data.examples,
+        features=features,
+        sampler=sampler,
+        plan=plan,
+        held_out=held_out,
+        validation=validation,
+        teacher=teacher,
+        record=record,
+    )
+
+
+def _check_freeze(params: Params, freeze: Sequence[str]) -> None:
+    paths = [p for p, _ in jax.tree_util.tree_leaves_with_path(params)]
+    names = [tuple(str(part.key) for part in path) for path in paths]
+    for name in freeze:
+        if not any(is_frozen(path, [name]) for path in names):
+            modules = sorted({part for path in names for part in path[:2]})
+            raise InputError(f"--freeze {name}: no such module; there are {', '.join(modules)}")
+    if freeze and all(is_frozen(path, freeze) for path in names):
+        raise InputError("--freeze leaves nothing to train")
+
+
+def _make_plan(task: Task, options: Any, steps_per_epoch: int) -> Plan:
+    """When the run trains, logs, evaluates and saves."""
+    return Plan(
+        total=total_steps(options.num_train_epochs, options.max_steps, steps_per_epoch),
+        log_every=options.logging_steps,
+        eval_every=options.eval_steps or steps_per_epoch,
+        save_every=options.save_steps or steps_per_epoch,
+        patience=options.early_stopping_patience,
+        max_skipped=options.max_nonfinite_steps,
+        metrics=best_metrics(task.best_metrics, options.metric_for_best_model),
+        lower_is_better=task.lower_is_better | {LOSS},
+    )
+
+
+def _teacher_of(loss: ChosenLoss, task: Task, options: Any, student: LoadedModel) -> Teacher | None:
+    """The model that the loss's options name, if they do."""
+    if "teacher" not in loss.args:
+        return None
+    first = None if loss.own else bool(loss.args.get("hidden"))
+    return load_teacher(loss.args["teacher"], task, options, student, first=first)
+
+
+# --- program ----------------------------------------------------------------------------------
+
+
+class _Counted:
+    """A step that counts how often it is traced: once for each compiled shape."""
+
+    def __init__(self, step: TrainStep) -> None:
+        self._step, self.times = step, 0
+        functools.update_wrapper(self, step)
+
+    def __call__(
+        self, state: TrainState, batch: Arrays, key: jax.Array
+    ) -> tuple[TrainState, Arrays]:
+        self.times += 1
+        return self._step(state, batch, key)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Prepared:
+    """The compiled step with its batches, and the state that it starts from, on the host."""
+
+    source: BatchSource
+    program: Program
+    step: _Counted
+    state: TrainState
+
+
+def _make_program(inputs: _Inputs) -> _Prepared:
+    """Batches, loss, optimizer and step, the loss tried on a batch."""
+    task, options, model, parallel = inputs.task, inputs.options, inputs.model, inputs.parallel
+    schedule = make_schedule(
+        options.learning_rate,
+        steps=inputs.plan.total,
+        warmup_steps=warmup_of(options.warmup_steps, options.warmup_ratio, inputs.plan.total),
+        decay=options.lr_scheduler_type,
+    )
+    tx = adamw(
+        schedule,
+        weight_decay=options.weight_decay,
+        clip_norm=options.max_grad_norm,
+        b1=options.adam_beta1,
+        b2=options.adam_beta2,
+        eps=options.adam_epsilon,
+        frozen=options.freeze or (),
+    )
+    features = inputs.features
+    if inputs.teacher is not None:
+        features = with_teacher(
+            features,
+            inputs.teacher,
+            task.token_outputs,
+            size=options.per_device_train_batch_size * parallel.devices,
+            buckets=bucket_lengths(options.length_bucket, options.max_seq_length),
+        )
+    lengths = inputs.sampler.buckets
+    logger.info("  attention by %s: %s", *model.attention_for(lengths, train=True))
+    apply = model.train_apply(
+        lengths, remat=options.gradient_checkpointing, scan=options.scan_layers
+    )
+    source = BatchSource(
+        features,
+        inputs.sampler,
+        task.corrupt(options, model.tokenizer, model.cfg) if task.corrupt else None,
+        options.gradient_accumulation_steps,
+        _ids(inputs.examples),
+    )
     key = jax.random.fold_in(jax.random.key(options.seed), 1)
-    loss = with_settings(loss, task.loss_settings(options, cfg))
-    first_step = next(micro_batches(order, features, corrupt, range(1), accumulate))
+    loss = with_settings(inputs.loss, task.loss_settings(options, model.cfg))
     try_loss(
         loss,
         apply,
-        params,
-        {n: x[0][: x.shape[1] // parallel.devices] for n, x in first_step.items()},
+        model.params,
+        {n: x[0][: x.shape[1] // parallel.devices] for n, x in source.batch(0).items()},
         features,
-        order.buckets,
-        corrupt,
+        source.row_lengths,
+        source.corruption,
         key,
         packing=options.packing,
         tolerance=1e-3 if options.dtype == "float32" else 2e-2,
     )
-    step, compiled = _train_step(task, options, apply, loss, tx, parallel)
-
-    state, progress = jax.device_get(init_state(params, tx)), Progress()
-    # Everything the user gave has been read and checked: from here on files are written.
-    processes.from_first(lambda: take(lock, folder, record, options))
-    writes = processes.is_first()
-    tell = functools.partial(
-        write_record,
-        folder,
-        task.name,
-        options,
-        rows_per_step=order.rows,
-        data=prints,
-        loss=loss.source,
-        job=job,
-        row_length=max(order.buckets),
-    )
-    if writes and record is None:
-        if options.overwrite_output_dir:
-            remove_run(folder)
-        tell()  # first of all: whatever is in the folder from now on is this run's
-    checkpoints = (
-        Checkpoints(
-            folder / "checkpoints",
-            options.save_total_limit,
-            logger.info,
-            retry_on_error=options.save_errors == "retry",
+    step = _Counted(
+        make_train_step(
+            apply,
+            loss.function,
+            tx,
+            accumulate=options.gradient_accumulation_steps,
+            measure=task.measure,
+            frozen=options.freeze or (),
+            axis_name=parallel.axis_name,
         )
-        if writes
-        else None
     )
-    found, state, saved = _restored(checkpoints, state)
-    if found is not None:
-        progress = Progress.read(saved, folder / "checkpoints" / str(found) / "progress.json")
-        progress.judge_again(plan)
-        logger.info("going on from step %d of %d", found, plan.total)
-    progress.options = dataclasses.asdict(options)
-    if writes and record is not None:
-        tell()
-    _announce(plan, order, features, parallel)
+    program = Program(parallel.compile_train(step), key, schedule, parallel)
+    return _Prepared(source, program, step, jax.device_get(init_state(model.params, tx)))
+
+
+def _ids(examples: Sequence[Any]) -> list[str] | None:
+    """The ids of the examples, where they have any."""
+    return [example.id for example in examples] if hasattr(examples[0], "id") else None
+
+
+# --- folder -----------------------------------------------------------------------------------
+
+
+def _open_folder(
+    run: RunFolder, inputs: _Inputs, prepared: _Prepared
+) -> tuple[TrainState, Progress]:
+    """Make the folder this run's, or resume the run in it: the state and progress to go on with.
+
+    All that the user gave has been read and checked: from here on files are written.
+    """
+    run.begin(inputs.record)
+    step, state, progress = run.restore(prepared.state)
+    if step is not None:
+        progress.judge_again(inputs.plan)
+        logger.info("going on from step %d of %d", step, inputs.plan.total)
+    progress.options = dataclasses.asdict(inputs.options)
+    run.update_record(inputs.record)
+    return state, progress
+
+
+# --- fit --------------------------------------------------------------------------------------
+
+
+def _fit(
+    run: RunFolder,
+    inputs: _Inputs,
+    prepared: _Prepared,
+    state: TrainState,
+    progress: Progress,
+    notify: Notify,
+) -> Trained:
+    """Train to the end of the plan, then write the model and its results."""
+    _announce(inputs.plan, prepared.source, inputs.parallel)
     started = time.perf_counter()
-    with contextlib.ExitStack() as opened:
-        log = None
-        if writes:
-            retry_on_error = options.save_errors == "retry"
-            log = TrainLog(folder / "train_log.jsonl", int(state.step), retry_on_error=retry_on_error)
-            opened.enter_context(log)
+    with run.storage(int(state.step)) as storage:
         state, done = fit(
             state,
             progress,
-            plan,
-            train_step=step,
-            order=order,
-            features=features,
-            corrupt=corrupt,
-            accumulate=accumulate,
-            key=key,
-            schedule=schedule,
-            parallel=parallel,
-            checkpoints=checkpoints,
-            log=log,
-            evaluate=validation,
-            name_examples=functools.partial(_names, order, features, examples),
+            prepared.source,
+            prepared.program,
+            inputs.plan,
+            storage,
+            inputs.validation,
+            notify,
         )
-    seconds = time.perf_counter() - started
-    last = int(state.step)
-    logger.info("step %d after %.0f s; %d shapes compiled", last, seconds, compiled())
+    seconds, shapes = time.perf_counter() - started, prepared.step.times
+    logger.info("step %d after %.0f s; %d shapes compiled", int(state.step), seconds, shapes)
     if progress.skipped:
         logger.warning("%d steps were skipped: not finite", progress.skipped)
     if not done:
-        if checkpoints:
-            checkpoints.close()
-        again = ", without --overwrite_output_dir," * options.overwrite_output_dir
-        logger.info("saved in %s; the same command%s goes on from here", folder, again)
+        run.close()
+        again = ", without --overwrite_output_dir," * inputs.options.overwrite_output_dir
+        logger.info("saved in %s; the same command%s goes on from here", run.path, again)
         return Trained(state, {}, done=False)
+    params, step = _result(run, inputs, state, progress)
+    return Trained(state, _write_results(run, inputs, params, step), done=True)
 
-    params, best = state.params, progress.best_step
-    if options.load_best_model_at_end and best is not None and best != last:
+
+def _announce(plan: Plan, source: BatchSource, parallel: Parallel) -> None:
+    """Say how long the run is, of what rows, and on what."""
+    devices = f"{parallel.devices} device{'s' * (parallel.devices > 1)}"
+    where = f"{devices} ({jax.default_backend()}, {parallel.name})"
+    what = f"{source.rows} rows of {' '.join(map(str, source.row_lengths))} tokens"
+    if isinstance(source.sampler, PackedSampler):
+        windows = len(source.features) / source.steps_per_epoch
+        what += f" with {windows:.1f} windows on average"
+    logger.info("%d steps of %s on %s", plan.total, what, where)
+    logger.info("  %.1f %% of the tokens are padding", 100 * source.padding())
+
+
+def _result(
+    run: RunFolder, inputs: _Inputs, state: TrainState, progress: Progress
+) -> tuple[Params, int]:
+    """The parameters to keep, and the step that they are of: the last, or the best if asked for."""
+    last, best = int(state.step), progress.best_step
+    if best is None or best == last:
+        return state.params, last
+    if inputs.options.load_best_model_at_end:
         try:
-            params, last = _restored(checkpoints, state, best)[1].params, best
-            logger.info("the best checkpoint is step %d", best)
+            params = run.restore(state, best)[1].params
         except InputError as error:
             logger.warning("%s; so the result is the last step, not the best", error)
-    elif best is not None and best != last:
-        logger.log(
-            logging.INFO if plan.patience is None else logging.WARNING,
-            "the saved model is that of step %d; the best was step %d; the same command with "
-            "--load_best_model_at_end --allow_changed_options load_best_model_at_end saves that",
-            last,
-            best,
-        )
+            return state.params, last
+        logger.info("the best checkpoint is step %d", best)
+        return params, best
+    logger.log(
+        logging.INFO if inputs.plan.patience is None else logging.WARNING,
+        "the saved model is that of step %d; the best was step %d; the same command with "
+        "--load_best_model_at_end --allow_changed_options load_best_model_at_end saves that",
+        last,
+        best,
+    )
+    return state.params, last
+
+
+def _write_results(run: RunFolder, inputs: _Inputs, params: Params, step: int) -> Scores:
+    """The model, its scores and the task's files; returns the scores."""
+    task, options, model = inputs.task, inputs.options, inputs.model
+    run.close()
+    exported = task.export(params, options)
+    run.save_model(model.cfg, exported, model.tokenizer, head=task.head)
     scores: Scores = {}
     files: dict[str, Any] = {}
-    if checkpoints:
-        checkpoints.close()
-        save_pretrained(folder, cfg, task.export(params, options), tokenizer, head=task.head)
+    validation = inputs.validation
     if validation is not None:
-        if validation.step != last:
-            validation(parallel.replicate(params), last)
+        if validation.step != step:
+            validation(inputs.parallel.replicate(params), step)
         scores = validation.scores
-        files = task.files(held_out, validation.predictions, options, cfg)
-    if writes:
-        write_results(folder, scores, files)
-    logger.info("model and results in %s", folder)
-    return Trained(state, scores, done=True)
+        files = task.files(inputs.held_out, validation.predictions, options, model.cfg)
+    run.write_results(scores, files)
+    logger.info("model and results in %s", run.path)
+    return scores

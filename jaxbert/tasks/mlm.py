@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxbert.data.batch_source import Corruption
 from jaxbert.data.encode_lines import encode_lines
 from jaxbert.data.features import Features
 from jaxbert.data.lines import LineExample, load_lines, read_lines
@@ -23,7 +24,6 @@ from jaxbert.metrics.class_scores import language_model_scores
 from jaxbert.model.config import BertConfig
 from jaxbert.options.settings import MLMOptions
 from jaxbert.tasks.task import EVALUATION, OF_LABELS, Task
-from jaxbert.training.loop import Corrupt
 
 
 def _read(tables: Any, options: MLMOptions) -> Data[LineExample]:
@@ -42,7 +42,7 @@ def _encode(
     )
 
 
-def _corrupt(options: Any, tokenizer: Any, cfg: BertConfig) -> Corrupt:
+def _corrupt(options: Any, tokenizer: Any, cfg: BertConfig) -> Corruption:
     """Masks, others for every step of every seed; for evaluations of all runs the same."""
 
     def corrupt(batch: NumpyBatch, draw: int) -> NumpyBatch:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -106,21 +107,25 @@ def _is_located(example: QAExample) -> bool:
     return example.labelled and found
 
 
-def reduce_qa(options: QAOptions) -> Callable[[Arrays, Arrays], Arrays]:
-    """Of each window: its n_best_size best spans, start, end, score (B, k), and null_score (B,)."""
-    assert options.max_answer_length is not None  # resolve_qa decides it
-    longest, k = options.max_answer_length, options.n_best_size
+@dataclasses.dataclass(frozen=True)
+class BestSpans:
+    """Of each window: its k best spans, start, end, score (B, k), and null_score (B,)."""
 
-    def reduce(outputs: Arrays, batch: Arrays) -> Arrays:
-        def best(start: jax.Array, end: jax.Array, mask: jax.Array) -> Any:
-            return decode_spans(start, end, mask, max_answer_length=longest, k=k)
+    max_answer_length: int
+    k: int
 
+    def __call__(self, outputs: Arrays, batch: Arrays) -> Arrays:
         start, end = outputs["start_logits"], outputs["end_logits"]
+        best = functools.partial(decode_spans, max_answer_length=self.max_answer_length, k=self.k)
         spans = jax.vmap(best)(start, end, batch["context_mask"])
         null = jnp.asarray(start[:, 0] + end[:, 0], jnp.float32)
         return {**spans._asdict(), "null_score": null}
 
-    return reduce
+
+def reduce_qa(options: QAOptions) -> BestSpans:
+    """What is kept of each window: its n_best_size best spans."""
+    assert options.max_answer_length is not None  # resolve_qa decides it
+    return BestSpans(options.max_answer_length, options.n_best_size)
 
 
 def _decode(
@@ -188,6 +193,7 @@ def score_qa(
 QA = Task(
     name="qa",
     head="qa",
+    token_outputs=("start_logits", "end_logits"),
     losses={
         "cross_entropy": span_cross_entropy,
         "label_smoothing": span_label_smoothing,

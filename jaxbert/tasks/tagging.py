@@ -239,6 +239,7 @@ def _files(
 TAGGING = Task(
     name="tagging",
     head="tagging",
+    token_outputs=("logits",),
     losses={**OF_LABELS, **WITH_BASE},
     measure=label_accuracy,
     best_metrics=("f1", "accuracy", "precision", "recall"),

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 
+from jaxbert.data.batch_source import Corruption
 from jaxbert.data.features import Features
 from jaxbert.data.rows import Data
 from jaxbert.data.sources import load_rows
@@ -20,7 +21,6 @@ from jaxbert.metrics.scores import Scores
 from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import Params
 from jaxbert.options.settings import RowOptions
-from jaxbert.training.loop import Corrupt
 
 # Losses that add to any other.
 WITH_BASE: dict[str, Callable[..., Any]] = {
@@ -75,6 +75,7 @@ class Task:
             on the host; a pure function of the batch's rows and of `draw`, the step's number. With
             EVALUATION it is the same for all runs, so that their scores can be compared.
         export: (params, options) -> the parameters to be saved.
+        token_outputs: the head's outputs that have a value a token; others have one a row.
         packs: several windows can share a row.
         lower_is_better: the scores that are better when they are lower.
         fresh: options of the task that an evaluation does not take from the training.
@@ -100,8 +101,9 @@ class Task:
     loss_settings: Callable[[Any, BertConfig], dict[str, Any]] = lambda options, cfg: {}
     resolve: Callable[..., Any] = lambda options, examples, held_out: options
     labels: Callable[[Sequence[Any], Any], tuple[str, ...]] | None = None
-    corrupt: Callable[[Any, Any, BertConfig], Corrupt] | None = None
+    corrupt: Callable[[Any, Any, BertConfig], Corruption] | None = None
     export: Callable[[Params, Any], Params] = lambda params, options: params
+    token_outputs: tuple[str, ...] = ()
     packs: bool = True
     lower_is_better: frozenset[str] = frozenset()
     fresh: frozenset[str] = frozenset()

@@ -4,225 +4,352 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import dataclasses
-import json
+import itertools
 import logging
 import math
 import time
-import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import NamedTuple, Protocol
 
 import jax
 import numpy as np
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
-from jaxbert.data.features import Features
-from jaxbert.data.packing import Sampler
-from jaxbert.data.sampling import NumpyBatch, make_batch
+from jaxbert.data.batch_source import BatchSource
+from jaxbert.data.sampling import NumpyBatch
 from jaxbert.errors import InputError
-from jaxbert.io.files import write_text
-from jaxbert.io.untrusted import shown
-from jaxbert.metrics.scores import LOSS, Scores, number_of
-from jaxbert.options.values import is_of
+from jaxbert.losses.forms import Arrays
+from jaxbert.metrics.scores import Scores
+from jaxbert.model.heads import Params
 from jaxbert.runtime import memory, processes
 from jaxbert.runtime.stop_signals import StopSignals
-from jaxbert.training.checkpoint import Checkpoints
+from jaxbert.training.events import Evaluated, Event, Logged, Notify, Saved, Started
 from jaxbert.training.optim import Schedule
 from jaxbert.training.parallel import Parallel, prefetch
+from jaxbert.training.progress import Plan, Progress
 from jaxbert.training.step import TrainState, TrainStep
 
-Corrupt = Callable[[NumpyBatch, int], NumpyBatch]
-Evaluate = Callable[[Any, int, Callable[[], bool]], Scores | None]
+# (replicated params, step, stopped) -> scores; None once stopped() is true.
+Evaluate = Callable[[Params, int, Callable[[], bool]], Scores | None]
 
 logger = logging.getLogger("jaxbert")
 
 
-@dataclasses.dataclass
-class Progress:
-    """What a run remembers beside its arrays, saved with every checkpoint.
+class Program(NamedTuple):
+    """The compiled step, and what it is given at every call.
 
     Attributes:
-        best_step, best_score: of the evaluations so far.
-        waited: evaluations since the best one.
-        evaluations: one record an evaluation: its step and scores.
-        skipped: steps whose loss or gradient was not finite.
-        skipped_now: those of them that are the last steps, without another one since.
-        options: the run's, as they were when the checkpoint was written.
+        step: compiled by `parallel`.
+        key: of the run; the step draws from it and its own number.
+        schedule: updates made so far -> learning rate, for the log.
+        parallel: the devices.
     """
 
-    best_step: int | None = None
-    best_score: float | None = None
-    waited: int = 0
-    evaluations: list[dict[str, float | str]] = dataclasses.field(default_factory=list)
-    skipped: int = 0
-    skipped_now: list[int] = dataclasses.field(default_factory=list)
-    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    step: TrainStep
+    key: jax.Array
+    schedule: Schedule
+    parallel: Parallel
 
-    @classmethod
-    def read(cls, saved: object, place: Path) -> Progress:
-        """What a checkpoint says; fields that an older version did not have are as at the start.
 
-        Raises:
-            InputError: a field is unknown, or not of its type.
+class Storage(Protocol):
+    """Where a run is kept. In a process that is not the first one it keeps nothing."""
+
+    def save(self, state: TrainState, progress: Progress) -> Path | None:
+        """Start to write a checkpoint; returns the folder of all of them, None if it keeps none.
+
+        Args:
+            state: numpy arrays that nobody will change.
+            progress: goes on changing after the call.
         """
-        hints = typing.get_type_hints(cls)
-        if not isinstance(saved, dict):
-            raise InputError(f"{place}: expected an object, found {type(saved).__name__}")
-        for name, value in saved.items():
-            if name not in hints:
-                raise InputError(
-                    f"{place}: {shown(name)} is not known; go on with the version of jaxbert that "
-                    "wrote it, or give --overwrite_output_dir to start again"
-                )
-            if not is_of(value, hints[name]):
-                raise InputError(
-                    f"{place}: {name} is {shown(value)}, which it cannot be; bring the file back, "
-                    "or give --overwrite_output_dir to start again"
-                )
-        progress = cls(**saved)
-        for record in progress.evaluations:
-            if isinstance(record.get("step"), int | float):
-                continue
-            what = f"'s step is {shown(record['step'])}" if "step" in record else " has no step"
-            raise InputError(
-                f"{place}: an evaluation{what}; bring the file back, or give "
-                "--overwrite_output_dir to start again"
-            )
-        return progress
+        ...
 
-    def evaluated(self) -> set[int]:
-        """The steps that have been evaluated."""
-        return {int(record["step"]) for record in self.evaluations}
+    def wait(self) -> None:
+        """Wait until the last checkpoint is whole."""
+        ...
 
-    def record(self, step: int, scores: Scores, plan: Plan) -> None:
-        """Take in the scores of an evaluation; the plan names the one that counts."""
-        self.evaluations.append({"step": step, **scores})
-        self._judge(step, scores, plan)
-
-    def judge_again(self, plan: Plan) -> None:
-        """Find the best evaluation again: the plan may name another score than before."""
-        self.best_step, self.best_score, self.waited = None, None, 0
-        for record in self.evaluations:
-            self._judge(int(record["step"]), record, plan)
-
-    def _judge(self, step: int, scores: Scores, plan: Plan) -> None:
-        metric = next((name for name in plan.metrics if name in scores), None)
-        if metric is None and plan.metrics == (LOSS,):  # an evaluation whose loss is not finite
-            self.waited += 1
-            return
-        if metric is None:
-            raise InputError(
-                f"--metric_for_best_model {plan.metrics[0]}: the evaluation gives "
-                f"{', '.join(name for name in scores if name != 'step')}"
-            )
-        score = number_of(scores, metric)
-        sign = -1 if metric in plan.lower_is_better else 1
-        if self.best_score is None or sign * score > sign * self.best_score:
-            self.best_step, self.best_score, self.waited = step, score, 0
-        else:
-            self.waited += 1
+    def log(self, record: Mapping[str, float | None]) -> None:
+        """Append a line to the log."""
+        ...
 
 
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """When things happen; all in steps, counted from the start of the run.
+class Nowhere:
+    """A Storage that keeps nothing."""
 
-    Attributes:
-        total: steps of the run.
-        log_every, eval_every, save_every: an evaluation and a checkpoint also end the run.
-        patience: evaluations without a better score before the run ends; None never.
-        max_skipped: steps in a row that are not finite before the run ends.
-        metrics: the first of them that an evaluation gives tells the better one.
-        lower_is_better: those of which the lower score is the better one.
-    """
+    def save(self, state: TrainState, progress: Progress) -> None:
+        """Keep nothing."""
 
-    total: int
-    log_every: int
-    eval_every: int
-    save_every: int
-    patience: int | None
-    max_skipped: int
-    metrics: tuple[str, ...]
-    lower_is_better: frozenset[str] = frozenset()
+    def wait(self) -> None:
+        """Wait for nothing."""
+
+    def log(self, record: Mapping[str, float | None]) -> None:
+        """Log nothing."""
 
 
-class TrainLog:
-    """train_log.jsonl: one JSON line a logged step, a run's lines in order of the steps.
+def ignore(event: Event) -> None:
+    """Notify of a run that nobody listens to."""
+
+
+def fit(
+    state: TrainState,
+    progress: Progress,
+    source: BatchSource,
+    program: Program,
+    plan: Plan,
+    storage: Storage,
+    evaluate: Evaluate | None = None,
+    notify: Notify = ignore,
+) -> tuple[TrainState, bool]:
+    """Train from state.step to plan.total.
 
     Args:
-        first_step: lines of later steps are left out; they will be written again.
-        retry_on_error: lines that cannot be written are kept, and tried again with the next one.
+        state: on the host.
+        progress: brought up to date in place.
+        notify: called with each event of the run.
+
+    Returns:
+        The state on the host, and whether the run is done (False: a signal stopped it, and it is
+        saved).
+
+    Raises:
+        InputError: too many steps in a row are not finite, or the parameters are not.
+    """
+    with _Run(state, progress, source, program, plan, storage, evaluate, notify) as run:
+        if run.evaluation_is_due():  # it was left, or the run was killed in it
+            run.evaluate()
+        while not run.ended() and not run.stop():
+            run.train()
+            stop = run.stop()
+            # Saved before it is evaluated: whatever happens there, the step is not lost.
+            if stop or run.evaluation_is_due() or plan.saves_at(run.step):
+                run.save()
+            if stop:
+                break
+            if run.evaluation_is_due():
+                run.evaluate()
+        return program.parallel.fetch(run.state), run.ended()
+
+
+class _Size(NamedTuple):
+    """Of a batch: its rows that are not padding, and its real tokens."""
+
+    rows: int
+    tokens: int
+
+
+class _Run:
+    """A run between two steps, within which it listens to signals and shows its progress.
+
+    Attributes:
+        step: steps that have been started.
+        state: after them, on the devices.
+        stop: tells whether the run is to stop.
     """
 
-    def __init__(self, path: Path, first_step: int, *, retry_on_error: bool = False) -> None:
-        text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
-        kept = []
-        for line in text.splitlines():
-            with contextlib.suppress(ValueError, KeyError, TypeError):  # torn, or not ours
-                if json.loads(line)["step"] <= first_step:
-                    kept.append(line + "\n")
-        write_text(path, "".join(kept))
-        self._path, self._retry_on_error = path, retry_on_error
-        self._waiting = b""
-        # Without a buffer: what a failed write has written is known.
-        self._file = path.open("ab", buffering=0)
+    def __init__(
+        self,
+        state: TrainState,
+        progress: Progress,
+        source: BatchSource,
+        program: Program,
+        plan: Plan,
+        storage: Storage,
+        evaluate: Evaluate | None,
+        notify: Notify,
+    ) -> None:
+        self.step = int(state.step)
+        self.state = program.parallel.replicate(state)
+        self._progress, self._source, self._program, self._plan = progress, source, program, plan
+        self._storage, self._evaluate, self._notify = storage, evaluate, notify
+        self._signals, self._at_end = StopSignals(), contextlib.ExitStack()
+        self.stop = _Stop(self._signals, program.parallel.processes)
+        batches = itertools.islice(source.iter_from(self.step), max(0, plan.total - self.step))
+        self._batches = prefetch(batches, self._place)
+        self._late: collections.deque[tuple[int, _Size, Arrays]] = collections.deque()
+        self._speed = _Speed()
+        self._bar = tqdm(
+            total=plan.total,
+            initial=self.step,
+            unit="step",
+            dynamic_ncols=True,
+            mininterval=0.5,
+            disable=not processes.is_first(),
+        )
 
-    def write(self, record: dict[str, float | None]) -> None:
-        """Append a line, at once in the file for whoever follows it.
-
-        Raises:
-            InputError: it cannot be written, and that is not forgiven.
-        """
-        before = bool(self._waiting)
-        self._waiting += json.dumps(record, allow_nan=False).encode() + b"\n"
-        error = self._flush()
-        if error and not self._retry_on_error:
-            raise error
-        if error and not before:
-            logger.warning("%s; it is tried again with every line", error)
-
-    def _flush(self) -> InputError | None:
-        try:
-            while self._waiting:
-                self._waiting = self._waiting[self._file.write(self._waiting) :]
-        except OSError as error:
-            return InputError(f"{self._path}: could not be written ({error.strerror})")
-        return None
-
-    def __enter__(self) -> TrainLog:
+    def __enter__(self) -> _Run:
+        self._at_end.enter_context(self._signals)
+        self._at_end.enter_context(self._bar)
+        self._at_end.callback(self._storage.wait)  # also when a step fails: what is saved is whole
+        self._notify(Started(self.step, self._plan.total))
         return self
 
-    def __exit__(self, kind: object, *error: object) -> None:
-        left = self._flush()
-        self._file.close()
-        if left and kind is None:
-            raise left
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._at_end.__exit__(kind, error, trace)
+
+    def _place(self, batch: NumpyBatch) -> tuple[_Size, Arrays]:
+        """Put a batch on the devices."""
+        size = _Size(int((batch["row"] >= 0).sum()), int(batch["attention_mask"].sum()))
+        return size, self._program.parallel.shard(self.stop.mark(batch))
+
+    def train(self) -> None:
+        """Start the next step, and report the one two steps before it."""
+        size, batch = next(self._batches)
+        self.state, metrics = self._program.step(self.state, batch, self._program.key)
+        self.step += 1
+        self._late.append((self.step, size, metrics))
+        if len(self._late) > 2:
+            self._report(*self._late.popleft())
+
+    def _report(self, step: int, size: _Size, metrics: Arrays) -> None:
+        """Wait for a step; note that it was skipped, move the bar, log it."""
+        host = self._program.parallel.fetch(metrics)
+        processes.beat()  # when the step is done in all processes: one may still have compiled it
+        values = {n: float(x) for n, x in host.items()}
+        skipped = bool(values.pop("skipped"))
+        self.stop.read(values)
+        if skipped:
+            self._skip(step, values)
+        else:
+            self._progress.skipped_now.clear()
+        memory.give_back_if_scarce()
+        self._speed.count(size)
+        shown = ["loss", *(n for n in sorted(values, reverse=True) if n.endswith("accuracy"))]
+        self._bar.set_postfix_str("  ".join(f"{n} {values[n]:.3f}" for n in shown), refresh=False)
+        self._bar.update(1)
+        if skipped or self._plan.logs_at(step):
+            self._log(step, values, skipped)
+
+    def _skip(self, step: int, values: dict[str, float]) -> None:
+        self._progress.skipped += 1
+        self._progress.skipped_now.append(step)
+        loss, norm = values["loss"], values["grad_norm"]
+        logger.warning("step %d skipped: loss %g, gradient norm %g", step, loss, norm)
+        if len(self._progress.skipped_now) >= self._plan.max_skipped:
+            raise InputError(_not_finite(self._progress.skipped_now, self._source))
+
+    def _log(self, step: int, values: dict[str, float], skipped: bool) -> None:
+        rows_per_second, tokens_per_second = self._speed.take()
+        updates = step - 1 - self._progress.skipped + skipped
+        record = {
+            "step": step,
+            "epoch": round(step / self._source.steps_per_epoch, 4),
+            **{n: _finite(v) for n, v in values.items() if n != "weight"},
+            "learning_rate": float(self._program.schedule(updates)),
+            "examples_per_second": round(rows_per_second, 2),
+            "tokens_per_second": round(tokens_per_second, 1),
+        }
+        self._storage.log(record)
+        self._notify(Logged(step, record))
+
+    def save(self) -> None:
+        """Start to write a checkpoint; the log has every step that it has."""
+        while self._late:
+            self._report(*self._late.popleft())
+        host = self._program.parallel.fetch(self.state)
+        _check_finite(host.params, self.step)
+        folder = self._storage.save(host, self._progress)
+        if folder is not None:
+            self._notify(Saved(self.step, folder))
+
+    def evaluation_is_due(self) -> bool:
+        """Whether the parameters as they are should be evaluated, and have not been."""
+        if self._evaluate is None or not self._plan.evaluates_at(self.step):
+            return False
+        return self.step not in self._progress.evaluated()
+
+    def evaluate(self) -> None:
+        """Evaluate; a signal ends it between two batches, and then resuming does it.
+
+        Several processes end it together, at its end.
+        """
+        _check_finite(self._program.parallel.fetch(self.state.params), self.step)
+        if self._evaluate is None:
+            return
+        scores = self._evaluate(self.state.params, self.step, self.stop.within_evaluation)
+        if scores is None:
+            return
+        self._progress.record(self.step, scores, self._plan)
+        self._speed.restart_clock()
+        self._notify(Evaluated(self.step, scores))
+
+    def ended(self) -> bool:
+        """Whether nothing is left to do."""
+        patience = self._plan.patience
+        impatient = patience is not None and self._progress.waited >= patience
+        return (self.step >= self._plan.total or impatient) and not self.evaluation_is_due()
 
 
-def micro_batches(
-    order: Sampler,
-    features: Features,
-    corrupt: Corrupt | None,
-    steps: range,
-    accumulate: int,
-) -> Iterator[NumpyBatch]:
-    """The batch of every step, its arrays (accumulate, rows / accumulate, ...)."""
-    for step in steps:
-        windows, length = order.batch(step)
-        batch = make_batch(features, windows, length, order.size)
-        batch = order.finish(corrupt(batch, step) if corrupt else batch)
-        yield {n: x.reshape(accumulate, -1, *x.shape[1:]) for n, x in batch.items()}
+class _Stop:
+    """Whether a run is to stop; several processes stop at the same step, whoever got the signal.
+
+    Each puts it into its part of a batch, and reads in the step's metrics whether one of them did.
+    """
+
+    def __init__(self, signals: StopSignals, process_count: int) -> None:
+        self._signals, self._alone, self._agreed = signals, process_count == 1, False
+
+    def __call__(self) -> bool:
+        return self._signals.caught if self._alone else self._agreed
+
+    def within_evaluation(self) -> bool:
+        """The same during an evaluation, in which processes cannot agree."""
+        return self._alone and self._signals.caught
+
+    def mark(self, batch: NumpyBatch) -> NumpyBatch:
+        """The batch with this process's signal, where there are several."""
+        if self._alone:
+            return batch
+        return {**batch, "stop": np.full(batch["row"].shape, self._signals.caught, np.int32)}
+
+    def read(self, metrics: dict[str, float]) -> None:
+        """Take the agreement out of a step's metrics."""
+        self._agreed = bool(metrics.pop("stop", 0)) or self._agreed
+
+
+class _Speed:
+    """Rows and real tokens a second, since the last line of the log."""
+
+    def __init__(self) -> None:
+        self._total = _Size(0, 0)
+        self._since = time.perf_counter()
+
+    def restart_clock(self) -> None:
+        """Leave out the time until now."""
+        self._since = time.perf_counter()
+
+    def count(self, size: _Size) -> None:
+        """Add what a step was of."""
+        self._total = _Size(self._total.rows + size.rows, self._total.tokens + size.tokens)
+
+    def take(self) -> tuple[float, float]:
+        """The two rates until now, from where they are counted again."""
+        now = time.perf_counter()
+        seconds, total = max(now - self._since, 1e-9), self._total
+        self._since, self._total = now, _Size(0, 0)
+        return total.rows / seconds, total.tokens / seconds
 
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None  # JSON has no other number
 
 
-def _not_finite(steps: list[int], name_examples: Callable[[int], list[str]]) -> str:
+def _check_finite(params: Params, step: int) -> None:
+    if not all(np.isfinite(x).all() for x in jax.tree.leaves(params)):
+        raise InputError(
+            f"step {step}: parameters are not finite any more; to go on from the last "
+            "checkpoint give a lower --learning_rate and --allow_changed_options learning_rate"
+        )
+
+
+def _not_finite(steps: list[int], source: BatchSource) -> str:
     """The message of a run that ends for steps that are not finite."""
-    found = list(dict.fromkeys(name for step in steps for name in name_examples(step)))
+    found = list(dict.fromkeys(name for step in steps for name in source.example_ids(step - 1)))
     shown = ", ".join(found[:8]) + f" and {len(found) - 8} more" * (len(found) > 8)
     return (
         f"the loss or the gradient is not finite at {len(steps)} "
@@ -231,160 +358,3 @@ def _not_finite(steps: list[int], name_examples: Callable[[int], list[str]]) -> 
         "give a lower --learning_rate and --allow_changed_options learning_rate, or a higher "
         "--max_nonfinite_steps"
     )
-
-
-def fit(
-    state: TrainState,
-    progress: Progress,
-    plan: Plan,
-    *,
-    train_step: TrainStep,
-    order: Sampler,
-    features: Features,
-    corrupt: Corrupt | None,
-    accumulate: int,
-    key: jax.Array,
-    schedule: Schedule,
-    parallel: Parallel,
-    checkpoints: Checkpoints | None,
-    log: TrainLog | None,
-    evaluate: Evaluate | None,
-    name_examples: Callable[[int], list[str]],
-) -> tuple[TrainState, bool]:
-    """Train from state.step to plan.total.
-
-    Args:
-        state: on the host; `progress` is brought up to date in place.
-        train_step: compiled by `parallel`.
-        checkpoints, log: None in a process that is not the first: it writes nothing.
-        corrupt: (batch, step) -> batch, what is drawn anew on the host for every step.
-        evaluate: (replicated params, step, stopped) -> scores; None once stopped() is true.
-        name_examples: a step -> the ids of its examples, for messages.
-
-    Returns:
-        The state on the host, and whether the run is done (False: a signal stopped it, and it is
-        saved).
-    """
-    first = int(state.step)
-
-    def put(batch: NumpyBatch) -> tuple[int, int, Any]:
-        rows, tokens = int((batch["row"] >= 0).sum()), int(batch["attention_mask"].sum())
-        if parallel.processes > 1:  # a signal that only one of them got ends all at the same step
-            batch = {**batch, "stop": np.full(batch["row"].shape, signals.caught, np.int32)}
-        return rows, tokens, parallel.shard(batch)
-
-    steps = range(first, plan.total)
-    batches = prefetch(micro_batches(order, features, corrupt, steps, accumulate), put)
-    late: collections.deque[Any] = collections.deque()
-    clock = time.perf_counter()
-    counted = np.zeros(2)  # examples and real tokens since the last logged step
-
-    agreed = False  # several processes have read that one of them shall stop
-    bar = tqdm(
-        total=plan.total,
-        initial=first,
-        unit="step",
-        dynamic_ncols=True,
-        mininterval=0.5,
-        disable=log is None,
-    )
-
-    def report(step: int, rows: int, tokens: int, metrics: Any) -> None:
-        nonlocal clock, counted, agreed
-        values = {n: float(x) for n, x in parallel.fetch(metrics).items()}
-        processes.beat()  # when the step is done in all processes: one may still have compiled it
-        skipped = bool(values.pop("skipped"))
-        agreed = agreed or bool(values.pop("stop", 0))
-        if skipped:
-            progress.skipped += 1
-            progress.skipped_now.append(step)
-            loss, norm = values["loss"], values["grad_norm"]
-            logger.warning("step %d skipped: loss %g, gradient norm %g", step, loss, norm)
-            if len(progress.skipped_now) >= plan.max_skipped:
-                raise InputError(_not_finite(progress.skipped_now, name_examples))
-        else:
-            progress.skipped_now.clear()
-        memory.give_back_if_scarce()
-        counted += rows, tokens
-        shown = ["loss", *(n for n in sorted(values, reverse=True) if n.endswith("accuracy"))]
-        bar.set_postfix_str("  ".join(f"{n} {values[n]:.3f}" for n in shown), refresh=False)
-        bar.update(1)
-        if log and (step % plan.log_every == 0 or step == plan.total or skipped):
-            now = time.perf_counter()
-            per_second = counted / max(now - clock, 1e-9)
-            clock, counted = now, np.zeros(2)
-            log.write(
-                {
-                    "step": step,
-                    "epoch": round(step / order.steps_per_epoch, 4),
-                    **{n: _finite(v) for n, v in values.items() if n != "weight"},
-                    "learning_rate": float(schedule(step - 1 - progress.skipped + skipped)),
-                    "examples_per_second": round(per_second[0], 2),
-                    "tokens_per_second": round(per_second[1], 1),
-                }
-            )
-
-    def save(step: int) -> None:
-        while late:  # the log has every step that a checkpoint has
-            report(*late.popleft())
-        host = parallel.fetch(state)
-        check_finite(host.params, step)
-        if checkpoints:
-            checkpoints.save(host, dataclasses.asdict(progress), best_step=progress.best_step)
-
-    def check_finite(params: Any, step: int) -> None:
-        if not all(np.isfinite(x).all() for x in jax.tree.leaves(params)):
-            raise InputError(
-                f"step {step}: parameters are not finite any more; to go on from the last "
-                "checkpoint give a lower --learning_rate and --allow_changed_options learning_rate"
-            )
-
-    def assess(step: int) -> None:
-        """Evaluate; a signal ends it between two batches, and then resuming does it.
-
-        Several processes end it together, at its end.
-        """
-        nonlocal clock
-        stopped = stopping if parallel.processes == 1 else lambda: False
-        check_finite(parallel.fetch(state.params), step)
-        scores = evaluate(state.params, step, stopped) if evaluate else None
-        if scores is None:
-            return
-        progress.record(step, scores, plan)
-        clock = time.perf_counter()
-
-    def due(step: int) -> bool:
-        at = step == plan.total or (step > 0 and step % plan.eval_every == 0)
-        return evaluate is not None and at and step not in progress.evaluated()
-
-    def stopping() -> bool:
-        return signals.caught if parallel.processes == 1 else agreed
-
-    def ended(step: int) -> bool:
-        impatient = plan.patience is not None and progress.waited >= plan.patience
-        return (step >= plan.total or impatient) and not due(step)
-
-    state = parallel.replicate(state)
-    with StopSignals() as signals, bar, contextlib.ExitStack() as at_end:
-        if checkpoints:
-            at_end.callback(checkpoints.wait)  # also when a step fails: what is saved is whole
-        step = first
-        if due(step):  # it was left, or the run was killed in it
-            assess(step)
-        while not ended(step) and not stopping():
-            rows, tokens, batch = next(batches)
-            state, metrics = train_step(state, batch, key)
-            step += 1
-            late.append((step, rows, tokens, metrics))
-            if len(late) > 2:
-                report(*late.popleft())
-            stop = stopping()
-            # Saved before it is evaluated: whatever happens there, the step is not lost.
-            if stop or due(step) or step == plan.total or step % plan.save_every == 0:
-                save(step)
-            if stop:
-                break
-            if due(step):
-                assess(step)
-        host = parallel.fetch(state)
-    return host, ended(step)

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from types import ModuleType
+from typing import Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxbert.model.heads import Params
+
 Decay = Literal["linear", "cosine", "constant", "constant_with_warmup"]
-Schedule = Callable[[Any], Any]
+# Updates made so far, on the host or on the device -> learning rate, at the same place.
+Schedule = Callable[[int | jax.Array], jax.Array | np.ndarray]
+# A tree like the parameters with a flag at each leaf.
+Mask: TypeAlias = "dict[str, bool | Mask]"
+_Labels: TypeAlias = "dict[str, str | _Labels]"
 
 
 def make_schedule(
@@ -29,9 +36,9 @@ def make_schedule(
     """
     warmup = 0 if decay == "constant" else min(warmup_steps, steps)
 
-    def schedule(step: Any) -> Any:
+    def schedule(step: int | jax.Array) -> jax.Array | np.ndarray:
         # The log's rate is computed on the host: on the device it would wait for the steps there.
-        xp: Any = jnp if isinstance(step, jax.Array) else np
+        xp: ModuleType = jnp if isinstance(step, jax.Array) else np
         t = xp.asarray(step, xp.float32)
         done = xp.clip((t - warmup) / max(1, steps - warmup), 0.0, 1.0)
         after = {
@@ -40,19 +47,20 @@ def make_schedule(
             "constant": xp.ones_like(t),
             "constant_with_warmup": xp.ones_like(t),
         }[decay]
-        return peak * xp.where(t < warmup, t / max(1, warmup), after)
+        rate: jax.Array | np.ndarray = peak * xp.where(t < warmup, t / max(1, warmup), after)
+        return rate
 
     return schedule
 
 
-def name_mask(params: Any, matches: Callable[[tuple[str, ...]], bool]) -> Any:
+def name_mask(params: Params, matches: Callable[[tuple[str, ...]], bool]) -> Mask:
     """A tree like params with matches(path) at each leaf; a path is for instance
     ("bert", "layer_0", "mlp_in", "bias")."""
 
-    def at(path: tuple[Any, ...], _: Any) -> bool:
-        return matches(tuple(str(part.key) for part in path))
-
-    return jax.tree_util.tree_map_with_path(at, params)
+    mask: Mask = jax.tree_util.tree_map_with_path(
+        lambda path, _: matches(tuple(str(part.key) for part in path)), params
+    )
+    return mask
 
 
 def is_decayed(path: tuple[str, ...]) -> bool:
@@ -98,8 +106,9 @@ def adamw(
     if not frozen:
         return optax.chain(*parts)
 
-    def label(params: Any) -> Any:
+    def label(params: Params) -> _Labels:
         kept = name_mask(params, lambda path: is_frozen(path, frozen))
-        return jax.tree.map(lambda k: "frozen" if k else "trained", kept)
+        labels: _Labels = jax.tree.map(lambda k: "frozen" if k else "trained", kept)
+        return labels
 
     return optax.partition({"trained": optax.chain(*parts), "frozen": optax.set_to_zero()}, label)

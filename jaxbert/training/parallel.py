@@ -3,9 +3,10 @@ sharded arrays."""
 
 from __future__ import annotations
 
+import abc
 import collections
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import ClassVar, Literal, TypeVar
 
 import jax
 import numpy as np
@@ -13,41 +14,61 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxbert.data.sampling import NumpyBatch
 from jaxbert.errors import InputError
+from jaxbert.losses.forms import Arrays
+from jaxbert.training.step import PredictStep, TrainStep
 
 Backend = Literal["auto", "pmap", "jit"]
 AXIS = "devices"
 T = TypeVar("T")
+U = TypeVar("U")
+Tree = TypeVar("Tree")
 
 
-class Parallel(NamedTuple):
-    """How steps and arrays are spread over the local devices.
+class Parallel(abc.ABC):
+    """How steps and arrays are spread over the devices.
 
     Attributes:
         name: "pmap" or "jit".
+        axis_name: for psum inside the step; None where arrays are global.
         devices: how many there are, of all processes.
         processes: how many there are.
-        axis_name: for psum inside the step; None where arrays are global.
-        replicate: a tree of host arrays -> the same on every device.
-        fetch: the reverse: one copy, as numpy arrays that nothing else refers to.
-        shard: a batch (A, B, ...) -> on the devices, each with its part of B. Of several processes
-            each takes what its own devices need.
-        compile_train: (state, batch, key) -> ... with the state donated.
-        compile_predict: (params, batch) -> outputs; batches and outputs have no axis A.
-        shard_predict: a batch (B, ...) -> on the devices.
-        gather: outputs of prediction -> numpy arrays (B, ...).
     """
 
-    name: str
-    devices: int
-    processes: int
-    axis_name: str | None
-    replicate: Callable[[Any], Any]
-    fetch: Callable[[Any], Any]
-    shard: Callable[[NumpyBatch], Any]
-    compile_train: Callable[[Callable[..., Any]], Callable[..., Any]]
-    compile_predict: Callable[[Callable[..., Any]], Callable[..., Any]]
-    shard_predict: Callable[[NumpyBatch], Any]
-    gather: Callable[[Any], dict[str, np.ndarray]]
+    name: ClassVar[str]
+    axis_name: ClassVar[str | None]
+
+    def __init__(self, devices: list[jax.Device]) -> None:
+        self.devices = len(devices)
+        self.processes = len({device.process_index for device in devices})
+
+    @abc.abstractmethod
+    def replicate(self, tree: Tree) -> Tree:
+        """A tree of host arrays, the same on every device."""
+
+    @abc.abstractmethod
+    def fetch(self, tree: Tree) -> Tree:
+        """The reverse: one copy, as numpy arrays that nothing else refers to."""
+
+    @abc.abstractmethod
+    def shard(self, batch: NumpyBatch) -> Arrays:
+        """A batch (A, B, ...) on the devices, each with its part of B. Of several processes each
+        takes what its own devices need."""
+
+    @abc.abstractmethod
+    def compile_train(self, step: TrainStep) -> TrainStep:
+        """The step compiled; it takes the state's memory for the state that it returns."""
+
+    @abc.abstractmethod
+    def compile_predict(self, step: PredictStep) -> PredictStep:
+        """The step compiled; its batches and outputs have no axis A."""
+
+    @abc.abstractmethod
+    def shard_predict(self, batch: NumpyBatch) -> Arrays:
+        """A batch (B, ...) on the devices, each with its part of B."""
+
+    @abc.abstractmethod
+    def gather(self, outputs: Arrays) -> dict[str, np.ndarray]:
+        """Outputs of prediction as numpy arrays (B, ...)."""
 
 
 def make_parallel(backend: Backend = "auto", devices: list[jax.Device] | None = None) -> Parallel:
@@ -65,87 +86,107 @@ def make_parallel(backend: Backend = "auto", devices: list[jax.Device] | None = 
         backend = "jit"
     elif backend == "auto":
         backend = "pmap" if len(devices) > 1 else "jit"
-    return _pmap(devices) if backend == "pmap" else _jit(devices)
+    return _Pmap(devices) if backend == "pmap" else _Jit(devices)
 
 
-def _copy(x: Any) -> np.ndarray:
+def _copy(x: jax.Array | np.ndarray) -> np.ndarray:
     return np.array(x)  # a copy: on a CPU np.asarray would be a view of memory that is donated
 
 
-def _pmap(devices: list[jax.Device]) -> Parallel:
-    count = len(devices)
-    # One copy a device, made by a compiled identity: device_put_replicated is gone in JAX 0.10.
-    # The axis has the name that it has in the steps: else the first step's state has another
-    # sharding than the second's, and the step is compiled twice.
-    spread = jax.pmap(lambda _, tree: tree, axis_name=AXIS, in_axes=(0, None), devices=devices)
+class _Pmap(Parallel):
+    """Every array has a first axis of the devices."""
 
-    parted = NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec(AXIS))
+    name, axis_name = "pmap", AXIS
 
-    def shard(batch: NumpyBatch) -> Any:
+    def __init__(self, devices: list[jax.Device]) -> None:
+        super().__init__(devices)
+        self._devices = devices
+        # One copy a device, made by a compiled identity: device_put_replicated is gone in JAX 0.10.
+        # The axis has the name that it has in the steps: else the first step's state has another
+        # sharding than the second's, and the step is compiled twice.
+        self._spread = jax.pmap(
+            lambda _, tree: tree, axis_name=AXIS, in_axes=(0, None), devices=devices
+        )
+        self._parted = NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec(AXIS))
+
+    def replicate(self, tree: Tree) -> Tree:
+        spread: Tree = self._spread(np.zeros(self.devices), tree)
+        return spread
+
+    def fetch(self, tree: Tree) -> Tree:
+        # x[0] would start a program on all devices; every shard is whole, so read one.
+        return jax.tree.map(lambda x: _copy(x.addressable_shards[0].data)[0], tree)
+
+    def shard(self, batch: NumpyBatch) -> Arrays:
         # (A, B, ...) -> (devices, A, B / devices, ...)
         split = {
-            n: np.swapaxes(x.reshape(x.shape[0], count, -1, *x.shape[2:]), 0, 1)
+            n: np.swapaxes(x.reshape(x.shape[0], self.devices, -1, *x.shape[2:]), 0, 1)
             for n, x in batch.items()
         }
-        return jax.device_put(split, parted)
+        return jax.device_put(split, self._parted)
 
-    def first(x: Any) -> np.ndarray:
-        # x[0] would start a program on all devices; every shard is whole, so read one.
-        return _copy(x.addressable_shards[0].data)[0]
+    def compile_train(self, step: TrainStep) -> TrainStep:
+        return jax.pmap(
+            step, axis_name=AXIS, in_axes=(0, 0, None), donate_argnums=(0,), devices=self._devices
+        )
 
-    return Parallel(
-        name="pmap",
-        devices=count,
-        processes=1,
-        axis_name=AXIS,
-        replicate=lambda tree: spread(np.zeros(count), tree),
-        fetch=lambda tree: jax.tree.map(first, tree),
-        shard=shard,
-        compile_train=lambda step: jax.pmap(
-            step, axis_name=AXIS, in_axes=(0, 0, None), donate_argnums=(0,), devices=devices
-        ),
-        compile_predict=lambda step: jax.pmap(step, devices=devices),
-        shard_predict=lambda batch: {
-            n: x.reshape(count, -1, *x.shape[1:]) for n, x in batch.items()
-        },
-        gather=lambda out: {n: np.asarray(x).reshape(-1, *x.shape[2:]) for n, x in out.items()},
-    )
+    def compile_predict(self, step: PredictStep) -> PredictStep:
+        return jax.pmap(step, devices=self._devices)
+
+    def shard_predict(self, batch: NumpyBatch) -> Arrays:
+        split = {n: x.reshape(self.devices, -1, *x.shape[1:]) for n, x in batch.items()}
+        return jax.device_put(split, self._parted)
+
+    def gather(self, outputs: Arrays) -> dict[str, np.ndarray]:
+        return {n: np.asarray(x).reshape(-1, *x.shape[2:]) for n, x in outputs.items()}
 
 
-def _jit(devices: list[jax.Device]) -> Parallel:
-    mesh = Mesh(np.array(devices), (AXIS,))
-    whole = NamedSharding(mesh, PartitionSpec())
-    parted = NamedSharding(mesh, PartitionSpec(None, AXIS))
-    rows = NamedSharding(mesh, PartitionSpec(AXIS))
-    processes = len({device.process_index for device in devices})
+class _Jit(Parallel):
+    """Arrays are global: whole on every device, or parted over the axis of rows."""
 
-    def spread(x: Any) -> jax.Array:
+    name, axis_name = "jit", None
+
+    def __init__(self, devices: list[jax.Device]) -> None:
+        super().__init__(devices)
+        mesh = Mesh(np.array(devices), (AXIS,))
+        self._whole = NamedSharding(mesh, PartitionSpec())
+        self._parted = NamedSharding(mesh, PartitionSpec(None, AXIS))
+        self._rows = NamedSharding(mesh, PartitionSpec(AXIS))
+
+    def replicate(self, tree: Tree) -> Tree:
+        return jax.tree.map(self._spread, tree)
+
+    def _spread(self, x: jax.Array | np.ndarray) -> jax.Array:
         x = np.array(x)
-        return jax.make_array_from_callback(x.shape, whole, lambda index: x[index])
+        return jax.make_array_from_callback(x.shape, self._whole, lambda index: x[index])
 
-    def put(batch: NumpyBatch, places: NamedSharding, axis: int) -> Any:
-        if processes == 1:
+    def fetch(self, tree: Tree) -> Tree:
+        return jax.tree.map(lambda x: _copy(x.addressable_data(0)), tree)
+
+    def shard(self, batch: NumpyBatch) -> Arrays:
+        return self._put(batch, self._parted, 1)
+
+    def _put(self, batch: NumpyBatch, places: NamedSharding, axis: int) -> Arrays:
+        if self.processes == 1:
             return jax.device_put(batch, places)
+        return {
+            n: jax.make_array_from_process_local_data(
+                places, np.split(x, self.processes, axis)[jax.process_index()], x.shape
+            )
+            for n, x in batch.items()
+        }
 
-        def own(x: np.ndarray) -> jax.Array:
-            part = np.split(x, processes, axis)[jax.process_index()]
-            return jax.make_array_from_process_local_data(places, part, x.shape)
+    def compile_train(self, step: TrainStep) -> TrainStep:
+        return jax.jit(step, donate_argnums=(0,), out_shardings=(self._whole, self._whole))
 
-        return {n: own(x) for n, x in batch.items()}
+    def compile_predict(self, step: PredictStep) -> PredictStep:
+        return jax.jit(step, out_shardings=self._whole)
 
-    return Parallel(
-        name="jit",
-        devices=len(devices),
-        processes=processes,
-        axis_name=None,
-        replicate=lambda tree: jax.tree.map(spread, tree),
-        fetch=lambda tree: jax.tree.map(lambda x: _copy(x.addressable_data(0)), tree),
-        shard=lambda batch: put(batch, parted, 1),
-        compile_train=lambda step: jax.jit(step, donate_argnums=(0,), out_shardings=(whole, whole)),
-        compile_predict=lambda step: jax.jit(step, out_shardings=whole),
-        shard_predict=lambda batch: put(batch, rows, 0),
-        gather=lambda out: {n: np.asarray(x) for n, x in out.items()},
-    )
+    def shard_predict(self, batch: NumpyBatch) -> Arrays:
+        return self._put(batch, self._rows, 0)
+
+    def gather(self, outputs: Arrays) -> dict[str, np.ndarray]:
+        return {n: np.asarray(x) for n, x in outputs.items()}
 
 
 def rows_for(rows: int, parallel: Parallel, accumulate: int = 1) -> int:
@@ -163,9 +204,9 @@ def rows_for(rows: int, parallel: Parallel, accumulate: int = 1) -> int:
     return rows
 
 
-def prefetch(batches: Iterable[T], put: Callable[[T], Any], ahead: int = 2) -> Iterator[Any]:
+def prefetch(batches: Iterable[T], put: Callable[[T], U], ahead: int = 2) -> Iterator[U]:
     """put(batch) for each batch, started `ahead` batches before it is asked for."""
-    queue: collections.deque[Any] = collections.deque()
+    queue: collections.deque[U] = collections.deque()
     for batch in batches:
         queue.append(put(batch))
         if len(queue) > ahead:

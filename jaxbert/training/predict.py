@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import numpy as np
 
 from jaxbert.data.features import Features
 from jaxbert.data.sampling import NumpyBatch, by_length, make_batch
+from jaxbert.losses.forms import Arrays
+from jaxbert.model.heads import Params
 from jaxbert.runtime import processes
 from jaxbert.training.parallel import Parallel, prefetch
+from jaxbert.training.step import PredictStep
 
 # Tokens of a device's batch on a CPU: with more, what one operation leaves for the next is no
 # longer in the caches, and `eval/benchmark.py --rows inference` answers fewer questions a second.
@@ -19,8 +21,8 @@ _CACHED = 2048
 
 
 def predict(
-    compiled: Callable[[Any, Any], Any],
-    params: Any,
+    compiled: PredictStep,
+    params: Params,
     features: Features,
     parallel: Parallel,
     *,
@@ -46,7 +48,7 @@ def predict(
     tokens = _CACHED * parallel.devices if jax.default_backend() == "cpu" else None
     plan = by_length(features.lengths, size, buckets, tokens)
 
-    def put(entry: tuple[np.ndarray, int]) -> Any:
+    def put(entry: tuple[np.ndarray, int]) -> tuple[np.ndarray, Arrays]:
         windows, length = entry
         each = size // parallel.devices
         while each > 1 and each // 2 * parallel.devices >= len(windows):
@@ -55,9 +57,9 @@ def predict(
         return windows, parallel.shard_predict(batch)
 
     results: dict[str, np.ndarray] = {}
-    waiting: list[tuple[np.ndarray, Any]] = []
+    waiting: list[tuple[np.ndarray, Arrays]] = []
 
-    def collect(windows: np.ndarray, outputs: Any) -> None:
+    def collect(windows: np.ndarray, outputs: Arrays) -> None:
         for name, rows in parallel.gather(outputs).items():
             if name not in results:
                 results[name] = np.zeros((len(features), *rows.shape[1:]), rows.dtype)

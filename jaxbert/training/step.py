@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from jaxbert.losses.forms import (
     LossOfParts,
     Measure,
     Objective,
+    Sums,
     divisor,
     objective_of,
 )
@@ -32,10 +33,11 @@ class TrainState(NamedTuple):
 
     step: jax.Array
     params: Params
-    opt_state: Any
+    opt_state: optax.OptState
 
 
 TrainStep = Callable[[TrainState, Arrays, jax.Array], tuple[TrainState, Arrays]]
+PredictStep = Callable[[Params, Arrays], Arrays]
 
 
 def init_state(params: Params, tx: optax.GradientTransformation) -> TrainState:
@@ -78,7 +80,7 @@ def make_train_step(
 
     def sums(
         params: Params, batch: Arrays, key: jax.Array, weights: tuple[jax.Array, ...] = ()
-    ) -> tuple[jax.Array, Any]:
+    ) -> tuple[jax.Array, Sums]:
         if frozen:
             kept = name_mask(params, lambda path: is_frozen(path, frozen))
             params = jax.tree.map(lambda x, k: jax.lax.stop_gradient(x) if k else x, params, kept)
@@ -149,9 +151,7 @@ def make_train_step(
     return train_step
 
 
-def make_predict_step(
-    apply: Apply, reduce: Callable[[Arrays, Arrays], Arrays]
-) -> Callable[[Params, Arrays], Arrays]:
+def make_predict_step(apply: Apply, reduce: Callable[[Arrays, Arrays], Arrays]) -> PredictStep:
     """The step (params, batch) -> reduce(outputs, batch), without dropout.
 
     What `reduce` leaves out never reaches the host: evaluation keeps the best spans, not logits.

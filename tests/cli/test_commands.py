@@ -85,7 +85,7 @@ def test_forgotten_data_is_an_error_and_not_the_demo(task: str, line: str, tmp_p
 
 def test_columns_without_data_are_an_error_too() -> None:
     message = refuses("train/classification.py", "--text_column_name", "a", "--quoted_tsv")
-    assert "beside --text_column_name, --quoted_tsv" in message
+    assert "beside --quoted_tsv, --text_column_name" in message
 
 
 @pytest.mark.parametrize("name", ["train_file", "dataset_name"])

@@ -20,7 +20,7 @@ from jaxbert.options import settings
 from jaxbert.runtime import launcher
 from jaxbert.tasks.registry import TASKS
 
-SLOW = {"jax", "numpy", "transformers", "tqdm"}
+SLOW = {"jax", "flax", "transformers", "scipy"}
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["train"], ["launch", "--help"]])

@@ -125,10 +125,10 @@ def _log_examples(target: int) -> None:
 
     fit = train.fit
 
-    def logged(state: Any, *given: Any, train_step: Any, features: Any, **more: Any):
-        step = int(state.step)
+    def logged(state: Any, progress: Any, source: Any, program: Any, *given: Any) -> Any:
+        step, features = int(state.step), source.features
 
-        def train(state: Any, batch: Any, key: Any) -> Any:
+        def logged_step(state: Any, batch: Any, key: Any) -> Any:
             nonlocal step
             parts = [np.ravel(part.data) for part in batch["row"].addressable_shards]
             windows = np.concatenate(parts)
@@ -137,9 +137,9 @@ def _log_examples(target: int) -> None:
             if os.environ.get("STOP_AT") == str(step):
                 os.kill(os.getpid(), signal.SIGSTOP)
             step += 1
-            return train_step(state, batch, key)
+            return program.step(state, batch, key)
 
-        return fit(state, *given, train_step=train, features=features, **more)
+        return fit(state, progress, source, program._replace(step=logged_step), *given)
 
     train.fit = logged
 

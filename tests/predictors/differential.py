@@ -48,8 +48,7 @@ class Both:
             return self.ours
         opened: Any = _KINDS[self.head].from_pretrained(self.folder, **keywords)
         # What is computed does not depend on the keywords; so nothing is compiled again.
-        opened._compiled, opened._params = self.ours._compiled, self.ours._params
-        opened._tokenizer = self.ours._tokenizer
+        opened.model = self.ours.model
         return opened
 
     def open_theirs(self, keywords: dict[str, Any]) -> Any:
@@ -65,7 +64,7 @@ class Both:
     @contextlib.contextmanager
     def max_length(self, length: int | None) -> Iterator[None]:
         """The tokenizers' model_max_length set for a while."""
-        tokenizers = (self.ours._tokenizer, self.theirs.tokenizer)
+        tokenizers = (self.ours.model.tokenizer, self.theirs.tokenizer)
         for tokenizer in tokenizers:
             tokenizer.model_max_length = length or POSITIONS
         threads = torch.get_num_threads()

@@ -12,7 +12,7 @@ from tiny_models import POSITIONS, assert_near, tiny_model
 
 from jaxbert import FillMask, InputError
 from jaxbert.options.settings import MLMOptions
-from jaxbert.runs.folder import write_record
+from jaxbert.runs.record import RunRecord
 
 ONE = "Who is the [MASK] of Zoë, at 25°C?"
 TWO = "[MASK] is in 北京, \U0001f682 and[MASK]\u2603!"
@@ -74,16 +74,17 @@ def test_the_whole_vocabulary(fill: FillMask, pipeline: Any) -> None:
 
 def test_small_top_k_share_a_program(fill: FillMask) -> None:
     fill(ONE)
-    before = len(fill._compiled)
+    before = len(fill.model.programs)
     for top_k in (1, 3, 8):
         assert len(fill(ONE, top_k=top_k)) == top_k
-    assert len(fill._compiled) == before
+    assert len(fill.model.programs) == before
 
 
 def test_long_texts_are_cut(fill: FillMask, folder: Path, pipeline: Any, tmp_path: Path) -> None:
     """To the positions of the model, or to max_seq_length of options.json."""
     shutil.copytree(folder, tmp_path / "run")
-    write_record(tmp_path / "run", "mlm", MLMOptions(max_seq_length=12), 1, {}, "")
+    record = RunRecord.of("mlm", MLMOptions(max_seq_length=12), rows_per_step=1)
+    record.write(tmp_path / "run")
     short = FillMask.from_pretrained(tmp_path / "run")
     for ours, length in ((fill, POSITIONS), (short, 12)):
         cut = {"truncation": True, "max_length": length}

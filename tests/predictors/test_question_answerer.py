@@ -14,6 +14,7 @@ from jaxbert import InputError, QuestionAnswerer
 from jaxbert.data.encode_qa import encode_qa
 from jaxbert.data.questions import QAExample
 from jaxbert.data.sampling import make_batch
+from jaxbert.loaded.model import Compute, LoadedModel
 from jaxbert.model.heads import make_apply
 from jaxbert.model.pretrained import load_pretrained
 from jaxbert.model.tokenizer import load_tokenizer
@@ -72,7 +73,7 @@ def test_a_list_equals_one_by_one(answerer: QuestionAnswerer) -> None:
 
 def test_shapes_are_compiled_once(answerer: QuestionAnswerer) -> None:
     answerer(question="Who?", context=CONTEXT)
-    (step,) = {id(s): s for s in answerer._compiled.values()}.values()
+    (step,) = {id(s): s for s in answerer.model.programs.values()}.values()
     before = step._cache_size()
     answerer(question="Where?", context=CONTEXT.replace("Ada", "Bob"))
     assert step._cache_size() == before
@@ -237,7 +238,8 @@ def test_calibrated_answers_are_those_of_an_evaluation(tiny_folder: Path) -> Non
     odds = sorted(w.null_odds for w in QA.decode(examples, features, arrays, options, cfg))
     options = dataclasses.replace(options, null_score_diff_threshold=sum(odds[:2]) / 2)
     wanted = QA.decode(examples, features, arrays, options, cfg)
-    answerer = QuestionAnswerer(cfg, params, load_tokenizer(tiny_folder), options)
+    model = LoadedModel.from_folder(tiny_folder, "qa", Compute(), draw_head=True)
+    answerer = QuestionAnswerer(model, options)
     assert len({w.answer.text == "" for w in wanted}) == 2  # the threshold decides
     for ask in ({}, {"calibrated": True}):
         for text, prediction in zip(texts, wanted, strict=True):
@@ -246,7 +248,7 @@ def test_calibrated_answers_are_those_of_an_evaluation(tiny_folder: Path) -> Non
             assert found["answer"] == prediction.answer.text
             assert (found["start"], found["end"]) == prediction.answer[1:3]
             assert found["score"] == pytest.approx(prediction.answer.probability, abs=1e-5)
-    plain = QuestionAnswerer(cfg, params, load_tokenizer(tiny_folder), QAOptions())
+    plain = QuestionAnswerer(model, QAOptions())
     ask = {"question": "Who met Zoe?", "context": CONTEXT, "top_k": 3}
     same = {"calibrated": False, "handle_impossible_answer": False, "max_answer_len": 15}
     assert answerer(**ask, **same) == plain(**ask)

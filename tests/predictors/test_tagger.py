@@ -18,7 +18,7 @@ from jaxbert import InputError, Tagger
 from jaxbert.data.encode_words import encode_words
 from jaxbert.data.words import WordsExample
 from jaxbert.options.settings import TaggingOptions
-from jaxbert.runs.folder import write_record
+from jaxbert.runs.record import RunRecord
 
 LABELS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC", "NOUN")
 TEXTS = [
@@ -154,7 +154,7 @@ def test_long_texts_have_every_token_once_in_order(
         shutil.copytree(folder, tmp_path / "run")
         stride = 5
         options = TaggingOptions(max_seq_length=length, doc_stride=stride)
-        write_record(tmp_path / "run", "tagging", options, 1, {}, "")
+        RunRecord.of("tagging", options, rows_per_step=1).write(tmp_path / "run")
         tagger = Tagger.from_pretrained(tmp_path / "run", batch_size=1)
     order = np.random.default_rng(0).integers(0, len(WORDS), 70)
     text = " ".join(WORDS[n] for n in order)

@@ -13,7 +13,7 @@ from tiny_models import POSITIONS, assert_near, tiny_model
 
 from jaxbert import InputError, TextClassifier, TextRegressor
 from jaxbert.options.settings import ClassificationOptions, RegressionTrainOptions
-from jaxbert.runs.folder import write_record
+from jaxbert.runs.record import RunRecord
 
 LABELS = ("no", "maybe", "yes")
 TEXTS = [
@@ -93,7 +93,8 @@ def test_max_seq_length_is_that_of_the_run(
 ) -> None:
     folder = tmp_path / "run"
     shutil.copytree(classifier_folder, folder)
-    write_record(folder, "classification", ClassificationOptions(max_seq_length=12), 1, {}, "")
+    options = ClassificationOptions(max_seq_length=12)
+    RunRecord.of("classification", options, rows_per_step=1).write(folder)
     found = TextClassifier.from_pretrained(folder)([LONG], top_k=None)
     assert_near(found, classifying([LONG], truncation=True, max_length=12, top_k=None))
     other = classifying([LONG], truncation=True, max_length=POSITIONS, top_k=None)
@@ -115,7 +116,7 @@ def test_scores_are_those_of_the_pipeline(
     folder = tmp_path / "run"
     shutil.copytree(regressor_folder, folder)
     options = RegressionTrainOptions(max_seq_length=12, target_scaling=["3", "2"])
-    write_record(folder, "regression", options, 1, {}, "")
+    RunRecord.of("regression", options, rows_per_step=1).write(folder)
     cut = regressing([LONG], truncation=True, max_length=12)
     assert_near(TextRegressor.from_pretrained(folder)([LONG]), cut)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import logging
@@ -17,13 +18,13 @@ from conftest import DEMO
 from scripts import call, weights
 
 from jaxbert.errors import InputError
+from jaxbert.options.fields import settings_of
 from jaxbert.options.settings import QATrainOptions, TrainingOptions
-from jaxbert.options.values import HARMLESS
-from jaxbert.runs import folder
-from jaxbert.runs.folder import check_data, check_output, write_record
-from jaxbert.runs.plan import make_optimizer
+from jaxbert.runs.folder import RunFolder
+from jaxbert.runs.record import RunRecord
 from jaxbert.runtime import host
 from jaxbert.training.checkpoint import Checkpoints
+from jaxbert.training.optim import adamw
 from jaxbert.training.step import TrainState, init_state
 
 # Another value of each option that decides on what a run computes, and whether it may change.
@@ -57,19 +58,30 @@ OTHERS: dict[str, tuple[Any, str]] = {
 
 
 def test_the_table_has_every_option() -> None:
-    names = {field.name for field in dataclasses.fields(TrainingOptions)}
-    assert names == OTHERS.keys() | (HARMLESS & names)
-    assert not OTHERS.keys() & HARMLESS
+    resume = {setting.name: setting.facts.resume for setting in settings_of(TrainingOptions)}
+    assert {name for name in resume if resume[name] != "free"} == OTHERS.keys()
+
+
+def resume(
+    options: QATrainOptions, data: dict[str, str] | None = None, loss: str | None = None
+) -> RunRecord | None:
+    """What is found in the folder of the options, with the checks before a run begins."""
+    now = RunRecord.of("qa", options, loss=loss or "", rows_per_step=8)
+    with RunFolder.open(Path(options.output_dir or ""), writes=True) as run:
+        previous = run.find(now, options)
+        now = dataclasses.replace(now, data=data or {})
+        run.check(now, options, user_loss=loss is not None)
+    return previous
 
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_what_a_refusal_advises_is_taken(tmp_path: Path, name: str) -> None:
     value, refusal = OTHERS[name]
     before = QATrainOptions(output_dir=str(tmp_path))
-    write_record(tmp_path, "qa", before, 8, {}, "")
+    RunRecord.of("qa", before, rows_per_step=8).write(tmp_path)
     changed = dataclasses.replace(before, **{name: value})
     with pytest.raises(InputError) as caught:
-        check_output(tmp_path, "qa", changed)
+        resume(changed)
     message = str(caught.value)
     assert f"--{name}: {getattr(before, name)} -> {value}" in message
     assert "\n" not in message
@@ -77,19 +89,24 @@ def test_what_a_refusal_advises_is_taken(tmp_path: Path, name: str) -> None:
     assert advised == ([] if refusal else [name])
     allowed = dataclasses.replace(changed, allow_changed_options=[name])
     if not refusal:
-        assert check_output(tmp_path, "qa", allowed) is not None
+        assert resume(allowed) is not None
         return
     assert refusal in message
     if name == "freeze":  # named all the same, it is refused all the same
         with pytest.raises(InputError, match=refusal):
-            check_output(tmp_path, "qa", allowed)
+            resume(allowed)
 
 
 def small_state(options: QATrainOptions, seed: int) -> TrainState:
     rng = np.random.default_rng(seed)
     params = {"a": {"kernel": rng.normal(size=(3, 2)), "bias": rng.normal(size=2)}}
     params = jax.tree.map(np.float32, params)
-    tx, _ = make_optimizer(options, 9)
+    tx = adamw(
+        lambda step: options.learning_rate,
+        weight_decay=options.weight_decay,
+        clip_norm=options.max_grad_norm,
+        frozen=options.freeze or (),
+    )
     state = init_state(params, tx)
     grads = jax.tree.map(np.cos, params)
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
@@ -123,13 +140,36 @@ def test_decay_and_clipping_change_no_array_of_the_optimizer(
 
 
 def test_another_teacher_may_be_allowed_with_the_options_that_name_it(tmp_path: Path) -> None:
-    record = {"data": {"train": "1", "teacher": "a"}}
+    options = QATrainOptions(output_dir=str(tmp_path))
+    record = RunRecord.of("qa", options, rows_per_step=8)
+    dataclasses.replace(record, data={"train": "1", "teacher": "a"}).write(tmp_path)
     with pytest.raises(InputError, match="another teacher"):
-        check_data(tmp_path, record, {"train": "1", "teacher": "b"})
-    for allowed in ("loss", "loss_args"):
-        check_data(tmp_path, record, {"train": "1", "teacher": "b"}, [allowed])
+        resume(options, {"train": "1", "teacher": "b"})
+    for name in ("loss", "loss_args"):
+        allowed = dataclasses.replace(options, allow_changed_options=[name])
+        assert resume(allowed, {"train": "1", "teacher": "b"}) is not None
         with pytest.raises(InputError, match="other train data"):
-            check_data(tmp_path, record, {"train": "2", "teacher": "b"}, [allowed])
+            resume(allowed, {"train": "2", "teacher": "b"})
+
+
+def test_another_text_of_a_users_loss_may_be_allowed_with_its_name(tmp_path: Path) -> None:
+    options = QATrainOptions(output_dir=str(tmp_path), loss="mine.py:mine")
+    data = {"train": "1"}
+    record = dataclasses.replace(RunRecord.of("qa", options, rows_per_step=8), data=data)
+    record.write(tmp_path)  # by an older version, which kept no text
+    raw = json.loads((tmp_path / "options.json").read_text())
+    del raw["loss"]
+    (tmp_path / "options.json").write_text(json.dumps(raw))
+    assert resume(options, data, loss="two") is not None
+    dataclasses.replace(record, loss="one").write(tmp_path)
+    assert resume(options, data, loss="one") is not None
+    with pytest.raises(InputError, match=r"the file of --loss mine\.py:mine is not the one that"):
+        resume(options, data, loss="two")
+    assert resume(options, data) is not None  # the library's own may change with its version
+    for name, refused in (("loss", False), ("loss_args", True)):
+        allowed = dataclasses.replace(options, allow_changed_options=[name])
+        with pytest.raises(InputError) if refused else contextlib.nullcontext():
+            resume(allowed, data, loss="two")
 
 
 def test_a_run_goes_on_with_all_of_them_at_once(
@@ -158,22 +198,22 @@ def test_what_the_bits_depend_on_is_recorded_and_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = QATrainOptions(output_dir=str(tmp_path))
-    write_record(tmp_path, "qa", options, 8, {}, "")
+    RunRecord.of("qa", options, rows_per_step=8).write(tmp_path)
     record = json.loads((tmp_path / "options.json").read_text())
     assert {"numpy", "ml_dtypes", "jax", "jaxlib"} <= record["versions"].keys()
     names = {"platform", "architecture", "device", "devices", "cores"}
     assert record["machine"].keys() == names
     assert record["machine"]["cores"] == host.cores()
     with caplog.at_level(logging.WARNING, "jaxbert"):
-        check_output(tmp_path, "qa", options)
+        resume(options)
         assert not caplog.records
         versions, before = dict(record["versions"]), dict(record["machine"])
         versions["numpy"], before["cores"] = "1.0", 96
         record |= {"versions": versions, "machine": before}
         (tmp_path / "options.json").write_text(json.dumps(record))
-        check_output(tmp_path, "qa", options)
+        resume(options)
     (told,) = (r.getMessage() for r in caplog.records)
-    now = folder._versions()["numpy"]
+    now = np.__version__
     assert told == (
         f"the run was started with numpy 1.0, now {now}; cores 96, now {host.cores()}; it goes "
         "on, but may not end with the same bits"
@@ -182,7 +222,7 @@ def test_what_the_bits_depend_on_is_recorded_and_told(
     del versions["numpy"], versions["ml_dtypes"], record["machine"]  # an older version's record
     record["versions"] = versions
     (tmp_path / "options.json").write_text(json.dumps(record))
-    check_output(tmp_path, "qa", options)
+    resume(options)
     assert not caplog.records
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert "cores" not in host.describe()  # they decide on nothing there

@@ -18,7 +18,7 @@ from jaxbert.metrics.answer_scores import squad_v2_scores
 from jaxbert.model.config import BertConfig
 from jaxbert.options.settings import QAOptions
 from jaxbert.runs.calibrate import find_threshold, split
-from jaxbert.runs.folder import read_calibration
+from jaxbert.runs.saved import read_calibration
 from jaxbert.tasks.qa import QA
 
 

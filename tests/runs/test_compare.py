@@ -17,6 +17,7 @@ from jaxbert.losses.choose import choose_loss
 from jaxbert.runs import compare
 from jaxbert.runs.compare import markdown, table
 from jaxbert.runs.published import published_for
+from jaxbert.runs.record import Given, RunRecord
 from jaxbert.runs.train import Trained
 from jaxbert.runtime.processes import EXIT_STOPPED
 from jaxbert.tasks.task import Task
@@ -32,12 +33,19 @@ def words(tiny_folder: Path, output: Path, *more: str) -> list[str]:
     return [*given, "--seeds", "1", "2", "--losses", "cross_entropy", *more]
 
 
+def begin(task: Task, options: Any, given: Given) -> None:
+    """Write the record of a run."""
+    source = choose_loss(task.losses, options.loss, options.loss_args).source
+    record = RunRecord.of(task.name, options, loss=source, rows_per_step=1, given=given)
+    record.write(Path(options.output_dir))
+
+
 @pytest.fixture
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The options of every run, which is not computed: its score is made of its loss and seed."""
     runs: list[Any] = []
 
-    def train(task: Task, options: Any) -> Trained:
+    def train(task: Task, options: Any, given: Given) -> Trained:
         runs.append(options)
         if options.seed == 99:
             return Trained(None, {}, done=False)  # type: ignore[arg-type]
@@ -45,8 +53,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         folder = Path(options.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "metrics.json").write_text(json.dumps(scores))
-        source = choose_loss(task.losses, options.loss, options.loss_args).source
-        (folder / "options.json").write_text(json.dumps({"loss": source}))
+        begin(task, options, given)
         return Trained(None, scores, done=True)  # type: ignore[arg-type]
 
     monkeypatch.setattr("jaxbert.runs.compare.train", train)
@@ -116,18 +123,26 @@ def test_another_data_set_is_another_run(
     assert "has a run of another --dataset_config_name; " in said
 
 
+@pytest.mark.parametrize("begun", [True, False])
 def test_what_was_to_be_trained_anew_is_so_after_an_interruption(
-    tiny_folder: Path, tmp_path: Path, trained: list[Any], monkeypatch: pytest.MonkeyPatch
+    begun: bool,
+    tiny_folder: Path,
+    tmp_path: Path,
+    trained: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     given = words(tiny_folder, tmp_path / "runs", "focal")
     assert call(NAME, *given) == 0
     changed = [*given, "--learning_rate", "1e-3"]
     train = compare.train
 
-    def stopped(task: Task, options: Any) -> Trained:
+    def stopped(task: Task, options: Any, given: Given) -> Trained:
         if len(trained) == 5:
+            if begun:  # else it was stopped while it read its data
+                begin(task, options, given)
+                (Path(options.output_dir) / "metrics.json").unlink()
             return Trained(None, {}, done=False)  # type: ignore[arg-type]
-        return train(task, options)
+        return train(task, options, given)
 
     monkeypatch.setattr(compare, "train", stopped)
     assert call(NAME, *changed, "--overwrite_output_dir") == EXIT_STOPPED
@@ -135,13 +150,66 @@ def test_what_was_to_be_trained_anew_is_so_after_an_interruption(
     assert call(NAME, *changed) == 0
     assert [(o.seed, o.overwrite_output_dir) for o in trained[4:]] == [
         (1, True),
-        (1, False),  # it had begun anew, and goes on
+        (1, not begun),  # if it had begun anew, it goes on
         (2, True),
         (2, True),
     ]
     assert {o.learning_rate for o in trained[4:]} == {1e-3}
     assert call(NAME, *changed) == 0
     assert len(trained) == 8
+
+
+def as_before(folder: Path) -> dict[str, Any]:
+    """Have the run in a folder look as if an earlier version had compared it; returns the file in
+    which that kept what the run was asked for."""
+    path = folder / "options.json"
+    raw = json.loads(path.read_text())
+    beside = {**raw.pop("given"), "loss": raw["loss"]}
+    path.write_text(json.dumps(raw))
+    (folder / "compared.json").write_text(json.dumps(beside))
+    return beside
+
+
+def test_runs_that_an_earlier_version_compared(
+    tiny_folder: Path, tmp_path: Path, trained: list[Any]
+) -> None:
+    given = words(tiny_folder, tmp_path / "runs")
+    assert call(NAME, *given) == 0
+    one, two = (tmp_path / "runs" / "cross_entropy" / f"seed_{n}" for n in (1, 2))
+    for folder in (one, two):
+        as_before(folder)
+    assert call(NAME, *given) == 0  # all were done
+    assert len(trained) == 2
+    assert "has a run of another --learning_rate; " in refuses(NAME, *given, "--learning_rate", "1")
+    before = json.loads((two / "compared.json").read_text())
+    (two / "compared.json").write_text(json.dumps(before | {"files": {}}))
+    assert f", {DEMO / 'classification_dev.tsv'}, ...; give" in refuses(NAME, *given)
+    (two / "compared.json").write_text(json.dumps({"void": True}))
+    assert call(NAME, *given) == 0
+    assert [(o.seed, o.overwrite_output_dir) for o in trained[2:]] == [(2, True)]
+    assert not (two / "compared.json").exists()
+    assert call(NAME, *given) == 0
+    assert len(trained) == 3
+    # It had begun, and its record was not written yet.
+    shutil.rmtree(two)
+    two.mkdir()
+    (two / "compared.json").write_text(json.dumps(before))
+    assert call(NAME, *given) == 0
+    assert [o.seed for o in trained[3:]] == [2]
+
+
+def test_a_run_that_was_not_compared_is_resumed_and_then_known(
+    tiny_folder: Path, tmp_path: Path, trained: list[Any]
+) -> None:
+    given = words(tiny_folder, tmp_path / "runs")
+    assert call(NAME, *given) == 0
+    folder = tmp_path / "runs" / "cross_entropy" / "seed_1"
+    as_before(folder)
+    (folder / "compared.json").unlink()
+    assert call(NAME, *given) == 0
+    assert [(o.seed, o.overwrite_output_dir) for o in trained[2:]] == [(1, False)]
+    assert call(NAME, *given) == 0
+    assert len(trained) == 3
 
 
 def test_two_losses_are_really_compared(tiniest_folder: Path, tmp_path: Path) -> None:
@@ -152,7 +220,14 @@ def test_two_losses_are_really_compared(tiniest_folder: Path, tmp_path: Path) ->
         ("cross_entropy", 2),
         ("r_drop", 2),
     }
-    scores = json.loads((tmp_path / "r_drop" / "seed_2" / "metrics.json").read_text())
+    folder = tmp_path / "r_drop" / "seed_2"
+    record = RunRecord.read(folder)
+    assert record is not None
+    assert record.given is not None
+    assert record.given.options["seed"] == 2
+    assert str(tiniest_folder / "config.json") in record.given.files
+    assert not (folder / "compared.json").exists()
+    scores = json.loads((folder / "metrics.json").read_text())
     assert scores["accuracy"] in [v for row in rows for v in row["values"]]
     pytest.importorskip("matplotlib")
     assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")
@@ -165,9 +240,9 @@ def test_a_loss_that_changes_meanwhile_is_noticed(
     own.write_text("def mine(outputs, batch):\n    return 0.0, 1.0\n")
     train = compare.train
 
-    def changing(task: Task, options: Any) -> Trained:
+    def changing(task: Task, options: Any, given: Given) -> Trained:
         own.write_text(own.read_text() + "\n")
-        return train(task, options)
+        return train(task, options, given)
 
     monkeypatch.setattr(compare, "train", changing)
     said = refuses(NAME, *words(tiny_folder, tmp_path / "runs", f"{own}:mine"))

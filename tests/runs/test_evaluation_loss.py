@@ -16,6 +16,7 @@ from conftest import SMALL
 from jaxbert.benchmark import pytorch
 from jaxbert.data.features import Features
 from jaxbert.data.sampling import make_batch
+from jaxbert.loaded.model import Compute, LoadedModel
 from jaxbert.model.config import MULTI_LABEL
 from jaxbert.model.heads import init_params
 from jaxbert.model.tokenizer import load_tokenizer
@@ -28,7 +29,7 @@ from jaxbert.options.settings import (
     RegressionTrainOptions,
     TaggingEvalOptions,
 )
-from jaxbert.runs.evaluate import make_evaluator
+from jaxbert.runs.evaluate import Evaluator
 from jaxbert.tasks.classification import CLASSIFICATION
 from jaxbert.tasks.mlm import MLM
 from jaxbert.tasks.multiple_choice import MULTIPLE_CHOICE
@@ -36,7 +37,7 @@ from jaxbert.tasks.qa import QA, resolve_qa
 from jaxbert.tasks.regression import REGRESSION
 from jaxbert.tasks.tagging import TAGGING
 from jaxbert.tasks.task import EVALUATION
-from jaxbert.training.parallel import make_parallel
+from jaxbert.training.parallel import Parallel, make_parallel
 
 TEXTS = ["the of and", "who was at", "in which", "the the the is", "is", "to at and the who"]
 ROWS = [{"text": text} for text in TEXTS]
@@ -115,11 +116,15 @@ class Model:
         self.params = jax.device_get(draw(jax.random.key(0)))
         self.features = self.task.encode(self.examples, tokenizer, self.options, self.cfg)
 
+    def loaded(self, parallel: Parallel) -> LoadedModel:
+        compute = Compute(parallel=parallel)
+        return LoadedModel(self.cfg, self.params, self.tokenizer, self.task.head, compute)
+
     def loss(self, devices: int = 1, **changes: int) -> float:
         options = type(self.options)(**{**vars(self.options), **changes})
         parallel = make_parallel("auto", jax.local_devices()[:devices])
-        rest = (self.cfg, self.tokenizer, parallel, self.examples, self.features)
-        found = make_evaluator(self.task, options, *rest)(parallel.replicate(self.params))
+        loaded = self.loaded(parallel)
+        found = Evaluator(self.task, options, loaded, self.examples, self.features)()
         assert found is not None
         value = found[0]["eval_loss"]
         assert isinstance(value, float)
@@ -162,9 +167,8 @@ def test_of_scaled_targets_it_is_in_their_own_scale(tokenizer: Any) -> None:
     model = Model("regression", tokenizer)
     model.options = RegressionTrainOptions(**SIZES, target_scaling=["2", "3"])
     model.features = REGRESSION.encode(model.examples, tokenizer, model.options, model.cfg)
-    rest = (model.cfg, tokenizer, parallel := make_parallel("jit", jax.local_devices()[:1]))
-    evaluator = make_evaluator(REGRESSION, model.options, *rest, model.examples, model.features)
-    found = evaluator(parallel.replicate(model.params))
+    loaded = model.loaded(make_parallel("jit", jax.local_devices()[:1]))
+    found = Evaluator(REGRESSION, model.options, loaded, model.examples, model.features)()
     assert found is not None
     assert found[0]["eval_loss"] == pytest.approx(found[0]["mse"], rel=1e-5)
 
@@ -195,11 +199,8 @@ def test_without_labels_there_is_none_and_nothing_is_asked_of_the_batch(tokenize
     features = CLASSIFICATION.encode(examples, tokenizer, model.options, model.cfg)
     assert isinstance(features, Features)
     assert "labels" not in features.rows
-    parallel = make_parallel("jit", jax.local_devices()[:1])
-    evaluator = make_evaluator(
-        CLASSIFICATION, model.options, model.cfg, tokenizer, parallel, examples, features
-    )
-    found = evaluator(parallel.replicate(model.params))
+    loaded = model.loaded(make_parallel("jit", jax.local_devices()[:1]))
+    found = Evaluator(CLASSIFICATION, model.options, loaded, examples, features)()
     assert found is not None
     assert found[0] == {}
     assert len(found[1]) == len(TEXTS)
@@ -211,9 +212,8 @@ def test_a_loss_that_is_not_finite_is_left_out(
     model = Model("classification", tokenizer)
     bias = model.params["classifier"]["bias"]
     model.params["classifier"]["bias"] = np.array([math.inf, *bias[1:]], np.float32)
-    parallel = make_parallel("jit", jax.local_devices()[:1])
-    rest = (model.cfg, tokenizer, parallel, model.examples, model.features)
-    found = make_evaluator(CLASSIFICATION, model.options, *rest)(parallel.replicate(model.params))
+    loaded = model.loaded(make_parallel("jit", jax.local_devices()[:1]))
+    found = Evaluator(CLASSIFICATION, model.options, loaded, model.examples, model.features)()
     assert found is not None
     assert "eval_loss" not in found[0]
     assert "accuracy" in found[0]

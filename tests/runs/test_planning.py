@@ -1,4 +1,4 @@
-"""The order of a run's batches, and what its rows ask of attention."""
+"""The order of a run's batches."""
 
 from __future__ import annotations
 
@@ -8,14 +8,11 @@ import jax
 import numpy as np
 import pytest
 
-from jaxbert import BertConfig
 from jaxbert.data.packing import PackedSampler
-from jaxbert.errors import InputError
 from jaxbert.options.settings import TaggingTrainOptions
-from jaxbert.runs.evaluate import attention_of
 from jaxbert.runs.plan import make_sampler
+from jaxbert.runs.record import RunRecord
 
-CFG = BertConfig(attention_probs_dropout_prob=0.0)
 OPTIONS = TaggingTrainOptions(
     max_seq_length=384, length_bucket=64, per_device_train_batch_size=16, packing=True
 )
@@ -23,19 +20,19 @@ SHORT = np.random.default_rng(0).integers(5, 31, 600)  # rows of 64 cost least
 
 
 def order_of(
-    options: TaggingTrainOptions = OPTIONS, record: dict | None = None, parts: int = 1
+    options: TaggingTrainOptions = OPTIONS, record: RunRecord | None = None, parts: int = 1
 ) -> PackedSampler:
-    order = make_sampler(options, SHORT, 768, parts, record)
+    names = ("per_device_train_batch_size", "gradient_accumulation_steps", "packing")
+    names += ("max_seq_length", "length_bucket", "seed")
+    asked = {name: getattr(options, name) for name in names}
+    order = make_sampler(SHORT, width=768, parts=parts, record=record, **asked)
     assert isinstance(order, PackedSampler)
     return order
 
 
-def record_of(options: TaggingTrainOptions, order: PackedSampler) -> dict:
-    return {
-        "options": dataclasses.asdict(options),
-        "rows_per_step": order.rows,
-        "row_length": order.capacity,
-    }
+def record_of(options: TaggingTrainOptions, order: PackedSampler) -> RunRecord:
+    record = RunRecord.of("tagging", options, rows_per_step=order.rows)
+    return dataclasses.replace(record, row_length=order.capacity)
 
 
 def test_a_run_keeps_the_length_of_its_rows_wherever_it_goes_on(
@@ -54,7 +51,7 @@ def test_a_run_keeps_the_length_of_its_rows_wherever_it_goes_on(
 
 
 def test_a_run_from_before_rows_had_lengths_keeps_those_of_max_seq_length() -> None:
-    old = {"options": dataclasses.asdict(OPTIONS), "rows_per_step": 2}
+    old = RunRecord.of("tagging", OPTIONS, rows_per_step=2)
     order = order_of(record=old)
     assert (order.capacity, order.rows) == (384, 2)
 
@@ -66,14 +63,3 @@ def test_rows_of_another_length_are_another_number_of_rows(change: dict) -> None
     order = order_of(changed, record)
     assert (order.capacity, order.rows) == (order_of(changed).capacity, order_of(changed).rows)
     assert abs(len(SHORT) / order.steps_per_epoch - 16) < 2  # windows of a batch, as asked
-
-
-def test_packed_rows_are_asked_for_as_long_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    options = dataclasses.replace(OPTIONS, attention="pallas")
-    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
-    order = order_of(options)
-    assert attention_of(options, CFG, order)[0] == "pallas"  # 128, though the buckets are of 64
-    assert attention_of(options, CFG)[0] == "xla"  # an evaluation's rows are of the buckets
-    assert attention_of(dataclasses.replace(options, attention="auto"), CFG, order)[0] == "pallas"
-    with pytest.raises(InputError, match="multiples of 128"):
-        attention_of(options, CFG, PackedSampler(SHORT, 16, 0, 192))

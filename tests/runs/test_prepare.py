@@ -24,9 +24,10 @@ from jaxbert.options.settings import (
     RegressionTrainOptions,
     TaggingTrainOptions,
 )
-from jaxbert.runs.folder import check_task, fingerprint_of, write_record, write_results
+from jaxbert.runs.folder import write_results
 from jaxbert.runs.inputs import encode_examples, load_model, read_examples, read_held_out
-from jaxbert.runs.plan import make_plan
+from jaxbert.runs.plan import total_steps
+from jaxbert.runs.record import RunRecord, check_task, fingerprint_of
 from jaxbert.tasks.classification import CLASSIFICATION
 from jaxbert.tasks.mlm import MLM
 from jaxbert.tasks.multiple_choice import MULTIPLE_CHOICE
@@ -74,7 +75,7 @@ def test_classes_keep_the_order_that_a_data_set_declares(tmp_path: Path, tiny_fo
     assert data is not None
     assert [e.label for e in data.examples] == ["equivalent", "equivalent"]
     assert data.classes == ("not_equivalent", "equivalent")
-    cfg, _, _ = load_model(CLASSIFICATION, options, data)
+    cfg = load_model(CLASSIFICATION, options, data).cfg
     assert cfg.id2label == data.classes
     scores = CLASSIFICATION.score(
         data.examples,
@@ -144,12 +145,13 @@ def test_every_demo_can_be_trained(task: Any, kind: Any, recipe: Any, tiny_folde
     order = BucketSampler(
         features.lengths, options.per_device_train_batch_size, options.seed, buckets
     )
-    assert make_plan(task, options, order).total > 50
+    assert total_steps(options.num_train_epochs, options.max_steps, order.steps_per_epoch) > 50
 
 
 def test_the_folder_of_another_task_is_refused(tmp_path: Path) -> None:
     check_task(tmp_path, "tagging")  # any model folder, without a record of a run
-    write_record(tmp_path, "classification", ClassificationTrainOptions(), 8, {}, "")
+    options = ClassificationTrainOptions()
+    RunRecord.of("classification", options, rows_per_step=8).write(tmp_path)
     check_task(tmp_path, "classification")
     with pytest.raises(InputError, match="was trained for classification, not for tagging"):
         check_task(tmp_path, "tagging")

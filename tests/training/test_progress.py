@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from jaxbert.errors import InputError
-from jaxbert.training.loop import Plan, Progress
+from jaxbert.training.progress import Plan, Progress
 
 PLACE = Path("run/checkpoints/3/progress.json")
 

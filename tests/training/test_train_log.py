@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from jaxbert.errors import InputError
-from jaxbert.training.loop import TrainLog
+from jaxbert.training.train_log import TrainLog
 
 
 def steps(path: Path) -> list[int]:

@@ -1,0 +1,231 @@
+"""LoadedModel: a model with its tokenizer on its devices, ready to be trained or asked."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from transformers import PreTrainedTokenizerFast
+
+from jaxbert.data.features import Features
+from jaxbert.data.sampling import NumpyBatch
+from jaxbert.errors import InputError
+from jaxbert.losses.forms import Arrays
+from jaxbert.model.config import BertConfig
+from jaxbert.model.folders import find_model_folder
+from jaxbert.model.heads import Apply, Params, init_params, make_apply
+from jaxbert.model.kernels import choose_attention
+from jaxbert.model.pretrained import load_pretrained, save_pretrained
+from jaxbert.model.tokenizer import load_tokenizer
+from jaxbert.training.parallel import Parallel, make_parallel
+from jaxbert.training.predict import predict
+from jaxbert.training.step import make_predict_step
+
+# (outputs, batch) -> the small arrays that are kept of a prediction.
+Reduce = Callable[[Arrays, Arrays], Arrays]
+
+
+@dataclasses.dataclass(frozen=True)
+class Compute:
+    """How and on what a model is computed.
+
+    Attributes:
+        dtype: of the activations, "float32" or "bfloat16".
+        attention: "auto" or the name of a backend; see model.kernels.
+        packing: it is trained on packed rows. Predictions have no packed rows, so a backend that
+            was asked for and cannot take theirs gives way to auto there.
+        parallel: the devices.
+    """
+
+    dtype: str = "float32"
+    attention: str = "auto"
+    packing: bool = False
+    parallel: Parallel = dataclasses.field(default_factory=make_parallel)
+
+
+class LoadedModel:
+    """A model with one head, its tokenizer, and how it is computed.
+
+    Attributes:
+        cfg: the configuration, with the names of the classes.
+        tokenizer: of the same vocabulary.
+        head: a name in model.heads.HEADS.
+        compute: dtype, attention and devices.
+        programs: the prediction steps made so far, by what they keep and their attention.
+    """
+
+    def __init__(
+        self,
+        cfg: BertConfig,
+        params: Params,
+        tokenizer: PreTrainedTokenizerFast,
+        head: str,
+        compute: Compute,
+    ) -> None:
+        self.cfg, self.tokenizer, self.head, self.compute = cfg, tokenizer, head, compute
+        self.programs: dict[tuple[Reduce, str], Callable[[Params, Arrays], Arrays]] = {}
+        # On the host until the first prediction by them, then only on the devices.
+        self._params, self._on_devices = params, False
+
+    @classmethod
+    def from_folder(
+        cls,
+        path_or_name: str | Path,
+        head: str,
+        compute: Compute,
+        *,
+        draw_head: bool = False,
+        key: jax.Array | None = None,
+        id2label: Sequence[str] | None = None,
+        tokenizer: str | Path | None = None,
+    ) -> Self:
+        """Open a folder or a Hub name.
+
+        Args:
+            draw_head, key, id2label: see load_pretrained; by default a model without the head is
+                refused.
+            tokenizer: the folder or Hub name of another tokenizer.
+
+        Raises:
+            InputError: the model or its tokenizer cannot be used.
+        """
+        folder = find_model_folder(path_or_name)
+        cfg, params = load_pretrained(folder, head, key=key, draw_head=draw_head, id2label=id2label)
+        words = load_tokenizer(
+            find_model_folder(tokenizer) if tokenizer else folder, vocab_size=cfg.vocab_size
+        )
+        return cls(cfg, params, words, head, compute)
+
+    @classmethod
+    def from_config(
+        cls,
+        cfg: BertConfig,
+        tokenizer: PreTrainedTokenizerFast,
+        head: str,
+        compute: Compute,
+        *,
+        key: jax.Array,
+    ) -> Self:
+        """A model with random weights, drawn from the key."""
+        params = jax.jit(functools.partial(init_params, cfg, head))(key)
+        return cls(cfg, params, tokenizer, head, compute)
+
+    @property
+    def params(self) -> Params:
+        """The parameters on the host, float32; once the model has been asked, a new copy."""
+        if not self._on_devices:
+            return self._params
+        params: Params = self.compute.parallel.fetch(self._params)
+        return params
+
+    def attention_for(self, lengths: Sequence[int], *, train: bool = False) -> tuple[str, str]:
+        """The attention for rows of these lengths, and why it is that one.
+
+        Args:
+            train: the rows are those of a training, packed if it packs, with dropout.
+
+        Raises:
+            InputError: the backend that was asked for cannot compute it.
+        """
+        compute = self.compute
+        choose = functools.partial(
+            choose_attention,
+            dtype=compute.dtype,
+            head_size=self.cfg.head_size,
+            multiple=math.gcd(*lengths),
+            packed=train and compute.packing,
+            dropout=self.cfg.attention_probs_dropout_prob if train else 0.0,
+        )
+        try:
+            return choose(compute.attention)
+        except InputError:
+            if train or not compute.packing:
+                raise
+            return choose("auto")
+
+    def train_apply(
+        self, lengths: Sequence[int], *, remat: bool = False, scan: bool = False
+    ) -> Apply:
+        """The model as training computes it, on rows of these lengths; see make_apply."""
+        kernel, _ = self.attention_for(lengths, train=True)
+        return self._apply(kernel, remat=remat, scan=scan)
+
+    def predict(
+        self,
+        features: Features,
+        reduce: Reduce,
+        *,
+        size: int,
+        buckets: Sequence[int],
+        params: Params | None = None,
+        corrupt: Callable[[NumpyBatch], NumpyBatch] | None = None,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> dict[str, np.ndarray] | None:
+        """What `reduce` keeps of every window's outputs, without dropout.
+
+        Args:
+            reduce: (outputs, batch) -> arrays with a row for each of the batch's. Equal ones share
+                a program, which compiles once for a shape: so give one function again and again,
+                or a frozen dataclass that can be called.
+            size: rows of a batch, a multiple of the devices; see training.predict.
+            buckets: the lengths that rows are padded to.
+            params: replicated on the model's devices, in place of its own.
+            corrupt: what is done to a batch on the host.
+            stopped: asked before each batch; when it is true, prediction ends.
+
+        Returns:
+            name -> (M, ...), row m for window m of the features; None when it was stopped.
+
+        Raises:
+            InputError: the attention that was asked for cannot compute rows of these lengths.
+        """
+        kernel, _ = self.attention_for(buckets)
+        return predict(
+            self._program(reduce, kernel),
+            self._replicated() if params is None else params,
+            features,
+            self.compute.parallel,
+            size=size,
+            buckets=buckets,
+            prepare=corrupt or _unchanged,
+            stopped=stopped,
+        )
+
+    def save(self, folder: str | Path, params: Params | None = None) -> None:
+        """Write a folder that from_folder and transformers open; see save_pretrained.
+
+        Args:
+            params: on the host, in place of the model's own.
+        """
+        params = self.params if params is None else params
+        save_pretrained(folder, self.cfg, params, self.tokenizer, head=self.head)
+
+    def _apply(self, kernel: str, *, remat: bool = False, scan: bool = False) -> Apply:
+        dtype = jnp.dtype(self.compute.dtype)
+        return make_apply(
+            self.cfg, self.head, dtype=dtype, remat=remat, attention=kernel, scan=scan
+        )
+
+    def _program(self, reduce: Reduce, kernel: str) -> Callable[[Params, Arrays], Arrays]:
+        key = reduce, kernel
+        if key not in self.programs:
+            step = make_predict_step(self._apply(kernel), reduce)
+            self.programs[key] = self.compute.parallel.compile_predict(step)
+        return self.programs[key]
+
+    def _replicated(self) -> Params:
+        if not self._on_devices:
+            self._params = self.compute.parallel.replicate(self._params)
+            self._on_devices = True
+        return self._params
+
+
+def _unchanged(batch: NumpyBatch) -> NumpyBatch:
+    return batch

@@ -1,0 +1,241 @@
+"""Fields of settings: the facts of each stand at the field, and its values are checked here alone.
+
+A command line, a JSON file, options.json of a run and Python all end in a dataclass of this kind,
+whose values are checked when one is made.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import re
+import types
+import typing
+from typing import Literal, TypeGuard, TypeVar
+
+import numpy as np
+
+from jaxbert.errors import InputError
+from jaxbert.io.untrusted import shown
+
+T = TypeVar("T")
+Value = str | int | float | bool | list[str] | None
+Resume = Literal["free", "named", "examples", "never"]
+
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://.*", re.DOTALL)
+_KINDS = {str: "a string", int: "a whole number", float: "a number", bool: "True or False"}
+# What a switch takes on a command line, as Hugging Face's scripts take it.
+_BOOLEANS = {
+    **dict.fromkeys(("yes", "true", "t", "y", "1"), True),
+    **dict.fromkeys(("no", "false", "f", "n", "0"), False),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What is known of a setting beside its name, type and default.
+
+    Attributes:
+        help: the text of its flag.
+        range: the smallest and the largest number.
+        resume: whether it may differ when a run is resumed. free: yes, it does not change what the
+            run computes; named: where --allow_changed_options names it; examples: so too, but the
+            run keeps its examples, which may depend on it; never: not even so.
+        path: it names a file or folder, or something that may be one.
+        names_input: it says which model or data; a run where no such setting is given is the demo.
+        json: a dict is taken too, and kept as JSON.
+        reason: why it may never differ.
+    """
+
+    help: str
+    range: tuple[float, float] | None = None
+    resume: Resume = "named"
+    path: bool = False
+    names_input: bool = False
+    json: bool = False
+    reason: str = ""
+
+
+def option(
+    default: T,
+    help: str,
+    *,
+    range: tuple[float, float] | None = None,
+    resume: Resume = "named",
+    path: bool = False,
+    names_input: bool = False,
+    json: bool = False,
+    reason: str = "",
+) -> T:
+    """A field of a Settings dataclass; see Facts."""
+    facts = Facts(help, range, resume, path, names_input, json, reason)
+    return dataclasses.field(default=default, metadata={"facts": facts})
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """A field of a Settings dataclass, with its type taken apart.
+
+    Attributes:
+        kind: the type of its value, or of each of several.
+        several: its value is a list.
+        optional: it may be None.
+        choices: the only values, of a Literal.
+    """
+
+    name: str
+    default: Value
+    facts: Facts
+    kind: type[str] | type[int] | type[float] | type[bool]
+    several: bool
+    optional: bool
+    choices: tuple[str, ...]
+
+    def check(self, given: object) -> Value:
+        """The value as settings keep it: a path as a string, a tuple or a single string as a list.
+
+        Raises:
+            InputError: it is of another type, not one of the choices, out of range, or an address
+                where a path is meant.
+        """
+        value = self.plain(given)
+        if not self._is_of_type(value):
+            raise InputError(f"--{self.name} {_shown(given)}: it must be {self._takes()}")
+        if self.facts.range is not None and isinstance(value, int | float):
+            least, most = self.facts.range
+            if not least <= value <= most:  # NaN is in no range
+                raise InputError(
+                    f"--{self.name} {_shown(value)}: it must be from {least:g} to {most:g}"
+                )
+        if self.facts.path:
+            for place in value if isinstance(value, list) else [value]:
+                self._check_path(place)
+        return value
+
+    def from_text(self, text: str) -> Value:
+        """A word of a command line as a value; the word itself, which `check` refuses, if it cannot
+        be one. Of several values it is one."""
+        if self.kind is bool:
+            return _BOOLEANS.get(text.lower(), text)
+        try:
+            return self.kind(text)
+        except ValueError:
+            return text
+
+    def plain(self, given: object) -> object:
+        """The same in the types of settings, where nothing is lost by it."""
+        if self.facts.json and isinstance(given, dict):
+            try:
+                return json.dumps(given)
+            except (TypeError, ValueError):
+                return given
+        if not self.several:
+            return self._plain_one(given)
+        if isinstance(given, str | os.PathLike):
+            given = [given]
+        if isinstance(given, list | tuple):
+            return [self._plain_one(each) for each in given] or None
+        return given
+
+    def _plain_one(self, given: object) -> object:
+        if isinstance(given, np.generic):
+            given = given.item()
+        if isinstance(given, os.PathLike):
+            return os.fspath(given)
+        if self.kind is float and type(given) is int:
+            try:
+                return float(given)
+            except OverflowError:  # as a command line reads so many digits
+                return math.copysign(math.inf, given > 0 or -1)
+        return given
+
+    def _is_of_type(self, value: object) -> TypeGuard[Value]:
+        if value is None:
+            return self.optional
+        if self.several:
+            return isinstance(value, list) and all(type(each) is self.kind for each in value)
+        if self.choices:
+            return isinstance(value, str) and value in self.choices
+        return type(value) is self.kind
+
+    def _takes(self) -> str:
+        """What it takes, for a message."""
+        if self.choices:
+            return f"one of {', '.join(self.choices)}"
+        what = _KINDS[self.kind]
+        if self.facts.range is not None:
+            what += " from {:g} to {:g}".format(*self.facts.range)
+        if self.facts.json:
+            what += " of JSON, or a dict"
+        return f"{what} or a list of strings" if self.several else what
+
+    def _check_path(self, place: Value) -> None:
+        found = _ADDRESS.fullmatch(place) if isinstance(place, str) else None
+        if found:
+            scheme = found[1].lower()
+            what = "a web address" if scheme in ("http", "https") else "an address"
+            raise InputError(
+                f"--{self.name} {shown(place)}: {what}; {scheme}:// is not supported: give a "
+                "path on this machine, and copy from or to there yourself"
+            )
+
+
+def _shown(given: object) -> str:
+    """A value for a message; of what is no value of JSON, its type alone."""
+    if given is None or isinstance(given, str | int | float | list | tuple | dict | os.PathLike):
+        try:
+            return shown(repr(given))
+        except ValueError:  # an integer with more digits than Python writes
+            pass
+    return f"(of type {type(given).__name__})"
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Base of all settings. Their values are checked when one is made, so in `replace` too.
+
+    Raises:
+        InputError: a value cannot be used; see Setting.check.
+    """
+
+    def __post_init__(self) -> None:
+        for setting in settings_of(type(self)):
+            value = setting.check(getattr(self, setting.name))
+            object.__setattr__(self, setting.name, value)  # the dataclass is frozen
+
+    def deciding(self) -> dict[str, Value]:
+        """Those that decide what a run computes, by name: all that are not free at a resume."""
+        return {
+            setting.name: getattr(self, setting.name)
+            for setting in settings_of(type(self))
+            if setting.facts.resume != "free"
+        }
+
+
+_KNOWN: dict[type[Settings], tuple[Setting, ...]] = {}
+
+
+def settings_of(cls: type[Settings]) -> tuple[Setting, ...]:
+    """The settings of a dataclass, in the order of its fields."""
+    if cls not in _KNOWN:
+        hints = typing.get_type_hints(cls)
+        _KNOWN[cls] = tuple(
+            _setting(
+                field.name, getattr(cls, field.name), field.metadata["facts"], hints[field.name]
+            )
+            for field in dataclasses.fields(cls)
+        )
+    return _KNOWN[cls]
+
+
+def _setting(name: str, default: Value, facts: Facts, hint: object) -> Setting:
+    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    parts = typing.get_args(hint) if union else (hint,)
+    (kind,) = (part for part in parts if part is not types.NoneType)
+    several = typing.get_origin(kind) is list
+    if several:
+        (kind,) = typing.get_args(kind)
+    choices = typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
+    return Setting(name, default, facts, str if choices else kind, several, len(parts) > 1, choices)

@@ -1,0 +1,272 @@
+"""RunRecord: what options.json says of the run in a folder, and how another one differs from it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from pathlib import Path
+
+from jaxbert.errors import InputError
+from jaxbert.io.files import Json, write_json
+from jaxbert.io.untrusted import read_object, shown
+from jaxbert.options.settings import CheckpointOptions
+from jaxbert.options.values import ChangedOption, changed_options
+from jaxbert.runtime import host
+
+RECORD = "options.json"
+
+# All packages on which the bits of a run depend.
+_PACKAGES = (
+    *("jaxbert", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tokenizers"),
+    *("numpy", "ml_dtypes"),
+)
+
+
+def _as_list(value: Json) -> Json:
+    return [value] if isinstance(value, str) else value
+
+
+# Options that earlier versions wrote in another form: task -> option -> its value in today's.
+_MIGRATIONS: Mapping[str, Mapping[str, Callable[[Json], Json]]] = {
+    "classification": {"label_column_name": _as_list}
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Given:
+    """What a compared run was asked for, before the data decided the rest of its options.
+
+    Attributes:
+        options: as they were given, of those that change what is computed.
+        files: SHA-256 of each file that they name.
+    """
+
+    options: Mapping[str, Json]
+    files: Mapping[str, Json]
+
+    @classmethod
+    def from_json(cls, raw: Json) -> Given | None:
+        """None where there is no such object."""
+        if not isinstance(raw, Mapping):
+            return None
+        return cls(_object(raw.get("options")), _object(raw.get("files")))
+
+    def differences(self, now: Given) -> list[str]:
+        """What to name to the user: flags of other options, and files of another content."""
+        found = []
+        for sign, before, after in (
+            ("--", self.options, now.options),
+            ("", self.files, now.files),
+        ):
+            names = sorted({*before, *after})
+            found += [f"{sign}{n}" for n in names if before.get(n) != after.get(n)]
+        return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Changed:
+    """A version, or a fact of the machine, that a run was started with and that is another now."""
+
+    name: str
+    before: Json
+    now: Json
+
+    def __str__(self) -> str:
+        return f"{self.name} {shown(self.before)}, now {self.now}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Differences:
+    """How a run that resumes another one differs from it.
+
+    Attributes:
+        options: those that change what is computed, and that the user has not allowed to.
+        data: names of the fingerprints that differ.
+        loss: whether the text of the loss is another.
+        environment: versions and the machine; what an older record does not name is not known to
+            differ.
+    """
+
+    options: Sequence[ChangedOption]
+    data: frozenset[str]
+    loss: bool
+    environment: Sequence[Changed]
+
+
+@dataclasses.dataclass(frozen=True)
+class RunRecord:
+    """What options.json says: which run a folder holds, and all on which its bits depend.
+
+    Attributes:
+        task: its name.
+        options: as used, when the data have decided what was left open.
+        loss: the source text of the loss; None in older records.
+        job: the launcher's name for all starts of the job that began the run.
+        versions, machine: what the run was last started with; empty in older records.
+        rows_per_step: of the whole batch, over all devices; 0 while it is not known.
+        row_length: tokens of the longest row; None in older records.
+        data: fingerprints by name: train, validation, teacher, model; empty while not known.
+        given: what a run of a comparison was asked for; None in others.
+        void: a later comparison is to train this run again from the start.
+    """
+
+    task: str
+    options: Mapping[str, Json]
+    loss: str | None
+    job: str | None
+    versions: Mapping[str, Json]
+    machine: Mapping[str, Json]
+    rows_per_step: int = 0
+    row_length: int | None = None
+    data: Mapping[str, Json] = dataclasses.field(default_factory=dict)
+    given: Given | None = None
+    void: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        task: str,
+        options: CheckpointOptions,
+        *,
+        loss: str = "",
+        job: str | None = None,
+        rows_per_step: int = 0,
+        given: Given | None = None,
+    ) -> RunRecord:
+        """The record of a run that starts now, on this machine."""
+        return cls(
+            task=task,
+            options=dataclasses.asdict(options),
+            loss=loss,
+            job=job,
+            versions={name: importlib.metadata.version(name) for name in _PACKAGES},
+            machine=host.describe(),
+            rows_per_step=rows_per_step,
+            given=given,
+        )
+
+    @classmethod
+    def read(cls, folder: Path) -> RunRecord | None:
+        """The record in a folder, its options in today's form; None where there is none.
+
+        Raises:
+            InputError: options.json is damaged, or not the record of a run.
+        """
+        path = folder / RECORD
+        try:
+            raw: Mapping[str, Json] = read_object(path)
+        except FileNotFoundError:
+            return None
+        except InputError as error:
+            raise InputError(f"{error}; is it a run of jaxbert?") from None
+        try:
+            return cls.from_json(raw)
+        except ValueError:
+            raise InputError(f"{path}: not the record of a run") from None
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Json]) -> RunRecord:
+        """The record that `to_json` gave, of this version or of an earlier one.
+
+        Raises:
+            ValueError: something is missing, or not of its type.
+        """
+        task, options, data = raw.get("task"), raw.get("options"), raw.get("data")
+        rows, length = raw.get("rows_per_step"), raw.get("row_length")
+        if not (isinstance(task, str) and isinstance(options, Mapping)):
+            raise ValueError("no task or options")
+        if not (isinstance(rows, int) and rows >= 1 and isinstance(length, int | None)):
+            raise ValueError("no rows of a step")
+        if not isinstance(data, Mapping):
+            raise ValueError("no fingerprints")
+        migrations = _MIGRATIONS.get(task, {})
+        loss, job = raw.get("loss"), raw.get("job")
+        return cls(
+            task=task,
+            options={n: migrations[n](x) if n in migrations else x for n, x in options.items()},
+            loss=loss if isinstance(loss, str) else None,
+            job=job if isinstance(job, str) else None,
+            versions=_object(raw.get("versions")),
+            machine=_object(raw.get("machine")),
+            rows_per_step=rows,
+            row_length=length,
+            data=data,
+            given=Given.from_json(raw.get("given")),
+            void=raw.get("void") is True,
+        )
+
+    def to_json(self) -> dict[str, Json]:
+        """The content of options.json; `given` and `void` only where they say something."""
+        content: dict[str, Json] = {
+            "task": self.task,
+            "options": self.options,
+            "rows_per_step": self.rows_per_step,
+            "row_length": self.row_length,
+            "data": self.data,
+            "loss": self.loss,
+            "job": self.job,
+            "versions": self.versions,
+            "machine": self.machine,
+        }
+        if self.given is not None:
+            content["given"] = dataclasses.asdict(self.given)
+        if self.void:
+            content["void"] = True
+        return content
+
+    def write(self, folder: Path) -> None:
+        """Replace options.json in one step."""
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / RECORD, self.to_json())
+
+    def differences(self, now: RunRecord, options: CheckpointOptions) -> Differences:
+        """How a run that is to resume this one differs from it.
+
+        Args:
+            now: its record; fingerprints count once it has some.
+            options: of which now.options is made; the defaults of their class stand for options
+                that are younger than this record.
+        """
+        names = {*self.data, *now.data} if now.data else ()
+        return Differences(
+            options=changed_options(dict(self.options), options),
+            data=frozenset(n for n in names if self.data.get(n) != now.data.get(n)),
+            loss=self.loss is not None and self.loss != now.loss,
+            environment=[
+                *_changed(self.versions, now.versions),
+                *_changed(self.machine, now.machine),
+            ],
+        )
+
+
+def fingerprint_of(content: Collection[Hashable] | Mapping[str, Json]) -> str:
+    """SHA-256 of what a run depends on: examples with their references, a configuration."""
+    return hashlib.sha256(repr(content).encode()).hexdigest()
+
+
+def check_task(folder: Path, task: str) -> None:
+    """Refuse the folder of a run of another task.
+
+    Raises:
+        InputError: options.json says that it is one.
+    """
+    record = RunRecord.read(folder)
+    if record is not None and record.task != task:
+        raise InputError(
+            f"{folder} was trained for {shown(record.task)}, not for {task}; use the script or "
+            "class of that task"
+        )
+
+
+def _object(raw: Json) -> Mapping[str, Json]:
+    return raw if isinstance(raw, Mapping) else {}
+
+
+def _changed(before: Mapping[str, Json], now: Mapping[str, Json]) -> list[Changed]:
+    return [
+        Changed(name, before[name], value)
+        for name, value in now.items()
+        if name in before and before[name] != value
+    ]
