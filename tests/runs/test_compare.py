@@ -261,7 +261,7 @@ def test_wrong_input_is_told_before_anything_is_trained(tiny_folder: Path, tmp_p
         (["--learning_rates", "1"], "did you mean --learning_rate"),
     ):
         assert message in refuses(NAME, *words(tiny_folder, output, *more))
-    assert "give a task first" in refuses(NAME, "squad")
+    assert "'squad' is not a task; the tasks are qa, " in refuses(NAME, "squad")
     assert "--losses" in refuses(NAME, "qa", "--output_dir", str(output))
     few = [NAME, "qa", "--losses", "focal", "--output_dir", str(output)]
     assert "give --train_file" in refuses(*few)
