@@ -200,7 +200,7 @@ def encode_examples(task: Task, examples: Any, tokenizer: Any, cfg: BertConfig) 
     return features
 
 
-def origin_of(options: Any, rows: InMemory | None) -> str:
+def origin_of(options: Any, rows: InMemory | None = None) -> str:
     """What a message calls the training data."""
     if rows is not None:
         return rows.origin

@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerFast
 from jaxbert.data.batch import Batch
 from jaxbert.data.encode_texts import encode_texts
 from jaxbert.data.features import Features
-from jaxbert.data.rows import Cell, Data, names_of
+from jaxbert.data.rows import Cell, Content, Data, names_of
 from jaxbert.data.sources import load_rows
 from jaxbert.data.texts import TextExample, read_texts
 from jaxbert.errors import InputError
@@ -37,7 +37,6 @@ from jaxbert.options.settings import (
 from jaxbert.tasks.task import (
     OF_LABELS,
     WITH_BASE,
-    Content,
     Label,
     Losses,
     Reduce,
@@ -140,8 +139,7 @@ class Classification(RowTask[ClassificationSettings, TextExample, Classified | M
         self.class_weights = tuple(map(read_weight, settings.class_weights or ()))
 
     def load(self, path: str) -> Content:
-        content: Content = load_rows(path, quoted_tsv=self.settings.quoted_tsv)
-        return content
+        return load_rows(path, quoted_tsv=self.settings.quoted_tsv)
 
     def read(self, sources: Iterable[tuple[str, Content]]) -> Data[TextExample]:
         columns = self.settings.label_column_name or []

@@ -16,7 +16,7 @@ from jaxbert.data.encode_lines import encode_lines
 from jaxbert.data.features import Features
 from jaxbert.data.lines import LineExample, load_lines, read_lines
 from jaxbert.data.masking import mask_batch
-from jaxbert.data.rows import Data
+from jaxbert.data.rows import Content, Data
 from jaxbert.data.sampling import NumpyBatch
 from jaxbert.data.segment import make_segmenter
 from jaxbert.io.files import Json
@@ -26,7 +26,7 @@ from jaxbert.metrics.class_scores import language_model_scores
 from jaxbert.metrics.scores import Metric
 from jaxbert.model.config import BertConfig
 from jaxbert.options.settings import MLMEvalOptions, MLMOptions, MLMTrainOptions
-from jaxbert.tasks.task import EVALUATION, OF_LABELS, Content, Reduce, Task
+from jaxbert.tasks.task import EVALUATION, OF_LABELS, Reduce, Task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,8 +74,7 @@ class MLM(Task[MLMOptions, LineExample, dict[str, float]]):
     settings_cls = MLMOptions
 
     def load(self, path: str) -> Content:
-        content: Content = load_lines(path, quoted_tsv=self.settings.quoted_tsv)
-        return content
+        return load_lines(path, quoted_tsv=self.settings.quoted_tsv)
 
     def read(self, sources: Iterable[tuple[str, Content]]) -> Data[LineExample]:
         column, strict = self.settings.text_column_name, self.settings.strict

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 from jaxbert.data.choices import ChoiceExample, read_choices
 from jaxbert.data.encode_texts import encode_choices
 from jaxbert.data.features import Features
-from jaxbert.data.rows import Cell, Data
+from jaxbert.data.rows import Cell, Content, Data
 from jaxbert.data.sources import load_rows
 from jaxbert.errors import InputError
 from jaxbert.io.files import Json
@@ -29,7 +29,6 @@ from jaxbert.options.settings import (
 from jaxbert.tasks.task import (
     OF_LABELS,
     WITH_BASE,
-    Content,
     Losses,
     Reduce,
     RowTask,
@@ -60,8 +59,7 @@ class MultipleChoice(RowTask[MultipleChoiceOptions, ChoiceExample, Chosen]):
     settings_cls = MultipleChoiceOptions
 
     def load(self, path: str) -> Content:
-        content: Content = load_rows(path, quoted_tsv=self.settings.quoted_tsv)
-        return content
+        return load_rows(path, quoted_tsv=self.settings.quoted_tsv)
 
     def read(self, sources: Iterable[tuple[str, Content]]) -> Data[ChoiceExample]:
         column, strict = self.settings.label_column_name, self.settings.strict

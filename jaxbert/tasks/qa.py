@@ -17,7 +17,7 @@ from jaxbert.data.batch import Batch
 from jaxbert.data.encode_qa import encode_qa
 from jaxbert.data.features import Features
 from jaxbert.data.questions import EXPECTED_ANSWERS, QAExample, read_questions
-from jaxbert.data.rows import Data, names_of
+from jaxbert.data.rows import Content, Data, names_of
 from jaxbert.decoding.answers import Prediction, at_threshold, decode_qa, prediction_files
 from jaxbert.decoding.spans import decode_spans
 from jaxbert.errors import InputError
@@ -41,7 +41,7 @@ from jaxbert.metrics.answer_scores import (
 from jaxbert.metrics.scores import Metric
 from jaxbert.model.config import BertConfig
 from jaxbert.options.settings import QAEvalOptions, QAOptions, QATrainOptions
-from jaxbert.tasks.task import WITH_BASE, Content, Losses, Reduce, Task
+from jaxbert.tasks.task import WITH_BASE, Losses, Reduce, Task
 
 
 def _is_chinese(examples: Sequence[QAExample]) -> bool:

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerFast
 from jaxbert.data.batch import Batch
 from jaxbert.data.encode_texts import encode_texts
 from jaxbert.data.features import Features
-from jaxbert.data.rows import Cell, Data
+from jaxbert.data.rows import Cell, Content, Data
 from jaxbert.data.sources import load_rows
 from jaxbert.data.texts import TextExample, read_texts
 from jaxbert.errors import InputError
@@ -30,7 +30,7 @@ from jaxbert.options.settings import (
     RegressionSettings,
     RegressionTrainOptions,
 )
-from jaxbert.tasks.task import WITH_BASE, Content, Label, Losses, Reduce, RowTask, entry_of, needed
+from jaxbert.tasks.task import WITH_BASE, Label, Losses, Reduce, RowTask, entry_of, needed
 
 _STANDARD = ["standard"]
 
@@ -93,8 +93,7 @@ class Regression(RowTask[RegressionSettings, TextExample, float]):
         self.scaling = read_scaling(settings.target_scaling)
 
     def load(self, path: str) -> Content:
-        content: Content = load_rows(path, quoted_tsv=self.settings.quoted_tsv)
-        return content
+        return load_rows(path, quoted_tsv=self.settings.quoted_tsv)
 
     def read(self, sources: Iterable[tuple[str, Content]]) -> Data[TextExample]:
         return read_texts(

@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerFast
 from jaxbert.data.batch import Batch
 from jaxbert.data.encode_words import encode_words
 from jaxbert.data.features import Features
-from jaxbert.data.rows import Cell, Data, names_of
+from jaxbert.data.rows import Cell, Content, Data, names_of
 from jaxbert.data.words import WordsExample, load_words, read_words
 from jaxbert.decoding.tags import word_labels
 from jaxbert.errors import InputError
@@ -37,7 +37,6 @@ from jaxbert.options.settings import TaggingEvalOptions, TaggingOptions, Tagging
 from jaxbert.tasks.task import (
     OF_LABELS,
     WITH_BASE,
-    Content,
     Losses,
     Reduce,
     RowTask,
@@ -86,8 +85,7 @@ class Tagging(RowTask[TaggingOptions, WordsExample, Tagged]):
 
     def load(self, path: str) -> Content:
         words, tags = self.settings.text_column_name, self.settings.label_column_name
-        content: Content = load_words(path, word_column=words, tag_column=tags)
-        return content
+        return load_words(path, word_column=words, tag_column=tags)
 
     def read(self, sources: Iterable[tuple[str, Content]]) -> Data[WordsExample]:
         return read_words(

@@ -13,8 +13,7 @@ from transformers import PreTrainedTokenizerFast
 from jaxbert.data.batch import Batch
 from jaxbert.data.batch_source import Corruption
 from jaxbert.data.features import Features
-from jaxbert.data.in_memory import Value
-from jaxbert.data.rows import Cell, Data, Table
+from jaxbert.data.rows import Cell, Content, Data
 from jaxbert.data.sources import load_rows
 from jaxbert.errors import InputError
 from jaxbert.io.files import Json
@@ -36,8 +35,6 @@ L = TypeVar("L")  # a label
 
 # A pure function of the model's outputs and the batch.
 Reduce: TypeAlias = Callable[[Arrays, Batch[jax.Array]], Arrays]
-# What a file or a split of a data set holds, as load_rows gives it.
-Content: TypeAlias = "Table | Cell | dict[str, Value]"
 Label: TypeAlias = str | float | tuple[str, ...]
 # Losses of either form (see losses.forms) by name. Their keywords are their options.
 Losses: TypeAlias = Mapping[str, Callable[..., Any]]
@@ -118,8 +115,7 @@ class Task(abc.ABC, Generic[S, E, P]):
         Raises:
             InputError: it is missing, damaged, or not what its suffix says.
         """
-        content: Content = load_rows(path)
-        return content
+        return load_rows(path)
 
     @abc.abstractmethod
     def read(self, sources: Iterable[tuple[str, Content]]) -> Data[E]:

@@ -22,7 +22,7 @@ from transformers import PreTrainedTokenizerFast
 
 from jaxbert.data.encode_texts import encode_texts
 from jaxbert.data.features import Features
-from jaxbert.data.rows import Data
+from jaxbert.data.rows import Content, Data
 from jaxbert.data.texts import TextExample, read_texts
 from jaxbert.errors import InputError
 from jaxbert.io.files import Json
@@ -39,7 +39,7 @@ from jaxbert.options.settings import (
 )
 from jaxbert.runs.evaluate import evaluate
 from jaxbert.runs.train import train
-from jaxbert.tasks.task import Content, Reduce, Task, number_of, probabilities
+from jaxbert.tasks.task import Reduce, Task, number_of, probabilities
 
 
 @dataclasses.dataclass(frozen=True)
