@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jaxbert.callbacks.guarded_callbacks import GuardedCallbacks, check_callbacks
 from jaxbert.cli.commands import options_of_training
+from jaxbert.cli.task_commands import TASK_COMMANDS
 from jaxbert.data.in_memory import InMemory, Paths, Rows, paths_of, rows_in_memory
 from jaxbert.errors import InputError
 from jaxbert.losses.user_function import Function, user_function
 from jaxbert.metrics.scores import Scores
-from jaxbert.options import settings as settings_of_tasks
-from jaxbert.options.fields import Settings
 from jaxbert.options.keywords import make_settings
 from jaxbert.runs.evaluate import assess_data
 from jaxbert.runs.predict_rows import as_dicts, predict_rows
@@ -233,9 +232,11 @@ def _source(
 
 def _evaluation_options(task: str, given: Mapping[str, Setting]) -> Any:
     definition, _ = TASKS[task]
-    kind, own = _EVALUATIONS[task]
+    about = TASK_COMMANDS[task]
     return make_settings(
-        kind, given, defaults=lambda options: options_of_training(definition, own, options)
+        about.evaluation,
+        given,
+        defaults=lambda options: options_of_training(definition, about.kept, options),
     )
 
 
@@ -246,20 +247,3 @@ def _history(folder: Path, evaluations: Sequence[Mapping[str, float | str]]) -> 
     records: list[Record] = [json.loads(line) for line in lines]
     records += [{**evaluation} for evaluation in evaluations]
     return History(sorted(records, key=lambda record: float(record["step"] or 0)))
-
-
-# Task -> the options of its evaluation, and those among them that are as the model was trained.
-_EVALUATIONS: dict[str, tuple[type[settings_of_tasks.ModelOptions], type[Settings]]] = {
-    "qa": (settings_of_tasks.QAEvalOptions, settings_of_tasks.QAOptions),
-    "classification": (
-        settings_of_tasks.ClassificationEvalOptions,
-        settings_of_tasks.ClassificationOptions,
-    ),
-    "regression": (settings_of_tasks.RegressionEvalOptions, settings_of_tasks.RegressionOptions),
-    "multiple_choice": (
-        settings_of_tasks.MultipleChoiceEvalOptions,
-        settings_of_tasks.MultipleChoiceOptions,
-    ),
-    "tagging": (settings_of_tasks.TaggingEvalOptions, settings_of_tasks.TaggingOptions),
-    "mlm": (settings_of_tasks.MLMEvalOptions, settings_of_tasks.MLMOptions),
-}

@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from typing import Any
 
-from jaxbert.data.rows import Cell, field
+from jaxbert.data.rows import Cell, Fields, field
 from jaxbert.errors import DataError
 from jaxbert.io.untrusted import shown
 
 _WHOLE = re.compile(r"-?[0-9]{1,15}\.0+")
 LARGEST = 1e15  # of a target: the sum of squared errors is to be a float32
-Fields = dict[str, Any]  # of a row
 
 
 def is_there(value: Cell) -> bool:

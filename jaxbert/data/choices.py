@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from jaxbert.data.cells import Fields, as_whole, is_there, text_in
 from jaxbert.data.rows import (
+    Content,
     Data,
     Report,
     Sheet,
@@ -32,7 +32,7 @@ class ChoiceExample:
 
 
 def read_choices(
-    tables: Iterable[tuple[str, Any]], *, label_column: str | None, strict: bool
+    tables: Iterable[tuple[str, Content]], *, label_column: str | None, strict: bool
 ) -> Data[ChoiceExample]:
     """Questions with several answers, one of which is right.
 

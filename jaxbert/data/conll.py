@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxbert.data.rows import Row, Table
+from jaxbert.data.rows import Cell, Row, Table
 from jaxbert.data.sources import read_text
 from jaxbert.errors import DataError, InputError
 from jaxbert.io.untrusted import shown
@@ -76,7 +76,7 @@ def read_conll(path: str, *, word_column: str | None, tag_column: str | None) ->
     for sentence in filter(None, words):
         for line in sentence:
             _check_line(path, line, model, columns)
-        cells = [[_cell(line.fields[c]) for line in sentence] for c in columns]
+        cells: list[Cell] = [[_cell(line.fields[c]) for line in sentence] for c in columns]
         rows.append(Row(zip(names, cells, strict=True), sentence[0].number))
     if comments:
         count = f"{len(comments)} comment line{'s'[: len(comments) > 1]}"

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from jaxbert.data.features import Features, ranges, tokenize
 from jaxbert.data.lines import LineExample
-from jaxbert.data.segment import Segmenter
+from jaxbert.data.segment import FindWords, Segmenter
 from jaxbert.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 
 def encode_lines(
     examples: Sequence[LineExample],
-    tokenizer: Any,
+    tokenizer: PreTrainedTokenizerFast,
     *,
     max_length: int,
     line_by_line: bool,
@@ -97,7 +100,10 @@ def encode_lines(
 
 
 def _sequence(
-    examples: Sequence[LineExample], tokenizer: Any, find: Any, sep: np.ndarray
+    examples: Sequence[LineExample],
+    tokenizer: PreTrainedTokenizerFast,
+    find: FindWords,
+    sep: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """All lines with tokens, a [SEP] behind each: ids, words and numbers of the lines, (N,).
 
@@ -125,7 +131,7 @@ def _sequence(
     return flat, np.where(of_text, np.concatenate(words), -1), line
 
 
-def _named(tokenizer: Any) -> list[int]:
+def _named(tokenizer: PreTrainedTokenizerFast) -> list[int]:
     """Special tokens but [UNK], which stands for a word as any other token does."""
     return [i for i in tokenizer.all_special_ids if i != tokenizer.unk_token_id]
 

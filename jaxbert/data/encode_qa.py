@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from jaxbert.data.features import Features, Tokenized, tokenize
 from jaxbert.data.questions import QAExample
 from jaxbert.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 _ANSWERS = 16  # reference answers of a question that are kept, at most
 
@@ -25,7 +28,7 @@ def _window_starts(length: int, room: int, step: int) -> np.ndarray:
 
 def encode_qa(
     examples: Sequence[QAExample],
-    tokenizer: Any,
+    tokenizer: PreTrainedTokenizerFast,
     *,
     max_length: int = 384,
     stride: int = 128,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -12,12 +12,15 @@ from jaxbert.data.features import Features, ranges, tokenize
 from jaxbert.data.texts import TextExample
 from jaxbert.errors import InputError
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
 Truncation = Literal["longest_first", "only_first", "only_second"]
 
 
 def encode_texts(
     examples: Sequence[TextExample],
-    tokenizer: Any,
+    tokenizer: PreTrainedTokenizerFast,
     *,
     max_length: int,
     targets: np.ndarray | None,
@@ -54,7 +57,7 @@ def encode_texts(
 
 def encode_choices(
     examples: Sequence[ChoiceExample],
-    tokenizer: Any,
+    tokenizer: PreTrainedTokenizerFast,
     *,
     max_length: int,
     targets: np.ndarray | None,
@@ -118,7 +121,7 @@ def encode_choices(
 
 def _sequences(
     texts: Sequence[tuple[str, str | None]],
-    tokenizer: Any,
+    tokenizer: PreTrainedTokenizerFast,
     max_length: int,
     truncation: Truncation,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:

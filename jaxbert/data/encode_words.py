@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,10 +12,13 @@ from jaxbert.data.features import PADDING, Features, Tokenized, ranges, tokenize
 from jaxbert.data.words import WordsExample
 from jaxbert.errors import InputError
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
 
 def encode_words(
     examples: Sequence[WordsExample],
-    tokenizer: Any,
+    tokenizer: PreTrainedTokenizerFast,
     *,
     max_length: int,
     stride: int,
@@ -115,7 +118,7 @@ def encode_words(
 
 
 def _tokenize_words(
-    words: Sequence[str], tokenizer: Any, room: int
+    words: Sequence[str], tokenizer: PreTrainedTokenizerFast, room: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
     """Tokens of W words, one word behind the other, each with 1 to `room` of them.
 

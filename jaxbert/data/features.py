@@ -8,11 +8,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from jaxbert.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 # What a token column is padded with in a batch, where that is not 0: losses pass over labels of
 # -100, and 0 is a class.
@@ -126,7 +129,7 @@ class Tokenized:
     ends: np.ndarray
 
 
-def tokenize(tokenizer: Any, texts: Sequence[str]) -> dict[str, Tokenized]:
+def tokenize(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> dict[str, Tokenized]:
     """Every different text once: a paragraph of five questions is not tokenized five times."""
     unique = list(dict.fromkeys(texts))
     backend = tokenizer.backend_tokenizer

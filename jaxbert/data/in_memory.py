@@ -37,7 +37,7 @@ class InMemory(NamedTuple):
     """
 
     origin: str
-    content: Table | dict[str, Value]
+    content: Table | dict[str, Cell]
 
 
 def paths_of(data: Paths | Rows) -> list[str] | None:
@@ -95,14 +95,14 @@ def _dataset_rows(data: datasets.Dataset, origin: str) -> Table:
     return read_table(lambda: data.with_format(None), origin)
 
 
-def _object(fields: Mapping[str, Value], where: str) -> dict[str, Value]:
+def _object(fields: Mapping[str, Value], where: str) -> dict[str, Cell]:
     for name in fields:
         if not isinstance(name, str):
             raise DataError(where, f"column {name!r} is named by {type(name).__name__}, not by str")
     return {name: _cell(value, where) for name, value in fields.items()}
 
 
-def _cell(value: Value, where: str) -> Value:
+def _cell(value: Value, where: str) -> Cell:
     """The value as JSON would have it: of NumPy's numbers and arrays Python's."""
     if isinstance(value, np.generic | np.ndarray):  # first: np.float64 is a float
         return _cell(value.tolist(), where)
@@ -114,4 +114,4 @@ def _cell(value: Value, where: str) -> Value:
         return None
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
         return [_cell(item, where) for item in value]
-    return value  # the reader says what it expected
+    return value  # type: ignore[return-value]  # the reader says what it expected

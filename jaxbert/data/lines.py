@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from jaxbert.data.rows import (
+    Content,
     Data,
     Report,
     columns_of_text,
@@ -29,7 +29,7 @@ class LineExample:
     text: str
 
 
-def load_lines(path: str, *, quoted_tsv: bool = False) -> Any:
+def load_lines(path: str, *, quoted_tsv: bool = False) -> Content:
     """The content of a file: load_rows's where it has rows, else its text.
 
     Raises:
@@ -43,7 +43,7 @@ def load_lines(path: str, *, quoted_tsv: bool = False) -> Any:
 
 
 def read_lines(
-    tables: Iterable[tuple[str, Any]], *, text_column: str | None, strict: bool
+    tables: Iterable[tuple[str, Content]], *, text_column: str | None, strict: bool
 ) -> Data[LineExample]:
     """Lines of text; blank ones are passed over.
 
@@ -74,7 +74,7 @@ def read_lines(
 
 
 def _texts(
-    origin: str, content: Any, asked: str | None, report: Report
+    origin: str, content: Content, asked: str | None, report: Report
 ) -> Iterator[tuple[str, str]]:
     if isinstance(content, str):
         for number, line in enumerate(lines_of(content), 1):

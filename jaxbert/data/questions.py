@@ -6,10 +6,20 @@ import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any
 
 from jaxbert.data.locating import Located, locate
-from jaxbert.data.rows import Data, Problem, Report, field, names_of, where_of, whole_text
+from jaxbert.data.rows import (
+    Cell,
+    Content,
+    Data,
+    Fields,
+    Problem,
+    Report,
+    field,
+    names_of,
+    where_of,
+    whole_text,
+)
 from jaxbert.data.sources import load_rows
 from jaxbert.errors import DataError, InputError
 from jaxbert.io.untrusted import shown
@@ -81,7 +91,9 @@ def read_qa(paths: Sequence[str], *, strict: bool = False) -> Data[QAExample]:
     return read_questions(((path, load_rows(path)) for path in paths), strict=strict)
 
 
-def read_questions(tables: Iterable[_Placed], *, strict: bool = False) -> Data[QAExample]:
+def read_questions(
+    tables: Iterable[tuple[str, Content]], *, strict: bool = False
+) -> Data[QAExample]:
     """The same from contents that have been loaded: pairs of an origin, for messages, and rows."""
     report = Report(strict)
     table = _Questions(tables, report)
@@ -136,14 +148,14 @@ class _Row:
         return f"{self.where} (id {shown(' '.join(whole_text(str(self.id)).split()))})"
 
 
-_Placed = tuple[str, Any]  # what a message calls it, and what it is
-_Given = tuple[Any, Any]  # an answer's text and offset, or None, as the file has them
+_Placed = tuple[str, Cell]  # what a message calls it, and what it is
+_Given = tuple[Cell, Cell]  # an answer's text and offset, or None, as the file has them
 
 
 class _Questions:
     """The questions of all tables, in whichever of the known forms; their fields, once read."""
 
-    def __init__(self, tables: Iterable[_Placed], report: Report) -> None:
+    def __init__(self, tables: Iterable[tuple[str, Content]], report: Report) -> None:
         self._tables, self._report = tables, report
         self._origins: list[str] = []
         self._fields: dict[str, None] = {}
@@ -165,7 +177,7 @@ class _Questions:
         return self._report.nothing(f"{', '.join(self._origins)}: no question in it")
 
 
-def _entries(content: Any, origin: str) -> list[_Placed]:
+def _entries(content: Content, origin: str) -> list[_Placed]:
     """The articles or rows of a file."""
     entries = field(content, "data", list, origin) if isinstance(content, dict) else content
     if not isinstance(entries, list):
@@ -199,7 +211,7 @@ def _rows_of(placed: _Placed, report: Report) -> Iterable[_Row]:
     )
 
 
-def _numbered(mapping: Any, name: str, where: str, what: str) -> list[_Placed]:
+def _numbered(mapping: Cell, name: str, where: str, what: str) -> list[_Placed]:
     """The items of a field that is a list, each with its place."""
     items = field(mapping, name, list, where)
     return [(f"{where}, {what} {number}", item) for number, item in enumerate(items)]
@@ -221,20 +233,21 @@ def _squad_row(placed: _Placed, context: str) -> _Row:
     elif not isinstance(qa, dict) or "answers" in qa or "question" not in qa:
         answers = _pairs(field(qa, "answers", list, where), where)
     name = field(qa, "id", (str, int), where)
-    return _Row(where, qa, name, field(qa, "question", str, where), context, answers, impossible)
+    fields = qa if isinstance(qa, dict) else {}
+    question = field(qa, "question", str, where)
+    return _Row(where, fields, name, question, context, answers, impossible)
 
 
-def _impossible(qa: Any, where: str) -> bool | None:
+def _impossible(qa: Cell, where: str) -> bool | None:
     """SQuAD v2.0's mark of a question without an answer; None where there is no mark."""
     if not isinstance(qa, dict) or qa.get("is_impossible") is None:
         return None
-    mark: bool = field(qa, "is_impossible", bool, where)
-    return mark
+    return field(qa, "is_impossible", bool, where)
 
 
-def _pairs(answers: Iterable[Any], where: str) -> list[_Given]:
+def _pairs(answers: Iterable[Cell], where: str) -> list[_Given]:
     """Texts and offsets of [{text, answer_start}, ...]."""
-    found = []
+    found: list[_Given] = []
     for answer in answers:
         if not isinstance(answer, dict):
             what = f'an answer of field "answers" is {type(answer).__name__}, expected '
@@ -245,14 +258,15 @@ def _pairs(answers: Iterable[Any], where: str) -> list[_Given]:
 
 def _cmrc_row(placed: _Placed, context: str) -> _Row:
     where, qa = placed
-    answers = None
+    answers: list[_Given] | None = None
     if not isinstance(qa, dict) or "answers" in qa:
         answers = [(text, None) for text in field(qa, "answers", list, where)]
     name = field(qa, "query_id", (str, int), where)
-    return _Row(where, qa, name, field(qa, "query_text", str, where), context, answers)
+    fields = qa if isinstance(qa, dict) else {}
+    return _Row(where, fields, name, field(qa, "query_text", str, where), context, answers)
 
 
-def _flat_row(row: dict[str, Any], where: str) -> _Row:
+def _flat_row(row: Fields, where: str) -> _Row:
     impossible = _impossible(row, where)
     answers = _flat_answers(row.get("answers"), where)
     return _Row(
@@ -266,7 +280,7 @@ def _flat_row(row: dict[str, Any], where: str) -> _Row:
     )
 
 
-def _flat_answers(answers: Any, where: str) -> list[_Given] | None:
+def _flat_answers(answers: Cell, where: str) -> list[_Given] | None:
     """Texts and offsets in either form; None where none are given."""
     if answers is None:
         return None
@@ -279,7 +293,7 @@ def _flat_answers(answers: Any, where: str) -> list[_Given] | None:
             '{"text": [...], "answer_start": [...]}',
         )
     texts = field(answers, "text", list, where)
-    starts: list[Any] = [None] * len(texts)
+    starts: list[Cell] = [None] * len(texts)
     if answers.get("answer_start") is not None:
         starts = field(answers, "answer_start", list, where)
     if len(starts) != len(texts):
@@ -299,7 +313,7 @@ def _example_of(
     question, context = whole_text(row.question), whole_text(row.context)
     found = [_located(answer, context, where) for answer in row.answers or ()]
     whole = [name, question, context, *(answer.text for answer in found)]
-    given = [str(row.id), row.question, row.context, *(text for text, _ in row.answers or ())]
+    given = [str(row.id), row.question, row.context, *(str(text) for text, _ in row.answers or ())]
     if whole != given:
         report(where, "lone surrogates in the text; replaced by U+FFFD")
     for lack in _empty(row):
@@ -339,7 +353,8 @@ def _reference_of(row: _Row, seen: set[str], report: Report) -> Reference:
     texts = [row.question, row.context, name]
     context = whole_text(row.context)
     found = [_located(answer, context, where) for answer in row.answers]
-    texts += [text for text, _ in row.answers]
+    answers = tuple(str(text) for text, _ in row.answers)  # _located has refused what is no str
+    texts += answers
     faults = ["the id occurs before"] * (name in seen)
     faults += ["the id is a number; read as text"] * (not isinstance(row.id, str))
     faults += ["lone surrogates in the text"] * any(text != whole_text(text) for text in texts)
@@ -350,7 +365,7 @@ def _reference_of(row: _Row, seen: set[str], report: Report) -> Reference:
     for fault in faults:
         report(where, fault)
     seen.add(name)
-    return Reference(name, tuple(text for text, _ in row.answers))
+    return Reference(name, answers)
 
 
 def _empty(row: _Row) -> list[str]:

@@ -7,8 +7,8 @@ the report names it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Generic, Protocol, TypeAlias, TypeVar, overload
 
 from jaxbert.errors import DataError, InputError
 from jaxbert.io.untrusted import shown
@@ -21,12 +21,15 @@ class _Placed(Protocol):
 
 # What a cell of a row can be.
 Cell: TypeAlias = "str | int | float | bool | list[Cell] | dict[str, Cell] | None"
+Fields: TypeAlias = dict[str, Cell]  # of a row, by column
 
 _IDS = {"id", "idx", "index", "guid", "uuid", "uid"}  # names of columns that are no text
 _SHOWN = 5  # problems that are shown in full
 
 T = TypeVar("T")
 R = TypeVar("R")
+V = TypeVar("V")
+W = TypeVar("W")
 E = TypeVar("E", bound=_Placed)
 
 
@@ -103,7 +106,7 @@ class Report:
         return self._first or InputError(otherwise)
 
 
-class Table(list[dict[str, Any]]):
+class Table(list[Fields]):
     """Rows with what their file says beside them.
 
     Attributes:
@@ -111,10 +114,14 @@ class Table(list[dict[str, Any]]):
         notes: what was decided in reading, for the log.
     """
 
-    def __init__(self, rows: Iterable[dict[str, Any]] = ()) -> None:
+    def __init__(self, rows: Iterable[Fields] = ()) -> None:
         super().__init__(rows)
         self.classes: dict[str, tuple[str, ...]] = {}
         self.notes: list[str] = []
+
+
+# What a loader gives: rows, or JSON of one of the forms that the readers know; text of a text file.
+Content: TypeAlias = "Table | Sequence[Cell] | dict[str, Cell] | Cell"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,12 +136,12 @@ class Data(Generic[T]):
     label_column: str | None = dataclasses.field(default=None, compare=False)  # for messages
 
 
-class Row(dict[str, Any]):
+class Row(dict[str, Cell]):
     """A row that knows the line of the file at which it begins, counted from 1."""
 
     __slots__ = ("line",)
 
-    def __init__(self, fields: Any, line: int) -> None:
+    def __init__(self, fields: Mapping[str, Cell] | Iterable[tuple[str, Cell]], line: int) -> None:
         super().__init__(fields)
         self.line = line
 
@@ -149,19 +156,19 @@ class Sheet:
 
     origin: str
     names: list[str]
-    rows: list[tuple[str, dict[str, Any]]]
+    rows: list[tuple[str, Fields]]
     classes: dict[str, tuple[str, ...]]
 
 
 # --- content -> rows --------------------------------------------------------------------------
 
 
-def where_of(origin: str, number: int, row: Any) -> str:
+def where_of(origin: str, number: int, row: Cell) -> str:
     """What a message calls a row: its line where that is known, else its number from 0."""
     return f"{origin}: line {row.line}" if isinstance(row, Row) else f"{origin}: row {number}"
 
 
-def table_of(origin: str, content: Any) -> Sheet:
+def table_of(origin: str, content: Content) -> Sheet:
     """What a loader gave as rows: a list of objects, or an object with one as "data".
 
     Raises:
@@ -214,21 +221,31 @@ def columns_of_text(sheet: Sheet, *, but: str | None) -> list[str]:
     return found
 
 
-def field(mapping: Any, name: str, kind: Any, where: str) -> Any:
+@overload
+def field(mapping: Content, name: str, kind: type[V], where: str) -> V: ...
+
+
+@overload
+def field(mapping: Content, name: str, kind: tuple[type[V], type[W]], where: str) -> V | W: ...
+
+
+def field(
+    mapping: Content, name: str, kind: type[V] | tuple[type[V], type[W]], where: str
+) -> V | W:
     """mapping[name], which must be there and of that type."""
     if not isinstance(mapping, dict):
         raise DataError(where, f"expected an object, found {type(mapping).__name__}")
     if name not in mapping:
         raise DataError(where, f'no field "{name}"; it has {names_of(mapping) or "none"}')
-    if not isinstance(mapping[name], kind):
-        wanted = kind.__name__ if isinstance(kind, type) else "str or int"
-        raise DataError(
-            where, f'field "{name}" is {type(mapping[name]).__name__}, expected {wanted}'
-        )
-    return mapping[name]
+    value = mapping[name]
+    for each in kind if isinstance(kind, tuple) else (kind,):
+        if isinstance(value, each):
+            return value
+    wanted = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
+    raise DataError(where, f'field "{name}" is {type(value).__name__}, expected {wanted}')
 
 
-def names_of(fields: Iterable[Any]) -> str:
+def names_of(fields: Iterable[str]) -> str:
     """The first few names of an object's fields, in one line."""
     names = [shown(" ".join(str(name).split())) for name in fields]
     return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
@@ -252,9 +269,9 @@ def whole_text(text: str) -> str:
 
 
 def read_labelled(
-    tables: Iterable[tuple[str, Any]],
+    tables: Iterable[tuple[str, Content]],
     examples_of: Callable[[Sheet, Report], tuple[list[E], tuple[str, ...]]],
-    label_of: Callable[[E], Any],
+    label_of: Callable[[E], Cell | tuple[str, ...]],
     *,
     strict: bool,
     what: str = "example",

@@ -18,7 +18,8 @@ from jaxbert.data.sources import lines_of, read_text
 from jaxbert.errors import InputError
 
 # A function text -> (start, end) characters of its words, ascending; and its description.
-Segmenter = tuple[Callable[[str], list[tuple[int, int]]], str]
+FindWords = Callable[[str], list[tuple[int, int]]]
+Segmenter = tuple[FindWords, str]
 
 # The inside of a regular expression's brackets: google-research/bert, tokenization.py,
 # _is_chinese_char.

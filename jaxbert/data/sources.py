@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxbert.data.encodings import likely_encoding, wide_encoding
-from jaxbert.data.rows import Cell, Row, Table, names_of
+from jaxbert.data.rows import Cell, Content, Row, Table, names_of
 from jaxbert.errors import InputError
 from jaxbert.io.untrusted import shown
 
@@ -87,7 +87,7 @@ def lines_of(text: str) -> list[str]:
     return [line.removesuffix("\r") for line in text.split("\n")]
 
 
-def _read_json(path: Path) -> Any:
+def _read_json(path: Path) -> Content:
     """JSON, or JSON Lines: an object a line, whatever the suffix is.
 
     A line that is a whole object and not the whole file can be nothing but JSON Lines. A file of
@@ -287,7 +287,7 @@ def _class_names(value: Any, classes: Any) -> Any:
     return None if value is None or value == -1 else classes.int2str(value)
 
 
-def load_rows(path: str, *, quoted_tsv: bool = False) -> Any:
+def load_rows(path: str, *, quoted_tsv: bool = False) -> Content:
     """The content of a file or local data-set folder: parsed JSON, or a list of rows.
 
     JSON and JSON Lines are told apart by what is in them, not by the suffix: transformers' scripts

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from jaxbert.data.cells import (
     Fields,
@@ -17,6 +16,7 @@ from jaxbert.data.cells import (
     text_in,
 )
 from jaxbert.data.rows import (
+    Content,
     Data,
     Report,
     Sheet,
@@ -54,7 +54,7 @@ class TextExample:
 
 
 def read_texts(
-    tables: Iterable[tuple[str, Any]],
+    tables: Iterable[tuple[str, Content]],
     *,
     text_columns: Sequence[str] | None,
     label_column: str | None,
@@ -170,8 +170,8 @@ def _check_kind(column: str, sheet: Sheet, *, numeric: bool, declared: bool) -> 
             where, value = labels[0]
             raise DataError(
                 where,
-                f'label column "{column}" is {value[:40]!r}, expected a finite number, and no row '
-                "has one; train/classification.py learns classes",
+                f'label column "{column}" is {str(value)[:40]!r}, expected a finite number, and no '
+                "row has one; train/classification.py learns classes",
             )
         return
     numbers = [(where, as_number(value)) for where, value in labels]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from jaxbert.data.conll import read_conll
 from jaxbert.data.rows import (
     Cell,
+    Content,
     Data,
+    Fields,
     Report,
     Sheet,
     field,
@@ -32,7 +33,7 @@ class WordsExample:
     tags: tuple[str, ...] | None
 
 
-def load_words(path: str, *, word_column: str | None, tag_column: str | None) -> Any:
+def load_words(path: str, *, word_column: str | None, tag_column: str | None) -> Content:
     """The content of a file: JSON, Parquet and folders as load_rows, all else as read_conll.
 
     Args:
@@ -53,7 +54,7 @@ def load_words(path: str, *, word_column: str | None, tag_column: str | None) ->
 
 
 def read_words(
-    tables: Iterable[tuple[str, Any]],
+    tables: Iterable[tuple[str, Content]],
     *,
     word_column: str | None,
     tag_column: str | None,
@@ -76,7 +77,7 @@ def read_words(
     def examples_of(sheet: Sheet, report: Report) -> tuple[list[WordsExample], tuple[str, ...]]:
         words_in, tags_in = _columns(sheet, word_column, tag_column, report)
 
-        def example_of(placed: tuple[str, dict[str, Any]]) -> WordsExample:
+        def example_of(placed: tuple[str, Fields]) -> WordsExample:
             where, row = placed
             words = _strings(field(row, words_in, list, where), words_in, where)
             tags = None if tags_in is None else _tags(row, tags_in, where, report)
@@ -143,7 +144,7 @@ def _fits(name: str, words_in: str, sheet: Sheet) -> bool:
     )
 
 
-def _tags(row: dict[str, Any], column: str, where: str, report: Report) -> list[str] | None:
+def _tags(row: Fields, column: str, where: str, report: Report) -> list[str] | None:
     """None for a row of None, which is how the Hub's -1 come: it has no tags."""
     if row.get(column) is None:
         return None

@@ -19,9 +19,7 @@ from jaxbert.errors import InputError
 from jaxbert.io.files import Json, write_json
 from jaxbert.io.untrusted import shown
 from jaxbert.metrics.scores import Scores
-from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import Params
-from jaxbert.model.pretrained import save_pretrained
 from jaxbert.options.resume import advice_on
 from jaxbert.runs.record import RECORD, Differences, RunRecord
 from jaxbert.runtime import processes
@@ -32,21 +30,21 @@ from jaxbert.training.step import TrainState
 from jaxbert.training.train_log import TrainLog
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+    from jaxbert.loaded.model import LoadedModel
 
 logger = logging.getLogger("jaxbert")
 
 _CHECKPOINTS = "checkpoints"
 _LOG = "train_log.jsonl"
 _METRICS = "metrics.json"
-# Written beside the record by the comparisons of earlier versions.
-_COMPARED = "compared.json"
+# Beside the record of a run that an earlier version compared: what it was asked for, or void.
+COMPARED = "compared.json"
 # The files of a task that an evaluation writes, where it has them.
 _RESULTS = ("predictions.json", "nbest_predictions.json", "null_odds.json", "entity_report.json")
 # All that a run writes in its output directory; --overwrite_output_dir removes nothing else.
 _RUN_FILES = (
     *(_CHECKPOINTS, _LOG, _METRICS, *_RESULTS),
-    *("calibration.json", "reliability.png", _COMPARED, TENSORBOARD),
+    *("calibration.json", "reliability.png", COMPARED, TENSORBOARD),
     *("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"),
     RECORD,  # the last to be removed: without it the others would be taken for another's
 )
@@ -182,7 +180,7 @@ class RunFolder:
             raise
         if record is not None:
             return record
-        ours = {_COMPARED}  # train/compare.py of earlier versions began with it
+        ours = {COMPARED}  # train/compare.py of earlier versions began with it
         if saved.is_dir() and not any(saved.iterdir()):
             ours.add(_CHECKPOINTS)
         for name in _RUN_FILES:
@@ -352,11 +350,9 @@ class RunFolder:
         if checkpoints is not None:
             checkpoints.close()
 
-    def save_model(
-        self, cfg: BertConfig, params: Params, tokenizer: PreTrainedTokenizerFast, *, head: str
-    ) -> None:
+    def save_model(self, model: LoadedModel, params: Params) -> None:
         """The model as a folder that transformers reads too."""
-        save_pretrained(self.path, cfg, params, tokenizer, head=head)
+        model.save(self.path, params)
 
     def write_results(self, scores: Scores, files: Mapping[str, Json]) -> None:
         """See the function of this name."""
@@ -390,9 +386,7 @@ class _Follower(RunFolder):
     def storage(self, first_step: int) -> Iterator[Storage]:
         yield Nowhere()
 
-    def save_model(
-        self, cfg: BertConfig, params: Params, tokenizer: PreTrainedTokenizerFast, *, head: str
-    ) -> None:
+    def save_model(self, model: LoadedModel, params: Params) -> None:
         pass
 
     def write_results(self, scores: Scores, files: Mapping[str, Json]) -> None:

@@ -218,7 +218,7 @@ def encode_examples(
     return features
 
 
-def origin_of(options: Any, rows: InMemory | None) -> str:
+def origin_of(options: Any, rows: InMemory | None = None) -> str:
     """What a message calls the training data."""
     if rows is not None:
         return rows.origin

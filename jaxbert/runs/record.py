@@ -55,16 +55,14 @@ class Given:
             return None
         return cls(_object(raw.get("options")), _object(raw.get("files")))
 
-    def differences(self, now: Given) -> list[str]:
-        """What to name to the user: flags of other options, and files of another content."""
-        found = []
-        for sign, before, after in (
-            ("--", self.options, now.options),
-            ("", self.files, now.files),
-        ):
-            names = sorted({*before, *after})
-            found += [f"{sign}{n}" for n in names if before.get(n) != after.get(n)]
-        return found
+    def differences(self, now: Given, defaults: Mapping[str, Json]) -> list[str]:
+        """What to name to the user: flags of other options, and files of another content.
+
+        Args:
+            defaults: of the options, for those that are younger than this one.
+        """
+        options = _different({**defaults, **self.options}, now.options)
+        return [*(f"--{name}" for name in options), *_different(self.files, now.files)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -247,10 +245,9 @@ class RunRecord:
         """
         if now.settings is None:
             raise ValueError("a record that was read is not that of a run that starts")
-        names = {*self.data, *now.data} if now.data else ()
         return Differences(
             options=changed_options(dict(self.options), now.settings),
-            data=frozenset(n for n in names if self.data.get(n) != now.data.get(n)),
+            data=frozenset(_different(self.data, now.data) if now.data else ()),
             loss=self.loss is not None and self.loss != now.loss,
             loss_value=changed_value(self.loss_values, now.loss_values),
             environment=[
@@ -277,6 +274,10 @@ def check_task(folder: Path, task: str) -> None:
             f"{folder} was trained for {shown(record.task)}, not for {task}; use the script or "
             "class of that task"
         )
+
+
+def _different(before: Mapping[str, Json], now: Mapping[str, Json]) -> list[str]:
+    return sorted(n for n in {*before, *now} if before.get(n) != now.get(n))
 
 
 def _object(raw: Json) -> Mapping[str, Json]:

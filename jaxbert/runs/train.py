@@ -517,8 +517,7 @@ def _write_results(run: RunFolder, inputs: _Inputs, params: Params, step: int) -
     """The model, its scores and the task's files; returns the scores."""
     task, options, model = inputs.task, inputs.options, inputs.model
     run.close()
-    exported = task.export(params, options)
-    run.save_model(model.cfg, exported, model.tokenizer, head=task.head)
+    run.save_model(model, task.export(params, options))
     scores: Scores = {}
     files: dict[str, Any] = {}
     validation = inputs.validation

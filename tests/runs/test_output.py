@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from jaxbert.errors import InputError
+from jaxbert.loaded.model import Compute, LoadedModel
 from jaxbert.model.config import BertConfig
 from jaxbert.options.settings import QAOptions, QATrainOptions
 from jaxbert.runs.folder import RunFolder, remove_run
@@ -177,7 +178,7 @@ def test_a_process_that_is_not_the_first_writes_nothing(
             storage.log({"step": 1})
             storage.wait()
         run.close()
-        run.save_model(BertConfig(), {}, None, head="qa")
+        run.save_model(LoadedModel(BertConfig(), {}, None, "qa", Compute()), {})
         run.write_results({"f1": 1.0}, {"predictions.json": []})
     assert not said
     assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == files
