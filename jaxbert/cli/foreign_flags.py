@@ -131,9 +131,7 @@ _CPU = Answer("taken", "the run computes on the CPU", cpu=True)
 _NOTHING_SENT = _understood("nothing is uploaded; `hf upload` does that when the run is done")
 _DDP = _understood("devices are XLA's, which has no such setting")
 _LOADER = _understood("batches are prepared in a thread while the device computes")
-_TRACKER = _understood(
-    "curves go to train_log.jsonl in --output_dir and where --report_to says, by its name"
-)
+_TRACKER = _understood("curves go to train_log.jsonl, and elsewhere by the name of --output_dir")
 _SHARDED = _refused(
     "every device has all parameters; several devices are used without a flag, and several "
     "processes are started by `python -m jaxbert.launch`; leave it out"

@@ -205,3 +205,23 @@ def test_settings_are_checked_as_flags_are(
 def test_a_task_that_there_is_not_is_refused() -> None:
     with pytest.raises(InputError, match="there is no task 'ner'; there are qa, classification"):
         jaxbert.train("ner")
+
+
+def test_a_function_that_depends_on_something_else_is_refused(
+    tiniest_folder: Path, tmp_path: Path
+) -> None:
+    def make(scale: float) -> Any:
+        return lambda outputs, batch: scale * (outputs["scores"] - batch["labels"]) ** 2
+
+    folder = tmp_path / "run"
+    wanted = train("regression", tiniest_folder, tmp_path / "named", loss="mean_squared_error")
+    run = train("regression", tiniest_folder, folder, loss=make(1.0))
+    losses = [[r["loss"] for r in each.history] for each in (run, wanted)]
+    assert losses[0] == pytest.approx(losses[1])
+    assert json.loads((folder / "options.json").read_text())["loss_values"] == {
+        "closure scale": "1.0"
+    }
+    with pytest.raises(InputError) as error:
+        train("regression", tiniest_folder, folder, loss=make(2.0))
+    assert "--loss function " in str(error.value)
+    assert "closure scale was 1.0 and is 2.0; give --allow_changed_options" in str(error.value)
