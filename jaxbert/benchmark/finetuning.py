@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxbert.benchmark import ours, steps
 from jaxbert.benchmark.setting import Setting
-from jaxbert.benchmark.timing import Row
+from jaxbert.benchmark.timing import Timed
 from jaxbert.data.encode_qa import encode_qa
 from jaxbert.data.features import Features
 from jaxbert.data.questions import read_qa
@@ -49,7 +49,7 @@ class FineTuning:
     def _model(self) -> tuple[BertConfig, Params]:
         return ours.load("bert-base" if self._setting.gpu else "minilm-l6")
 
-    def row(self, name: str, mine: str, theirs: str, *, weights_dropped: bool = True) -> Row:
+    def row(self, name: str, mine: str, theirs: str, *, weights_dropped: bool = True) -> Timed:
         """One way of jaxbert's, buckets or packing, beside one of the baseline's.
 
         Args:

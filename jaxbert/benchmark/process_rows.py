@@ -9,7 +9,7 @@ from collections.abc import Callable
 from jaxbert.benchmark import child
 from jaxbert.benchmark.setting import Setting
 from jaxbert.benchmark.steps import batch_size
-from jaxbert.benchmark.timing import Row, in_turns, of_less
+from jaxbert.benchmark.timing import Timed, in_turns, of_less
 
 _LONGEST = 384
 
@@ -22,7 +22,7 @@ def _measured(setting: Setting, *sides: Measure) -> list[dict[str, list[float]]]
     return [{name: [one[name] for one in side] for name in side[0]} for side in found]
 
 
-def first_step(setting: Setting, name: str, warm: bool) -> Row:
+def first_step(setting: Setting, name: str, warm: bool) -> Timed:
     """Seconds from the start of a process to the end of its first step, imports included.
 
     The baseline is not compiled: torch.compile would only make it later.
@@ -42,7 +42,7 @@ def first_step(setting: Setting, name: str, warm: bool) -> Row:
     return of_less(name, "s", *seconds, batch=size, length=_LONGEST)
 
 
-def memory(setting: Setting, name: str, remat: bool) -> Row:
+def memory(setting: Setting, name: str, remat: bool) -> Timed:
     """Peak memory of training at batch 8: of the device, or on a CPU of the whole process.
 
     BERT-base's weights are random, each side's own.
@@ -56,7 +56,7 @@ def memory(setting: Setting, name: str, remat: bool) -> Row:
     return of_less(name, "GiB", *peaks, step_seconds=statistics.median(sides[0]["step"]))
 
 
-def scaling(setting: Setting, name: str, devices: int) -> Row:
+def scaling(setting: Setting, name: str, devices: int) -> Timed:
     """A step on several devices beside one, same batch; on a CPU the devices share its cores.
 
     Of jaxbert alone: it has no baseline.

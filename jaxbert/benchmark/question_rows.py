@@ -11,7 +11,7 @@ import numpy as np
 from jaxbert.benchmark import ours, pytorch, steps
 from jaxbert.benchmark.machine import model_flops
 from jaxbert.benchmark.setting import Setting
-from jaxbert.benchmark.timing import Row, Side, first_run
+from jaxbert.benchmark.timing import Side, Timed, first_run
 from jaxbert.data.encode_qa import encode_qa
 from jaxbert.data.questions import QAExample, read_qa
 from jaxbert.data.sampling import by_length, make_batch
@@ -31,7 +31,7 @@ def _questions(setting: Setting, count: int) -> list[QAExample]:
     return list(read_qa([setting.validation_file]).examples[:count])
 
 
-def inference(setting: Setting) -> Row:
+def inference(setting: Setting) -> Timed:
     """Texts to answers, through the class and through a loop in PyTorch."""
     cfg, params = ours.load("bert-base" if setting.gpu else "minilm-l6")
     tokenizer = load_tokenizer(find_model_folder("minilm-l6"))
@@ -88,7 +88,7 @@ def inference(setting: Setting) -> Row:
     return row
 
 
-def decode(setting: Setting) -> Row:
+def decode(setting: Setting) -> Timed:
     """Logits on the host -> the n best answers with their texts."""
     tokenizer = load_tokenizer(find_model_folder("minilm-l6"))
     examples = _questions(setting, 100 if setting.quick else 1000)
@@ -142,7 +142,7 @@ def decode(setting: Setting) -> Row:
     return setting.compare("decode", "questions", *sides)
 
 
-def encode(setting: Setting) -> Row:
+def encode(setting: Setting) -> Timed:
     """Features of questions beside the tokenizer's call alone, as run_qa.py has it."""
     tokenizer = load_tokenizer(find_model_folder("minilm-l6"))
     examples = read_qa([setting.train_file]).examples[: 200 if setting.quick else 4000]

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxbert.benchmark.timing import Row
+from jaxbert.benchmark.timing import Timed
 from jaxbert.io.drawing import new_figure, save_figure
 from jaxbert.io.files import write_json, write_text
 
 
-def write_report(folder: Path, machine: dict[str, Any], rows: Sequence[Row]) -> None:
+def write_report(folder: Path, machine: dict[str, Any], rows: Sequence[Timed]) -> None:
     """Write all three; the picture only where matplotlib (extra `plot`) is installed."""
     folder.mkdir(parents=True, exist_ok=True)
     listed = [dataclasses.asdict(row) for row in rows]
@@ -21,7 +21,7 @@ def write_report(folder: Path, machine: dict[str, Any], rows: Sequence[Row]) -> 
     _draw(folder / "benchmark.png", machine, rows)
 
 
-def markdown(machine: dict[str, Any], rows: Sequence[Row]) -> str:
+def markdown(machine: dict[str, Any], rows: Sequence[Timed]) -> str:
     """A table, and what it was measured on."""
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     lines = [
@@ -56,7 +56,7 @@ def markdown(machine: dict[str, Any], rows: Sequence[Row]) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _notes(row: Row) -> list[str]:
+def _notes(row: Timed) -> list[str]:
     """What was measured, and how else the baseline was tried: the best of it is in the table."""
     more, said = row.more, []
     if "batch" in more:
@@ -98,12 +98,12 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
 
 
-def _both(row: Row, name: str, form: str) -> str:
+def _both(row: Timed, name: str, form: str) -> str:
     found = row.more.get(name)
     return " / ".join(form.format(found[who]) for who in ("jaxbert", "baseline")) if found else ""
 
 
-def _draw(path: Path, machine: dict[str, Any], rows: Sequence[Row]) -> None:
+def _draw(path: Path, machine: dict[str, Any], rows: Sequence[Timed]) -> None:
     """The ratios as bars with their spread; at 1 the baseline."""
     shown = [row for row in rows if row.ratio is not None]
     figure = new_figure(path.name, 8, 1.2 + 0.32 * len(shown))

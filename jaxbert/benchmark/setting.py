@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 from jaxbert.benchmark.machine import peak_flops
-from jaxbert.benchmark.timing import Row, Side, compare
+from jaxbert.benchmark.timing import Side, Timed, compare
 from jaxbert.model.config import BertConfig
 from jaxbert.model.kernels import choose_attention
 
@@ -37,7 +37,7 @@ class Setting:
         """Whether an accelerator computes."""
         return jax.default_backend() != "cpu"
 
-    def compare(self, name: str, unit: str, ours: Side, theirs: Side, **options: Any) -> Row:
+    def compare(self, name: str, unit: str, ours: Side, theirs: Side, **options: Any) -> Timed:
         """See timing.compare, whose options these are."""
         peak, _ = peak_flops(ours.precision) if ours.flops else (None, "")
         return compare(name, unit, ours, theirs, rounds=self.rounds, peak=peak, **options)

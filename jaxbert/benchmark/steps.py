@@ -15,7 +15,7 @@ from jaxbert.benchmark import ours, pytorch
 from jaxbert.benchmark.machine import model_flops
 from jaxbert.benchmark.setting import Setting
 from jaxbert.benchmark.synthetic import full_batch
-from jaxbert.benchmark.timing import Row, Side, first_run
+from jaxbert.benchmark.timing import Side, Timed, first_run
 from jaxbert.data.sampling import NumpyBatch
 from jaxbert.model.config import BertConfig
 
@@ -87,7 +87,7 @@ def training_side(
     return Side(run, precision, tokens, windows, compile_seconds, flops)
 
 
-def step(setting: Setting, name: str, model: str, length: int, precision: str) -> Row:
+def step(setting: Setting, name: str, model: str, length: int, precision: str) -> Timed:
     """A training step on full windows of one length."""
     cfg, params = ours.load(model)
     times, rates = tuned(setting, model, precision)
@@ -163,7 +163,7 @@ PRODUCTS: dict[str, Callable[[Any, Any, Any], Any]] = {
 }
 
 
-def product(setting: Setting, name: str, form: str) -> Row:
+def product(setting: Setting, name: str, form: str) -> Timed:
     """One product of MiniLM-L6's MLP, alone: what the libraries below both sides make of it."""
     import torch
 

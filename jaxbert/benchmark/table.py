@@ -10,10 +10,10 @@ import jax
 from jaxbert.benchmark import process_rows, question_rows, steps
 from jaxbert.benchmark.finetuning import FineTuning
 from jaxbert.benchmark.setting import Setting
-from jaxbert.benchmark.timing import Row
+from jaxbert.benchmark.timing import Timed
 from jaxbert.errors import InputError
 
-Job = Callable[[], Row]
+Job = Callable[[], Timed]
 
 
 def choose(names: Sequence[str], asked: Sequence[str]) -> list[str]:

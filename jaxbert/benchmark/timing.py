@@ -33,7 +33,7 @@ class Side:
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class Timed:
     """What was measured; None where one side has none.
 
     Attributes:
@@ -80,7 +80,7 @@ def compare(
     alike: float = 0.0,
     peak: float | None = None,
     faster: Side | None = None,
-) -> Row:
+) -> Timed:
     """Time both sides in turns.
 
     Args:
@@ -128,7 +128,7 @@ def compare(
             more.setdefault("model_flops_per_second", {})[who] = side.flops / middle
             if peak:
                 more.setdefault("mfu", {})[who] = round(side.flops / middle / peak, 4)
-    return Row(
+    return Timed(
         name=name,
         unit=f"{unit}/s",
         jaxbert=ours.amount / statistics.median(a),
@@ -142,13 +142,13 @@ def compare(
 
 def of_less(
     name: str, unit: str, ours: Sequence[float], theirs: Sequence[float] | None, **more: Any
-) -> Row:
+) -> Timed:
     """A row of what is better when it is less, seconds or GiB, round by round."""
     mine = statistics.median(ours)
     if theirs is None:
-        return Row(name, unit, mine, None, None, None, len(ours), more)
+        return Timed(name, unit, mine, None, None, None, len(ours), more)
     ratios = [y / x for x, y in zip(ours, theirs, strict=True)]
-    return Row(
+    return Timed(
         name=name,
         unit=unit,
         jaxbert=mine,
@@ -160,7 +160,7 @@ def of_less(
     )
 
 
-def show(row: Row) -> str:
+def show(row: Timed) -> str:
     """The row in one line."""
     values = [
         f"{who} {value:.4g}"

@@ -6,10 +6,11 @@ import dataclasses
 import re
 from collections.abc import Iterable, Sequence
 
-from jaxbert.data.cells import Fields, as_whole, is_there, text_in
+from jaxbert.data.cells import as_whole, is_there, text_in
 from jaxbert.data.rows import (
     Content,
     Data,
+    Fields,
     Report,
     Sheet,
     field,

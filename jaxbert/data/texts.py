@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 
 from jaxbert.data.cells import (
-    Fields,
     as_number,
     class_in,
     classes_in,
@@ -18,6 +17,7 @@ from jaxbert.data.cells import (
 from jaxbert.data.rows import (
     Content,
     Data,
+    Fields,
     Report,
     Sheet,
     columns_of_text,

@@ -200,14 +200,15 @@ def merge_windows(entities: Sequence[Entity]) -> list[Entity]:
 
 def _best(token: Token, labels: Sequence[str]) -> tuple[str, np.floating]:
     """The likeliest label, and its score."""
-    place = int(token.scores.argmax())
-    return labels[place], token.scores[place]
+    number = int(token.scores.argmax())
+    return labels[number], token.scores[number]
 
 
 def _word_scores(scores: Sequence[np.ndarray], strategy: Strategy) -> np.ndarray:
     """The scores (C,) of a word, of those of its tokens."""
     if strategy == "average":
-        return np.mean(np.stack(scores), axis=0)
+        mean: np.ndarray = np.mean(np.stack(scores), axis=0)
+        return mean
     return max(scores, key=lambda row: row.max()) if strategy == "max" else scores[0]
 
 

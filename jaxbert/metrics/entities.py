@@ -125,9 +125,10 @@ def entities(
 
     (sentence,) = _for_seqeval([tags], scheme)
     if mode == "default":
-        return get_entities(sentence)
-    found = Entities([sentence], _strict_scheme(scheme)).entities[0]
-    return [(entity.tag, entity.start, entity.end - 1) for entity in found]
+        found: list[tuple[str, int, int]] = get_entities(sentence)
+        return found
+    strict = Entities([sentence], _strict_scheme(scheme)).entities[0]
+    return [(entity.tag, entity.start, entity.end - 1) for entity in strict]
 
 
 def entity_scores(

@@ -20,7 +20,8 @@ from jaxbert.data.batch import Batch
 from jaxbert.model.config import BertConfig
 from jaxbert.model.dropout import Seeds, dropout, row_seeds
 from jaxbert.model.encoder import ACTIVATIONS, Encoder
-from jaxbert.model.params import Params, subtree
+from jaxbert.model.params import Params as Params
+from jaxbert.model.params import subtree
 from jaxbert.model.segments import first_tokens, token_seeds, windows
 
 Outputs: TypeAlias = dict[str, Array]  # by the name of each, as the heads say

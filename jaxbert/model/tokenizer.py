@@ -17,7 +17,8 @@ from pathlib import Path
 # Read by transformers at its import, to say that PyTorch is missing; it is not needed here.
 os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
 
-from transformers import BertTokenizer, PreTrainedTokenizerFast
+from transformers import BertTokenizer
+from transformers import PreTrainedTokenizerFast as PreTrainedTokenizerFast
 
 from jaxbert.errors import InputError
 from jaxbert.io.untrusted import check_file, shown

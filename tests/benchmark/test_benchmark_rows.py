@@ -16,7 +16,7 @@ from scripts import refuses
 
 from jaxbert.benchmark import child, finetuning, machine, ours, question_rows, steps, table
 from jaxbert.benchmark.setting import Setting
-from jaxbert.benchmark.timing import Row, of_less
+from jaxbert.benchmark.timing import Timed, of_less
 from jaxbert.data.features import Features
 from jaxbert.data.packing import PackedSampler
 from jaxbert.data.sampling import BucketSampler, bucket_lengths
@@ -46,10 +46,10 @@ def test_an_unknown_row_is_answered_with_those_there_are(
 def test_a_row_that_cannot_be_measured_costs_no_other(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fails() -> Row:
+    def fails() -> Timed:
         raise RuntimeError("RESOURCE_EXHAUSTED: out of memory\nand more")
 
-    def silent() -> Row:
+    def silent() -> Timed:
         raise MemoryError
 
     made = {"a": fails, "c": silent, "b": lambda: of_less("b", "GiB", [2.0], [3.0])}
@@ -133,7 +133,7 @@ def test_a_row_is_measured(name: str, tiny_folder: Path, monkeypatch: pytest.Mon
         quick=name != "finetune/padded packing",
         say=said.append,
     )
-    made: dict[str, Callable[[], Row]] = table.jobs(setting)
+    made: dict[str, Callable[[], Timed]] = table.jobs(setting)
     row = made[name]()
     assert row.rounds == 2
     assert row.ratio is not None

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from jaxbert.benchmark import machine, report, timing
-from jaxbert.benchmark.timing import Row, Side, compare, of_less, show
+from jaxbert.benchmark.timing import Side, Timed, compare, of_less, show
 
 
 def side(seconds: list[float], log: list[str], name: str, **changed: Any) -> Side:
@@ -117,7 +117,7 @@ def test_the_report_has_every_row(tmp_path: Path) -> None:
         "batch": 16,
     }
     measured = [
-        Row("step/x/128", "examples/s", 2.0, 1.0, 2.0, (1.5, 2.5), 5, more),
+        Timed("step/x/128", "examples/s", 2.0, 1.0, 2.0, (1.5, 2.5), 5, more),
         of_less("memory", "GiB", [2.0], [1.0]),
     ]
     report.write_report(tmp_path, about, measured)
