@@ -1,20 +1,6 @@
-r"""Evaluate a classifier: accuracy, F1, Matthews correlation, and predictions.json.
+"""The same as `jaxbert eval classification`, from a clone; --help has the flags."""
 
-    python eval/classification.py --model_name_or_path runs/mrpc --validation_file dev.tsv \
-        --output_dir runs/mrpc/eval
-
-A file without a column of labels gives predictions alone.
-"""
-
-from jaxbert.cli import command_line
-from jaxbert.cli.commands import evaluate_command
-from jaxbert.options.settings import ClassificationEvalOptions, ClassificationOptions
-from jaxbert.tasks.classification import CLASSIFICATION
-
-
-def main() -> None:
-    evaluate_command(CLASSIFICATION, ClassificationEvalOptions, ClassificationOptions, __doc__)
-
+from jaxbert.cli.main import main
 
 if __name__ == "__main__":
-    command_line.main(main)
+    main("eval", "classification")

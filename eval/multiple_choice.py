@@ -1,18 +1,6 @@
-r"""Evaluate a multiple-choice model: accuracy and predictions.json.
+"""The same as `jaxbert eval multiple_choice`, from a clone; --help has the flags."""
 
-    python eval/multiple_choice.py --model_name_or_path runs/swag --validation_file val.csv \
-        --output_dir runs/swag/eval
-"""
-
-from jaxbert.cli import command_line
-from jaxbert.cli.commands import evaluate_command
-from jaxbert.options.settings import MultipleChoiceEvalOptions, MultipleChoiceOptions
-from jaxbert.tasks.multiple_choice import MULTIPLE_CHOICE
-
-
-def main() -> None:
-    evaluate_command(MULTIPLE_CHOICE, MultipleChoiceEvalOptions, MultipleChoiceOptions, __doc__)
-
+from jaxbert.cli.main import main
 
 if __name__ == "__main__":
-    command_line.main(main)
+    main("eval", "multiple_choice")

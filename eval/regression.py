@@ -1,18 +1,6 @@
-r"""Evaluate a regression: Pearson and Spearman correlation, mean squared error, predictions.json.
+"""The same as `jaxbert eval regression`, from a clone; --help has the flags."""
 
-    python eval/regression.py --model_name_or_path runs/stsb --validation_file dev.tsv \
-        --output_dir runs/stsb/eval
-"""
-
-from jaxbert.cli import command_line
-from jaxbert.cli.commands import evaluate_command
-from jaxbert.options.settings import RegressionEvalOptions, RegressionOptions
-from jaxbert.tasks.regression import REGRESSION
-
-
-def main() -> None:
-    evaluate_command(REGRESSION, RegressionEvalOptions, RegressionOptions, __doc__)
-
+from jaxbert.cli.main import main
 
 if __name__ == "__main__":
-    command_line.main(main)
+    main("eval", "regression")

@@ -1,18 +1,6 @@
-r"""Evaluate a tagger: precision, recall and F1 of entities, accuracy of words, predictions.json.
+"""The same as `jaxbert eval tagging`, from a clone; --help has the flags."""
 
-    python eval/tagging.py --model_name_or_path runs/ner --validation_file dev.conll \
-        --output_dir runs/ner/eval
-"""
-
-from jaxbert.cli import command_line
-from jaxbert.cli.commands import evaluate_command
-from jaxbert.options.settings import TaggingEvalOptions, TaggingOptions
-from jaxbert.tasks.tagging import TAGGING
-
-
-def main() -> None:
-    evaluate_command(TAGGING, TaggingEvalOptions, TaggingOptions, __doc__)
-
+from jaxbert.cli.main import main
 
 if __name__ == "__main__":
-    command_line.main(main)
+    main("eval", "tagging")

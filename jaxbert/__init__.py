@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jaxbert.api import Run, evaluate, train
     from jaxbert.decoding.spans import Spans, decode_spans
     from jaxbert.errors import InputError
     from jaxbert.model.config import BertConfig
@@ -22,15 +23,18 @@ _MODULES = {
     "FillMask": "predictors.fill_mask",
     "InputError": "errors",
     "QuestionAnswerer": "predictors.question_answerer",
+    "Run": "api",
     "Spans": "decoding.spans",
     "Tagger": "predictors.tagger",
     "TextClassifier": "predictors.text_predictors",
     "TextRegressor": "predictors.text_predictors",
     "decode_spans": "decoding.spans",
+    "evaluate": "api",
     "init_params": "model.heads",
     "load_pretrained": "model.pretrained",
     "make_apply": "model.heads",
     "save_pretrained": "model.pretrained",
+    "train": "api",
 }
 
 __all__ = [
@@ -38,15 +42,18 @@ __all__ = [
     "FillMask",
     "InputError",
     "QuestionAnswerer",
+    "Run",
     "Spans",
     "Tagger",
     "TextClassifier",
     "TextRegressor",
     "decode_spans",
+    "evaluate",
     "init_params",
     "load_pretrained",
     "make_apply",
     "save_pretrained",
+    "train",
 ]
 
 

@@ -1,8 +1,8 @@
-"""python -m jaxbert.launch; what it does is in runtime.launcher."""
+"""python -m jaxbert.launch: the same as `jaxbert launch`."""
 
 import sys
 
-from jaxbert.runtime.launcher import main
+from jaxbert.cli.main import launch
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(launch(sys.argv[1:]))

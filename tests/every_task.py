@@ -6,4 +6,4 @@ from typing import Any
 
 from jaxbert.tasks.registry import TASKS
 
-OPTIONS: dict[str, Any] = {name: kind for name, (_, kind) in TASKS.items()}
+OPTIONS: dict[str, Any] = {name: task.train_options for name, task in TASKS.items()}

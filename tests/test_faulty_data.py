@@ -22,12 +22,12 @@ from jaxbert.errors import InputError
 from jaxbert.model.config import BertConfig
 from jaxbert.model.tokenizer import load_tokenizer
 from jaxbert.runs.inputs import encode_examples, read_examples
-from jaxbert.tasks.classification import CLASSIFICATION
+from jaxbert.tasks.classification import Classification
 from jaxbert.tasks.mlm import MLM
-from jaxbert.tasks.multiple_choice import MULTIPLE_CHOICE
+from jaxbert.tasks.multiple_choice import MultipleChoice
 from jaxbert.tasks.qa import QA
-from jaxbert.tasks.regression import REGRESSION
-from jaxbert.tasks.tagging import TAGGING
+from jaxbert.tasks.regression import Regression
+from jaxbert.tasks.tagging import Tagging
 
 
 def lines(*rows: Any) -> bytes:
@@ -120,77 +120,77 @@ REFUSED: list[tuple[Any, str, bytes, str]] = [
         "line 1: 1 ans",
     ),
     (QA, "a.jsonl", lines({"id": "b", "question": "c"}), "line 1: not a form that is known"),
-    (CLASSIFICATION, "a.jsonl", TWO_TEXTS + b'{"text"}\n', "not JSON at line 3, column 8"),
-    (CLASSIFICATION, "a.jsonl", TWO_TEXTS + b"\xff\xfe\n", "line 3 is not UTF-8"),
-    (CLASSIFICATION, "a.jsonl", b'{"text":' * 10**5, "nested too deeply"),
-    (CLASSIFICATION, "a.jsonl", b"\n \n", "no example in it"),
+    (Classification, "a.jsonl", TWO_TEXTS + b'{"text"}\n', "not JSON at line 3, column 8"),
+    (Classification, "a.jsonl", TWO_TEXTS + b"\xff\xfe\n", "line 3 is not UTF-8"),
+    (Classification, "a.jsonl", b'{"text":' * 10**5, "nested too deeply"),
+    (Classification, "a.jsonl", b"\n \n", "no example in it"),
     (
-        REGRESSION,
+        Regression,
         "a.jsonl",
         b'\n{"text": "a", "label": NaN}\n',
         "line 2: the training data has no l",
     ),
-    (REGRESSION, "a.jsonl", b'{"text": "a", "label": -Infinity}\n', 'line 1: label column "label"'),
-    (REGRESSION, "a.jsonl", lines({"text": "a", "label": 10**400}), 'line 1: label column "label"'),
-    (MULTIPLE_CHOICE, "a.jsonl", lines(CHOICE | {"choices": ["b", ""]}), "line 1: choice 1 of"),
+    (Regression, "a.jsonl", b'{"text": "a", "label": -Infinity}\n', 'line 1: label column "label"'),
+    (Regression, "a.jsonl", lines({"text": "a", "label": 10**400}), 'line 1: label column "label"'),
+    (MultipleChoice, "a.jsonl", lines(CHOICE | {"choices": ["b", ""]}), "line 1: choice 1 of"),
     (
-        MULTIPLE_CHOICE,
+        MultipleChoice,
         "a.jsonl",
         lines(CHOICE | {"choices": {}}),
         'line 1: field "choices" is dict',
     ),
     (
-        TAGGING,
+        Tagging,
         "a.jsonl",
         lines({"tokens": ["a", "b"], "tags": ["O"]}),
         "line 1: 2 words and 1 tags",
     ),
     (
-        TAGGING,
+        Tagging,
         "a.jsonl",
         b'{"tokens": [NaN], "tags": ["O"]}\n',
         'line 1: item 0 of column "tokens"',
     ),
-    (TAGGING, "a.jsonl", lines({"tokens": ["a"], "tags": [" "]}), 'line 1: a tag of column "tags"'),
+    (Tagging, "a.jsonl", lines({"tokens": ["a"], "tags": [" "]}), 'line 1: a tag of column "tags"'),
     (MLM, "a.json", b'{"data": [{"paragraphs": [{}]}]}', 'row 0, paragraph 0: no field "context"'),
     # CSV and TSV
-    (CLASSIFICATION, "a.csv", b"", "line 1: the file is empty"),
+    (Classification, "a.csv", b"", "line 1: the file is empty"),
     (
-        CLASSIFICATION,
+        Classification,
         "a.csv",
         b'text,label\na,1\n"b,2\nc,3\n',
         "line 3: a quoted field begins here",
     ),
-    (CLASSIFICATION, "a.csv", b"text,label\na,1\nb\n", "line 3 has 1 column, expected 2"),
-    (CLASSIFICATION, "a.csv", b"text,label\na,1\n\nb,2\n", "line 3 is blank"),
-    (CLASSIFICATION, "a.csv", b"text,label\na,1\rb,2\n", "line 2: a carriage return inside"),
-    (CLASSIFICATION, "a.csv", b"text,label\na,1\n\0,2\n", "line 3 has a NUL byte"),
-    (CLASSIFICATION, "a.csv", b"text,\x1b[2J,\x1b[2J\n", r"line 1: two columns are named \x1b[2J"),
+    (Classification, "a.csv", b"text,label\na,1\nb\n", "line 3 has 1 column, expected 2"),
+    (Classification, "a.csv", b"text,label\na,1\n\nb,2\n", "line 3 is blank"),
+    (Classification, "a.csv", b"text,label\na,1\rb,2\n", "line 2: a carriage return inside"),
+    (Classification, "a.csv", b"text,label\na,1\n\0,2\n", "line 3 has a NUL byte"),
+    (Classification, "a.csv", b"text,\x1b[2J,\x1b[2J\n", r"line 1: two columns are named \x1b[2J"),
     (QA, "a.csv", b"id,question,context\na,b\n", "line 2 has 2 columns, expected 3"),
-    (CLASSIFICATION, "a.tsv", b"text\tlabel\na\t1\tb\n", "line 2 has 3 columns, expected 2"),
-    (CLASSIFICATION, "a.tsv", "text\tlabel\ncaf\xe9\t1\n".encode("latin-1"), "line 2 is not UTF-8"),
-    (CLASSIFICATION, "a.tsv", "text\tlabel\n".encode("utf-16"), "line 1 is not UTF-8 (byte 0"),
+    (Classification, "a.tsv", b"text\tlabel\na\t1\tb\n", "line 2 has 3 columns, expected 2"),
+    (Classification, "a.tsv", "text\tlabel\ncaf\xe9\t1\n".encode("latin-1"), "line 2 is not UTF-8"),
+    (Classification, "a.tsv", "text\tlabel\n".encode("utf-16"), "line 1 is not UTF-8 (byte 0"),
     (
-        MULTIPLE_CHOICE,
+        MultipleChoice,
         "a.tsv",
         b"sent1\tsent2\tending0\na\tb\tc\n",
         "line 2: 1 choices, expected at",
     ),
     # CoNLL and text
-    (TAGGING, "a.conll", b"a O\nb\n", "line 2 has 1 column, expected 2 as in"),
-    (TAGGING, "a.conll", b"a\tO\nb\t\n", "line 2: column 1 is empty"),
-    (TAGGING, "a.conll", b"a O\n\0 O\n", "line 2 has a NUL byte"),
-    (TAGGING, "a.conll", b"a O\nb\xff O\n", "line 2 is not UTF-8 (byte 5"),
-    (TAGGING, "a.conll", "a O\n".encode("utf-16"), "line 1 is not UTF-8 (byte 0"),
-    (TAGGING, "a.conll", b"a O\nb O\rc O\n", "line 2 has a carriage return inside"),
-    (TAGGING, "a.conll", b"-DOCSTART- -X- O\r\n\r\n", "no sentence in it"),
-    (TAGGING, "a.conllu", b"# text\n1\ta\t_\n", "line 2 has 3 columns, expected at least 4"),
+    (Tagging, "a.conll", b"a O\nb\n", "line 2 has 1 column, expected 2 as in"),
+    (Tagging, "a.conll", b"a\tO\nb\t\n", "line 2: column 1 is empty"),
+    (Tagging, "a.conll", b"a O\n\0 O\n", "line 2 has a NUL byte"),
+    (Tagging, "a.conll", b"a O\nb\xff O\n", "line 2 is not UTF-8 (byte 5"),
+    (Tagging, "a.conll", "a O\n".encode("utf-16"), "line 1 is not UTF-8 (byte 0"),
+    (Tagging, "a.conll", b"a O\nb O\rc O\n", "line 2 has a carriage return inside"),
+    (Tagging, "a.conll", b"-DOCSTART- -X- O\r\n\r\n", "no sentence in it"),
+    (Tagging, "a.conllu", b"# text\n1\ta\t_\n", "line 2 has 3 columns, expected at least 4"),
     (MLM, "a.txt", b" \r\n\t\n", "no text in it"),
     (MLM, "a.txt", b"a\nb\0\n", "line 2 has a NUL byte"),
     (MLM, "a.txt", b"a\nb\xff\n", "line 2 is not UTF-8 (byte 3"),
     # Parquet
-    (CLASSIFICATION, "a.parquet", b"", "the file is empty"),
-    (CLASSIFICATION, "a.parquet", b"PAR1", "the library datasets cannot read it"),
+    (Classification, "a.parquet", b"", "the file is empty"),
+    (Classification, "a.parquet", b"PAR1", "the library datasets cannot read it"),
     (QA, "a.parquet", GOOD, "the library datasets cannot read it"),
 ]
 
@@ -268,27 +268,27 @@ REPORTED: list[tuple[Any, str, bytes, int, list[str]]] = [
         ["line 1 (id a): the answer 'd' is at 2, not 0; repaired"],
     ),
     (
-        CLASSIFICATION,
+        Classification,
         "a.jsonl",
         TWO_TEXTS + b'{"text": "\\udfff", "label": 0}\n',
         3,
         [f"line 3: {SURROGATE}"],
     ),
     (
-        CLASSIFICATION,
+        Classification,
         "a.jsonl",
         TWO_TEXTS + b'{"text": "a", "label": "\\ud83d"}\n',
         3,
         [f"line 3: {SURROGATE}"],
     ),
     (
-        MULTIPLE_CHOICE,
+        MultipleChoice,
         "a.jsonl",
         lines(CHOICE | {"question": "\ud800"}),
         1,
         [f"line 1: {SURROGATE}"],
     ),
-    (TAGGING, "a.jsonl", lines({"tokens": ["\ud800"], "tags": ["O"]}), 1, [f"line 1: {SURROGATE}"]),
+    (Tagging, "a.jsonl", lines({"tokens": ["\ud800"], "tags": ["O"]}), 1, [f"line 1: {SURROGATE}"]),
     (MLM, "a.jsonl", lines({"text": "a"}, {"text": "\ud800"}), 2, [f"line 2: {SURROGATE}"]),
 ]
 
@@ -296,52 +296,52 @@ REPORTED: list[tuple[Any, str, bytes, int, list[str]]] = [
 LEFT_OUT: list[tuple[Any, str, bytes, str]] = [
     (QA, "a.jsonl", lines(FLAT, [1]), "row 1: expected an object, found list"),
     (
-        CLASSIFICATION,
+        Classification,
         "a.jsonl",
         TWO_TEXTS + b'{"text": null}\n',
         'line 3: field "text" is NoneType',
     ),
-    (CLASSIFICATION, "a.jsonl", TWO_TEXTS + b'{"label": 1}\n', 'line 3: no field "text"; it has l'),
-    (CLASSIFICATION, "a.jsonl", TWO_TEXTS + b'{"text": ""}\n', 'line 3: the text of column "text"'),
-    (CLASSIFICATION, "a.jsonl", TWO_TEXTS + b'{"text": "a"}\n', "line 3: no label, and other rows"),
+    (Classification, "a.jsonl", TWO_TEXTS + b'{"label": 1}\n', 'line 3: no field "text"; it has l'),
+    (Classification, "a.jsonl", TWO_TEXTS + b'{"text": ""}\n', 'line 3: the text of column "text"'),
+    (Classification, "a.jsonl", TWO_TEXTS + b'{"text": "a"}\n', "line 3: no label, and other rows"),
     (
-        CLASSIFICATION,
+        Classification,
         "a.jsonl",
         TWO_TEXTS + b'{"text": "a", "label": Infinity}\n',
         'line 3: label column "label" is of the wrong type: float',
     ),
     (
-        CLASSIFICATION,
+        Classification,
         "a.jsonl",
         TWO_TEXTS + b'{"text": "a", "label": NaN}\n',
         "line 3: no label, and other rows have one",
     ),
-    (MULTIPLE_CHOICE, "a.jsonl", lines(CHOICE, CHOICE | {"label": 2}), "line 2: label column"),
+    (MultipleChoice, "a.jsonl", lines(CHOICE, CHOICE | {"label": 2}), "line 2: label column"),
     (
-        MULTIPLE_CHOICE,
+        MultipleChoice,
         "a.jsonl",
         lines(CHOICE, CHOICE | {"label": None}),
         "line 2: no label, and other rows",
     ),
     (MLM, "a.jsonl", lines({"text": "a"}, {"text": 5}), 'line 2: field "text" is int'),
     (
-        CLASSIFICATION,
+        Classification,
         "a.csv",
         b"text,label\na,1\n,2\nc,0\n",
         'line 3: the text of column "text" is empty',
     ),
-    (CLASSIFICATION, "a.csv", b"text,label\na,1\nb,\nc,0\n", "line 3: no label, and other rows"),
+    (Classification, "a.csv", b"text,label\na,1\nb,\nc,0\n", "line 3: no label, and other rows"),
     (
-        REGRESSION,
+        Regression,
         "a.csv",
         b"text,score\na,1\nb,1e400\n",
         "line 3: label column \"score\" is '1e400'",
     ),
-    (REGRESSION, "a.csv", b"text,score\na,1\nb,nan\n", "line 3: label column \"score\" is 'nan'"),
+    (Regression, "a.csv", b"text,score\na,1\nb,nan\n", "line 3: label column \"score\" is 'nan'"),
     (QA, "a.json", squad(second={"question": None}), 'question 1: field "question" is NoneType'),
     (QA, "a.json", squad(second={"answers": [{"text": 5}]}), 'question 1: field "text" is int'),
     (
-        TAGGING,
+        Tagging,
         "a.jsonl",
         lines({"tokens": ["a"], "tags": ["O"]}, {"tokens": [], "tags": []}),
         "line 2: the sentence has no words",
@@ -354,11 +354,11 @@ SOUND: list[tuple[Any, str, bytes, int]] = [
     (QA, "a.json", json.dumps(json.loads(GOOD), indent=1).replace("\n", "\r\n").encode(), 1),
     (QA, "a.json", GOOD.replace(b'"1.1"', b"NaN"), 1),
     (QA, "a.json", GOOD.replace(b"Where", b"W\\u0000ere"), 1),
-    (CLASSIFICATION, "a.csv", b"\xef\xbb\xbftext,label\r\na,1\r\nb,0\r\n\r\n", 2),
-    (CLASSIFICATION, "a.csv", b"text,label\n" + b"a" * 10**6 + b",1\nb,0\n", 2),
-    (CLASSIFICATION, "a.tsv", b'text\tlabel\n"a\t1\nb"\t0\n', 2),
-    (TAGGING, "a.conll", b"\xef\xbb\xbfa O\r\n\r\nb B\r\n", 2),
-    (TAGGING, "a.conll", b"a O\n" * 5000, 1),
+    (Classification, "a.csv", b"\xef\xbb\xbftext,label\r\na,1\r\nb,0\r\n\r\n", 2),
+    (Classification, "a.csv", b"text,label\n" + b"a" * 10**6 + b",1\nb,0\n", 2),
+    (Classification, "a.tsv", b'text\tlabel\n"a\t1\nb"\t0\n', 2),
+    (Tagging, "a.conll", b"\xef\xbb\xbfa O\r\n\r\nb B\r\n", 2),
+    (Tagging, "a.conll", b"a O\n" * 5000, 1),
     (MLM, "a.txt", b"\xef\xbb\xbfa\r\nb\r\n", 2),
     (MLM, "a.txt", b"a\rb\r\rc\r", 3),
     (MLM, "a.txt", "a\u2028b\x85c\n".encode(), 1),
@@ -378,7 +378,7 @@ def read(tmp_path: Path) -> Callable[..., Any]:
         path = tmp_path / name
         path.write_bytes(content)
         options = OPTIONS[task.name](train_file=[str(path)], strict=strict)
-        return read_examples(task, options, "train")
+        return read_examples(task.from_options(options), options, "train")
 
     return read
 
@@ -474,7 +474,7 @@ def test_sound_in_both_modes(
 
 # --- files that are none ----------------------------------------------------------------------
 
-TASKS = [QA, CLASSIFICATION, REGRESSION, MULTIPLE_CHOICE, TAGGING, MLM]
+TASKS = [QA, Classification, Regression, MultipleChoice, Tagging, MLM]
 
 
 @pytest.mark.parametrize("task", TASKS, ids=name_of)
@@ -482,8 +482,9 @@ TASKS = [QA, CLASSIFICATION, REGRESSION, MULTIPLE_CHOICE, TAGGING, MLM]
 def test_a_folder_in_the_place_of_a_file(tmp_path: Path, task: Any, suffix: str) -> None:
     folder = tmp_path / f"data{suffix}"
     folder.mkdir()
+    options = OPTIONS[task.name](train_file=[str(folder)])
     with pytest.raises(InputError, match=f"data{suffix}: the library datasets cannot read it"):
-        read_examples(task, OPTIONS[task.name](train_file=[str(folder)]), "train")
+        read_examples(task.from_options(options), options, "train")
 
 
 @pytest.mark.parametrize("task", TASKS, ids=name_of)
@@ -499,8 +500,9 @@ def test_a_folder_in_the_place_of_a_file(tmp_path: Path, task: Any, suffix: str)
     ids=["device", "missing", "long", "NUL", "surrogate"],
 )
 def test_names_of_no_file(task: Any, name: str, expected: str) -> None:
+    options = OPTIONS[task.name](train_file=[name])
     with pytest.raises(InputError, match=expected) as caught:
-        read_examples(task, OPTIONS[task.name](train_file=[name]), "train")
+        read_examples(task.from_options(options), options, "train")
     assert len(str(caught.value).splitlines()) == 1
 
 
@@ -527,7 +529,7 @@ def cost(read: Callable[..., Any], tokenizer: Any, task: Any, name: str, content
     peak()
     before = peak()
     data = read(task, name, content, True)
-    features = encode_examples(task, data.examples, tokenizer, cfg, options)
+    features = encode_examples(task.from_options(options), data.examples, tokenizer, cfg)
     assert max(features.lengths) == 384
     taken = peak() - before
     return taken - 4 * 17 * int(features.bounds[-1]) - 300 * len(content)
@@ -545,8 +547,8 @@ def test_memory_for_long_texts(read: Callable[..., Any], tokenizer: Any) -> None
     texts = lines({"text": text, "label": 1}, {"text": "a", "label": 0})
     sentence = "\n".join(f"{word} O" for word in text.split()).encode()
     assert cost(read, tokenizer, QA, "a.jsonl", lines(question)) < 0
-    assert cost(read, tokenizer, CLASSIFICATION, "a.jsonl", texts) < 0
-    assert cost(read, tokenizer, TAGGING, "a.conll", sentence) < 0
+    assert cost(read, tokenizer, Classification, "a.jsonl", texts) < 0
+    assert cost(read, tokenizer, Tagging, "a.conll", sentence) < 0
     assert cost(read, tokenizer, MLM, "a.txt", text.encode()) < 0
 
 

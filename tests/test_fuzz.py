@@ -34,12 +34,12 @@ from jaxbert.model.weights import open_weights
 from jaxbert.options.settings import QAOptions
 from jaxbert.runs.record import check_task
 from jaxbert.runs.saved import saved_options
-from jaxbert.tasks.classification import CLASSIFICATION
+from jaxbert.tasks.classification import Classification
 from jaxbert.tasks.mlm import MLM
-from jaxbert.tasks.multiple_choice import MULTIPLE_CHOICE
+from jaxbert.tasks.multiple_choice import MultipleChoice
 from jaxbert.tasks.qa import QA
-from jaxbert.tasks.regression import REGRESSION
-from jaxbert.tasks.tagging import TAGGING
+from jaxbert.tasks.regression import Regression
+from jaxbert.tasks.tagging import Tagging
 
 COUNTS = [
     500,
@@ -349,7 +349,8 @@ def test_vocabulary_and_its_settings(tmp_path: Path, count: int) -> None:
 
 def check_data(path: Path, task: Any, **given: Any) -> None:
     options = OPTIONS[task.name](**given)
-    data = outcome(lambda: task.read([(str(path), task.load(str(path), options))], options), path)
+    reader = task.from_options(options)
+    data = outcome(lambda: reader.read([(str(path), reader.load(str(path)))]), path)
     if data is None:
         return
     assert data.examples
@@ -394,22 +395,22 @@ def test_conll(tmp_path: Path, count: int) -> None:
         raw, suffix, column = case
         path = tmp_path / f"data{suffix}"
         path.write_bytes(raw)
-        check_data(path, TAGGING, label_column_name=column)
+        check_data(path, Tagging, label_column_name=column)
 
     suffixes, columns = st.sampled_from([".conll", ".conllu"]), st.sampled_from([None, "1", "-1"])
     run(count, st.tuples(damaged(CONLL), suffixes, columns), check)
 
 
 TABLES: list[tuple[Any, str, bytes]] = [
-    (CLASSIFICATION, ".csv", b'text,label\n"a ""b""",1\nc,0\n'),
-    (CLASSIFICATION, ".tsv", b"text\tlabel\na b\t1\nc\t0\n"),
-    (REGRESSION, ".csv", b"text,score\na,1.5\nb,-2e3\n"),
+    (Classification, ".csv", b'text,label\n"a ""b""",1\nc,0\n'),
+    (Classification, ".tsv", b"text\tlabel\na b\t1\nc\t0\n"),
+    (Regression, ".csv", b"text,score\na,1.5\nb,-2e3\n"),
     (
-        MULTIPLE_CHOICE,
+        MultipleChoice,
         ".jsonl",
         b'{"question": "a", "choices": ["b", "c"], "label": "B"}\n' * 2,
     ),
-    (TAGGING, ".jsonl", b'{"tokens": ["a", "b"], "tags": ["O", "B"]}\n' * 2),
+    (Tagging, ".jsonl", b'{"tokens": ["a", "b"], "tags": ["O", "B"]}\n' * 2),
     (MLM, ".txt", "a b\r\n\nc\u2028 d\n".encode()),
     (MLM, ".jsonl", b'{"text": "a"}\n' * 2),
     (QA, ".jsonl", b'{"id": 1, "question": "a", "context": "b"}\n' * 2),

@@ -100,8 +100,7 @@ def decode(setting: Setting) -> Timed:
     distance = (np.arange(_LONGEST) - peak) / 2
     noise = rng.normal(0, 1, distance.shape)
     logits = (noise + 9 * np.exp(-(distance**2))).astype(np.float32)
-    options = QAOptions(max_answer_length=30)
-    reduce = jax.jit(QA.reduce(options))
+    reduce = jax.jit(QA(QAOptions(max_answer_length=30)).reduce())
     plan = by_length(features.lengths, 64, (_LONGEST,))
 
     def mine() -> float:

@@ -1,60 +1,65 @@
-"""What the scripts of train/ and eval/ are: the same two commands for every task."""
+"""The commands of a task, train and eval, and those that are no more than their flags."""
 
 from __future__ import annotations
 
+import functools
+import json
 import logging
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jaxbert.cli import command_line
+from jaxbert.cli.repeating import words_to_repeat
+from jaxbert.cli.task_commands import TASK_COMMANDS
 from jaxbert.errors import InputError
-from jaxbert.metrics.scores import LOSS
 from jaxbert.options.fields import Settings, settings_of
-from jaxbert.options.settings import TrainingOptions
+from jaxbert.options.settings import CalibrateOptions, QAOptions, ScoreOptions
+from jaxbert.runs.calibrate import calibrate
 from jaxbert.runs.evaluate import evaluate
 from jaxbert.runs.saved import saved_options
+from jaxbert.runs.score_questions import score_files
+from jaxbert.runs.score_rows import score_rows
 from jaxbert.runs.train import train
 from jaxbert.runtime.processes import EXIT_STOPPED
+from jaxbert.tasks.qa import QA
+from jaxbert.tasks.registry import TASKS
 from jaxbert.tasks.task import Task
 
 logger = logging.getLogger("jaxbert")
 
 
-def train_command(
-    task: Task,
-    kind: type[TrainingOptions],
-    demo: dict[str, Any],
-    description: str | None,
-    *,
-    afterwards: Callable[[str], str] | None = None,
-) -> int:
+def train_command(name: str, words: Sequence[str]) -> int:
     """Train as the command line says; the demo where it says nothing of a model or data.
 
     Args:
-        kind: the option dataclass.
-        demo: option -> value.
-        afterwards: given the folder of a finished run on the demo, what to print.
+        name: of the task.
+
+    Returns:
+        The exit status.
 
     Raises:
         InputError: something the user gave cannot be used, or there is no data.
     """
+    task = TASKS[name]
+    about = TASK_COMMANDS[name]
 
-    def defaults(options: Any) -> dict[str, Any]:
-        return {} if _given(options) else demo
+    def defaults(options: Any) -> Mapping[str, Any]:
+        return {} if _given(options) else about.recipe
 
     options = command_line.parse(
-        kind,
+        about.training,
+        words_to_repeat(name, words),
+        prog=f"jaxbert train {name}",
         defaults=defaults,
-        description=description,
-        epilog=_describe(demo),
-        listed={"loss": task.losses, "metric_for_best_model": (*task.best_metrics, LOSS)},
+        epilog=_epilog(about.recipe, name),
+        listed={"loss": task.losses, "metric_for_best_model": task.metric_names()},
     )
     check_training_data(options)
     is_demo = all(
-        (getattr(options, setting.name) or None) == demo.get(setting.name)
-        for setting in settings_of(kind)
+        (getattr(options, setting.name) or None) == about.recipe.get(setting.name)
+        for setting in settings_of(about.training)
         if setting.facts.names_input
     )
     if is_demo:
@@ -62,8 +67,8 @@ def train_command(
     trained = train(task, options)
     if not trained.done:
         return EXIT_STOPPED
-    if afterwards is not None and is_demo and options.output_dir:
-        print(afterwards(options.output_dir))
+    if about.after_demo is not None and is_demo and options.output_dir:
+        print(about.after_demo(options.output_dir))
     return 0
 
 
@@ -84,45 +89,60 @@ def check_training_data(options: Settings) -> None:
         beside = f" beside {', '.join(f'--{name}' for name in given)}" if given else ""
         raise InputError(
             f"give --train_file or --dataset_name{beside}, the data to train on (the demo of a "
-            "script in train/ runs where no option says which model or data)"
+            "task runs where no option says which model or data)"
         )
 
 
-def _describe(demo: Mapping[str, object]) -> str:
-    """What --help says of the demo."""
-    shown = {n: x for n, x in demo.items() if n not in ("train_file", "validation_file")}
+def _epilog(recipe: Mapping[str, object], name: str) -> str:
+    """What --help says of the demo, and of a run's record.
+
+    Args:
+        name: of the task.
+    """
+    shown = {n: x for n, x in recipe.items() if n not in ("train_file", "validation_file")}
     flags = " ".join(f"--{name} {value}" for name, value in shown.items())
     text = (
         "Without any option that says which model or data, the built-in demo runs, with other "
         f"defaults: {flags}."
     )
-    return "\n".join(textwrap.wrap(text, 78, break_long_words=False, break_on_hyphens=False))
+    again = (
+        f"jaxbert train {name} RUN/options.json --output_dir NEW repeats a run by its record; "
+        "further flags override. Without --output_dir it resumes that very run. A JSON file of "
+        'flags alone, {"learning_rate": 3e-5, ...}, can stand there too.'
+    )
+    wrap = functools.partial(
+        textwrap.wrap, width=78, break_long_words=False, break_on_hyphens=False
+    )
+    return "\n".join([*wrap(text), "", *wrap(again)])
 
 
-def evaluate_command(
-    task: Task,
-    kind: type[Settings],
-    own: type[Settings],
-    description: str | None,
-) -> None:
+def evaluate_command(name: str, words: Sequence[str]) -> None:
     """Evaluate as the command line says; dtype and the task's own options are the training's.
 
     Args:
-        kind: the option dataclass.
-        own: the task's part of it.
+        name: of the task.
+
+    Raises:
+        InputError: something the user gave cannot be used, or there is no data.
     """
+    task = TASKS[name]
+    about = TASK_COMMANDS[name]
 
     def defaults(options: Any) -> dict[str, Any]:
-        return options_of_training(task, own, options)
+        return options_of_training(task, about.kept, options)
 
-    epilog = "Options of the task and --dtype are by default as the model was trained."
-    evaluate(
-        task, command_line.parse(kind, defaults=defaults, description=description, epilog=epilog)
+    options = command_line.parse(
+        about.evaluation,
+        words,
+        prog=f"jaxbert eval {name}",
+        defaults=defaults,
+        epilog="Options of the task and --dtype are by default as the model was trained.",
     )
+    evaluate(task, options)
 
 
 def options_of_training(
-    task: Task, own: type[Settings], options: Any, *, calibrated: bool = True
+    task: type[Task], own: type[Settings], options: Any, *, calibrated: bool = True
 ) -> dict[str, Any]:
     """The task's own options as the folder of options.model_name_or_path has them, and dtype.
 
@@ -134,6 +154,7 @@ def options_of_training(
     folder = Path(options.model_name_or_path).expanduser()
     saved = saved_options(folder, type(options), calibrated=calibrated)
     names = {s.name for s in settings_of(own) if s.facts.resume != "free"} - task.fresh
+    names &= {s.name for s in settings_of(type(options))}  # not those of training alone
     names.add("dtype")
     taken = {name: value for name, value in saved.items() if name in names}
     columns = taken.get("label_column_name")
@@ -142,3 +163,25 @@ def options_of_training(
     elif columns:
         taken["label_column_name"] = f"{columns}?"
     return taken
+
+
+def calibrate_command(words: Sequence[str]) -> None:
+    """Fit the threshold and the temperature of a model for questions."""
+
+    def defaults(options: Any) -> dict[str, Any]:
+        return options_of_training(QA, QAOptions, options, calibrated=False)
+
+    calibrate(
+        command_line.parse(CalibrateOptions, words, prog="jaxbert calibrate", defaults=defaults)
+    )
+
+
+def score_command(words: Sequence[str]) -> None:
+    """Print the scores of a file of predictions as JSON."""
+    options = command_line.parse(ScoreOptions, words, prog="jaxbert score")
+    files = options.predictions, options.references
+    if options.metric in ("squad", "squad_v2", "cmrc2018"):
+        official = score_files(options.metric, *files, options.null_odds, strict=options.strict)
+        print(json.dumps(official))
+    else:
+        print(json.dumps(score_rows(options.metric, *files, options)))

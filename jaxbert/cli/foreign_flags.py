@@ -95,6 +95,11 @@ def _uncased(value: str, given: Given) -> bool:
     return value == "false" and "uncased" in given.get("model_name_or_path", "").lower()
 
 
+def _other_tracker(value: str, given: Given) -> bool:
+    """Among the words is one to which no curves are sent."""
+    return bool(set(value.lower().split()) - {"tensorboard", "wandb", "mlflow"})
+
+
 def _other_glue(value: str, given: Given) -> bool:
     return value.lower() not in GLUE
 
@@ -126,7 +131,7 @@ _CPU = Answer("taken", "the run computes on the CPU", cpu=True)
 _NOTHING_SENT = _understood("nothing is uploaded; `hf upload` does that when the run is done")
 _DDP = _understood("devices are XLA's, which has no such setting")
 _LOADER = _understood("batches are prepared in a thread while the device computes")
-_TRACKER = _understood("nothing is reported elsewhere; train_log.jsonl is in --output_dir")
+_TRACKER = _understood("curves go to train_log.jsonl, and elsewhere by the name of --output_dir")
 _SHARDED = _refused(
     "every device has all parameters; several devices are used without a flag, and several "
     "processes are started by `python -m jaxbert.launch`; leave it out"
@@ -276,8 +281,16 @@ TRAINING_ARGUMENTS = (
     _one("log_level_replica", _understood("the first process speaks for all")),
     _switch("disable_tqdm", _understood("the progress bar goes to standard error: 2>/dev/null")),
     _several(
-        "report_to",
-        _refused("runs are not reported elsewhere; train_log.jsonl is the log; leave it out"),
+        "report_to",  # an option here too, for those that are known
+        Case(_understood("train_log.jsonl is the log"), _for("none", "[]")),
+        Case(
+            _refused(
+                "curves are sent to tensorboard, wandb or mlflow; name them",
+                *("--report_to", "tensorboard"),
+            ),
+            _other_tracker,
+        ),
+        training=True,
     ),
     _one("run_name", _TRACKER),
     _one("project", _TRACKER),
@@ -755,7 +768,8 @@ EXAMPLE_SCRIPTS = (
     ),
     _switch(
         "with_tracking",
-        _refused("runs are not reported elsewhere; train_log.jsonl is the log; leave it out"),
+        _refused("name where its curves go", "--report_to", "tensorboard"),
+        training=True,
     ),
     # run_classification
     _one(

@@ -10,7 +10,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from jaxbert.errors import InputError
 from jaxbert.io.untrusted import read_object, shown
@@ -276,21 +276,51 @@ def _answer(foreign: Foreign, value: str, cls: type[Settings], given: Given) -> 
 
 # --- one JSON file instead of a command line ----------------------------------------------------
 
+# Options that are of one start of a run alone, so that a record does not repeat them: where it
+# writes, what may be removed there, and its place in a job of several processes.
+_OF_ONE_START = frozenset(
+    {
+        "output_dir",
+        "overwrite_output_dir",
+        "allow_changed_options",
+        "coordinator_address",
+        "num_processes",
+        "process_id",
+    }
+)
+
+
+def _object_in(path: str) -> dict[str, Any]:
+    try:
+        return read_object(Path(path).expanduser().resolve())
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+
+
+def record_of(path: str) -> dict[str, Any] | None:
+    """The record of a run, with its task and its options, in a JSON file; None for flags alone.
+
+    Raises:
+        InputError: there is no such file, or it is not JSON.
+    """
+    values = _object_in(path)
+    return values if isinstance(values.get("options"), dict) and "task" in values else None
+
 
 def words_of_file(path: str, cls: type[Settings], table: Mapping[str, Foreign]) -> list[str]:
     """A file of options, {"learning_rate": 3e-5, ...}, as the words of a command line.
 
-    It is what HfArgumentParser.parse_json_file reads, or options.json of a run.
+    It is what HfArgumentParser.parse_json_file reads, or options.json of a run; of that all but
+    what is of one start alone, such as output_dir.
 
     Raises:
         InputError: it is not JSON, or a value cannot be used.
     """
-    try:
-        values = read_object(Path(path).expanduser().resolve())
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    if isinstance(values.get("options"), dict) and "task" in values:
-        values = values["options"]
+    record = record_of(path)
+    if record is None:
+        values = _object_in(path)
+    else:
+        values = {n: x for n, x in record["options"].items() if n not in _OF_ONE_START}
     own = check_saved(cls, {n: x for n, x in values.items() if n not in table}, Path(path))
     words: list[str] = []
     for name, value in (values | own).items():

@@ -59,7 +59,7 @@ def best_fit(lengths: Sequence[int], capacity: int, most: int) -> list[list[int]
 
 def most_windows(lengths: np.ndarray, capacity: int) -> int:
     """K at most: rows of very short windows would make all others' slots many, mostly empty."""
-    return math.ceil(2 * capacity / lengths.mean())
+    return math.ceil(2 * capacity / float(lengths.mean()))
 
 
 def row_length(lengths: np.ndarray, buckets: Sequence[int], width: int) -> int:
@@ -87,7 +87,7 @@ def row_length(lengths: np.ndarray, buckets: Sequence[int], width: int) -> int:
 
 @dataclasses.dataclass(frozen=True, eq=False)  # by identity: `lengths` is an array
 class PackedSampler:
-    """The packed batches of a run, where data.batches.BucketSampler has those that are not packed.
+    """The packed batches of a run, where data.sampling.BucketSampler has those that are not packed.
 
     How many windows of which lengths share a row is decided once, so that every epoch has the same
     number of steps (packing a shuffled buffer would change it from epoch to epoch). Which windows
@@ -132,7 +132,7 @@ class PackedSampler:
     @property
     def size(self) -> int:
         """R * K: slots of a batch."""
-        return self.rows * self._template.shape[1]
+        return self.rows * int(self._template.shape[1])
 
     @property
     def buckets(self) -> tuple[int, ...]:
@@ -146,7 +146,7 @@ class PackedSampler:
 
     def padding(self) -> float:
         """Of all tokens of an epoch, the part that is padding."""
-        return 1 - self.lengths.sum() / (self.steps_per_epoch * self.rows * self.capacity)
+        return 1 - int(self.lengths.sum()) / (self.steps_per_epoch * self.rows * self.capacity)
 
     def batch(self, step: int) -> tuple[np.ndarray, int]:
         """The windows of a step by slot, (R * K,) int64, -1 in empty slots, and T."""

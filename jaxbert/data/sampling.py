@@ -50,7 +50,7 @@ class BucketSampler:
     def padding(self) -> float:
         """Of all tokens of the first epoch, the part that is padding."""
         padded = sum(self.size * length for _, length in _epoch(self, 0))
-        return 1 - self.lengths.sum() / padded
+        return 1 - int(self.lengths.sum()) / padded
 
     def batch(self, step: int) -> tuple[np.ndarray, int]:
         """The windows of a step, (<= size,) int64, and the length to pad them to."""

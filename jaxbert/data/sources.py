@@ -232,7 +232,7 @@ def _column_names(path: Path, cells: list[str]) -> list[str]:
     return names
 
 
-def _read_table(load: Callable[[], Any], origin: str) -> Table:
+def read_table(load: Callable[[], Any], origin: str) -> Table:
     """Rows of a data set that the library `datasets` reads; numbers of classes become names."""
     try:
         table = load()
@@ -271,7 +271,7 @@ def _named_rows(table: Any) -> Table:
     from datasets import ClassLabel
 
     rows = Table(table)
-    for name, feature in table.features.items():
+    for name, feature in (table.features or {}).items():  # a stream need not have any
         classes = getattr(feature, "feature", feature)  # of a list: what it is a list of
         if isinstance(classes, ClassLabel):
             rows.classes[name] = tuple(classes.names)
@@ -310,15 +310,24 @@ def load_rows(path: str, *, quoted_tsv: bool = False) -> Content:
         datasets.disable_progress_bars()
         datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # it would log what it raises
         if folder:
-            return _read_table(lambda: datasets.load_from_disk(path), path)
+            return read_table(lambda: datasets.load_from_disk(path), path)
         if not _parquet_rows(path):  # which datasets does not take
             return Table()
-        return _read_table(lambda: datasets.Dataset.from_parquet(path, keep_in_memory=True), path)
+        return read_table(lambda: datasets.Dataset.from_parquet(path, keep_in_memory=True), path)
     if suffix == ".csv":
         return _read_delimited(file, ",", quoted=True)
     if suffix == ".tsv":
         return _read_delimited(file, "\t", quoted=quoted_tsv)
     return _read_json(file)
+
+
+# GLUE's MNLI has two validation splits; the matched one is what run_glue takes.
+_VALIDATION_SPLITS = {"mnli": "validation_matched"}
+
+
+def validation_split_of(config: str | None) -> str:
+    """The split to evaluate on, of a data set's configuration."""
+    return _VALIDATION_SPLITS.get(config or "", "validation")
 
 
 def load_hub_rows(name: str, config: str | None, split: str) -> Table:
@@ -354,4 +363,4 @@ def load_hub_rows(name: str, config: str | None, split: str) -> Table:
                 raise MissingSplitError(f"{origin}: {' '.join(str(error).split())}") from None
             raise
 
-    return _read_table(load, origin)
+    return read_table(load, origin)

@@ -158,7 +158,7 @@ def decode_qa(
 
     Args:
         outputs: start, end (M, k) int32 token positions or -1, score (M, k) and null_score (M,)
-            float32, window by window, as `tasks.qa.reduce_qa` returns them.
+            float32, window by window, as `tasks.qa.BestSpans` gives them.
     """
     # Token positions of all windows to characters of their paragraphs at once.
     order = np.argsort(features.example, kind="stable")

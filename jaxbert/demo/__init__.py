@@ -6,8 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jaxbert.data.questions import read_qa
-
 _HERE = Path(__file__).parent
 
 
@@ -37,6 +35,8 @@ MLM = _recipe("mlm", "txt", max_seq_length=64, num_train_epochs=6.0)
 
 def show_answers(answerer: Callable[..., Any]) -> str:
     """The three demo questions with the model's answers and its confidence in each."""
+    from jaxbert.data.questions import read_qa  # the recipes are read where nothing heavy may be
+
     lines = []
     for example in read_qa([str(_HERE / "qa_en_ask.json")]).examples:
         found = answerer(question=example.question, context=example.context)

@@ -7,11 +7,13 @@ import inspect
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from jaxbert.errors import InputError
 from jaxbert.losses.forms import Loss, Objective, required_parameters
 from jaxbert.losses.user_file import load_function
+from jaxbert.losses.user_function import UserFunction
 
 # Keywords that other options of the task give, not --loss_args.
 _SETTINGS = ("class_weights",)
@@ -25,7 +27,8 @@ class ChosenLoss(NamedTuple):
         function: of either form, options bound.
         args: the options that were given.
         source: the text of its file, and of its base's.
-        own: whether it, or its base, is of a user's file.
+        own: whether it, or its base, is the user's.
+        values: of a function of a Python program, what it depends on beside its text.
     """
 
     name: str
@@ -33,10 +36,14 @@ class ChosenLoss(NamedTuple):
     args: dict[str, Any]
     source: str
     own: bool
+    values: Mapping[str, str] = MappingProxyType({})
 
 
 def choose_loss(
-    losses: Mapping[str, Callable[..., Any]], name: str, loss_args: str | None = None
+    losses: Mapping[str, Callable[..., Any]],
+    name: str,
+    loss_args: str | None = None,
+    given: UserFunction | None = None,
 ) -> ChosenLoss:
     """The loss of that name with its options.
 
@@ -45,11 +52,16 @@ def choose_loss(
             to another one.
         name: one of them, or FILE.py:FUNCTION.
         loss_args: JSON object of options.
+        given: a function in place of the name.
 
     Raises:
         InputError: no such loss or option, or a file that cannot be used.
     """
-    return _choose(losses, name, _parsed(loss_args))
+    args = _parsed(loss_args)
+    if given is None:
+        return _choose(losses, name, args)
+    chosen = ChosenLoss(given.name, given.function, args, given.source, True, given.values)
+    return _with_options(losses, chosen)
 
 
 def with_settings(chosen: ChosenLoss, settings: Mapping[str, Any]) -> ChosenLoss:
@@ -94,12 +106,19 @@ def _choose(
         source = Path(inspect.getfile(function)).read_text(encoding="utf-8")
     else:
         raise InputError(f"--loss {name}: there are {', '.join(losses)}, and FILE.py:FUNCTION")
-    rest = dict(args)
+    return _with_options(losses, ChosenLoss(name, function, args, source, own))
+
+
+def _with_options(losses: Mapping[str, Callable[..., Any]], chosen: ChosenLoss) -> ChosenLoss:
+    """The loss with its options bound, and with the base that it adds to if it does."""
+    function: Callable[..., Any] = chosen.function
+    rest = dict(chosen.args)
     if "base" in inspect.signature(function).parameters:
         base = _base(losses, rest.pop("base", next(iter(losses))), rest.pop("base_args", {}))
         function = functools.partial(function, base=base.function)
-        source, own = f"{source}\n{base.source}", own or base.own
-    return ChosenLoss(name, _bound(name, function, rest), args, source, own)
+        source = f"{chosen.source}\n{base.source}"
+        chosen = chosen._replace(source=source, own=chosen.own or base.own)
+    return chosen._replace(function=_bound(chosen.name, function, rest))
 
 
 def _base(losses: Mapping[str, Callable[..., Any]], name: Any, args: Any) -> ChosenLoss:

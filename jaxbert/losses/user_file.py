@@ -66,7 +66,7 @@ def load_function(given: str) -> tuple[Callable[..., Any], str]:
             f"--loss {given}: {place} has no function {name}; there are {', '.join(own) or 'none'}"
         )
     texts = [f"# {place.name}\n{place.read_text('utf-8', 'replace')}" for place in helpers]
-    return _guarded(function, given, path), "\n".join([source, *texts])
+    return guarded(function, given, path), "\n".join([source, *texts])
 
 
 def _take_back(before: set[str], folder: Path) -> list[Path]:
@@ -86,7 +86,7 @@ def _take_back(before: set[str], folder: Path) -> list[Path]:
     return files
 
 
-def _guarded(function: Callable[..., Any], given: str, path: Path) -> Callable[..., Any]:
+def guarded(function: Callable[..., Any], given: str, path: Path) -> Callable[..., Any]:
     """The function, whose errors are told in one line, and whose results are held to the form."""
 
     @functools.wraps(function)
@@ -181,6 +181,8 @@ def _said(error: BaseException, path: Path) -> str:
     frames = [frame for frame in stack if Path(frame.filename).absolute() == own]
     line = error.lineno if isinstance(error, SyntaxError) else frames[-1].lineno if frames else None
     place = f"{path}:{line}" if line else str(path)
+    if not path.exists():  # a cell of a notebook
+        place = f"line {line}" if line else "its source"
     kind = type(error).__name__
     said = (str(error).strip().splitlines() or [""])[0].rstrip(".")
     if kind.startswith("Tracer") or kind == "ConcretizationTypeError":

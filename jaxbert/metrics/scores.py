@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 # Numbers, and the name of the class that some of them are of.
 Scores = Mapping[str, float | str]
 
 # The mean of the task's default loss, a score that every task has.
 LOSS = "eval_loss"
+
+
+class Metric(NamedTuple):
+    """A score that can tell which of two models is better."""
+
+    name: str
+    lower_is_better: bool = False
 
 
 def number_of(scores: Scores, name: str) -> float:

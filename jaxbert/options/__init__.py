@@ -1,1 +1,1 @@
-"""Settings: one field has its default, help and range."""
+"""Settings: all that is known of one stands at its field, and its value is checked by that."""

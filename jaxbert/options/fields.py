@@ -154,22 +154,19 @@ class Setting:
     def _is_of_type(self, value: object) -> TypeGuard[Value]:
         if value is None:
             return self.optional
-        if self.several:
-            return isinstance(value, list) and all(type(each) is self.kind for each in value)
-        if self.choices:
-            return isinstance(value, str) and value in self.choices
-        return type(value) is self.kind
+        parts = value if self.several else [value]
+        return isinstance(parts, list) and all(
+            type(part) is self.kind and (not self.choices or part in self.choices) for part in parts
+        )
 
     def _takes(self) -> str:
         """What it takes, for a message."""
-        if self.choices:
-            return f"one of {', '.join(self.choices)}"
-        what = _KINDS[self.kind]
+        what = f"one of {', '.join(self.choices)}" if self.choices else _KINDS[self.kind]
         if self.facts.range is not None:
             what += " from {:g} to {:g}".format(*self.facts.range)
         if self.facts.json:
             what += " of JSON, or a dict"
-        return f"{what} or a list of strings" if self.several else what
+        return f"{what}, or a list of them" if self.several else what
 
     def _check_path(self, place: Value) -> None:
         found = _ADDRESS.fullmatch(place) if isinstance(place, str) else None

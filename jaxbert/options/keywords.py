@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from jaxbert.errors import InputError
+from jaxbert.io.files import Json
 from jaxbert.options.fields import Settings, Value, settings_of
 
 S = TypeVar("S", bound=Settings)
@@ -64,7 +65,7 @@ def unknown_options(flags: Collection[str], known: Collection[str], otherwise: s
     return f"{', '.join(flags)} {verb}; {' '.join(hints) or otherwise}"
 
 
-def check_saved(cls: type[Settings], values: Mapping[str, object], place: Path) -> dict[str, Value]:
+def check_saved(cls: type[Settings], values: Mapping[str, Json], place: Path) -> dict[str, Value]:
     """The values of a file that settings of this class take; other names are passed over.
 
     Raises:

@@ -3,6 +3,7 @@
 Names are those of Hugging Face's run_qa and Trainer wherever they have the option, and so are the
 defaults that decide the trained parameters: a migrating command keeps its meaning. How often a run
 evaluates, logs and saves is our own. options.json beside a checkpoint holds them as used.
+The docstring of a command's flags is what its --help begins with.
 """
 
 from __future__ import annotations
@@ -133,7 +134,18 @@ class ReadingOptions(Settings):
 
 
 @dataclasses.dataclass(frozen=True)
-class RowOptions(ReadingOptions):
+class TaskOptions(ReadingOptions):
+    """What the options of every task have; kept with the model for evaluation."""
+
+    GROUP = "the task and its rows"
+
+    max_seq_length: int = option(
+        128, "The most tokens of a row.", range=(1, 1e6), resume="examples"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class RowOptions(TaskOptions):
     """Rows with columns, shorter than paragraphs."""
 
     GROUP = "the task and its rows"
@@ -160,7 +172,7 @@ class RowOptions(ReadingOptions):
 
 
 @dataclasses.dataclass(frozen=True)
-class QAOptions(ReadingOptions):
+class QAOptions(TaskOptions):
     """Windows and answers of question answering; kept with the model for evaluation."""
 
     GROUP = "the task and its rows"
@@ -244,11 +256,42 @@ class ClassificationOptions(TextOptions):
 
 
 @dataclasses.dataclass(frozen=True)
+class ClassificationSettings(ClassificationOptions):
+    """The same, and how classes are learned."""
+
+    GROUP = "training"
+
+    class_weights: list[str] | None = option(
+        None, "balanced, or NAME=WEIGHT for classes that count more or less in the loss."
+    )
+    problem_type: Literal["single_label_classification", "multi_label_classification"] | None = (
+        option(
+            None,
+            "One class for a text or any number; by default as the data say, else as the model.",
+        )
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class RegressionOptions(TextOptions):
     """A number for a text or a pair."""
 
     label_column_name: str | None = option(
         None, "The column of the label; by default looked for.", resume="examples", names_input=True
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class RegressionSettings(RegressionOptions):
+    """The same, and how numbers are learned."""
+
+    GROUP = "training"
+
+    target_scaling: list[str] | None = option(
+        None,
+        "standard, or a mean and a scale: the model learns (target - mean) / scale. It is undone "
+        "in predictions and in the saved model.",
+        resume="examples",
     )
 
 
@@ -267,7 +310,7 @@ class MultipleChoiceOptions(RowOptions):
 
 
 @dataclasses.dataclass(frozen=True)
-class TaggingOptions(ReadingOptions):
+class TaggingOptions(TaskOptions):
     """A label for every word; kept with the model for evaluation."""
 
     GROUP = "the task and its rows"
@@ -391,6 +434,11 @@ class CheckpointOptions(Settings):
         "A checkpoint that cannot be written ends the run, or is tried again at the next.",
         resume="free",
     )
+    report_to: list[str] | None = option(
+        None,
+        "Send curves to tensorboard (a folder in --output_dir), wandb or mlflow, or to none.",
+        resume="free",
+    )
     metric_for_best_model: str | None = option(None, "The score that tells the best checkpoint.")
     load_best_model_at_end: bool = option(False, "The result is the best checkpoint, not the last.")
     early_stopping_patience: int | None = option(
@@ -468,17 +516,42 @@ class EvaluationOptions(Settings):
 
 @dataclasses.dataclass(frozen=True)
 class QATrainOptions(TrainingOptions, QAOptions, SourceOptions, ModelOptions):
-    """Flags of train/qa.py."""
+    r"""Fine-tune BERT for extractive question answering (Devlin et al. 2019, 4.2 and 4.3).
+
+    Without data it fine-tunes MiniLM-L6 on the built-in demo and answers three questions.
+    With data:
+
+        jaxbert train qa --model_name_or_path bert-base-uncased --train_file train-v1.1.json \
+            --validation_file dev-v1.1.json --output_dir runs/squad \
+            --per_device_train_batch_size 12 --learning_rate 3e-5 --num_train_epochs 2 \
+            --max_seq_length 384 --doc_stride 128
+
+    BERT-base uncased on SQuAD v1.1 with these options is published at EM/F1 81.2/88.5. The same
+    command again resumes a run that was stopped.
+    """
 
 
 @dataclasses.dataclass(frozen=True)
 class QAEvalOptions(EvaluationOptions, QAOptions, SourceOptions, ModelOptions):
-    """Flags of eval/qa.py. What is not given is as the model was trained."""
+    r"""Evaluate question answering: official scores, predictions, n-best lists.
+
+        jaxbert eval qa --model_name_or_path runs/squad --validation_file dev-v1.1.json \
+            --output_dir runs/squad/eval
+
+    Windows and answer lengths are as the model was trained, unless other flags are given.
+    """
 
 
 @dataclasses.dataclass(frozen=True)
 class CalibrateOptions(EvaluationOptions, QAOptions, SourceOptions, ModelOptions):
-    """Flags of eval/calibrate.py."""
+    """Find the threshold of no answer (SQuAD v2.0) and calibrate the confidence of answers.
+
+        jaxbert calibrate --model_name_or_path runs/squad2 --validation_file dev-v2.0.json
+
+    Half of the paragraphs are fitted to, the other half is reported on. `jaxbert eval qa` and
+    QuestionAnswerer use what is found; --null_score_diff_threshold and --score_temperature
+    override it.
+    """
 
     GROUP = "calibration"
 
@@ -492,87 +565,153 @@ class CalibrateOptions(EvaluationOptions, QAOptions, SourceOptions, ModelOptions
 
 @dataclasses.dataclass(frozen=True)
 class ClassificationTrainOptions(
-    TrainingOptions, ClassificationOptions, SourceOptions, ModelOptions
+    TrainingOptions, ClassificationSettings, SourceOptions, ModelOptions
 ):
-    """Flags of train/classification.py."""
+    r"""Fine-tune BERT to classify texts or pairs of texts (Devlin et al. 2019, 4.1).
 
-    GROUP = "training"
+    Without data it fine-tunes MiniLM-L6 on a built-in demo of opinions. With data (CSV, TSV, JSON,
+    JSONL, Parquet, or --dataset_name nyu-mll/glue --dataset_config_name mrpc):
 
-    class_weights: list[str] | None = option(
-        None, "balanced, or NAME=WEIGHT for classes that count more or less in the loss."
-    )
-    problem_type: Literal["single_label_classification", "multi_label_classification"] | None = (
-        option(
-            None,
-            "One class for a text or any number; by default as the data say, else as the model.",
-        )
-    )
+        jaxbert train classification --model_name_or_path bert-base-cased \
+            --train_file train.tsv --validation_file dev.tsv \
+            --text_column_name sentence1 sentence2 --label_column_name label \
+            --output_dir runs/mrpc --learning_rate 2e-5 --num_train_epochs 3 \
+            --per_device_train_batch_size 32
+
+    BERT-base cased with these options is published at 59.0 (CoLA, Matthews), 92.2 (SST-2), 83.8
+    (MNLI) and 64.8 (RTE), and after 5 epochs at 89.0/84.4 (MRPC, F1 and accuracy): means of five
+    runs on GLUE's development sets.
+    """
 
 
 @dataclasses.dataclass(frozen=True)
 class ClassificationEvalOptions(
     EvaluationOptions, ClassificationOptions, SourceOptions, ModelOptions
 ):
-    """Flags of eval/classification.py."""
+    r"""Evaluate a classifier: accuracy, F1, Matthews correlation, and predictions.json.
+
+        jaxbert eval classification --model_name_or_path runs/mrpc \
+            --validation_file dev.tsv --output_dir runs/mrpc/eval
+
+    A file without a column of labels gives predictions alone.
+    """
 
 
 @dataclasses.dataclass(frozen=True)
-class RegressionTrainOptions(TrainingOptions, RegressionOptions, SourceOptions, ModelOptions):
-    """Flags of train/regression.py."""
+class RegressionTrainOptions(TrainingOptions, RegressionSettings, SourceOptions, ModelOptions):
+    r"""Fine-tune BERT to give a number to a text or a pair of texts: STS-B.
+
+    Without data it fine-tunes MiniLM-L6 on a built-in demo of sentence pairs. With data:
+
+        jaxbert train regression --model_name_or_path bert-base-cased \
+            --train_file train.tsv --validation_file dev.tsv \
+            --text_column_name sentence1 sentence2 --label_column_name score \
+            --output_dir runs/stsb --learning_rate 2e-5 --num_train_epochs 3 \
+            --per_device_train_batch_size 32
+
+    BERT-base cased with these options is published at Pearson/Spearman 88.9/88.6 on STS-B.
+    """
 
     GROUP = "training"
 
     loss: str = option("mean_squared_error", "Name of the loss, or FILE.py:FUNCTION.")
-    target_scaling: list[str] | None = option(
-        None,
-        "standard, or a mean and a scale: the model learns (target - mean) / scale. It is undone "
-        "in predictions and in the saved model.",
-        resume="examples",
-    )
 
 
 @dataclasses.dataclass(frozen=True)
 class RegressionEvalOptions(EvaluationOptions, RegressionOptions, SourceOptions, ModelOptions):
-    """Flags of eval/regression.py."""
+    r"""Evaluate a regression: Pearson, Spearman, mean squared error, predictions.json.
+
+        jaxbert eval regression --model_name_or_path runs/stsb --validation_file dev.tsv \
+            --output_dir runs/stsb/eval
+    """
 
 
 @dataclasses.dataclass(frozen=True)
 class MultipleChoiceTrainOptions(
     TrainingOptions, MultipleChoiceOptions, SourceOptions, ModelOptions
 ):
-    """Flags of train/multiple_choice.py."""
+    r"""Fine-tune BERT to choose the right ending or answer (Devlin et al. 2019, 4.4).
+
+    Without data it fine-tunes MiniLM-L6 on a built-in demo. With data (SWAG's columns sent1, sent2,
+    ending0 ... and label, or context, question, choices, label):
+
+        jaxbert train multiple_choice --model_name_or_path bert-base-uncased \
+            --train_file train.csv --validation_file val.csv --output_dir runs/swag \
+            --learning_rate 5e-5 --num_train_epochs 3 --per_device_train_batch_size 16
+
+    BERT-base uncased is published at 81.6 accuracy on SWAG's development set.
+    """
 
 
 @dataclasses.dataclass(frozen=True)
 class MultipleChoiceEvalOptions(
     EvaluationOptions, MultipleChoiceOptions, SourceOptions, ModelOptions
 ):
-    """Flags of eval/multiple_choice.py."""
+    r"""Evaluate a multiple-choice model: accuracy and predictions.json.
+
+        jaxbert eval multiple_choice --model_name_or_path runs/swag \
+            --validation_file val.csv --output_dir runs/swag/eval
+    """
 
 
 @dataclasses.dataclass(frozen=True)
 class TaggingTrainOptions(TrainingOptions, TaggingOptions, SourceOptions, ModelOptions):
-    """Flags of train/tagging.py."""
+    r"""Fine-tune BERT to label words: named entities, parts of speech (Devlin et al., 5.3).
+
+    Without data it fine-tunes MiniLM-L6 on a built-in demo. With data (CoNLL columns, or rows of
+    tokens and ner_tags):
+
+        jaxbert train tagging --model_name_or_path bert-base-cased --train_file train.conll \
+            --validation_file dev.conll --output_dir runs/ner --learning_rate 5e-5 \
+            --num_train_epochs 3 --per_device_train_batch_size 32
+
+    BERT-base on CoNLL-2003 is published at F1 92.4 (with the context of whole documents).
+    """
 
 
 @dataclasses.dataclass(frozen=True)
 class TaggingEvalOptions(EvaluationOptions, TaggingOptions, SourceOptions, ModelOptions):
-    """Flags of eval/tagging.py."""
+    r"""Evaluate a tagger: precision, recall and F1 of entities, accuracy of words.
+
+        jaxbert eval tagging --model_name_or_path runs/ner --validation_file dev.conll \
+            --output_dir runs/ner/eval
+
+    predictions.json has the tags of every sentence.
+    """
 
 
 @dataclasses.dataclass(frozen=True)
 class MLMTrainOptions(TrainingOptions, MLMOptions, SourceOptions, ModelOptions):
-    """Flags of train/mlm.py."""
+    r"""Continue BERT's pre-training on your text: masked language modelling (section 3.1).
+
+    Without data it trains MiniLM-L6 on built-in lines. With data (a text a line, or a column of a
+    table):
+
+        jaxbert train mlm --model_name_or_path bert-base-uncased --train_file mine.txt \
+            --validation_file held_out.txt --output_dir runs/mlm --num_train_epochs 3
+        jaxbert train classification --model_name_or_path runs/mlm --train_file ...
+
+    From scratch: `jaxbert vocabulary` writes a vocabulary and a config.json for --config_name.
+    Chinese words are masked whole with --words jieba or --words my_words.txt.
+    """
 
 
 @dataclasses.dataclass(frozen=True)
 class MLMEvalOptions(EvaluationOptions, MLMOptions, SourceOptions, ModelOptions):
-    """Flags of eval/mlm.py."""
+    r"""Evaluate a masked language model: perplexity and accuracy at masked tokens.
+
+        jaxbert eval mlm --model_name_or_path runs/mlm --validation_file held_out.txt \
+            --output_dir runs/mlm/eval
+    """
 
 
 @dataclasses.dataclass(frozen=True)
 class ScoreOptions(Settings):
-    """Flags of eval/score.py."""
+    """Score a predictions file against references; prints one JSON line.
+
+    jaxbert score --metric squad --predictions predictions.json --references dev-v1.1.json
+    jaxbert score --metric tagging --predictions predictions.json --references dev.conll
+    """
 
     metric: Literal[
         "squad",

@@ -20,7 +20,7 @@ from jaxbert.options.keywords import make_settings
 from jaxbert.options.settings import MLMOptions, QAOptions, TaggingOptions, TextOptions
 from jaxbert.runs.record import check_task
 from jaxbert.runs.saved import saved_options
-from jaxbert.tasks.task import Task
+from jaxbert.tasks.registry import AnyTask
 from jaxbert.training.parallel import make_parallel
 
 Item = TypeVar("Item")
@@ -80,7 +80,7 @@ class Predictor(Generic[Options, Settings]):
         model: the model; one on several devices computes a multiple of them at once.
     """
 
-    task: ClassVar[Task]
+    task: ClassVar[type[AnyTask]]
     options_cls: type[Options]
     settings_cls: type[Settings]
     untrained_length: ClassVar[int | None] = 512

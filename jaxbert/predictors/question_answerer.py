@@ -19,7 +19,7 @@ from jaxbert.errors import InputError
 from jaxbert.losses.forms import Arrays
 from jaxbert.options.settings import QAOptions
 from jaxbert.predictors.predictor import CallSettings, Predictor, listed, stream
-from jaxbert.tasks.qa import QA, resolve_qa
+from jaxbert.tasks.qa import QA
 
 Answers = Answer | list[Answer]
 Texts = str | Sequence[str]
@@ -222,14 +222,14 @@ class QuestionAnswerer(Predictor[QAOptions, CallSettings]):
         )
         results: dict[int, Answers] = {}
         # What is left open depends on the question's own text, never on the others.
-        resolved = [resolve_qa(options, [example]) for example in examples]
+        resolved = [QA(options).fit_to([example], None).settings for example in examples]
         for each in dict.fromkeys(resolved):
             numbers = [n for n, other in enumerate(resolved) if other == each]
             some = [examples[n] for n in numbers]
-            features = self.task.encode(some, self.model.tokenizer, each, cfg)
-            reduce, longest = self.task.reduce(each), each.max_seq_length
-            arrays = self._compute(features, reduce, longest=longest, size=call.size)
-            predictions = self.task.decode(some, features, arrays, each, cfg)
+            task, longest = QA(each), each.max_seq_length
+            features = task.encode(some, self.model.tokenizer, cfg)
+            arrays = self._compute(features, task.reduce(), longest=longest, size=call.size)
+            predictions = task.decode(some, features, arrays, cfg)
             for number, prediction in zip(numbers, predictions, strict=True):
                 first = prediction.answer
                 ranked = [first, *(c for c in prediction.nbest if c != first)][: call.top_k]

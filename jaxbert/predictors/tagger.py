@@ -26,7 +26,7 @@ from jaxbert.errors import InputError
 from jaxbert.losses.forms import Arrays
 from jaxbert.options.settings import TaggingOptions
 from jaxbert.predictors.predictor import CallSettings, Predictor, listed, stream
-from jaxbert.tasks.tagging import TAGGING
+from jaxbert.tasks.tagging import Tagging
 
 Offsets = Sequence[tuple[int, int]]
 Item = str | Sequence[str] | Sequence[Sequence[str]]  # a text, or words, or what is neither
@@ -115,7 +115,7 @@ class Tagger(Predictor[TaggingOptions, TaggerSettings]):
     [{'entity_group': 'PER', 'score': np.float32(0.99), 'word': 'anna', 'start': 0, 'end': 4}, ...]
     """
 
-    task = TAGGING
+    task = Tagging
     options_cls = TaggingOptions
     settings_cls = TaggerSettings
     retired: ClassVar[Mapping[str, str]] = {
@@ -285,7 +285,7 @@ class Tagger(Predictor[TaggingOptions, TaggerSettings]):
         if not examples:
             return results
         options, cfg = self._options, self.model.cfg
-        features = self.task.encode(examples, self.model.tokenizer, options, cfg)
+        features = Tagging(options).encode(examples, self.model.tokenizer, cfg)
         longest = options.max_seq_length
         arrays = self._compute(features, _Probabilities(longest), longest=longest, size=size)
         starts = np.flatnonzero(features.host["word"] >= 0)

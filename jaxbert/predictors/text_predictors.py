@@ -21,8 +21,8 @@ from jaxbert.losses.forms import Arrays
 from jaxbert.options.settings import ClassificationOptions, RegressionOptions, TextOptions
 from jaxbert.predictors.lengths import Lengths
 from jaxbert.predictors.predictor import Predictor, listed, stream
-from jaxbert.tasks.classification import CLASSIFICATION
-from jaxbert.tasks.regression import REGRESSION
+from jaxbert.tasks.classification import Classification
+from jaxbert.tasks.regression import Regression
 
 Text = str | dict[str, str]
 Label = dict[str, str | float]
@@ -213,7 +213,7 @@ class TextClassifier(_TextPredictor):
     [{'label': 'entailment', 'score': 0.9}, {'label': 'neutral', 'score': 0.08}]
     """
 
-    task = CLASSIFICATION
+    task = Classification
     options_cls = ClassificationOptions
 
     @staticmethod
@@ -230,7 +230,7 @@ class TextRegressor(_TextPredictor):
     {'label': 'score', 'score': 4.1}
     """
 
-    task = REGRESSION
+    task = Regression
     options_cls = RegressionOptions
 
     @staticmethod

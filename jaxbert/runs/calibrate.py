@@ -28,6 +28,7 @@ from jaxbert.metrics.calibration import (
     fit_temperature,
     reliability,
 )
+from jaxbert.options.parts import with_part
 from jaxbert.options.settings import CalibrateOptions
 from jaxbert.runs.evaluate import assess, show_scores
 from jaxbert.runs.folder import check_writable
@@ -36,7 +37,7 @@ from jaxbert.runs.record import check_task
 from jaxbert.runs.saved import digests_of_model
 from jaxbert.runtime.compiled import keep_compiled
 from jaxbert.runtime.processes import launched
-from jaxbert.tasks.qa import QA, references_of, resolve_qa, score_qa
+from jaxbert.tasks.qa import QA, references_of, score_qa
 
 logger = logging.getLogger("jaxbert")
 
@@ -67,13 +68,14 @@ def calibrate(options: CalibrateOptions) -> dict[str, Any]:
     reports = Path(options.output_dir).expanduser() if options.output_dir else folder
     for place in (folder, reports):
         check_writable(place)
-    data = read_examples(QA, options, "validation")
+    data = read_examples(QA.from_options(options), options, "validation")
     if data is None:
         raise InputError("give --validation_file or --dataset_name, questions to fit to")
     options = dataclasses.replace(options, null_score_diff_threshold=0.0, score_temperature=1.0)
-    options = resolve_qa(options, None, data.examples)
+    task = QA.from_options(options).fit_to(None, data.examples)
+    options = with_part(options, task.settings)
     model = digests_of_model(folder)
-    _, _, predictions = assess(QA, options, data.examples)
+    _, _, predictions = assess(task, options, data.examples)
     pairs = list(zip(data.examples, predictions, strict=True))
     fitted, others = split(pairs, options.fit_part, options.seed)
     logger.info(

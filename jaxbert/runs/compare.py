@@ -21,8 +21,8 @@ from jaxbert.io.drawing import new_figure, save_figure
 from jaxbert.io.files import Json, digest_of, write_json, write_text
 from jaxbert.io.untrusted import read_object
 from jaxbert.losses.choose import ChosenLoss, choose_loss
-from jaxbert.metrics.scores import LOSS, Scores, number_of
-from jaxbert.runs.folder import check_writable
+from jaxbert.metrics.scores import Scores, number_of
+from jaxbert.runs.folder import COMPARED, check_writable
 from jaxbert.runs.published import published_for
 from jaxbert.runs.record import Given, RunRecord
 from jaxbert.runs.train import train
@@ -30,9 +30,6 @@ from jaxbert.runtime.processes import launched
 from jaxbert.tasks.task import Task
 
 logger = logging.getLogger("jaxbert")
-
-# Beside the record of a run that an earlier version compared: what it was asked for, or void.
-_FORMER = "compared.json"
 
 
 class Row(NamedTuple):
@@ -62,7 +59,7 @@ class Row(NamedTuple):
         return statistics.stdev(self.values) if len(self.values) > 1 else math.nan
 
 
-def compare(task: Task, options: Any, losses: Sequence[str], seeds: Sequence[int]) -> bool:
+def compare(task: type[Task], options: Any, losses: Sequence[str], seeds: Sequence[int]) -> bool:
     """Train each loss with each seed, as far as that has not been done, and write the table.
 
     Runs are in options.output_dir, a folder for each loss and seed; comparison.json, .md and .png
@@ -92,13 +89,13 @@ def compare(task: Task, options: Any, losses: Sequence[str], seeds: Sequence[int
         if not scores:
             raise InputError(f"{own.output_dir}: the run has no scores; is there validation data?")
         found[given].append(scores)
-    rows = table(found, [m for m in (*task.best_metrics, LOSS) if m in found[losses[0]][0]])
+    rows = table(found, [m for m in task.metric_names() if m in found[losses[0]][0]])
     _write(folder, task, options, rows, seeds, found[losses[0]][0])
     return True
 
 
 def _runs(
-    task: Task, options: Any, losses: Sequence[str], seeds: Sequence[int]
+    task: type[Task], options: Any, losses: Sequence[str], seeds: Sequence[int]
 ) -> list[tuple[str, ChosenLoss, Any]]:
     """Each loss as given, itself, and the options of its run; seed after seed, so that a table
     begun is one of whole seeds. What can be refused is refused before the first is trained.
@@ -140,10 +137,16 @@ def _given(options: Any, teacher: Any) -> Given:
         for file in sorted(inside) if path.is_dir() else [path]:
             if file.is_file():  # not a name on the Hub
                 files[str(file)] = digest_of(file)
+    return Given(_asked(options), files)
+
+
+def _asked(options: Any) -> dict[str, Json]:
+    """The options on which the scores depend, as JSON has them."""
     # What the names of a data set hold is not looked at, unlike what files do.
     names = ("dataset_name", "dataset_config_name", "validation_split")
     what = options.deciding() | {name: getattr(options, name) for name in names}
-    return Given(json.loads(json.dumps(what)), files)
+    asked: dict[str, Json] = json.loads(json.dumps(what))
+    return asked
 
 
 def split_args(given: str) -> tuple[str, str | None]:
@@ -156,7 +159,7 @@ def split_args(given: str) -> tuple[str, str | None]:
     return name.strip(), brace + rest or None
 
 
-def _scores(task: Task, options: Any, given: Given, loss: str) -> Scores | None:
+def _scores(task: type[Task], options: Any, given: Given, loss: str) -> Scores | None:
     """The scores of a run, trained if it has not been; None when a signal stopped it.
 
     What they depend on is in the record from the run's beginning, so that a run is neither taken
@@ -174,14 +177,21 @@ def _scores(task: Task, options: Any, given: Given, loss: str) -> Scores | None:
     if record is not None and record.void:
         options = dataclasses.replace(options, overwrite_output_dir=True)
     elif record is not None and record.given is not None:
-        _check_same(folder, record, given, loss)
+        other = ["loss"] if record.loss != loss else []
+        other += record.given.differences(given, defaults=_asked(type(options)()))
+        if other:
+            named = ", ".join(other[:4]) + ", ..." * (len(other) > 4)
+            raise InputError(
+                f"{folder} has a run of another {named}; "
+                "give another --output_dir, or --overwrite_output_dir to train all anew"
+            )
         if (folder / "metrics.json").exists():
             logger.info("done before")
             return read_object(folder / "metrics.json")
     trained = train(task, options, given)
     if not trained.done:
         return None
-    (folder / _FORMER).unlink(missing_ok=True)
+    (folder / COMPARED).unlink(missing_ok=True)
     record = RunRecord.read(folder)
     if record is None or record.loss != loss:
         raise InputError(
@@ -196,7 +206,7 @@ def _record_of(folder: Path) -> RunRecord | None:
     """The record of the run in a folder; of one that an earlier version compared, with what that
     kept in a file of its own."""
     record = RunRecord.read(folder)
-    path = folder / _FORMER
+    path = folder / COMPARED
     if record is None or record.given is not None or not path.exists():
         return record
     former = read_object(path)
@@ -213,16 +223,6 @@ def _void(folders: Sequence[Path]) -> None:
             record = RunRecord.read(folder)
             if record is not None:
                 dataclasses.replace(record, void=True).write(folder)
-
-
-def _check_same(folder: Path, record: RunRecord, now: Given, loss: str) -> None:
-    other = ["loss"] if record.loss != loss else []
-    other += record.given.differences(now) if record.given else []
-    if other:
-        raise InputError(
-            f"{folder} has a run of another {', '.join(other[:4])}{', ...' * (len(other) > 4)}; "
-            "give another --output_dir, or --overwrite_output_dir to train all anew"
-        )
 
 
 def table(found: Mapping[str, Sequence[Scores]], metrics: Sequence[str]) -> list[Row]:
@@ -245,7 +245,7 @@ def table(found: Mapping[str, Sequence[Scores]], metrics: Sequence[str]) -> list
 
 def _write(
     folder: Path,
-    task: Task,
+    task: type[Task],
     options: Any,
     rows: Sequence[Row],
     seeds: Sequence[int],

@@ -1,4 +1,4 @@
-"""What eval/ calls: evaluate(task, options); and the evaluator that a training has too."""
+"""What eval/ calls: evaluate(task_cls, options); and the evaluator that a training has too."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import dataclasses
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from jaxbert.data.batch import Batch
 from jaxbert.data.features import Features
+from jaxbert.data.in_memory import InMemory
 from jaxbert.data.rows import Data, names_of
 from jaxbert.data.sampling import NumpyBatch, bucket_lengths
 from jaxbert.errors import InputError
@@ -24,7 +25,7 @@ from jaxbert.metrics.scores import LOSS, Scores
 from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import Params
 from jaxbert.runs.folder import check_writable, write_results
-from jaxbert.runs.inputs import encode_examples, load_model, read_examples
+from jaxbert.runs.inputs import check_labels, encode_examples, load_model, read_examples
 from jaxbert.runs.record import check_task
 from jaxbert.runs.saved import read_calibration
 from jaxbert.runtime import processes
@@ -41,32 +42,30 @@ class Evaluator:
     """Scores and predictions of a model on examples, for any parameters.
 
     Args:
-        task, options: resolved, see Task.
+        task: fitted to the examples.
         features: of the examples.
     """
 
     def __init__(
         self, task: Task, options: Any, model: LoadedModel, examples: Any, features: Features
     ) -> None:
-        self._task, self._options, self._model = task, options, model
+        self._task, self._model = task, model
         self._examples, self._features = examples, features
         self._size = options.per_device_eval_batch_size * model.compute.parallel.devices
         self._buckets = bucket_lengths(options.length_bucket, options.max_seq_length)
         kernel, why = model.attention_for(self._buckets)
         if kernel != "xla":
             logger.info("  attention of evaluations by %s: %s", kernel, why)
-        self._labelled = task.label_of is None or task.label_of(examples[0]) is not None
-        self._reduce = task.reduce(options)
+        self._labelled = task.label_of(examples[0]) is not None
+        self._reduce = task.reduce()
         if self._labelled:
-            plain = task.evaluation_loss
-            loss = plain(options) if plain else next(iter(task.losses.values()))
-            self._reduce = WithLoss(loss, self._reduce)
+            self._reduce = WithLoss(task.evaluation_loss(), self._reduce)
         self._learnable = np.array([task.learnable(e) for e in examples])[features.example]
-        self._corrupt = task.corrupt and task.corrupt(options, model.tokenizer, model.cfg)
+        self._corrupt = task.corrupt(model.tokenizer, model.cfg, seed=0)  # as in all runs
 
     def __call__(
         self, params: Params | None = None, stopped: Callable[[], bool] = lambda: False
-    ) -> tuple[Scores, list[Any]] | None:
+    ) -> tuple[Scores, Sequence[Any]] | None:
         """Scores and predictions; None when stopped() became true.
 
         Args:
@@ -75,7 +74,7 @@ class Evaluator:
         Raises:
             InputError: the predictions have no score.
         """
-        task, options, cfg = self._task, self._options, self._model.cfg
+        task, cfg = self._task, self._model.cfg
         arrays = self._model.predict(
             self._features,
             self._reduce,
@@ -90,11 +89,11 @@ class Evaluator:
         sums = []
         if self._labelled:
             sums = [arrays.pop(name)[self._learnable] for name in (_SUM, _WEIGHT)]
-        predictions = task.decode(self._examples, self._features, arrays, options, cfg)
+        predictions = task.decode(self._examples, self._features, arrays, cfg)
         if not self._labelled:
             return {}, predictions
         try:
-            scores = task.score(self._examples, predictions, options, cfg)
+            scores = task.score(self._examples, predictions, cfg)
         except ValueError as error:  # of a model whose outputs overflow
             raise InputError(f"the predictions have no score: {error}") from error
         return {**scores, **_mean_loss(*sums)}, predictions
@@ -141,14 +140,14 @@ def show_scores(scores: Scores) -> str:
     )
 
 
-def assess(task: Task, options: Any, examples: Any) -> tuple[BertConfig, Scores, list[Any]]:
+def assess(task: Task, options: Any, examples: Any) -> tuple[BertConfig, Scores, Sequence[Any]]:
     """The config of the model that the options name, its scores on examples, and its predictions.
 
     Args:
-        options: resolved, see Task.
+        task: fitted to the examples.
     """
     model = load_model(task, options)
-    features = encode_examples(task, examples, model.tokenizer, model.cfg, options)
+    features = encode_examples(task, examples, model.tokenizer, model.cfg)
     buckets = bucket_lengths(options.length_bucket, options.max_seq_length)
     logger.info("  attention by %s: %s", *model.attention_for(buckets))
     evaluator = Evaluator(task, options, model, examples, features)
@@ -159,15 +158,11 @@ def assess(task: Task, options: Any, examples: Any) -> tuple[BertConfig, Scores,
     return model.cfg, *result
 
 
-def _check_asked(asked: str | list[str] | None, where: str) -> None:
-    """Refuse data without labels where the user names their column; the training's may be missing,
-    and has a question mark."""
-    names = [asked] if isinstance(asked, str) else asked or []
-    if names and not any(name.endswith("?") for name in names):
-        raise InputError(
-            f"{where}: --label_column_name {' '.join(names)}: no row has a label, so there is "
-            "nothing to score; without that flag there are predictions alone"
-        )
+def _asked_for(columns: str | list[str] | None) -> bool:
+    """Whether the user names columns of labels; those of the training may be missing, and have a
+    question mark."""
+    names = [columns] if isinstance(columns, str) else columns or []
+    return bool(names) and not any(name.endswith("?") for name in names)
 
 
 def _without_labels(data: Data[Any]) -> str:
@@ -178,7 +173,7 @@ def _without_labels(data: Data[Any]) -> str:
     return f"{line}; the columns are {names_of(data.columns)} (see --label_column_name)"
 
 
-def evaluate(task: Task, options: Any) -> Scores:
+def evaluate(task_cls: type[Task], options: Any) -> Scores:
     """Scores of a fine-tuned folder on a validation file; writes them with the predictions.
 
     Raises:
@@ -186,18 +181,37 @@ def evaluate(task: Task, options: Any) -> Scores:
     """
     if not options.output_dir:
         raise InputError("give --output_dir, the folder for the results")
+    return assess_data(task_cls, options).scores
+
+
+class Assessed(NamedTuple):
+    """Examples with the predictions of a model for them, and its scores."""
+
+    examples: Sequence[Any]
+    scores: Scores
+    predictions: Sequence[Any]
+
+
+def assess_data(task_cls: type[Task], options: Any, rows: InMemory | None = None) -> Assessed:
+    """The same, with the predictions; it writes where there is an output_dir.
+
+    Args:
+        rows: the data, in place of what the options name.
+    """
     processes.join(options.coordinator_address, options.num_processes, options.process_id)
-    processes.from_first(lambda: check_writable(Path(options.output_dir).expanduser()))
+    if options.output_dir:
+        processes.from_first(lambda: check_writable(Path(options.output_dir).expanduser()))
     if options.compilation_cache_dir:
         keep_compiled(options.compilation_cache_dir)
     if options.model_name_or_path:
-        check_task(Path(options.model_name_or_path).expanduser(), task.name)
-    data = read_examples(task, options, "validation")
+        check_task(Path(options.model_name_or_path).expanduser(), task_cls.name)
+    task = task_cls.from_options(options)
+    data = read_examples(task, options, "validation", rows)
     if data is None:
         raise InputError("give --validation_file or --dataset_name, the data to evaluate on")
     examples = data.examples
-    if task.label_of is not None and task.label_of(examples[0]) is None:
-        _check_asked(getattr(options, "label_column_name", None), examples[0].where)
+    if _asked_for(getattr(options, "label_column_name", None)):
+        check_labels(task, data, "evaluation", ", or leave that out for predictions alone")
     if options.model_name_or_path:
         fitted, ids = read_calibration(Path(options.model_name_or_path).expanduser())
         found = {n: v for n, v in fitted.items() if n != "version_2_with_negative"}
@@ -209,10 +223,10 @@ def evaluate(task: Task, options: Any) -> Scores:
                 seen,
                 len(examples),
             )
-    options = task.resolve(options, None, examples)
+    task = task.fit_to(None, examples)
     cfg, scores, predictions = assess(task, options, examples)
-    files = task.files(examples, predictions, options, cfg)
-    if processes.is_first():
+    files = task.artifacts(examples, predictions, cfg)
+    if options.output_dir and processes.is_first():
         write_results(Path(options.output_dir).expanduser(), scores, files)
     logger.info("%s", show_scores(scores) or _without_labels(data))
-    return scores
+    return Assessed(examples, scores, predictions)

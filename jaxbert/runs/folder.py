@@ -14,15 +14,13 @@ from typing import TYPE_CHECKING, Self
 
 from filelock import FileLock, Timeout
 
+from jaxbert.callbacks.reports import TENSORBOARD
 from jaxbert.errors import InputError
 from jaxbert.io.files import Json, write_json
 from jaxbert.io.untrusted import shown
 from jaxbert.metrics.scores import Scores
-from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import Params
-from jaxbert.model.pretrained import save_pretrained
-from jaxbert.options.settings import CheckpointOptions
-from jaxbert.options.values import advice_on
+from jaxbert.options.resume import advice_on
 from jaxbert.runs.record import RECORD, Differences, RunRecord
 from jaxbert.runtime import processes
 from jaxbert.training.checkpoint import Checkpoints
@@ -32,21 +30,21 @@ from jaxbert.training.step import TrainState
 from jaxbert.training.train_log import TrainLog
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+    from jaxbert.loaded.model import LoadedModel
 
 logger = logging.getLogger("jaxbert")
 
 _CHECKPOINTS = "checkpoints"
 _LOG = "train_log.jsonl"
 _METRICS = "metrics.json"
-# Written beside the record by the comparisons of earlier versions.
-_COMPARED = "compared.json"
+# Beside the record of a run that an earlier version compared: what it was asked for, or void.
+COMPARED = "compared.json"
 # The files of a task that an evaluation writes, where it has them.
 _RESULTS = ("predictions.json", "nbest_predictions.json", "null_odds.json", "entity_report.json")
 # All that a run writes in its output directory; --overwrite_output_dir removes nothing else.
 _RUN_FILES = (
     *(_CHECKPOINTS, _LOG, _METRICS, *_RESULTS),
-    *("calibration.json", "reliability.png", _COMPARED),
+    *("calibration.json", "reliability.png", COMPARED, TENSORBOARD),
     *("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"),
     RECORD,  # the last to be removed: without it the others would be taken for another's
 )
@@ -63,8 +61,8 @@ class RunFolder:
     """The output directory of one run, from its lock to its results.
 
     with RunFolder.open(path, writes=processes.is_first()) as run:
-        previous = run.find(now, options)  # may it write here, and which run does it resume
-        run.check(now, options)  # is that of the same data and loss
+        previous = run.find(now)  # may it write here, and which run does it resume
+        run.check(now)  # is that of the same data and loss
         run.begin(now)  # from here on files are written
         step, state, progress = run.restore(state)
         run.update_record(now)
@@ -126,30 +124,25 @@ class RunFolder:
         finally:
             self._lock.release(force=True)
 
-    def find(
-        self, now: RunRecord, options: CheckpointOptions, *, teacher: str | None = None
-    ) -> RunRecord | None:
+    def find(self, now: RunRecord, *, teacher: Json = None) -> RunRecord | None:
         """The record of the run in the folder that is to go on, whose lock is taken; None for a new
         start.
 
         Args:
             now: of this run; its job is the launcher's, which starts a job again with
                 --overwrite_output_dir too: the run that this very job has begun goes on.
-            options: of which now.options is made.
-            teacher: the folder of the loss's teacher.
+            teacher: the folder of the loss's teacher, if it has one.
 
         Raises:
             InputError: the folder holds something else, or a run with other options; another run is
                 writing there; or it is the folder of the model that is to be trained, which the
                 results would replace.
         """
-        raw = processes.from_first(lambda: self._find(now, options, teacher))
+        raw = processes.from_first(lambda: self._find(now, teacher))
         self.previous = None if raw is None else RunRecord.from_json(raw)
         return self.previous
 
-    def _find(
-        self, now: RunRecord, options: CheckpointOptions, teacher: str | None
-    ) -> dict[str, Json] | None:
+    def _find(self, now: RunRecord, teacher: Json) -> dict[str, Json] | None:
         flags = ("model_name_or_path", "config_name", "tokenizer_name")
         self._check_sources({f"--{n}": now.options.get(n) for n in flags} | {"teacher": teacher})
         record = self._read_record()
@@ -159,7 +152,7 @@ class RunFolder:
             raise InputError(
                 f"--output_dir {self.path} holds a run of the task {shown(record.task)}"
             )
-        differences = record.differences(now, options)
+        differences = record.differences(now)
         self._check_options(differences)
         if differences.environment:
             logger.warning(
@@ -187,7 +180,7 @@ class RunFolder:
             raise
         if record is not None:
             return record
-        ours = {_COMPARED}  # train/compare.py of earlier versions began with it
+        ours = {COMPARED}  # train/compare.py of earlier versions began with it
         if saved.is_dir() and not any(saved.iterdir()):
             ours.add(_CHECKPOINTS)
         for name in _RUN_FILES:
@@ -205,23 +198,23 @@ class RunFolder:
                 f"{'; '.join(map(str, changed))}; {advice_on(changed, self.path)}"
             )
 
-    def check(self, now: RunRecord, options: CheckpointOptions, *, user_loss: bool) -> None:
+    def check(self, now: RunRecord, *, user_loss: bool) -> None:
         """Refuse to resume a run with other data than it was started with, or with a user's loss
-        whose file has been changed.
+        whose text, or what it depends on, has been changed.
 
         Args:
             now: as in `find`, with the fingerprints.
-            user_loss: whether the loss is one of a user's file.
+            user_loss: whether the loss is the user's.
 
         Raises:
             InputError: it is so, and is not allowed to be.
         """
-        processes.from_first(lambda: self._check(now, options, user_loss))
+        processes.from_first(lambda: self._check(now, user_loss))
 
-    def _check(self, now: RunRecord, options: CheckpointOptions, user_loss: bool) -> None:
+    def _check(self, now: RunRecord, user_loss: bool) -> None:
         if self.previous is None:
             return
-        differences = self.previous.differences(now, options)
+        differences = self.previous.differences(now)
         given = now.options.get("allow_changed_options")
         allowed = given if isinstance(given, list) else ()
         # The options of the loss name the teacher.
@@ -232,11 +225,21 @@ class RunFolder:
                     f"--output_dir {self.path}: the run was started with {what}; give that, or "
                     "--overwrite_output_dir"
                 )
-        if user_loss and differences.loss and "loss" not in allowed:
+        if not user_loss or "loss" in allowed:
+            return
+        loss = f"--loss {now.options.get('loss')}"
+        advice = (
+            "give --allow_changed_options loss to go on with the new one, or --overwrite_output_dir"
+        )
+        if differences.loss:
+            what = f"the text of {loss}" if now.loss_values else f"the file of {loss}"
             raise InputError(
-                f"--output_dir {self.path}: the file of --loss {now.options.get('loss')} is not "
-                "the one that the run was started with, whose text is in options.json; give "
-                "--allow_changed_options loss to go on with the new one, or --overwrite_output_dir"
+                f"--output_dir {self.path}: {what} is not the one that the run was started with, "
+                f"whose text is in options.json; {advice}"
+            )
+        if differences.loss_value:
+            raise InputError(
+                f"--output_dir {self.path}: {loss}: {differences.loss_value}; {advice}"
             )
 
     def begin(self, now: RunRecord) -> None:
@@ -347,11 +350,9 @@ class RunFolder:
         if checkpoints is not None:
             checkpoints.close()
 
-    def save_model(
-        self, cfg: BertConfig, params: Params, tokenizer: PreTrainedTokenizerFast, *, head: str
-    ) -> None:
+    def save_model(self, model: LoadedModel, params: Params) -> None:
         """The model as a folder that transformers reads too."""
-        save_pretrained(self.path, cfg, params, tokenizer, head=head)
+        model.save(self.path, params)
 
     def write_results(self, scores: Scores, files: Mapping[str, Json]) -> None:
         """See the function of this name."""
@@ -385,9 +386,7 @@ class _Follower(RunFolder):
     def storage(self, first_step: int) -> Iterator[Storage]:
         yield Nowhere()
 
-    def save_model(
-        self, cfg: BertConfig, params: Params, tokenizer: PreTrainedTokenizerFast, *, head: str
-    ) -> None:
+    def save_model(self, model: LoadedModel, params: Params) -> None:
         pass
 
     def write_results(self, scores: Scores, files: Mapping[str, Json]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,9 @@ import jax
 import numpy as np
 
 from jaxbert.data.features import Features, check_ids
+from jaxbert.data.in_memory import InMemory
 from jaxbert.data.rows import Data, names_of, problem_lines
-from jaxbert.data.sources import MissingSplitError, load_hub_rows
+from jaxbert.data.sources import MissingSplitError, load_hub_rows, validation_split_of
 from jaxbert.errors import InputError
 from jaxbert.loaded.model import Compute, LoadedModel
 from jaxbert.model.config import BertConfig, load_config
@@ -24,10 +24,7 @@ from jaxbert.training.parallel import make_parallel
 
 logger = logging.getLogger("jaxbert")
 
-# GLUE's MNLI has two validation splits; the matched one is what run_glue takes.
-_SPLITS = {"mnli": "validation_matched"}
 _UNKNOWN = 0.2  # more [UNK] than that is said
-_FEW = 20  # examples; with fewer, each class may have one
 
 
 def load_model(task: Task, options: Any, data: Data[Any] | None = None) -> LoadedModel:
@@ -72,37 +69,45 @@ def load_model(task: Task, options: Any, data: Data[Any] | None = None) -> Loade
         logger.info("%s: all parameters drawn anew", config)
     else:
         raise InputError("give --model_name_or_path, or --config_name for random weights")
-    if task.problem_type is not None and data is not None:
-        problem = task.problem_type(options, model.cfg)
+    if data is not None:
+        problem = task.problem_type(model.cfg)
         model.cfg = dataclasses.replace(model.cfg, problem_type=problem)
     return model
 
 
 def _labels(task: Task, cfg: BertConfig, data: Data[Any] | None) -> tuple[str, ...] | None:
     """The classes to learn: those of the data, or the model's own where these hold them all."""
-    if task.labels is None or data is None:
+    if not task.has_classes or data is None:
         return None
     return cfg.id2label if set(data.classes) <= set(cfg.id2label) else data.classes
 
 
-def read_examples(task: Task, options: Any, split: str) -> Data[Any] | None:
+def read_examples(
+    task: Task, options: Any, split: str, rows: InMemory | None = None
+) -> Data[Any] | None:
     """Examples of train or validation, problems said; None when the options name no data for it.
 
     The classes are those that the data declare, or, in training data, all that occur; also where
     only the first examples are asked for.
+
+    Args:
+        rows: read in place of what the options name.
     """
     training = split == "train"
     files = options.train_file if training else options.validation_file
     limit = options.max_train_samples if training else options.max_eval_samples
-    if files:
+    if rows is not None:
+        origin = rows.origin
+        data = task.read([rows])
+    elif files:
         origin = ", ".join(files)
-        data = task.read(((path, task.load(path, options)) for path in files), options)
+        data = task.read((path, task.load(path)) for path in files)
     elif options.dataset_name:
         name, config = options.dataset_name, options.dataset_config_name
         if split == "validation":
-            split = options.validation_split or _SPLITS.get(config, split)
+            split = options.validation_split or validation_split_of(config)
         origin = f"{name}[{split}]"
-        data = task.read([(origin, load_hub_rows(name, config, split))], options)
+        data = task.read([(origin, load_hub_rows(name, config, split))])
     else:
         return None
     logger.info("%s: %d examples", origin, len(data.examples))
@@ -111,15 +116,10 @@ def read_examples(task: Task, options: Any, split: str) -> Data[Any] | None:
     for line in problem_lines(data.problems):
         logger.info("  %s", line)
     if training:
-        _check_labels(task, data, "training")
-        if task.label_of and data.label_column and not data.classes:
-            given = map(task.label_of, data.examples)
-            names = [label for label in given if isinstance(label, str)]
-            _check_repeated(names, data.label_column, data.columns, origin)
-    if task.check:
-        task.check(data, origin, training)
-    if task.labels and training:
-        found = task.labels(data.examples, options)
+        check_labels(task, data, "training")
+    task.check(data, origin, training=training)
+    if training:
+        found = task.labels(data.examples)
         if not set(found) <= set(data.classes):
             data = dataclasses.replace(data, classes=found)
     return _first(task, data, limit, origin) if limit else data
@@ -128,7 +128,7 @@ def read_examples(task: Task, options: Any, split: str) -> Data[Any] | None:
 def _first(task: Task, data: Data[Any], limit: int, origin: str) -> Data[Any]:
     """The first examples; of a file sorted by class they are of one class, which is said."""
     kept = data.examples[:limit]
-    if task.label_of and len(kept) > 1:
+    if len(kept) > 1:
         labels = {str(task.label_of(e)) for e in kept}
         others = any(str(task.label_of(e)) not in labels for e in data.examples[limit:])
         if len(labels) == 1 and others:
@@ -137,10 +137,14 @@ def _first(task: Task, data: Data[Any], limit: int, origin: str) -> Data[Any]:
     return dataclasses.replace(data, examples=kept)
 
 
-def read_held_out(task: Task, options: Any) -> Any:
-    """The validation examples of a training run, or None; a data set of the Hub may have none."""
+def read_held_out(task: Task, options: Any, rows: InMemory | None = None) -> Any:
+    """The validation examples of a training run, or None; a data set of the Hub may have none.
+
+    Args:
+        rows: see read_examples.
+    """
     try:
-        data = read_examples(task, options, "validation")
+        data = read_examples(task, options, "validation", rows)
     except MissingSplitError as error:
         if options.validation_split:
             raise
@@ -151,46 +155,37 @@ def read_held_out(task: Task, options: Any) -> Any:
             if getattr(options, name):
                 raise InputError(f"--{name} needs validation data to tell what is better")
         return None
-    _check_labels(task, data, "validation")
+    check_labels(task, data, "validation")
     return data.examples
 
 
-def _check_labels(task: Task, data: Data[Any], name: str) -> None:
-    """Hold that what is learned from, and what a run is judged by, has labels; all or none has."""
-    if task.label_of and task.label_of(data.examples[0]) is None:
+def check_labels(task: Task, data: Data[Any], name: str, otherwise: str = "") -> None:
+    """Refuse data without labels; all examples have one or none has.
+
+    Args:
+        name: of the data, for the message.
+        otherwise: what else can be done than naming their column.
+    """
+    if task.label_of(data.examples[0]) is None:
         raise InputError(
             f"{data.examples[0].where}: the {name} data has no labels; name them with "
-            f"--label_column_name; the columns are {names_of(data.columns)}"
+            f"--label_column_name{otherwise}; the columns are {names_of(data.columns)}"
         )
 
 
-def _check_repeated(
-    labels: Sequence[str], column: str, columns: Sequence[str], origin: str
-) -> None:
-    """Refuse classes of which hardly any has a second row: ids, or texts."""
-    different = len(set(labels))
-    if len(labels) >= _FEW and 10 * different > 9 * len(labels):
-        raise InputError(
-            f'{origin}: label column "{column}" has {different} different values in '
-            f"{len(labels)} rows, so they are no classes; name another with --label_column_name; "
-            f"the columns are {names_of(columns)}"
-        )
-
-
-def encode_examples(
-    task: Task, examples: Any, tokenizer: Any, cfg: BertConfig, options: Any
-) -> Features:
+def encode_examples(task: Task, examples: Any, tokenizer: Any, cfg: BertConfig) -> Features:
     """The features of examples, held against the model's tables; their notes said.
 
     Raises:
         InputError: rows are to be longer than the model's positions, or an id is out of range.
     """
-    if options.max_seq_length > cfg.max_position_embeddings:
+    length = task.settings.max_seq_length
+    if length > cfg.max_position_embeddings:
         raise InputError(
-            f"--max_seq_length {options.max_seq_length}: the model has "
-            f"{cfg.max_position_embeddings} positions; give that or less"
+            f"--max_seq_length {length}: the model has {cfg.max_position_embeddings} positions; "
+            "give that or less"
         )
-    features = task.encode(examples, tokenizer, options, cfg)
+    features = task.encode(examples, tokenizer, cfg)
     check_ids(
         features,
         vocab_size=cfg.vocab_size,
@@ -205,8 +200,10 @@ def encode_examples(
     return features
 
 
-def origin_of(options: Any) -> str:
+def origin_of(options: Any, rows: InMemory | None = None) -> str:
     """What a message calls the training data."""
+    if rows is not None:
+        return rows.origin
     return ", ".join(options.train_file or [f"--dataset_name {options.dataset_name}"])
 
 

@@ -7,12 +7,14 @@ import hashlib
 import importlib.metadata
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from jaxbert.errors import InputError
 from jaxbert.io.files import Json, write_json
 from jaxbert.io.untrusted import read_object, shown
+from jaxbert.losses.user_function import changed_value
+from jaxbert.options.resume import ChangedOption, changed_options
 from jaxbert.options.settings import CheckpointOptions
-from jaxbert.options.values import ChangedOption, changed_options
 from jaxbert.runtime import host
 
 RECORD = "options.json"
@@ -53,16 +55,14 @@ class Given:
             return None
         return cls(_object(raw.get("options")), _object(raw.get("files")))
 
-    def differences(self, now: Given) -> list[str]:
-        """What to name to the user: flags of other options, and files of another content."""
-        found = []
-        for sign, before, after in (
-            ("--", self.options, now.options),
-            ("", self.files, now.files),
-        ):
-            names = sorted({*before, *after})
-            found += [f"{sign}{n}" for n in names if before.get(n) != after.get(n)]
-        return found
+    def differences(self, now: Given, defaults: Mapping[str, Json]) -> list[str]:
+        """What to name to the user: flags of other options, and files of another content.
+
+        Args:
+            defaults: of the options, for those that are younger than this one.
+        """
+        options = _different({**defaults, **self.options}, now.options)
+        return [*(f"--{name}" for name in options), *_different(self.files, now.files)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +85,7 @@ class Differences:
         options: those that change what is computed, and that the user has not allowed to.
         data: names of the fingerprints that differ.
         loss: whether the text of the loss is another.
+        loss_value: the first thing that the loss depends on and that is another, in words.
         environment: versions and the machine; what an older record does not name is not known to
             differ.
     """
@@ -92,6 +93,7 @@ class Differences:
     options: Sequence[ChangedOption]
     data: frozenset[str]
     loss: bool
+    loss_value: str | None
     environment: Sequence[Changed]
 
 
@@ -103,6 +105,7 @@ class RunRecord:
         task: its name.
         options: as used, when the data have decided what was left open.
         loss: the source text of the loss; None in older records.
+        loss_values: what a function of a Python program depends on beside its text.
         job: the launcher's name for all starts of the job that began the run.
         versions, machine: what the run was last started with; empty in older records.
         rows_per_step: of the whole batch, over all devices; 0 while it is not known.
@@ -110,6 +113,7 @@ class RunRecord:
         data: fingerprints by name: train, validation, teacher, model; empty while not known.
         given: what a run of a comparison was asked for; None in others.
         void: a later comparison is to train this run again from the start.
+        settings: of which `options` was made; None in a record that was read.
     """
 
     task: str
@@ -123,6 +127,8 @@ class RunRecord:
     data: Mapping[str, Json] = dataclasses.field(default_factory=dict)
     given: Given | None = None
     void: bool = False
+    settings: CheckpointOptions | None = dataclasses.field(default=None, compare=False)
+    loss_values: Mapping[str, Json] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of(
@@ -131,6 +137,7 @@ class RunRecord:
         options: CheckpointOptions,
         *,
         loss: str = "",
+        loss_values: Mapping[str, str] = MappingProxyType({}),
         job: str | None = None,
         rows_per_step: int = 0,
         given: Given | None = None,
@@ -145,6 +152,8 @@ class RunRecord:
             machine=host.describe(),
             rows_per_step=rows_per_step,
             given=given,
+            settings=options,
+            loss_values=dict(loss_values),
         )
 
     @classmethod
@@ -195,10 +204,11 @@ class RunRecord:
             data=data,
             given=Given.from_json(raw.get("given")),
             void=raw.get("void") is True,
+            loss_values=_object(raw.get("loss_values")),
         )
 
     def to_json(self) -> dict[str, Json]:
-        """The content of options.json; `given` and `void` only where they say something."""
+        """The content of options.json; what few runs have only where it says something."""
         content: dict[str, Json] = {
             "task": self.task,
             "options": self.options,
@@ -212,6 +222,8 @@ class RunRecord:
         }
         if self.given is not None:
             content["given"] = dataclasses.asdict(self.given)
+        if self.loss_values:
+            content["loss_values"] = self.loss_values
         if self.void:
             content["void"] = True
         return content
@@ -221,19 +233,23 @@ class RunRecord:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / RECORD, self.to_json())
 
-    def differences(self, now: RunRecord, options: CheckpointOptions) -> Differences:
+    def differences(self, now: RunRecord) -> Differences:
         """How a run that is to resume this one differs from it.
 
         Args:
-            now: its record; fingerprints count once it has some.
-            options: of which now.options is made; the defaults of their class stand for options
-                that are younger than this record.
+            now: its record, made by `of`: the defaults of its settings stand for options that are
+                younger than this record. Fingerprints count once it has some.
+
+        Raises:
+            ValueError: `now` was read, not made.
         """
-        names = {*self.data, *now.data} if now.data else ()
+        if now.settings is None:
+            raise ValueError("a record that was read is not that of a run that starts")
         return Differences(
-            options=changed_options(dict(self.options), options),
-            data=frozenset(n for n in names if self.data.get(n) != now.data.get(n)),
+            options=changed_options(dict(self.options), now.settings),
+            data=frozenset(_different(self.data, now.data) if now.data else ()),
             loss=self.loss is not None and self.loss != now.loss,
+            loss_value=changed_value(self.loss_values, now.loss_values),
             environment=[
                 *_changed(self.versions, now.versions),
                 *_changed(self.machine, now.machine),
@@ -258,6 +274,10 @@ def check_task(folder: Path, task: str) -> None:
             f"{folder} was trained for {shown(record.task)}, not for {task}; use the script or "
             "class of that task"
         )
+
+
+def _different(before: Mapping[str, Json], now: Mapping[str, Json]) -> list[str]:
+    return sorted(n for n in {*before, *now} if before.get(n) != now.get(n))
 
 
 def _object(raw: Json) -> Mapping[str, Json]:

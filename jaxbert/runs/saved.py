@@ -36,14 +36,15 @@ def saved_options(
         InputError: a value cannot be used.
     """
     record = RunRecord.read(Path(folder))
-    saved = dict(record.options) if record else {}
+    saved: dict[str, Json] = dict(record.options) if record else {}
+    saved |= check_saved(kind, saved, Path(folder) / RECORD)
     path = Path(folder) / "calibration.json"
     if calibrated and path.exists():
         fitted, _ = read_calibration(Path(folder))
         if not fitted:
             logger.warning("%s is of another model than the one beside it; it is not used", path)
-        saved |= fitted
-    return {**saved, **check_saved(kind, saved, Path(folder) / RECORD)}
+        saved |= check_saved(kind, fitted, path)
+    return saved
 
 
 def read_calibration(folder: Path) -> tuple[dict[str, Json], set[str]]:

@@ -63,10 +63,8 @@ def load_teacher(
         InputError: no such model, or one with another vocabulary, other classes or another width.
     """
     where = f"--loss_args teacher: {given}"
-    if task.corrupt is not None:
-        raise InputError(f"{where}: not for {task.name}, whose batches are drawn anew every epoch")
-    if getattr(options, "target_scaling", None):
-        raise InputError(f"{where}: not with --target_scaling; a teacher's scores are not scaled")
+    if task.without_teacher is not None:
+        raise InputError(f"{where}: {task.without_teacher}")
     if not isinstance(given, str) or not given:
         raise InputError(f"{where}: give a folder or a name")
     folder = find_model_folder(given)
@@ -75,7 +73,7 @@ def load_teacher(
     own, cfg = model.cfg, student.cfg
     if model.tokenizer.get_vocab() != student.tokenizer.get_vocab():
         raise InputError(f"{where}: it has another vocabulary than the model")
-    if task.labels is not None and own.id2label != cfg.id2label:
+    if task.has_classes and own.id2label != cfg.id2label:
         names = ", ".join(own.id2label[:20])
         raise InputError(f"{where}: its classes are {names}; they must be the data's, in order")
     if own.multi_label != cfg.multi_label:

@@ -1,4 +1,4 @@
-"""train(task, options): one run in four phases: its inputs, its program, its folder, the fit."""
+"""train(task_cls, options): a run in four phases: its inputs, its program, its folder, the fit."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import dataclasses
 import functools
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 
+from jaxbert.callbacks.guarded_callbacks import GuardedCallbacks
+from jaxbert.callbacks.reports import check_reports, make_reports
 from jaxbert.data.batch import Batch
 from jaxbert.data.batch_source import BatchSource
 from jaxbert.data.features import Features
+from jaxbert.data.in_memory import InMemory
 from jaxbert.data.packing import PackedSampler, Sampler
 from jaxbert.data.sampling import bucket_lengths
 from jaxbert.errors import InputError
@@ -22,9 +25,11 @@ from jaxbert.loaded.model import LoadedModel
 from jaxbert.losses.check import try_loss
 from jaxbert.losses.choose import ChosenLoss, choose_loss, with_settings
 from jaxbert.losses.forms import Arrays
+from jaxbert.losses.user_function import UserFunction
 from jaxbert.metrics.scores import LOSS, Scores
 from jaxbert.model.config import config_to_dict
 from jaxbert.model.heads import Params
+from jaxbert.options.parts import with_part
 from jaxbert.runs.evaluate import Evaluator, show_scores
 from jaxbert.runs.folder import RunFolder
 from jaxbert.runs.inputs import (
@@ -53,37 +58,68 @@ logger = logging.getLogger("jaxbert")
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """The end of train(): done is False when a signal stopped the run, which is saved."""
+    """The end of train(): done is False when a signal stopped the run, which is saved.
+
+    Attributes:
+        evaluations: one record an evaluation, with those of before the run was resumed.
+    """
 
     state: TrainState
     scores: Scores
     done: bool
+    evaluations: Sequence[Mapping[str, float | str]]
 
 
-def train(task: Task, options: Any, given: Given | None = None, notify: Notify = ignore) -> Trained:
+@dataclasses.dataclass(frozen=True)
+class InPlace:
+    """What a Python program gives in place of what the options name.
+
+    Attributes:
+        train, validation: rows.
+        loss: a function; options.loss has its name.
+    """
+
+    train: InMemory | None = None
+    validation: InMemory | None = None
+    loss: UserFunction | None = None
+
+
+_NOTHING = InPlace()
+
+
+def train(
+    task_cls: type[Task],
+    options: Any,
+    given: Given | None = None,
+    notify: Notify = ignore,
+    in_place: InPlace = _NOTHING,
+) -> Trained:
     """Fine-tune, or resume the run in options.output_dir; writes all results there.
 
     Args:
         given: what a comparison asks for, for the record of the run.
         notify: called with each event of the run, in the first process alone.
+        in_place: of what the options name.
 
     Raises:
         InputError: something the user gave cannot be used; nothing has been written.
     """
-    _check(task, options)
-    loss = choose_loss(task.losses, options.loss, options.loss_args)
+    _check(task_cls, options)
+    loss = choose_loss(task_cls.losses, options.loss, options.loss_args, in_place.loss)
     processes.join(options.coordinator_address, options.num_processes, options.process_id)
     processes.check_alike("options", options.deciding())
-    if not processes.is_first():
-        notify = ignore
+    folder = Path(options.output_dir).expanduser()
+    reports = make_reports(options.report_to, folder, dataclasses.asdict(options))
+    notify = GuardedCallbacks([notify, *reports]) if processes.is_first() else ignore
     with RunFolder.open(
-        Path(options.output_dir).expanduser(),
+        folder,
         writes=processes.is_first(),
         overwrite=options.overwrite_output_dir,
         keep=options.save_total_limit,
         retry_on_error=options.save_errors == "retry",
     ) as run:
-        inputs = _read_inputs(task, options, loss, run, given)
+        task = task_cls.from_options(options)
+        inputs = _read_inputs(task, options, loss, run, given, in_place)
         prepared = _make_program(inputs)
         state, progress = _open_folder(run, inputs, prepared)
         trained = _fit(run, inputs, prepared, state, progress, notify)
@@ -91,8 +127,9 @@ def train(task: Task, options: Any, given: Given | None = None, notify: Notify =
     return trained
 
 
-def _check(task: Task, options: Any) -> None:
+def _check(task: type[Task], options: Any) -> None:
     """What can be refused before any file is read."""
+    check_reports(options.report_to)
     if not options.output_dir:
         raise InputError("give --output_dir, the folder for the results")
     names = {field.name for field in dataclasses.fields(options)}
@@ -101,8 +138,8 @@ def _check(task: Task, options: Any) -> None:
         raise InputError(f"--allow_changed_options {' '.join(sorted(unknown))}: no such option")
     if options.packing and not task.packs:
         raise InputError(f"--packing is not for {task.name}, whose rows have several texts already")
-    known = (*task.best_metrics, LOSS)
-    if other := set(best_metrics(task.best_metrics, options.metric_for_best_model)) - set(known):
+    known = task.metric_names()
+    if other := set(best_metrics(known, options.metric_for_best_model)) - set(known):
         raise InputError(f"--metric_for_best_model {' '.join(other)}: give {', '.join(known)}")
 
 
@@ -116,7 +153,7 @@ class _Validation:
         self._evaluator = evaluator
         self.step = -1
         self.scores: Scores = {}
-        self.predictions: list[Any] = []
+        self.predictions: Sequence[Any] = []
 
     def __call__(
         self, params: Params, step: int, stopped: Callable[[], bool] = lambda: False
@@ -160,29 +197,43 @@ class _Inputs:
 
 
 def _read_inputs(
-    task: Task, options: Any, loss: ChosenLoss, run: RunFolder, given: Given | None
+    task: Task,
+    options: Any,
+    loss: ChosenLoss,
+    run: RunFolder,
+    given: Given | None,
+    in_place: InPlace,
 ) -> _Inputs:
     """Examples, model, features, the order of batches and the plan; held against the record of the
     run that is resumed, if there is one."""
     if options.compilation_cache_dir:
         keep_compiled(options.compilation_cache_dir)
-    data = read_examples(task, options, "train")
+    data = read_examples(task, options, "train", in_place.train)
     if data is None:
         raise InputError("give --train_file or --dataset_name, the data to train on")
-    held_out = read_held_out(task, options)
-    options = task.resolve(options, data.examples, held_out)
-    record = RunRecord.of(task.name, options, loss=loss.source, job=processes.job(), given=given)
+    held_out = read_held_out(task, options, in_place.validation)
+    task = task.fit_to(data.examples, held_out)
+    options = with_part(options, task.settings)
+    record = RunRecord.of(
+        task.name,
+        options,
+        loss=loss.source,
+        loss_values=loss.values,
+        job=processes.job(),
+        given=given,
+    )
     # Before anything is read that takes long.
-    previous = run.find(record, options, teacher=loss.args.get("teacher"))
+    previous = run.find(record, teacher=loss.args.get("teacher"))
 
     model = load_model(task, options, data)
+    task.check_metric(options.metric_for_best_model, data.examples, model.cfg)
     cfg, parallel = model.cfg, model.compute.parallel
     if cfg.id2label:
         shown = ", ".join(cfg.id2label[:12]) + ", ..." * (len(cfg.id2label) > 12)
         logger.info("  %d outputs: %s", len(cfg.id2label), shown)
     _check_freeze(model.params, options.freeze or ())
-    features = encode_examples(task, data.examples, model.tokenizer, cfg, options)
-    features = keep_learnable(features, origin_of(options))
+    features = encode_examples(task, data.examples, model.tokenizer, cfg)
+    features = keep_learnable(features, origin_of(options, in_place.train))
     sampler = make_sampler(
         features.lengths,
         width=cfg.hidden_size,
@@ -202,7 +253,7 @@ def _read_inputs(
     prints = {"train": features.fingerprint(), "model": fingerprint_of(shape)}
     validation = None
     if held_out is not None:
-        held_out_features = encode_examples(task, held_out, model.tokenizer, cfg, options)
+        held_out_features = encode_examples(task, held_out, model.tokenizer, cfg)
         evaluator = Evaluator(task, options, model, held_out, held_out_features)
         if plan.metrics == (LOSS,) and not any(map(task.learnable, held_out)):
             raise InputError(
@@ -216,11 +267,11 @@ def _read_inputs(
     if teacher is not None:
         prints["teacher"] = teacher.fingerprint()
     processes.check_alike("data", prints)
-    processes.check_alike("losses", [loss.source])
+    processes.check_alike("losses", [loss.source, dict(loss.values)])
     record = dataclasses.replace(
         record, rows_per_step=sampler.rows, row_length=max(sampler.buckets), data=prints
     )
-    run.check(record, options, user_loss=loss.own)
+    run.check(record, user_loss=loss.own)
     return _Inputs(
         task=task,
         options=options,
@@ -257,8 +308,8 @@ def _make_plan(task: Task, options: Any, steps_per_epoch: int) -> Plan:
         save_every=options.save_steps or steps_per_epoch,
         patience=options.early_stopping_patience,
         max_skipped=options.max_nonfinite_steps,
-        metrics=best_metrics(task.best_metrics, options.metric_for_best_model),
-        lower_is_better=task.lower_is_better | {LOSS},
+        metrics=best_metrics([m.name for m in task.metrics], options.metric_for_best_model),
+        lower_is_better=frozenset({LOSS, *(m.name for m in task.metrics if m.lower_is_better)}),
     )
 
 
@@ -332,12 +383,12 @@ def _make_program(inputs: _Inputs) -> _Prepared:
     source = BatchSource(
         features,
         inputs.sampler,
-        task.corrupt(options, model.tokenizer, model.cfg) if task.corrupt else None,
+        task.corrupt(model.tokenizer, model.cfg, seed=options.seed),
         options.gradient_accumulation_steps,
         _ids(inputs.examples),
     )
     key = jax.random.fold_in(jax.random.key(options.seed), 1)
-    loss = with_settings(inputs.loss, task.loss_settings(options, model.cfg))
+    loss = with_settings(inputs.loss, task.loss_settings(model.cfg))
     try_loss(
         loss,
         apply,
@@ -356,7 +407,7 @@ def _make_program(inputs: _Inputs) -> _Prepared:
             loss.function,
             tx,
             accumulate=options.gradient_accumulation_steps,
-            measure=task.measure,
+            measure=task.measure(),
             frozen=options.freeze or (),
             axis_name=parallel.axis_name,
         )
@@ -423,9 +474,10 @@ def _fit(
         run.close()
         again = ", without --overwrite_output_dir," * inputs.options.overwrite_output_dir
         logger.info("saved in %s; the same command%s goes on from here", run.path, again)
-        return Trained(state, {}, done=False)
+        return Trained(state, {}, False, progress.evaluations)
     params, step = _result(run, inputs, state, progress)
-    return Trained(state, _write_results(run, inputs, params, step), done=True)
+    scores = _write_results(run, inputs, params, step)
+    return Trained(state, scores, True, progress.evaluations)
 
 
 def _announce(plan: Plan, source: BatchSource, parallel: Parallel) -> None:
@@ -467,10 +519,9 @@ def _result(
 
 def _write_results(run: RunFolder, inputs: _Inputs, params: Params, step: int) -> Scores:
     """The model, its scores and the task's files; returns the scores."""
-    task, options, model = inputs.task, inputs.options, inputs.model
+    task, model = inputs.task, inputs.model
     run.close()
-    exported = task.export(params, options)
-    run.save_model(model.cfg, exported, model.tokenizer, head=task.head)
+    run.save_model(model, task.export(params))
     scores: Scores = {}
     files: dict[str, Any] = {}
     validation = inputs.validation
@@ -478,7 +529,7 @@ def _write_results(run: RunFolder, inputs: _Inputs, params: Params, step: int) -
         if validation.step != step:
             validation(inputs.parallel.replicate(params), step)
         scores = validation.scores
-        files = task.files(inputs.held_out, validation.predictions, options, model.cfg)
+        files = task.artifacts(inputs.held_out or (), validation.predictions, model.cfg)
     run.write_results(scores, files)
     logger.info("model and results in %s", run.path)
     return scores

@@ -1,7 +1,9 @@
 """Start the processes of one training on this machine, and look after them.
 
+    jaxbert launch -n 2 -- train qa --train_file train-v1.1.json ...
     python -m jaxbert.launch -n 2 -- train/qa.py --train_file train-v1.1.json ...
 
+What stands behind -- is a command of jaxbert, a script, or another program.
 Each process gets --coordinator_address, --num_processes and --process_id after its own words, and
 one GPU if there is one for each. Its output comes line by line after its number: "[0] step 10".
 
@@ -30,7 +32,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, NoReturn
 
@@ -72,17 +74,18 @@ class _Parser(argparse.ArgumentParser):
         raise InputError(f"{message}; give -n N -- SCRIPT.py ..., or --help")
 
 
-def main(words: Sequence[str] | None = None) -> int:
+def main(words: Sequence[str] | None = None, *, commands: Collection[str] = ()) -> int:
     """Run a job to its end.
 
     Args:
         words: the command line; by default that of this process.
+        commands: what may stand in place of a script: names of commands of `python -m jaxbert`.
 
     Returns:
         The exit status.
     """
     try:
-        options, command = _parse(sys.argv[1:] if words is None else words)
+        options, command = _parse(sys.argv[1:] if words is None else words, commands)
         signals: list[int] = []
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda number, _: signals.append(number))
@@ -106,18 +109,23 @@ def main(words: Sequence[str] | None = None) -> int:
     return EXIT_WRONG_INPUT
 
 
-def _parse(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    """The launcher's options, and the words of a process but for its number."""
-    usage = "%(prog)s -n N [options] -- SCRIPT.py [its options]"
-    parser = _Parser("python -m jaxbert.launch", usage, __doc__, formatter_class=_Help)
+def make_parser() -> argparse.ArgumentParser:
+    """The launcher's flags."""
+    usage = "%(prog)s -n N [options] -- COMMAND or SCRIPT.py [its options]"
+    parser = _Parser("jaxbert launch", usage, __doc__, formatter_class=_Help)
     add = functools.partial(parser.add_argument, metavar="N")
     add("-n", type=int, required=True, help="processes")
     add("--max_restarts", type=int, default=3, help="times that all are started again")
     add("--stall_timeout", type=float, default=600.0, help="seconds without a step, to start again")
     add("--start_timeout", type=float, default=3600.0, help="the same, to the first step")
     add("--grace", type=float, default=60.0, help="seconds to save and end in after a signal")
+    return parser
+
+
+def _parse(words: Sequence[str], commands: Collection[str]) -> tuple[argparse.Namespace, list[str]]:
+    """The launcher's options, and the words of a process but for its number."""
     cut = words.index("--") if "--" in words else len(words)
-    options, command = parser.parse_args(words[:cut]), list(words[cut + 1 :])
+    options, command = make_parser().parse_args(words[:cut]), list(words[cut + 1 :])
     bounds = {
         "-n": 1,
         "--max_restarts": 0,
@@ -132,6 +140,8 @@ def _parse(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     if not command:
         raise InputError("no command; give it after --, as in: -n 2 -- train/qa.py --output_dir x")
     first = command[0]
+    if first in commands:
+        return options, [sys.executable, "-m", "jaxbert", *command]
     is_script = first.endswith(".py") and Path(first).is_file()
     if is_script or first.startswith("-"):  # as in `python -m`
         return options, [sys.executable, *command]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -19,7 +20,7 @@ _Handler = Callable[[int, FrameType | None], None] | int | signal.Handlers | Non
 
 class StopSignals:
     """Within it, SIGTERM and Ctrl-C are noted, to be asked for; a second one, a second later or
-    more, leaves at once.
+    more, leaves at once. In a notebook or an interpreter a second Ctrl-C does nothing.
 
     An exception raised by the handler would leave JAX in the middle of whatever it does, and end
     the process by a segmentation fault; so everything long asks.
@@ -45,6 +46,9 @@ class StopSignals:
         if not self.caught:
             self.caught, self._caught_at = True, time.monotonic()
             threading.Thread(target=_say, args=(number,), daemon=True).start()
+        # A notebook's kernel has more than this run, and is restarted by other means.
+        elif number == signal.SIGINT and hasattr(sys, "ps1"):
+            return
         # Whoever stops a job may signal each process and the launcher, which kills.
         elif time.monotonic() - self._caught_at > _ONE and not processes.launched():
             os._exit(processes.EXIT_STOPPED)

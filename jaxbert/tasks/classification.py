@@ -9,27 +9,40 @@ import collections
 import dataclasses
 import logging
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import ClassVar, NamedTuple, Self
 
 import jax
 import numpy as np
+from transformers import PreTrainedTokenizerFast
 
+from jaxbert.data.batch import Batch
 from jaxbert.data.encode_texts import encode_texts
 from jaxbert.data.features import Features
-from jaxbert.data.rows import Data
+from jaxbert.data.rows import Cell, Content, Data, names_of
+from jaxbert.data.sources import load_rows
 from jaxbert.data.texts import TextExample, read_texts
 from jaxbert.errors import InputError
+from jaxbert.io.files import Json
+from jaxbert.losses.forms import Arrays, Measure
 from jaxbert.losses.label_losses import label_accuracy, supervised_contrastive
 from jaxbert.metrics.class_scores import classification_scores, multi_label_scores
-from jaxbert.metrics.scores import LOSS, Scores
+from jaxbert.metrics.scores import LOSS, Metric, Scores
 from jaxbert.model.config import MULTI_LABEL, PROBLEM_TYPES, BertConfig
-from jaxbert.options.settings import ClassificationOptions, ClassificationTrainOptions
+from jaxbert.options.settings import (
+    ClassificationEvalOptions,
+    ClassificationSettings,
+    ClassificationTrainOptions,
+)
 from jaxbert.tasks.task import (
     OF_LABELS,
     WITH_BASE,
-    Task,
-    load_table,
+    Label,
+    Losses,
+    Reduce,
+    RowTask,
+    entry_of,
+    needed,
     number_of,
     shown_classes,
     sorted_classes,
@@ -48,10 +61,20 @@ class Classified:
 
 @dataclasses.dataclass(frozen=True)
 class MultiClassified:
-    """A prediction: the classes whose probability is above the threshold, and that of each."""
+    """A prediction: the classes whose probability is above the threshold, and that of each; one of
+    another program may have no probabilities."""
 
     labels: tuple[str, ...]
     scores: dict[str, float]
+
+
+class ClassWeight(NamedTuple):
+    """How much a class counts in the loss: the words that say so, the class, and a number, NaN
+    where the words have none."""
+
+    given: str
+    name: str
+    weight: float
 
 
 # What can tell the best checkpoint where a text has one class, and where it has any number.
@@ -66,18 +89,21 @@ _METRICS = {
     ),
 }
 SINGLE_LABEL = PROBLEM_TYPES[0]
+_BALANCED = ["balanced"]
+_FEW = 20  # examples; with fewer, each class may have one
 
 
-def _read(tables: Any, options: ClassificationOptions) -> Data[TextExample]:
-    columns = options.label_column_name or []
-    return read_texts(
-        tables,
-        text_columns=options.text_column_name,
-        label_column=columns[0] if len(columns) == 1 else None,
-        numeric=False,
-        strict=options.strict,
-        indicator_columns=columns if len(columns) > 1 else (),
-    )
+def read_weight(given: str) -> ClassWeight:
+    """NAME=WEIGHT, where a name may have an equals sign too.
+
+    >>> read_weight("a=b=3")
+    ClassWeight(given='a=b=3', name='a=b', weight=3.0)
+    """
+    name, _, value = given.rpartition("=")
+    try:
+        return ClassWeight(given, name, float(value))
+    except ValueError:
+        return ClassWeight(given, name, math.nan)
 
 
 def classes_of(example: TextExample) -> tuple[str, ...]:
@@ -88,127 +114,242 @@ def classes_of(example: TextExample) -> tuple[str, ...]:
     return () if label is None else (str(label),)
 
 
-def _labels(
-    examples: Sequence[TextExample], options: ClassificationTrainOptions
-) -> tuple[str, ...]:
-    names = sorted_classes({name for e in examples for name in classes_of(e)})
-    several = any(isinstance(e.label, tuple) for e in examples)
-    if several and not names:
-        raise InputError("the training data has no label in any row; at least 1 is needed")
-    if len(names) > 1 and all(len(classes_of(e)) == len(names) for e in examples):
-        hint = (
-            "; of 0 and 1 for each label, give a column a label to --label_column_name"
-            if {*names} == {"0", "1"}
-            else ""
-        )
-        raise InputError(
-            f"every row of the training data has all the labels, {shown_classes(names)}, so there "
-            f"is nothing to learn{hint}"
-        )
-    if len(names) == 1 and not several and options.problem_type != MULTI_LABEL:
-        raise InputError(f"the training data has one class only, {names[0]}; at least 2 are needed")
-    return names
+class Classification(RowTask[ClassificationSettings, TextExample, Classified | MultiClassified]):
+    """A class for each text or pair, or any number of them.
 
-
-def _resolve(
-    options: ClassificationOptions,
-    examples: Sequence[TextExample] | None,
-    held_out: Sequence[TextExample] | None,
-) -> ClassificationOptions:
-    """See whether rows have any number of labels, and count them for --class_weights balanced:
-    n / (C n_c), as scikit-learn does."""
-    if examples is None or not isinstance(options, ClassificationTrainOptions):
-        return options
-    several = next((e for e in examples if isinstance(e.label, tuple)), None)
-    if several is not None and options.problem_type == SINGLE_LABEL:
-        raise InputError(
-            f"--problem_type {SINGLE_LABEL}: {several.where} has a list of labels, or a column for "
-            "each; give one column with one label a row"
-        )
-    if several is not None:
-        options = dataclasses.replace(options, problem_type=MULTI_LABEL)
-    if options.class_weights != ["balanced"]:
-        return options
-    counts = collections.Counter(name for e in examples for name in classes_of(e))
-    weights = [f"{n}={counts.total() / (len(counts) * counts[n]):.6g}" for n in sorted(counts)]
-    return dataclasses.replace(options, class_weights=weights)
-
-
-def _problem_type(options: ClassificationTrainOptions, cfg: BertConfig) -> str:
-    """What is trained: as the options and the data say, else as the model is.
-
-    Raises:
-        InputError: there is no such metric for it.
+    Attributes:
+        class_weights: of classes that count more or less in the loss.
     """
-    found = options.problem_type or (MULTI_LABEL if cfg.multi_label else SINGLE_LABEL)
-    if cfg.problem_type not in (None, found):
-        logger.warning(
-            "the model's problem_type is %s; from now on it is %s", cfg.problem_type, found
-        )
-    elif found == MULTI_LABEL and options.problem_type is None:
-        logger.warning(
-            "the model's problem_type is %s, and so it is trained, on one label a row; for one "
-            "class a text give --problem_type %s",
-            found,
-            SINGLE_LABEL,
-        )
-    metric = (options.metric_for_best_model or LOSS).removeprefix("eval_")
-    known = [LOSS.removeprefix("eval_"), *_METRICS[found == MULTI_LABEL]]
-    if metric not in known:
-        raise InputError(
-            f"--metric_for_best_model {options.metric_for_best_model}: the scores of {found} are "
-            f"{', '.join([*known[1:], LOSS])}"
-        )
-    return found
 
+    name = "classification"
+    head = "classification"
+    losses: ClassVar[Losses] = {
+        **OF_LABELS,
+        "supervised_contrastive": supervised_contrastive,
+        **WITH_BASE,
+    }
+    metrics = tuple(map(Metric, dict.fromkeys((*_METRICS[False], *_METRICS[True]))))
+    has_classes = True
+    train_options = ClassificationTrainOptions
+    eval_options = ClassificationEvalOptions
+    settings_cls = ClassificationSettings
 
-def _check_options(options: ClassificationOptions, cfg: BertConfig) -> None:
-    """Raise InputError for an option that is not for the model's classes."""
-    positive = options.positive_label
-    if positive is not None and cfg.multi_label:
-        raise InputError(f"--positive_label {positive}: not for any number of labels a row")
-    if positive is not None and (len(cfg.id2label) != 2 or positive not in cfg.id2label):
-        raise InputError(
-            f"--positive_label {positive}: it is one of two classes; the model has "
-            f"{shown_classes(cfg.id2label)}"
-        )
-    if options.threshold is not None and not cfg.multi_label:
-        raise InputError(
-            f"--threshold {options.threshold:g}: it is for any number of labels a row, and the "
-            "model gives each text the best one of its classes"
+    def __init__(self, settings: ClassificationSettings) -> None:
+        super().__init__(settings)
+        self.class_weights = tuple(map(read_weight, settings.class_weights or ()))
+
+    def load(self, path: str) -> Content:
+        return load_rows(path, quoted_tsv=self.settings.quoted_tsv)
+
+    def read(self, sources: Iterable[tuple[str, Content]]) -> Data[TextExample]:
+        columns = self.settings.label_column_name or []
+        return read_texts(
+            sources,
+            text_columns=self.settings.text_column_name,
+            label_column=columns[0] if len(columns) == 1 else None,
+            numeric=False,
+            strict=self.settings.strict,
+            indicator_columns=columns if len(columns) > 1 else (),
         )
 
-
-def _class_weights(options: ClassificationTrainOptions, cfg: BertConfig) -> np.ndarray | None:
-    """(C,) float32 from NAME=WEIGHT words; 1 for a class that is not named."""
-    if not options.class_weights:
-        return None
-    weights = np.ones(len(cfg.id2label), np.float32)
-    for word in options.class_weights:
-        name, _, value = word.rpartition("=")
-        try:
-            weight = float(value)
-        except ValueError:
-            weight = math.nan
-        if name not in cfg.id2label or not 0 <= weight < math.inf:
+    def check(self, data: Data[TextExample], origin: str, *, training: bool) -> None:
+        """Refuse to learn classes of which hardly any has a second row: ids, or texts."""
+        if not training or not data.label_column or data.classes:
+            return
+        labels = [e.label for e in data.examples if isinstance(e.label, str)]
+        different = len(set(labels))
+        if len(labels) >= _FEW and 10 * different > 9 * len(labels):
             raise InputError(
-                f"--class_weights {word}: give balanced, or NAME=WEIGHT with a class of "
-                f"{', '.join(cfg.id2label)}"
+                f'{origin}: label column "{data.label_column}" has {different} different values in '
+                f"{len(labels)} rows, so they are no classes; name another with "
+                f"--label_column_name; the columns are {names_of(data.columns)}"
             )
-        weights[cfg.id2label.index(name)] = weight
-    if not weights.any():
-        raise InputError(f"--class_weights {' '.join(options.class_weights)}: all are 0")
-    return weights
+
+    def label_of(self, example: TextExample) -> Label | None:
+        return example.label
+
+    def labels(self, examples: Sequence[TextExample]) -> tuple[str, ...]:
+        names = sorted_classes({name for e in examples for name in classes_of(e)})
+        several = any(isinstance(e.label, tuple) for e in examples)
+        if several and not names:
+            raise InputError("the training data has no label in any row; at least 1 is needed")
+        if len(names) > 1 and all(len(classes_of(e)) == len(names) for e in examples):
+            hint = (
+                "; of 0 and 1 for each label, give a column a label to --label_column_name"
+                if {*names} == {"0", "1"}
+                else ""
+            )
+            raise InputError(
+                f"every row of the training data has all the labels, {shown_classes(names)}, so "
+                f"there is nothing to learn{hint}"
+            )
+        if len(names) == 1 and not several and self.settings.problem_type != MULTI_LABEL:
+            raise InputError(
+                f"the training data has one class only, {names[0]}; at least 2 are needed"
+            )
+        return names
+
+    def fit_to(
+        self, train: Sequence[TextExample] | None, held_out: Sequence[TextExample] | None
+    ) -> Self:
+        """See whether rows have any number of labels, and count them for --class_weights balanced:
+        n / (C n_c), as scikit-learn does."""
+        if train is None:
+            return self
+        settings = self.settings
+        several = next((e for e in train if isinstance(e.label, tuple)), None)
+        if several is not None and settings.problem_type == SINGLE_LABEL:
+            raise InputError(
+                f"--problem_type {SINGLE_LABEL}: {several.where} has a list of labels, or a column "
+                "for each; give one column with one label a row"
+            )
+        if several is not None:
+            settings = dataclasses.replace(settings, problem_type=MULTI_LABEL)
+        if settings.class_weights == _BALANCED:
+            counts = collections.Counter(name for e in train for name in classes_of(e))
+            each = {n: counts.total() / (len(counts) * counts[n]) for n in sorted(counts)}
+            weights = [f"{name}={weight:.6g}" for name, weight in each.items()]
+            settings = dataclasses.replace(settings, class_weights=weights)
+        return type(self)(settings)
+
+    def problem_type(self, cfg: BertConfig) -> str:
+        """As the settings and the data say, else as the model is."""
+        given = self.settings.problem_type
+        found = given or (MULTI_LABEL if cfg.multi_label else SINGLE_LABEL)
+        if cfg.problem_type not in (None, found):
+            logger.warning(
+                "the model's problem_type is %s; from now on it is %s", cfg.problem_type, found
+            )
+        elif found == MULTI_LABEL and given is None:
+            logger.warning(
+                "the model's problem_type is %s, and so it is trained, on one label a row; for one "
+                "class a text give --problem_type %s",
+                found,
+                SINGLE_LABEL,
+            )
+        return found
+
+    def check_metric(
+        self, given: str | None, train: Sequence[TextExample], cfg: BertConfig
+    ) -> None:
+        metric = (given or LOSS).removeprefix("eval_")
+        known = _METRICS[cfg.multi_label]
+        if metric not in (LOSS.removeprefix("eval_"), *known):
+            raise InputError(
+                f"--metric_for_best_model {given}: the scores of {cfg.problem_type} are "
+                f"{', '.join([*known, LOSS])}"
+            )
+
+    def loss_settings(self, cfg: BertConfig) -> dict[str, np.ndarray | None]:
+        """class_weights, (C,) float32; 1 for a class that is not named."""
+        if not self.class_weights:
+            return {"class_weights": None}
+        weights = np.ones(len(cfg.id2label), np.float32)
+        for given, name, weight in self.class_weights:
+            if name not in cfg.id2label or not 0 <= weight < math.inf:
+                raise InputError(
+                    f"--class_weights {given}: give balanced, or NAME=WEIGHT with a class of "
+                    f"{', '.join(cfg.id2label)}"
+                )
+            weights[cfg.id2label.index(name)] = weight
+        if not weights.any():
+            words = " ".join(weight.given for weight in self.class_weights)
+            raise InputError(f"--class_weights {words}: all are 0")
+        return {"class_weights": weights}
+
+    def encode(
+        self, examples: Sequence[TextExample], tokenizer: PreTrainedTokenizerFast, cfg: BertConfig
+    ) -> Features:
+        self._check_positive(cfg, "the model has")
+        threshold = self.settings.threshold
+        if threshold is not None and not cfg.multi_label:
+            raise InputError(
+                f"--threshold {threshold:g}: it is for any number of labels a row, and the model "
+                "gives each text the best one of its classes"
+            )
+        targets = None
+        if all(e.label is not None for e in examples):
+            targets = _sets(examples, cfg) if cfg.multi_label else _ids(examples, cfg)
+        length = self.settings.max_seq_length
+        return encode_texts(examples, tokenizer, max_length=length, targets=targets)
+
+    def _check_positive(self, cfg: BertConfig, whose: str) -> None:
+        """Raise InputError for a positive label that is none of two classes."""
+        positive = self.settings.positive_label
+        if positive is not None and cfg.multi_label:
+            raise InputError(f"--positive_label {positive}: not for any number of labels a row")
+        if positive is not None and (len(cfg.id2label) != 2 or positive not in cfg.id2label):
+            raise InputError(
+                f"--positive_label {positive}: it is one of two classes; {whose} "
+                f"{shown_classes(cfg.id2label)}"
+            )
+
+    def measure(self) -> Measure:
+        return label_accuracy
+
+    def reduce(self) -> Reduce:
+        """The logits (B, C): decode makes probabilities of them as the model's config says."""
+        return _logits
+
+    def decode(
+        self,
+        examples: Sequence[TextExample],
+        features: Features,
+        arrays: dict[str, np.ndarray],
+        cfg: BertConfig,
+    ) -> list[Classified] | list[MultiClassified]:
+        function = jax.nn.sigmoid if cfg.multi_label else jax.nn.softmax
+        probabilities = np.asarray(function(arrays["logits"]))
+        scores = [dict(zip(cfg.id2label, row, strict=True)) for row in probabilities.tolist()]
+        if not cfg.multi_label:
+            best = np.argmax(probabilities, axis=-1).tolist()
+            return [Classified(cfg.id2label[n], of) for n, of in zip(best, scores, strict=True)]
+        least = 0.5 if self.settings.threshold is None else self.settings.threshold
+        return [MultiClassified(tuple(n for n, p in of.items() if p > least), of) for of in scores]
+
+    def score(
+        self,
+        examples: Sequence[TextExample],
+        predictions: Sequence[Classified | MultiClassified],
+        cfg: BertConfig,
+    ) -> Scores:
+        names = cfg.id2label
+        if not cfg.multi_label:
+            found = [p.label for p in predictions if isinstance(p, Classified)]
+            references = [str(e.label) for e in examples]
+            return classification_scores(found, references, names, self.settings.positive_label)
+        sets = [p for p in predictions if isinstance(p, MultiClassified)]
+        rows = None
+        if all(p.scores for p in sets):
+            rows = np.array([[p.scores[name] for name in names] for p in sets])
+        return multi_label_scores(
+            [p.labels for p in sets], [classes_of(e) for e in examples], names, rows
+        )
+
+    def artifacts(
+        self,
+        examples: Sequence[TextExample],
+        predictions: Sequence[Classified | MultiClassified],
+        cfg: BertConfig,
+    ) -> dict[str, Json]:
+        return {"predictions.json": [dataclasses.asdict(p) for p in predictions]}
+
+    def read_predictions(
+        self, entries: Sequence[Cell], data: Data[TextExample], path: str
+    ) -> tuple[list[Classified | MultiClassified], BertConfig]:
+        if _are_sets(entries, data):
+            cfg = BertConfig(problem_type=MULTI_LABEL)
+            self._check_positive(cfg, "there are")
+            sets, order = _read_sets(entries, data, path)
+            return [*sets], dataclasses.replace(cfg, id2label=order)
+        single, order = _read_single(entries, data, path)
+        cfg = BertConfig(id2label=order)
+        self._check_positive(cfg, "there are")
+        return [*single], cfg
 
 
-def _encode(
-    examples: Sequence[TextExample], tokenizer: Any, options: ClassificationOptions, cfg: BertConfig
-) -> Features:
-    _check_options(options, cfg)
-    targets = None
-    if all(e.label is not None for e in examples):
-        targets = _sets(examples, cfg) if cfg.multi_label else _ids(examples, cfg)
-    return encode_texts(examples, tokenizer, max_length=options.max_seq_length, targets=targets)
+def _logits(outputs: Arrays, batch: Batch[jax.Array]) -> Arrays:
+    return {"logits": outputs["logits"]}
 
 
 def _ids(examples: Sequence[TextExample], cfg: BertConfig) -> np.ndarray:
@@ -232,62 +373,71 @@ def _sets(examples: Sequence[TextExample], cfg: BertConfig) -> np.ndarray:
     return targets
 
 
-def _decode(
-    examples: Sequence[TextExample],
-    features: Features,
-    arrays: dict[str, np.ndarray],
-    options: ClassificationOptions,
-    cfg: BertConfig,
-) -> list[Classified] | list[MultiClassified]:
-    function = jax.nn.sigmoid if cfg.multi_label else jax.nn.softmax
-    probabilities = np.asarray(function(arrays["logits"]))
-    scores = [dict(zip(cfg.id2label, row, strict=True)) for row in probabilities.tolist()]
-    if not cfg.multi_label:
-        best = np.argmax(probabilities, axis=-1).tolist()
-        return [Classified(cfg.id2label[n], of) for n, of in zip(best, scores, strict=True)]
-    least = 0.5 if options.threshold is None else options.threshold
-    return [MultiClassified(tuple(n for n, p in of.items() if p > least), of) for of in scores]
+# --- a predictions file ---
 
 
-def _score(
-    examples: Sequence[TextExample],
-    predictions: Sequence[Classified] | Sequence[MultiClassified],
-    options: ClassificationOptions,
-    cfg: BertConfig,
-) -> Scores:
-    names = cfg.id2label
-    if not cfg.multi_label:
-        found = [p.label for p in predictions if isinstance(p, Classified)]
-        references = [str(e.label) for e in examples]
-        return classification_scores(found, references, names, options.positive_label)
-    sets = [p for p in predictions if isinstance(p, MultiClassified)]
-    return multi_label_scores(
-        [p.labels for p in sets],
-        [classes_of(e) for e in examples],
-        names,
-        np.array([[p.scores[name] for name in names] for p in sets]),
+def _are_sets(entries: Sequence[Cell], data: Data[TextExample]) -> bool:
+    """Whether predictions or references are of any number of classes."""
+    return any(isinstance(e.label, tuple) for e in data.examples) or any(
+        isinstance(entry, list) or (isinstance(entry, dict) and "labels" in entry)
+        for entry in entries
     )
 
 
-CLASSIFICATION = Task(
-    name="classification",
-    head="classification",
-    losses={**OF_LABELS, "supervised_contrastive": supervised_contrastive, **WITH_BASE},
-    loss_settings=lambda options, cfg: {"class_weights": _class_weights(options, cfg)},
-    problem_type=_problem_type,
-    measure=label_accuracy,
-    best_metrics=tuple(dict.fromkeys((*_METRICS[False], *_METRICS[True]))),
-    load=load_table,
-    read=_read,
-    label_of=lambda e: e.label,
-    resolve=_resolve,
-    labels=_labels,
-    encode=_encode,
-    # decode makes probabilities of them: the model's config says which.
-    reduce=lambda options: lambda outputs, batch: {"logits": outputs["logits"]},
-    decode=_decode,
-    score=_score,
-    files=lambda examples, predictions, options, cfg: {
-        "predictions.json": [dataclasses.asdict(p) for p in predictions]
-    },
-)
+def _read_single(
+    entries: Sequence[Cell], data: Data[TextExample], path: str
+) -> tuple[list[Classified], tuple[str, ...]]:
+    """Predictions of one class each, and all classes in order: that which the data declare, or the
+    model's own. It says whose F1 two classes have."""
+    found, names = [], set()
+    for number, (entry, e) in enumerate(zip(entries, data.examples, strict=True)):
+        gold, label = needed(e.label, e.where), entry_of(entry, "label")
+        if not isinstance(label, str):
+            raise InputError(
+                f"{path}: entry {number} is {str(label)[:40]}, expected the name of a class"
+            )
+        found.append(Classified(label, {}))
+        names |= {label, str(gold)}
+    scores = entries[0].get("scores") if isinstance(entries[0], dict) else None
+    orders = (data.classes, tuple(scores) if isinstance(scores, dict) else ())
+    return found, next((o for o in orders if names <= set(o)), sorted_classes(names))
+
+
+def _read_sets(
+    entries: Sequence[Cell], data: Data[TextExample], path: str
+) -> tuple[list[MultiClassified], tuple[str, ...]]:
+    """Predictions of any number of classes, with their scores where all have such, and all
+    classes in order."""
+    labels: list[tuple[str, ...]] = []
+    for number, (entry, e) in enumerate(zip(entries, data.examples, strict=True)):
+        names = entry.get("labels") if isinstance(entry, dict) else entry
+        strings = [n for n in names if isinstance(n, str)] if isinstance(names, list) else None
+        if strings != names or strings is None:
+            raise InputError(
+                f"{path}: entry {number} is {str(entry)[:40]}, expected a list of names of classes"
+            )
+        needed(e.label, e.where)
+        labels.append(tuple(strings))
+    ranked = [entry.get("scores") if isinstance(entry, dict) else None for entry in entries]
+    scores = [of for of in ranked if isinstance(of, dict)]
+    scored = len(scores) == len(entries)
+    named = (data.classes, *labels, *map(classes_of, data.examples), *(scores if scored else ()))
+    order = sorted_classes({name for names in named for name in names})
+    if not order:
+        raise InputError(f"{path}: no label in any entry, and none in the references")
+    if not scored:
+        return [MultiClassified(names, {}) for names in labels], order
+    found = [_read_scores(of, order, f"{path}: entry {n}") for n, of in enumerate(scores)]
+    return [MultiClassified(*each) for each in zip(labels, found, strict=True)], order
+
+
+def _read_scores(scores: dict[str, Cell], order: Sequence[str], where: str) -> dict[str, float]:
+    """The score of each class."""
+    found = {}
+    for name in order:
+        value = scores.get(name)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not isinstance(value, int | float) or not is_number or not abs(value) <= 1e30:
+            raise InputError(f"{where} has no score of {name!r}, a number")  # NaN is none either
+        found[name] = float(value)
+    return found

@@ -3,20 +3,39 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
 
 import numpy as np
+from transformers import PreTrainedTokenizerFast
 
 from jaxbert.data.choices import ChoiceExample, read_choices
 from jaxbert.data.encode_texts import encode_choices
 from jaxbert.data.features import Features
-from jaxbert.data.rows import Data
+from jaxbert.data.rows import Cell, Content, Data
+from jaxbert.data.sources import load_rows
+from jaxbert.errors import InputError
+from jaxbert.io.files import Json
+from jaxbert.losses.forms import Measure
 from jaxbert.losses.label_losses import label_accuracy
 from jaxbert.metrics.class_scores import choice_scores
+from jaxbert.metrics.scores import Metric
 from jaxbert.model.config import BertConfig
-from jaxbert.options.settings import MultipleChoiceOptions
-from jaxbert.tasks.task import OF_LABELS, WITH_BASE, Task, load_table, reduce_logits
+from jaxbert.options.settings import (
+    MultipleChoiceEvalOptions,
+    MultipleChoiceOptions,
+    MultipleChoiceTrainOptions,
+)
+from jaxbert.tasks.task import (
+    OF_LABELS,
+    WITH_BASE,
+    Losses,
+    Reduce,
+    RowTask,
+    entry_of,
+    needed,
+    probabilities,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,48 +46,73 @@ class Chosen:
     scores: tuple[float, ...]
 
 
-def _read(tables: Any, options: MultipleChoiceOptions) -> Data[ChoiceExample]:
-    return read_choices(tables, label_column=options.label_column_name, strict=options.strict)
+class MultipleChoice(RowTask[MultipleChoiceOptions, ChoiceExample, Chosen]):
+    """One of several choices for each row."""
 
+    name = "multiple_choice"
+    head = "multiple_choice"
+    losses: ClassVar[Losses] = {**OF_LABELS, **WITH_BASE}
+    metrics = (Metric("accuracy"),)
+    packs = False
+    train_options = MultipleChoiceTrainOptions
+    eval_options = MultipleChoiceEvalOptions
+    settings_cls = MultipleChoiceOptions
 
-def _encode(
-    examples: Sequence[ChoiceExample],
-    tokenizer: Any,
-    options: MultipleChoiceOptions,
-    cfg: BertConfig,
-) -> Features:
-    targets = None
-    if all(e.label is not None for e in examples):
-        targets = np.array([e.label for e in examples], np.int32)
-    return encode_choices(examples, tokenizer, max_length=options.max_seq_length, targets=targets)
+    def load(self, path: str) -> Content:
+        return load_rows(path, quoted_tsv=self.settings.quoted_tsv)
 
+    def read(self, sources: Iterable[tuple[str, Content]]) -> Data[ChoiceExample]:
+        column, strict = self.settings.label_column_name, self.settings.strict
+        return read_choices(sources, label_column=column, strict=strict)
 
-def _score(
-    examples: Sequence[ChoiceExample],
-    predictions: Sequence[Chosen],
-    options: MultipleChoiceOptions,
-    cfg: BertConfig,
-) -> dict[str, float]:
-    return choice_scores([p.label for p in predictions], [e.label or 0 for e in examples])
+    def label_of(self, example: ChoiceExample) -> int | None:
+        return example.label
 
+    def encode(
+        self, examples: Sequence[ChoiceExample], tokenizer: PreTrainedTokenizerFast, cfg: BertConfig
+    ) -> Features:
+        targets = None
+        if all(e.label is not None for e in examples):
+            targets = np.array([e.label for e in examples], np.int32)
+        length = self.settings.max_seq_length
+        return encode_choices(examples, tokenizer, max_length=length, targets=targets)
 
-MULTIPLE_CHOICE = Task(
-    name="multiple_choice",
-    head="multiple_choice",
-    losses={**OF_LABELS, **WITH_BASE},
-    measure=label_accuracy,
-    packs=False,
-    best_metrics=("accuracy",),
-    load=load_table,
-    read=_read,
-    label_of=lambda e: e.label,
-    encode=_encode,
-    reduce=reduce_logits,
-    decode=lambda examples, features, arrays, options, cfg: [
-        Chosen(int(np.argmax(row)), tuple(row.tolist())) for row in arrays["probabilities"]
-    ],
-    score=_score,
-    files=lambda examples, predictions, options, cfg: {
-        "predictions.json": [dataclasses.asdict(p) for p in predictions]
-    },
-)
+    def measure(self) -> Measure:
+        return label_accuracy
+
+    def reduce(self) -> Reduce:
+        return probabilities
+
+    def decode(
+        self,
+        examples: Sequence[ChoiceExample],
+        features: Features,
+        arrays: dict[str, np.ndarray],
+        cfg: BertConfig,
+    ) -> list[Chosen]:
+        rows = arrays["probabilities"]
+        return [Chosen(int(np.argmax(row)), tuple(row.tolist())) for row in rows]
+
+    def score(
+        self, examples: Sequence[ChoiceExample], predictions: Sequence[Chosen], cfg: BertConfig
+    ) -> dict[str, float]:
+        return choice_scores([p.label for p in predictions], [e.label or 0 for e in examples])
+
+    def artifacts(
+        self, examples: Sequence[ChoiceExample], predictions: Sequence[Chosen], cfg: BertConfig
+    ) -> dict[str, Json]:
+        return {"predictions.json": [dataclasses.asdict(p) for p in predictions]}
+
+    def read_predictions(
+        self, entries: Sequence[Cell], data: Data[ChoiceExample], path: str
+    ) -> tuple[list[Chosen], BertConfig]:
+        found = []
+        for number, (entry, e) in enumerate(zip(entries, data.examples, strict=True)):
+            needed(e.label, e.where)
+            label = entry_of(entry, "label")
+            if not isinstance(label, int) or isinstance(label, bool):
+                raise InputError(
+                    f"{path}: entry {number} is {str(label)[:40]}, expected the number of a choice"
+                )
+            found.append(Chosen(label, ()))
+        return found, BertConfig()

@@ -5,22 +5,24 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import ClassVar, Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from transformers import PreTrainedTokenizerFast
 
 from jaxbert.data.batch import Batch
 from jaxbert.data.encode_qa import encode_qa
 from jaxbert.data.features import Features
 from jaxbert.data.questions import EXPECTED_ANSWERS, QAExample, read_questions
-from jaxbert.data.rows import Data, names_of
-from jaxbert.data.sources import load_rows
+from jaxbert.data.rows import Content, Data, names_of
 from jaxbert.decoding.answers import Prediction, at_threshold, decode_qa, prediction_files
 from jaxbert.decoding.spans import decode_spans
 from jaxbert.errors import InputError
-from jaxbert.losses.forms import Arrays
+from jaxbert.io.files import Json
+from jaxbert.losses.forms import Arrays, Measure
 from jaxbert.losses.span_losses import (
     joint_span,
     span_accuracy,
@@ -36,9 +38,10 @@ from jaxbert.metrics.answer_scores import (
     squad_scores,
     squad_v2_scores,
 )
+from jaxbert.metrics.scores import Metric
 from jaxbert.model.config import BertConfig
-from jaxbert.options.settings import QAOptions
-from jaxbert.tasks.task import WITH_BASE, Task
+from jaxbert.options.settings import QAEvalOptions, QAOptions, QATrainOptions
+from jaxbert.tasks.task import WITH_BASE, Losses, Reduce, Task
 
 
 def _is_chinese(examples: Sequence[QAExample]) -> bool:
@@ -46,66 +49,6 @@ def _is_chinese(examples: Sequence[QAExample]) -> bool:
     text = "".join(e.context for e in examples[:50])
     letters = [c for c in text if c.isalpha()]
     return sum("\u4e00" <= c <= "\u9fff" for c in letters) > len(letters) / 2
-
-
-def resolve_qa(
-    options: Any, examples: Sequence[QAExample] | None, held_out: Sequence[QAExample] | None = None
-) -> Any:
-    """Decide the metric and the length of answers where the options leave them open.
-
-    Raises:
-        InputError: a held-out question lacks the reference answer that the metric needs.
-    """
-    metric = options.metric
-    if metric == "auto" and options.version_2_with_negative:
-        metric = "squad_v2"
-    elif metric == "auto":
-        metric = "cmrc2018" if _is_chinese(held_out or examples or ()) else "squad"
-    bare = next((e.id for e in held_out or () if not e.answers), None)
-    if bare is not None and metric != "squad_v2":
-        raise InputError(
-            f"question {bare} of the validation data has no reference answer, which the metric "
-            f"{metric} needs; give --version_2_with_negative if some questions have none"
-        )
-    longest = options.max_answer_length or (50 if metric == "cmrc2018" else 30)
-    return dataclasses.replace(options, metric=metric, max_answer_length=longest)
-
-
-def _check(data: Data[QAExample], origin: str, training: bool) -> None:
-    """Refuse questions without any answer to learn, or of which nothing says whether they have one:
-    most likely the field has another name."""
-    if not any(e.answers or (e.labelled and not training) for e in data.examples):
-        raise InputError(
-            f"{origin}: no question has answers; the fields are {names_of(data.columns)}; expected "
-            f"answers: {EXPECTED_ANSWERS}"
-        )
-
-
-def _encode(
-    examples: Sequence[QAExample], tokenizer: Any, options: QAOptions, cfg: BertConfig
-) -> Features:
-    features = encode_qa(
-        examples,
-        tokenizer,
-        max_length=options.max_seq_length,
-        stride=options.doc_stride,
-        stride_mode=options.stride_mode,
-    )
-    bare = sum(e.labelled and not e.answers for e in examples)
-    if options.version_2_with_negative or not bare:
-        return features
-    note = (
-        f"{bare} of {len(examples)} questions {'has' if bare == 1 else 'have'} no answer, which is "
-        "learned; only with --version_2_with_negative can a prediction be none"
-    )
-    return dataclasses.replace(features, notes=(*features.notes, note))
-
-
-def _is_located(example: QAExample) -> bool:
-    """Whether the data say what its answer is and it was found in the paragraph, or that there is
-    none: else there is no place to compare with."""
-    found = not example.answers or any(a.start is not None for a in example.answers)
-    return example.labelled and found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,46 +66,132 @@ class BestSpans:
         return {**spans._asdict(), "null_score": null}
 
 
-def reduce_qa(options: QAOptions) -> BestSpans:
-    """What is kept of each window: its n_best_size best spans."""
-    assert options.max_answer_length is not None  # resolve_qa decides it
-    return BestSpans(options.max_answer_length, options.n_best_size)
+class QA(Task[QAOptions, QAExample, Prediction]):
+    """Answers that are spans of a paragraph, or none."""
 
+    name = "qa"
+    head = "qa"
+    losses: ClassVar[Losses] = {
+        "cross_entropy": span_cross_entropy,
+        "label_smoothing": span_label_smoothing,
+        "soft_targets": span_soft_targets,
+        "focal": span_focal,
+        "marginal": span_marginal,
+        "joint_span": joint_span,
+        **WITH_BASE,
+    }
+    metrics = (Metric("f1"), Metric("exact_match"))
+    token_outputs = ("start_logits", "end_logits")
+    fresh = frozenset({"metric"})
+    train_options = QATrainOptions
+    eval_options = QAEvalOptions
+    settings_cls = QAOptions
 
-def _decode(
-    examples: Sequence[QAExample],
-    features: Features,
-    outputs: Any,
-    options: QAOptions,
-    cfg: BertConfig,
-) -> list[Prediction]:
-    return decode_qa(
-        examples,
-        features,
-        outputs,
-        n_best_size=options.n_best_size,
-        version_2=options.version_2_with_negative,
-        null_threshold=options.null_score_diff_threshold,
-        temperature=options.score_temperature,
-    )
+    def read(self, sources: Iterable[tuple[str, Content]]) -> Data[QAExample]:
+        return read_questions(sources, strict=self.settings.strict)
 
+    def check(self, data: Data[QAExample], origin: str, *, training: bool) -> None:
+        """Refuse questions without any answer to learn, or of which nothing says whether they have
+        one: most likely the field has another name."""
+        if not any(e.answers or (e.labelled and not training) for e in data.examples):
+            raise InputError(
+                f"{origin}: no question has answers; the fields are {names_of(data.columns)}; "
+                f"expected answers: {EXPECTED_ANSWERS}"
+            )
 
-def _score(
-    examples: Sequence[QAExample],
-    predictions: Sequence[Prediction],
-    options: QAOptions,
-    cfg: BertConfig,
-) -> dict[str, float]:
-    pairs = list(zip(examples, predictions, strict=True))
-    references = references_of(examples)
-    if options.metric != "squad_v2" or not options.version_2_with_negative:
-        return score_qa(options.metric, {e.id: p.answer.text for e, p in pairs}, references)
-    # The official script empties the answers itself, and looks for other thresholds: so it gets
-    # what would be said, not what is left of it at the run's threshold.
-    texts = {e.id: at_threshold(p, math.inf).text for e, p in pairs}
-    odds = {e.id: p.null_odds for e, p in pairs if p.null_odds is not None}
-    threshold = options.null_score_diff_threshold
-    return score_qa(options.metric, texts, references, odds, threshold)
+    def learnable(self, example: QAExample) -> bool:
+        """Whether the data say what its answer is and it was found in the paragraph, or that there
+        is none: else there is no place to compare with."""
+        found = not example.answers or any(a.start is not None for a in example.answers)
+        return example.labelled and found
+
+    def fit_to(
+        self, train: Sequence[QAExample] | None, held_out: Sequence[QAExample] | None
+    ) -> Self:
+        """Decide the metric and the length of answers where the settings leave them open.
+
+        Raises:
+            InputError: a held-out question lacks the reference answer that the metric needs.
+        """
+        metric = self.settings.metric
+        if metric == "auto" and self.settings.version_2_with_negative:
+            metric = "squad_v2"
+        elif metric == "auto":
+            metric = "cmrc2018" if _is_chinese(held_out or train or ()) else "squad"
+        bare = next((e.id for e in held_out or () if not e.answers), None)
+        if bare is not None and metric != "squad_v2":
+            raise InputError(
+                f"question {bare} of the validation data has no reference answer, which the metric "
+                f"{metric} needs; give --version_2_with_negative if some questions have none"
+            )
+        longest = self.settings.max_answer_length or (50 if metric == "cmrc2018" else 30)
+        return type(self)(
+            dataclasses.replace(self.settings, metric=metric, max_answer_length=longest)
+        )
+
+    def encode(
+        self, examples: Sequence[QAExample], tokenizer: PreTrainedTokenizerFast, cfg: BertConfig
+    ) -> Features:
+        features = encode_qa(
+            examples,
+            tokenizer,
+            max_length=self.settings.max_seq_length,
+            stride=self.settings.doc_stride,
+            stride_mode=self.settings.stride_mode,
+        )
+        bare = sum(e.labelled and not e.answers for e in examples)
+        if self.settings.version_2_with_negative or not bare:
+            return features
+        note = (
+            f"{bare} of {len(examples)} questions {'has' if bare == 1 else 'have'} no answer, "
+            "which is learned; only with --version_2_with_negative can a prediction be none"
+        )
+        return dataclasses.replace(features, notes=(*features.notes, note))
+
+    def measure(self) -> Measure:
+        return span_accuracy
+
+    def reduce(self) -> Reduce:
+        longest = self.settings.max_answer_length
+        assert longest is not None  # fit_to decides it
+        return BestSpans(longest, self.settings.n_best_size)
+
+    def decode(
+        self,
+        examples: Sequence[QAExample],
+        features: Features,
+        arrays: dict[str, np.ndarray],
+        cfg: BertConfig,
+    ) -> list[Prediction]:
+        return decode_qa(
+            examples,
+            features,
+            arrays,
+            n_best_size=self.settings.n_best_size,
+            version_2=self.settings.version_2_with_negative,
+            null_threshold=self.settings.null_score_diff_threshold,
+            temperature=self.settings.score_temperature,
+        )
+
+    def score(
+        self, examples: Sequence[QAExample], predictions: Sequence[Prediction], cfg: BertConfig
+    ) -> dict[str, float]:
+        metric = self.settings.metric
+        pairs = list(zip(examples, predictions, strict=True))
+        references = references_of(examples)
+        if metric != "squad_v2" or not self.settings.version_2_with_negative:
+            return score_qa(metric, {e.id: p.answer.text for e, p in pairs}, references)
+        # The official script empties the answers itself, and looks for other thresholds: so it
+        # gets what would be said, not what is left of it at the run's threshold.
+        texts = {e.id: at_threshold(p, math.inf).text for e, p in pairs}
+        odds = {e.id: p.null_odds for e, p in pairs if p.null_odds is not None}
+        return score_qa(metric, texts, references, odds, self.settings.null_score_diff_threshold)
+
+    def artifacts(
+        self, examples: Sequence[QAExample], predictions: Sequence[Prediction], cfg: BertConfig
+    ) -> dict[str, Json]:
+        version_2 = self.settings.version_2_with_negative
+        return prediction_files(examples, predictions, version_2=version_2)
 
 
 def references_of(examples: Sequence[QAExample]) -> dict[str, list[str]]:
@@ -189,34 +218,3 @@ def score_qa(
     if metric == "cmrc2018":
         return cmrc2018_scores(predictions, references)
     return squad_scores(predictions, references)
-
-
-QA = Task(
-    name="qa",
-    head="qa",
-    token_outputs=("start_logits", "end_logits"),
-    losses={
-        "cross_entropy": span_cross_entropy,
-        "label_smoothing": span_label_smoothing,
-        "soft_targets": span_soft_targets,
-        "focal": span_focal,
-        "marginal": span_marginal,
-        "joint_span": joint_span,
-        **WITH_BASE,
-    },
-    measure=span_accuracy,
-    best_metrics=("f1", "exact_match"),
-    fresh=frozenset({"metric"}),
-    load=lambda path, options: load_rows(path),
-    read=lambda tables, options: read_questions(tables, strict=options.strict),
-    check=_check,
-    resolve=resolve_qa,
-    learnable=_is_located,
-    encode=_encode,
-    reduce=reduce_qa,
-    decode=_decode,
-    score=_score,
-    files=lambda examples, predictions, options, cfg: prediction_files(
-        examples, predictions, version_2=options.version_2_with_negative
-    ),
-)

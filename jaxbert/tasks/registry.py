@@ -1,23 +1,19 @@
-"""All tasks by name, each with its training options."""
+"""All tasks by name."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
-from jaxbert.options import settings
-from jaxbert.tasks.classification import CLASSIFICATION
+from jaxbert.tasks.classification import Classification
 from jaxbert.tasks.mlm import MLM
-from jaxbert.tasks.multiple_choice import MULTIPLE_CHOICE
+from jaxbert.tasks.multiple_choice import MultipleChoice
 from jaxbert.tasks.qa import QA
-from jaxbert.tasks.regression import REGRESSION
-from jaxbert.tasks.tagging import TAGGING
+from jaxbert.tasks.regression import Regression
+from jaxbert.tasks.tagging import Tagging
 from jaxbert.tasks.task import Task
 
-TASKS: dict[str, tuple[Task, type[Any]]] = {
-    "qa": (QA, settings.QATrainOptions),
-    "classification": (CLASSIFICATION, settings.ClassificationTrainOptions),
-    "regression": (REGRESSION, settings.RegressionTrainOptions),
-    "multiple_choice": (MULTIPLE_CHOICE, settings.MultipleChoiceTrainOptions),
-    "tagging": (TAGGING, settings.TaggingTrainOptions),
-    "mlm": (MLM, settings.MLMTrainOptions),
+AnyTask: TypeAlias = Task[Any, Any, Any]
+
+TASKS: dict[str, type[AnyTask]] = {
+    task.name: task for task in (QA, Classification, Regression, MultipleChoice, Tagging, MLM)
 }

@@ -4,53 +4,64 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import ClassVar, Self
 
 import jax
 import numpy as np
+from transformers import PreTrainedTokenizerFast
 
 from jaxbert.data.batch import Batch
 from jaxbert.data.encode_texts import encode_texts
 from jaxbert.data.features import Features
-from jaxbert.data.rows import Data
+from jaxbert.data.rows import Cell, Content, Data
+from jaxbert.data.sources import load_rows
 from jaxbert.data.texts import TextExample, read_texts
 from jaxbert.errors import InputError
+from jaxbert.io.files import Json
 from jaxbert.losses.forms import Arrays, Loss
 from jaxbert.losses.label_losses import squared_error
 from jaxbert.metrics.class_scores import regression_scores
+from jaxbert.metrics.scores import Metric
 from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import Params
-from jaxbert.options.settings import RegressionOptions
-from jaxbert.tasks.task import WITH_BASE, Task, load_table
+from jaxbert.options.settings import (
+    RegressionEvalOptions,
+    RegressionSettings,
+    RegressionTrainOptions,
+)
+from jaxbert.tasks.task import WITH_BASE, Label, Losses, Reduce, RowTask, entry_of, needed
+
+_STANDARD = ["standard"]
 
 
-def _read(tables: Any, options: RegressionOptions) -> Data[TextExample]:
-    return read_texts(
-        tables,
-        text_columns=options.text_column_name,
-        label_column=options.label_column_name,
-        numeric=True,
-        strict=options.strict,
-    )
+@dataclasses.dataclass(frozen=True)
+class Scaling:
+    """The model learns (target - mean) / scale."""
+
+    mean: float = 0.0
+    scale: float = 1.0
+
+    def undone(self, outputs: Arrays, batch: Batch[jax.Array]) -> Arrays:
+        """Of each row its score, (B,), in the scale of the targets as they were given."""
+        return {"scores": outputs["scores"] * self.scale + self.mean}
+
+    def squared_error(
+        self, outputs: Arrays, batch: Batch[jax.Array]
+    ) -> tuple[jax.Array, jax.Array]:
+        """The squared error in the scale of the targets as they were given, and its weight."""
+        loss_sum, weight_sum = squared_error(outputs, batch)
+        return loss_sum * self.scale**2, weight_sum
 
 
-def _resolve(
-    options: Any, examples: Sequence[TextExample] | None, held_out: Sequence[TextExample] | None
-) -> Any:
-    """Measure the targets for --target_scaling standard."""
-    if examples is None or options.target_scaling != ["standard"]:
-        return options
-    targets = np.array([e.label for e in examples], np.float64)
-    scale = float(targets.std()) or 1.0
-    return dataclasses.replace(options, target_scaling=[f"{targets.mean():.9g}", f"{scale:.9g}"])
+def read_scaling(words: list[str] | None) -> Scaling:
+    """What --target_scaling says; the targets' own scale where that is still to be measured.
 
-
-def _scaling(options: Any) -> tuple[float, float]:
-    """Mean and scale: the model learns (target - mean) / scale. Only training has the option."""
-    words = getattr(options, "target_scaling", None)
-    if not words:
-        return 0.0, 1.0
+    Raises:
+        InputError: it is neither "standard" nor two numbers, the second above 0.
+    """
+    if not words or words == _STANDARD:
+        return Scaling()
     try:
         mean, scale = map(float, words)
     except ValueError:
@@ -58,76 +69,123 @@ def _scaling(options: Any) -> tuple[float, float]:
     if not math.isfinite(mean) or not 0 < scale < math.inf:
         given = " ".join(words)
         raise InputError(f"--target_scaling {given}: give standard, or a mean and a scale above 0")
-    return mean, scale
+    return Scaling(mean, scale)
 
 
-def _encode(
-    examples: Sequence[TextExample], tokenizer: Any, options: RegressionOptions, cfg: BertConfig
-) -> Features:
-    targets = None
-    if all(e.label is not None for e in examples):
-        mean, scale = _scaling(options)
-        values = np.array([e.label for e in examples], np.float64)
-        targets = ((values - mean) / scale).astype(np.float32)
-    return encode_texts(examples, tokenizer, max_length=options.max_seq_length, targets=targets)
+class Regression(RowTask[RegressionSettings, TextExample, float]):
+    """A number for each text or pair.
 
+    Attributes:
+        scaling: of the targets that are learned.
+    """
 
-def _reduce(options: RegressionOptions) -> Callable[[Arrays, Batch[jax.Array]], Arrays]:
-    """Of each row its score, (B,), in the scale of the targets as they were given."""
-    mean, scale = _scaling(options)
-    return lambda outputs, batch: {"scores": outputs["scores"] * scale + mean}
+    name = "regression"
+    head = "regression"
+    losses: ClassVar[Losses] = {"mean_squared_error": squared_error, **WITH_BASE}
+    metrics = (Metric("pearson"), Metric("spearmanr"), Metric("mse", lower_is_better=True))
+    has_classes = True
+    train_options = RegressionTrainOptions
+    eval_options = RegressionEvalOptions
+    settings_cls = RegressionSettings
 
+    def __init__(self, settings: RegressionSettings) -> None:
+        super().__init__(settings)
+        self.scaling = read_scaling(settings.target_scaling)
 
-def _evaluation_loss(options: RegressionOptions) -> Loss:
-    """The squared error in the scale of the targets as they were given."""
-    _, scale = _scaling(options)
+    def load(self, path: str) -> Content:
+        return load_rows(path, quoted_tsv=self.settings.quoted_tsv)
 
-    def loss(outputs: Arrays, batch: Batch[jax.Array]) -> tuple[jax.Array, jax.Array]:
-        loss_sum, weight_sum = squared_error(outputs, batch)
-        return loss_sum * scale**2, weight_sum
+    def read(self, sources: Iterable[tuple[str, Content]]) -> Data[TextExample]:
+        return read_texts(
+            sources,
+            text_columns=self.settings.text_column_name,
+            label_column=self.settings.label_column_name,
+            numeric=True,
+            strict=self.settings.strict,
+        )
 
-    return loss
+    def label_of(self, example: TextExample) -> Label | None:
+        return example.label
 
+    def labels(self, examples: Sequence[TextExample]) -> tuple[str, ...]:
+        return ("score",)
 
-def _export(params: Params, options: RegressionOptions) -> Params:
-    """The scaling undone in the last layer: the saved model gives the targets' own scale."""
-    mean, scale = _scaling(options)
-    if (mean, scale) == (0.0, 1.0):
-        return params
-    head = params["classifier"]
-    kernel, bias = np.asarray(head["kernel"]), np.asarray(head["bias"])
-    exported = {"kernel": kernel * np.float32(scale), "bias": bias * np.float32(scale)}
-    exported["bias"] = exported["bias"] + np.float32(mean)
-    return {**params, "classifier": exported}
+    def fit_to(
+        self, train: Sequence[TextExample] | None, held_out: Sequence[TextExample] | None
+    ) -> Self:
+        """Measure the targets for --target_scaling standard."""
+        if train is None or self.settings.target_scaling != _STANDARD:
+            return self
+        targets = np.array([e.label for e in train], np.float64)
+        scale = float(targets.std()) or 1.0
+        words = [f"{targets.mean():.9g}", f"{scale:.9g}"]
+        return type(self)(dataclasses.replace(self.settings, target_scaling=words))
 
+    def encode(
+        self, examples: Sequence[TextExample], tokenizer: PreTrainedTokenizerFast, cfg: BertConfig
+    ) -> Features:
+        targets = None
+        if all(e.label is not None for e in examples):
+            mean, scale = self.scaling.mean, self.scaling.scale
+            values = np.array([e.label for e in examples], np.float64)
+            targets = ((values - mean) / scale).astype(np.float32)
+        length = self.settings.max_seq_length
+        return encode_texts(examples, tokenizer, max_length=length, targets=targets)
 
-def _score(
-    examples: Sequence[TextExample],
-    predictions: Sequence[float],
-    options: RegressionOptions,
-    cfg: BertConfig,
-) -> dict[str, float]:
-    references = [e.label for e in examples if isinstance(e.label, float)]
-    return regression_scores(predictions, references)
+    def export(self, params: Params) -> Params:
+        """The scaling undone in the last layer: the saved model gives the targets' own scale."""
+        if self.scaling == Scaling():
+            return params
+        mean, scale = self.scaling.mean, self.scaling.scale
+        head = params["classifier"]
+        kernel, bias = np.asarray(head["kernel"]), np.asarray(head["bias"])
+        exported = {"kernel": kernel * np.float32(scale), "bias": bias * np.float32(scale)}
+        exported["bias"] = exported["bias"] + np.float32(mean)
+        return {**params, "classifier": exported}
 
+    def evaluation_loss(self) -> Loss:
+        return self.scaling.squared_error
 
-REGRESSION = Task(
-    name="regression",
-    head="regression",
-    losses={"mean_squared_error": squared_error, **WITH_BASE},
-    evaluation_loss=_evaluation_loss,
-    measure=None,
-    best_metrics=("pearson", "spearmanr", "mse"),
-    lower_is_better=frozenset({"mse"}),
-    load=load_table,
-    read=_read,
-    label_of=lambda e: e.label,
-    resolve=_resolve,
-    labels=lambda examples, options: ("score",),
-    encode=_encode,
-    reduce=_reduce,
-    decode=lambda examples, features, arrays, options, cfg: arrays["scores"].tolist(),
-    score=_score,
-    export=_export,
-    files=lambda examples, predictions, options, cfg: {"predictions.json": list(predictions)},
-)
+    @property
+    def without_teacher(self) -> str | None:
+        if not self.settings.target_scaling:
+            return None
+        return "not with --target_scaling; a teacher's scores are not scaled"
+
+    def reduce(self) -> Reduce:
+        return self.scaling.undone
+
+    def decode(
+        self,
+        examples: Sequence[TextExample],
+        features: Features,
+        arrays: dict[str, np.ndarray],
+        cfg: BertConfig,
+    ) -> list[float]:
+        found: list[float] = arrays["scores"].tolist()
+        return found
+
+    def score(
+        self, examples: Sequence[TextExample], predictions: Sequence[float], cfg: BertConfig
+    ) -> dict[str, float]:
+        references = [e.label for e in examples if isinstance(e.label, float)]
+        return regression_scores(predictions, references)
+
+    def artifacts(
+        self, examples: Sequence[TextExample], predictions: Sequence[float], cfg: BertConfig
+    ) -> dict[str, Json]:
+        return {"predictions.json": list(predictions)}
+
+    def read_predictions(
+        self, entries: Sequence[Cell], data: Data[TextExample], path: str
+    ) -> tuple[list[float], BertConfig]:
+        found: list[float] = []
+        for number, (entry, e) in enumerate(zip(entries, data.examples, strict=True)):
+            needed(e.label, e.where)
+            value = entry_of(entry, "score")
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not isinstance(value, int | float) or not is_number or not abs(value) <= 1e30:
+                wanted = "a finite number" if is_number else "a number"  # NaN is not finite
+                raise InputError(f"{path}: entry {number} is {str(value)[:40]}, expected {wanted}")
+            found.append(value)
+        return found, BertConfig()

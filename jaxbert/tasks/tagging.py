@@ -5,22 +5,24 @@ from __future__ import annotations
 import dataclasses
 import logging
 import re
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import ClassVar, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from transformers import PreTrainedTokenizerFast
 
 from jaxbert.data.batch import Batch
 from jaxbert.data.encode_words import encode_words
 from jaxbert.data.features import Features
-from jaxbert.data.rows import Data, names_of
+from jaxbert.data.rows import Cell, Content, Data, names_of
 from jaxbert.data.words import WordsExample, load_words, read_words
 from jaxbert.decoding.tags import word_labels
 from jaxbert.errors import InputError
+from jaxbert.io.files import Json
 from jaxbert.io.untrusted import shown
-from jaxbert.losses.forms import Arrays
+from jaxbert.losses.forms import Arrays, Measure
 from jaxbert.losses.label_losses import label_accuracy
 from jaxbert.metrics.entities import (
     entity_report,
@@ -29,9 +31,20 @@ from jaxbert.metrics.entities import (
     left_out_when_strict,
     odd_tags,
 )
+from jaxbert.metrics.scores import Metric
 from jaxbert.model.config import BertConfig
-from jaxbert.options.settings import ScoreOptions, TaggingOptions
-from jaxbert.tasks.task import OF_LABELS, WITH_BASE, Task, number_of, sorted_classes
+from jaxbert.options.settings import TaggingEvalOptions, TaggingOptions, TaggingTrainOptions
+from jaxbert.tasks.task import (
+    OF_LABELS,
+    WITH_BASE,
+    Losses,
+    Reduce,
+    RowTask,
+    entry_of,
+    needed,
+    number_of,
+    sorted_classes,
+)
 
 logger = logging.getLogger("jaxbert")
 
@@ -44,39 +57,206 @@ class Tagged:
     scores: list[float]
 
 
-def _read(tables: Any, options: TaggingOptions) -> Data[WordsExample]:
-    return read_words(
-        tables,
-        word_column=options.text_column_name,
-        tag_column=options.label_column_name,
-        strict=options.strict,
-    )
+@dataclasses.dataclass(frozen=True)
+class BestTags:
+    """Of each token the best class and its probability: label, score (B, length)."""
+
+    length: int
+
+    def __call__(self, outputs: Arrays, batch: Batch[jax.Array]) -> Arrays:
+        p = jax.nn.softmax(outputs["logits"], axis=-1)
+        pad = ((0, 0), (0, self.length - p.shape[1]))  # batches are as long as their bucket
+        best = jnp.argmax(p, axis=-1).astype(jnp.int32)
+        return {"label": jnp.pad(best, pad), "score": jnp.pad(jnp.max(p, axis=-1), pad)}
 
 
-def _load(path: str, options: TaggingOptions) -> Any:
-    words, tags = options.text_column_name, options.label_column_name
-    return load_words(path, word_column=words, tag_column=tags)
+class Tagging(RowTask[TaggingOptions, WordsExample, Tagged]):
+    """A tag for every word of a sentence."""
 
+    name = "tagging"
+    head = "tagging"
+    losses: ClassVar[Losses] = {**OF_LABELS, **WITH_BASE}
+    metrics = (Metric("f1"), Metric("accuracy"), Metric("precision"), Metric("recall"))
+    token_outputs = ("logits",)
+    has_classes = True
+    train_options = TaggingTrainOptions
+    eval_options = TaggingEvalOptions
+    settings_cls = TaggingOptions
 
-def _resolve(
-    options: Any, examples: Sequence[WordsExample] | None, held_out: Sequence[WordsExample] | None
-) -> Any:
-    data = held_out if examples is None else examples
-    doubts = doubts_of(data or (), options)
-    if examples is not None:
-        metric = (options.metric_for_best_model or "accuracy").removeprefix("eval_")
-        if metric not in ("accuracy", "loss") and find_scheme(_tags_of(examples)) is None:
-            raise InputError(
-                f"--metric_for_best_model {options.metric_for_best_model}: "
-                + next(
-                    iter(doubts),
-                    "the tags are no entities (B-..., I-..., O); give accuracy or eval_loss",
+    def load(self, path: str) -> Content:
+        words, tags = self.settings.text_column_name, self.settings.label_column_name
+        return load_words(path, word_column=words, tag_column=tags)
+
+    def read(self, sources: Iterable[tuple[str, Content]]) -> Data[WordsExample]:
+        return read_words(
+            sources,
+            word_column=self.settings.text_column_name,
+            tag_column=self.settings.label_column_name,
+            strict=self.settings.strict,
+        )
+
+    def label_of(self, example: WordsExample) -> tuple[str, ...] | None:
+        return example.tags
+
+    def labels(self, examples: Sequence[WordsExample]) -> tuple[str, ...]:
+        return sorted_classes(_tags_of(examples))
+
+    def fit_to(
+        self, train: Sequence[WordsExample] | None, held_out: Sequence[WordsExample] | None
+    ) -> Self:
+        """Say what is odd about the tags. There is nothing to decide.
+
+        Raises:
+            InputError: the tags of the training data are its words.
+        """
+        if train is not None:
+            _check_tags(train)
+        for doubt in self.doubts((held_out if train is None else train) or ()):
+            logger.warning("%s", doubt)
+        return self
+
+    def doubts(self, examples: Sequence[WordsExample]) -> list[str]:
+        """One tag that is not of the scheme of the others turns the scores of entities off; and
+        the strict mode may not find the entities that are there."""
+        lines = _odd_tag(examples)
+        scheme = find_scheme(_tags_of(examples))
+        if self.settings.entity_mode == "strict" and scheme is not None:
+            lost, found = left_out_when_strict([e.tags or () for e in examples], scheme)
+            if lost:
+                lines.append(
+                    f"--entity_mode strict leaves out {lost} of the {found} entities of the data: "
+                    "they do not begin (or end) as their scheme wants, as those of IOB1; the "
+                    "default mode finds them"
                 )
+        return lines
+
+    def check_metric(
+        self, given: str | None, train: Sequence[WordsExample], cfg: BertConfig
+    ) -> None:
+        metric = (given or "accuracy").removeprefix("eval_")
+        if metric in ("accuracy", "loss") or find_scheme(_tags_of(train)) is not None:
+            return
+        reason = "the tags are no entities (B-..., I-..., O); give accuracy or eval_loss"
+        raise InputError(
+            f"--metric_for_best_model {given}: {next(iter(self.doubts(train)), reason)}"
+        )
+
+    def encode(
+        self,
+        examples: Sequence[WordsExample],
+        tokenizer: PreTrainedTokenizerFast,
+        cfg: BertConfig,
+    ) -> Features:
+        targets = None
+        if all(e.tags is not None for e in examples):
+            targets = _targets(examples, cfg)
+        length, stride = self.settings.max_seq_length, self.settings.doc_stride
+        features = encode_words(
+            examples,
+            tokenizer,
+            max_length=length,
+            stride=max(0, min(length // 4, (length - 3) // 2)) if stride is None else stride,
+            targets=targets,
+            inside=_inside(cfg.id2label) if self.settings.label_all_tokens else None,
+        )
+        odd, others = odd_tags(cfg.id2label)
+        if targets is not None and odd and find_scheme(_tags_of(examples)):
+            note = (
+                f"the model has the class {shown(odd[0])!r}, which is not of the scheme of "
+                f"{names_of(others)}: only accuracy is scored, no entities"
             )
-        _check_tags(examples)
-    for doubt in doubts:
-        logger.warning("%s", doubt)
-    return options
+            return dataclasses.replace(features, notes=(*features.notes, note))
+        return features
+
+    def measure(self) -> Measure:
+        return label_accuracy
+
+    def reduce(self) -> Reduce:
+        return BestTags(self.settings.max_seq_length)
+
+    def decode(
+        self,
+        examples: Sequence[WordsExample],
+        features: Features,
+        arrays: dict[str, np.ndarray],
+        cfg: BertConfig,
+    ) -> list[Tagged]:
+        found = word_labels(
+            features.host["word"],
+            bounds=features.bounds,
+            example=features.example,
+            label=arrays["label"],
+            score=arrays["score"],
+            counts=[len(e.words) for e in examples],
+        )
+        return [
+            Tagged([cfg.id2label[n] for n in labels], scores.tolist()) for labels, scores in found
+        ]
+
+    def score(
+        self, examples: Sequence[WordsExample], predictions: Sequence[Tagged], cfg: BertConfig
+    ) -> dict[str, float]:
+        """Of entities where the tags are a chunk scheme, else of single words: accuracy alone."""
+        return entity_scores(
+            [p.tags for p in predictions],
+            [e.tags or () for e in examples],
+            scheme=find_scheme(cfg.id2label),
+            mode=self.settings.entity_mode,
+        )
+
+    def artifacts(
+        self, examples: Sequence[WordsExample], predictions: Sequence[Tagged], cfg: BertConfig
+    ) -> dict[str, Json]:
+        """The predictions, and the scores of each type of entity."""
+        pairs = zip(examples, predictions, strict=True)
+        files: dict[str, Json] = {
+            "predictions.json": [
+                {"words": list(e.words), **dataclasses.asdict(p)} for e, p in pairs
+            ]
+        }
+        scheme = find_scheme(cfg.id2label)
+        if scheme is not None and all(e.tags is not None for e in examples):
+            files["entity_report.json"] = entity_report(
+                [p.tags for p in predictions],
+                [e.tags or () for e in examples],
+                scheme=scheme,
+                mode=self.settings.entity_mode,
+            )
+        return files
+
+    def read_predictions(
+        self, entries: Sequence[Cell], data: Data[WordsExample], path: str
+    ) -> tuple[list[Tagged], BertConfig]:
+        found = [
+            Tagged(_read_tags(entry, e, path, number), [])
+            for number, (entry, e) in enumerate(zip(entries, data.examples, strict=True))
+        ]
+        known = set(_tags_of(data.examples))
+        scheme = find_scheme(known)
+        other = next((tag for tagged in found for tag in tagged.tags if tag not in known), None)
+        if scheme and other and find_scheme({*known, other}) != scheme:
+            raise InputError(f"{path}: tag {other!r} is not of the references' scheme")
+        return found, BertConfig(id2label=sorted_classes(known))
+
+
+def _read_tags(entry: Cell, example: WordsExample, path: str, number: int) -> list[str]:
+    """The tags of an entry of a predictions file, one for each word of the example."""
+    gold = needed(example.tags, example.where)
+    given = entry_of(entry, "tags")
+    if not isinstance(given, list):
+        raise InputError(f"{path}: entry {number} is {str(given)[:40]}, expected a list of tags")
+    tags = [tag for tag in given if isinstance(tag, str)]
+    if len(tags) < len(given):
+        raise InputError(f"{path}: entry {number} has tags that are no text")
+    words = entry.get("words") if isinstance(entry, dict) else None
+    if words is not None and words != list(example.words):
+        raise InputError(
+            f"{path}: entry {number} is of other words than {example.where}; are they of the same "
+            "data, in the same order?"
+        )
+    if len(tags) != len(gold):
+        raise InputError(f"{path}: entry {number} has {len(tags)} tags for {len(gold)} words")
+    return tags
 
 
 def _tags_of(examples: Sequence[WordsExample]) -> list[str]:
@@ -94,164 +274,40 @@ def _check_tags(examples: Sequence[WordsExample]) -> None:
         )
 
 
-def doubts_of(
-    examples: Sequence[WordsExample], options: TaggingOptions | ScoreOptions
-) -> list[str]:
-    """What is odd about tags and changes scores: lines for the log.
-
-    One tag that is not of the scheme of the others turns the scores of entities off; and the strict
-    mode may not find the entities that are there.
-    """
+def _odd_tag(examples: Sequence[WordsExample]) -> list[str]:
+    """A line of the one tag that is not of the scheme of the others, where it occurs first."""
     tags = _tags_of(examples)
     odd, others = odd_tags(tags)
-    lines = []
-    if odd:
-        places = (
-            (e.where, number, word, tag)
-            for e in examples
-            for number, (word, tag) in enumerate(zip(e.words, e.tags or (), strict=False), 1)
-        )
-        where, number, word, tag = next(place for place in places if place[3] == odd[0])
-        count = tags.count(tag)
-        more = f" (and {len(odd) - 1} other tags like it)" if len(odd) > 1 else ""
-        lines.append(
-            f"{where}, word {number} ({shown(word)}): the tag {shown(tag)!r} occurs {count} "
-            f"time{'s'[: count > 1]}{more} and is not of the scheme of {names_of(others)}; with it "
-            "only accuracy can be scored, no entities: correct it in the file"
-        )
-    scheme = find_scheme(tags)
-    if options.entity_mode == "strict" and scheme is not None:
-        lost, found = left_out_when_strict([e.tags or () for e in examples], scheme)
-        if lost:
-            lines.append(
-                f"--entity_mode strict leaves out {lost} of the {found} entities of the data: they "
-                "do not begin (or end) as their scheme wants, as those of IOB1; the default mode "
-                "finds them"
-            )
-    return lines
-
-
-def _labels(examples: Sequence[WordsExample], options: TaggingOptions) -> tuple[str, ...]:
-    return sorted_classes({tag for e in examples for tag in e.tags or ()})
-
-
-def _encode(
-    examples: Sequence[WordsExample], tokenizer: Any, options: TaggingOptions, cfg: BertConfig
-) -> Features:
-    targets = None
-    if all(e.tags is not None for e in examples):
-        known = {name: number for number, name in enumerate(cfg.id2label)}
-        targets = []
-        for e in examples:
-            unknown = next((tag for tag in e.tags or () if tag not in known), None)
-            if unknown is not None:
-                number_of(unknown, cfg, e.where)  # raises
-            targets.append(np.array([known[tag] for tag in e.tags or ()], np.int32))
-    length, stride = options.max_seq_length, options.doc_stride
-    features = encode_words(
-        examples,
-        tokenizer,
-        max_length=length,
-        stride=max(0, min(length // 4, (length - 3) // 2)) if stride is None else stride,
-        targets=targets,
-        inside=_inside(cfg.id2label) if options.label_all_tokens else None,
+    if not odd:
+        return []
+    places = (
+        (e.where, number, word, tag)
+        for e in examples
+        for number, (word, tag) in enumerate(zip(e.words, e.tags or (), strict=False), 1)
     )
-    odd, others = odd_tags(cfg.id2label)
-    if targets is not None and odd and find_scheme(_tags_of(examples)):
-        note = (
-            f"the model has the class {shown(odd[0])!r}, which is not of the scheme of "
-            f"{names_of(others)}: only accuracy is scored, no entities"
-        )
-        return dataclasses.replace(features, notes=(*features.notes, note))
-    return features
+    where, number, word, tag = next(place for place in places if place[3] == odd[0])
+    count = tags.count(tag)
+    more = f" (and {len(odd) - 1} other tags like it)" if len(odd) > 1 else ""
+    return [
+        f"{where}, word {number} ({shown(word)}): the tag {shown(tag)!r} occurs {count} "
+        f"time{'s'[: count > 1]}{more} and is not of the scheme of {names_of(others)}; with it "
+        "only accuracy can be scored, no entities: correct it in the file"
+    ]
+
+
+def _targets(examples: Sequence[WordsExample], cfg: BertConfig) -> list[np.ndarray]:
+    """Of each example the classes of its words, int32."""
+    known = {name: number for number, name in enumerate(cfg.id2label)}
+    targets = []
+    for e in examples:
+        unknown = next((tag for tag in e.tags or () if tag not in known), None)
+        if unknown is not None:
+            number_of(unknown, cfg, e.where)  # raises
+        targets.append(np.array([known[tag] for tag in e.tags or ()], np.int32))
+    return targets
 
 
 def _inside(names: Sequence[str]) -> np.ndarray:
     """Of each class the one of a word's further sub-words: I-PER for B-PER, else itself."""
     number = {name: n for n, name in enumerate(names)}
     return np.array([number.get(re.sub("^B", "I", name), n) for n, name in enumerate(names)])
-
-
-def _reduce(options: TaggingOptions) -> Callable[[Arrays, Batch[jax.Array]], Arrays]:
-    """Of each token the best class and its probability, (B, max_seq_length)."""
-
-    def reduce(outputs: Arrays, batch: Batch[jax.Array]) -> Arrays:
-        p = jax.nn.softmax(outputs["logits"], axis=-1)
-        missing = options.max_seq_length - p.shape[1]  # batches are as long as their bucket
-        pad = ((0, 0), (0, missing))
-        best = jnp.argmax(p, axis=-1).astype(jnp.int32)
-        return {"label": jnp.pad(best, pad), "score": jnp.pad(jnp.max(p, axis=-1), pad)}
-
-    return reduce
-
-
-def _decode(
-    examples: Sequence[WordsExample],
-    features: Features,
-    arrays: dict[str, np.ndarray],
-    options: TaggingOptions,
-    cfg: BertConfig,
-) -> list[Tagged]:
-    found = word_labels(
-        features.host["word"],
-        bounds=features.bounds,
-        example=features.example,
-        label=arrays["label"],
-        score=arrays["score"],
-        counts=[len(e.words) for e in examples],
-    )
-    return [Tagged([cfg.id2label[n] for n in labels], scores.tolist()) for labels, scores in found]
-
-
-def _score(
-    examples: Sequence[WordsExample],
-    predictions: Sequence[Tagged],
-    options: TaggingOptions,
-    cfg: BertConfig,
-) -> dict[str, float]:
-    """Of entities where the tags are a chunk scheme, else of single words: accuracy alone."""
-    return entity_scores(
-        [p.tags for p in predictions],
-        [e.tags or () for e in examples],
-        scheme=find_scheme(cfg.id2label),
-        mode=options.entity_mode,
-    )
-
-
-def _files(
-    examples: Sequence[WordsExample],
-    predictions: Sequence[Tagged],
-    options: TaggingOptions,
-    cfg: BertConfig,
-) -> dict[str, Any]:
-    """The predictions, and the scores of each type of entity."""
-    pairs = zip(examples, predictions, strict=True)
-    files: dict[str, Any] = {
-        "predictions.json": [{"words": list(e.words), **dataclasses.asdict(p)} for e, p in pairs]
-    }
-    scheme = find_scheme(cfg.id2label)
-    if scheme is not None and all(e.tags is not None for e in examples):
-        references, found = [e.tags or () for e in examples], [p.tags for p in predictions]
-        report = entity_report(found, references, scheme=scheme, mode=options.entity_mode)
-        files["entity_report.json"] = report
-    return files
-
-
-TAGGING = Task(
-    name="tagging",
-    head="tagging",
-    token_outputs=("logits",),
-    losses={**OF_LABELS, **WITH_BASE},
-    measure=label_accuracy,
-    best_metrics=("f1", "accuracy", "precision", "recall"),
-    load=_load,
-    read=_read,
-    label_of=lambda e: e.tags,
-    resolve=_resolve,
-    labels=_labels,
-    encode=_encode,
-    reduce=_reduce,
-    decode=_decode,
-    score=_score,
-    files=_files,
-)

@@ -1,37 +1,53 @@
-"""Task: the record of everything in which a task differs from another."""
+"""Task: everything in which a task differs from another."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Sequence
-from typing import Any
+import abc
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Generic, Self, TypeAlias, TypeVar
 
 import jax
+import numpy as np
+from transformers import PreTrainedTokenizerFast
 
 from jaxbert.data.batch import Batch
 from jaxbert.data.batch_source import Corruption
 from jaxbert.data.features import Features
-from jaxbert.data.rows import Data
+from jaxbert.data.rows import Cell, Content, Data
 from jaxbert.data.sources import load_rows
 from jaxbert.errors import InputError
+from jaxbert.io.files import Json
 from jaxbert.losses.distillation import distillation
 from jaxbert.losses.forms import Arrays, Loss, Measure
 from jaxbert.losses.label_losses import label_cross_entropy, label_focal, label_smoothing
 from jaxbert.losses.passes import fgm, pgd, r_drop
-from jaxbert.metrics.scores import Scores
+from jaxbert.metrics.scores import LOSS, Metric, Scores
 from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import Params
-from jaxbert.options.settings import RowOptions
+from jaxbert.options.fields import Settings
+from jaxbert.options.parts import part_of
+from jaxbert.options.settings import TaskOptions
+
+S = TypeVar("S", bound=TaskOptions)  # a task's own settings
+E = TypeVar("E")  # an example
+P = TypeVar("P")  # a prediction
+L = TypeVar("L")  # a label
+
+# A pure function of the model's outputs and the batch.
+Reduce: TypeAlias = Callable[[Arrays, Batch[jax.Array]], Arrays]
+Label: TypeAlias = str | float | tuple[str, ...]
+# Losses of either form (see losses.forms) by name. Their keywords are their options.
+Losses: TypeAlias = Mapping[str, Callable[..., Any]]
 
 # Losses that add to any other.
-WITH_BASE: dict[str, Callable[..., Any]] = {
+WITH_BASE: Losses = {
     "r_drop": r_drop,
     "fgm": fgm,
     "pgd": pgd,
     "distillation": distillation,
 }
 # Losses of labels, whether a row has one or many.
-OF_LABELS: dict[str, Callable[..., Any]] = {
+OF_LABELS: Losses = {
     "cross_entropy": label_cross_entropy,
     "label_smoothing": label_smoothing,
     "focal": label_focal,
@@ -41,86 +57,249 @@ OF_LABELS: dict[str, Callable[..., Any]] = {
 EVALUATION = 2**40
 
 
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """What training and evaluation call; `options` is the task's own options record.
+class Task(abc.ABC, Generic[S, E, P]):
+    """What training, evaluation and predictors call of a task. It is built from its own settings.
+
+    S is the dataclass of these settings, E an example, P a prediction. `cfg` is the configuration
+    of the model, which names the classes. B rows of a batch, M windows, C classes.
 
     Attributes:
-        name: for messages and options.json.
+        name: for messages, options.json and the command line.
         head: a name in model.heads.HEADS.
-        losses: name -> a loss of either form (see losses.forms), whose keywords are its options;
-            the first is the default.
-        evaluation_loss: options -> the loss whose mean is eval_loss; None for the default loss, as
-            it is without options.
-        learnable: example -> whether what the data say of it can be learned, so that eval_loss is
-            of it too.
-        problem_type: (options, cfg of the model) -> config.json's problem_type of what is trained.
-        loss_settings: (options, cfg) -> what other options say of the loss's keywords, or None.
-        measure: sums and counts to report beside it.
-        best_metrics: scores that can tell the best checkpoint; the first that there is is the
-            default. eval_loss can everywhere.
-        load: (path, options) -> content of a file.
-        read: (pairs of origin and content, options) -> data.
-        encode: (examples, tokenizer, options, cfg) -> Features.
-        reduce: options -> the pure function (outputs, batch) -> small arrays kept of a prediction.
-        decode: (examples, features, arrays, options, cfg) -> predictions, one for each example.
-        score: (examples, predictions, options, cfg) -> name -> number, or name of a class.
-        files: (examples, predictions, options, cfg) -> file name -> JSON content.
-        check: (data, where they are from, whether to learn from them) -> None; raises InputError
-            for data that lack what is to be learned or scored.
-        label_of: example -> its label or None, where training and scores need labels.
-        resolve: (options, training examples, held-out examples) -> options with all that depends on
-            the data decided; either may be None.
-        labels: (training examples, options) -> names of the classes, for heads that have them.
-        corrupt: (options, tokenizer, cfg) -> (batch, draw) -> batch: what is drawn anew for a batch
-            on the host; a pure function of the batch's rows and of `draw`, the step's number. With
-            EVALUATION it is the same for all runs, so that their scores can be compared.
-        export: (params, options) -> the parameters to be saved.
-        token_outputs: the head's outputs that have a value a token; others have one a row.
-        packs: several windows can share a row.
-        lower_is_better: the scores that are better when they are lower.
-        fresh: options of the task that an evaluation does not take from the training.
+        losses: name -> loss; the first is the default.
+        metrics: scores that can tell the best checkpoint; the first that there is is the default.
+            eval_loss can everywhere.
+        token_outputs: outputs of the head that have a value for every token, (B, T, ...).
+        has_classes: whether the head has an output for each class, which config.json names.
+        packs: whether several windows can share a row.
+        fresh: settings that an evaluation does not take from the training.
+        train_options, eval_options: all options of the two commands, the task's own among them.
+        settings_cls: the dataclass of the task's own settings.
+        settings: these, resolved after fit_to; options.json keeps them.
     """
 
-    name: str
-    head: str
-    losses: dict[str, Callable[..., Any]]
-    measure: Measure | None
-    best_metrics: tuple[str, ...]
-    load: Callable[[str, Any], Any]
-    read: Callable[..., Data[Any]]
-    encode: Callable[..., Features]
-    reduce: Callable[[Any], Callable[[Arrays, Batch[jax.Array]], Arrays]]
-    decode: Callable[..., list[Any]]
-    score: Callable[..., Scores]
-    files: Callable[..., dict[str, Any]]
-    check: Callable[..., None] | None = None
-    label_of: Callable[[Any], Any] | None = None
-    evaluation_loss: Callable[[Any], Loss] | None = None
-    learnable: Callable[[Any], bool] = lambda example: True
-    problem_type: Callable[[Any, BertConfig], str] | None = None
-    loss_settings: Callable[[Any, BertConfig], dict[str, Any]] = lambda options, cfg: {}
-    resolve: Callable[..., Any] = lambda options, examples, held_out: options
-    labels: Callable[[Sequence[Any], Any], tuple[str, ...]] | None = None
-    corrupt: Callable[[Any, Any, BertConfig], Corruption] | None = None
-    export: Callable[[Params, Any], Params] = lambda params, options: params
-    token_outputs: tuple[str, ...] = ()
-    packs: bool = True
-    lower_is_better: frozenset[str] = frozenset()
-    fresh: frozenset[str] = frozenset()
+    name: ClassVar[str]
+    head: ClassVar[str]
+    losses: ClassVar[Losses]
+    metrics: ClassVar[tuple[Metric, ...]]
+    token_outputs: ClassVar[tuple[str, ...]] = ()
+    has_classes: ClassVar[bool] = False
+    packs: ClassVar[bool] = True
+    fresh: ClassVar[frozenset[str]] = frozenset()
+    train_options: ClassVar[type[Settings]]
+    eval_options: ClassVar[type[Settings]]
+    settings_cls: type[S]
+
+    def __init__(self, settings: S) -> None:
+        self.settings = settings
+
+    @classmethod
+    def from_options(cls, options: Settings) -> Self:
+        """The task with the settings that are among the options of a command.
+
+        Raises:
+            InputError: a setting has a value that it does not take.
+        """
+        return cls(part_of(cls.settings_cls, options))
+
+    @classmethod
+    def metric_names(cls) -> tuple[str, ...]:
+        """The scores that can tell the best checkpoint, eval_loss among them."""
+        return (*(metric.name for metric in cls.metrics), LOSS)
+
+    # --- data ---
+
+    def load(self, path: str) -> Content:
+        """The content of a file.
+
+        Raises:
+            InputError: it is missing, damaged, or not what its suffix says.
+        """
+        return load_rows(path)
+
+    @abc.abstractmethod
+    def read(self, sources: Iterable[tuple[str, Content]]) -> Data[E]:
+        """The examples of contents, each with its name for messages.
+
+        Raises:
+            InputError: a column is not there, or no row can be used.
+        """
+
+    def check(self, data: Data[E], origin: str, *, training: bool) -> None:
+        """Raise InputError for data that lack what is to be learned or scored.
+
+        Args:
+            origin: where they are from, for messages.
+            training: whether they are to be learned from.
+        """
+
+    def label_of(self, example: E) -> Label | None:
+        """Its label, None where it is missing; () where the task needs none."""
+        return ()
+
+    def labels(self, examples: Sequence[E]) -> tuple[str, ...]:
+        """The names of the classes of training examples, in order, for heads that have them.
+
+        Raises:
+            InputError: there is nothing to tell apart.
+        """
+        return ()
+
+    def learnable(self, example: E) -> bool:
+        """Whether what the data say of it can be learned, so that eval_loss is of it too."""
+        return True
+
+    def fit_to(self, train: Sequence[E] | None, held_out: Sequence[E] | None) -> Self:
+        """The task with all settings decided that depend on the data.
+
+        Args:
+            train: examples to learn from; None in an evaluation.
+            held_out: examples to be scored; None where there are none.
+
+        Raises:
+            InputError: the data and the settings do not go together.
+        """
+        return self
+
+    def doubts(self, examples: Sequence[E]) -> list[str]:
+        """What is odd about examples and changes scores, in lines for the log."""
+        return []
+
+    # --- the model ---
+
+    def problem_type(self, cfg: BertConfig) -> str | None:
+        """config.json's problem_type of what is trained, where `cfg` is that of the model."""
+        return cfg.problem_type
+
+    def check_metric(self, given: str | None, train: Sequence[E], cfg: BertConfig) -> None:
+        """Raise InputError if what is trained will have no score of that name.
+
+        Args:
+            given: --metric_for_best_model.
+            cfg: of the model to be trained, with its classes and its problem_type.
+        """
+
+    @abc.abstractmethod
+    def encode(
+        self, examples: Sequence[E], tokenizer: PreTrainedTokenizerFast, cfg: BertConfig
+    ) -> Features:
+        """The windows of examples, with targets where all have labels.
+
+        Raises:
+            InputError: a label is none of the model's, or a setting is not for its classes.
+        """
+
+    def corrupt(
+        self, tokenizer: PreTrainedTokenizerFast, cfg: BertConfig, *, seed: int
+    ) -> Corruption | None:
+        """A function (batch, draw) -> batch that draws anew what a batch has for a step.
+
+        It is a pure function of the batch's rows and of `draw`, the step's number. With EVALUATION
+        it is the same for all seeds, so that scores of runs can be compared. None draws nothing.
+        """
+        return None
+
+    def export(self, params: Params) -> Params:
+        """The parameters to be saved."""
+        return params
+
+    # --- losses ---
+
+    def loss_settings(self, cfg: BertConfig) -> dict[str, np.ndarray | None]:
+        """Keywords of the loss that settings of the task give; None is not given.
+
+        Raises:
+            InputError: a setting is not for the model's classes.
+        """
+        return {}
+
+    def evaluation_loss(self) -> Loss:
+        """The loss whose mean is eval_loss: the default one without options."""
+        loss: Loss = next(iter(self.losses.values()))
+        return loss
+
+    def measure(self) -> Measure | None:
+        """(outputs, batch) -> name -> (sum, count), to be reported beside the loss."""
+        return None
+
+    @property
+    def without_teacher(self) -> str | None:
+        """Why the task cannot be learned from a teacher, for a message; None where it can."""
+        return None
+
+    # --- predictions ---
+
+    @abc.abstractmethod
+    def reduce(self) -> Reduce:
+        """The function (outputs, batch) -> small arrays (B, ...) that are kept of a prediction."""
+
+    @abc.abstractmethod
+    def decode(
+        self,
+        examples: Sequence[E],
+        features: Features,
+        arrays: dict[str, np.ndarray],
+        cfg: BertConfig,
+    ) -> Sequence[P]:
+        """A prediction for each example, from what `reduce` kept of each window, (M, ...)."""
+
+    @abc.abstractmethod
+    def score(self, examples: Sequence[E], predictions: Sequence[P], cfg: BertConfig) -> Scores:
+        """Scores by name.
+
+        Raises:
+            ValueError: there is nothing to score, or predictions are not finite.
+        """
+
+    @abc.abstractmethod
+    def artifacts(
+        self, examples: Sequence[E], predictions: Sequence[P], cfg: BertConfig
+    ) -> dict[str, Json]:
+        """File name -> content of what an evaluation writes beside the scores."""
 
 
-def load_table(path: str, options: RowOptions) -> Any:
-    """The content of a file of rows."""
-    return load_rows(path, quoted_tsv=options.quoted_tsv)
+class RowTask(Task[S, E, P]):
+    """A task whose predictions.json is a list in the order of the rows: eval/score.py reads it."""
+
+    @abc.abstractmethod
+    def read_predictions(
+        self, entries: Sequence[Cell], data: Data[E], path: str
+    ) -> tuple[list[P], BertConfig]:
+        """The predictions of a file, and a configuration that names the classes in it.
+
+        Args:
+            entries: of the file, as many as examples: those of a predictions.json, or bare labels.
+            data: the references.
+            path: of the file, for messages.
+
+        Raises:
+            InputError: an entry is not of its form, or a row of the references has no label.
+        """
 
 
-def sorted_classes(names: set[str]) -> tuple[str, ...]:
+def needed(label: L | None, where: str) -> L:
+    """A label of references.
+
+    Raises:
+        InputError: there is none.
+    """
+    if label is None:
+        raise InputError(f"{where}: no label to score with")
+    return label
+
+
+def entry_of(entry: Cell, name: str) -> Cell:
+    """The field of an entry of a predictions file that is an object with it, else the entry."""
+    return entry[name] if isinstance(entry, dict) and name in entry else entry
+
+
+def sorted_classes(names: Iterable[str]) -> tuple[str, ...]:
     """Class names sorted, as numbers where all are integers.
 
     >>> sorted_classes({"10", "9"}), sorted_classes({"no", "10"})
     (('9', '10'), ('10', 'no'))
     """
+    names = set(names)
     numbers = all(name.removeprefix("-").isdecimal() for name in names)
     return tuple(sorted(names, key=lambda name: (int(name), name) if numbers else (0, name)))
 
@@ -143,6 +322,6 @@ def shown_classes(names: Sequence[str]) -> str:
     return ", ".join(names[:20]) + ", ..." * (len(names) > 20)
 
 
-def reduce_logits(options: Any) -> Callable[[Arrays, Batch[jax.Array]], Arrays]:
+def probabilities(outputs: Arrays, batch: Batch[jax.Array]) -> Arrays:
     """Of each row, the probabilities of its classes or choices: (B, C) float32."""
-    return lambda outputs, batch: {"probabilities": jax.nn.softmax(outputs["logits"], axis=-1)}
+    return {"probabilities": jax.nn.softmax(outputs["logits"], axis=-1)}

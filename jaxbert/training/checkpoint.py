@@ -16,17 +16,17 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
+import optax
 import orbax.checkpoint as ocp
 
 from jaxbert.errors import InputError
-from jaxbert.io.files import digest_of, sync, write_text
+from jaxbert.io.files import Json, digest_of, sync, write_text
 from jaxbert.training.step import TrainState
 
 _MANIFEST = "manifest.json"
@@ -36,7 +36,7 @@ def _files(folder: Path) -> list[Path]:
     return sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / _MANIFEST)
 
 
-def _digest(path: Path) -> list[Any]:
+def _digest(path: Path) -> list[int | str]:
     return [path.stat().st_size, digest_of(path)]
 
 
@@ -73,7 +73,7 @@ def fault(folder: Path) -> str | None:
     return None
 
 
-def _names(tree: Any) -> list[str]:
+def _names(tree: Mapping[str, optax.OptState]) -> list[str]:
     """Of each leaf the names on the way to it, without places in sequences: opt_state/mu/..."""
     found = []
     for path, _ in jax.tree_util.tree_leaves_with_path(tree):
@@ -152,7 +152,7 @@ class Checkpoints:
         return sorted(int(n) for n in names if n.isascii() and n.isdecimal() and str(int(n)) == n)
 
     def save(
-        self, state: TrainState, progress: dict[str, Any], *, best_step: int | None = None
+        self, state: TrainState, progress: dict[str, Json], *, best_step: int | None = None
     ) -> None:
         """Start to write a step.
 
@@ -239,7 +239,7 @@ class Checkpoints:
             )
         return None
 
-    def restore(self, step: int, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
+    def restore(self, step: int, like: TrainState) -> tuple[TrainState, dict[str, Json]]:
         """A verified step as numpy arrays, and its progress.
 
         Arrays are found by their names, without their places in optax's chain: an optimizer that

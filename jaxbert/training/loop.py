@@ -175,7 +175,8 @@ class _Run:
             unit="step",
             dynamic_ncols=True,
             mininterval=0.5,
-            disable=not processes.is_first(),
+            # Not where only warnings are shown.
+            disable=not processes.is_first() or not logger.isEnabledFor(logging.INFO),
         )
 
     def __enter__(self) -> _Run:

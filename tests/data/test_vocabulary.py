@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 import transformers
 from conftest import DEMO, REPOSITORY
+from scripts import call
 
 from jaxbert.data.questions import read_qa
 from jaxbert.data.vocabulary import save_vocabulary, train_vocabulary
@@ -148,16 +148,10 @@ def words_for(folder: Path, *more: str) -> list[str]:
     return [*words, "--lowercase", "False", "--hidden_size", "32", *more]
 
 
-def call(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
-    """The script's main, in this process."""
-    monkeypatch.setattr(sys, "argv", [str(SCRIPT), *words])
-    runpy.run_path(str(SCRIPT))["main"]()
-
-
 def test_the_script_writes_the_same_files_in_another_process(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    call(monkeypatch, *words_for(tmp_path / "a"))
+    call("train/vocabulary.py", *words_for(tmp_path / "a"))
     out = capsys.readouterr().out
     assert "2,000 tokens" in out
     assert f"vocabulary and config.json in {tmp_path / 'a'}" in out
@@ -180,10 +174,10 @@ def test_the_script_writes_the_same_files_in_another_process(
 
     before = {p: p.read_bytes() for p in (tmp_path / "a").iterdir()}
     with pytest.raises(InputError, match=r"has a config\.json already; give another folder$"):
-        call(monkeypatch, *words_for(tmp_path / "a"))
+        call("train/vocabulary.py", *words_for(tmp_path / "a"))
     (tmp_path / "b" / "config.json").unlink()
     with pytest.raises(InputError, match=r"has a vocab\.txt already; give another folder$"):
-        call(monkeypatch, *words_for(tmp_path / "b"))
+        call("train/vocabulary.py", *words_for(tmp_path / "b"))
     assert {p: p.read_bytes() for p in (tmp_path / "a").iterdir()} == before
 
 
@@ -198,10 +192,8 @@ def test_the_script_writes_the_same_files_in_another_process(
         (["--vocabsize", "9"], "--vocabsize is not an option; did you mean --vocab_size?"),
     ],
 )
-def test_wrong_input_writes_nothing(
-    more: list[str], part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_wrong_input_writes_nothing(more: list[str], part: str, tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
-        call(monkeypatch, *words_for(tmp_path / "a", *more))
+        call("train/vocabulary.py", *words_for(tmp_path / "a", *more))
     assert part in str(caught.value)
     assert list(tmp_path.iterdir()) == []

@@ -53,20 +53,20 @@ def oracle(
         n_best_size=2,
         version_2_with_negative=version_2,
     )
-    features = QA.encode(examples, tokenizer, options, TINY)
+    features = QA(options).encode(examples, tokenizer, TINY)
     start, end = gold_outputs(features, max_length)
     position = np.arange(max_length)
     real = position < features.lengths[:, None]
     source = np.where(real, features.bounds[:-1, None] + position, 0)
     mask = np.where(real, features.tokens["context_mask"][source], False)
-    reduce = jax.jit(QA.reduce(options))
+    reduce = jax.jit(QA(options).reduce())
     parts = []
     for a in range(0, len(features), 256):
         s = slice(a, a + 256)
         outputs = {"start_logits": start[s], "end_logits": end[s]}
         parts.append(jax.device_get(reduce(outputs, {"context_mask": mask[s]})))
     arrays = {n: np.concatenate([p[n] for p in parts]) for n in parts[0]}
-    return QA.decode(examples, features, arrays, options, TINY), features
+    return QA(options).decode(examples, features, arrays, TINY), features
 
 
 @pytest.mark.parametrize("name", ["qa_en_train", "qa_en_dev", "qa_en_ask"])

@@ -20,7 +20,7 @@ from jaxbert.losses.label_losses import (
     label_smoothing,
     supervised_contrastive,
 )
-from jaxbert.tasks.classification import CLASSIFICATION
+from jaxbert.tasks.classification import Classification
 
 ROWS, CLASSES = 7, 4
 WEIGHTS = np.array([0.5, 1.0, 3.0, 0.0], np.float32)
@@ -131,9 +131,9 @@ def test_losses_that_add_to_another_have_its_weight(name: str, base: str) -> Non
         moved = batch.get("word_offsets", np.zeros((ROWS + 1, 3, 4), np.float32))
         return {"logits": outputs["logits"] + moved[:, 0]}
 
-    loss = choose_loss(CLASSIFICATION.losses, name, f'{{"base": "{base}"}}').function
+    loss = choose_loss(Classification.losses, name, f'{{"base": "{base}"}}').function
     terms, reported = objective_of(loss)(apply, params, batch, jax.random.key(0))
-    plain = choose_loss(CLASSIFICATION.losses, base).function
+    plain = choose_loss(Classification.losses, base).function
     wanted = [float(x) for x in plain(outputs, batch)]  # type: ignore[call-arg,arg-type,misc]
     assert [float(x) for x in reported["base_loss"]] == pytest.approx(wanted, rel=1e-6)
     assert [float(term.weight) for term in terms] == [ROWS * CLASSES] * len(terms)

@@ -247,7 +247,7 @@ def test_options_and_a_base_with_its_own_are_bound() -> None:
 
 
 def test_settings_of_the_task_reach_a_loss_or_are_refused() -> None:
-    losses = TASKS["classification"][0].losses
+    losses = TASKS["classification"].losses
     weights_of_classes = np.ones(2, np.float32)
     settings = {"class_weights": weights_of_classes}
     focal = with_settings(choose_loss(losses, "focal"), settings)

@@ -27,7 +27,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "pgd": {"steps": 2},
     "distillation": {"teacher": "", "alpha": 0.6, "hidden": 0.5},
 }
-LOSSES = {name: task.losses for name, (task, *_) in TASKS.items()}
+LOSSES = {name: task.losses for name, task in TASKS.items()}
 PLAIN = {
     name: [n for n, f in losses.items() if n not in ("r_drop", "fgm", "pgd", "distillation")]
     for name, losses in LOSSES.items()

@@ -156,7 +156,7 @@ def test_what_is_no_value_a_row_is_refused(source: Path, name: str, message: str
 
 def test_rows_are_weighed_and_padding_rows_are_nothing(source: Path) -> None:
     """Also where the loss is not finite on a row of padding."""
-    function = choose_loss(TASKS["classification"][0].losses, f"{source}:classes").function
+    function = choose_loss(TASKS["classification"].losses, f"{source}:classes").function
     logits = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
     labels = np.array([0, 2, 1, 0])
     batch = {"labels": labels, "weight": np.array([1.0, 0.5, 0.0, 0.0], np.float32)}
@@ -170,10 +170,10 @@ def test_rows_are_weighed_and_padding_rows_are_nothing(source: Path) -> None:
 def test_choices_have_one_value_a_row_and_tags_have_not(source: Path) -> None:
     """Of multiple choice a row is a question with its choices; of tagging, a text with its words:
     one value for each word is no value a row."""
-    choices = choose_loss(TASKS["multiple_choice"][0].losses, f"{source}:classes").function
+    choices = choose_loss(TASKS["multiple_choice"].losses, f"{source}:classes").function
     batch = {"labels": jnp.array([1, 0]), "weight": jnp.ones(2)}
     assert float(choices({"logits": jnp.zeros((2, 5))}, batch)[0]) == pytest.approx(2 * np.log(5))
-    tags = choose_loss(TASKS["tagging"][0].losses, f"{source}:classes").function
+    tags = choose_loss(TASKS["tagging"].losses, f"{source}:classes").function
     batch = {"labels": jnp.zeros((2, 7), int), "weight": jnp.ones(2)}
     with pytest.raises(InputError, match=r"the shape \(2, 7\), not .* one value a row, \(2,\)"):
         tags({"logits": jnp.zeros((2, 7, 3))}, batch)

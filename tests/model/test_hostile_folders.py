@@ -626,7 +626,8 @@ def make(whole: Path, tmp_path: Path) -> Callable[[Change], Path]:
 
 
 def open_for_training(folder: str | Path) -> Any:
-    return load_model(QA, QATrainOptions(model_name_or_path=str(folder)))
+    options = QATrainOptions(model_name_or_path=str(folder))
+    return load_model(QA.from_options(options), options)
 
 
 def open_for_questions(folder: str | Path) -> Any:

@@ -20,9 +20,9 @@ from jaxbert.data.sampling import NumpyBatch, make_batch
 from jaxbert.losses.label_losses import label_cross_entropy, squared_error
 from jaxbert.losses.span_losses import span_cross_entropy
 from jaxbert.model.heads import init_params, make_apply
-from jaxbert.options.settings import QATrainOptions, TaggingTrainOptions
+from jaxbert.options.settings import QAOptions, TaggingOptions
 from jaxbert.tasks.qa import QA
-from jaxbert.tasks.tagging import TAGGING
+from jaxbert.tasks.tagging import Tagging
 from jaxbert.training.parallel import make_parallel
 from jaxbert.training.step import init_state, make_train_step
 
@@ -191,7 +191,7 @@ def test_no_window_sees_another(head: str) -> None:
 def test_answers_are_decoded_window_by_window() -> None:
     plain, packed, slots = batches("qa")
     apply = make_apply(CFG, "qa")
-    reduce = QA.reduce(QATrainOptions(max_seq_length=CAPACITY, n_best_size=5, max_answer_length=6))
+    reduce = QA(QAOptions(max_seq_length=CAPACITY, n_best_size=5, max_answer_length=6)).reduce()
 
     @jax.jit
     def best(params: Any, batch: Any) -> Any:
@@ -209,7 +209,7 @@ def test_answers_are_decoded_window_by_window() -> None:
 def test_tags_are_decoded_window_by_window() -> None:
     plain, packed, _ = batches("tagging")
     apply = make_apply(CFG, "tagging")
-    reduce = TAGGING.reduce(TaggingTrainOptions(max_seq_length=CAPACITY))
+    reduce = Tagging(TaggingOptions(max_seq_length=CAPACITY)).reduce()
     params = params_of("tagging")
     expected, found = (jax.device_get(reduce(apply(params, b), b)) for b in (plain, packed))
     mask = plain["attention_mask"] != 0

@@ -232,12 +232,12 @@ def test_calibrated_answers_are_those_of_an_evaluation(tiny_folder: Path) -> Non
     apply, outputs = make_apply(cfg, "qa"), []
     for window in range(len(features)):
         batch = make_batch(features, np.array([window]), 384, 1)
-        found = QA.reduce(options)(apply(params, batch), batch)
+        found = QA(options).reduce()(apply(params, batch), batch)
         outputs.append({name: np.asarray(value) for name, value in found.items()})
     arrays = {name: np.concatenate([each[name] for each in outputs]) for name in outputs[0]}
-    odds = sorted(w.null_odds for w in QA.decode(examples, features, arrays, options, cfg))
+    odds = sorted(w.null_odds for w in QA(options).decode(examples, features, arrays, cfg))
     options = dataclasses.replace(options, null_score_diff_threshold=sum(odds[:2]) / 2)
-    wanted = QA.decode(examples, features, arrays, options, cfg)
+    wanted = QA(options).decode(examples, features, arrays, cfg)
     model = LoadedModel.from_folder(tiny_folder, "qa", Compute(), draw_head=True)
     answerer = QuestionAnswerer(model, options)
     assert len({w.answer.text == "" for w in wanted}) == 2  # the threshold decides

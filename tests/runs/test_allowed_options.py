@@ -68,9 +68,9 @@ def resume(
     """What is found in the folder of the options, with the checks before a run begins."""
     now = RunRecord.of("qa", options, loss=loss or "", rows_per_step=8)
     with RunFolder.open(Path(options.output_dir or ""), writes=True) as run:
-        previous = run.find(now, options)
+        previous = run.find(now)
         now = dataclasses.replace(now, data=data or {})
-        run.check(now, options, user_loss=loss is not None)
+        run.check(now, user_loss=loss is not None)
     return previous
 
 

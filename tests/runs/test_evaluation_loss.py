@@ -26,16 +26,16 @@ from jaxbert.options.settings import (
     MultipleChoiceEvalOptions,
     QAEvalOptions,
     RegressionEvalOptions,
-    RegressionTrainOptions,
+    RegressionSettings,
     TaggingEvalOptions,
 )
 from jaxbert.runs.evaluate import Evaluator
-from jaxbert.tasks.classification import CLASSIFICATION
+from jaxbert.tasks.classification import Classification
 from jaxbert.tasks.mlm import MLM
-from jaxbert.tasks.multiple_choice import MULTIPLE_CHOICE
-from jaxbert.tasks.qa import QA, resolve_qa
-from jaxbert.tasks.regression import REGRESSION
-from jaxbert.tasks.tagging import TAGGING
+from jaxbert.tasks.multiple_choice import MultipleChoice
+from jaxbert.tasks.qa import QA
+from jaxbert.tasks.regression import Regression
+from jaxbert.tasks.tagging import Tagging
 from jaxbert.tasks.task import EVALUATION
 from jaxbert.training.parallel import Parallel, make_parallel
 
@@ -58,27 +58,27 @@ def qa_rows() -> dict[str, Any]:
 
 SIZES: dict[str, Any] = {"max_seq_length": 16, "length_bucket": 8}
 CASES: dict[str, tuple[Any, Any, Any, str | None]] = {
-    "qa": (QA, resolve_qa(QAEvalOptions(**SIZES, doc_stride=2), None, None), qa_rows(), None),
+    "qa": (QA, QAEvalOptions(**SIZES, doc_stride=2, max_answer_length=30), qa_rows(), None),
     "classification": (
-        CLASSIFICATION,
+        Classification,
         ClassificationEvalOptions(**SIZES),
         [row | {"label": "abc"[n % 3]} for n, row in enumerate(ROWS)],
         "single_label_classification",
     ),
     "multi-label": (
-        CLASSIFICATION,
+        Classification,
         ClassificationEvalOptions(**SIZES),
         [row | {"labels": names} for row, names in zip(ROWS, SETS, strict=True)],
         MULTI_LABEL,
     ),
     "regression": (
-        REGRESSION,
+        Regression,
         RegressionEvalOptions(**SIZES),
         [row | {"score": x} for row, x in zip(ROWS, NUMBERS, strict=True)],
         "regression",
     ),
     "tagging": (
-        TAGGING,
+        Tagging,
         TaggingEvalOptions(**SIZES),
         [
             {"tokens": text.split(), "tags": ["abc"[len(w) % 3] for w in text.split()]}
@@ -87,7 +87,7 @@ CASES: dict[str, tuple[Any, Any, Any, str | None]] = {
         None,
     ),
     "multiple_choice": (
-        MULTIPLE_CHOICE,
+        MultipleChoice,
         MultipleChoiceEvalOptions(**SIZES),
         [{"question": t, "choices": ["the", "who is"], "label": len(t) % 2} for t in TEXTS],
         None,
@@ -105,16 +105,17 @@ class Model:
     """A case's examples with a model of random weights."""
 
     def __init__(self, name: str, tokenizer: Any) -> None:
-        self.task, self.options, content, problem = CASES[name]
+        task_cls, self.options, content, problem = CASES[name]
+        self.task = task_cls.from_options(self.options).fit_to(None, None)
         changes = {"vocab_size": 512, "problem_type": problem, "max_position_embeddings": 16}
         names = {"regression": ("score",), "qa": (), "multiple_choice": (), "mlm": ()}
         changes["id2label"] = names.get(name, SMALL.id2label)
         self.cfg = type(SMALL)(**{**vars(SMALL), **changes})
         self.tokenizer = tokenizer
-        self.examples = self.task.read([("f", content)], self.options).examples
+        self.examples = self.task.read([("f", content)]).examples
         draw = jax.jit(functools.partial(init_params, self.cfg, self.task.head))
         self.params = jax.device_get(draw(jax.random.key(0)))
-        self.features = self.task.encode(self.examples, tokenizer, self.options, self.cfg)
+        self.features = self.task.encode(self.examples, tokenizer, self.cfg)
 
     def loaded(self, parallel: Parallel) -> LoadedModel:
         compute = Compute(parallel=parallel)
@@ -133,8 +134,8 @@ class Model:
     def windows(self, numbers: np.ndarray) -> dict[str, Any]:
         length = int(self.features.lengths[numbers].max())
         batch = make_batch(self.features, numbers, length, len(numbers))
-        if self.task.corrupt:
-            batch = self.task.corrupt(self.options, self.tokenizer, self.cfg)(batch, EVALUATION)
+        corrupt = self.task.corrupt(self.tokenizer, self.cfg, seed=0)
+        batch = corrupt(batch, EVALUATION) if corrupt else batch
         return pytorch.to_torch(self.task.head, batch, labelled=True)
 
 
@@ -165,10 +166,10 @@ def test_it_is_the_mean_loss_of_pytorch_in_any_batches(name: str, tokenizer: Any
 
 def test_of_scaled_targets_it_is_in_their_own_scale(tokenizer: Any) -> None:
     model = Model("regression", tokenizer)
-    model.options = RegressionTrainOptions(**SIZES, target_scaling=["2", "3"])
-    model.features = REGRESSION.encode(model.examples, tokenizer, model.options, model.cfg)
+    task = Regression(RegressionSettings(max_seq_length=16, target_scaling=["2", "3"]))
+    model.features = task.encode(model.examples, tokenizer, model.cfg)
     loaded = model.loaded(make_parallel("jit", jax.local_devices()[:1]))
-    found = Evaluator(REGRESSION, model.options, loaded, model.examples, model.features)()
+    found = Evaluator(task, model.options, loaded, model.examples, model.features)()
     assert found is not None
     assert found[0]["eval_loss"] == pytest.approx(found[0]["mse"], rel=1e-5)
 
@@ -178,29 +179,29 @@ def test_a_question_whose_answer_is_not_found_is_no_part_of_it(tokenizer: Any) -
     content = qa_rows()
     wrong = {"text": "nowhere", "answer_start": 0}
     content["data"][1]["paragraphs"][0]["qas"][0]["answers"] = [wrong]
-    whole = QA.read([("f", content)], model.options).examples
-    assert [QA.learnable(e) for e in whole] == [True, False, True]
+    whole = model.task.read([("f", content)]).examples
+    assert [model.task.learnable(e) for e in whole] == [True, False, True]
     # Nor is one of which nothing says whether it has an answer: it is not learned either.
     bare = dict(content["data"][2]["paragraphs"][0]["qas"][0], answers=[], is_impossible=False)
     content["data"][2]["paragraphs"][0]["qas"].append({**bare, "id": "bare"})
-    others = QA.read([("f", content)], model.options).examples
-    assert [QA.learnable(e) for e in others] == [True, False, True, False]
+    others = model.task.read([("f", content)]).examples
+    assert [model.task.learnable(e) for e in others] == [True, False, True, False]
     model.examples = whole
-    model.features = QA.encode(whole, tokenizer, model.options, model.cfg)
+    model.features = model.task.encode(whole, tokenizer, model.cfg)
     found = model.loss()
-    model.examples = tuple(e for e in whole if QA.learnable(e))
-    model.features = QA.encode(model.examples, tokenizer, model.options, model.cfg)
+    model.examples = tuple(e for e in whole if model.task.learnable(e))
+    model.features = model.task.encode(model.examples, tokenizer, model.cfg)
     assert found == pytest.approx(model.loss(), rel=1e-6)
 
 
 def test_without_labels_there_is_none_and_nothing_is_asked_of_the_batch(tokenizer: Any) -> None:
     model = Model("classification", tokenizer)
-    examples = CLASSIFICATION.read([("f", ROWS)], model.options).examples
-    features = CLASSIFICATION.encode(examples, tokenizer, model.options, model.cfg)
+    examples = model.task.read([("f", ROWS)]).examples
+    features = model.task.encode(examples, tokenizer, model.cfg)
     assert isinstance(features, Features)
     assert "labels" not in features.rows
     loaded = model.loaded(make_parallel("jit", jax.local_devices()[:1]))
-    found = Evaluator(CLASSIFICATION, model.options, loaded, examples, features)()
+    found = Evaluator(model.task, model.options, loaded, examples, features)()
     assert found is not None
     assert found[0] == {}
     assert len(found[1]) == len(TEXTS)
@@ -213,7 +214,7 @@ def test_a_loss_that_is_not_finite_is_left_out(
     bias = model.params["classifier"]["bias"]
     model.params["classifier"]["bias"] = np.array([math.inf, *bias[1:]], np.float32)
     loaded = model.loaded(make_parallel("jit", jax.local_devices()[:1]))
-    found = Evaluator(CLASSIFICATION, model.options, loaded, model.examples, model.features)()
+    found = Evaluator(model.task, model.options, loaded, model.examples, model.features)()
     assert found is not None
     assert "eval_loss" not in found[0]
     assert "accuracy" in found[0]

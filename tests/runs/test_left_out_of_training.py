@@ -199,9 +199,10 @@ def test_questions_without_an_answer_are_counted(
     tokenizer = load_tokenizer(tiniest_folder)
     for negative in (False, True):
         options = QATrainOptions(train_file=[train], version_2_with_negative=negative)
-        data = read_examples(QA, options, "train")
+        task = QA.from_options(options)
+        data = read_examples(task, options, "train")
         assert data is not None
-        features = encode_examples(QA, data.examples, tokenizer, TINIEST, options)
+        features = encode_examples(task, data.examples, tokenizer, TINIEST)
         assert (line in features.notes) == (not negative)
         assert features.learnable is None
 

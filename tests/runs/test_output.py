@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from jaxbert.errors import InputError
+from jaxbert.loaded.model import Compute, LoadedModel
 from jaxbert.model.config import BertConfig
 from jaxbert.options.settings import QAOptions, QATrainOptions
 from jaxbert.runs.folder import RunFolder, remove_run
@@ -45,7 +46,7 @@ def found(
     """The record of the run that goes on with these options."""
     now = RunRecord.of("qa", options, rows_per_step=8, job=job)
     with opened(options) as run:
-        return run.find(now, options, teacher=teacher)
+        return run.find(now, teacher=teacher)
 
 
 def test_what_a_run_left_that_died_before_its_first_checkpoint_is_nobodys(tmp_path: Path) -> None:
@@ -109,18 +110,17 @@ def test_a_run_that_was_there_meanwhile_is_not_gone_on_with_unseen(tmp_path: Pat
     options = options_for(tmp_path)
     now = RunRecord.of("qa", options, rows_per_step=8)
     with opened(options) as run:
-        assert run.find(now, options) is None
+        assert run.find(now) is None
         record(tmp_path)  # by another run, which has ended
         before = (tmp_path / "options.json").read_text()
         with pytest.raises(InputError, match="written there since"):
             run.begin(dataclasses.replace(now, job="mine"))
         assert (tmp_path / "options.json").read_text() == before
     with opened(options) as run:
-        assert run.find(now, options) is not None
+        assert run.find(now) is not None
         run.begin(now)
-    anew = dataclasses.replace(options, overwrite_output_dir=True)
-    with opened(anew) as run:
-        assert run.find(now, anew) is None
+    with opened(dataclasses.replace(options, overwrite_output_dir=True)) as run:
+        assert run.find(now) is None
         record(tmp_path)
         run.begin(dataclasses.replace(now, job="mine"))
     assert not (tmp_path / "checkpoints" / "3").exists()
@@ -131,9 +131,9 @@ def test_a_folder_is_locked_from_the_moment_that_a_run_is_found_in_it(tmp_path: 
     options = record(tmp_path)
     now = RunRecord.of("qa", options, rows_per_step=8)
     with opened(options) as one, opened(options) as other:
-        assert one.find(now, options) is not None
+        assert one.find(now) is not None
         with pytest.raises(InputError, match="another run is writing there"):
-            other.find(now, options)
+            other.find(now)
     assert found(options) is not None
 
 
@@ -141,8 +141,8 @@ def test_a_new_run_writes_nothing_until_it_begins_and_its_record_first(tmp_path:
     options = options_for(tmp_path / "run")
     now = RunRecord.of("qa", options)
     with opened(options) as run:
-        assert run.find(now, options) is None
-        run.check(now, options, user_loss=False)
+        assert run.find(now) is None
+        run.check(now, user_loss=False)
         assert not (tmp_path / "run").exists()
         run.begin(dataclasses.replace(now, rows_per_step=8))
         assert RunRecord.read(tmp_path / "run") == dataclasses.replace(now, rows_per_step=8)
@@ -167,16 +167,18 @@ def test_a_process_that_is_not_the_first_writes_nothing(
     monkeypatch.setattr(processes, "from_first", lambda make: said.pop(0))
     state = TrainState(np.int32(0), {"w": np.zeros(2)}, ())
     with opened(options, writes=False) as run:
-        assert run.find(now, options) == before
-        run.check(now, options, user_loss=False)
+        assert run.find(now) == before
+        run.check(now, user_loss=False)
         run.begin(now)
         assert run.checkpoints is None
         assert run.restore(state) == (3, state, Progress(waited=2))
         run.update_record(now)
-        with run.log(0) as log:
-            assert log is None
+        with run.storage(0) as storage:
+            storage.save(state, Progress())
+            storage.log({"step": 1})
+            storage.wait()
         run.close()
-        run.save_model(BertConfig(), {}, None, head="qa")
+        run.save_model(LoadedModel(BertConfig(), {}, None, "qa", Compute()), {})
         run.write_results({"f1": 1.0}, {"predictions.json": []})
     assert not said
     assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == files
@@ -228,6 +230,9 @@ def test_a_calibration_is_used_with_its_model_alone(
     assert read_calibration(tmp_path) == (fitted, {"a"})
     assert saved_options(tmp_path, QAOptions) == fitted
     assert not caplog.text
+    (tmp_path / "calibration.json").write_text(json.dumps(record | {"score_temperature": 0}))
+    with pytest.raises(InputError, match=r"calibration.json: --score_temperature 0.0: it must be"):
+        saved_options(tmp_path, QAOptions)
     model.write_bytes(b"two")
     assert read_calibration(tmp_path) == ({}, set())
     assert saved_options(tmp_path, QAOptions) == {}

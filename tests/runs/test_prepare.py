@@ -12,12 +12,14 @@ import pytest
 
 from jaxbert import demo
 from jaxbert.cli import command_line
+from jaxbert.data.features import Features
 from jaxbert.data.sampling import BucketSampler, bucket_lengths
 from jaxbert.errors import InputError
 from jaxbert.model.config import BertConfig
 from jaxbert.model.tokenizer import load_tokenizer
 from jaxbert.options.settings import (
     ClassificationTrainOptions,
+    MLMOptions,
     MLMTrainOptions,
     MultipleChoiceTrainOptions,
     QATrainOptions,
@@ -28,21 +30,29 @@ from jaxbert.runs.folder import write_results
 from jaxbert.runs.inputs import encode_examples, load_model, read_examples, read_held_out
 from jaxbert.runs.plan import total_steps
 from jaxbert.runs.record import RunRecord, check_task, fingerprint_of
-from jaxbert.tasks.classification import CLASSIFICATION
+from jaxbert.tasks.classification import Classification
 from jaxbert.tasks.mlm import MLM
-from jaxbert.tasks.multiple_choice import MULTIPLE_CHOICE
+from jaxbert.tasks.multiple_choice import MultipleChoice
 from jaxbert.tasks.qa import QA
-from jaxbert.tasks.regression import REGRESSION
-from jaxbert.tasks.tagging import TAGGING
+from jaxbert.tasks.regression import Regression
+from jaxbert.tasks.tagging import Tagging
 
 DEMOS: list[Any] = [
     (QA, QATrainOptions, demo.QA),
-    (CLASSIFICATION, ClassificationTrainOptions, demo.CLASSIFICATION),
-    (REGRESSION, RegressionTrainOptions, demo.REGRESSION),
-    (TAGGING, TaggingTrainOptions, demo.TAGGING),
-    (MULTIPLE_CHOICE, MultipleChoiceTrainOptions, demo.MULTIPLE_CHOICE),
+    (Classification, ClassificationTrainOptions, demo.CLASSIFICATION),
+    (Regression, RegressionTrainOptions, demo.REGRESSION),
+    (Tagging, TaggingTrainOptions, demo.TAGGING),
+    (MultipleChoice, MultipleChoiceTrainOptions, demo.MULTIPLE_CHOICE),
     (MLM, MLMTrainOptions, demo.MLM),
 ]
+
+
+def examples_of(task: Any, options: Any, split: str) -> Any:
+    return read_examples(task.from_options(options), options, split)
+
+
+def held_out_of(task: Any, options: Any) -> Any:
+    return read_held_out(task.from_options(options), options)
 
 
 def glue(tmp_path: Path, **splits: tuple[list[str], list[int]]) -> ClassificationTrainOptions:
@@ -71,20 +81,19 @@ def glue(tmp_path: Path, **splits: tuple[list[str], list[int]]) -> Classificatio
 def test_classes_keep_the_order_that_a_data_set_declares(tmp_path: Path, tiny_folder: Path) -> None:
     options = glue(tmp_path, train=(["a", "c", "d"], [1, 1, 0]), validation=(["e"], [1]))
     options = dataclasses.replace(options, model_name_or_path=str(tiny_folder), max_train_samples=2)
-    data = read_examples(CLASSIFICATION, options, "train")
+    task = Classification.from_options(options)
+    data = read_examples(task, options, "train")
     assert data is not None
     assert [e.label for e in data.examples] == ["equivalent", "equivalent"]
     assert data.classes == ("not_equivalent", "equivalent")
-    cfg = load_model(CLASSIFICATION, options, data).cfg
+    cfg = load_model(task, options, data).cfg
     assert cfg.id2label == data.classes
-    scores = CLASSIFICATION.score(
-        data.examples,
-        CLASSIFICATION.decode(
-            data.examples, None, {"logits": np.array([[0.0, 2.0], [1.0, 0.0]])}, options, cfg
-        ),
-        options,
-        cfg,
+    logits, features = (
+        np.array([[0.0, 2.0], [1.0, 0.0]]),
+        Features(np.zeros(1), {}, {}, np.zeros(0)),
     )
+    predictions = task.decode(data.examples, features, {"logits": logits}, cfg)
+    scores = task.score(data.examples, predictions, cfg)
     assert scores["f1"] == pytest.approx(2 / 3)
 
 
@@ -92,7 +101,7 @@ def test_classes_are_those_of_all_rows_where_only_some_are_trained_on(tmp_path: 
     path = tmp_path / "x.conll"
     path.write_text("a O\n\nb B-LOC\n\nc B-PER\n", encoding="utf-8")
     options = TaggingTrainOptions(train_file=[str(path)], max_train_samples=1)
-    data = read_examples(TAGGING, options, "train")
+    data = examples_of(Tagging, options, "train")
     assert data is not None
     assert len(data.examples) == 1
     assert data.classes == ("B-LOC", "B-PER", "O")
@@ -101,24 +110,24 @@ def test_classes_are_those_of_all_rows_where_only_some_are_trained_on(tmp_path: 
 def test_a_split_may_be_missing_and_a_fault_in_it_is_an_error(tmp_path: Path) -> None:
     whole = (["a", "b"], [0, 1])
     without = glue(tmp_path / "without", train=whole)
-    assert read_held_out(CLASSIFICATION, without) is None
+    assert held_out_of(Classification, without) is None
     with pytest.raises(InputError, match="--load_best_model_at_end needs validation data"):
-        read_held_out(CLASSIFICATION, dataclasses.replace(without, load_best_model_at_end=True))
+        held_out_of(Classification, dataclasses.replace(without, load_best_model_at_end=True))
     with pytest.raises(InputError, match="split test: it has train"):
-        read_held_out(CLASSIFICATION, dataclasses.replace(without, validation_split="test"))
+        held_out_of(Classification, dataclasses.replace(without, validation_split="test"))
     other = glue(tmp_path / "other", train=whole, validation=whole)
     with pytest.raises(InputError, match='no column "stars"'):
-        read_held_out(CLASSIFICATION, dataclasses.replace(other, label_column_name=["stars"]))
+        held_out_of(Classification, dataclasses.replace(other, label_column_name=["stars"]))
 
 
 def test_faulty_rows_of_a_published_set_are_left_out_and_told(tmp_path: Path) -> None:
     options = glue(tmp_path, train=(["a", " ", "c", "d"], [0, 1, -1, 1]))
-    data = read_examples(CLASSIFICATION, options, "train")
+    data = examples_of(Classification, options, "train")
     assert data is not None
     assert [e.text for e in data.examples] == ["a", "d"]
     assert [p.where.rsplit(": ")[-1] for p in data.problems] == ["row 1", "row 2"]
     with pytest.raises(InputError, match=r"row 1: .* is empty$"):
-        read_examples(CLASSIFICATION, dataclasses.replace(options, strict=True), "train")
+        examples_of(Classification, dataclasses.replace(options, strict=True), "train")
 
 
 def test_the_same_rows_elsewhere_have_the_same_fingerprint(tmp_path: Path) -> None:
@@ -126,7 +135,7 @@ def test_the_same_rows_elsewhere_have_the_same_fingerprint(tmp_path: Path) -> No
     for name in ("a.tsv", "b.tsv"):
         (tmp_path / name).write_text("text\tlabel\nx\t1\ny\t0\n", encoding="utf-8")
         options = ClassificationTrainOptions(validation_file=[str(tmp_path / name)])
-        prints.add(fingerprint_of(read_held_out(CLASSIFICATION, options)))
+        prints.add(fingerprint_of(held_out_of(Classification, options)))
     assert len(prints) == 1
 
 
@@ -134,13 +143,13 @@ def test_the_same_rows_elsewhere_have_the_same_fingerprint(tmp_path: Path) -> No
 def test_every_demo_can_be_trained(task: Any, kind: Any, recipe: Any, tiny_folder: Path) -> None:
     """All but the training itself, with a small tokenizer that cuts words to letters."""
     options = kind(**recipe)
-    data, held_out = read_examples(task, options, "train"), read_held_out(task, options)
+    data, held_out = examples_of(task, options, "train"), held_out_of(task, options)
     assert data is not None
-    options = task.resolve(options, data.examples, held_out)
+    fitted = task.from_options(options).fit_to(data.examples, held_out)
     cfg = BertConfig(vocab_size=512, id2label=data.classes)
     tokenizer = load_tokenizer(tiny_folder)
-    features = encode_examples(task, data.examples, tokenizer, cfg, options)
-    encode_examples(task, held_out, tokenizer, cfg, options)
+    features = encode_examples(fitted, data.examples, tokenizer, cfg)
+    encode_examples(fitted, held_out, tokenizer, cfg)
     buckets = bucket_lengths(options.length_bucket, options.max_seq_length)
     order = BucketSampler(
         features.lengths, options.per_device_train_batch_size, options.seed, buckets
@@ -168,13 +177,13 @@ def test_results_of_an_earlier_evaluation_do_not_stay(tmp_path: Path) -> None:
 def test_a_vocabulary_that_does_not_fit_is_said(
     tiny_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    options = MLMTrainOptions(max_seq_length=16)
+    task = MLM(MLMOptions(max_seq_length=16))
     tokenizer, cfg = load_tokenizer(tiny_folder), BertConfig(vocab_size=512)
     for text, said in (("the of and", False), ("北京 上海", True)):
         caplog.clear()
-        data = MLM.read([("x", text)], options)
+        data = task.read([("x", text)])
         with caplog.at_level("INFO", "jaxbert"):
-            encode_examples(MLM, data.examples, tokenizer, cfg, options)
+            encode_examples(task, data.examples, tokenizer, cfg)
         assert ("is it the right vocabulary?" in caplog.text) == said
 
 
@@ -182,7 +191,7 @@ def test_a_saved_set_without_splits_is_a_file(tmp_path: Path) -> None:
     datasets.Dataset.from_dict({"text": ["a"]}).save_to_disk(str(tmp_path / "one"))
     options = ClassificationTrainOptions(dataset_name=str(tmp_path / "one"))
     with pytest.raises(InputError, match="give it as --train_file"):
-        read_examples(CLASSIFICATION, options, "train")
+        examples_of(Classification, options, "train")
 
 
 def test_task_name_is_glue_where_texts_are_read() -> None:
@@ -199,13 +208,13 @@ def test_first_rows_of_a_sorted_file_are_told(
     path.write_text("\n".join(rows) + "\n")
     options = ClassificationTrainOptions(train_file=[str(path)], max_train_samples=5)
     with caplog.at_level("WARNING", "jaxbert"):
-        data = read_examples(CLASSIFICATION, options, "train")
+        data = examples_of(Classification, options, "train")
     assert data is not None
     assert (len(data.examples), set(data.classes)) == (5, {"yes", "no"})
     assert "the first 5 examples are all of the class yes; is the file sorted?" in caplog.text
     caplog.clear()
     with caplog.at_level("WARNING", "jaxbert"):
-        read_examples(CLASSIFICATION, dataclasses.replace(options, max_train_samples=6), "train")
+        examples_of(Classification, dataclasses.replace(options, max_train_samples=6), "train")
     assert not caplog.text
 
 
@@ -221,7 +230,7 @@ def test_a_label_column_of_which_every_row_is_different(
 ) -> None:
     options = csv(tmp_path, [(f"word {n}", f"a sentence {n % classes}") for n in range(rows)])
     with pytest.raises(InputError) as caught:
-        read_examples(CLASSIFICATION, options, "train")
+        examples_of(Classification, options, "train")
     assert str(caught.value) == (
         f'{tmp_path / "a.csv"}: label column "label" has {classes} different values in {rows} '
         "rows, so they are no classes; name another with --label_column_name; the columns are "
@@ -229,13 +238,13 @@ def test_a_label_column_of_which_every_row_is_different(
     )
     # An evaluation holds its labels against the model's classes.
     held_out = dataclasses.replace(options, train_file=None, validation_file=options.train_file)
-    assert read_examples(CLASSIFICATION, held_out, "validation") is not None
+    assert examples_of(Classification, held_out, "validation") is not None
 
 
 @pytest.mark.parametrize(("rows", "classes"), [(4, 2), (19, 19), (20, 18), (48, 43), (300, 150)])
 def test_few_rows_of_a_class_are_enough(tmp_path: Path, rows: int, classes: int) -> None:
-    data = read_examples(
-        CLASSIFICATION, csv(tmp_path, [("a", f"c{n % classes}") for n in range(rows)]), "train"
+    data = examples_of(
+        Classification, csv(tmp_path, [("a", f"c{n % classes}") for n in range(rows)]), "train"
     )
     assert data is not None
     assert len(data.classes) == classes
@@ -253,11 +262,11 @@ def test_declared_classes_and_numbers_may_all_differ(tmp_path: Path) -> None:
     )
     table.save_to_disk(str(tmp_path / "saved"))
     options = ClassificationTrainOptions(train_file=[str(tmp_path / "saved")])
-    data = read_examples(CLASSIFICATION, options, "train")
+    data = examples_of(Classification, options, "train")
     assert data is not None
     assert len(data.classes) == 30
     rows = csv(tmp_path, [("a", str(n)) for n in range(30)])
     numbers = RegressionTrainOptions(train_file=rows.train_file)
-    found = read_examples(REGRESSION, numbers, "train")
+    found = examples_of(Regression, numbers, "train")
     assert found is not None
     assert len(found.examples) == 30

@@ -102,7 +102,7 @@ def test_a_record_that_lacks_what_came_later_is_read(tmp_path: Path) -> None:
     assert record is not None
     assert (record.loss, record.job, record.row_length, record.given) == (None,) * 4
     now = RunRecord.of("qa", QATrainOptions(seed=3), loss="text", rows_per_step=8)
-    found = record.differences(now, QATrainOptions(seed=3))
+    found = record.differences(now)
     assert (list(found.options), found.data, found.loss, list(found.environment)) == (
         [],
         frozenset(),  # none is known of `now`
@@ -125,7 +125,7 @@ def test_one_column_of_labels_was_a_text(tmp_path: Path, task: str, before: Any,
     if task == "classification":
         options_now = ClassificationTrainOptions(label_column_name=now)
         after = RunRecord.of(task, options_now)
-        assert not record.differences(after, options_now).options
+        assert not record.differences(after).options
 
 
 def test_the_differences_of_two_runs() -> None:
@@ -141,11 +141,11 @@ def test_the_differences_of_two_runs() -> None:
     changed = dataclasses.replace(options, learning_rate=2e-5, output_dir="elsewhere")
     now = RunRecord.of("qa", changed, loss="b", rows_per_step=8)
     now = dataclasses.replace(now, data={"train": "1", "model": "4", "teacher": "5"})
-    found = before.differences(now, changed)
+    found = before.differences(now)
     assert [str(o) for o in found.options] == ["--learning_rate: 1e-05 -> 2e-05"]
     assert found.data == {"model", "validation", "teacher"}
     assert found.loss
     assert [c.name for c in found.environment] == ["numpy", "cores"]
     assert str(found.environment[1]) == f"cores 96, now {host.cores()}"
     allowed = dataclasses.replace(changed, allow_changed_options=["learning_rate"])
-    assert not before.differences(now, allowed).options
+    assert not before.differences(dataclasses.replace(now, settings=allowed)).options

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 from scripts import environment
+
+from jaxbert.runtime import stop_signals
+from jaxbert.runtime.stop_signals import StopSignals
 
 # A computation of hours: the main thread does not come back from XLA.
 SCRIPT = """
@@ -50,3 +56,66 @@ def test_a_second_signal_leaves_at_once(numbers: tuple[signal.Signals, ...]) -> 
     finally:
         child.kill()
         child.communicate()
+
+
+def wait_until_caught(signals: StopSignals) -> None:
+    end = time.monotonic() + 10
+    while not signals.caught and time.monotonic() < end:
+        time.sleep(0.01)
+    assert signals.caught
+
+
+@pytest.fixture
+def cell() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt, as it does while IPython runs a cell."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
+
+
+@pytest.mark.usefixtures("cell")
+def test_a_cell_is_interrupted_without_an_exception_and_then_as_before() -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    loop = signal.set_wakeup_fd(writer)  # the kernel's event loop has one
+    with StopSignals() as signals:
+        os.kill(os.getpid(), signal.SIGINT)
+        wait_until_caught(signals)
+    assert signal.set_wakeup_fd(loop) == writer
+    os.close(reader)
+    os.close(writer)
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.usefixtures("cell")
+@pytest.mark.parametrize(
+    ("number", "ended"), [(signal.SIGINT, []), (signal.SIGTERM, [75])], ids=["SIGINT", "SIGTERM"]
+)
+def test_a_second_interrupt_leaves_the_kernel_alive(
+    monkeypatch: pytest.MonkeyPatch, number: signal.Signals, ended: list[int]
+) -> None:
+    calls: list[int] = []
+    monkeypatch.setattr(sys, "ps1", "In : ", raising=False)
+    monkeypatch.setattr(os, "_exit", calls.append)
+    monkeypatch.setattr(stop_signals, "_ONE", 0.0)
+    with StopSignals() as signals:
+        os.kill(os.getpid(), signal.SIGINT)
+        wait_until_caught(signals)
+        os.kill(os.getpid(), number)
+        time.sleep(0.3)
+    assert calls == ended
+
+
+def test_in_another_thread_signals_are_left_alone() -> None:
+    found: list[object] = []
+
+    def work() -> None:
+        before = signal.getsignal(signal.SIGINT)
+        with StopSignals() as signals:
+            found.extend([signal.getsignal(signal.SIGINT) is before, signals.caught])
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [True, False]

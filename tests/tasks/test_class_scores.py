@@ -1,4 +1,4 @@
-"""Which of two classes f1 is of, and what several labels a row are in the record of the task."""
+"""Which of two classes f1 is of, and what several labels a row are to the task."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from jaxbert.data.features import Features
 from jaxbert.data.texts import TextExample
 from jaxbert.errors import InputError
 from jaxbert.model.config import MULTI_LABEL, BertConfig
-from jaxbert.options.settings import ClassificationOptions, ClassificationTrainOptions
+from jaxbert.options.settings import ClassificationSettings
 from jaxbert.runs.evaluate import show_scores
-from jaxbert.tasks.classification import CLASSIFICATION, MultiClassified
+from jaxbert.tasks.classification import Classification, MultiClassified
 
 TWO = BertConfig(id2label=("no", "yes"))
 SETS = BertConfig(id2label=("a", "b", "c"), problem_type=MULTI_LABEL)
+NO_TOKENIZER: Any = None
 NO_FEATURES = Features(np.zeros(1, np.int64), {}, {}, np.zeros(0, np.int32))
 
 
@@ -28,17 +29,20 @@ def examples(*labels: Any) -> list[TextExample]:
     return [TextExample(f"f: row {n}", "text", None, label) for n, label in enumerate(labels)]
 
 
+def task(**settings: Any) -> Classification:
+    return Classification(ClassificationSettings(**settings))
+
+
 def decoded(cfg: BertConfig, logits: Any, **options: Any) -> list[Any]:
     arrays = {"logits": np.array(logits, np.float32)}
-    return CLASSIFICATION.decode([], NO_FEATURES, arrays, ClassificationOptions(**options), cfg)
+    return [*task(**options).decode([], NO_FEATURES, arrays, cfg)]
 
 
 def test_f1_names_its_class_in_the_scores_and_in_the_log() -> None:
     predictions = decoded(TWO, [[0, 1], [0, 1], [1, 0]])  # yes, yes, no; right are yes, no, no
     references = examples("yes", "no", "no")
     for given, name, f1 in ((None, "yes", 2 / 3), ("yes", "yes", 2 / 3), ("no", "no", 2 / 3)):
-        options = ClassificationOptions(positive_label=given)
-        scores = CLASSIFICATION.score(references, predictions, options, TWO)
+        scores = task(positive_label=given).score(references, predictions, TWO)
         assert scores["positive_label"] == name
         assert scores["f1"] == pytest.approx(f1)
         assert f"f1 0.6667  positive_label {name}" in show_scores(scores)
@@ -47,7 +51,7 @@ def test_f1_names_its_class_in_the_scores_and_in_the_log() -> None:
 def test_three_classes_have_no_positive_one() -> None:
     cfg = dataclasses.replace(TWO, id2label=("a", "b", "c"))
     predictions = decoded(cfg, [[1, 0, 0]])
-    scores = CLASSIFICATION.score(examples("a"), predictions, ClassificationOptions(), cfg)
+    scores = task().score(examples("a"), predictions, cfg)
     assert "positive_label" not in scores
 
 
@@ -68,7 +72,7 @@ def test_options_for_another_kind_are_refused(
     cfg: BertConfig, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
-        CLASSIFICATION.encode(examples("yes"), None, ClassificationOptions(**options), cfg)
+        task(**options).encode(examples("yes"), NO_TOKENIZER, cfg)
 
 
 def test_score_names_and_chooses_the_class(
@@ -105,31 +109,38 @@ def test_labels_above_the_threshold_are_predicted() -> None:
 
 
 def test_what_is_trained_follows_the_data_before_the_model() -> None:
-    kind, resolve = CLASSIFICATION.problem_type, CLASSIFICATION.resolve
-    assert kind is not None
-    options = ClassificationTrainOptions()
     lists, single = examples(("a",), ()), examples("a", "b")
-    resolved = resolve(options, lists, None)
-    assert resolved.problem_type == MULTI_LABEL
-    assert kind(resolved, TWO) == MULTI_LABEL
-    assert resolve(options, single, None) == options
-    assert kind(options, TWO) == "single_label_classification"
-    assert kind(options, SETS) == MULTI_LABEL
+    resolved = task().fit_to(lists, None)
+    assert resolved.settings.problem_type == MULTI_LABEL
+    assert resolved.problem_type(TWO) == MULTI_LABEL
+    assert task().fit_to(single, None).settings == task().settings
+    assert task().problem_type(TWO) == "single_label_classification"
+    assert task().problem_type(SETS) == MULTI_LABEL
     with pytest.raises(InputError, match="f: row 0 has a list of labels"):
-        resolve(ClassificationTrainOptions(problem_type="single_label_classification"), lists, None)
+        task(problem_type="single_label_classification").fit_to(lists, None)
 
 
 def test_labels_of_lists_are_all_that_occur_and_one_is_enough() -> None:
-    labels = CLASSIFICATION.labels
-    assert labels is not None
-    options = ClassificationTrainOptions()
-    assert labels(examples(("b", "a"), (), ("10",)), options) == ("10", "a", "b")
-    assert labels(examples(("toxic",), ()), options) == ("toxic",)
+    assert task().labels(examples(("b", "a"), (), ("10",))) == ("10", "a", "b")
+    assert task().labels(examples(("toxic",), ())) == ("toxic",)
     with pytest.raises(InputError, match="no label in any row"):
-        labels(examples((), ()), options)
+        task().labels(examples((), ()))
 
 
 def test_balanced_weights_count_labels() -> None:
-    options = ClassificationTrainOptions(class_weights=["balanced"])
-    resolved = CLASSIFICATION.resolve(options, examples(("a", "b"), ("a",), ()), None)
-    assert resolved.class_weights == ["a=0.75", "b=1.5"]
+    fitted = task(class_weights=["balanced"]).fit_to(examples(("a", "b"), ("a",), ()), None)
+    assert fitted.settings.class_weights == ["a=0.75", "b=1.5"]
+    weights = fitted.loss_settings(BertConfig(id2label=("a", "b")))["class_weights"]
+    assert weights is not None
+    assert weights.tolist() == [0.75, 1.5]
+
+
+@pytest.mark.parametrize(("cfg", "known"), [(TWO, "matthews_correlation"), (SETS, "exact_match")])
+def test_the_score_to_watch_is_one_of_what_is_trained(cfg: BertConfig, known: str) -> None:
+    cfg = dataclasses.replace(cfg, problem_type=task().problem_type(cfg))
+    for name in (None, known, f"eval_{known}", "f1_macro", "eval_loss", "loss"):
+        task().check_metric(name, [], cfg)
+    other = "accuracy" if cfg.multi_label else "exact_match"
+    message = f"--metric_for_best_model {other}: the scores of {cfg.problem_type} are .*, eval_loss"
+    with pytest.raises(InputError, match=message):
+        task().check_metric(other, [], cfg)

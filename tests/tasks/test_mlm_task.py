@@ -1,4 +1,4 @@
-"""The record of masked language modelling: masks by step, and the scores of masked tokens."""
+"""Masked language modelling: masks by step, and the scores of masked tokens."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from jaxbert.data.lines import LineExample
 from jaxbert.data.sampling import NumpyBatch, make_batch
 from jaxbert.model.config import BertConfig
 from jaxbert.model.tokenizer import load_tokenizer
-from jaxbert.options.settings import MLMEvalOptions, MLMTrainOptions
+from jaxbert.options.settings import MLMOptions
 from jaxbert.tasks.mlm import MLM
 from jaxbert.tasks.task import EVALUATION
 
 CFG = BertConfig()
+TASK = MLM(MLMOptions())
 LINES = ["the what and of who", "is was to at the and of", "in which the"] * 4
 
 
@@ -30,14 +31,14 @@ def tokenizer(tiny_folder: Path) -> Any:
 
 def encoded(tokenizer: Any) -> Features:
     lines = [LineExample(f"f: line {n}", text) for n, text in enumerate(LINES, 1)]
-    options = MLMTrainOptions(max_seq_length=16, line_by_line=True)
-    return MLM.encode(lines, tokenizer, options, CFG)
+    return MLM(MLMOptions(max_seq_length=16, line_by_line=True)).encode(lines, tokenizer, CFG)
 
 
-def masked(tokenizer: Any, batch: NumpyBatch, draw: int, options: Any = None) -> NumpyBatch:
-    assert MLM.corrupt is not None
-    options = options or MLMTrainOptions(mlm_probability=0.4)
-    return MLM.corrupt(options, tokenizer, CFG)(batch, draw)
+def masked(
+    tokenizer: Any, batch: NumpyBatch, draw: int, seed: int = 42, **settings: Any
+) -> NumpyBatch:
+    task = MLM(MLMOptions(**{"mlm_probability": 0.4, **settings}))
+    return task.corrupt(tokenizer, CFG, seed=seed)(batch, draw)
 
 
 def equal(a: NumpyBatch, b: NumpyBatch) -> bool:
@@ -59,18 +60,15 @@ def test_masks_are_a_pure_function_of_the_batch_and_the_draw(tokenizer: Any) -> 
 def test_every_step_and_every_seed_has_other_masks(tokenizer: Any) -> None:
     batch = make_batch(encoded(tokenizer), np.arange(12), 16, 12)
     drawn = [masked(tokenizer, batch, step)["masked_positions"] for step in range(4)]
-    options = MLMTrainOptions(mlm_probability=0.4, seed=1)
-    drawn += [masked(tokenizer, batch, step, options)["masked_positions"] for step in range(4)]
+    drawn += [masked(tokenizer, batch, step, seed=1)["masked_positions"] for step in range(4)]
     assert len({x.tobytes() for x in drawn}) == 8
 
 
 def test_an_evaluation_has_the_same_masks_whatever_the_seed(tokenizer: Any) -> None:
     batch = make_batch(encoded(tokenizer), np.arange(12), 16, 12)
-    given = {"mlm_probability": 0.4}
-    first = masked(tokenizer, batch, EVALUATION, MLMEvalOptions(**given))
+    first = masked(tokenizer, batch, EVALUATION)
     for seed in (0, 1, 42):
-        again = masked(tokenizer, batch, EVALUATION, MLMTrainOptions(**given, seed=seed))
-        assert equal(again, first)
+        assert equal(masked(tokenizer, batch, EVALUATION, seed=seed), first)
 
 
 def test_a_row_has_its_masks_in_any_batch(tokenizer: Any) -> None:
@@ -86,8 +84,8 @@ def test_the_options_are_those_of_the_masks(tokenizer: Any) -> None:
     batch = make_batch(encoded(tokenizer), np.arange(12), 16, 12)
     words = ((batch["word"] >= 0) & (batch["attention_mask"] == 1)).sum()
     for probability in (0.2, 0.6):
-        options = MLMTrainOptions(mlm_probability=probability, whole_word_mask=False)
-        count = (masked(tokenizer, batch, 0, options)["labels"] >= 0).sum()
+        given = {"mlm_probability": probability, "whole_word_mask": False}
+        count = (masked(tokenizer, batch, 0, **given)["labels"] >= 0).sum()
         assert count / words == pytest.approx(probability, abs=0.08)
 
 
@@ -97,7 +95,7 @@ def test_a_row_is_reduced_to_sums_over_its_masked_tokens() -> None:
     labels = np.array([[1, 8, -100, -100], [0, -100, -100, -100], [-100] * 4], np.int32)
     logits[0, 1, 8] = 99
     batch: Any = {"labels": labels, "weight": np.array([1, 1, 0], np.float32)}
-    reduced = MLM.reduce(MLMEvalOptions())({"logits": logits}, batch)  # type: ignore[dict-item]
+    reduced = TASK.reduce()({"logits": logits}, batch)  # type: ignore[dict-item]
     assert np.asarray(reduced["count"]).tolist() == [2, 1, 0]
     log_p = np.asarray(jax.nn.log_softmax(logits, axis=-1))
     losses = [-log_p[0, 0, 1] - log_p[0, 1, 8], -log_p[1, 0, 0], 0]
@@ -115,16 +113,15 @@ def test_the_scores_are_of_all_masked_tokens_in_any_order() -> None:
         name: np.array(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)
     }
     features = Features(np.arange(51), {}, {}, np.zeros(50, np.int32))
-    predictions = MLM.decode([], features, arrays, None, CFG)
+    predictions = TASK.decode([], features, arrays, CFG)
     assert len(predictions) == 50
-    scores = MLM.score([], predictions, None, CFG)
+    scores = TASK.score([], predictions, CFG)
     assert scores["accuracy"] == pytest.approx(1 / 3)
     for _ in range(5):
         rng.shuffle(predictions)
-        assert MLM.score([], predictions, None, CFG) == scores
-    assert MLM.files([], predictions, None, None) == {}
+        assert TASK.score([], predictions, CFG) == scores
+    assert TASK.artifacts([], predictions, CFG) == {}
 
 
 def test_a_lower_perplexity_is_better() -> None:
-    assert MLM.best_metrics[0] == "perplexity"
-    assert MLM.lower_is_better == {"perplexity"}
+    assert MLM.metrics == (("perplexity", True), ("accuracy", False))

@@ -1,4 +1,4 @@
-"""The record of multiple choice: probabilities of choices, and the best one."""
+"""Multiple choice: probabilities of choices, and the best one."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from conftest import TINY
 
 from jaxbert.data.choices import ChoiceExample
 from jaxbert.data.features import Features
-from jaxbert.tasks.multiple_choice import MULTIPLE_CHOICE, Chosen
+from jaxbert.options.settings import MultipleChoiceOptions
+from jaxbert.tasks.multiple_choice import Chosen, MultipleChoice
 
+TASK = MultipleChoice(MultipleChoiceOptions())
 NO_FEATURES = Features(np.zeros(1, np.int64), {}, {}, np.zeros(0, np.int32))
 
 
@@ -24,22 +26,21 @@ def examples(*labels: int | None) -> list[ChoiceExample]:
 def test_the_best_choice_is_predicted_with_the_probability_of_each() -> None:
     logits = np.log(np.array([[0.1, 0.7, 0.2], [0.5, 0.25, 0.25]], np.float32)) + 3
     outputs: Any = {"logits": logits}
-    reduced = MULTIPLE_CHOICE.reduce(None)(outputs, {})
+    reduced = TASK.reduce()(outputs, {})
     arrays = {name: np.asarray(x) for name, x in reduced.items()}
-    found = MULTIPLE_CHOICE.decode(examples(1, 0), NO_FEATURES, arrays, None, TINY)
+    found = TASK.decode(examples(1, 0), NO_FEATURES, arrays, TINY)
     assert [p.label for p in found] == [1, 0]
     np.testing.assert_allclose(found[0].scores, [0.1, 0.7, 0.2], rtol=1e-5)
-    entries = MULTIPLE_CHOICE.files(None, found, None, None)["predictions.json"]
-    assert entries[1] == {"label": 0, "scores": found[1].scores}
+    files: Any = TASK.artifacts(examples(1, 0), found, TINY)
+    assert files["predictions.json"][1] == {"label": 0, "scores": found[1].scores}
 
 
 def test_of_equal_choices_the_first_is_predicted() -> None:
     arrays = {"probabilities": np.full((1, 4), 0.25, np.float32)}
-    [found] = MULTIPLE_CHOICE.decode(examples(0), NO_FEATURES, arrays, None, TINY)
+    [found] = TASK.decode(examples(0), NO_FEATURES, arrays, TINY)
     assert found == Chosen(0, (0.25,) * 4)
 
 
 def test_the_score_is_the_part_that_is_right() -> None:
     predictions = [Chosen(0, ()), Chosen(1, ()), Chosen(1, ()), Chosen(0, ())]
-    score = MULTIPLE_CHOICE.score
-    assert score(examples(0, 1, 0, 0), predictions, None, TINY) == {"accuracy": 0.75}
+    assert TASK.score(examples(0, 1, 0, 0), predictions, TINY) == {"accuracy": 0.75}

@@ -1,4 +1,4 @@
-"""The record of regression: the scaling of targets, there and back."""
+"""Regression: the scaling of targets, there and back."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from jaxbert.data.texts import TextExample
 from jaxbert.errors import InputError
-from jaxbert.options.settings import RegressionEvalOptions, RegressionTrainOptions
-from jaxbert.tasks.regression import REGRESSION
+from jaxbert.options.settings import RegressionEvalOptions, RegressionSettings
+from jaxbert.tasks.regression import Regression
 
 numbers = st.floats(-1e4, 1e4, width=32)
 
@@ -22,39 +22,38 @@ def examples(*labels: float | None) -> list[TextExample]:
     return [TextExample(f"f: row {n}", "text", None, label) for n, label in enumerate(labels)]
 
 
-def scaled(*words: str) -> RegressionTrainOptions:
-    return RegressionTrainOptions(target_scaling=list(words) or None)
+def scaled(*words: str) -> Regression:
+    return Regression(RegressionSettings(target_scaling=list(words) or None))
 
 
-def reduced(options: Any, scores: np.ndarray) -> np.ndarray:
+def reduced(task: Regression, scores: np.ndarray) -> np.ndarray:
     outputs: Any = {"scores": scores}
-    return np.asarray(REGRESSION.reduce(options)(outputs, {})["scores"])
+    return np.asarray(task.reduce()(outputs, {})["scores"])
 
 
 @given(st.lists(numbers, min_size=1, max_size=20))
 def test_standard_scaling_is_the_mean_and_deviation_of_the_training_data(
     labels: list[float],
 ) -> None:
-    resolved = REGRESSION.resolve(scaled("standard"), examples(*labels), examples(1e6))
-    mean, scale = map(float, resolved.target_scaling)
+    fitted = scaled("standard").fit_to(examples(*labels), examples(1e6))
+    mean, scale = fitted.scaling.mean, fitted.scaling.scale
+    assert fitted.settings.target_scaling == [f"{mean:.9g}", f"{scale:.9g}"]  # in options.json
     assert mean == pytest.approx(np.mean(labels), rel=1e-6, abs=1e-6)
     if len(set(labels)) == 1:
         assert scale > 0  # whatever rounding makes of a deviation of nothing
     else:
         assert scale == pytest.approx(np.std(labels), rel=1e-6)
-    assert REGRESSION.resolve(resolved, examples(5.0), None) == resolved
+    assert fitted.fit_to(examples(5.0), None) is fitted
 
 
 def test_targets_that_are_all_equal_are_not_scaled() -> None:
-    assert REGRESSION.resolve(scaled("standard"), examples(2.0, 2.0), None).target_scaling == [
-        "2",
-        "1",
-    ]
+    fitted = scaled("standard").fit_to(examples(2.0, 2.0), None)
+    assert fitted.settings.target_scaling == ["2", "1"]
 
 
 def test_an_evaluation_measures_no_targets() -> None:
-    options = scaled("standard")
-    assert REGRESSION.resolve(options, None, examples(1.0)) is options
+    task = scaled("standard")
+    assert task.fit_to(None, examples(1.0)) is task
     assert not hasattr(RegressionEvalOptions(), "target_scaling")
 
 
@@ -63,7 +62,7 @@ def test_an_evaluation_measures_no_targets() -> None:
 )
 def test_wrong_scalings_are_refused(words: list[str]) -> None:
     with pytest.raises(InputError, match="give standard, or a mean and a scale above 0"):
-        REGRESSION.reduce(scaled(*words))
+        scaled(*words)
 
 
 def test_scores_are_in_the_scale_of_the_targets() -> None:
@@ -83,14 +82,14 @@ def test_the_exported_layer_gives_what_the_scaled_predictions_are(
         "bias": rng.normal(size=1).astype(np.float32),
     }
     before = {name: x.copy() for name, x in head.items()}
-    options = scaled(repr(mean), repr(scale))
+    task = scaled(repr(mean), repr(scale))
     params = {"bert": object(), "classifier": head}
-    exported = REGRESSION.export(params, options)
+    exported = task.export(params)
 
     def scores(head: dict[str, np.ndarray]) -> np.ndarray:
         return (hidden @ head["kernel"] + head["bias"])[:, 0]
 
-    wanted = reduced(options, scores(head))
+    wanted = reduced(task, scores(head))
     np.testing.assert_allclose(
         scores(exported["classifier"]), wanted, rtol=0, atol=1e-5 * (abs(mean) + 10 * scale)
     )
@@ -102,11 +101,11 @@ def test_the_exported_layer_gives_what_the_scaled_predictions_are(
 
 def test_without_scaling_the_parameters_are_exported_as_they_are() -> None:
     params = {"classifier": {}}
-    assert REGRESSION.export(params, scaled()) is params
+    assert scaled().export(params) is params
 
 
 def test_scores_of_numbers() -> None:
-    scores = REGRESSION.score(examples(0.0, 4.0), [1.0, 2.0], None, TINY)
+    scores = scaled().score(examples(0.0, 4.0), [1.0, 2.0], TINY)
     assert scores["mse"] == pytest.approx((1 + 4) / 2)
     assert scores["pearson"] == pytest.approx(1)
-    assert {"mse"} == REGRESSION.lower_is_better < set(REGRESSION.best_metrics)
+    assert [m.name for m in Regression.metrics if m.lower_is_better] == ["mse"]

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+from jaxbert.io.files import Json
 from jaxbert.options.fields import Facts, Value, settings_of
 from jaxbert.options.settings import CheckpointOptions
 
@@ -15,7 +16,7 @@ class ChangedOption:
     """An option that a run was started with, and the value that it would go on with."""
 
     name: str
-    before: object
+    before: Json
     now: Value
     facts: Facts
 
@@ -23,17 +24,17 @@ class ChangedOption:
         return f"--{self.name}: {self.before} -> {self.now}"
 
 
-def changed_options(saved: Mapping[str, object], options: CheckpointOptions) -> list[ChangedOption]:
+def changed_options(saved: Mapping[str, Json], options: CheckpointOptions) -> list[ChangedOption]:
     """The options that differ from the saved ones, of those that change what the run computes."""
     allowed: Collection[str] = options.allow_changed_options or ()
     changed = []
     for setting in settings_of(type(options)):
         # An option that is younger than the run had its default.
-        before = setting.plain(saved.get(setting.name, setting.default))
+        before = saved.get(setting.name, setting.default)
         now = getattr(options, setting.name)
         free = setting.facts.resume == "free"
         free |= setting.name in allowed and setting.facts.resume != "never"
-        if before != now and not free:
+        if setting.plain(before) != now and not free:
             changed.append(ChangedOption(setting.name, before, now, setting.facts))
     return sorted(changed, key=lambda option: option.name)
 

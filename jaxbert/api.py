@@ -1,0 +1,246 @@
+"""train and evaluate for Python programs and notebooks: the same runs as those of the scripts."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from jaxbert.callbacks.guarded_callbacks import GuardedCallbacks, check_callbacks
+from jaxbert.cli.commands import options_of_training
+from jaxbert.data.in_memory import InMemory, Paths, Rows, paths_of, rows_in_memory
+from jaxbert.errors import InputError
+from jaxbert.losses.user_function import Function, user_function
+from jaxbert.metrics.scores import Scores
+from jaxbert.options.keywords import make_settings
+from jaxbert.runs.evaluate import assess_data
+from jaxbert.runs.predict_rows import as_dicts, predict_rows
+from jaxbert.runs.train import InPlace
+from jaxbert.runs.train import train as train_run
+from jaxbert.runtime.messages import shown_messages
+from jaxbert.tasks.registry import TASKS, AnyTask
+from jaxbert.training.events import Notify
+
+if TYPE_CHECKING:
+    import pandas
+
+    from jaxbert.predictors.predictor import Predictor
+
+Record = dict[str, float | str | None]
+Setting = str | float | bool | os.PathLike[str] | Sequence[str] | Mapping[str, Any] | None
+
+
+class History(list[Record]):
+    """One record a logged step, as in train_log.jsonl, and one an evaluation, in their order."""
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """A row for each record; what a record does not have is NaN."""
+        import pandas
+
+        return pandas.DataFrame(list(self))
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A training that has ended, or that was interrupted and saved.
+
+    Attributes:
+        task: its name.
+        output_dir: where the model, the checkpoints and the results are.
+        scores: of the saved model on the validation data; empty without them.
+        history: of the whole run, with what was before it was resumed.
+        done: False where it was interrupted: the same call resumes it.
+    """
+
+    task: str
+    output_dir: Path
+    scores: Scores
+    history: History = dataclasses.field(repr=False)
+    done: bool
+
+    def predict(self, data: Paths | Rows, *, quiet: bool = True) -> list[dict[str, Any]]:
+        """Predictions for rows like those of the training; they need no labels.
+
+        Returns:
+            A dict for each row, in their order.
+
+        Raises:
+            InputError: a row cannot be read, or the run is not done.
+        """
+        self._check_done()
+        task = TASKS[self.task]
+        given: dict[str, Setting] = {"model_name_or_path": self.output_dir, "strict": True}
+        rows = _source("data", data, "validation_file", given)
+        options = _evaluation_options(self.task, given)
+        with shown_messages(quiet=quiet):
+            return predict_rows(task, options, rows)
+
+    def predictor(self) -> Predictor:
+        """The saved model as a function: QuestionAnswerer, TextClassifier, TextRegressor, Tagger or
+        FillMask.
+
+        Raises:
+            InputError: the run is not done, or its task has none.
+        """
+        from jaxbert.predictors.fill_mask import FillMask
+        from jaxbert.predictors.question_answerer import QuestionAnswerer
+        from jaxbert.predictors.tagger import Tagger
+        from jaxbert.predictors.text_predictors import TextClassifier, TextRegressor
+
+        self._check_done()
+        kinds = (QuestionAnswerer, TextClassifier, TextRegressor, Tagger, FillMask)
+        by_task: dict[str, type[Predictor]] = {kind.task.name: kind for kind in kinds}
+        if self.task not in by_task:
+            raise InputError(f"there is no predictor for {self.task}; use predict(rows)")
+        return by_task[self.task].from_pretrained(self.output_dir)
+
+    def _check_done(self) -> None:
+        if not self.done:
+            raise InputError(
+                f"the run in {self.output_dir} was interrupted and has no model yet; the same call "
+                "of train resumes it"
+            )
+
+
+class Evaluation(NamedTuple):
+    """What a model has on data.
+
+    Attributes:
+        scores: name -> number, or name of a class; empty for data without labels.
+        predictions: a dict for each example, in their order.
+    """
+
+    scores: Scores
+    predictions: list[dict[str, Any]]
+
+
+def train(
+    task: str,
+    *,
+    model: str | Path | None = None,
+    train_data: Paths | Rows | None = None,
+    validation_data: Paths | Rows | None = None,
+    loss: str | Function | None = None,
+    callbacks: Sequence[Notify] = (),
+    quiet: bool = False,
+    **settings: Setting,
+) -> Run:
+    """Fine-tune a model, or resume the run in `output_dir`; all results are written there.
+
+    The same call again resumes a run that was interrupted or killed; one that is done is not
+    trained again. An interrupt (Ctrl-C, or the stop button of a notebook) saves and returns.
+
+    Args:
+        task: "qa", "classification", "regression", "multiple_choice", "tagging" or "mlm".
+        model: a BERT folder or a Hub name; the same as model_name_or_path.
+        train_data, validation_data: paths, a list of dicts, a datasets.Dataset, a pandas DataFrame,
+            or an object such as SQuAD's JSON. They are neither used up nor changed.
+        loss: a name, "FILE.py:FUNCTION", or a function (outputs, batch) or (apply, params, batch,
+            key); see jaxbert.losses.forms.
+        callbacks: functions of an event, see jaxbert.training.events; called in the first process.
+        quiet: print warnings alone.
+        settings: by the names of the flags of train/, such as output_dir and learning_rate.
+
+    Raises:
+        InputError: something that was given cannot be used; nothing has been written.
+    """
+    definition = _task(task)
+    _take_model(model, settings)
+    train_rows = _source("train_data", train_data, "train_file", settings)
+    held_out_rows = _source("validation_data", validation_data, "validation_file", settings)
+    function = None
+    if isinstance(loss, str):
+        settings["loss"] = loss
+    elif loss is not None:
+        function = user_function(loss, "loss")
+        settings["loss"] = function.name
+    options: Any = make_settings(definition.train_options, settings)
+    check_callbacks(callbacks)
+    in_place = InPlace(train_rows, held_out_rows, function)
+    with shown_messages(quiet=quiet):
+        trained = train_run(
+            definition, options, notify=GuardedCallbacks(callbacks), in_place=in_place
+        )
+    folder = Path(options.output_dir).expanduser()
+    history = _history(folder, trained.evaluations)
+    return Run(task, folder, trained.scores, history, trained.done)
+
+
+def evaluate(
+    task: str,
+    *,
+    model: str | Path | None = None,
+    data: Paths | Rows | None = None,
+    quiet: bool = False,
+    **settings: Setting,
+) -> Evaluation:
+    """Scores and predictions of a fine-tuned model on data.
+
+    Args:
+        task, quiet: see train.
+        model: the folder of a run, or a BERT folder or Hub name with the task's head; the same as
+            model_name_or_path.
+        data: as train's; the same as validation_file where they are paths.
+        settings: by the names of the flags of eval/. What is not given is as the model was trained;
+            with output_dir the results are written there too.
+
+    Raises:
+        InputError: something that was given cannot be used; nothing has been written.
+    """
+    definition = _task(task)
+    _take_model(model, settings)
+    rows = _source("data", data, "validation_file", settings)
+    options = _evaluation_options(task, settings)
+    with shown_messages(quiet=quiet):
+        found = assess_data(definition, options, rows)
+    return Evaluation(found.scores, as_dicts(found.examples, found.predictions))
+
+
+def _task(name: str) -> type[AnyTask]:
+    if name not in TASKS:
+        raise InputError(f"there is no task {name!r}; there are {', '.join(TASKS)}")
+    return TASKS[name]
+
+
+def _take_model(model: str | Path | None, settings: dict[str, Setting]) -> None:
+    if model is not None and settings.get("model_name_or_path") is not None:
+        raise InputError("model and model_name_or_path are the same; give one of them")
+    if model is not None:
+        settings["model_name_or_path"] = model
+
+
+def _source(
+    name: str, data: Paths | Rows | None, flag: str, settings: dict[str, Setting]
+) -> InMemory | None:
+    """Rows in memory, or None where there are none: paths become the setting `flag`."""
+    if data is None:
+        return None
+    for other in (flag, "dataset_name"):
+        if settings.get(other) is not None:
+            raise InputError(f"{name} and {other} both name data; give one of them")
+    paths = paths_of(data)
+    if paths is None:
+        return rows_in_memory(data, name)
+    settings[flag] = paths
+    return None
+
+
+def _evaluation_options(task: str, given: Mapping[str, Setting]) -> Any:
+    definition = TASKS[task]
+    return make_settings(
+        definition.eval_options,
+        given,
+        defaults=lambda options: options_of_training(definition, definition.settings_cls, options),
+    )
+
+
+def _history(folder: Path, evaluations: Sequence[Mapping[str, float | str]]) -> History:
+    """What the log of a run has, and its evaluations, each behind the step that it is after."""
+    log = folder / "train_log.jsonl"
+    lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+    records: list[Record] = [json.loads(line) for line in lines]
+    records += [{**evaluation} for evaluation in evaluations]
+    return History(sorted(records, key=lambda record: float(record["step"] or 0)))

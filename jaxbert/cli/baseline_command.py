@@ -1,0 +1,162 @@
+r"""Fine-tune with PyTorch and transformers what `jaxbert train` does with JAX, to compare the two.
+
+    jaxbert baseline classification --train_file train.tsv --validation_file dev.tsv \
+        --model_name_or_path minilm-l6 --output_dir runs/torch ...
+
+The flags are those of `jaxbert train` for that task. The initial weights, the batches of every
+step, the decoding and the scores are jaxbert's own; the model, the loss, the gradients, dropout,
+the schedule and AdamW are PyTorch's and transformers'. Needs the extra `baseline`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from jaxbert.benchmark import pytorch
+from jaxbert.cli import command_line
+from jaxbert.cli.task_commands import TASK_COMMANDS
+from jaxbert.data.batch_source import BatchSource
+from jaxbert.data.features import Features
+from jaxbert.data.sampling import bucket_lengths, by_length, make_batch
+from jaxbert.errors import InputError
+from jaxbert.metrics.scores import Scores
+from jaxbert.runs.evaluate import show_scores
+from jaxbert.runs.folder import check_writable, write_results
+from jaxbert.runs.inputs import (
+    encode_examples,
+    keep_learnable,
+    load_model,
+    origin_of,
+    read_examples,
+    read_held_out,
+)
+from jaxbert.runs.plan import make_sampler, total_steps, warmup_of
+from jaxbert.tasks.registry import TASKS
+from jaxbert.tasks.task import EVALUATION, Task
+
+# Options of jaxbert that would make the two runs unlike.
+_UNKNOWN = (
+    "class_weights",
+    "loss_args",
+    "packing",
+    "gradient_accumulation_steps",
+    "freeze",
+    "dtype",
+    "load_best_model_at_end",
+    "early_stopping_patience",
+)
+
+
+def _evaluate(
+    task: Task, opts: Any, model: Any, tokenizer: Any, cfg: Any, examples: Any, features: Features
+) -> tuple[Scores, Sequence[Any]]:
+    """Scores and predictions by the task's own decoding, from PyTorch's logits."""
+    import torch
+
+    reduce = task.reduce()
+    kept: dict[str, np.ndarray] = {}
+    corrupt = task.corrupt(tokenizer, cfg, seed=opts.seed)
+    buckets = bucket_lengths(opts.length_bucket, opts.max_seq_length)
+    model.eval()
+    for windows, length in by_length(features.lengths, opts.per_device_eval_batch_size, buckets):
+        batch = make_batch(features, windows, length, len(windows))
+        batch = corrupt(batch, EVALUATION) if corrupt else batch
+        with torch.inference_mode():
+            found = model(**pytorch.placed(pytorch.to_torch(task.head, batch, labelled=False)))
+        names = ("start_logits", "end_logits") if task.head == "qa" else ("logits",)
+        outputs = {n: found[n].float().cpu().numpy() for n in names}
+        if task.head == "regression":
+            outputs = {"scores": outputs["logits"][:, 0]}
+        elif task.head == "mlm":
+            places = batch["masked_positions"][..., None]
+            outputs = {"logits": np.take_along_axis(outputs["logits"], places, 1)}
+        for name, rows in reduce(outputs, batch).items():  # type: ignore[arg-type]
+            column = kept.setdefault(name, np.zeros((len(features), *rows.shape[1:]), rows.dtype))
+            column[windows] = np.asarray(rows)
+    model.train()
+    predictions = task.decode(examples, features, kept, cfg)
+    return task.score(examples, predictions, cfg), predictions
+
+
+def _batches(head: str, source: BatchSource, total: int) -> Iterator[dict[str, Any]]:
+    for batch in itertools.islice(source.iter_from(0), total):
+        yield pytorch.to_torch(head, {n: x[0] for n, x in batch.items()}, labelled=True)
+
+
+def run(name: str, words: Sequence[str]) -> None:
+    """Fine-tune, evaluate, and write the results.
+
+    Args:
+        name: of the task.
+    """
+    task_cls = TASKS[name]
+    flags = TASK_COMMANDS[name].training
+    opts: Any = command_line.parse(
+        flags, words, prog=f"jaxbert baseline {name}", description=__doc__
+    )
+    if not opts.output_dir:
+        raise InputError("give --output_dir, the folder for the results")
+    for flag in _UNKNOWN:
+        if getattr(opts, flag, None) not in (None, False, 1, "float32"):
+            raise InputError(f"--{flag} is not for the baseline, which does not have it")
+    if opts.loss != next(iter(task_cls.losses)):
+        raise InputError(f"--loss {opts.loss}: the baseline has {next(iter(task_cls.losses))} only")
+    try:
+        import torch
+        import transformers
+    except ImportError:
+        raise InputError('PyTorch is not installed; pip install "jaxbert[baseline]"') from None
+    folder = Path(opts.output_dir)
+    check_writable(folder)
+    task = task_cls.from_options(opts)
+    data, held_out = read_examples(task, opts, "train"), read_held_out(task, opts)
+    if data is None or held_out is None:
+        raise InputError("give --train_file and --validation_file")
+    examples = data.examples
+    task = task.fit_to(examples, held_out)
+    loaded = load_model(task, opts, data)
+    cfg, params, tokenizer = loaded.cfg, loaded.params, loaded.tokenizer
+    model = pytorch.load_model(cfg, params, task.head).train()  # the drawn head too is the same
+    features = encode_examples(task, examples, tokenizer, cfg)
+    features = keep_learnable(features, origin_of(opts, None))
+    held_out_features = encode_examples(task, held_out, tokenizer, cfg)
+    sampler = make_sampler(
+        features.lengths,
+        width=cfg.hidden_size,
+        parts=1,
+        per_device_train_batch_size=opts.per_device_train_batch_size,
+        max_seq_length=opts.max_seq_length,
+        length_bucket=opts.length_bucket,
+        seed=opts.seed,
+    )
+    corrupt = task.corrupt(tokenizer, cfg, seed=opts.seed)
+    source = BatchSource(features, sampler, corrupt)
+    steps = total_steps(opts.num_train_epochs, opts.max_steps, source.steps_per_epoch)
+    tx = pytorch.make_optimizer(
+        model,
+        learning_rate=opts.learning_rate,
+        weight_decay=opts.weight_decay,
+        betas=(opts.adam_beta1, opts.adam_beta2),
+        eps=opts.adam_epsilon,
+    )
+    warmup = warmup_of(opts.warmup_steps, opts.warmup_ratio, steps)
+    schedule = transformers.get_scheduler(opts.lr_scheduler_type, tx, warmup, steps)
+    torch.manual_seed(opts.seed)
+    started = time.perf_counter()
+    bar = tqdm(_batches(task.head, source, steps), total=steps)
+    for number, batch in enumerate(bar):
+        loss = pytorch.train_step(model, tx, batch, "float32", opts.max_grad_norm)
+        schedule.step()
+        if number % 50 == 0:
+            bar.set_postfix_str(f"loss {loss.item():.3f}", refresh=False)
+    seconds = time.perf_counter() - started
+    scores, predictions = _evaluate(task, opts, model, tokenizer, cfg, held_out, held_out_features)
+    write_results(folder, scores, task.artifacts(held_out, predictions, cfg))
+    print(f"{steps} steps in {seconds:.0f} s; {show_scores(scores)}")

@@ -1,0 +1,60 @@
+r"""Compare losses over seeds: every pair is trained, resumable, and a table says what differs.
+
+    jaxbert compare qa --losses cross_entropy joint_span 'focal{"gamma": 1}' my.py:my_loss \
+        --seeds 0 1 2 --model_name_or_path bert-base-uncased --train_file train-v1.1.json \
+        --validation_file dev-v1.1.json --output_dir runs/losses ...
+
+The first word is the task: qa, classification, regression, tagging, multiple_choice, mlm. All other
+flags are those of `jaxbert train` for that task. Options of a loss are JSON behind its name.
+"""
+
+import argparse
+from collections.abc import Sequence
+
+from jaxbert.cli import command_line
+from jaxbert.cli.commands import check_training_data
+from jaxbert.cli.task_commands import TASK_COMMANDS
+from jaxbert.errors import InputError
+from jaxbert.runs.compare import compare
+from jaxbert.runtime.processes import EXIT_STOPPED
+from jaxbert.tasks.registry import TASKS
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:  # type: ignore[override]
+        raise InputError(f"{message}; --help says more")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags beside those of a training."""
+    parser.add_argument("--losses", nargs="+", required=True, metavar="LOSS")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N")
+
+
+def run(name: str, words: Sequence[str]) -> int:
+    """Train every pair of a loss and a seed, and write the table.
+
+    Args:
+        name: of the task.
+
+    Returns:
+        The exit status.
+    """
+    task = TASKS[name]
+    kind = TASK_COMMANDS[name].training
+    prog = f"jaxbert compare {name}"
+    parser = _Parser(add_help=False, allow_abbrev=False)
+    add_arguments(parser)
+    if {"-h", "--help"} & set(words):
+        listed = {"metric_for_best_model": task.metric_names()}
+        epilog = f"The losses of this task: {', '.join(task.losses)}."
+        command_line.parse(
+            kind, ["--help"], prog=prog, description=__doc__, epilog=epilog, listed=listed
+        )
+    given, rest = parser.parse_known_args(words)
+    for word in rest:
+        if word.split("=")[0] in ("--loss", "--loss_args", "--seed"):
+            raise InputError(f"{word}: give --losses and --seeds")
+    options = command_line.parse(kind, rest)
+    check_training_data(options)
+    return 0 if compare(task, options, given.losses, given.seeds) else EXIT_STOPPED

@@ -1,0 +1,117 @@
+"""Rows that a Python program holds -> the content of a file, as the readers of files take it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
+
+import numpy as np
+
+from jaxbert.data.rows import Cell, Table
+from jaxbert.data.sources import read_table
+from jaxbert.errors import DataError, InputError
+
+if TYPE_CHECKING:
+    import datasets
+
+
+class Frame(Protocol):
+    """A pandas DataFrame, as far as it is used: pandas need not be installed."""
+
+    def to_dict(self, orient: Literal["records"]) -> list[dict[str, Value]]: ...
+
+
+# What a cell may be in memory, beside what it can be in a file.
+Value: TypeAlias = "Cell | np.generic | np.ndarray | Sequence[Value] | Mapping[str, Value]"
+Rows: TypeAlias = "Sequence[Mapping[str, Value]] | Mapping[str, Value] | datasets.Dataset | Frame"
+Paths: TypeAlias = "str | Path | Sequence[str | Path]"
+
+
+class InMemory(NamedTuple):
+    """Rows in memory, ready for a task's reader.
+
+    Attributes:
+        origin: what messages call them.
+        content: what load_rows gives of a file with the same rows.
+    """
+
+    origin: str
+    content: Table | dict[str, Cell]
+
+
+def paths_of(data: Paths | Rows) -> list[str] | None:
+    """The names of files, where that is what was given; else None."""
+    if isinstance(data, str | Path):
+        return [str(data)]
+    if isinstance(data, list | tuple) and data:
+        names = [str(item) for item in data if isinstance(item, str | Path)]
+        return names if len(names) == len(data) else None
+    return None
+
+
+def rows_in_memory(data: Rows, origin: str) -> InMemory:
+    """A copy of rows as the content of a file; the data are neither used up nor changed.
+
+    Args:
+        data: a list of dicts; an object as JSON files have it, for instance SQuAD's, whose rows are
+            under "data"; a datasets.Dataset, whose class labels become names; a pandas DataFrame.
+        origin: what messages call them, for instance "train_data".
+
+    Raises:
+        InputError: it is none of these.
+    """
+    library = type(data).__module__.partition(".")[0]
+    if library == "datasets":
+        return InMemory(origin, _dataset_rows(data, origin))
+    if library == "pandas" and hasattr(data, "to_dict") and hasattr(data, "columns"):
+        data = data.to_dict("records")
+    if isinstance(data, Mapping):
+        return InMemory(origin, _object(data, origin))
+    if isinstance(data, Iterator):
+        raise InputError(
+            f"{origin}: a {type(data).__name__} can be read only once; give a list of its rows"
+        )
+    if isinstance(data, str | bytes) or not isinstance(data, Sequence):
+        raise InputError(
+            f"{origin} is of the wrong type: {type(data).__name__}; give paths, a list of dicts, a "
+            "datasets.Dataset or a pandas DataFrame"
+        )
+    table = Table()
+    for number, row in enumerate(data):
+        where = f"{origin}: row {number}"
+        if not isinstance(row, Mapping):
+            raise DataError(where, f"expected a dict, found {type(row).__name__}")
+        table.append(_object(row, where))
+    return InMemory(origin, table)
+
+
+def _dataset_rows(data: datasets.Dataset, origin: str) -> Table:
+    if isinstance(data, Mapping):
+        raise InputError(
+            f"{origin}: a DatasetDict of the splits {', '.join(data)}; give one of them"
+        )
+    # Without a format: rows of str, numbers and lists, whatever the set is used for elsewhere.
+    return read_table(lambda: data.with_format(None), origin)
+
+
+def _object(fields: Mapping[str, Value], where: str) -> dict[str, Cell]:
+    for name in fields:
+        if not isinstance(name, str):
+            raise DataError(where, f"column {name!r} is named by {type(name).__name__}, not by str")
+    return {name: _cell(value, where) for name, value in fields.items()}
+
+
+def _cell(value: Value, where: str) -> Cell:
+    """The value as JSON would have it: of NumPy's numbers and arrays Python's."""
+    if isinstance(value, np.generic | np.ndarray):  # first: np.float64 is a float
+        return _cell(value.tolist(), where)
+    if isinstance(value, str | int | float | bool) or value is None:
+        return value
+    if isinstance(value, Mapping):
+        return _object(value, where)
+    if type(value).__name__ in ("NAType", "NaTType"):  # pandas' None
+        return None
+    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
+        return [_cell(item, where) for item in value]
+    return value  # type: ignore[return-value]  # the reader says what it expected

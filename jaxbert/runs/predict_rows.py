@@ -1,0 +1,77 @@
+"""Predictions for rows that need no labels, and predictions as plain dicts."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from typing import Any
+
+from jaxbert.data.in_memory import InMemory
+from jaxbert.data.rows import problem_lines
+from jaxbert.data.sampling import bucket_lengths
+from jaxbert.errors import InputError
+from jaxbert.runs.inputs import encode_examples, load_model
+from jaxbert.tasks.task import Task
+
+logger = logging.getLogger("jaxbert")
+
+
+def predict_rows(task_cls: type[Task], options: Any, rows: InMemory | None) -> list[dict[str, Any]]:
+    """A prediction for each row, in their order.
+
+    Args:
+        options: of an evaluation; what they name is read where `rows` is None.
+
+    Raises:
+        InputError: a row cannot be read, or the model cannot be used.
+    """
+    task = task_cls.from_options(options)
+    if rows is not None:
+        data = task.read([rows])
+    else:
+        data = task.read((path, task.load(path)) for path in options.validation_file)
+    for line in problem_lines(data.problems):
+        logger.info("  %s", line)
+    task = task.fit_to(None, None)
+    model = load_model(task, options)
+    if task.corrupt(model.tokenizer, model.cfg, seed=0) is not None:
+        raise InputError(
+            f"a {task.name} model predicts what is masked in a text, not rows; use predictor()"
+        )
+    features = encode_examples(task, data.examples, model.tokenizer, model.cfg)
+    arrays = model.predict(
+        features,
+        task.reduce(),
+        size=options.per_device_eval_batch_size * model.compute.parallel.devices,
+        buckets=bucket_lengths(options.length_bucket, options.max_seq_length),
+    )
+    assert arrays is not None  # nothing stops it
+    predictions = task.decode(data.examples, features, arrays, model.cfg)
+    return as_dicts(data.examples, predictions)
+
+
+def as_dicts(examples: Any, predictions: Any) -> list[dict[str, Any]]:
+    """Predictions with the names of their fields, and with the example's id where it has one.
+
+    >>> as_dicts([None], [2.5])
+    [{'score': 2.5}]
+    """
+    found = []
+    for example, prediction in zip(examples, predictions, strict=False):
+        record = {} if getattr(example, "id", None) is None else {"id": example.id}
+        found.append({**record, **_fields(prediction)})
+    return found
+
+
+def _fields(prediction: Any) -> dict[str, Any]:
+    if dataclasses.is_dataclass(prediction):
+        names = [field.name for field in dataclasses.fields(prediction)]
+        return {name: _plain(getattr(prediction, name)) for name in names}
+    return dict(prediction) if isinstance(prediction, dict) else {"score": prediction}
+
+
+def _plain(value: Any) -> Any:
+    """Named tuples as dicts, and tuples as lists: as JSON would have them."""
+    if hasattr(value, "_asdict"):
+        return value._asdict()
+    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value

@@ -1,0 +1,43 @@
+"""The messages of a run where no command shows them: plain lines, as the scripts print them."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+from collections.abc import Iterator
+
+from tqdm.auto import tqdm
+
+
+class _Lines(logging.Handler):
+    """Messages as plain lines on standard output, above a progress bar instead of through it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(OSError):  # whoever read has gone; a training goes on without
+            tqdm.write(record.getMessage(), file=sys.stdout)
+
+
+@contextlib.contextmanager
+def shown_messages(*, quiet: bool) -> Iterator[None]:
+    """Within it, what jaxbert logs is shown, by the handlers of its logger or else as plain lines.
+
+    Nothing else of logging is changed, and afterwards all is as it was.
+
+    Args:
+        quiet: only warnings are shown, and no progress bar.
+    """
+    logger = logging.getLogger("jaxbert")
+    level, propagate = logger.level, logger.propagate
+    lines = _Lines()
+    if not logger.handlers:
+        logger.addHandler(lines)
+        logger.propagate = False  # the root logger may have a handler too; each line comes once
+    if quiet or level == logging.NOTSET:
+        logger.setLevel(logging.WARNING if quiet else logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(lines)
+        logger.setLevel(level)
+        logger.propagate = propagate

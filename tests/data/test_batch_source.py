@@ -1,0 +1,123 @@
+"""BatchSource: any step's batch at once, the same as when all before it are made first."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from jaxbert.data.batch_source import BatchSource
+from jaxbert.data.features import Features
+from jaxbert.data.masking import mask_batch
+from jaxbert.data.packing import PackedSampler
+from jaxbert.data.sampling import BucketSampler, NumpyBatch, bucket_lengths
+
+# A busy machine is no fault of the code.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=50)
+LONGEST = 24
+
+
+def masked(batch: NumpyBatch, step: int) -> NumpyBatch:
+    return mask_batch(
+        batch,
+        seed=5,
+        draw=step,
+        probability=0.3,
+        whole_words=False,
+        mask_id=4,
+        vocab_size=100,
+        special_ids=[0, 4],
+    )
+
+
+def features_of(lengths: list[int]) -> Features:
+    """Windows of random tokens; example n has windows 2n and 2n + 1."""
+    total = sum(lengths)
+    rng = np.random.default_rng(total)
+    return Features(
+        bounds=np.concatenate([[0], np.cumsum(lengths)]),
+        tokens={
+            "input_ids": rng.integers(5, 100, total).astype(np.int32),
+            "token_type_ids": np.zeros(total, np.int32),
+            "word": np.arange(total, dtype=np.int32),
+        },
+        rows={},
+        example=np.arange(len(lengths), dtype=np.int32) // 2,
+    )
+
+
+@st.composite
+def sources(draw: st.DrawFn) -> BatchSource:
+    features = features_of(draw(st.lists(st.integers(2, LONGEST), min_size=1, max_size=30)))
+    accumulation, seed = draw(st.integers(1, 3)), draw(st.integers(0, 2**31))
+    size = accumulation * draw(st.integers(1, 3))
+    sampler = draw(
+        st.sampled_from(
+            [
+                BucketSampler(features.lengths, size, seed, bucket_lengths(8, LONGEST)),
+                PackedSampler(features.lengths, size, seed, LONGEST, accumulation),
+            ]
+        )
+    )
+    return BatchSource(features, sampler, draw(st.sampled_from([None, masked])), accumulation)
+
+
+@unhurried
+@given(sources(), st.integers(0, 40))
+def test_batches_from_a_step_are_those_that_follow_when_all_are_made(
+    source: BatchSource, step: int
+) -> None:
+    resumed = dataclasses.replace(source, features=dataclasses.replace(source.features))
+    later = itertools.islice(resumed.iter_from(step), 3)
+    walked = itertools.islice(source.iter_from(0), step, step + 3)
+    for a, b in zip(later, walked, strict=True):
+        assert a.keys() == b.keys()
+        for name in a:
+            assert a[name].dtype == b[name].dtype
+            np.testing.assert_array_equal(a[name], b[name])
+
+
+@unhurried
+@given(sources(), st.integers(0, 40))
+def test_ids_are_those_of_the_windows_in_the_batch(source: BatchSource, step: int) -> None:
+    names = [f"id {n}" for n in range(len(source.features))]
+    named = dataclasses.replace(source, ids=names)
+    windows = source.batch(step)["row"]
+    numbers = {int(n) // 2 for n in windows.ravel() if n >= 0}
+    assert sorted(named.example_ids(step)) == sorted(names[n] for n in numbers)
+    assert set(source.example_ids(step)) == {f"number {n + 1}" for n in numbers}
+
+
+@unhurried
+@given(sources())
+def test_an_epoch_has_every_window_once_in_micro_batches_of_equal_rows(source: BatchSource) -> None:
+    found, padded = [], 0
+    for batch in itertools.islice(source.iter_from(0), source.steps_per_epoch):
+        found += [n for n in batch["row"].ravel().tolist() if n >= 0]
+        parts, rows, length = batch["input_ids"].shape
+        assert (parts, parts * rows) == (source.accumulation, source.rows)
+        assert length in source.row_lengths
+        padded += parts * rows * length
+    assert sorted(found) == list(range(len(source.features)))
+    assert source.padding() == pytest.approx(1 - source.features.lengths.sum() / padded)
+
+
+def test_masks_are_drawn_anew_for_each_step() -> None:
+    features = features_of([20] * 4)
+    sampler = BucketSampler(features.lengths, 4, 0, (LONGEST,))
+    source = BatchSource(features, sampler, masked)
+    rows = []
+    for batch in itertools.islice(source.iter_from(0), 2):  # the same four windows
+        rows.append(batch["masked_positions"][0][np.argsort(batch["row"][0])])
+    assert not np.array_equal(*rows)
+
+
+def test_rows_that_do_not_divide_are_refused() -> None:
+    features = features_of([5] * 8)
+    sampler = BucketSampler(features.lengths, 4, 0, (LONGEST,))
+    with pytest.raises(ValueError, match="4 rows do not divide into 3"):
+        BatchSource(features, sampler, accumulation=3)
