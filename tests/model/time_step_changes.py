@@ -68,7 +68,7 @@ class OneProduct(encoder.SelfAttention):
             key_mask=key_mask,
             dropout_rate=cfg.attention_probs_dropout_prob,
             seeds=seeds,
-            place=place,
+            site=place,
         )
         return encoder.Dense(cfg, (cfg.hidden_size,), self.dtype, inputs=2, name="output")(context)
 
