@@ -154,7 +154,7 @@ def label_weights(batch: Batch[Array]) -> Float[Array, "B ..."]:
 
 def distributions(
     outputs: ModelOutputs, batch: Batch[Array], temperature: float = 1.0
-) -> list[tuple[Float[Array, "..."], Float[Array, "..."]]]:
+) -> list[tuple[Float[Array, "..."], Float[AnyArray, "..."]]]:
     """What a model with classes or positions says, whatever its task.
 
     Args:

@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Integer, UInt32
 
+from jaxbert.model.params import AnyArray
+
 # Positions are numbered with this row length, at least as long as any sequence or hidden state, so
 # that padding a sequence does not renumber them; two axes then fill 32 bits without a collision.
 _STRIDE = 1 << 16
@@ -40,7 +42,7 @@ def _mix(x: UInt32[Array, "*shape"]) -> UInt32[Array, "*shape"]:
     return x ^ (x >> 16)
 
 
-def row_seeds(key: Array, rows: Integer[Array, "B"]) -> Seeds:
+def row_seeds(key: Array, rows: Integer[AnyArray, "B"]) -> Seeds:
     """Seeds for the rows of a batch: a pure function of the key and of each row's own id.
 
     Args:
@@ -49,9 +51,9 @@ def row_seeds(key: Array, rows: Integer[Array, "B"]) -> Seeds:
     """
     data = jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
     words = data.astype(jnp.uint32).reshape(-1)
-    rows = rows.astype(jnp.uint32)
-    low = _mix(_mix(rows ^ words[0]) + jnp.uint32(0x9E3779B9))
-    high = _mix(_mix(rows + words[-1]) ^ low)
+    ids = jnp.asarray(rows).astype(jnp.uint32)
+    low = _mix(_mix(ids ^ words[0]) + jnp.uint32(0x9E3779B9))
+    high = _mix(_mix(ids + words[-1]) ^ low)
     return Seeds(low, high)
 
 

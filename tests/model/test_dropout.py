@@ -18,11 +18,11 @@ from jaxbert.model.dropout import Seeds, dropout, keep_mask, row_seeds
 KEY = jax.random.key(2024)
 
 
-@functools.partial(jax.jit, static_argnames=("place", "shape", "rate"))
+@functools.partial(jax.jit, static_argnames=("site", "shape", "rate"))
 def compiled_mask(
-    key: jax.Array, rows: jax.Array, *, place: int, shape: tuple[int, ...], rate: float
+    key: jax.Array, rows: jax.Array, *, site: int, shape: tuple[int, ...], rate: float
 ) -> jax.Array:
-    return keep_mask(row_seeds(key, rows), place, shape, rate)
+    return keep_mask(row_seeds(key, rows), site, shape, rate)
 
 
 def mask_of(
@@ -30,11 +30,11 @@ def mask_of(
     *,
     key: jax.Array = KEY,
     rows: np.ndarray | None = None,
-    place: int = 0,
+    site: int = 0,
     rate: float = 0.1,
 ) -> np.ndarray:
     rows = np.arange(shape[0]) if rows is None else rows
-    return np.asarray(compiled_mask(key, rows, place=place, shape=shape, rate=rate))
+    return np.asarray(compiled_mask(key, rows, site=site, shape=shape, rate=rate))
 
 
 def deviations(a: np.ndarray, b: np.ndarray, rate: float) -> float:
@@ -90,8 +90,8 @@ def test_keys_rows_and_places_are_independent(rate: float) -> None:
     first = mask()
     for key in (jax.random.key(2025), *(jax.random.fold_in(KEY, step) for step in (0, 1, 2))):
         assert abs(deviations(first, mask(key=key), rate)) <= 4
-    for place in (1, 2, 3, 36, 37):
-        assert abs(deviations(first, mask(place=place), rate)) <= 4
+    for site in (1, 2, 3, 36, 37):
+        assert abs(deviations(first, mask(site=site), rate)) <= 4
     for shift in (8, 256, 1 << 16, 1 << 30):
         other = mask(rows=np.arange(8) + shift)
         assert abs(deviations(first, other, rate)) <= 4
@@ -194,8 +194,8 @@ def seeds() -> Seeds:
 
 
 def test_off_returns_the_input(x: jax.Array, seeds: Seeds) -> None:
-    assert dropout(x, 0.1, None, place=0) is x
-    assert dropout(x, 0.0, seeds, place=0) is x
+    assert dropout(x, 0.1, None, site=0) is x
+    assert dropout(x, 0.0, seeds, site=0) is x
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
@@ -203,19 +203,19 @@ def test_kept_elements_are_scaled_and_others_are_zero(
     x: jax.Array, seeds: Seeds, dtype: jnp.dtype
 ) -> None:
     x = x.astype(dtype)
-    y = dropout(x, 0.25, seeds, place=2)
+    y = dropout(x, 0.25, seeds, site=2)
     assert y.dtype == dtype
-    keep = mask_of(x.shape, place=2, rate=0.25)
+    keep = mask_of(x.shape, site=2, rate=0.25)
     np.testing.assert_array_equal(y, np.where(keep, x * jnp.asarray(1 / 0.75, dtype), 0))
     assert 0 < keep.sum() < keep.size
 
 
 def test_jit_changes_nothing(x: jax.Array, seeds: Seeds) -> None:
-    compiled = jax.jit(lambda x, seeds: dropout(x, 0.1, seeds, place=1))
-    np.testing.assert_array_equal(compiled(x, seeds), dropout(x, 0.1, seeds, place=1))
+    compiled = jax.jit(lambda x, seeds: dropout(x, 0.1, seeds, site=1))
+    np.testing.assert_array_equal(compiled(x, seeds), dropout(x, 0.1, seeds, site=1))
 
 
 def test_gradient_is_the_mask(x: jax.Array, seeds: Seeds) -> None:
-    gradient = jax.grad(lambda x: dropout(x, 0.1, seeds, place=1).sum())(x)
-    expected = np.where(mask_of(x.shape, place=1), np.float32(1 / 0.9), 0)
+    gradient = jax.grad(lambda x: dropout(x, 0.1, seeds, site=1).sum())(x)
+    expected = np.where(mask_of(x.shape, site=1), np.float32(1 / 0.9), 0)
     np.testing.assert_allclose(gradient, expected, rtol=1e-7)

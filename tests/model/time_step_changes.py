@@ -29,11 +29,11 @@ ROUNDS = 7
 mask_of = attention.attention_mask
 
 
-def generated(x: jax.Array, rate: float, seeds: Seeds | None, place: Any) -> jax.Array:
+def generated(x: jax.Array, rate: float, seeds: Seeds | None, site: Any) -> jax.Array:
     """Dropout with generated bits, as flax.linen.Dropout has it."""
     if seeds is None or rate == 0.0:
         return x
-    key = jax.random.fold_in(jax.random.key(seeds.low[0]), place)
+    key = jax.random.fold_in(jax.random.key(seeds.low[0]), site)
     keep = jax.random.bernoulli(key, 1 - rate, x.shape)
     return jnp.where(keep, x / (1 - rate), 0.0)
 
@@ -53,7 +53,7 @@ class OneProduct(encoder.SelfAttention):
     """One product for query, key and value, whose parameters stay apart."""
 
     @nn.compact
-    def __call__(self, x: jax.Array, key_mask: Any, ids: Any, seeds: Any, place: Any) -> jax.Array:
+    def __call__(self, x: jax.Array, key_mask: Any, ids: Any, seeds: Any, site: Any) -> jax.Array:
         cfg, params = self.cfg, self.variables["params"]
         three = [params[name] for name in ("query", "key", "value")]
         kernel = jnp.concatenate([p["kernel"].reshape(x.shape[-1], -1) for p in three], axis=1)
@@ -68,29 +68,29 @@ class OneProduct(encoder.SelfAttention):
             key_mask=key_mask,
             dropout_rate=cfg.attention_probs_dropout_prob,
             seeds=seeds,
-            place=place,
+            site=site,
         )
         return encoder.Dense(cfg, (cfg.hidden_size,), self.dtype, inputs=2, name="output")(context)
 
 
 def heads_in_the_middle(
-    q: Any, k: Any, v: Any, key_mask: Any, ids: Any, rate: float, seeds: Any, place: Any
+    q: Any, k: Any, v: Any, key_mask: Any, ids: Any, seeds: Any, *, rate: float, site: Any
 ) -> jax.Array:
     """Products of arrays (B, T, N, H) as they come."""
     scores = jnp.einsum("BTNH,BSNH->BNTS", q * q.shape[-1] ** -0.5, k)
     scores = jnp.where(mask_of(key_mask, ids), scores, attention._MASKED)
-    weights = attention.dropout(jax.nn.softmax(scores, axis=-1), rate, seeds, place)
+    weights = attention.dropout(jax.nn.softmax(scores, axis=-1), rate, seeds, site)
     return jnp.einsum("BNTS,BSNH->BTNH", weights, v)
 
 
 def choosing_mask(
-    q: Any, k: Any, v: Any, key_mask: Any, ids: Any, rate: float, seeds: Any, place: Any
+    q: Any, k: Any, v: Any, key_mask: Any, ids: Any, seeds: Any, *, rate: float, site: Any
 ) -> jax.Array:
     """The mask chooses between the scores and a number."""
     q, k, v = (jnp.swapaxes(x, 1, 2) for x in (q, k, v))
     scores = jnp.einsum("BNTH,BNSH->BNTS", q * q.shape[-1] ** -0.5, k)
     scores = jnp.where(mask_of(key_mask, ids), scores, attention._MASKED)
-    weights = attention.dropout(jax.nn.softmax(scores, axis=-1), rate, seeds, place)
+    weights = attention.dropout(jax.nn.softmax(scores, axis=-1), rate, seeds, site)
     return jnp.swapaxes(jnp.einsum("BNTS,BNSH->BNTH", weights, v), 1, 2)
 
 
