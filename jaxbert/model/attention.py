@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from jaxbert.model import kernels
 from jaxbert.model.dropout import Seeds, dropout
+from jaxbert.model.params import AnyArray
 
 # So low that any score added to it is lost, and still finite: a row without any key gets equal
 # weights instead of NaN.
@@ -24,7 +25,7 @@ _PARTS = 4
 
 
 def attention_mask(
-    key_mask: Shaped[Array, "B S"] | None, segment_ids: Int[Array, "B S"] | None
+    key_mask: Shaped[AnyArray, "B S"] | None, segment_ids: Int[AnyArray, "B S"] | None
 ) -> Bool[Array, "B 1 _ S"] | None:
     """Which key each query may see, (B, 1, T or 1, S) boolean, from one of two descriptions.
 
@@ -46,8 +47,8 @@ def _xla(
     q: Float[Array, "B T N H"],
     k: Float[Array, "B S N H"],
     v: Float[Array, "B S N H"],
-    key_mask: Shaped[Array, "B S"] | None,
-    segment_ids: Int[Array, "B S"] | None,
+    key_mask: Shaped[AnyArray, "B S"] | None,
+    segment_ids: Int[AnyArray, "B S"] | None,
     seeds: Seeds | None,
     *,
     rate: float,
@@ -70,8 +71,8 @@ def _xla_in_parts(
     q: Float[Array, "B T N H"],
     k: Float[Array, "B S N H"],
     v: Float[Array, "B S N H"],
-    key_mask: Shaped[Array, "B S"] | None,
-    segment_ids: Int[Array, "B S"] | None,
+    key_mask: Shaped[AnyArray, "B S"] | None,
+    segment_ids: Int[AnyArray, "B S"] | None,
     seeds: Seeds | None,
     *,
     rate: float,
@@ -101,8 +102,8 @@ def attention(
     k: Float[Array, "B S N H"],
     v: Float[Array, "B S N H"],
     *,
-    key_mask: Shaped[Array, "B S"] | None = None,
-    segment_ids: Int[Array, "B S"] | None = None,
+    key_mask: Shaped[AnyArray, "B S"] | None = None,
+    segment_ids: Int[AnyArray, "B S"] | None = None,
     dropout_rate: float = 0.0,
     seeds: Seeds | None = None,
     site: int | Int[Array, ""] = 0,

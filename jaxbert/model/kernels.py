@@ -13,6 +13,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, Shaped
 
 from jaxbert.errors import InputError
+from jaxbert.model.params import AnyArray
 
 # Tokens of a block of the Pallas kernels: rows are multiples of it.
 BLOCK = 128
@@ -22,8 +23,8 @@ def cudnn(
     q: Float[Array, "B T N H"],
     k: Float[Array, "B S N H"],
     v: Float[Array, "B S N H"],
-    key_mask: Shaped[Array, "B S"] | None,
-    segment_ids: Int[Array, "B S"] | None,
+    key_mask: Shaped[AnyArray, "B S"] | None,
+    segment_ids: Int[AnyArray, "B S"] | None,
 ) -> Float[Array, "B T N H"]:
     """cuDNN's flash attention, for bfloat16 on NVIDIA; rows are real tokens and then padding.
 
@@ -43,8 +44,8 @@ def pallas(
     q: Float[Array, "B T N H"],
     k: Float[Array, "B S N H"],
     v: Float[Array, "B S N H"],
-    key_mask: Shaped[Array, "B S"] | None,
-    segment_ids: Int[Array, "B S"] | None,
+    key_mask: Shaped[AnyArray, "B S"] | None,
+    segment_ids: Int[AnyArray, "B S"] | None,
     *,
     platform: str | None = None,
     interpret: bool = False,
@@ -66,7 +67,7 @@ def pallas(
     from jax.experimental.pallas.ops.tpu import flash_attention as flash
 
     q, k, v = (jnp.swapaxes(x, 1, 2) for x in (q, k, v))
-    ids = flash.SegmentIds(segments, segments)
+    ids = flash.SegmentIds(jnp.asarray(segments), jnp.asarray(segments))
     return jnp.swapaxes(flash.flash_attention(q, k, v, segment_ids=ids, sm_scale=scale), 1, 2)
 
 
