@@ -60,13 +60,11 @@ def name_of(task: Any) -> str | None:
 
 
 @pytest.fixture
-def read(tmp_path: Path) -> Callable[..., Any]:
+def read(write: Callable[..., str]) -> Callable[..., Any]:
     """A function that writes a file and reads it as training data of a task."""
 
     def read(task: Any, name: str, content: bytes, strict: bool) -> Any:
-        path = tmp_path / name
-        path.write_bytes(content)
-        options = OPTIONS[task.name](train_file=[str(path)], strict=strict)
+        options = OPTIONS[task.name](train_file=[write(content, name)], strict=strict)
         return read_examples(task.from_options(options), options, "train")
 
     return read
