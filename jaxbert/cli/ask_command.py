@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from jaxbert.cli import command_line
@@ -43,9 +43,6 @@ class AskOptions(Settings):
     debug: bool = option(False, "Show the traceback of an error.")
 
 
-_ANY_TASK = {"model_name_or_path", "json", "debug"}
-
-
 def _record_of(model: str) -> RunRecord | None:
     try:
         folder = Path(model).expanduser()
@@ -54,8 +51,11 @@ def _record_of(model: str) -> RunRecord | None:
         return None
 
 
-def _asker_of(options: AskOptions, model: str) -> type[Asker]:
+def _asker_of(model: str, given: Collection[str]) -> type[Asker]:
     """The asker for the task that the model's folder was trained for; without a record, for qa.
+
+    Args:
+        given: the flags of texts and answers that are given.
 
     Raises:
         InputError: the task has no predictor, or it does not take one of the flags.
@@ -72,28 +72,21 @@ def _asker_of(options: AskOptions, model: str) -> type[Asker]:
         raise InputError(
             f"{shown(model)} was trained for {shown(task)}, which has no prompt; {instead}"
         )
-    kind = ASKERS[task]
-    for field in dataclasses.fields(options):
-        if field.name in kind.flags or field.name in _ANY_TASK:
-            continue
-        if getattr(options, field.name) is not None:
-            right = ", ".join(f"--{flag}" for flag in kind.flags)
-            why = (
-                f"{shown(model)} was trained for {task}"
-                if record
-                else f"{shown(model)} has no options.json, so it is asked as a model for {task}"
-            )
-            raise InputError(f"--{field.name}: {why}; give {right}")
-    return kind
+    wrong = [f"--{flag}" for flag in given if flag not in ASKERS[task].flags]
+    if wrong:
+        why = f"was trained for {task}"
+        if record is None:
+            why = f"has no options.json, so it is asked as a model for {task}"
+        right = ", ".join(f"--{flag}" for flag in ASKERS[task].flags)
+        raise InputError(f"{', '.join(wrong)}: {shown(model)} {why}; give {right}")
+    return ASKERS[task]
 
 
-def _read_context(options: AskOptions) -> str | None:
-    if options.context_file is None:
-        return options.context
+def _text_of(path: str) -> str:
     try:
-        return Path(options.context_file).read_text(encoding="utf-8-sig")
+        return Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--context_file {options.context_file}: {error}") from None
+        raise InputError(f"--context_file {path}: {error}") from None
 
 
 def run(words: Sequence[str]) -> None:
@@ -101,9 +94,13 @@ def run(words: Sequence[str]) -> None:
     options = command_line.parse(AskOptions, words, prog="jaxbert ask", description=__doc__)
     if options.model_name_or_path is None:
         raise InputError("give --model_name_or_path, the folder of a fine-tuned model")
-    kind = _asker_of(options, options.model_name_or_path)
+    texts_and_answers = {flag for kind in ASKERS.values() for flag in kind.flags}
+    given = [n for n, x in vars(options).items() if n in texts_and_answers and x is not None]
+    kind = _asker_of(options.model_name_or_path, given)
     asked = options.text if options.question is None else options.question
-    beside = options.text_pair if options.text_pair is not None else _read_context(options)
+    beside = options.context if options.text_pair is None else options.text_pair
+    if options.context_file is not None:
+        beside = _text_of(options.context_file)
     if asked is not None and beside is None and kind.needs_beside:
         raise InputError("give --context or --context_file, the text that holds the answer")
     asker = kind(options.model_name_or_path, options.top_k)
