@@ -233,7 +233,7 @@ def _evaluation_options(task: str, given: Mapping[str, Setting]) -> Any:
     return make_settings(
         definition.eval_options,
         given,
-        defaults=lambda options: options_of_training(definition, definition.settings_cls, options),
+        defaults=lambda options: options_of_training(definition, options),
     )
 
 

@@ -15,7 +15,7 @@ from jaxbert.cli.repeating import words_to_repeat
 from jaxbert.cli.task_commands import TASK_COMMANDS
 from jaxbert.errors import InputError
 from jaxbert.options.fields import Settings, settings_of
-from jaxbert.options.settings import CalibrateOptions, QAOptions, ScoreOptions
+from jaxbert.options.settings import CalibrateOptions, ScoreOptions
 from jaxbert.runs.calibrate import calibrate
 from jaxbert.runs.evaluate import evaluate
 from jaxbert.runs.saved import saved_options
@@ -24,8 +24,7 @@ from jaxbert.runs.score_rows import score_rows
 from jaxbert.runs.train import train
 from jaxbert.runtime.processes import EXIT_STOPPED
 from jaxbert.tasks.qa import QA
-from jaxbert.tasks.registry import TASKS
-from jaxbert.tasks.task import Task
+from jaxbert.tasks.registry import TASKS, AnyTask
 
 logger = logging.getLogger("jaxbert")
 
@@ -129,7 +128,7 @@ def evaluate_command(name: str, words: Sequence[str]) -> None:
     about = TASK_COMMANDS[name]
 
     def defaults(options: Any) -> dict[str, Any]:
-        return options_of_training(task, about.kept, options)
+        return options_of_training(task, options)
 
     options = command_line.parse(
         about.evaluation,
@@ -142,7 +141,7 @@ def evaluate_command(name: str, words: Sequence[str]) -> None:
 
 
 def options_of_training(
-    task: type[Task], own: type[Settings], options: Any, *, calibrated: bool = True
+    task: type[AnyTask], options: Any, *, calibrated: bool = True
 ) -> dict[str, Any]:
     """The task's own options as the folder of options.model_name_or_path has them, and dtype.
 
@@ -153,7 +152,9 @@ def options_of_training(
         return {}
     folder = Path(options.model_name_or_path).expanduser()
     saved = saved_options(folder, type(options), calibrated=calibrated)
-    names = {s.name for s in settings_of(own) if s.facts.resume != "free"} - task.fresh
+    names = {
+        s.name for s in settings_of(task.settings_cls) if s.facts.resume != "free"
+    } - task.fresh
     names &= {s.name for s in settings_of(type(options))}  # not those of training alone
     names.add("dtype")
     taken = {name: value for name, value in saved.items() if name in names}
@@ -169,7 +170,7 @@ def calibrate_command(words: Sequence[str]) -> None:
     """Fit the threshold and the temperature of a model for questions."""
 
     def defaults(options: Any) -> dict[str, Any]:
-        return options_of_training(QA, QAOptions, options, calibrated=False)
+        return options_of_training(QA, options, calibrated=False)
 
     calibrate(
         command_line.parse(CalibrateOptions, words, prog="jaxbert calibrate", defaults=defaults)

@@ -1,11 +1,15 @@
 """A new task from outside the package is trained and evaluated by the same code as the others.
 
-A real new task touches three files, and a fourth if it has a head of its own:
+A real new task touches four files, and a fifth if it has a head of its own:
 
 - jaxbert/options/settings.py: its settings, and the flags of its two commands;
-- jaxbert/tasks/NAME.py: the class;
+- jaxbert/tasks/NAME.py: the class, which names these flags for Python;
 - jaxbert/tasks/registry.py: its place among the others;
+- jaxbert/cli/task_commands.py: its demo, and the flags again, for `jaxbert`, which lists tasks
+  without JAX;
 - jaxbert/model/heads.py: the head, where none of those that are there serves.
+
+A predictor is a module of jaxbert/predictors/, and its asker is in jaxbert/cli/askers.py.
 """
 
 from __future__ import annotations
