@@ -31,6 +31,7 @@ from jaxbert.losses.user_file import guarded
 
 # Their versions are in every run's record, where another one is a warning.
 _RECORDED = {"jax", "jaxlib", "numpy", "flax", "optax", "jaxbert"}
+PREFIX = "function "  # of the name of a function in messages and records
 _LONGEST = 200  # characters of a value that is recorded as it is written
 
 
@@ -67,7 +68,7 @@ def user_function(function: Function, flag: str) -> UserFunction:
         raise InputError(
             f"--{flag} (of type {kind}): give a name, FILE.py:FUNCTION, or a Python function"
         )
-    name = f"function {_name_of(function)}"
+    name = f"{PREFIX}{_name_of(function)}"
     where = f"--{flag} {name}"
     plain = _plain(function)
     try:
