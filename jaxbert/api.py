@@ -13,6 +13,7 @@ from jaxbert.callbacks.guarded_callbacks import GuardedCallbacks, check_callback
 from jaxbert.cli.commands import options_of_training
 from jaxbert.data.in_memory import InMemory, Paths, Rows, paths_of, rows_in_memory
 from jaxbert.errors import InputError
+from jaxbert.io.untrusted import shown
 from jaxbert.losses.user_function import Function, user_function
 from jaxbert.metrics.scores import Scores
 from jaxbert.options.keywords import make_settings
@@ -157,7 +158,11 @@ def train(
     elif loss is not None:
         function = user_function(loss, "loss")
         settings["loss"] = function.name
-    options: Any = make_settings(definition.train_options, settings)
+    options: Any = make_settings(
+        definition.train_options,
+        settings,
+        listed_by=f"`jaxbert train {task} --help` lists the options",
+    )
     check_callbacks(callbacks)
     in_place = InPlace(train_rows, held_out_rows, function)
     with shown_messages(quiet=quiet):
@@ -200,8 +205,8 @@ def evaluate(
 
 
 def _task(name: str) -> type[AnyTask]:
-    if name not in TASKS:
-        raise InputError(f"there is no task {name!r}; there are {', '.join(TASKS)}")
+    if not isinstance(name, str) or name not in TASKS:
+        raise InputError(f"there is no task {shown(repr(name))}; there are {', '.join(TASKS)}")
     return TASKS[name]
 
 
@@ -234,6 +239,7 @@ def _evaluation_options(task: str, given: Mapping[str, Setting]) -> Any:
         definition.eval_options,
         given,
         defaults=lambda options: options_of_training(definition, options),
+        listed_by=f"`jaxbert eval {task} --help` lists the options",
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from jaxbert.errors import InputError
 from jaxbert.losses.forms import Loss, Objective, required_parameters
 from jaxbert.losses.user_file import load_function
-from jaxbert.losses.user_function import UserFunction
+from jaxbert.losses.user_function import PREFIX, UserFunction
 
 # Keywords that other options of the task give, not --loss_args.
 _SETTINGS = ("class_weights",)
@@ -104,6 +104,11 @@ def _choose(
     elif name in losses:
         function = losses[name]
         source = Path(inspect.getfile(function)).read_text(encoding="utf-8")
+    elif name.startswith(PREFIX):
+        raise InputError(
+            f"--loss {name}: a function of a Python program; resume the run there, by the same call "
+            "of jaxbert.train"
+        )
     else:
         raise InputError(f"--loss {name}: there are {', '.join(losses)}, and FILE.py:FUNCTION")
     return _with_options(losses, ChosenLoss(name, function, args, source, own))
