@@ -16,7 +16,7 @@ from jaxbert.errors import InputError
 from jaxbert.losses.user_function import Function, user_function
 from jaxbert.metrics.scores import Scores
 from jaxbert.options.keywords import make_settings
-from jaxbert.runs.evaluate import assess_data
+from jaxbert.runs.evaluate import evaluate as evaluate_run
 from jaxbert.runs.predict_rows import as_dicts, predict_rows
 from jaxbert.runs.train import InPlace
 from jaxbert.runs.train import train as train_run
@@ -195,7 +195,7 @@ def evaluate(
     rows = _source("data", data, "validation_file", settings)
     options = _evaluation_options(task, settings)
     with shown_messages(quiet=quiet):
-        found = assess_data(definition, options, rows)
+        found = evaluate_run(definition, options, rows)
     return Evaluation(found.scores, as_dicts(found.examples, found.predictions))
 
 

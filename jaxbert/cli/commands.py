@@ -138,6 +138,8 @@ def evaluate_command(name: str, words: Sequence[str]) -> None:
         defaults=defaults,
         epilog="Options of the task and --dtype are by default as the model was trained.",
     )
+    if not options.output_dir:
+        raise InputError("give --output_dir, the folder for the results")
     evaluate(task, options)
 
 

@@ -32,7 +32,7 @@ from jaxbert.options.parts import with_part
 from jaxbert.options.settings import CalibrateOptions
 from jaxbert.runs.evaluate import assess, show_scores
 from jaxbert.runs.folder import check_writable
-from jaxbert.runs.inputs import read_examples
+from jaxbert.runs.inputs import read_examples, source_of
 from jaxbert.runs.record import check_task
 from jaxbert.runs.saved import digests_of_model
 from jaxbert.runtime.compiled import keep_compiled
@@ -68,7 +68,7 @@ def calibrate(options: CalibrateOptions) -> dict[str, Any]:
     reports = Path(options.output_dir).expanduser() if options.output_dir else folder
     for place in (folder, reports):
         check_writable(place)
-    data = read_examples(QA.from_options(options), options, "validation")
+    data = read_examples(QA.from_options(options), source_of(options, "validation"))
     if data is None:
         raise InputError("give --validation_file or --dataset_name, questions to fit to")
     options = dataclasses.replace(options, null_score_diff_threshold=0.0, score_temperature=1.0)

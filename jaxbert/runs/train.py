@@ -36,16 +36,16 @@ from jaxbert.runs.inputs import (
     encode_examples,
     keep_learnable,
     load_model,
-    origin_of,
     read_examples,
     read_held_out,
+    source_of,
 )
 from jaxbert.runs.plan import best_metrics, make_sampler, total_steps, warmup_of
 from jaxbert.runs.record import Given, RunRecord, fingerprint_of
 from jaxbert.runs.teacher import Teacher, load_teacher, with_teacher
 from jaxbert.runtime import processes
 from jaxbert.runtime.compiled import keep_compiled
-from jaxbert.tasks.task import Task
+from jaxbert.tasks.task import E, P, S, Task
 from jaxbert.training.events import Finished, Notify
 from jaxbert.training.loop import Program, fit, ignore
 from jaxbert.training.optim import adamw, is_frozen, make_schedule
@@ -85,6 +85,8 @@ class InPlace:
 
 
 _NOTHING = InPlace()
+# Options that ask which of two models is better.
+_NEED_VALIDATION = ("load_best_model_at_end", "early_stopping_patience", "metric_for_best_model")
 
 
 def train(
@@ -208,10 +210,15 @@ def _read_inputs(
     run that is resumed, if there is one."""
     if options.compilation_cache_dir:
         keep_compiled(options.compilation_cache_dir)
-    data = read_examples(task, options, "train", in_place.train)
+    source = source_of(options, "train", in_place.train)
+    data = read_examples(task, source)
     if data is None:
         raise InputError("give --train_file or --dataset_name, the data to train on")
-    held_out = read_held_out(task, options, in_place.validation)
+    held_out = read_held_out(
+        task,
+        source_of(options, "validation", in_place.validation),
+        [name for name in _NEED_VALIDATION if getattr(options, name)],
+    )
     task = task.fit_to(data.examples, held_out)
     options = with_part(options, task.settings)
     record = RunRecord.of(
@@ -225,7 +232,7 @@ def _read_inputs(
     # Before anything is read that takes long.
     previous = run.find(record, teacher=loss.args.get("teacher"))
 
-    model = load_model(task, options, data)
+    model = load_model(task, options, data, seed=options.seed, packing=options.packing)
     task.check_metric(options.metric_for_best_model, data.examples, model.cfg)
     cfg, parallel = model.cfg, model.compute.parallel
     if cfg.id2label:
@@ -233,7 +240,7 @@ def _read_inputs(
         logger.info("  %d outputs: %s", len(cfg.id2label), shown)
     _check_freeze(model.params, options.freeze or ())
     features = encode_examples(task, data.examples, model.tokenizer, cfg)
-    features = keep_learnable(features, origin_of(options, in_place.train))
+    features = keep_learnable(features, source.label)
     sampler = make_sampler(
         features.lengths,
         width=cfg.hidden_size,
@@ -254,7 +261,14 @@ def _read_inputs(
     validation = None
     if held_out is not None:
         held_out_features = encode_examples(task, held_out, model.tokenizer, cfg)
-        evaluator = Evaluator(task, options, model, held_out, held_out_features)
+        evaluator = Evaluator(
+            task,
+            model,
+            held_out,
+            held_out_features,
+            size=options.per_device_eval_batch_size * parallel.devices,
+            buckets=bucket_lengths(options.length_bucket, options.max_seq_length),
+        )
         if plan.metrics == (LOSS,) and not any(map(task.learnable, held_out)):
             raise InputError(
                 f"--metric_for_best_model {options.metric_for_best_model}: the validation data "
@@ -263,7 +277,7 @@ def _read_inputs(
             )
         validation = _Validation(evaluator)
         prints["validation"] = fingerprint_of(held_out)
-    teacher = _teacher_of(loss, task, options, model)
+    teacher = _teacher_of(loss, task, model)
     if teacher is not None:
         prints["teacher"] = teacher.fingerprint()
     processes.check_alike("data", prints)
@@ -313,12 +327,12 @@ def _make_plan(task: Task, options: Any, steps_per_epoch: int) -> Plan:
     )
 
 
-def _teacher_of(loss: ChosenLoss, task: Task, options: Any, student: LoadedModel) -> Teacher | None:
+def _teacher_of(loss: ChosenLoss, task: Task[S, E, P], student: LoadedModel) -> Teacher | None:
     """The model that the loss's options name, if they do."""
     if "teacher" not in loss.args:
         return None
     first = None if loss.own else bool(loss.args.get("hidden"))
-    return load_teacher(loss.args["teacher"], task, options, student, first=first)
+    return load_teacher(loss.args["teacher"], task, student, first=first)
 
 
 # --- program ----------------------------------------------------------------------------------
