@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jaxbert.callbacks.guarded_callbacks import GuardedCallbacks, check_callbacks
-from jaxbert.cli.commands import options_of_training
 from jaxbert.data.in_memory import InMemory, Paths, Rows, paths_of, rows_in_memory
 from jaxbert.errors import InputError
 from jaxbert.losses.user_function import Function, user_function
@@ -18,6 +17,7 @@ from jaxbert.metrics.scores import Scores
 from jaxbert.options.keywords import make_settings
 from jaxbert.runs.evaluate import evaluate as evaluate_run
 from jaxbert.runs.predict_rows import as_dicts, predict_rows
+from jaxbert.runs.saved import options_of_training
 from jaxbert.runs.train import InPlace
 from jaxbert.runs.train import train as train_run
 from jaxbert.runtime.messages import shown_messages

@@ -117,7 +117,8 @@ def run(name: str, words: Sequence[str]) -> None:
     check_writable(folder)
     task = task_cls.from_options(opts)
     learned, scored = source_of(opts, "train"), source_of(opts, "validation")
-    data, held_out = read_examples(task, learned), read_held_out(task, scored)
+    data = read_examples(task, learned)
+    held_out = read_held_out(task, scored, opts.comparing_models)
     if data is None or held_out is None:
         raise InputError("give --train_file and --validation_file")
     examples = data.examples

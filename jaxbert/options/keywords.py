@@ -19,7 +19,7 @@ def make_settings(
     cls: type[S],
     given: Mapping[str, object],
     *,
-    defaults: Callable[[S], Mapping[str, Value]] | None = None,
+    defaults: Callable[[S], Mapping[str, Json]] | None = None,
 ) -> S:
     """The settings that names and values give.
 

@@ -85,8 +85,6 @@ class InPlace:
 
 
 _NOTHING = InPlace()
-# Options that ask which of two models is better.
-_NEED_VALIDATION = ("load_best_model_at_end", "early_stopping_patience", "metric_for_best_model")
 
 
 def train(
@@ -217,7 +215,7 @@ def _read_inputs(
     held_out = read_held_out(
         task,
         source_of(options, "validation", in_place.validation),
-        [name for name in _NEED_VALIDATION if getattr(options, name)],
+        options.comparing_models,
     )
     task = task.fit_to(data.examples, held_out)
     options = with_part(options, task.settings)

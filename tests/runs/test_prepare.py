@@ -52,7 +52,8 @@ def examples_of(task: Any, options: Any, split: str) -> Any:
 
 
 def held_out_of(task: Any, options: Any) -> Any:
-    return read_held_out(task.from_options(options), source_of(options, "validation"))
+    source = source_of(options, "validation")
+    return read_held_out(task.from_options(options), source, options.comparing_models)
 
 
 def glue(tmp_path: Path, **splits: tuple[list[str], list[int]]) -> ClassificationTrainOptions:
