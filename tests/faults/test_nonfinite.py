@@ -119,7 +119,7 @@ def options(model: Path, folder: Path, data: Path, **changed: Any) -> QATrainOpt
 @pytest.fixture(autouse=True)
 def one_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "jaxbert.runs.train.make_parallel", lambda name: make_parallel("jit", jax.devices()[:1])
+        "jaxbert.runs.inputs.make_parallel", lambda name: make_parallel("jit", jax.devices()[:1])
     )
 
 

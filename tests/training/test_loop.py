@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import os
 import signal
 import threading
@@ -198,8 +199,14 @@ def test_steps_that_are_not_finite_are_named_by_their_examples() -> None:
     assert [line["loss"] for line in storage.lines] == [None]
 
 
-def test_the_bar_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
-    run()
+def test_the_bar_goes_to_standard_error_where_messages_are_shown(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, logger="jaxbert"):
+        run()
+    assert capsys.readouterr() == ("", "")
+    with caplog.at_level(logging.INFO, logger="jaxbert"):
+        run()
     said = capsys.readouterr()
     assert f"{TOTAL}/{TOTAL}" in said.err
     assert "loss 0." in said.err

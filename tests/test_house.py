@@ -1,0 +1,71 @@
+"""What the house is held to: one room for each thing, imports that run down, few untyped wires."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import house
+import pytest
+
+TREE = Path(__file__).parent.parent
+
+# From the ground up: a room imports those before it, and its own.
+FLOORS = (
+    ("errors",),
+    ("io",),
+    ("options", "runtime"),
+    ("metrics", "data", "model", "demo"),
+    ("losses", "decoding"),
+    ("training",),
+    ("loaded", "tasks", "callbacks"),
+    ("runs",),
+    ("predictors",),
+    ("benchmark",),
+    ("api", "cli", "launch", "__main__", "__init__"),
+)
+
+
+def test_no_two_files_have_one_name() -> None:
+    assert house.repeated_names(TREE) == []
+
+
+def test_wires_do_not_come_back() -> None:
+    """Whoever passes less of the settings around, or types more, lowers these."""
+    found = house.figures(TREE)
+    assert found["parameters of fit"] == 8
+    assert found["functions that take settings"] <= 64
+    assert found["Any, object, cast, type: ignore"] <= 286
+
+
+def test_figures_count_what_they_say(tmp_path: Path) -> None:
+    room = tmp_path / "jaxbert" / "training"
+    room.mkdir(parents=True)
+    (room / "loop.py").write_text(
+        "from typing import Any, cast\n"
+        "def fit(a, *b, c: int = 1, **d: Any) -> object:\n"
+        "    '''Any object in words does not count.'''\n"
+        "    return cast(int, a)  # type: ignore\n"
+        "class A:\n"
+        "    def one(self, given: QAOptions | None): ...\n"
+        "    def two(self, options): ...\n"
+        "    def three(self, optional: int): ...\n"
+    )
+    assert house.figures(tmp_path) == {
+        "functions that take settings": 2,
+        "Any, object, cast, type: ignore": 5,
+        "longest function": "3 lines, jaxbert/training/loop.py:fit",
+        "parameters of fit": 4,
+        "file names that occur twice": 0,
+        "lines of the package": 8,
+    }
+
+
+@pytest.mark.parametrize("path", house.sources(TREE), ids=lambda path: path.stem)
+def test_imports_run_down(path: Path) -> None:
+    floor = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+    room = path.relative_to(TREE / "jaxbert").with_suffix("").parts[0]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("jaxbert."):
+            imported = (node.module or "").split(".")[1]
+            assert imported == room or floor[imported] <= floor[room], (path, node.module)
