@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jaxbert.callbacks.guarded_callbacks import GuardedCallbacks, check_callbacks
-from jaxbert.cli.commands import options_of_training
 from jaxbert.data.in_memory import InMemory, Paths, Rows, paths_of, rows_in_memory
 from jaxbert.errors import InputError
 from jaxbert.io.untrusted import shown
 from jaxbert.losses.user_function import Function, user_function
 from jaxbert.metrics.scores import Scores
 from jaxbert.options.keywords import make_settings
-from jaxbert.runs.evaluate import assess_data
+from jaxbert.runs.evaluate import evaluate as evaluate_run
 from jaxbert.runs.predict_rows import as_dicts, predict_rows
+from jaxbert.runs.saved import options_of_training
 from jaxbert.runs.train import InPlace
 from jaxbert.runs.train import train as train_run
 from jaxbert.runtime.messages import shown_messages
@@ -200,7 +200,7 @@ def evaluate(
     rows = _source("data", data, "validation_file", settings)
     options = _evaluation_options(task, settings)
     with shown_messages(quiet=quiet):
-        found = assess_data(definition, options, rows)
+        found = evaluate_run(definition, options, rows)
     return Evaluation(found.scores, as_dicts(found.examples, found.predictions))
 
 

@@ -7,7 +7,6 @@ import json
 import logging
 import textwrap
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from jaxbert.cli import command_line
@@ -18,13 +17,13 @@ from jaxbert.options.fields import Settings, settings_of
 from jaxbert.options.settings import CalibrateOptions, ScoreOptions
 from jaxbert.runs.calibrate import calibrate
 from jaxbert.runs.evaluate import evaluate
-from jaxbert.runs.saved import saved_options
+from jaxbert.runs.saved import options_of_training
 from jaxbert.runs.score_questions import score_files
 from jaxbert.runs.score_rows import score_rows
 from jaxbert.runs.train import train
 from jaxbert.runtime.processes import EXIT_STOPPED
 from jaxbert.tasks.qa import QA
-from jaxbert.tasks.registry import TASKS, AnyTask
+from jaxbert.tasks.registry import TASKS
 
 logger = logging.getLogger("jaxbert")
 
@@ -137,33 +136,9 @@ def evaluate_command(name: str, words: Sequence[str]) -> None:
         defaults=defaults,
         epilog="Options of the task and --dtype are by default as the model was trained.",
     )
+    if not options.output_dir:
+        raise InputError("give --output_dir, the folder for the results")
     evaluate(task, options)
-
-
-def options_of_training(
-    task: type[AnyTask], options: Any, *, calibrated: bool = True
-) -> dict[str, Any]:
-    """The task's own options as the folder of options.model_name_or_path has them, and dtype.
-
-    Args:
-        calibrated: see saved_options.
-    """
-    if not options.model_name_or_path:
-        return {}
-    folder = Path(options.model_name_or_path).expanduser()
-    saved = saved_options(folder, type(options), calibrated=calibrated)
-    names = {
-        s.name for s in settings_of(task.settings_cls) if s.facts.resume != "free"
-    } - task.fresh
-    names &= {s.name for s in settings_of(type(options))}  # not those of training alone
-    names.add("dtype")
-    taken = {name: value for name, value in saved.items() if name in names}
-    columns = taken.get("label_column_name")
-    if isinstance(columns, list):  # data to predict need not have them
-        taken["label_column_name"] = [f"{c}?" for c in columns]
-    elif columns:
-        taken["label_column_name"] = f"{columns}?"
-    return taken
 
 
 def calibrate_command(words: Sequence[str]) -> None:

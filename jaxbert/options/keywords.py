@@ -20,7 +20,7 @@ def make_settings(
     cls: type[S],
     given: Mapping[str, object],
     *,
-    defaults: Callable[[S], Mapping[str, Value]] | None = None,
+    defaults: Callable[[S], Mapping[str, Json]] | None = None,
     listed_by: str = "",
 ) -> S:
     """The settings that names and values give.

@@ -137,13 +137,13 @@ def test_a_task_of_its_own_is_trained_and_evaluated(tiniest_folder: Path, tmp_pa
     assert (record["task"], record["options"]["most"]) == ("counting", 2)
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["id2label"] == {"0": "0", "1": "1", "2": "2"}
-    scores = evaluate(
+    found = evaluate(
         Counting,
         CountEvalOptions(
             model_name_or_path=str(tmp_path / "run"), output_dir=str(tmp_path / "eval"), **shared
         ),
     )
-    assert scores == trained.scores
+    assert found.scores == trained.scores
     assert len(json.loads((tmp_path / "eval" / "predictions.json").read_text())) == len(texts)
     with pytest.raises(InputError, match="--metric_for_best_model f1: give mean_error, eval_loss"):
         train(Counting, dataclasses.replace(options, metric_for_best_model="f1"))
