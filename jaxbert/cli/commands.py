@@ -13,7 +13,7 @@ from jaxbert.cli import command_line
 from jaxbert.cli.repeating import words_to_repeat
 from jaxbert.cli.task_commands import TASK_COMMANDS
 from jaxbert.errors import InputError
-from jaxbert.options.fields import Settings, settings_of
+from jaxbert.options.fields import Settings, Value, settings_of
 from jaxbert.options.settings import CalibrateOptions, ScoreOptions
 from jaxbert.runs.calibrate import calibrate
 from jaxbert.runs.evaluate import evaluate
@@ -43,7 +43,7 @@ def train_command(name: str, words: Sequence[str]) -> int:
     task = TASKS[name]
     about = TASK_COMMANDS[name]
 
-    def defaults(options: Any) -> Mapping[str, Any]:
+    def defaults(options: Settings) -> Mapping[str, Value]:
         return {} if _given(options) else about.recipe
 
     options = command_line.parse(
@@ -91,7 +91,7 @@ def check_training_data(options: Settings) -> None:
         )
 
 
-def _epilog(recipe: Mapping[str, object], name: str) -> str:
+def _epilog(recipe: Mapping[str, Value], name: str) -> str:
     """What --help says of the demo, and of a run's record.
 
     Args:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from jaxbert import demo
 from jaxbert.options import settings
+from jaxbert.options.fields import Value
 
 
 class TaskCommand(NamedTuple):
@@ -21,7 +22,7 @@ class TaskCommand(NamedTuple):
 
     training: type[settings.TrainingOptions]
     evaluation: type[settings.EvaluationOptions]
-    recipe: Mapping[str, Any]
+    recipe: Mapping[str, Value]
     after_demo: Callable[[str], str] | None = None
 
 
