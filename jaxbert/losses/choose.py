@@ -106,8 +106,8 @@ def _choose(
         source = Path(inspect.getfile(function)).read_text(encoding="utf-8")
     elif name.startswith(PREFIX):
         raise InputError(
-            f"--loss {name}: a function of a Python program; resume the run there, by the same call "
-            "of jaxbert.train"
+            f"--loss {name}: a function of a Python program; resume the run there, by the same "
+            "call of jaxbert.train"
         )
     else:
         raise InputError(f"--loss {name}: there are {', '.join(losses)}, and FILE.py:FUNCTION")
