@@ -26,7 +26,7 @@ _PARTS = 4
 
 def attention_mask(
     key_mask: Shaped[AnyArray, "B S"] | None, segment_ids: Int[AnyArray, "B S"] | None
-) -> Bool[Array, "B 1 _ S"] | None:
+) -> Bool[AnyArray, "B 1 _ S"] | None:
     """Which key each query may see, (B, 1, T or 1, S) boolean, from one of two descriptions.
 
     Args:

@@ -20,8 +20,8 @@ from jaxbert.data.batch import Batch
 from jaxbert.model.config import BertConfig
 from jaxbert.model.dropout import Seeds, dropout, row_seeds
 from jaxbert.model.encoder import ACTIVATIONS, Encoder
+from jaxbert.model.params import AnyArray, subtree
 from jaxbert.model.params import Params as Params
-from jaxbert.model.params import subtree
 from jaxbert.model.segments import first_tokens, token_seeds, windows
 
 Outputs: TypeAlias = dict[str, Array]  # by the name of each, as the heads say
@@ -63,7 +63,7 @@ class Encoded(NamedTuple):
     """
 
     hidden: Float[Array, "B T D"]
-    words: Float[Array, "V D"]
+    words: Float[AnyArray, "V D"]
     batch: Batch[Array]
     drop: Callable[[Float[Array, "B T D"]], Float[Array, "B T D"]]
     drop_first: Callable[[Float[Array, "M D"]], Float[Array, "M D"]]
@@ -138,7 +138,7 @@ class _Predictions(nn.Module):
 
     @nn.compact
     def __call__(
-        self, hidden: Float[Array, "B P D"], words: Float[Array, "V D"]
+        self, hidden: Float[Array, "B P D"], words: Float[AnyArray, "V D"]
     ) -> Float[Array, "B P V"]:
         cfg, dtype = self.cfg, hidden.dtype
         x = _dense(cfg, cfg.hidden_size, "transform")(hidden.astype(jnp.float32))
