@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jaxbert.callbacks.guarded_callbacks import GuardedCallbacks, check_callbacks
-from jaxbert.cli.commands import options_of_training
 from jaxbert.data.in_memory import InMemory, Paths, Rows, paths_of, rows_in_memory
 from jaxbert.errors import InputError
+from jaxbert.io.untrusted import shown
 from jaxbert.losses.user_function import Function, user_function
 from jaxbert.metrics.scores import Scores
 from jaxbert.options.keywords import make_settings
-from jaxbert.runs.evaluate import assess_data
+from jaxbert.runs.evaluate import evaluate as evaluate_run
 from jaxbert.runs.predict_rows import as_dicts, predict_rows
+from jaxbert.runs.saved import options_of_training
 from jaxbert.runs.train import InPlace
 from jaxbert.runs.train import train as train_run
 from jaxbert.runtime.messages import shown_messages
@@ -157,7 +158,11 @@ def train(
     elif loss is not None:
         function = user_function(loss, "loss")
         settings["loss"] = function.name
-    options: Any = make_settings(definition.train_options, settings)
+    options: Any = make_settings(
+        definition.train_options,
+        settings,
+        listed_by=f"`jaxbert train {task} --help` lists the options",
+    )
     check_callbacks(callbacks)
     in_place = InPlace(train_rows, held_out_rows, function)
     with shown_messages(quiet=quiet):
@@ -195,13 +200,13 @@ def evaluate(
     rows = _source("data", data, "validation_file", settings)
     options = _evaluation_options(task, settings)
     with shown_messages(quiet=quiet):
-        found = assess_data(definition, options, rows)
+        found = evaluate_run(definition, options, rows)
     return Evaluation(found.scores, as_dicts(found.examples, found.predictions))
 
 
 def _task(name: str) -> type[AnyTask]:
-    if name not in TASKS:
-        raise InputError(f"there is no task {name!r}; there are {', '.join(TASKS)}")
+    if not isinstance(name, str) or name not in TASKS:
+        raise InputError(f"there is no task {shown(repr(name))}; there are {', '.join(TASKS)}")
     return TASKS[name]
 
 
@@ -233,7 +238,8 @@ def _evaluation_options(task: str, given: Mapping[str, Setting]) -> Any:
     return make_settings(
         definition.eval_options,
         given,
-        defaults=lambda options: options_of_training(definition, definition.settings_cls, options),
+        defaults=lambda options: options_of_training(definition, options),
+        listed_by=f"`jaxbert eval {task} --help` lists the options",
     )
 
 

@@ -103,6 +103,20 @@ def write_folder(folder: Path, cfg: BertConfig) -> Path:
 
 
 @pytest.fixture
+def write(tmp_path: Path) -> Callable[..., str]:
+    """A function that writes text or bytes as they are, or else JSON, and gives the path."""
+
+    def write(content: Any, name: str = "data.json") -> str:
+        path = tmp_path / name
+        if not isinstance(content, str | bytes):
+            content = json.dumps(content)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return str(path)
+
+    return write
+
+
+@pytest.fixture
 def write_squad(tmp_path: Path) -> Callable[..., Path]:
     """A function that writes a SQuAD file of (id, question, context, [(text, start)]) rows."""
 

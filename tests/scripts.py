@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,12 @@ _CACHE = {
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
 }
 
+# What a training writes, whatever the task; most write predictions.json too.
+WRITTEN = {
+    *("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", ".lock"),
+    *("options.json", "train_log.jsonl", "metrics.json", "checkpoints"),
+}
+
 
 def environment(devices: int = 1) -> dict[str, str]:
     flags = f"--xla_force_host_platform_device_count={devices} {COMPILER_FLAGS}"
@@ -33,9 +40,9 @@ def environment(devices: int = 1) -> dict[str, str]:
     return {**_CACHE, **os.environ, **fixed}
 
 
-def script(name: str, *words: str, devices: int = 1, **options: Any) -> Any:
+def process(*command: str, devices: int = 1, **options: Any) -> Any:
     return subprocess.run(
-        [sys.executable, str(REPOSITORY / name), *words],
+        command,
         env=environment(devices),
         capture_output=True,
         text=True,
@@ -43,6 +50,10 @@ def script(name: str, *words: str, devices: int = 1, **options: Any) -> Any:
         check=False,
         **options,
     )
+
+
+def script(name: str, *words: str, devices: int = 1, **options: Any) -> Any:
+    return process(sys.executable, str(REPOSITORY / name), *words, devices=devices, **options)
 
 
 def passed(result: Any) -> str:
@@ -87,6 +98,10 @@ def refuses(name: str, *words: str) -> str:
     return message
 
 
+def read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 def weights(folder: Path) -> str:
     """A hash of the final parameters' bits."""
     tensors = load_file(folder / "model.safetensors")
@@ -99,3 +114,21 @@ def weights(folder: Path) -> str:
 def steps_of(folder: Path) -> list[int]:
     lines = (folder / "train_log.jsonl").read_text().splitlines()
     return [json.loads(line)["step"] for line in lines]
+
+
+def check_written(folder: Path, steps: int, files: set[str], fields: set[str]) -> None:
+    """All of WRITTEN and these files, and a line a step with the common and these fields."""
+    assert {path.name for path in folder.iterdir()} == WRITTEN | files
+    assert steps_of(folder) == list(range(1, steps + 1))
+    common = {"step", "epoch", "loss", "learning_rate", "grad_norm"}
+    common |= {"examples_per_second", "tokens_per_second"}
+    for line in (folder / "train_log.jsonl").read_text().splitlines():
+        assert set(json.loads(line)) == common | fields
+        assert json.loads(line)["loss"] > 0
+
+
+def copy_before_its_end(folder: Path, copy: Path) -> None:
+    """A copy of a finished run without its last checkpoint, as if it had been killed before."""
+    shutil.copytree(folder, copy)
+    last = max(int(path.name) for path in (copy / "checkpoints").iterdir())
+    shutil.rmtree(copy / "checkpoints" / str(last))

@@ -6,23 +6,18 @@ import json
 import logging
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import transformers
 from multi_label import LABELS, texts, write_columns, write_lists, write_vocabulary
-from scripts import call, passed, refuses, script, weights
+from scripts import call, passed, read, refuses, script, weights
 from sklearn.metrics import average_precision_score, f1_score
 
 from jaxbert import TextClassifier
 
 HELD_OUT = texts(24, seed=1)
 pytestmark = pytest.mark.usefixtures("compilations")
-
-
-def read(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def write_data(folder: Path) -> tuple[Path, Path]:

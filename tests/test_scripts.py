@@ -15,8 +15,20 @@ from pathlib import Path
 
 import pytest
 from conftest import DEMO, REPOSITORY
-from safetensors.numpy import load_file
-from scripts import environment, passed, refused, refuses, script, steps_of, weights
+from safetensors.numpy import load_file, save_file
+from scripts import (
+    check_written,
+    copy_before_its_end,
+    environment,
+    passed,
+    process,
+    read,
+    refused,
+    refuses,
+    script,
+    steps_of,
+    weights,
+)
 
 from jaxbert import QuestionAnswerer
 
@@ -45,21 +57,13 @@ def run_words(model: Path, folder: Path, *more: str) -> list[str]:
 
 
 def test_a_run_writes_all_that_is_promised(unbroken: Path) -> None:
-    names = {p.name for p in unbroken.iterdir()}
-    promised = "config.json model.safetensors tokenizer.json tokenizer_config.json checkpoints"
-    promised += " options.json train_log.jsonl metrics.json predictions.json"
-    assert names == {*promised.split(), "nbest_predictions.json", ".lock"}
-    metrics = json.loads((unbroken / "metrics.json").read_text())
+    files = {"predictions.json", "nbest_predictions.json"}
+    check_written(unbroken, 12, files, {"start_accuracy", "end_accuracy"})
+    metrics = read(unbroken / "metrics.json")
     assert 0 <= metrics["exact_match"] <= metrics["f1"] <= 100
     assert metrics["total"] == 6
-    assert steps_of(unbroken) == list(range(1, 13))
-    line = json.loads((unbroken / "train_log.jsonl").read_text().splitlines()[4])
-    wanted = "step epoch loss start_accuracy end_accuracy learning_rate grad_norm"
-    wanted += " examples_per_second tokens_per_second"
-    assert set(line) == set(wanted.split())
-    assert line["loss"] > 0
-    assert len(json.loads((unbroken / "predictions.json").read_text())) == 6
-    entry = next(iter(json.loads((unbroken / "nbest_predictions.json").read_text()).values()))
+    assert len(read(unbroken / "predictions.json")) == 6
+    entry = next(iter(read(unbroken / "nbest_predictions.json").values()))
     assert set(entry[0]) == {"text", "start", "end", "score", "probability"}
 
 
@@ -170,8 +174,7 @@ def test_on_two_devices_a_run_goes_on_with_the_same_data(
     tiny_folder: Path, unbroken: Path, tmp_path: Path
 ) -> None:
     words = run_words(tiny_folder, tmp_path / "run")
-    shutil.copytree(unbroken, tmp_path / "run")
-    shutil.rmtree(tmp_path / "run" / "checkpoints" / "12")  # as if it had been killed before
+    copy_before_its_end(unbroken, tmp_path / "run")
     (tmp_path / "run" / "checkpoints" / "11").mkdir()
     out = passed(script("train/qa.py", *words, devices=2))
     assert "checkpoint 11 passed over: unfinished" in out
@@ -237,7 +240,7 @@ def test_a_command_of_the_old_flax_script_is_understood(tiny_folder: Path, tmp_p
     out = passed(script("train/qa.py", *words))
     assert "2 steps of 8 rows" in out
     assert (tmp_path / "o" / "null_odds.json").exists()
-    record = json.loads((tmp_path / "o" / "options.json").read_text())
+    record = read(tmp_path / "o" / "options.json")
     assert record["options"]["dtype"] == "bfloat16"
     assert record["options"]["version_2_with_negative"] is True
 
@@ -249,8 +252,8 @@ def test_evaluate_score_and_ask_agree(unbroken: Path, tmp_path: Path) -> None:
     for name in ("metrics.json", "predictions.json"):
         assert (tmp_path / name).read_text() == (unbroken / name).read_text()
 
-    predictions = json.loads((unbroken / "predictions.json").read_text())
-    reference = json.loads(Path(DEV).read_text())
+    predictions = read(unbroken / "predictions.json")
+    reference = read(Path(DEV))
     kept = tmp_path / "six.json"
     for article in reference["data"]:
         for paragraph in article["paragraphs"]:
@@ -258,7 +261,7 @@ def test_evaluate_score_and_ask_agree(unbroken: Path, tmp_path: Path) -> None:
     kept.write_text(json.dumps(reference))
     files = ["--predictions", str(unbroken / "predictions.json"), "--references", str(kept)]
     scored = json.loads(passed(script("eval/score.py", "--metric", "squad", *files)))
-    metrics = json.loads((unbroken / "metrics.json").read_text())
+    metrics = read(unbroken / "metrics.json")
     assert metrics.pop("eval_loss") > 0  # which texts alone do not tell
     assert scored == metrics
     one_short = tmp_path / "short.json"
@@ -273,7 +276,7 @@ def test_evaluate_score_and_ask_agree(unbroken: Path, tmp_path: Path) -> None:
     message = refuses("eval/score.py", "--metric", "squad", *files)
     assert 'field "question" is int' in message
     assert message.endswith("a score is of all questions")
-    reference = json.loads(kept.read_text())
+    reference = read(kept)
 
     qa = next(q for a in reference["data"] for p in a["paragraphs"] for q in p["qas"])
     context = reference["data"][0]["paragraphs"][0]["context"]
@@ -330,14 +333,7 @@ def test_files_of_the_user_are_not_replaced(tiny_folder: Path, tmp_path: Path) -
 def test_a_reader_that_goes_away_does_not_end_a_training(tiny_folder: Path, tmp_path: Path) -> None:
     words = run_words(tiny_folder, tmp_path / "o", "--max_steps", "1")
     line = " ".join([sys.executable, str(REPOSITORY / "train/qa.py"), *words]) + " | head -1"
-    result = subprocess.run(
-        ["bash", "-c", f"set -o pipefail; {line}"],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+    result = process("bash", "-c", f"set -o pipefail; {line}")
     assert result.returncode == 0, result.stderr[-2000:]
     assert (tmp_path / "o" / "metrics.json").exists()
 
@@ -353,8 +349,6 @@ def test_other_validation_data_is_refused(
 
 def test_ask_refuses_a_model_without_the_head(tiny_folder: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny_folder, tmp_path / "m")
-    from safetensors.numpy import save_file
-
     path = tmp_path / "m" / "model.safetensors"
     save_file({n: x for n, x in load_file(path).items() if "qa_outputs" not in n}, path)
     words = ["--model_name_or_path", str(tmp_path / "m"), "--question", "who?", "--context", "Ada"]
@@ -364,13 +358,8 @@ def test_ask_refuses_a_model_without_the_head(tiny_folder: Path, tmp_path: Path)
 def test_early_stopping_and_the_best_model(tiny_folder: Path, tmp_path: Path) -> None:
     words = ["--model_name_or_path", str(tiny_folder), *SMALL, "--output_dir", str(tmp_path / "o")]
     words += ["--num_train_epochs", "3", "--eval_steps", "2", "--learning_rate", "0"]
-    words += [
-        "--early_stopping_patience",
-        "2",
-        "--load_best_model_at_end",
-        "--freeze",
-        "embeddings",
-    ]
+    words += ["--early_stopping_patience", "2", "--load_best_model_at_end"]
+    words += ["--freeze", "embeddings"]
     out = passed(script("train/qa.py", *words))
     # With a learning rate of 0 nothing gets better: the first evaluation stays the best.
     assert steps_of(tmp_path / "o") == list(range(1, 7))

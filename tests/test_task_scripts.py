@@ -9,9 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -22,9 +20,20 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from conftest import DEMO
+from conftest import DEMO, REPOSITORY
 from safetensors.numpy import load_file
-from scripts import call, environment, refused, refuses, script, steps_of, weights
+from scripts import (
+    call,
+    check_written,
+    copy_before_its_end,
+    process,
+    read,
+    refused,
+    refuses,
+    script,
+    steps_of,
+    weights,
+)
 
 from jaxbert import BertConfig, load_pretrained, make_apply
 from jaxbert.model.config import load_config
@@ -152,22 +161,30 @@ def trained(
     return run
 
 
-def read(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
 def dev_file(data: Path, task: str) -> Path:
     return data / f"{task}_dev.{CASES[task].suffix}"
+
+
+def unlabelled(data: Path, task: str, folder: Path) -> Path:
+    """The held-out file without its labels."""
+    text = dev_file(data, task).read_text(encoding="utf-8")
+    path = folder / f"bare.{CASES[task].suffix}"
+    path.write_text(UNLABELLED[task](text), encoding="utf-8")
+    assert path.read_text(encoding="utf-8") != text
+    return path
+
+
+def evaluate(task: str, model: Path, validation_file: Path, output: Path) -> None:
+    words = ["--model_name_or_path", str(model), "--output_dir", str(output)]
+    call(f"eval/{task}.py", *words, "--validation_file", str(validation_file))
 
 
 @pytest.mark.parametrize("task", CASES)
 def test_a_run_writes_all_that_is_promised(task: str, trained: Runs) -> None:
     folder = trained(task)
-    promised = "config.json model.safetensors tokenizer.json tokenizer_config.json checkpoints"
-    promised += " options.json train_log.jsonl metrics.json"
-    names = {*promised.split(), ".lock"} | ({"predictions.json"} if task != "mlm" else set())
-    names |= {"entity_report.json"} if task == "tagging" else set()
-    assert {p.name for p in folder.iterdir()} == names
+    files = {"predictions.json"} if task != "mlm" else set()
+    files |= {"entity_report.json"} if task == "tagging" else set()
+    check_written(folder, STEPS, files, {"accuracy"} if task != "regression" else set())
     metrics = read(folder / "metrics.json")
     assert list(metrics) == CASES[task].scores.split()
     if task == "classification":
@@ -182,11 +199,6 @@ def test_a_run_writes_all_that_is_promised(task: str, trained: Runs) -> None:
             "matthews_correlation": (-1, 1),
         }.get(name, (0, 1))
         assert least <= value <= most, name
-    assert steps_of(folder) == list(range(1, STEPS + 1))
-    line = json.loads((folder / "train_log.jsonl").read_text().splitlines()[2])
-    wanted = {"step", "epoch", "loss", "learning_rate", "grad_norm"}
-    wanted |= {"examples_per_second", "tokens_per_second"}
-    assert set(line) == wanted | ({"accuracy"} if task != "regression" else set())
     record = read(folder / "options.json")
     assert record["task"] == task
     assert record["options"]["max_seq_length"] == LENGTH
@@ -234,16 +246,39 @@ def table(path: Path) -> list[list[str]]:
 PADDED = {"truncation": True, "max_length": LENGTH, "padding": True, "return_tensors": "pt"}
 
 
-def test_transformers_classifies_alike(trained: Runs, data: Path) -> None:
-    folder = trained("classification")
-    model, tokenizer = opened(transformers.AutoModelForSequenceClassification, folder)
-    texts = [text for text, _ in table(dev_file(data, "classification"))]
-    theirs = logits_of(model, tokenizer(texts, **PADDED)).softmax(-1).numpy()
-    found = read(folder / "predictions.json")
-    ours = [list(entry["scores"].values()) for entry in found]
+def encoded_texts(tokenizer: Any, path: Path) -> dict[str, torch.Tensor]:
+    return dict(tokenizer([text for text, _ in table(path)], **PADDED))
+
+
+def encoded_choices(tokenizer: Any, path: Path) -> dict[str, torch.Tensor]:
+    """A row of four choices an example."""
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    pairs = [(r["sent1"], f"{r['sent2']} {r[f'ending{n}']}") for r in rows for n in range(4)]
+    inputs = tokenizer([a for a, _ in pairs], [b for _, b in pairs], **PADDED)
+    return {name: x.reshape(len(rows), 4, -1) for name, x in inputs.items()}
+
+
+@pytest.mark.parametrize(
+    ("task", "kind", "encoded"),
+    [
+        ("classification", transformers.AutoModelForSequenceClassification, encoded_texts),
+        ("multiple_choice", transformers.AutoModelForMultipleChoice, encoded_choices),
+    ],
+    ids=["classification", "multiple_choice"],
+)
+def test_transformers_gives_the_same_probabilities(
+    task: str, kind: Any, encoded: Callable[..., Any], trained: Runs, data: Path
+) -> None:
+    model, tokenizer = opened(kind, trained(task))
+    inputs = encoded(tokenizer, dev_file(data, task))
+    theirs = logits_of(model, inputs).softmax(-1).numpy()
+    found = read(trained(task) / "predictions.json")
+    named = task == "classification"
+    ours = [list(entry["scores"].values()) if named else entry["scores"] for entry in found]
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
-    names = [model.config.id2label[n] for n in theirs.argmax(-1)]
-    assert [entry["label"] for entry in found] == names
+    best = theirs.argmax(-1).tolist()
+    labels = [model.config.id2label[number] for number in best] if named else best
+    assert [entry["label"] for entry in found] == labels
 
 
 def test_transformers_gives_the_numbers_in_the_scale_of_the_targets(
@@ -259,20 +294,6 @@ def test_transformers_gives_the_numbers_in_the_scale_of_the_targets(
     targets = [float(row[2]) for row in table(data / "regression_train.tsv")]
     np.testing.assert_allclose([mean, scale], [np.mean(targets), np.std(targets)], rtol=1e-6)
     assert abs(theirs.mean() - mean) < 2 * scale  # six steps do not lead far from the mean
-
-
-def test_transformers_chooses_alike(trained: Runs, data: Path) -> None:
-    folder = trained("multiple_choice")
-    model, tokenizer = opened(transformers.AutoModelForMultipleChoice, folder)
-    lines = dev_file(data, "multiple_choice").read_text(encoding="utf-8").splitlines()
-    rows = [json.loads(line) for line in lines]
-    pairs = [(r["sent1"], f"{r['sent2']} {r[f'ending{n}']}") for r in rows for n in range(4)]
-    inputs = tokenizer([a for a, _ in pairs], [b for _, b in pairs], **PADDED)
-    inputs = {name: x.reshape(len(rows), 4, -1) for name, x in inputs.items()}
-    theirs = logits_of(model, inputs).softmax(-1).numpy()
-    found = read(folder / "predictions.json")
-    np.testing.assert_allclose([e["scores"] for e in found], theirs, rtol=0, atol=1e-5)
-    assert [e["label"] for e in found] == theirs.argmax(-1).tolist()
 
 
 def test_transformers_tags_alike(trained: Runs, data: Path) -> None:
@@ -335,15 +356,8 @@ def test_killed_and_gone_on_with_the_parameters_are_equal_bit_for_bit(
 ) -> None:
     folder = tmp_path / "run"
     words = words_of(task, folder)
-    child = subprocess.run(
-        [sys.executable, "-c", KILLED, f"train/{task}.py", *words],
-        env=environment(devices=8),
-        cwd=Path(__file__).parent.parent,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+    command = [sys.executable, "-c", KILLED, f"train/{task}.py", *words]
+    child = process(*command, devices=8, cwd=REPOSITORY)
     assert child.returncode == -signal.SIGKILL, child.stderr[-2000:]
     assert not (folder / "model.safetensors").exists()
     with caplog.at_level(logging.INFO, logger="jaxbert"):
@@ -367,10 +381,8 @@ def test_a_packed_run_is_gone_on_with_to_equal_bits(
     assert rows
     assert int(rows[1]) < LENGTH
     assert int(rows[1]) % 8 == 0
-    assert json.loads((whole / "options.json").read_text())["row_length"] == int(rows[1])
-    shutil.copytree(whole, parted)
-    last = max(int(path.name) for path in (parted / "checkpoints").iterdir())
-    shutil.rmtree(parted / "checkpoints" / str(last))  # as if it had been killed before
+    assert read(whole / "options.json")["row_length"] == int(rows[1])
+    copy_before_its_end(whole, parted)
     (parted / "model.safetensors").unlink()
     caplog.clear()
     with caplog.at_level(logging.INFO, logger="jaxbert"):
@@ -390,8 +402,7 @@ def test_a_packed_run_is_gone_on_with_to_equal_bits(
 def test_an_evaluation_gives_the_scores_of_the_training(
     task: str, trained: Runs, data: Path, tmp_path: Path
 ) -> None:
-    words = ["--model_name_or_path", str(trained(task)), "--output_dir", str(tmp_path)]
-    call(f"eval/{task}.py", *words, "--validation_file", str(dev_file(data, task)))
+    evaluate(task, trained(task), dev_file(data, task), tmp_path)
     now, then = (read(folder / "metrics.json") for folder in (tmp_path, trained(task)))
     if task == "regression":  # its scaling is in the saved model's last layer
         assert now == pytest.approx(then, abs=1e-6)
@@ -410,12 +421,8 @@ def test_an_evaluation_gives_the_scores_of_the_training(
 def test_without_labels_there_are_predictions_and_no_scores(
     task: str, trained: Runs, data: Path, tmp_path: Path
 ) -> None:
-    text = dev_file(data, task).read_text(encoding="utf-8")
-    path = tmp_path / f"bare.{CASES[task].suffix}"
-    path.write_text(UNLABELLED[task](text), encoding="utf-8")
-    assert path.read_text(encoding="utf-8") != text
-    words = ["--model_name_or_path", str(trained(task)), "--output_dir", str(tmp_path / "o")]
-    call(f"eval/{task}.py", *words, "--validation_file", str(path))
+    path = unlabelled(data, task, tmp_path)
+    evaluate(task, trained(task), path, tmp_path / "o")
     assert {p.name for p in (tmp_path / "o").iterdir()} == {"metrics.json", "predictions.json"}
     assert read(tmp_path / "o" / "metrics.json") == {}
     found, before = (read(f / "predictions.json") for f in (tmp_path / "o", trained(task)))
@@ -429,9 +436,7 @@ def test_without_labels_there_are_predictions_and_no_scores(
 def test_a_run_is_not_judged_by_data_without_labels(
     task: str, words_of: Callable[..., list[str]], data: Path, tmp_path: Path
 ) -> None:
-    path = tmp_path / f"bare.{CASES[task].suffix}"
-    text = dev_file(data, task).read_text(encoding="utf-8")
-    path.write_text(UNLABELLED[task](text), encoding="utf-8")
+    path = unlabelled(data, task, tmp_path)
     words = words_of(task, tmp_path / "o")
     for flag, split in (("--validation_file", "validation"), ("--train_file", "training")):
         message = refuses(f"train/{task}.py", *words, flag, str(path))
@@ -477,8 +482,7 @@ def test_a_sentence_of_3000_words_has_3000_predictions(trained: Runs, tmp_path: 
     path = tmp_path / "long.conll"
     lines = [f"{word} {'B-LOC' if number % 3 else 'O'}" for number, word in enumerate(words)]
     path.write_text("\n".join([*lines, "", "the O", ""]), encoding="utf-8")
-    flags = ["--model_name_or_path", str(trained("tagging")), "--output_dir", str(tmp_path / "o")]
-    call("eval/tagging.py", *flags, "--validation_file", str(path))
+    evaluate("tagging", trained("tagging"), path, tmp_path / "o")
     long, short = read(tmp_path / "o" / "predictions.json")
     assert long["words"] == words.tolist()
     assert len(long["tags"]) == len(long["scores"]) == 3000
@@ -545,167 +549,13 @@ def test_the_options_of_another_task_or_weighting_are_refused(
     )
 
 
-# --- wrong input ------------------------------------------------------------------------------
-
-ROWS = "sentence\tlabel\na good day\tgood\na bad day\tbad\n"
-PAIRS = "sentence1\tsentence2\tscore\na\tb\t1\nc\td\t2.5\n"
-ROWS_JSONL = '{"text": "a", "label": "b"}\n'
-CHOICES = '{"question": "who?", "choices": ["Ada", "Bob"], "label": 1}\n'
-CONLL = "Ada B-PER\nslept O\n\nBob B-PER\n"
-WRONG: dict[str, tuple[str, str, str, str, list[str], list[str]]] = {
-    # case: task, file name, content to train on, content to evaluate on, more words, the message
-    "unknown label": (
-        *("classification", "x.tsv", ROWS, ROWS + "so so\tmiddling\n", []),
-        ["dev.x.tsv: line 4", "'middling'", "bad, good"],
-    ),
-    "empty text": (
-        *("classification", "x.tsv", ROWS + " \tbad\n", ROWS, ["--strict"]),
-        ["train.x.tsv: line 4", '"sentence" is empty'],
-    ),
-    "too few columns": (
-        *("classification", "x.tsv", ROWS + "good\n", ROWS, []),
-        ["train.x.tsv: line 4 has 1 column, expected 2", "sentence, label"],
-    ),
-    "missing column": (
-        *("classification", "x.tsv", ROWS, ROWS, ["--text_column_name", "review"]),
-        ["train.x.tsv", 'no column "review"', "sentence, label"],
-    ),
-    "missing label column": (
-        *("regression", "x.tsv", PAIRS, PAIRS, ["--label_column_name", "stars"]),
-        ["train.x.tsv", 'no column "stars"', "sentence1, sentence2, score"],
-    ),
-    "one class": (
-        *("classification", "x.tsv", ROWS.replace("bad\n", "good\n"), ROWS, []),
-        ["one class only, good", "at least 2"],
-    ),
-    "some labels": (
-        *("classification", "x.tsv", ROWS + "a day\t\n", ROWS, ["--strict"]),
-        ["train.x.tsv: line 4", "no label", "other rows have one"],
-    ),
-    "a label that is an object": (
-        *("classification", "x.jsonl", '{"text": "a", "label": {"b": 1}}\n', "{}", []),
-        ["train.x.jsonl: line 1", '"label"', "wrong type: dict"],
-    ),
-    "lists for one class": (
-        *("classification", "x.jsonl", '{"text": "a", "label": ["b"]}\n', ROWS_JSONL),
-        ["--problem_type", "single_label_classification"],
-        ["--problem_type single_label_classification", "train.x.jsonl: line 1", "list of labels"],
-    ),
-    "positive label of no class": (
-        *("classification", "x.tsv", ROWS, ROWS, ["--positive_label", "best"]),
-        ["--positive_label best", "one of two classes", "bad, good"],
-    ),
-    "a threshold for one class": (
-        *("classification", "x.tsv", ROWS, ROWS, ["--threshold", "0.3"]),
-        ["--threshold 0.3", "any number of labels"],
-    ),
-    "nan target": (
-        *("regression", "x.tsv", PAIRS, PAIRS + "e\tf\tNaN\n", ["--strict"]),
-        ["dev.x.tsv: line 4", "'NaN'", "finite number"],
-    ),
-    "a target that is a word": (
-        *("regression", "x.tsv", PAIRS + "e\tf\tgood\n", PAIRS, ["--strict"]),
-        ["train.x.tsv: line 4", "'good'", "finite number"],
-    ),
-    "no such scaling": (
-        *("regression", "x.tsv", PAIRS, PAIRS, ["--target_scaling", "2", "0"]),
-        ["--target_scaling 2 0", "scale above 0"],
-    ),
-    "a line of one column": (
-        *("tagging", "x.conll", CONLL + "slept\n", CONLL, []),
-        ["train.x.conll: line 5 has 1 column, expected 2 as in line 1"],
-    ),
-    "unknown tag": (
-        *("tagging", "x.conll", CONLL, CONLL + "\nEve B-ORG\n", []),
-        ["dev.x.conll: line 6", "'B-ORG'", "B-PER, O"],
-    ),
-    "too much overlap": (
-        *("tagging", "x.conll", CONLL, CONLL, ["--doc_stride", "31"]),
-        ["--doc_stride 31", "from 0 to 30"],
-    ),
-    "f1 of words": (
-        *("tagging", "x.conll", "a DET\n", "a DET\n", ["--metric_for_best_model", "eval_f1"]),
-        ["--metric_for_best_model eval_f1", "give accuracy"],
-    ),
-    "no such choice": (
-        *("multiple_choice", "x.jsonl", CHOICES, CHOICES.replace("1}", "2}"), []),
-        ["dev.x.jsonl: line 1", '"label"', "none of the 2 choices"],
-    ),
-    "nothing but blank lines": (*("mlm", "x.txt", "a text", "\n \n", []), ["dev.x.txt: no text"]),
-    "no room": (
-        *("mlm", "x.txt", "a text", "a text", ["--max_seq_length", "2"]),
-        ["--max_seq_length 2", "3 or more"],
-    ),
-    "no such probability": (
-        *("mlm", "x.txt", "a text", "a text", ["--mlm_probability", "nan"]),
-        ["--mlm_probability nan", "from 0.001 to 0.9"],
-    ),
-    "not parquet": (
-        *("mlm", "x.parquet", "a text", "a text", []),
-        ["train.x.parquet", "cannot read it"],
-    ),
-    **{
-        f"the loss of {task}": (
-            *(task, "x.txt", "", "", ["--loss", "hinge"]),
-            [
-                "--loss hinge: there are "
-                + ("mean_squared_error" if task == "regression" else "cross_entropy")
-            ],
-        )
-        for task in CASES
-    },
-    **{
-        f"class weights {words}": (
-            *("classification", "x.tsv", ROWS, ROWS, ["--class_weights", *words.split()]),
-            [f"--class_weights {told}"],
-        )
-        for words, told in [
-            ("best=2", "best=2: give balanced, or NAME=WEIGHT with a class of bad, good"),
-            ("good", "good: give balanced"),
-            ("good=-1", "good=-1: give balanced"),
-            ("good=nan", "good=nan: give balanced"),
-            ("bad=1 good=inf", "good=inf: give balanced"),
-            ("balanced good=1", "balanced: give balanced"),
-            ("bad=0 good=0", "bad=0 good=0: all are 0"),
-        ]
-    },
-}
-
-
-def write_wrong(case: str, tmp_path: Path, model: Path) -> tuple[str, list[str], list[str]]:
-    """The files of the case; its script, its command line, and what the message has."""
-    task, name, training, held_out, more, parts = WRONG[case]
-    for split, text in (("train", training), ("dev", held_out)):
-        (tmp_path / f"{split}.{name}").write_text(text, encoding="utf-8")
-    files = ["--train_file", str(tmp_path / f"train.{name}")]
-    files += ["--validation_file", str(tmp_path / f"dev.{name}")]
-    words = ["--model_name_or_path", str(model), *files, "--output_dir", str(tmp_path / "o")]
-    words += ["--doc_stride", "8"] * (task == "tagging")
-    return f"train/{task}.py", [*words, *RECIPE, *more], parts
-
-
-@pytest.mark.parametrize("case", WRONG)
-def test_wrong_input_is_named_and_nothing_is_written(
-    case: str, tiny_folder: Path, tmp_path: Path
-) -> None:
-    name, words, parts = write_wrong(case, tmp_path, tiny_folder)
-    message = refuses(name, *words)
-    for part in parts:
-        assert part in message
-    assert not (tmp_path / "o").exists()
-
-
-def test_wrong_input_is_one_line_on_standard_error(tiny_folder: Path, tmp_path: Path) -> None:
-    name, words, parts = write_wrong("unknown label", tmp_path, tiny_folder)
-    refused(script(name, *words), *parts)
-    assert not (tmp_path / "o").exists()
-
-
 def test_a_wrong_row_is_left_out_and_strictly_ends_an_evaluation(
     trained: Runs, tmp_path: Path
 ) -> None:
     path = tmp_path / "x.tsv"
-    path.write_text(PAIRS + "e\tf\tinf\n", encoding="utf-8")
+    path.write_text(
+        "sentence1\tsentence2\tscore\na\tb\t1\nc\td\t2.5\ne\tf\tinf\n", encoding="utf-8"
+    )
     words = ["--model_name_or_path", str(trained("regression")), "--validation_file", str(path)]
     strict = script("eval/regression.py", *words, "--output_dir", str(tmp_path / "o"), "--strict")
     refused(strict, "x.tsv: line 4", "'inf'")
@@ -713,4 +563,4 @@ def test_a_wrong_row_is_left_out_and_strictly_ends_an_evaluation(
     result = script("eval/regression.py", *words, "--output_dir", str(tmp_path / "o"))
     assert result.returncode == 0, result.stderr[-2000:]
     assert "x.tsv: line 4" in result.stdout
-    assert len(json.loads((tmp_path / "o" / "predictions.json").read_text())) == 2
+    assert len(read(tmp_path / "o" / "predictions.json")) == 2

@@ -13,6 +13,9 @@ logger = logging.getLogger("jaxbert")
 
 def check_callbacks(callbacks: Sequence[Notify]) -> None:
     """Raise InputError for what cannot be called."""
+    if not isinstance(callbacks, list | tuple):
+        kind = type(callbacks).__name__
+        raise InputError(f"callbacks (of type {kind}): give a list of functions of an event")
     for callback in callbacks:
         if not callable(callback):
             raise InputError(

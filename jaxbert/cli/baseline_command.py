@@ -33,9 +33,9 @@ from jaxbert.runs.inputs import (
     encode_examples,
     keep_learnable,
     load_model,
-    origin_of,
     read_examples,
     read_held_out,
+    source_of,
 )
 from jaxbert.runs.plan import make_sampler, total_steps, warmup_of
 from jaxbert.tasks.registry import TASKS
@@ -116,16 +116,18 @@ def run(name: str, words: Sequence[str]) -> None:
     folder = Path(opts.output_dir)
     check_writable(folder)
     task = task_cls.from_options(opts)
-    data, held_out = read_examples(task, opts, "train"), read_held_out(task, opts)
+    learned, scored = source_of(opts, "train"), source_of(opts, "validation")
+    data = read_examples(task, learned)
+    held_out = read_held_out(task, scored, opts.comparing_models)
     if data is None or held_out is None:
         raise InputError("give --train_file and --validation_file")
     examples = data.examples
     task = task.fit_to(examples, held_out)
-    loaded = load_model(task, opts, data)
+    loaded = load_model(task, opts, data, seed=opts.seed)
     cfg, params, tokenizer = loaded.cfg, loaded.params, loaded.tokenizer
     model = pytorch.load_model(cfg, params, task.head).train()  # the drawn head too is the same
     features = encode_examples(task, examples, tokenizer, cfg)
-    features = keep_learnable(features, origin_of(opts, None))
+    features = keep_learnable(features, learned.label)
     held_out_features = encode_examples(task, held_out, tokenizer, cfg)
     sampler = make_sampler(
         features.lengths,

@@ -7,25 +7,23 @@ import json
 import logging
 import textwrap
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from jaxbert.cli import command_line
 from jaxbert.cli.repeating import words_to_repeat
 from jaxbert.cli.task_commands import TASK_COMMANDS
 from jaxbert.errors import InputError
-from jaxbert.options.fields import Settings, settings_of
-from jaxbert.options.settings import CalibrateOptions, QAOptions, ScoreOptions
+from jaxbert.options.fields import Settings, Value, settings_of
+from jaxbert.options.settings import CalibrateOptions, ScoreOptions
 from jaxbert.runs.calibrate import calibrate
 from jaxbert.runs.evaluate import evaluate
-from jaxbert.runs.saved import saved_options
+from jaxbert.runs.saved import options_of_training
 from jaxbert.runs.score_questions import score_files
 from jaxbert.runs.score_rows import score_rows
 from jaxbert.runs.train import train
 from jaxbert.runtime.processes import EXIT_STOPPED
 from jaxbert.tasks.qa import QA
 from jaxbert.tasks.registry import TASKS
-from jaxbert.tasks.task import Task
 
 logger = logging.getLogger("jaxbert")
 
@@ -45,7 +43,7 @@ def train_command(name: str, words: Sequence[str]) -> int:
     task = TASKS[name]
     about = TASK_COMMANDS[name]
 
-    def defaults(options: Any) -> Mapping[str, Any]:
+    def defaults(options: Settings) -> Mapping[str, Value]:
         return {} if _given(options) else about.recipe
 
     options = command_line.parse(
@@ -93,7 +91,7 @@ def check_training_data(options: Settings) -> None:
         )
 
 
-def _epilog(recipe: Mapping[str, object], name: str) -> str:
+def _epilog(recipe: Mapping[str, Value], name: str) -> str:
     """What --help says of the demo, and of a run's record.
 
     Args:
@@ -129,7 +127,7 @@ def evaluate_command(name: str, words: Sequence[str]) -> None:
     about = TASK_COMMANDS[name]
 
     def defaults(options: Any) -> dict[str, Any]:
-        return options_of_training(task, about.kept, options)
+        return options_of_training(task, options)
 
     options = command_line.parse(
         about.evaluation,
@@ -138,38 +136,16 @@ def evaluate_command(name: str, words: Sequence[str]) -> None:
         defaults=defaults,
         epilog="Options of the task and --dtype are by default as the model was trained.",
     )
+    if not options.output_dir:
+        raise InputError("give --output_dir, the folder for the results")
     evaluate(task, options)
-
-
-def options_of_training(
-    task: type[Task], own: type[Settings], options: Any, *, calibrated: bool = True
-) -> dict[str, Any]:
-    """The task's own options as the folder of options.model_name_or_path has them, and dtype.
-
-    Args:
-        calibrated: see saved_options.
-    """
-    if not options.model_name_or_path:
-        return {}
-    folder = Path(options.model_name_or_path).expanduser()
-    saved = saved_options(folder, type(options), calibrated=calibrated)
-    names = {s.name for s in settings_of(own) if s.facts.resume != "free"} - task.fresh
-    names &= {s.name for s in settings_of(type(options))}  # not those of training alone
-    names.add("dtype")
-    taken = {name: value for name, value in saved.items() if name in names}
-    columns = taken.get("label_column_name")
-    if isinstance(columns, list):  # data to predict need not have them
-        taken["label_column_name"] = [f"{c}?" for c in columns]
-    elif columns:
-        taken["label_column_name"] = f"{columns}?"
-    return taken
 
 
 def calibrate_command(words: Sequence[str]) -> None:
     """Fit the threshold and the temperature of a model for questions."""
 
     def defaults(options: Any) -> dict[str, Any]:
-        return options_of_training(QA, QAOptions, options, calibrated=False)
+        return options_of_training(QA, options, calibrated=False)
 
     calibrate(
         command_line.parse(CalibrateOptions, words, prog="jaxbert calibrate", defaults=defaults)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
-from jaxbert.data.rows import Cell, Table
+from jaxbert.data.rows import Cell, Table, names_of
 from jaxbert.data.sources import read_table
 from jaxbert.errors import DataError, InputError
 
@@ -16,8 +16,14 @@ if TYPE_CHECKING:
     import datasets
 
 
+_LONGEST_INTEGER = 14_000  # bits; Python refuses to write more than 4,300 digits
+
+
 class Frame(Protocol):
     """A pandas DataFrame, as far as it is used: pandas need not be installed."""
+
+    @property
+    def columns(self) -> Sequence[Hashable]: ...
 
     def to_dict(self, orient: Literal["records"]) -> list[dict[str, Value]]: ...
 
@@ -62,12 +68,27 @@ def rows_in_memory(data: Rows, origin: str) -> InMemory:
         InputError: it is none of these.
     """
     library = type(data).__module__.partition(".")[0]
-    if library == "datasets":
+    if library == "datasets" and (isinstance(data, Mapping) or hasattr(data, "with_format")):
         return InMemory(origin, _dataset_rows(data, origin))
     if library == "pandas" and hasattr(data, "to_dict") and hasattr(data, "columns"):
+        _check_columns(data, origin)
         data = data.to_dict("records")
+    try:
+        return InMemory(origin, _content(data, origin))
+    except RecursionError:
+        raise InputError(
+            f"{origin}: its values are nested too deeply, or contain themselves"
+        ) from None
+
+
+def _content(data: Rows, origin: str) -> Table | dict[str, Cell]:
     if isinstance(data, Mapping):
-        return InMemory(origin, _object(data, origin))
+        if data and "data" not in data and all(isinstance(x, list) for x in data.values()):
+            raise InputError(
+                f"{origin}: a dict of columns; give a list of dicts, one for each row, or "
+                "pandas.DataFrame of it"
+            )
+        return _object(data, origin)
     if isinstance(data, Iterator):
         raise InputError(
             f"{origin}: a {type(data).__name__} can be read only once; give a list of its rows"
@@ -83,7 +104,15 @@ def rows_in_memory(data: Rows, origin: str) -> InMemory:
         if not isinstance(row, Mapping):
             raise DataError(where, f"expected a dict, found {type(row).__name__}")
         table.append(_object(row, where))
-    return InMemory(origin, table)
+    return table
+
+
+def _check_columns(frame: Frame, origin: str) -> None:
+    """Refuse two columns of one name: rows as dicts would lose one of them."""
+    names = [str(name) for name in frame.columns]
+    double = next((name for name in names if names.count(name) > 1), None)
+    if double is not None:
+        raise InputError(f"{origin}: two columns are named {names_of([double])}; rename one")
 
 
 def _dataset_rows(data: datasets.Dataset, origin: str) -> Table:
@@ -106,6 +135,8 @@ def _cell(value: Value, where: str) -> Cell:
     """The value as JSON would have it: of NumPy's numbers and arrays Python's."""
     if isinstance(value, np.generic | np.ndarray):  # first: np.float64 is a float
         return _cell(value.tolist(), where)
+    if isinstance(value, int) and value.bit_length() > _LONGEST_INTEGER:
+        raise DataError(where, "an integer with more digits than Python writes; give it as text")
     if isinstance(value, str | int | float | bool) or value is None:
         return value
     if isinstance(value, Mapping):

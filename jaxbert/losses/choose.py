@@ -16,7 +16,7 @@ from jaxbert.errors import InputError
 from jaxbert.io.files import Json
 from jaxbert.losses.forms import AnyLoss, required_parameters
 from jaxbert.losses.user_file import load_function
-from jaxbert.losses.user_function import UserFunction
+from jaxbert.losses.user_function import PREFIX, UserFunction
 
 # Keywords that other options of the task give, not --loss_args.
 _SETTINGS = ("class_weights",)
@@ -105,6 +105,11 @@ def _choose(losses: Mapping[str, AnyLoss], name: str, args: dict[str, Json]) -> 
     elif name in losses:
         function = losses[name]
         source = Path(inspect.getfile(inspect.unwrap(function))).read_text(encoding="utf-8")
+    elif name.startswith(PREFIX):
+        raise InputError(
+            f"--loss {name}: a function of a Python program; resume the run there, by the same "
+            "call of jaxbert.train"
+        )
     else:
         raise InputError(f"--loss {name}: there are {', '.join(losses)}, and FILE.py:FUNCTION")
     return _with_options(losses, ChosenLoss(name, function, args, source, own))

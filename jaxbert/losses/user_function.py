@@ -31,6 +31,7 @@ from jaxbert.losses.user_file import guarded
 
 # Their versions are in every run's record, where another one is a warning.
 _RECORDED = {"jax", "jaxlib", "numpy", "flax", "optax", "jaxbert"}
+PREFIX = "function "  # of the name of a function in messages and records
 _LONGEST = 200  # characters of a value that is recorded as it is written
 
 
@@ -62,10 +63,21 @@ def user_function(function: Function, flag: str) -> UserFunction:
     Raises:
         InputError: its source cannot be found, or it depends on something that has no value.
     """
-    name = f"function {_name_of(function)}"
-    record = _Record(f"--{flag} {name}", _plain(function))
+    if not callable(function):
+        kind = type(function).__name__
+        raise InputError(
+            f"--{flag} (of type {kind}): give a name, FILE.py:FUNCTION, or a Python function"
+        )
+    name = f"{PREFIX}{_name_of(function)}"
+    where = f"--{flag} {name}"
+    plain = _plain(function)
+    try:
+        inspect.signature(function)
+    except (TypeError, ValueError) as error:  # a partial with arguments that it does not take
+        raise InputError(f"{where}: it cannot be called ({error})") from None
+    record = _Record(where, plain)
     source = record.add("", function)
-    path = Path(_plain(function).__code__.co_filename)
+    path = Path(plain.__code__.co_filename)
     return UserFunction(name, guarded(function, name, path), source, record.values)
 
 
@@ -99,7 +111,10 @@ def _plain(function: Function) -> FunctionType:
         else:  # an object that can be called
             found = inspect.getattr_static(type(found), "__call__", None)
             if not isinstance(found, FunctionType):
-                raise InputError(f"{_name_of(function)} is not a Python function")
+                raise InputError(
+                    f"{_name_of(function)} is not a function written in Python; give one "
+                    "that calls it"
+                )
     return found
 
 

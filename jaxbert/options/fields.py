@@ -110,6 +110,8 @@ class Setting:
                     f"--{self.name} {_shown(value)}: it must be from {least:g} to {most:g}"
                 )
         if self.facts.path:
+            if isinstance(value, list) and "" in value:
+                raise InputError(f"--{self.name} '': an empty path; give a file or a folder")
             for place in value if isinstance(value, list) else [value]:
                 self._check_path(place)
         return value

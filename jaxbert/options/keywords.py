@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from jaxbert.errors import InputError
 from jaxbert.io.files import Json
+from jaxbert.io.untrusted import shown
 from jaxbert.options.fields import Settings, Value, settings_of
 
 S = TypeVar("S", bound=Settings)
@@ -19,7 +20,8 @@ def make_settings(
     cls: type[S],
     given: Mapping[str, object],
     *,
-    defaults: Callable[[S], Mapping[str, Value]] | None = None,
+    defaults: Callable[[S], Mapping[str, Json]] | None = None,
+    listed_by: str = "",
 ) -> S:
     """The settings that names and values give.
 
@@ -27,6 +29,7 @@ def make_settings(
         cls: the dataclass.
         given: name -> value; what is not named has its default.
         defaults: given the settings as they would be, other defaults for what is not named.
+        listed_by: what lists the options, for a message; by default the dataclass.
 
     Raises:
         InputError: a name is unknown, or a value cannot be used.
@@ -34,9 +37,14 @@ def make_settings(
     known = [setting.name for setting in settings_of(cls)]
     unknown = [name for name in given if name not in known]
     if unknown:
-        flags = [f"--{name}" for name in unknown]
-        otherwise = f"the fields of {cls.__name__} are the options"
-        raise InputError(unknown_options(flags, [f"--{name}" for name in known], otherwise))
+        flags = [f"--{shown(name)}" for name in unknown]
+        raise InputError(
+            unknown_options(
+                flags,
+                [f"--{name}" for name in known],
+                listed_by or f"the fields of {cls.__name__} are the options",
+            )
+        )
     settings = cls(**given)
     return settings if defaults is None else cls(**{**defaults(settings), **given})
 

@@ -447,6 +447,12 @@ class CheckpointOptions(Settings):
         range=(1, 1e9),
     )
 
+    @property
+    def comparing_models(self) -> list[str]:
+        """The options given that ask which of two models is better, and so for validation data."""
+        names = ("load_best_model_at_end", "early_stopping_patience", "metric_for_best_model")
+        return [name for name in names if getattr(self, name)]
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainingOptions(CheckpointOptions, TrainingDataOptions):

@@ -12,7 +12,6 @@ import math
 import random
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,7 +19,7 @@ from jaxbert.data.questions import QAExample
 from jaxbert.decoding.answers import Prediction, at_threshold
 from jaxbert.errors import InputError
 from jaxbert.io.drawing import new_figure, save_figure
-from jaxbert.io.files import write_json
+from jaxbert.io.files import Json, write_json
 from jaxbert.metrics.calibration import (
     Bin,
     calibration_error,
@@ -32,7 +31,7 @@ from jaxbert.options.parts import with_part
 from jaxbert.options.settings import CalibrateOptions
 from jaxbert.runs.evaluate import assess, show_scores
 from jaxbert.runs.folder import check_writable
-from jaxbert.runs.inputs import read_examples
+from jaxbert.runs.inputs import read_examples, source_of
 from jaxbert.runs.record import check_task
 from jaxbert.runs.saved import digests_of_model
 from jaxbert.runtime.compiled import keep_compiled
@@ -44,7 +43,7 @@ logger = logging.getLogger("jaxbert")
 Pairs = list[tuple[QAExample, Prediction]]
 
 
-def calibrate(options: CalibrateOptions) -> dict[str, Any]:
+def calibrate(options: CalibrateOptions) -> dict[str, Json]:
     """Fit threshold and temperature of a fine-tuned folder, and write calibration.json there.
 
     eval/qa.py and QuestionAnswerer use what it says. Reports and a diagram go to --output_dir.
@@ -68,7 +67,7 @@ def calibrate(options: CalibrateOptions) -> dict[str, Any]:
     reports = Path(options.output_dir).expanduser() if options.output_dir else folder
     for place in (folder, reports):
         check_writable(place)
-    data = read_examples(QA.from_options(options), options, "validation")
+    data = read_examples(QA.from_options(options), source_of(options, "validation"))
     if data is None:
         raise InputError("give --validation_file or --dataset_name, questions to fit to")
     options = dataclasses.replace(options, null_score_diff_threshold=0.0, score_temperature=1.0)
@@ -82,8 +81,8 @@ def calibrate(options: CalibrateOptions) -> dict[str, Any]:
         "fitted to %d questions; reported on %d of other paragraphs", len(fitted), len(others)
     )
     threshold = find_threshold(fitted) if options.version_2_with_negative else 0.0
-    temperature = fit_temperature(*_confidence_data(fitted, threshold, options))
-    record: dict[str, Any] = {
+    temperature = fit_temperature(*_confidence_data(fitted, threshold, options.metric))
+    record: dict[str, Json] = {
         "null_score_diff_threshold": threshold,
         "score_temperature": temperature,
         "version_2_with_negative": options.version_2_with_negative,
@@ -94,7 +93,14 @@ def calibrate(options: CalibrateOptions) -> dict[str, Any]:
     }
     logger.info("null_score_diff_threshold %.4g  score_temperature %.4g", threshold, temperature)
     if others:
-        record |= _report(others, threshold, temperature, options, reports)
+        record |= _report(
+            others,
+            threshold,
+            temperature,
+            metric=options.metric,
+            unanswerable=options.version_2_with_negative,
+            folder=reports,
+        )
     record["fitted_to"] = [e.id for e, _ in fitted]
     write_json(folder / "calibration.json", record)
     logger.info("%s is used by eval/qa.py and QuestionAnswerer", folder / "calibration.json")
@@ -134,7 +140,7 @@ def find_threshold(pairs: Pairs) -> float:
 
 
 def _confidence_data(
-    pairs: Pairs, threshold: float, options: Any
+    pairs: Pairs, threshold: float, metric: str
 ) -> tuple[list[np.ndarray], list[bool]]:
     """Of each question the scores of its n-best list, and whether the answer given is right."""
     scores, right = [], []
@@ -143,35 +149,45 @@ def _confidence_data(
         found = [c.score - (0.0 if c.text else shift) for c in prediction.nbest]
         scores.append(np.array(found, np.float64))
         text = at_threshold(prediction, threshold).text
-        one = score_qa(options.metric, {example.id: text}, references_of([example]))
+        one = score_qa(metric, {example.id: text}, references_of([example]))
         right.append(one["exact_match"] == 100)
     return scores, right
 
 
 def _report(
-    pairs: Pairs, threshold: float, temperature: float, options: Any, folder: Path
-) -> dict[str, Any]:
-    """Scores before and after on questions that nothing was fitted to; draws the diagram."""
+    pairs: Pairs,
+    threshold: float,
+    temperature: float,
+    *,
+    metric: str,
+    unanswerable: bool,
+    folder: Path,
+) -> dict[str, Json]:
+    """Scores before and after on questions that nothing was fitted to; draws the diagram.
+
+    Args:
+        unanswerable: whether some questions have no answer.
+    """
     references = references_of([e for e, _ in pairs])
-    record: dict[str, Any] = {}
+    record: dict[str, Json] = {}
     for name, value in (("at_threshold_0", 0.0), ("at_this_threshold", threshold)):
         texts = {e.id: at_threshold(p, value).text for e, p in pairs}
-        record[name] = score_qa(options.metric, texts, references)
-        if options.version_2_with_negative or value == threshold:
-            logger.info("threshold %.4g: %s", value, show_scores(record[name]))
-    tables = {}
+        record[name] = scores = score_qa(metric, texts, references)
+        if unanswerable or value == threshold:
+            logger.info("threshold %.4g: %s", value, show_scores(scores))
+    tables, errors = {}, []
     for name, limit, value in (("before", 0.0, 1.0), ("after", threshold, temperature)):
-        scores, right = _confidence_data(pairs, limit, options)
-        confidences = confidences_at(scores, value).tolist()
-        record[f"calibration_error_{name}"] = calibration_error(confidences, right)
+        logits, right = _confidence_data(pairs, limit, metric)
+        confidences = confidences_at(logits, value).tolist()
+        errors.append(calibration_error(confidences, right))
+        record[f"calibration_error_{name}"] = errors[-1]
         tables[f"{name}: temperature {value:.3g}"] = reliability(confidences, right)
     record["reliability"] = {name: [b._asdict() for b in bins] for name, bins in tables.items()}
     logger.info(
         "expected calibration error %.4f at threshold 0 and temperature 1, %.4f at those found",
-        record["calibration_error_before"],
-        record["calibration_error_after"],
+        *errors,
     )
-    draw(tables, [record[f"calibration_error_{n}"] for n in ("before", "after")], folder)
+    draw(tables, errors, folder)
     return record
 
 

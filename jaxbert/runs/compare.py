@@ -11,7 +11,7 @@ import re
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 from scipy.stats import ttest_rel
@@ -22,12 +22,14 @@ from jaxbert.io.files import Json, digest_of, write_json, write_text
 from jaxbert.io.untrusted import read_object
 from jaxbert.losses.choose import ChosenLoss, choose_loss
 from jaxbert.metrics.scores import Scores, number_of
+from jaxbert.options.parts import part_of
+from jaxbert.options.settings import ModelOptions, SourceOptions, TrainingOptions
 from jaxbert.runs.folder import COMPARED, check_writable
-from jaxbert.runs.published import published_for
+from jaxbert.runs.published import Published, published_for
 from jaxbert.runs.record import Given, RunRecord
 from jaxbert.runs.train import train
 from jaxbert.runtime.processes import launched
-from jaxbert.tasks.task import Task
+from jaxbert.tasks.registry import AnyTask
 
 logger = logging.getLogger("jaxbert")
 
@@ -59,7 +61,9 @@ class Row(NamedTuple):
         return statistics.stdev(self.values) if len(self.values) > 1 else math.nan
 
 
-def compare(task: type[Task], options: Any, losses: Sequence[str], seeds: Sequence[int]) -> bool:
+def compare(
+    task: type[AnyTask], options: TrainingOptions, losses: Sequence[str], seeds: Sequence[int]
+) -> bool:
     """Train each loss with each seed, as far as that has not been done, and write the table.
 
     Runs are in options.output_dir, a folder for each loss and seed; comparison.json, .md and .png
@@ -83,31 +87,34 @@ def compare(task: type[Task], options: Any, losses: Sequence[str], seeds: Sequen
         logger.info("run %d of %d: %s, seed %d", number + 1, len(runs), given, own.seed)
         scores = _scores(task, own, _given(own, chosen.args.get("teacher")), chosen.source)
         if number == 0 and options.overwrite_output_dir:  # what was given is known to be right
-            _void([Path(other.output_dir) for _, _, other in runs[1:]])
+            _void([Path(other.output_dir or "") for _, _, other in runs[1:]])
         if scores is None:
             return False
         if not scores:
             raise InputError(f"{own.output_dir}: the run has no scores; is there validation data?")
         found[given].append(scores)
     rows = table(found, [m for m in task.metric_names() if m in found[losses[0]][0]])
-    _write(folder, task, options, rows, seeds, found[losses[0]][0])
+    model = part_of(ModelOptions, options).model_name_or_path or ""
+    known = published_for(model, task.name, int(found[losses[0]][0].get("total", 0)))
+    _write(folder, task.name, known, rows, seeds)
     return True
 
 
 def _runs(
-    task: type[Task], options: Any, losses: Sequence[str], seeds: Sequence[int]
-) -> list[tuple[str, ChosenLoss, Any]]:
+    task: type[AnyTask], options: TrainingOptions, losses: Sequence[str], seeds: Sequence[int]
+) -> list[tuple[str, ChosenLoss, TrainingOptions]]:
     """Each loss as given, itself, and the options of its run; seed after seed, so that a table
     begun is one of whole seeds. What can be refused is refused before the first is trained.
     """
     if not options.output_dir:
         raise InputError("give --output_dir, the folder for the runs and the table")
-    if not (options.validation_file or options.dataset_name):
+    sources = part_of(SourceOptions, options)
+    if not (sources.validation_file or sources.dataset_name):
         raise InputError("give --validation_file, what the losses are compared on")
     for name, values in (("losses", losses), ("seeds", seeds)):
         if len(set(values)) != len(values):
             raise InputError(f"--{name}: one is there twice")
-    if options.num_processes or launched():
+    if part_of(ModelOptions, options).num_processes or launched():
         raise InputError("train/compare.py is one process; start train/ for runs of several")
     chosen = {given: choose_loss(task.losses, *split_args(given)) for given in losses}
     places = {given: re.sub(r"[^\w.-]+", "_", given).strip("_") for given in losses}
@@ -118,35 +125,31 @@ def _runs(
         for given in losses:
             name, args = split_args(given)
             place = str(Path(options.output_dir).expanduser() / places[given] / f"seed_{seed}")
-            changes = {"loss": name, "loss_args": args, "seed": seed, "output_dir": place}
-            own = dataclasses.replace(options, **changes)
+            own = dataclasses.replace(
+                options, loss=name, loss_args=args, seed=seed, output_dir=place
+            )
             runs.append((given, chosen[given], own))
     return runs
 
 
-def _given(options: Any, teacher: Any) -> Given:
+def _given(options: TrainingOptions, teacher: Json = None) -> Given:
     """What a run is asked for: its options, and the files that they name or that are in the
     folders that they name."""
-    named = [*(options.train_file or ()), *(options.validation_file or ()), options.dataset_name]
-    named += [options.model_name_or_path, options.config_name, options.tokenizer_name]
+    model, sources = part_of(ModelOptions, options), part_of(SourceOptions, options)
+    named = [*(options.train_file or ()), *(sources.validation_file or ()), sources.dataset_name]
+    named += [model.model_name_or_path, model.config_name, model.tokenizer_name]
     named += [teacher if isinstance(teacher, str) else None]
     files = {}
     for name in filter(None, named):
         path = Path(name).expanduser()
-        inside = path.rglob("*") if name == options.dataset_name else path.glob("*")
+        inside = path.rglob("*") if name == sources.dataset_name else path.glob("*")
         for file in sorted(inside) if path.is_dir() else [path]:
             if file.is_file():  # not a name on the Hub
                 files[str(file)] = digest_of(file)
-    return Given(_asked(options), files)
-
-
-def _asked(options: Any) -> dict[str, Json]:
-    """The options on which the scores depend, as JSON has them."""
     # What the names of a data set hold is not looked at, unlike what files do.
     names = ("dataset_name", "dataset_config_name", "validation_split")
-    what = options.deciding() | {name: getattr(options, name) for name in names}
-    asked: dict[str, Json] = json.loads(json.dumps(what))
-    return asked
+    deciding = options.deciding() | {name: getattr(sources, name) for name in names}
+    return Given(json.loads(json.dumps(deciding)), files)
 
 
 def split_args(given: str) -> tuple[str, str | None]:
@@ -159,7 +162,9 @@ def split_args(given: str) -> tuple[str, str | None]:
     return name.strip(), brace + rest or None
 
 
-def _scores(task: type[Task], options: Any, given: Given, loss: str) -> Scores | None:
+def _scores(
+    task: type[AnyTask], options: TrainingOptions, given: Given, loss: str
+) -> Scores | None:
     """The scores of a run, trained if it has not been; None when a signal stopped it.
 
     What they depend on is in the record from the run's beginning, so that a run is neither taken
@@ -172,13 +177,13 @@ def _scores(task: type[Task], options: Any, given: Given, loss: str) -> Scores |
     Raises:
         InputError: the run that is there is of something else.
     """
-    folder = Path(options.output_dir)
+    folder = Path(options.output_dir or "")
     record = None if options.overwrite_output_dir else _record_of(folder)
     if record is not None and record.void:
         options = dataclasses.replace(options, overwrite_output_dir=True)
     elif record is not None and record.given is not None:
         other = ["loss"] if record.loss != loss else []
-        other += record.given.differences(given, defaults=_asked(type(options)()))
+        other += record.given.differences(given, defaults=_given(type(options)()).options)
         if other:
             named = ", ".join(other[:4]) + ", ..." * (len(other) > 4)
             raise InputError(
@@ -245,17 +250,14 @@ def table(found: Mapping[str, Sequence[Scores]], metrics: Sequence[str]) -> list
 
 def _write(
     folder: Path,
-    task: type[Task],
-    options: Any,
+    task: str,
+    known: Published | None,
     rows: Sequence[Row],
     seeds: Sequence[int],
-    scores: Scores,
 ) -> None:
     own = [{**row._asdict(), "mean": row.mean, "deviation": row.deviation} for row in rows]
     clean = [{n: None if x != x else x for n, x in row.items()} for row in own]  # JSON has no NaN
-    model = options.model_name_or_path or ""
-    known = published_for(model, task.name, int(scores.get("total", 0)))
-    record: dict[str, Json] = {"task": task.name, "seeds": seeds, "rows": clean}
+    record: dict[str, Json] = {"task": task, "seeds": seeds, "rows": clean}
     record["published"] = known._asdict() if known else None
     write_json(folder / "comparison.json", record)
     text = markdown(rows, len(seeds))

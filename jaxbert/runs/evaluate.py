@@ -1,14 +1,15 @@
-"""What eval/ calls: evaluate(task_cls, options); and the evaluator that a training has too."""
+"""evaluate(task_cls, options): scores and predictions; and the evaluator that a training has."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Generic
 
 import jax
 import numpy as np
@@ -24,13 +25,21 @@ from jaxbert.losses.forms import Arrays, Loss
 from jaxbert.metrics.scores import LOSS, Scores
 from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import Params
+from jaxbert.options.parts import part_of
+from jaxbert.options.settings import EvaluationOptions, ModelOptions
 from jaxbert.runs.folder import check_writable, write_results
-from jaxbert.runs.inputs import check_labels, encode_examples, load_model, read_examples
+from jaxbert.runs.inputs import (
+    check_labels,
+    encode_examples,
+    load_model,
+    read_examples,
+    source_of,
+)
 from jaxbert.runs.record import check_task
 from jaxbert.runs.saved import read_calibration
 from jaxbert.runtime import processes
 from jaxbert.runtime.compiled import keep_compiled
-from jaxbert.tasks.task import EVALUATION, Task
+from jaxbert.tasks.task import EVALUATION, E, P, S, Task
 
 logger = logging.getLogger("jaxbert")
 
@@ -38,26 +47,34 @@ logger = logging.getLogger("jaxbert")
 _SUM, _WEIGHT = "loss_sum", "loss_weight"
 
 
-class Evaluator:
+class Evaluator(Generic[S, E, P]):
     """Scores and predictions of a model on examples, for any parameters.
 
     Args:
         task: fitted to the examples.
         features: of the examples.
+        size: rows of a batch, over all devices.
+        buckets: the lengths that rows are padded to.
     """
 
     def __init__(
-        self, task: Task, options: Any, model: LoadedModel, examples: Any, features: Features
+        self,
+        task: Task[S, E, P],
+        model: LoadedModel,
+        examples: Sequence[E],
+        features: Features,
+        *,
+        size: int,
+        buckets: Sequence[int],
     ) -> None:
         self._task, self._model = task, model
         self._examples, self._features = examples, features
-        self._size = options.per_device_eval_batch_size * model.compute.parallel.devices
-        self._buckets = bucket_lengths(options.length_bucket, options.max_seq_length)
-        kernel, why = model.attention_for(self._buckets)
+        self._size, self._buckets = size, buckets
+        kernel, why = model.attention_for(buckets)
         if kernel != "xla":
             logger.info("  attention of evaluations by %s: %s", kernel, why)
         self._labelled = task.label_of(examples[0]) is not None
-        self._reduce = task.reduce()
+        self._reduce: Reduce = task.reduce()
         if self._labelled:
             self._reduce = WithLoss(task.evaluation_loss(), self._reduce)
         self._learnable = np.array([task.learnable(e) for e in examples])[features.example]
@@ -65,7 +82,7 @@ class Evaluator:
 
     def __call__(
         self, params: Params | None = None, stopped: Callable[[], bool] = lambda: False
-    ) -> tuple[Scores, Sequence[Any]] | None:
+    ) -> tuple[Scores, Sequence[P]] | None:
         """Scores and predictions; None when stopped() became true.
 
         Args:
@@ -140,7 +157,9 @@ def show_scores(scores: Scores) -> str:
     )
 
 
-def assess(task: Task, options: Any, examples: Any) -> tuple[BertConfig, Scores, Sequence[Any]]:
+def assess(
+    task: Task[S, E, P], options: ModelOptions, examples: Sequence[E]
+) -> tuple[BertConfig, Scores, Sequence[P]]:
     """The config of the model that the options name, its scores on examples, and its predictions.
 
     Args:
@@ -148,9 +167,10 @@ def assess(task: Task, options: Any, examples: Any) -> tuple[BertConfig, Scores,
     """
     model = load_model(task, options)
     features = encode_examples(task, examples, model.tokenizer, model.cfg)
-    buckets = bucket_lengths(options.length_bucket, options.max_seq_length)
+    size = options.per_device_eval_batch_size * model.compute.parallel.devices
+    buckets = bucket_lengths(options.length_bucket, task.settings.max_seq_length)
     logger.info("  attention by %s: %s", *model.attention_for(buckets))
-    evaluator = Evaluator(task, options, model, examples, features)
+    evaluator = Evaluator(task, model, examples, features, size=size, buckets=buckets)
     started = time.perf_counter()
     result = evaluator()
     assert result is not None  # nothing stops it
@@ -165,7 +185,7 @@ def _asked_for(columns: str | list[str] | None) -> bool:
     return bool(names) and not any(name.endswith("?") for name in names)
 
 
-def _without_labels(data: Data[Any]) -> str:
+def _without_labels(data: Data[E]) -> str:
     """The line in place of scores; the column of labels may have another name."""
     line = "no labels, so no scores"
     if not data.columns:
@@ -173,47 +193,46 @@ def _without_labels(data: Data[Any]) -> str:
     return f"{line}; the columns are {names_of(data.columns)} (see --label_column_name)"
 
 
-def evaluate(task_cls: type[Task], options: Any) -> Scores:
-    """Scores of a fine-tuned folder on a validation file; writes them with the predictions.
+@dataclasses.dataclass(frozen=True)
+class Assessed(Generic[E, P]):
+    """Examples with the predictions of a model for them, and its scores."""
+
+    examples: Sequence[E]
+    scores: Scores
+    predictions: Sequence[P]
+
+
+def evaluate(
+    task_cls: type[Task[S, E, P]], options: EvaluationOptions, rows: InMemory | None = None
+) -> Assessed[E, P]:
+    """Scores and predictions of a fine-tuned folder on data; written where there is an output_dir.
+
+    Args:
+        options: of the task's evaluation.
+        rows: the data, in place of what the options name.
 
     Raises:
         InputError: something the user gave cannot be used; nothing has been written.
     """
-    if not options.output_dir:
-        raise InputError("give --output_dir, the folder for the results")
-    return assess_data(task_cls, options).scores
-
-
-class Assessed(NamedTuple):
-    """Examples with the predictions of a model for them, and its scores."""
-
-    examples: Sequence[Any]
-    scores: Scores
-    predictions: Sequence[Any]
-
-
-def assess_data(task_cls: type[Task], options: Any, rows: InMemory | None = None) -> Assessed:
-    """The same, with the predictions; it writes where there is an output_dir.
-
-    Args:
-        rows: the data, in place of what the options name.
-    """
-    processes.join(options.coordinator_address, options.num_processes, options.process_id)
-    if options.output_dir:
-        processes.from_first(lambda: check_writable(Path(options.output_dir).expanduser()))
-    if options.compilation_cache_dir:
-        keep_compiled(options.compilation_cache_dir)
-    if options.model_name_or_path:
-        check_task(Path(options.model_name_or_path).expanduser(), task_cls.name)
+    model = part_of(ModelOptions, options)
+    processes.join(model.coordinator_address, model.num_processes, model.process_id)
+    output = Path(options.output_dir).expanduser() if options.output_dir else None
+    if output is not None:
+        processes.from_first(functools.partial(check_writable, output))
+    if model.compilation_cache_dir:
+        keep_compiled(model.compilation_cache_dir)
+    folder = Path(model.model_name_or_path).expanduser() if model.model_name_or_path else None
+    if folder is not None:
+        check_task(folder, task_cls.name)
     task = task_cls.from_options(options)
-    data = read_examples(task, options, "validation", rows)
+    data = read_examples(task, source_of(options, "validation", rows))
     if data is None:
         raise InputError("give --validation_file or --dataset_name, the data to evaluate on")
     examples = data.examples
     if _asked_for(getattr(options, "label_column_name", None)):
         check_labels(task, data, "evaluation", ", or leave that out for predictions alone")
-    if options.model_name_or_path:
-        fitted, ids = read_calibration(Path(options.model_name_or_path).expanduser())
+    if folder is not None:
+        fitted, ids = read_calibration(folder)
         found = {n: v for n, v in fitted.items() if n != "version_2_with_negative"}
         in_use = any(getattr(options, n, None) == value for n, value in found.items())
         if in_use and (seen := sum(getattr(e, "id", None) in ids for e in examples)):
@@ -224,9 +243,9 @@ def assess_data(task_cls: type[Task], options: Any, rows: InMemory | None = None
                 len(examples),
             )
     task = task.fit_to(None, examples)
-    cfg, scores, predictions = assess(task, options, examples)
+    cfg, scores, predictions = assess(task, model, examples)
     files = task.artifacts(examples, predictions, cfg)
-    if options.output_dir and processes.is_first():
-        write_results(Path(options.output_dir).expanduser(), scores, files)
+    if output is not None and processes.is_first():
+        write_results(output, scores, files)
     logger.info("%s", show_scores(scores) or _without_labels(data))
     return Assessed(examples, scores, predictions)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
+from transformers import PreTrainedTokenizerFast
 
 from jaxbert.data.features import Features, check_ids
 from jaxbert.data.in_memory import InMemory
@@ -19,7 +21,11 @@ from jaxbert.loaded.model import Compute, LoadedModel
 from jaxbert.model.config import BertConfig, load_config
 from jaxbert.model.folders import find_model_folder
 from jaxbert.model.tokenizer import load_tokenizer
-from jaxbert.tasks.task import Task
+from jaxbert.options.fields import Settings
+from jaxbert.options.parts import part_of
+from jaxbert.options.settings import ModelOptions, SourceOptions, TrainingDataOptions
+from jaxbert.tasks.registry import AnyTask
+from jaxbert.tasks.task import E, P, S, Task
 from jaxbert.training.parallel import make_parallel
 
 logger = logging.getLogger("jaxbert")
@@ -27,21 +33,79 @@ logger = logging.getLogger("jaxbert")
 _UNKNOWN = 0.2  # more [UNK] than that is said
 
 
-def load_model(task: Task, options: Any, data: Data[Any] | None = None) -> LoadedModel:
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where the examples of one split come from: rows, else files, else a data set.
+
+    Attributes:
+        training: whether they are to be learned from, else scored.
+        dataset_name, dataset_config_name: of a data set of the Hub, or a folder.
+        validation_split: its split to be scored; by default its own validation split.
+        limit: take the first so many examples.
+        rows: given by a Python program.
+    """
+
+    training: bool
+    files: Sequence[str] | None
+    dataset_name: str | None
+    dataset_config_name: str | None
+    validation_split: str | None
+    limit: int | None
+    rows: InMemory | None
+
+    @property
+    def label(self) -> str:
+        """What a message calls training data."""
+        if self.rows is not None:
+            return self.rows.origin
+        return ", ".join(self.files or [f"--dataset_name {self.dataset_name}"])
+
+
+def source_of(
+    options: Settings, split: Literal["train", "validation"], rows: InMemory | None = None
+) -> Source:
+    """Where the options of a command say that a split comes from.
+
+    Args:
+        rows: in place of what the options name.
+    """
+    training = split == "train"
+    learned, scored = part_of(TrainingDataOptions, options), part_of(SourceOptions, options)
+    return Source(
+        training=training,
+        files=learned.train_file if training else scored.validation_file,
+        dataset_name=scored.dataset_name,
+        dataset_config_name=scored.dataset_config_name,
+        validation_split=scored.validation_split,
+        limit=learned.max_train_samples if training else scored.max_eval_samples,
+        rows=rows,
+    )
+
+
+def load_model(
+    task: Task[S, E, P],
+    options: ModelOptions,
+    data: Data[E] | None = None,
+    *,
+    seed: int = 0,
+    packing: bool = False,
+) -> LoadedModel:
     """The model as the options name it, with its tokenizer, on its devices.
 
     Args:
         data: what is to be learned, with its classes, by a head that may be drawn anew; None for a
             model that must have its head.
+        seed: of parameters that are drawn.
+        packing: see Compute.
     """
     source, config = options.model_name_or_path, options.config_name
-    key = jax.random.fold_in(jax.random.key(getattr(options, "seed", 0)), 0)
+    key = jax.random.fold_in(jax.random.key(seed), 0)
     if source and config and source != config:
         raise InputError("give --model_name_or_path or --config_name (random weights), not both")
     compute = Compute(
         options.dtype,
         options.attention,
-        getattr(options, "packing", False),
+        packing,
         make_parallel(options.parallel),
     )
     if source:
@@ -75,37 +139,30 @@ def load_model(task: Task, options: Any, data: Data[Any] | None = None) -> Loade
     return model
 
 
-def _labels(task: Task, cfg: BertConfig, data: Data[Any] | None) -> tuple[str, ...] | None:
+def _labels(task: Task[S, E, P], cfg: BertConfig, data: Data[E] | None) -> tuple[str, ...] | None:
     """The classes to learn: those of the data, or the model's own where these hold them all."""
     if not task.has_classes or data is None:
         return None
     return cfg.id2label if set(data.classes) <= set(cfg.id2label) else data.classes
 
 
-def read_examples(
-    task: Task, options: Any, split: str, rows: InMemory | None = None
-) -> Data[Any] | None:
-    """Examples of train or validation, problems said; None when the options name no data for it.
+def read_examples(task: Task[S, E, P], source: Source) -> Data[E] | None:
+    """The examples of a source, their problems logged; None where it names no data.
 
     The classes are those that the data declare, or, in training data, all that occur; also where
     only the first examples are asked for.
-
-    Args:
-        rows: read in place of what the options name.
     """
-    training = split == "train"
-    files = options.train_file if training else options.validation_file
-    limit = options.max_train_samples if training else options.max_eval_samples
-    if rows is not None:
-        origin = rows.origin
-        data = task.read([rows])
-    elif files:
-        origin = ", ".join(files)
-        data = task.read((path, task.load(path)) for path in files)
-    elif options.dataset_name:
-        name, config = options.dataset_name, options.dataset_config_name
-        if split == "validation":
-            split = options.validation_split or validation_split_of(config)
+    if source.rows is not None:
+        origin = source.rows.origin
+        data = task.read([source.rows])
+    elif source.files:
+        origin = ", ".join(source.files)
+        data = task.read((path, task.load(path)) for path in source.files)
+    elif source.dataset_name:
+        name, config = source.dataset_name, source.dataset_config_name
+        split = "train"
+        if not source.training:
+            split = source.validation_split or validation_split_of(config)
         origin = f"{name}[{split}]"
         data = task.read([(origin, load_hub_rows(name, config, split))])
     else:
@@ -115,17 +172,17 @@ def read_examples(
         logger.info("  %s", note)
     for line in problem_lines(data.problems):
         logger.info("  %s", line)
-    if training:
+    if source.training:
         check_labels(task, data, "training")
-    task.check(data, origin, training=training)
-    if training:
+    task.check(data, origin, training=source.training)
+    if source.training:
         found = task.labels(data.examples)
         if not set(found) <= set(data.classes):
             data = dataclasses.replace(data, classes=found)
-    return _first(task, data, limit, origin) if limit else data
+    return _first(task, data, source.limit, origin) if source.limit else data
 
 
-def _first(task: Task, data: Data[Any], limit: int, origin: str) -> Data[Any]:
+def _first(task: Task[S, E, P], data: Data[E], limit: int, origin: str) -> Data[E]:
     """The first examples; of a file sorted by class they are of one class, which is said."""
     kept = data.examples[:limit]
     if len(kept) > 1:
@@ -137,29 +194,30 @@ def _first(task: Task, data: Data[Any], limit: int, origin: str) -> Data[Any]:
     return dataclasses.replace(data, examples=kept)
 
 
-def read_held_out(task: Task, options: Any, rows: InMemory | None = None) -> Any:
+def read_held_out(
+    task: Task[S, E, P], source: Source, needed_by: Sequence[str] = ()
+) -> tuple[E, ...] | None:
     """The validation examples of a training run, or None; a data set of the Hub may have none.
 
     Args:
-        rows: see read_examples.
+        needed_by: the options given that need them.
     """
     try:
-        data = read_examples(task, options, "validation", rows)
+        data = read_examples(task, source)
     except MissingSplitError as error:
-        if options.validation_split:
+        if source.validation_split:
             raise
         logger.info("%s: no validation", error)
         data = None
     if data is None:
-        for name in ("load_best_model_at_end", "early_stopping_patience", "metric_for_best_model"):
-            if getattr(options, name):
-                raise InputError(f"--{name} needs validation data to tell what is better")
+        if needed_by:
+            raise InputError(f"--{needed_by[0]} needs validation data to tell what is better")
         return None
     check_labels(task, data, "validation")
     return data.examples
 
 
-def check_labels(task: Task, data: Data[Any], name: str, otherwise: str = "") -> None:
+def check_labels(task: AnyTask, data: Data[Any], name: str, otherwise: str = "") -> None:
     """Refuse data without labels; all examples have one or none has.
 
     Args:
@@ -173,7 +231,12 @@ def check_labels(task: Task, data: Data[Any], name: str, otherwise: str = "") ->
         )
 
 
-def encode_examples(task: Task, examples: Any, tokenizer: Any, cfg: BertConfig) -> Features:
+def encode_examples(
+    task: Task[S, E, P],
+    examples: Sequence[E],
+    tokenizer: PreTrainedTokenizerFast,
+    cfg: BertConfig,
+) -> Features:
     """The features of examples, held against the model's tables; their notes said.
 
     Raises:
@@ -198,13 +261,6 @@ def encode_examples(task: Task, examples: Any, tokenizer: Any, cfg: BertConfig) 
     if unknown > _UNKNOWN:
         logger.info("  %.0f %% of the tokens are [UNK]; is it the right vocabulary?", 100 * unknown)
     return features
-
-
-def origin_of(options: Any, rows: InMemory | None = None) -> str:
-    """What a message calls the training data."""
-    if rows is not None:
-        return rows.origin
-    return ", ".join(options.train_file or [f"--dataset_name {options.dataset_name}"])
 
 
 def keep_learnable(features: Features, origin: str) -> Features:

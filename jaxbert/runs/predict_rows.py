@@ -10,13 +10,17 @@ from jaxbert.data.in_memory import InMemory
 from jaxbert.data.rows import problem_lines
 from jaxbert.data.sampling import bucket_lengths
 from jaxbert.errors import InputError
-from jaxbert.runs.inputs import encode_examples, load_model
-from jaxbert.tasks.task import Task
+from jaxbert.options.parts import part_of
+from jaxbert.options.settings import EvaluationOptions, ModelOptions
+from jaxbert.runs.inputs import encode_examples, load_model, source_of
+from jaxbert.tasks.registry import AnyTask
 
 logger = logging.getLogger("jaxbert")
 
 
-def predict_rows(task_cls: type[Task], options: Any, rows: InMemory | None) -> list[dict[str, Any]]:
+def predict_rows(
+    task_cls: type[AnyTask], options: EvaluationOptions, rows: InMemory | None
+) -> list[dict[str, Any]]:
     """A prediction for each row, in their order.
 
     Args:
@@ -29,11 +33,13 @@ def predict_rows(task_cls: type[Task], options: Any, rows: InMemory | None) -> l
     if rows is not None:
         data = task.read([rows])
     else:
-        data = task.read((path, task.load(path)) for path in options.validation_file)
+        files = source_of(options, "validation").files or ()
+        data = task.read((path, task.load(path)) for path in files)
     for line in problem_lines(data.problems):
         logger.info("  %s", line)
     task = task.fit_to(None, None)
-    model = load_model(task, options)
+    asked = part_of(ModelOptions, options)
+    model = load_model(task, asked)
     if task.corrupt(model.tokenizer, model.cfg, seed=0) is not None:
         raise InputError(
             f"a {task.name} model predicts what is masked in a text, not rows; use predictor()"
@@ -42,8 +48,8 @@ def predict_rows(task_cls: type[Task], options: Any, rows: InMemory | None) -> l
     arrays = model.predict(
         features,
         task.reduce(),
-        size=options.per_device_eval_batch_size * model.compute.parallel.devices,
-        buckets=bucket_lengths(options.length_bucket, options.max_seq_length),
+        size=asked.per_device_eval_batch_size * model.compute.parallel.devices,
+        buckets=bucket_lengths(asked.length_bucket, task.settings.max_seq_length),
     )
     assert arrays is not None  # nothing stops it
     predictions = task.decode(data.examples, features, arrays, model.cfg)

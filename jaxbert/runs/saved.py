@@ -8,9 +8,12 @@ from pathlib import Path
 from jaxbert.errors import InputError
 from jaxbert.io.files import Json, digest_of
 from jaxbert.io.untrusted import read_object
-from jaxbert.options.fields import Settings
+from jaxbert.options.fields import Settings, settings_of
 from jaxbert.options.keywords import check_saved
+from jaxbert.options.parts import part_of
+from jaxbert.options.settings import ModelOptions
 from jaxbert.runs.record import RECORD, RunRecord
+from jaxbert.tasks.registry import AnyTask
 
 logger = logging.getLogger("jaxbert")
 
@@ -45,6 +48,31 @@ def saved_options(
             logger.warning("%s is of another model than the one beside it; it is not used", path)
         saved |= check_saved(kind, fitted, path)
     return saved
+
+
+def options_of_training(
+    task: type[AnyTask], options: Settings, *, calibrated: bool = True
+) -> dict[str, Json]:
+    """The options of a command that are by default as its model was trained: the task's, and dtype.
+
+    Args:
+        calibrated: see saved_options.
+    """
+    model = part_of(ModelOptions, options).model_name_or_path
+    if not model:
+        return {}
+    saved = saved_options(Path(model).expanduser(), type(options), calibrated=calibrated)
+    names = {s.name for s in settings_of(task.settings_cls) if s.facts.resume != "free"}
+    names -= task.fresh
+    names &= {s.name for s in settings_of(type(options))}  # not those of training alone
+    names.add("dtype")
+    taken = {name: value for name, value in saved.items() if name in names}
+    columns = taken.get("label_column_name")
+    if isinstance(columns, list):  # data to predict need not have them
+        taken["label_column_name"] = [f"{c}?" for c in columns]
+    elif columns:
+        taken["label_column_name"] = f"{columns}?"
+    return taken
 
 
 def read_calibration(folder: Path) -> tuple[dict[str, Json], set[str]]:

@@ -9,7 +9,6 @@ import dataclasses
 import hashlib
 import logging
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,13 +17,14 @@ import numpy as np
 from jaxbert.data.batch import Batch
 from jaxbert.data.features import Features
 from jaxbert.errors import InputError
+from jaxbert.io.files import Json
 from jaxbert.loaded.model import LoadedModel
 from jaxbert.losses.distillation import PREFIX
 from jaxbert.losses.forms import Arrays
 from jaxbert.model.folders import find_model_folder
 from jaxbert.model.segments import first_tokens
 from jaxbert.runs.record import check_task
-from jaxbert.tasks.task import Task
+from jaxbert.tasks.task import E, P, S, Task
 
 logger = logging.getLogger("jaxbert")
 
@@ -51,7 +51,7 @@ class Teacher:
 
 
 def load_teacher(
-    given: Any, task: Task, options: Any, student: LoadedModel, *, first: bool | None
+    given: Json, task: Task[S, E, P], student: LoadedModel, *, first: bool | None
 ) -> Teacher:
     """The teacher that --loss_args names, computed as the student is.
 
@@ -87,7 +87,7 @@ def load_teacher(
             f"{where}: its hidden states have {own.hidden_size} numbers and the model's "
             f"{cfg.hidden_size}; give hidden 0"
         )
-    if options.max_seq_length > own.max_position_embeddings:
+    if task.settings.max_seq_length > own.max_position_embeddings:
         raise InputError(f"{where}: it has {own.max_position_embeddings} positions only")
     return Teacher(given, model, alike if first is None else first)
 

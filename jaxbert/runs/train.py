@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Generic
 
 import jax
 
@@ -21,6 +21,7 @@ from jaxbert.data.in_memory import InMemory
 from jaxbert.data.packing import PackedSampler, Sampler
 from jaxbert.data.sampling import bucket_lengths
 from jaxbert.errors import InputError
+from jaxbert.io.files import Json
 from jaxbert.loaded.model import LoadedModel
 from jaxbert.losses.check import try_loss
 from jaxbert.losses.choose import ChosenLoss, choose_loss, with_settings
@@ -29,23 +30,25 @@ from jaxbert.losses.user_function import UserFunction
 from jaxbert.metrics.scores import LOSS, Scores
 from jaxbert.model.config import config_to_dict
 from jaxbert.model.heads import Params
-from jaxbert.options.parts import with_part
+from jaxbert.options.fields import settings_of
+from jaxbert.options.parts import part_of, with_part
+from jaxbert.options.settings import ModelOptions, TrainingOptions
 from jaxbert.runs.evaluate import Evaluator, show_scores
 from jaxbert.runs.folder import RunFolder
 from jaxbert.runs.inputs import (
     encode_examples,
     keep_learnable,
     load_model,
-    origin_of,
     read_examples,
     read_held_out,
+    source_of,
 )
 from jaxbert.runs.plan import best_metrics, make_sampler, total_steps, warmup_of
 from jaxbert.runs.record import Given, RunRecord, fingerprint_of
 from jaxbert.runs.teacher import Teacher, load_teacher, with_teacher
 from jaxbert.runtime import processes
 from jaxbert.runtime.compiled import keep_compiled
-from jaxbert.tasks.task import Task
+from jaxbert.tasks.task import E, P, S, Task
 from jaxbert.training.events import Finished, Notify
 from jaxbert.training.loop import Program, fit, ignore
 from jaxbert.training.optim import adamw, is_frozen, make_schedule
@@ -88,8 +91,8 @@ _NOTHING = InPlace()
 
 
 def train(
-    task_cls: type[Task],
-    options: Any,
+    task_cls: type[Task[S, E, P]],
+    options: TrainingOptions,
     given: Given | None = None,
     notify: Notify = ignore,
     in_place: InPlace = _NOTHING,
@@ -104,9 +107,17 @@ def train(
     Raises:
         InputError: something the user gave cannot be used; nothing has been written.
     """
-    _check(task_cls, options)
+    check_reports(options.report_to)
+    if not options.output_dir:
+        raise InputError("give --output_dir, the folder for the results")
+    names = {setting.name for setting in settings_of(type(options))}
+    unknown = set(options.allow_changed_options or ()) - names
+    if unknown:
+        raise InputError(f"--allow_changed_options {' '.join(sorted(unknown))}: no such option")
+    _check(task_cls, packing=options.packing, metric=options.metric_for_best_model)
+    model = part_of(ModelOptions, options)
     loss = choose_loss(task_cls.losses, options.loss, options.loss_args, in_place.loss)
-    processes.join(options.coordinator_address, options.num_processes, options.process_id)
+    processes.join(model.coordinator_address, model.num_processes, model.process_id)
     processes.check_alike("options", options.deciding())
     folder = Path(options.output_dir).expanduser()
     reports = make_reports(options.report_to, folder, dataclasses.asdict(options))
@@ -127,33 +138,30 @@ def train(
     return trained
 
 
-def _check(task: type[Task], options: Any) -> None:
-    """What can be refused before any file is read."""
-    check_reports(options.report_to)
-    if not options.output_dir:
-        raise InputError("give --output_dir, the folder for the results")
-    names = {field.name for field in dataclasses.fields(options)}
-    unknown = set(options.allow_changed_options or ()) - names
-    if unknown:
-        raise InputError(f"--allow_changed_options {' '.join(sorted(unknown))}: no such option")
-    if options.packing and not task.packs:
+def _check(task: type[Task[S, E, P]], *, packing: bool, metric: str | None) -> None:
+    """Refuse what a task does not have, before any file is read.
+
+    Args:
+        metric: --metric_for_best_model.
+    """
+    if packing and not task.packs:
         raise InputError(f"--packing is not for {task.name}, whose rows have several texts already")
     known = task.metric_names()
-    if other := set(best_metrics(known, options.metric_for_best_model)) - set(known):
+    if other := set(best_metrics(known, metric)) - set(known):
         raise InputError(f"--metric_for_best_model {' '.join(other)}: give {', '.join(known)}")
 
 
 # --- inputs -----------------------------------------------------------------------------------
 
 
-class _Validation:
+class _Validation(Generic[S, E, P]):
     """What the last evaluation of the held-out examples gave."""
 
-    def __init__(self, evaluator: Evaluator) -> None:
+    def __init__(self, evaluator: Evaluator[S, E, P]) -> None:
         self._evaluator = evaluator
         self.step = -1
         self.scores: Scores = {}
-        self.predictions: Sequence[Any] = []
+        self.predictions: Sequence[P] = []
 
     def __call__(
         self, params: Params, step: int, stopped: Callable[[], bool] = lambda: False
@@ -167,26 +175,28 @@ class _Validation:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Inputs:
+class _Inputs(Generic[S, E, P]):
     """All that a run is made of, read and checked.
 
     Attributes:
         options: as the data have decided what was left open.
+        asked: those of the model among them.
         features: of `examples`, those from which something can be learned.
         held_out: the validation examples; None without any.
         record: of this run, for its folder.
     """
 
-    task: Task
-    options: Any
+    task: Task[S, E, P]
+    options: TrainingOptions
+    asked: ModelOptions
     loss: ChosenLoss
     model: LoadedModel
-    examples: Sequence[Any]
+    examples: Sequence[E]
     features: Features
     sampler: Sampler
     plan: Plan
-    held_out: Sequence[Any] | None
-    validation: _Validation | None
+    held_out: Sequence[E] | None
+    validation: _Validation[S, E, P] | None
     teacher: Teacher | None
     record: RunRecord
 
@@ -197,23 +207,30 @@ class _Inputs:
 
 
 def _read_inputs(
-    task: Task,
-    options: Any,
+    task: Task[S, E, P],
+    options: TrainingOptions,
     loss: ChosenLoss,
     run: RunFolder,
     given: Given | None,
     in_place: InPlace,
-) -> _Inputs:
+) -> _Inputs[S, E, P]:
     """Examples, model, features, the order of batches and the plan; held against the record of the
     run that is resumed, if there is one."""
-    if options.compilation_cache_dir:
-        keep_compiled(options.compilation_cache_dir)
-    data = read_examples(task, options, "train", in_place.train)
+    asked = part_of(ModelOptions, options)
+    if asked.compilation_cache_dir:
+        keep_compiled(asked.compilation_cache_dir)
+    source = source_of(options, "train", in_place.train)
+    data = read_examples(task, source)
     if data is None:
         raise InputError("give --train_file or --dataset_name, the data to train on")
-    held_out = read_held_out(task, options, in_place.validation)
+    held_out = read_held_out(
+        task,
+        source_of(options, "validation", in_place.validation),
+        options.comparing_models,
+    )
     task = task.fit_to(data.examples, held_out)
     options = with_part(options, task.settings)
+    asked = part_of(ModelOptions, options)
     record = RunRecord.of(
         task.name,
         options,
@@ -225,7 +242,7 @@ def _read_inputs(
     # Before anything is read that takes long.
     previous = run.find(record, teacher=loss.args.get("teacher"))
 
-    model = load_model(task, options, data)
+    model = load_model(task, asked, data, seed=options.seed, packing=options.packing)
     task.check_metric(options.metric_for_best_model, data.examples, model.cfg)
     cfg, parallel = model.cfg, model.compute.parallel
     if cfg.id2label:
@@ -233,7 +250,7 @@ def _read_inputs(
         logger.info("  %d outputs: %s", len(cfg.id2label), shown)
     _check_freeze(model.params, options.freeze or ())
     features = encode_examples(task, data.examples, model.tokenizer, cfg)
-    features = keep_learnable(features, origin_of(options, in_place.train))
+    features = keep_learnable(features, source.label)
     sampler = make_sampler(
         features.lengths,
         width=cfg.hidden_size,
@@ -241,8 +258,8 @@ def _read_inputs(
         per_device_train_batch_size=options.per_device_train_batch_size,
         gradient_accumulation_steps=options.gradient_accumulation_steps,
         packing=options.packing,
-        max_seq_length=options.max_seq_length,
-        length_bucket=options.length_bucket,
+        max_seq_length=task.settings.max_seq_length,
+        length_bucket=asked.length_bucket,
         seed=options.seed,
         record=previous,
     )
@@ -254,7 +271,14 @@ def _read_inputs(
     validation = None
     if held_out is not None:
         held_out_features = encode_examples(task, held_out, model.tokenizer, cfg)
-        evaluator = Evaluator(task, options, model, held_out, held_out_features)
+        evaluator = Evaluator(
+            task,
+            model,
+            held_out,
+            held_out_features,
+            size=asked.per_device_eval_batch_size * parallel.devices,
+            buckets=bucket_lengths(asked.length_bucket, task.settings.max_seq_length),
+        )
         if plan.metrics == (LOSS,) and not any(map(task.learnable, held_out)):
             raise InputError(
                 f"--metric_for_best_model {options.metric_for_best_model}: the validation data "
@@ -263,7 +287,7 @@ def _read_inputs(
             )
         validation = _Validation(evaluator)
         prints["validation"] = fingerprint_of(held_out)
-    teacher = _teacher_of(loss, task, options, model)
+    teacher = _teacher_of(loss, task, model)
     if teacher is not None:
         prints["teacher"] = teacher.fingerprint()
     processes.check_alike("data", prints)
@@ -275,6 +299,7 @@ def _read_inputs(
     return _Inputs(
         task=task,
         options=options,
+        asked=asked,
         loss=loss,
         model=model,
         examples=data.examples,
@@ -299,7 +324,7 @@ def _check_freeze(params: Params, freeze: Sequence[str]) -> None:
         raise InputError("--freeze leaves nothing to train")
 
 
-def _make_plan(task: Task, options: Any, steps_per_epoch: int) -> Plan:
+def _make_plan(task: Task[S, E, P], options: TrainingOptions, steps_per_epoch: int) -> Plan:
     """When the run trains, logs, evaluates and saves."""
     return Plan(
         total=total_steps(options.num_train_epochs, options.max_steps, steps_per_epoch),
@@ -313,12 +338,12 @@ def _make_plan(task: Task, options: Any, steps_per_epoch: int) -> Plan:
     )
 
 
-def _teacher_of(loss: ChosenLoss, task: Task, options: Any, student: LoadedModel) -> Teacher | None:
+def _teacher_of(loss: ChosenLoss, task: Task[S, E, P], student: LoadedModel) -> Teacher | None:
     """The model that the loss's options name, if they do."""
     if "teacher" not in loss.args:
         return None
     first = None if loss.own else bool(loss.args.get("hidden"))
-    return load_teacher(loss.args["teacher"], task, options, student, first=first)
+    return load_teacher(loss.args["teacher"], task, student, first=first)
 
 
 # --- program ----------------------------------------------------------------------------------
@@ -348,7 +373,7 @@ class _Prepared:
     state: TrainState
 
 
-def _make_program(inputs: _Inputs) -> _Prepared:
+def _make_program(inputs: _Inputs[S, E, P]) -> _Prepared:
     """Batches, loss, optimizer and step, the loss tried on a batch."""
     task, options, model, parallel = inputs.task, inputs.options, inputs.model, inputs.parallel
     schedule = make_schedule(
@@ -373,7 +398,7 @@ def _make_program(inputs: _Inputs) -> _Prepared:
             inputs.teacher,
             task.token_outputs,
             size=options.per_device_train_batch_size * parallel.devices,
-            buckets=bucket_lengths(options.length_bucket, options.max_seq_length),
+            buckets=bucket_lengths(inputs.asked.length_bucket, task.settings.max_seq_length),
         )
     lengths = inputs.sampler.buckets
     logger.info("  attention by %s: %s", *model.attention_for(lengths, train=True))
@@ -399,7 +424,7 @@ def _make_program(inputs: _Inputs) -> _Prepared:
         source.corruption,
         key,
         packing=options.packing,
-        tolerance=1e-3 if options.dtype == "float32" else 2e-2,
+        tolerance=1e-3 if inputs.asked.dtype == "float32" else 2e-2,
     )
     step = _Counted(
         make_train_step(
@@ -416,16 +441,17 @@ def _make_program(inputs: _Inputs) -> _Prepared:
     return _Prepared(source, program, step, jax.device_get(init_state(model.params, tx)))
 
 
-def _ids(examples: Sequence[Any]) -> list[str] | None:
+def _ids(examples: Sequence[E]) -> list[str] | None:
     """The ids of the examples, where they have any."""
-    return [example.id for example in examples] if hasattr(examples[0], "id") else None
+    ids = [example.id for example in examples if hasattr(example, "id")]
+    return ids or None
 
 
 # --- folder -----------------------------------------------------------------------------------
 
 
 def _open_folder(
-    run: RunFolder, inputs: _Inputs, prepared: _Prepared
+    run: RunFolder, inputs: _Inputs[S, E, P], prepared: _Prepared
 ) -> tuple[TrainState, Progress]:
     """Make the folder this run's, or resume the run in it: the state and progress to go on with.
 
@@ -446,7 +472,7 @@ def _open_folder(
 
 def _fit(
     run: RunFolder,
-    inputs: _Inputs,
+    inputs: _Inputs[S, E, P],
     prepared: _Prepared,
     state: TrainState,
     progress: Progress,
@@ -493,7 +519,7 @@ def _announce(plan: Plan, source: BatchSource, parallel: Parallel) -> None:
 
 
 def _result(
-    run: RunFolder, inputs: _Inputs, state: TrainState, progress: Progress
+    run: RunFolder, inputs: _Inputs[S, E, P], state: TrainState, progress: Progress
 ) -> tuple[Params, int]:
     """The parameters to keep, and the step that they are of: the last, or the best if asked for."""
     last, best = int(state.step), progress.best_step
@@ -517,13 +543,13 @@ def _result(
     return state.params, last
 
 
-def _write_results(run: RunFolder, inputs: _Inputs, params: Params, step: int) -> Scores:
+def _write_results(run: RunFolder, inputs: _Inputs[S, E, P], params: Params, step: int) -> Scores:
     """The model, its scores and the task's files; returns the scores."""
     task, model = inputs.task, inputs.model
     run.close()
     run.save_model(model, task.export(params))
     scores: Scores = {}
-    files: dict[str, Any] = {}
+    files: dict[str, Json] = {}
     validation = inputs.validation
     if validation is not None:
         if validation.step != step:

@@ -19,6 +19,21 @@ class _Lines(logging.Handler):
 
 
 @contextlib.contextmanager
+def root_handlers_kept() -> Iterator[None]:
+    """Within it, handlers that a library adds to the root logger are removed at the end.
+
+    absl, by which Orbax logs, adds one where there is none; logging.basicConfig of the program
+    would then do nothing.
+    """
+    before = list(logging.root.handlers)
+    try:
+        yield
+    finally:
+        for handler in [each for each in logging.root.handlers if each not in before]:
+            logging.root.removeHandler(handler)
+
+
+@contextlib.contextmanager
 def shown_messages(*, quiet: bool) -> Iterator[None]:
     """Within it, what jaxbert logs is shown, by the handlers of its logger or else as plain lines.
 
@@ -36,7 +51,8 @@ def shown_messages(*, quiet: bool) -> Iterator[None]:
     if quiet or level == logging.NOTSET:
         logger.setLevel(logging.WARNING if quiet else logging.INFO)
     try:
-        yield
+        with root_handlers_kept():
+            yield
     finally:
         logger.removeHandler(lines)
         logger.setLevel(level)

@@ -23,11 +23,14 @@ from pathlib import Path
 import jax
 import numpy as np
 import optax
-import orbax.checkpoint as ocp
 
 from jaxbert.errors import InputError
 from jaxbert.io.files import Json, digest_of, sync, write_text
+from jaxbert.runtime.messages import root_handlers_kept
 from jaxbert.training.step import TrainState
+
+with root_handlers_kept():
+    import orbax.checkpoint as ocp
 
 _MANIFEST = "manifest.json"
 

@@ -89,6 +89,10 @@ def test_a_faulty_row_is_named_as_one_of_a_file(tiniest_folder: Path, tmp_path: 
     assert not (tmp_path / "run").exists()
 
 
+_CIRCLE: dict[str, Any] = {"sentence": []}
+_CIRCLE["sentence"].append(_CIRCLE)
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
@@ -99,7 +103,16 @@ def test_a_faulty_row_is_named_as_one_of_a_file(tiniest_folder: Path, tmp_path: 
         ([], "train_data: no example in it"),
         (datasets.DatasetDict(), "train_data: a DatasetDict of the splits"),
         ("missing.tsv", "missing.tsv: no such file"),
-        ({"sentence": ["a"]}, 'train_data: no field "data"; it has sentence'),
+        ({"sentences": 1}, 'train_data: no field "data"; it has sentences'),
+        ({"sentence": ["a"]}, "train_data: a dict of columns; give a list of dicts, one for each"),
+        (datasets.Dataset.from_dict({"a": ["b"]})["a"], "train_data: row 0: expected a dict"),
+        ("", "--train_file '': an empty path; give a file or a folder"),
+        ([{"label": 10**5000}], "train_data: row 0: an integer with more digits than Python"),
+        ([_CIRCLE], "train_data: its values are nested too deeply, or contain themselves"),
+        (
+            pandas.DataFrame([["a", "b", "c"]], columns=["sentence", "label", "sentence"]),
+            "train_data: two columns are named sentence; rename one",
+        ),
     ],
 )
 def test_what_is_no_data_is_refused(

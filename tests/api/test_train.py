@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import os
+import re
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +187,10 @@ def test_messages_are_those_of_a_script_and_logging_is_left_alone(
     assert after == before
 
 
+def _row(outputs: Any, batch: Any) -> Any:
+    return outputs["logits"][:, 0] * batch["labels"]
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -191,6 +199,12 @@ def test_messages_are_those_of_a_script_and_logging_is_left_alone(
         ({"dtype": "float16"}, "--dtype 'float16'"),
         ({"report_to": ["comet"]}, "--report_to comet: there are tensorboard, wandb, mlflow"),
         ({"loss": "nonsense"}, "--loss nonsense: there are cross_entropy"),
+        ({"loss": 7}, "--loss (of type int): give a name, FILE.py:FUNCTION, or a Python function"),
+        ({"loss": max}, "max is not a function written in Python; give one that calls it"),
+        ({"loss": functools.partial(_row, nope=1)}, "--loss function _row: it cannot be called ("),
+        ({"callbacks": print}, "callbacks (of type builtin_function_or_method): give a list"),
+        ({"bogus": 1}, "--bogus is not an option; `jaxbert train classification --help` lists"),
+        ({"a b\nc": 1}, r"--a b\nc is not an option; "),
     ],
 )
 def test_settings_are_checked_as_flags_are(
@@ -200,6 +214,19 @@ def test_settings_are_checked_as_flags_are(
         train("classification", tiniest_folder, tmp_path / "run", **settings)
     assert str(error.value).startswith(message)
     assert not (tmp_path / "run").exists()
+
+
+def test_the_root_logger_is_left_to_the_program() -> None:
+    """absl, which Orbax imports, gives it a handler; logging.basicConfig would then do nothing."""
+    code = "import logging, jaxbert; jaxbert.train; print(logging.root.handlers)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("task", [None, ["qa"], {}])
+def test_a_task_of_another_type_is_refused(task: Any) -> None:
+    with pytest.raises(InputError, match=re.escape(f"there is no task {task!r}; there are qa")):
+        jaxbert.train(task)
 
 
 def test_a_task_that_there_is_not_is_refused() -> None:

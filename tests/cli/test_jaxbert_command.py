@@ -57,6 +57,12 @@ def test_help_fits_two_screens_and_has_every_command() -> None:
     assert f"baseline: {', '.join(TASK_COMMANDS)}" in flat
 
 
+def test_the_command_and_python_take_the_same_options() -> None:
+    for name, task in TASKS.items():
+        named = TASK_COMMANDS[name]
+        assert (named.training, named.evaluation) == (task.train_options, task.eval_options)
+
+
 def test_a_command_without_a_task_lists_the_tasks() -> None:
     for name in ("train", "eval", "compare", "baseline"):
         text = str(main.answer([name]))

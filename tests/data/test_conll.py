@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from conftest import public_data
 
 from jaxbert.data.conll import read_conll
 from jaxbert.errors import InputError
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Callable[..., str]:
-    def write(text: str, name: str = "a.conll") -> str:
-        (tmp_path / name).write_bytes(text.encode())
-        return str(tmp_path / name)
-
-    return write
 
 
 def read(path: str, word: str | None = None, tag: str | None = None) -> list[list[str]]:
@@ -59,35 +49,41 @@ SENTENCE = [["Tea/B-X", "is/O"]]
 )
 def test_comments_are_no_words(write: Callable[..., str], text: str) -> None:
     columns = ("1", "2") if text.startswith("#\thttp") else ()
-    assert read(write(text), *columns) == SENTENCE
-    more = read(write(f"{text}\n{text}"), *columns)
+    assert read(write(text, "a.conll"), *columns) == SENTENCE
+    more = read(write(f"{text}\n{text}", "a.conll"), *columns)
     assert more == SENTENCE * 2
 
 
 def test_comments_are_counted(write: Callable[..., str]) -> None:
-    path = write("# id 1 a=b\nTea B-X\n\n# id 2 a=b\nis O\n")
+    path = write("# id 1 a=b\nTea B-X\n\n# id 2 a=b\nis O\n", "a.conll")
     table = read_conll(path, word_column=None, tag_column=None)
     assert table.notes == [f"{path}: 2 comment lines passed over, the first is line 1: # id 1 a=b"]
     assert [row.line for row in table] == [2, 5]  # type: ignore[attr-defined]
-    assert read_conll(write("a O\n"), word_column=None, tag_column=None).notes == []
+    assert read_conll(write("a O\n", "a.conll"), word_column=None, tag_column=None).notes == []
 
 
 @pytest.mark.parametrize("separator", ["\t", " "])
 def test_words_with_a_number_sign(write: Callable[..., str], separator: str) -> None:
     words = ["#tea/B-X", "#/O", "##/O", "#1/B-X", "is/O", "#/SYM", "#end/O", "#begin/O"]
     text = "\n".join(word.replace("/", separator) for word in words)
-    assert read(write(text)) == [words]
+    assert read(write(text, "a.conll")) == [words]
     # At the head of a sentence a lone # is a word with a tag of the others, or with one like them.
-    assert read(write("a O\n\n# O\nb O\n".replace(" ", separator)))[1] == ["#/O", "b/O"]
-    assert read(write("a O\n\n# B-Y\nb O\n".replace(" ", separator)))[1] == ["#/B-Y", "b/O"]
-    assert read(write("a O\n\n# O\n\n# O\n".replace(" ", separator)))[1:] == [["#/O"], ["#/O"]]
-    assert read(write("#\n#tea\na\n")) == [["#", "#tea", "a"]]  # no tags
+    assert read(write("a O\n\n# O\nb O\n".replace(" ", separator), "a.conll"))[1] == ["#/O", "b/O"]
+    assert read(write("a O\n\n# B-Y\nb O\n".replace(" ", separator), "a.conll"))[1] == [
+        "#/B-Y",
+        "b/O",
+    ]
+    assert read(write("a O\n\n# O\n\n# O\n".replace(" ", separator), "a.conll"))[1:] == [
+        ["#/O"],
+        ["#/O"],
+    ]
+    assert read(write("#\n#tea\na\n", "a.conll")) == [["#", "#tea", "a"]]  # no tags
 
 
 def test_a_file_of_number_signs_alone(write: Callable[..., str]) -> None:
-    assert read(write("# O\n# O\n")) == [["#/O", "#/O"]]
-    assert read(write("#\tNN\n")) == [["#/NN"]]
-    assert read(write("# text = a b\n")) == []
+    assert read(write("# O\n# O\n", "a.conll")) == [["#/O", "#/O"]]
+    assert read(write("#\tNN\n", "a.conll")) == [["#/NN"]]
+    assert read(write("# text = a b\n", "a.conll")) == []
 
 
 @pytest.mark.parametrize(
@@ -108,9 +104,9 @@ def test_a_file_of_number_signs_alone(write: Callable[..., str]) -> None:
     ],
 )
 def test_a_line_of_another_width(write: Callable[..., str], text: str, message: str) -> None:
-    assert refusal(write(text)).startswith(message)
+    assert refusal(write(text, "a.conll")).startswith(message)
     if "expected 1 " not in message:
-        assert refusal(write(text), "0", "-1").startswith(message)
+        assert refusal(write(text, "a.conll"), "0", "-1").startswith(message)
 
 
 def test_prose_is_no_conll(write: Callable[..., str]) -> None:
@@ -118,9 +114,11 @@ def test_prose_is_no_conll(write: Callable[..., str]) -> None:
     message = refusal(write(prose, "a.txt"))
     assert message.startswith("not CoNLL: its lines have 8, 3, 6 fields; CoNLL has a word a line")
     many = "\n".join("word " * n for n in range(1, 12))
-    assert refusal(write(many)).startswith("not CoNLL: its lines have 1, 2, 3, 4, 5, ... fields;")
+    assert refusal(write(many, "a.conll")).startswith(
+        "not CoNLL: its lines have 1, 2, 3, 4, 5, ... fields;"
+    )
     # One bad line of many is named as a line.
-    assert refusal(write("a O\n" * 5 + prose)).startswith("line 6 has 8 columns")
+    assert refusal(write("a O\n" * 5 + prose, "a.conll")).startswith("line 6 has 8 columns")
 
 
 def test_conllu_has_comments_anywhere(write: Callable[..., str]) -> None:

@@ -24,15 +24,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("json")
 
 
-@pytest.fixture
-def write(tmp_path: Path) -> Callable[..., str]:
-    def write(content: str, name: str = "a.json") -> str:
-        (tmp_path / name).write_bytes(content.encode())
-        return str(tmp_path / name)
-
-    return write
-
-
 def lines_of(rows: Any) -> list[int]:
     assert all(isinstance(row, Row) for row in rows)
     return [row.line for row in rows]
@@ -132,7 +123,7 @@ def test_a_damaged_line_is_named_by_its_number(
     ],
 )
 def test_faults_of_json(write: Callable[..., str], text: str, expected: str) -> None:
-    assert refusal(write(text)).startswith(expected)
+    assert refusal(write(text, "a.json")).startswith(expected)
 
 
 def test_a_list_in_a_jsonl_file_that_is_damaged(write: Callable[..., str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,20 +22,6 @@ unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("any")
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Callable[..., str]:
-    """A function that writes JSON content, or text or bytes as they are, and gives the path."""
-
-    def write(content: Any, name: str) -> str:
-        path = tmp_path / name
-        if not isinstance(content, str | bytes):
-            content = json.dumps(content)
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
-        return str(path)
-
-    return write
 
 
 def read(path: str, column: str | None = None, **options: Any) -> Data[LineExample]:

@@ -44,20 +44,6 @@ unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow]
 LONDON = QAExample("a", "Where?", CONTEXT, (Answer("London", CONTEXT.index("London")),))
 
 
-@pytest.fixture
-def write(tmp_path: Path) -> Callable[..., str]:
-    """A function that writes JSON content, or text or bytes as they are, and gives the path."""
-
-    def write(content: Any, name: str = "data.json") -> str:
-        path = tmp_path / name
-        if not isinstance(content, str | bytes):
-            content = json.dumps(content)
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
-        return str(path)
-
-    return write
-
-
 def refusal(*paths: str, strict: bool = True) -> str:
     """The message of the InputError; it is one line and names the (last) file."""
     with pytest.raises(InputError) as caught:

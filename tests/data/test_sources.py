@@ -28,18 +28,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("any")
 
 
-@pytest.fixture
-def write(tmp_path: Path) -> Callable[..., str]:
-    """A function that writes text or bytes as they are, and gives the path."""
-
-    def write(content: str | bytes, name: str) -> str:
-        path = tmp_path / name
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
-        return str(path)
-
-    return write
-
-
 def refusal(path: str, **options: Any) -> str:
     """The message of the InputError behind the file's name; it is one line."""
     with pytest.raises(InputError) as caught:

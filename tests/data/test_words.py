@@ -25,18 +25,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("any")
 
 
-@pytest.fixture
-def write(tmp_path: Path) -> Callable[..., str]:
-    """A function that writes text or bytes as they are, and gives the path."""
-
-    def write(content: str | bytes, name: str = "a.conll") -> str:
-        path = tmp_path / name
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
-        return str(path)
-
-    return write
-
-
 def read(path: str, word: str | None = None, tag: str | None = None) -> Data[WordsExample]:
     content = load_words(path, word_column=word, tag_column=tag)
     return read_words([(path, content)], word_column=word, tag_column=tag, strict=True)
@@ -88,15 +76,15 @@ def test_words_of_unusual_characters(write: Callable[..., str]) -> None:
     expected = [[(word, f"T{n}") for n, word in enumerate(odd) if word != "# "]]
     for separator in ("\t", " ", "  "):
         lines = [f"{word}{separator}{tag}" for word, tag in expected[0]]
-        assert plain(read(write("\n".join(lines)))) == expected
+        assert plain(read(write("\n".join(lines), "a.conll"))) == expected
     # Between tabs a space is a word.
-    assert plain(read(write(" \tO\n a b \t O \n\xa0\tO"))) == [
+    assert plain(read(write(" \tO\n a b \t O \n\xa0\tO", "a.conll"))) == [
         [(" ", "O"), ("a b", "O"), ("\xa0", "O")]
     ]
 
 
 def test_columns_by_number(write: Callable[..., str]) -> None:
-    path = write("EU NNP I-NP B-ORG\nrejects VBZ I-VP O\n\nGerman JJ I-NP B-MISC\n")
+    path = write("EU NNP I-NP B-ORG\nrejects VBZ I-VP O\n\nGerman JJ I-NP B-MISC\n", "a.conll")
     words = [["EU", "rejects"], ["German"]]
     tags = {"1": [["NNP", "VBZ"], ["JJ"]], "3": [["B-ORG", "O"], ["B-MISC"]]}
     for number, expected in {**tags, "-3": tags["1"], "-1": tags["3"], None: tags["3"]}.items():
@@ -111,7 +99,7 @@ def test_columns_by_number(write: Callable[..., str]) -> None:
 
 
 def test_docstart_ends_a_sentence_and_needs_no_columns(write: Callable[..., str]) -> None:
-    path = write("a O\n-DOCSTART-\nb O\n-DOCSTART-\tO\n\n-DOCSTART-x\tO\n")
+    path = write("a O\n-DOCSTART-\nb O\n-DOCSTART-\tO\n\n-DOCSTART-x\tO\n", "a.conll")
     assert plain(read(path)) == [[("a", "O")], [("b", "O")], [("-DOCSTART-x", "O")]]
 
 
@@ -140,7 +128,7 @@ def test_conllu(write: Callable[..., str]) -> None:
 
 
 def test_words_without_tags(write: Callable[..., str]) -> None:
-    path = write("In\nAssam\n\nTea\n")
+    path = write("In\nAssam\n\nTea\n", "a.conll")
     assert [(e.words, e.tags) for e in read(path).examples] == [
         (("In", "Assam"), None),
         (("Tea",), None),
@@ -168,7 +156,7 @@ def test_words_without_tags(write: Callable[..., str]) -> None:
 def test_faults_are_named_with_their_line(
     write: Callable[..., str], text: str | bytes, message: str
 ) -> None:
-    assert refusal(read, write(text)).startswith(message)
+    assert refusal(read, write(text, "a.conll")).startswith(message)
 
 
 def test_missing_file(tmp_path: Path) -> None:
@@ -177,7 +165,7 @@ def test_missing_file(tmp_path: Path) -> None:
 
 
 def test_a_sentence_of_thousands_of_words(write: Callable[..., str]) -> None:
-    data = read(write("word O\n" * 20_000))
+    data = read(write("word O\n" * 20_000, "a.conll"))
     assert [len(e.words) for e in data.examples] == [20_000]
 
 

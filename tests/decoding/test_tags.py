@@ -233,7 +233,7 @@ NAMES = ["O", "B-LOC", "I-LOC", "B-PER", "NOUN"]
 
 
 def token(word: str, *scores: float, at: int, first: bool = True) -> Token:
-    row = np.array(scores)
+    row = np.array(scores, np.float64)
     return Token(at, at + len(word.removeprefix("##")), word, 7, first, row)
 
 

@@ -48,13 +48,13 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     def train(task: type[Task], options: Any, given: Given) -> Trained:
         runs.append(options)
         if options.seed == 99:
-            return Trained(None, {}, done=False)  # type: ignore[arg-type]
+            return Trained(None, {}, False, ())  # type: ignore[arg-type]
         scores = {"accuracy": options.seed + len(options.loss), "f1": 0.5, "total": 60}
         folder = Path(options.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "metrics.json").write_text(json.dumps(scores))
         begin(task, options, given)
-        return Trained(None, scores, done=True)  # type: ignore[arg-type]
+        return Trained(None, scores, True, ())  # type: ignore[arg-type]
 
     monkeypatch.setattr("jaxbert.runs.compare.train", train)
     return runs
@@ -141,7 +141,7 @@ def test_what_was_to_be_trained_anew_is_so_after_an_interruption(
             if begun:  # else it was stopped while it read its data
                 begin(task, options, given)
                 (Path(options.output_dir) / "metrics.json").unlink()
-            return Trained(None, {}, done=False)  # type: ignore[arg-type]
+            return Trained(None, {}, False, ())  # type: ignore[arg-type]
         return train(task, options, given)
 
     monkeypatch.setattr(compare, "train", stopped)

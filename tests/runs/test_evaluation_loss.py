@@ -15,7 +15,7 @@ from conftest import SMALL
 
 from jaxbert.benchmark import pytorch
 from jaxbert.data.features import Features
-from jaxbert.data.sampling import make_batch
+from jaxbert.data.sampling import bucket_lengths, make_batch
 from jaxbert.loaded.model import Compute, LoadedModel
 from jaxbert.model.config import MULTI_LABEL
 from jaxbert.model.heads import init_params
@@ -101,6 +101,17 @@ def tokenizer(tiny_folder: Path) -> Any:
     return load_tokenizer(tiny_folder, vocab_size=512)
 
 
+def evaluator(task: Any, options: Any, loaded: LoadedModel, examples: Any, features: Any) -> Any:
+    return Evaluator(
+        task,
+        loaded,
+        examples,
+        features,
+        size=options.per_device_eval_batch_size * loaded.compute.parallel.devices,
+        buckets=bucket_lengths(options.length_bucket, options.max_seq_length),
+    )
+
+
 class Model:
     """A case's examples with a model of random weights."""
 
@@ -125,7 +136,7 @@ class Model:
         options = type(self.options)(**{**vars(self.options), **changes})
         parallel = make_parallel("auto", jax.local_devices()[:devices])
         loaded = self.loaded(parallel)
-        found = Evaluator(self.task, options, loaded, self.examples, self.features)()
+        found = evaluator(self.task, options, loaded, self.examples, self.features)()
         assert found is not None
         value = found[0]["eval_loss"]
         assert isinstance(value, float)
@@ -169,7 +180,7 @@ def test_of_scaled_targets_it_is_in_their_own_scale(tokenizer: Any) -> None:
     task = Regression(RegressionSettings(max_seq_length=16, target_scaling=["2", "3"]))
     model.features = task.encode(model.examples, tokenizer, model.cfg)
     loaded = model.loaded(make_parallel("jit", jax.local_devices()[:1]))
-    found = Evaluator(task, model.options, loaded, model.examples, model.features)()
+    found = evaluator(task, model.options, loaded, model.examples, model.features)()
     assert found is not None
     assert found[0]["eval_loss"] == pytest.approx(found[0]["mse"], rel=1e-5)
 
@@ -201,7 +212,7 @@ def test_without_labels_there_is_none_and_nothing_is_asked_of_the_batch(tokenize
     assert isinstance(features, Features)
     assert "labels" not in features.rows
     loaded = model.loaded(make_parallel("jit", jax.local_devices()[:1]))
-    found = Evaluator(model.task, model.options, loaded, examples, features)()
+    found = evaluator(model.task, model.options, loaded, examples, features)()
     assert found is not None
     assert found[0] == {}
     assert len(found[1]) == len(TEXTS)
@@ -214,7 +225,7 @@ def test_a_loss_that_is_not_finite_is_left_out(
     bias = model.params["classifier"]["bias"]
     model.params["classifier"]["bias"] = np.array([math.inf, *bias[1:]], np.float32)
     loaded = model.loaded(make_parallel("jit", jax.local_devices()[:1]))
-    found = Evaluator(model.task, model.options, loaded, model.examples, model.features)()
+    found = evaluator(model.task, model.options, loaded, model.examples, model.features)()
     assert found is not None
     assert "eval_loss" not in found[0]
     assert "accuracy" in found[0]

@@ -14,7 +14,7 @@ from scripts import call, refuses, steps_of, weights
 
 from jaxbert.model.tokenizer import load_tokenizer
 from jaxbert.options.settings import QATrainOptions
-from jaxbert.runs.inputs import encode_examples, read_examples
+from jaxbert.runs.inputs import encode_examples, read_examples, source_of
 from jaxbert.tasks.qa import QA
 
 CONTEXT = "The oak stands by the river. The elm stands  by the hill."
@@ -200,7 +200,7 @@ def test_questions_without_an_answer_are_counted(
     for negative in (False, True):
         options = QATrainOptions(train_file=[train], version_2_with_negative=negative)
         task = QA.from_options(options)
-        data = read_examples(task, options, "train")
+        data = read_examples(task, source_of(options, "train"))
         assert data is not None
         features = encode_examples(task, data.examples, tokenizer, TINIEST)
         assert (line in features.notes) == (not negative)

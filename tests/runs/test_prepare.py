@@ -27,7 +27,7 @@ from jaxbert.options.settings import (
     TaggingTrainOptions,
 )
 from jaxbert.runs.folder import write_results
-from jaxbert.runs.inputs import encode_examples, load_model, read_examples, read_held_out
+from jaxbert.runs.inputs import encode_examples, load_model, read_examples, read_held_out, source_of
 from jaxbert.runs.plan import total_steps
 from jaxbert.runs.record import RunRecord, check_task, fingerprint_of
 from jaxbert.tasks.classification import Classification
@@ -48,11 +48,12 @@ DEMOS: list[Any] = [
 
 
 def examples_of(task: Any, options: Any, split: str) -> Any:
-    return read_examples(task.from_options(options), options, split)
+    return read_examples(task.from_options(options), source_of(options, split))
 
 
 def held_out_of(task: Any, options: Any) -> Any:
-    return read_held_out(task.from_options(options), options)
+    source = source_of(options, "validation")
+    return read_held_out(task.from_options(options), source, options.comparing_models)
 
 
 def glue(tmp_path: Path, **splits: tuple[list[str], list[int]]) -> ClassificationTrainOptions:
@@ -82,7 +83,7 @@ def test_classes_keep_the_order_that_a_data_set_declares(tmp_path: Path, tiny_fo
     options = glue(tmp_path, train=(["a", "c", "d"], [1, 1, 0]), validation=(["e"], [1]))
     options = dataclasses.replace(options, model_name_or_path=str(tiny_folder), max_train_samples=2)
     task = Classification.from_options(options)
-    data = read_examples(task, options, "train")
+    data = read_examples(task, source_of(options, "train"))
     assert data is not None
     assert [e.label for e in data.examples] == ["equivalent", "equivalent"]
     assert data.classes == ("not_equivalent", "equivalent")

@@ -1,11 +1,15 @@
 """A new task from outside the package is trained and evaluated by the same code as the others.
 
-A real new task touches three files, and a fourth if it has a head of its own:
+A real new task touches four files, and a fifth if it has a head of its own:
 
 - jaxbert/options/settings.py: its settings, and the flags of its two commands;
-- jaxbert/tasks/NAME.py: the class;
+- jaxbert/tasks/NAME.py: the class, which names these flags for Python;
 - jaxbert/tasks/registry.py: its place among the others;
+- jaxbert/cli/task_commands.py: its demo, and the flags again, for `jaxbert`, which lists tasks
+  without JAX;
 - jaxbert/model/heads.py: the head, where none of those that are there serves.
+
+A predictor is a module of jaxbert/predictors/, and its asker is in jaxbert/cli/askers.py.
 """
 
 from __future__ import annotations
@@ -133,13 +137,13 @@ def test_a_task_of_its_own_is_trained_and_evaluated(tiniest_folder: Path, tmp_pa
     assert (record["task"], record["options"]["most"]) == ("counting", 2)
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["id2label"] == {"0": "0", "1": "1", "2": "2"}
-    scores = evaluate(
+    found = evaluate(
         Counting,
         CountEvalOptions(
             model_name_or_path=str(tmp_path / "run"), output_dir=str(tmp_path / "eval"), **shared
         ),
     )
-    assert scores == trained.scores
+    assert found.scores == trained.scores
     assert len(json.loads((tmp_path / "eval" / "predictions.json").read_text())) == len(texts)
     with pytest.raises(InputError, match="--metric_for_best_model f1: give mean_error, eval_loss"):
         train(Counting, dataclasses.replace(options, metric_for_best_model="f1"))
