@@ -6,12 +6,13 @@ import dataclasses
 import itertools
 import unicodedata
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from jaxbert.data.features import Features
 from jaxbert.data.questions import QAExample
+from jaxbert.io.files import Json
 from jaxbert.metrics.answer_scores import normalize_answers
 
 
@@ -191,10 +192,10 @@ def decode_qa(
 
 def prediction_files(
     examples: Sequence[QAExample], predictions: Sequence[Prediction], *, version_2: bool
-) -> dict[str, Any]:
+) -> dict[str, Json]:
     """File name -> content, in the form of Hugging Face's run_qa."""
     pairs = list(zip(examples, predictions, strict=True))
-    files: dict[str, Any] = {
+    files: dict[str, Json] = {
         "predictions.json": {e.id: p.answer.text for e, p in pairs},
         "nbest_predictions.json": {e.id: [c._asdict() for c in p.nbest] for e, p in pairs},
     }

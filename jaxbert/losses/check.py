@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -120,10 +119,10 @@ def check_loss(
             halves are not those of the whole, or padding rows count.
     """
 
-    def objective_with(apply: Apply) -> Callable[[Params, Any], jax.Array]:
+    def objective_with(apply: Apply) -> Callable[[Params, NumpyBatch], jax.Array]:
         return jax.jit(lambda p, batch: _sums(objective(apply, p, batch, key)))
 
-    def sums(params: Params, batch: Any) -> Any:
+    def sums(params: Params, batch: Batch[jax.Array]) -> tuple[jax.Array, jax.Array]:
         found = _sums(objective(apply, params, batch, key))
         return found[0], found
 
@@ -201,11 +200,13 @@ def _loud(outputs: Outputs, batch: Batch[jax.Array]) -> Outputs:
     return {name: change(name, x) for name, x in outputs.items()}
 
 
-def _largest(grads: Any) -> float:
+def _largest(grads: Params) -> float:
     return max(float(jnp.max(jnp.abs(g))) for g in jax.tree.leaves(grads))
 
 
-def _hold(name: str, tolerance: float, wanted: Any, found: Any, message: str) -> None:
+def _hold(
+    name: str, tolerance: float, wanted: Iterable[float], found: Iterable[float], message: str
+) -> None:
     for what, a, b in zip(("loss_sum", "weight_sum"), wanted, found, strict=True):
         if not _close(a, b, tolerance):
             raise InputError(f"--loss {name}: {message.format(what, float(a), float(b))}")

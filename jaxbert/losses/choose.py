@@ -5,13 +5,16 @@ from __future__ import annotations
 import functools
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+import numpy as np
 
 from jaxbert.errors import InputError
-from jaxbert.losses.forms import Loss, Objective, required_parameters
+from jaxbert.io.files import Json
+from jaxbert.losses.forms import AnyLoss, required_parameters
 from jaxbert.losses.user_file import load_function
 from jaxbert.losses.user_function import PREFIX, UserFunction
 
@@ -32,15 +35,15 @@ class ChosenLoss(NamedTuple):
     """
 
     name: str
-    function: Loss | Objective
-    args: dict[str, Any]
+    function: AnyLoss
+    args: dict[str, Json]
     source: str
     own: bool
     values: Mapping[str, str] = MappingProxyType({})
 
 
 def choose_loss(
-    losses: Mapping[str, Callable[..., Any]],
+    losses: Mapping[str, AnyLoss],
     name: str,
     loss_args: str | None = None,
     given: UserFunction | None = None,
@@ -64,7 +67,7 @@ def choose_loss(
     return _with_options(losses, chosen)
 
 
-def with_settings(chosen: ChosenLoss, settings: Mapping[str, Any]) -> ChosenLoss:
+def with_settings(chosen: ChosenLoss, settings: Mapping[str, Json | np.ndarray]) -> ChosenLoss:
     """The loss with what the task's own options say, as class_weights; None says nothing.
 
     Raises:
@@ -85,7 +88,7 @@ def with_settings(chosen: ChosenLoss, settings: Mapping[str, Any]) -> ChosenLoss
     return chosen._replace(function=function)
 
 
-def _parsed(loss_args: str | None) -> dict[str, Any]:
+def _parsed(loss_args: str | None) -> dict[str, Json]:
     try:
         args = json.loads(loss_args or "{}")
     except (ValueError, RecursionError) as error:
@@ -95,15 +98,13 @@ def _parsed(loss_args: str | None) -> dict[str, Any]:
     return args
 
 
-def _choose(
-    losses: Mapping[str, Callable[..., Any]], name: str, args: dict[str, Any]
-) -> ChosenLoss:
+def _choose(losses: Mapping[str, AnyLoss], name: str, args: dict[str, Json]) -> ChosenLoss:
     own = ":" in name or name.endswith(".py")
     if own:
         function, source = load_function(name)
     elif name in losses:
         function = losses[name]
-        source = Path(inspect.getfile(function)).read_text(encoding="utf-8")
+        source = Path(inspect.getfile(inspect.unwrap(function))).read_text(encoding="utf-8")
     elif name.startswith(PREFIX):
         raise InputError(
             f"--loss {name}: a function of a Python program; resume the run there, by the same "
@@ -114,9 +115,9 @@ def _choose(
     return _with_options(losses, ChosenLoss(name, function, args, source, own))
 
 
-def _with_options(losses: Mapping[str, Callable[..., Any]], chosen: ChosenLoss) -> ChosenLoss:
+def _with_options(losses: Mapping[str, AnyLoss], chosen: ChosenLoss) -> ChosenLoss:
     """The loss with its options bound, and with the base that it adds to if it does."""
-    function: Callable[..., Any] = chosen.function
+    function: AnyLoss = chosen.function
     rest = dict(chosen.args)
     if "base" in inspect.signature(function).parameters:
         base = _base(losses, rest.pop("base", next(iter(losses))), rest.pop("base_args", {}))
@@ -126,7 +127,7 @@ def _with_options(losses: Mapping[str, Callable[..., Any]], chosen: ChosenLoss) 
     return chosen._replace(function=_bound(chosen.name, function, rest))
 
 
-def _base(losses: Mapping[str, Callable[..., Any]], name: Any, args: Any) -> ChosenLoss:
+def _base(losses: Mapping[str, AnyLoss], name: Json, args: Json) -> ChosenLoss:
     """The loss that another one adds to."""
     if not isinstance(name, str) or not isinstance(args, dict):
         raise InputError("--loss_args: base is the name of a loss and base_args an object")
@@ -138,7 +139,7 @@ def _base(losses: Mapping[str, Callable[..., Any]], name: Any, args: Any) -> Cho
     return found
 
 
-def _bound(name: str, function: Callable[..., Any], args: dict[str, Any]) -> Callable[..., Any]:
+def _bound(name: str, function: AnyLoss, args: dict[str, Json]) -> AnyLoss:
     """The function with its options."""
     parameters = list(inspect.signature(function).parameters.values())
     count = required_parameters(function)
@@ -162,12 +163,11 @@ def _bound(name: str, function: Callable[..., Any], args: dict[str, Any]) -> Cal
     return functools.partial(function, **args) if args else function
 
 
-def _check_type(option: str, value: Any, default: Any) -> None:
+def _check_type(option: str, value: Json, default: Json) -> None:
     """Hold an option against the type of its default."""
-    kinds: dict[type[Any], Any] = {bool: bool, int: int, float: (int, float), str: str}
-    kind = kinds.get(type(default))
-    if kind is None:
+    if not isinstance(default, bool | int | float | str):
         return
+    fitting = (int, float) if isinstance(default, float) else type(default)
     wrong = isinstance(value, bool) and not isinstance(default, bool)
-    if wrong or not isinstance(value, kind):
+    if wrong or not isinstance(value, fitting):
         raise InputError(f"--loss_args {option}: {value!r} is no {type(default).__name__}")

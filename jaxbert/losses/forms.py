@@ -61,7 +61,7 @@ LossOfParts: TypeAlias = Callable[..., Parts]
 Objective: TypeAlias = Callable[
     [Apply, Params, Batch[Array], Array], tuple[Scalar, Scalar, Sums] | Parts
 ]
-# Any of the three.
+# One of the three.
 AnyLoss: TypeAlias = Callable[..., _Result]
 
 

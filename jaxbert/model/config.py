@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from jaxbert.errors import InputError
+from jaxbert.io.files import Json
 from jaxbert.io.untrusted import read_object, shown
 from jaxbert.model.folders import what_it_is
 
@@ -140,16 +141,16 @@ class BertConfig:
         return self.hidden_size // self.num_attention_heads
 
 
-def _is_int(value: Any) -> bool:
+def _is_int(value: Json) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Json) -> bool:
     # NaN fails every comparison made with it above, infinities are out of range.
     return _is_int(value) or isinstance(value, float)
 
 
-def config_from_dict(raw: Any, origin: str) -> BertConfig:
+def config_from_dict(raw: Json, origin: str) -> BertConfig:
     """A BertConfig from the content of a config.json.
 
     Only the fields of BertConfig are taken; a field that would change the mathematics must have
@@ -192,12 +193,12 @@ def config_from_dict(raw: Any, origin: str) -> BertConfig:
         raise InputError(f"{origin}: {error}") from None
 
 
-def _is_text(value: Any) -> bool:
+def _is_text(value: Json) -> bool:
     # A lone surrogate could not be written again.
     return isinstance(value, str) and not any("\ud800" <= c <= "\udfff" for c in value)
 
 
-def _label_names(raw: Any, origin: str) -> tuple[str, ...]:
+def _label_names(raw: Json, origin: str) -> tuple[str, ...]:
     """The values of config.json's id2label, {"0": name, ...}, in the order of their numbers."""
     if isinstance(raw, dict) and all(_is_text(name) for name in raw.values()):
         names = {str(number): name for number, name in raw.items()}
@@ -227,7 +228,7 @@ def load_tied(path: str | Path) -> bool:
     return bool(_read(path)[1].get("tie_word_embeddings", True))
 
 
-def _read(path: str | Path) -> tuple[Path, dict[str, Any]]:
+def _read(path: str | Path) -> tuple[Path, dict[str, Json]]:
     """The path of a config.json, given it or its folder, and its content."""
     file = Path(path)
     if file.is_dir():
@@ -240,11 +241,12 @@ def _read(path: str | Path) -> tuple[Path, dict[str, Any]]:
         raise InputError(f"{file}: no such file; a model folder needs a config.json") from None
 
 
-def config_to_dict(cfg: BertConfig) -> dict[str, Any]:
+def config_to_dict(cfg: BertConfig) -> dict[str, Json]:
     """The content of a config.json that transformers reads as the same encoder."""
-    fields: dict[str, Any] = {"model_type": "bert", "position_embedding_type": "absolute"}
+    fields: dict[str, Json] = {"model_type": "bert", "position_embedding_type": "absolute"}
     fields |= dataclasses.asdict(cfg)
-    names = fields.pop("id2label")
+    del fields["id2label"]
+    names = cfg.id2label
     if names:
         fields["id2label"] = {str(number): name for number, name in enumerate(names)}
         fields["label2id"] = {name: number for number, name in enumerate(names)}

@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import jax
 import numpy as np
@@ -296,10 +296,10 @@ def load_pretrained(
     return cfg, traverse_util.unflatten_dict(leaves)
 
 
-def _fresh_head(cfg: BertConfig, head: str, key: jax.Array) -> dict[Leaf, Any]:
+def _fresh_head(cfg: BertConfig, head: str, key: jax.Array) -> dict[Leaf, jax.Array]:
     """The head's parameters drawn from the key; jit drops the encoder, which is not returned."""
 
-    def draw(key: jax.Array) -> dict[str, Any]:
+    def draw(key: jax.Array) -> Params:
         return {n: part for n, part in init_params(cfg, head, key).items() if n != "bert"}
 
     return traverse_util.flatten_dict(jax.jit(draw)(key))
@@ -308,8 +308,14 @@ def _fresh_head(cfg: BertConfig, head: str, key: jax.Array) -> dict[Leaf, Any]:
 # --- out --------------------------------------------------------------------------------------
 
 
+class Saved(Protocol):
+    """A tokenizer of transformers, as far as it is needed here."""
+
+    def save_pretrained(self, save_directory: Path, /) -> tuple[str, ...]: ...
+
+
 def save_pretrained(
-    path: str | Path, cfg: BertConfig, params: Params, tokenizer: Any, *, head: str = "qa"
+    path: str | Path, cfg: BertConfig, params: Params, tokenizer: Saved | None, *, head: str = "qa"
 ) -> None:
     """Write a folder that transformers (PyTorch) and load_pretrained open with equal logits.
 

@@ -11,11 +11,9 @@ import optax
 
 from jaxbert.data.batch import Batch
 from jaxbert.losses.forms import (
+    AnyLoss,
     Arrays,
-    Loss,
-    LossOfParts,
     Measure,
-    Objective,
     Sums,
     divisor,
     objective_of,
@@ -49,7 +47,7 @@ def init_state(params: Params, tx: optax.GradientTransformation) -> TrainState:
 
 def make_train_step(
     apply: Apply,
-    loss: Loss | LossOfParts | Objective,
+    loss: AnyLoss,
     tx: optax.GradientTransformation,
     *,
     accumulate: int = 1,
