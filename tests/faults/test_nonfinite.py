@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -127,8 +126,11 @@ def test_a_run_goes_on_without_the_step_and_tells_of_it(
     tiniest_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     data = write_questions(tmp_path / "q.jsonl", {5})
-    task = dataclasses.replace(QA, losses={"cross_entropy": spoiled("loss nan")})
-    trained = train(task, options(tiniest_folder, tmp_path / "run", data))
+
+    class Spoiled(QA):
+        losses: ClassVar = {"cross_entropy": spoiled("loss nan")}
+
+    trained = train(Spoiled, options(tiniest_folder, tmp_path / "run", data))
     assert trained.done
     log = [json.loads(line) for line in (tmp_path / "run/train_log.jsonl").read_text().splitlines()]
     without = [line["step"] for line in log if line["loss"] is None]
@@ -145,19 +147,22 @@ def test_a_run_goes_on_without_the_step_and_tells_of_it(
 
 def test_too_many_in_a_row_end_the_run_and_are_named(tiniest_folder: Path, tmp_path: Path) -> None:
     data = write_questions(tmp_path / "q.jsonl", set(range(24)))
-    task = dataclasses.replace(QA, losses={"cross_entropy": spoiled("gradient nan")})
+
+    class Spoiled(QA):
+        losses: ClassVar = {"cross_entropy": spoiled("gradient nan")}
+
     given = options(
         tiniest_folder, tmp_path / "run", data, max_nonfinite_steps=4, save_total_limit=20
     )
     with pytest.raises(InputError) as caught:
-        train(task, given)
+        train(Spoiled, given)
     message = str(caught.value)
     assert "at 4 steps in a row, 1, 2, 3, 4, of the examples q" in message
     assert len(re.findall(r"\bq\d+", message)) == 8
     assert "and 8 more" in message
     # Started again it ends at the same step: what was skipped before is remembered.
     with pytest.raises(InputError, match="at 4 steps in a row, 1, 2, 3, 4, "):
-        train(task, given)
+        train(Spoiled, given)
 
 
 def test_no_checkpoint_holds_what_is_not_finite(
