@@ -215,7 +215,7 @@ def _help() -> str:
         "jaxbert --print-completion bash          completion, also for zsh and tcsh",
         "jaxbert --version                        the version",
         "",
-        "In Python: jaxbert.train, jaxbert.QuestionAnswerer, ...; README.md and docs/ tell more.",
+        "In Python: jaxbert.train, jaxbert.QuestionAnswerer, ... (README.md and docs/)",
     ]
     return "\n".join(lines)
 
