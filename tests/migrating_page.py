@@ -14,21 +14,21 @@ from transformers import TrainingArguments
 
 from jaxbert.cli.foreign_flags import SOURCES
 from jaxbert.cli.migrating import Case, Foreign
-from jaxbert.options import settings
+from jaxbert.options import settings, task_settings
 
 PAGE = Path(__file__).parent.parent / "docs" / "migrating.md"
 BEGIN, END = "<!-- begin: tests/migrating_page.py -->\n", "<!-- end -->\n"
 
 _SCRIPTS = {
-    settings.QAOptions: "question answering",
-    settings.TextOptions: "classification, regression",
-    settings.ClassificationOptions: "classification",
-    settings.RegressionOptions: "regression",
-    settings.TaggingOptions: "tagging",
-    settings.MLMOptions: "masked LM",
+    task_settings.QAOptions: "question answering",
+    task_settings.TextOptions: "classification, regression",
+    task_settings.ClassificationOptions: "classification",
+    task_settings.RegressionOptions: "regression",
+    task_settings.TaggingOptions: "tagging",
+    task_settings.MLMOptions: "masked LM",
     settings.EvaluationOptions: "eval/",
-    settings.ClassificationTrainOptions: "classification",
-    settings.RegressionTrainOptions: "regression",
+    task_settings.ClassificationTrainOptions: "classification",
+    task_settings.RegressionTrainOptions: "regression",
 }
 
 
@@ -57,7 +57,7 @@ def _default(value: Any) -> str:
 
 def _same(field: dataclasses.Field[Any]) -> str:
     """The row of an option that is jaxbert's too."""
-    ours = {f.name: f for f in dataclasses.fields(settings.QATrainOptions)}[field.name]
+    ours = {f.name: f for f in dataclasses.fields(task_settings.QATrainOptions)}[field.name]
     theirs, mine = (_default(f.default or None) for f in (field, ours))
     text = "the same option" if theirs == mine else f"the same option; default {mine}, not {theirs}"
     return _row(f"`--{field.name}`", "", "taken", text)
@@ -65,7 +65,7 @@ def _same(field: dataclasses.Field[Any]) -> str:
 
 def tables() -> str:
     """Markdown: a table for each source."""
-    known = {field.name for field in dataclasses.fields(settings.QATrainOptions)}
+    known = {field.name for field in dataclasses.fields(task_settings.QATrainOptions)}
     lines = []
     for source, flags in SOURCES.items():
         lines += ["", f"### {source}", "", _row("flag", "value", "answer", "what jaxbert does")]

@@ -31,7 +31,7 @@ from jaxbert.errors import InputError
 from jaxbert.model.config import BertConfig, config_from_dict, config_to_dict, load_config
 from jaxbert.model.tokenizer import load_tokenizer
 from jaxbert.model.weights import open_weights
-from jaxbert.options.settings import QAOptions
+from jaxbert.options.task_settings import QAOptions
 from jaxbert.runs.record import check_task
 from jaxbert.runs.saved import saved_options
 from jaxbert.tasks.classification import Classification

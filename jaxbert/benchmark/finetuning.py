@@ -21,7 +21,7 @@ from jaxbert.model.config import BertConfig
 from jaxbert.model.folders import find_model_folder
 from jaxbert.model.heads import Params
 from jaxbert.model.tokenizer import load_tokenizer
-from jaxbert.options.settings import QATrainOptions
+from jaxbert.options.task_settings import QATrainOptions
 from jaxbert.runs.plan import make_sampler
 
 _LONGEST, _STRIDE = 384, 128

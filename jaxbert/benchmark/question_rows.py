@@ -19,7 +19,7 @@ from jaxbert.decoding.answers import decode_qa
 from jaxbert.loaded.model import Compute, LoadedModel
 from jaxbert.model.folders import find_model_folder
 from jaxbert.model.tokenizer import load_tokenizer
-from jaxbert.options.settings import QAOptions
+from jaxbert.options.task_settings import QAOptions
 from jaxbert.predictors.question_answerer import QuestionAnswerer
 from jaxbert.tasks.qa import QA
 from jaxbert.training.parallel import make_parallel

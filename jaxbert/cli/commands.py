@@ -13,8 +13,8 @@ from jaxbert.cli import command_line
 from jaxbert.cli.repeating import words_to_repeat
 from jaxbert.cli.task_commands import TASK_COMMANDS
 from jaxbert.errors import InputError
+from jaxbert.options.command_settings import CalibrateOptions, ScoreOptions
 from jaxbert.options.fields import Settings, Value, settings_of
-from jaxbert.options.settings import CalibrateOptions, ScoreOptions
 from jaxbert.runs.calibrate import calibrate
 from jaxbert.runs.evaluate import evaluate
 from jaxbert.runs.saved import options_of_training

@@ -19,8 +19,8 @@ from jaxbert.cli.step_profile_command import StepProfileOptions
 from jaxbert.cli.task_commands import TASK_COMMANDS
 from jaxbert.cli.vocabulary_command import VocabularyOptions
 from jaxbert.errors import InputError
+from jaxbert.options.command_settings import CalibrateOptions, ScoreOptions
 from jaxbert.options.fields import Settings
-from jaxbert.options.settings import CalibrateOptions, ScoreOptions
 from jaxbert.runtime import launcher
 
 # The flags of the commands that take no task.

@@ -13,10 +13,10 @@ from typing import Literal
 
 from jaxbert.cli.migrating import Answer, Case, Foreign, Given
 from jaxbert.model.folders import FROM_TENSORFLOW
-from jaxbert.options.settings import (
+from jaxbert.options.settings import EvaluationOptions
+from jaxbert.options.task_settings import (
     ClassificationOptions,
     ClassificationTrainOptions,
-    EvaluationOptions,
     MLMOptions,
     QAOptions,
     RegressionOptions,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from jaxbert import demo
-from jaxbert.options import settings
+from jaxbert.options import settings, task_settings
 from jaxbert.options.fields import Value
 
 
@@ -33,26 +33,26 @@ def _answers(folder: str) -> str:
 
 
 TASK_COMMANDS: dict[str, TaskCommand] = {
-    "qa": TaskCommand(settings.QATrainOptions, settings.QAEvalOptions, demo.QA, _answers),
+    "qa": TaskCommand(task_settings.QATrainOptions, task_settings.QAEvalOptions, demo.QA, _answers),
     "classification": TaskCommand(
-        settings.ClassificationTrainOptions,
-        settings.ClassificationEvalOptions,
+        task_settings.ClassificationTrainOptions,
+        task_settings.ClassificationEvalOptions,
         demo.CLASSIFICATION,
     ),
     "regression": TaskCommand(
-        settings.RegressionTrainOptions,
-        settings.RegressionEvalOptions,
+        task_settings.RegressionTrainOptions,
+        task_settings.RegressionEvalOptions,
         demo.REGRESSION,
     ),
     "tagging": TaskCommand(
-        settings.TaggingTrainOptions,
-        settings.TaggingEvalOptions,
+        task_settings.TaggingTrainOptions,
+        task_settings.TaggingEvalOptions,
         demo.TAGGING,
     ),
     "multiple_choice": TaskCommand(
-        settings.MultipleChoiceTrainOptions,
-        settings.MultipleChoiceEvalOptions,
+        task_settings.MultipleChoiceTrainOptions,
+        task_settings.MultipleChoiceEvalOptions,
         demo.MULTIPLE_CHOICE,
     ),
-    "mlm": TaskCommand(settings.MLMTrainOptions, settings.MLMEvalOptions, demo.MLM),
+    "mlm": TaskCommand(task_settings.MLMTrainOptions, task_settings.MLMEvalOptions, demo.MLM),
 }

@@ -19,7 +19,7 @@ from jaxbert.data.texts import TextExample
 from jaxbert.errors import InputError
 from jaxbert.loaded.model import Reduce
 from jaxbert.losses.forms import Arrays
-from jaxbert.options.settings import MLMOptions
+from jaxbert.options.task_settings import MLMOptions
 from jaxbert.predictors.lengths import Lengths, TokenizerKeywords
 from jaxbert.predictors.predictor import CallSettings, Predictor, listed, stream
 from jaxbert.tasks.mlm import MLM

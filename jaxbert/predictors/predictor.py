@@ -17,7 +17,7 @@ from jaxbert.errors import InputError
 from jaxbert.loaded.model import Compute, LoadedModel, Reduce
 from jaxbert.model.folders import find_model_folder
 from jaxbert.options.keywords import make_settings
-from jaxbert.options.settings import MLMOptions, QAOptions, TaggingOptions, TextOptions
+from jaxbert.options.task_settings import MLMOptions, QAOptions, TaggingOptions, TextOptions
 from jaxbert.runs.record import check_task
 from jaxbert.runs.saved import saved_options
 from jaxbert.tasks.registry import AnyTask

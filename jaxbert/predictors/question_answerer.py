@@ -17,7 +17,7 @@ from jaxbert.data.rows import names_of, whole_text
 from jaxbert.decoding.pipeline_answers import Answer, Window, pipeline_answers
 from jaxbert.errors import InputError
 from jaxbert.losses.forms import Arrays
-from jaxbert.options.settings import QAOptions
+from jaxbert.options.task_settings import QAOptions
 from jaxbert.predictors.predictor import CallSettings, Predictor, listed, stream
 from jaxbert.tasks.qa import QA
 

@@ -24,7 +24,7 @@ from jaxbert.decoding.tags import (
 )
 from jaxbert.errors import InputError
 from jaxbert.losses.forms import Arrays
-from jaxbert.options.settings import TaggingOptions
+from jaxbert.options.task_settings import TaggingOptions
 from jaxbert.predictors.predictor import CallSettings, Predictor, listed, stream
 from jaxbert.tasks.tagging import Tagging
 

@@ -18,7 +18,7 @@ from jaxbert.data.rows import whole_text
 from jaxbert.data.texts import TextExample
 from jaxbert.errors import InputError
 from jaxbert.losses.forms import Arrays
-from jaxbert.options.settings import ClassificationOptions, RegressionOptions, TextOptions
+from jaxbert.options.task_settings import ClassificationOptions, RegressionOptions, TextOptions
 from jaxbert.predictors.lengths import Lengths
 from jaxbert.predictors.predictor import Predictor, listed, stream
 from jaxbert.tasks.classification import Classification

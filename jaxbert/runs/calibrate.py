@@ -27,8 +27,8 @@ from jaxbert.metrics.calibration import (
     fit_temperature,
     reliability,
 )
+from jaxbert.options.command_settings import CalibrateOptions
 from jaxbert.options.parts import with_part
-from jaxbert.options.settings import CalibrateOptions
 from jaxbert.runs.evaluate import assess, show_scores
 from jaxbert.runs.folder import check_writable
 from jaxbert.runs.inputs import read_examples, source_of

@@ -7,9 +7,9 @@ from typing import Any
 from jaxbert.data.rows import Cell, Data
 from jaxbert.errors import InputError
 from jaxbert.metrics.scores import Scores
+from jaxbert.options.command_settings import ScoreOptions
 from jaxbert.options.fields import Value, settings_of
 from jaxbert.options.keywords import make_settings
-from jaxbert.options.settings import ScoreOptions
 from jaxbert.runs.scored_files import read_json, warn
 from jaxbert.tasks.registry import TASKS
 from jaxbert.tasks.task import RowTask

@@ -29,7 +29,7 @@ from jaxbert.losses.label_losses import label_accuracy, supervised_contrastive
 from jaxbert.metrics.class_scores import classification_scores, multi_label_scores
 from jaxbert.metrics.scores import LOSS, Metric, Scores
 from jaxbert.model.config import MULTI_LABEL, PROBLEM_TYPES, BertConfig
-from jaxbert.options.settings import (
+from jaxbert.options.task_settings import (
     ClassificationEvalOptions,
     ClassificationSettings,
     ClassificationTrainOptions,

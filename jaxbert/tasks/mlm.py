@@ -25,7 +25,7 @@ from jaxbert.losses.label_losses import label_accuracy, label_cross_entropy
 from jaxbert.metrics.class_scores import language_model_scores
 from jaxbert.metrics.scores import Metric
 from jaxbert.model.config import BertConfig
-from jaxbert.options.settings import MLMEvalOptions, MLMOptions, MLMTrainOptions
+from jaxbert.options.task_settings import MLMEvalOptions, MLMOptions, MLMTrainOptions
 from jaxbert.tasks.task import EVALUATION, OF_LABELS, Reduce, Task
 
 

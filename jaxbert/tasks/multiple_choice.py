@@ -21,7 +21,7 @@ from jaxbert.losses.label_losses import label_accuracy
 from jaxbert.metrics.class_scores import choice_scores
 from jaxbert.metrics.scores import Metric
 from jaxbert.model.config import BertConfig
-from jaxbert.options.settings import (
+from jaxbert.options.task_settings import (
     MultipleChoiceEvalOptions,
     MultipleChoiceOptions,
     MultipleChoiceTrainOptions,

@@ -40,7 +40,7 @@ from jaxbert.metrics.answer_scores import (
 )
 from jaxbert.metrics.scores import Metric
 from jaxbert.model.config import BertConfig
-from jaxbert.options.settings import QAEvalOptions, QAOptions, QATrainOptions
+from jaxbert.options.task_settings import QAEvalOptions, QAOptions, QATrainOptions
 from jaxbert.tasks.task import WITH_BASE, Losses, Reduce, Task
 
 

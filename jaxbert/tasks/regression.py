@@ -25,7 +25,7 @@ from jaxbert.metrics.class_scores import regression_scores
 from jaxbert.metrics.scores import Metric
 from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import Params
-from jaxbert.options.settings import (
+from jaxbert.options.task_settings import (
     RegressionEvalOptions,
     RegressionSettings,
     RegressionTrainOptions,

@@ -33,7 +33,7 @@ from jaxbert.metrics.entities import (
 )
 from jaxbert.metrics.scores import Metric
 from jaxbert.model.config import BertConfig
-from jaxbert.options.settings import TaggingEvalOptions, TaggingOptions, TaggingTrainOptions
+from jaxbert.options.task_settings import TaggingEvalOptions, TaggingOptions, TaggingTrainOptions
 from jaxbert.tasks.task import (
     OF_LABELS,
     WITH_BASE,

@@ -26,7 +26,7 @@ from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import Params
 from jaxbert.options.fields import Settings
 from jaxbert.options.parts import part_of
-from jaxbert.options.settings import TaskOptions
+from jaxbert.options.task_settings import TaskOptions
 
 S = TypeVar("S", bound=TaskOptions)  # a task's own settings
 E = TypeVar("E")  # an example

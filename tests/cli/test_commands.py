@@ -17,7 +17,7 @@ from scripts import call, refuses
 from jaxbert import demo
 from jaxbert.cli import command_line, commands
 from jaxbert.errors import InputError
-from jaxbert.options import settings
+from jaxbert.options import settings, task_settings
 from jaxbert.tasks.registry import TASKS
 
 DEMOS: dict[str, dict[str, Any]] = {
@@ -92,7 +92,8 @@ def test_columns_without_data_are_an_error_too() -> None:
 def test_with_data_nothing_is_the_demos(name: str) -> None:
     found = options_of("qa", f"--{name}", "x", "--model_name_or_path", "m", "--output_dir", "o")
     value = ["x"] if name == "train_file" else "x"
-    assert found == settings.QATrainOptions(model_name_or_path="m", output_dir="o", **{name: value})
+    wanted = {"model_name_or_path": "m", "output_dir": "o", name: value}
+    assert found == task_settings.QATrainOptions(**wanted)
 
 
 def test_a_comparison_has_no_demo(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from scripts import call, refuses
 from jaxbert.cli import commands, main
 from jaxbert.cli.task_commands import TASK_COMMANDS
 from jaxbert.errors import InputError
-from jaxbert.options import settings
+from jaxbert.options import task_settings
 from jaxbert.runtime import launcher
 from jaxbert.tasks.registry import TASKS
 
@@ -147,7 +147,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         raise _CalledError(options)
 
     monkeypatch.setattr(commands, "train", train)
-    options = settings.QATrainOptions(
+    options = task_settings.QATrainOptions(
         model_name_or_path="m",
         train_file=["a.json", "b.json"],
         learning_rate=1e-4,
@@ -166,7 +166,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-PLAIN = settings.QATrainOptions(
+PLAIN = task_settings.QATrainOptions(
     model_name_or_path="m",
     train_file=["a.json", "b.json"],
     learning_rate=1e-4,
@@ -205,7 +205,7 @@ def test_a_record_of_another_task_is_refused(run: Path) -> None:
 def test_a_file_of_flags_alone_is_taken_as_it_is(run: Path, tmp_path: Path) -> None:
     path = tmp_path / "flags.json"
     path.write_text(json.dumps({"train_file": "t.json", "output_dir": "o", "seed": 7}))
-    assert trained(str(path)) == settings.QATrainOptions(
+    assert trained(str(path)) == task_settings.QATrainOptions(
         train_file=["t.json"], output_dir="o", seed=7
     )
     assert "no such file" in refuses("train/qa.py", str(tmp_path / "none.json"))

@@ -21,15 +21,16 @@ from jaxbert.cli import command_line
 from jaxbert.cli.foreign_flags import FOREIGN, GLUE, SOURCES
 from jaxbert.cli.migrating import Answer, Case, Foreign
 from jaxbert.errors import InputError
-from jaxbert.options import settings
+from jaxbert.options import command_settings, task_settings
 
 QA, MLM = OPTIONS["qa"], OPTIONS["mlm"]
 CLASSES, NUMBERS = OPTIONS["classification"], OPTIONS["regression"]
 TAGS, CHOICES = OPTIONS["tagging"], OPTIONS["multiple_choice"]
 EVALUATIONS = (
-    *(settings.QAEvalOptions, settings.CalibrateOptions, settings.ClassificationEvalOptions),
-    *(settings.RegressionEvalOptions, settings.TaggingEvalOptions),
-    *(settings.MultipleChoiceEvalOptions, settings.MLMEvalOptions),
+    *(task_settings.QAEvalOptions, task_settings.ClassificationEvalOptions),
+    command_settings.CalibrateOptions,
+    *(task_settings.RegressionEvalOptions, task_settings.TaggingEvalOptions),
+    *(task_settings.MultipleChoiceEvalOptions, task_settings.MLMEvalOptions),
 )
 KINDS = (*OPTIONS.values(), *EVALUATIONS)
 
@@ -139,8 +140,8 @@ TAKEN: dict[str, tuple[Any, dict[str, Any]]] = {
     ),
     "--task_name ner": (TAGS, {"dataset_name": None, "label_column_name": None}),
     "--validation_split_name test": (CLASSES, {"validation_split": "test"}),
-    "--max_predict_samples 3": (settings.QAEvalOptions, {"max_eval_samples": 3}),
-    "--bf16_full_eval": (settings.QAEvalOptions, {"dtype": "bfloat16"}),
+    "--max_predict_samples 3": (task_settings.QAEvalOptions, {"max_eval_samples": 3}),
+    "--bf16_full_eval": (task_settings.QAEvalOptions, {"dtype": "bfloat16"}),
     # Spelled with dashes, as HfArgumentParser takes them.
     "--per-device-train-batch-size 3": (QA, {"per_device_train_batch_size": 3}),
     "--per-gpu-train-batch-size 3": (QA, {"per_device_train_batch_size": 3}),
@@ -258,9 +259,10 @@ def test_an_evaluation_passes_over_what_is_of_training(caplog: pytest.LogCapture
     line = "--do_eval --optim adafactor --warmup_proportion 0.1 --eval_strategy no"
     line += " --learning_rate 3e-5 --train_file a.json b.json --packing"
     with caplog.at_level(logging.INFO, "jaxbert"):
-        assert command_line.parse(settings.QAEvalOptions, line.split()) == settings.QAEvalOptions()
+        found = command_line.parse(task_settings.QAEvalOptions, line.split())
+    assert found == task_settings.QAEvalOptions()
     assert caplog.text.count("nothing is trained here") == 6
-    assert "train/" in refusal(settings.QAEvalOptions, "--do_train", "--do_eval")
+    assert "train/" in refusal(task_settings.QAEvalOptions, "--do_train", "--do_eval")
 
 
 # --- flags that are refused ---------------------------------------------------------------------
@@ -540,9 +542,9 @@ def test_an_address_is_refused_before_anything_is_read(name: str, scheme: str) -
 
 def test_an_evaluation_and_ask_refuse_addresses_too() -> None:
     line = ["--output_dir", "gs://bucket/run"]
-    assert "--output_dir gs://" in refusal(settings.QAEvalOptions, *line)
+    assert "--output_dir gs://" in refusal(task_settings.QAEvalOptions, *line)
     with pytest.raises(InputError, match="gs:// is not supported"):
-        settings.QATrainOptions(output_dir="gs://bucket/run")  # from Python
+        task_settings.QATrainOptions(output_dir="gs://bucket/run")  # from Python
 
 
 def test_of_answers_only_refusals_and_taken_flags_have_words() -> None:

@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 from jaxbert.cli import command_line
 from jaxbert.cli.foreign_flags import FOREIGN
 from jaxbert.errors import InputError
-from jaxbert.options import settings
+from jaxbert.options import command_settings, settings, task_settings
 from jaxbert.options.fields import Setting, Settings, option, settings_of
 from jaxbert.options.keywords import make_settings
 
-QA = settings.QATrainOptions
-CLASSES = settings.ClassificationTrainOptions
+QA = task_settings.QATrainOptions
+CLASSES = task_settings.ClassificationTrainOptions
 
 
 def refusal(make: Callable[[], object]) -> str:
@@ -120,7 +120,7 @@ def test_unknown_names_are_told_as_unknown_flags_are() -> None:
 
 
 def test_other_defaults_give_way_to_what_is_given() -> None:
-    def defaults(found: settings.QATrainOptions) -> dict[str, object]:
+    def defaults(found: task_settings.QATrainOptions) -> dict[str, object]:
         return {"seed": found.seed + 1, "max_steps": 5}
 
     assert make_settings(QA, {}, defaults=defaults) == QA(seed=43, max_steps=5)
@@ -132,7 +132,8 @@ def test_other_defaults_give_way_to_what_is_given() -> None:
 
 # --- the facts ----------------------------------------------------------------------------------
 
-KINDS = {cls for cls in vars(settings).values() if isinstance(cls, type)}
+ROOMS = (settings, task_settings, command_settings)
+KINDS = {cls for room in ROOMS for cls in vars(room).values() if isinstance(cls, type)}
 KINDS = {cls for cls in KINDS if issubclass(cls, Settings)}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from jaxbert.options.settings import (
+from jaxbert.options.task_settings import (
     ClassificationTrainOptions,
     MLMTrainOptions,
     MultipleChoiceTrainOptions,

@@ -19,7 +19,7 @@ from jaxbert.errors import InputError
 from jaxbert.metrics.answer_scores import cmrc2018_scores, squad_scores, squad_v2_scores
 from jaxbert.model.folders import find_model_folder
 from jaxbert.model.tokenizer import load_tokenizer
-from jaxbert.options.settings import QAOptions
+from jaxbert.options.task_settings import QAOptions
 from jaxbert.tasks.qa import QA, references_of
 
 DEMO = Path(__file__).parents[2] / "jaxbert" / "demo"

@@ -21,7 +21,7 @@ from jaxbert.benchmark.synthetic import full_batch
 from jaxbert.errors import InputError
 from jaxbert.losses.span_losses import span_cross_entropy
 from jaxbert.model.heads import init_params, make_apply
-from jaxbert.options.settings import QATrainOptions
+from jaxbert.options.task_settings import QATrainOptions
 from jaxbert.runs.train import train
 from jaxbert.tasks.qa import QA
 from jaxbert.training.optim import adamw, make_schedule

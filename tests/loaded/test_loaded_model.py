@@ -19,7 +19,7 @@ from jaxbert.loaded.model import Compute, LoadedModel
 from jaxbert.losses.forms import Arrays
 from jaxbert.model.heads import Params, init_params, make_apply
 from jaxbert.model.tokenizer import load_tokenizer
-from jaxbert.options.settings import QAOptions
+from jaxbert.options.task_settings import QAOptions
 from jaxbert.training.parallel import Backend, make_parallel
 
 # Seven windows of two buckets, 8 and 16.

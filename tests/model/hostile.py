@@ -26,7 +26,7 @@ from safetensors.numpy import load_file, save_file
 
 from jaxbert.errors import InputError
 from jaxbert.model.tokenizer import load_tokenizer
-from jaxbert.options.settings import QATrainOptions
+from jaxbert.options.task_settings import QATrainOptions
 from jaxbert.predictors.question_answerer import QuestionAnswerer
 from jaxbert.runs.inputs import load_model
 from jaxbert.tasks.qa import QA

@@ -20,7 +20,7 @@ from jaxbert.data.sampling import NumpyBatch, make_batch
 from jaxbert.losses.label_losses import label_cross_entropy, squared_error
 from jaxbert.losses.span_losses import span_cross_entropy
 from jaxbert.model.heads import init_params, make_apply
-from jaxbert.options.settings import QAOptions, TaggingOptions
+from jaxbert.options.task_settings import QAOptions, TaggingOptions
 from jaxbert.tasks.qa import QA
 from jaxbert.tasks.tagging import Tagging
 from jaxbert.training.parallel import make_parallel

@@ -11,7 +11,7 @@ import transformers
 from tiny_models import POSITIONS, assert_near, tiny_model
 
 from jaxbert import FillMask, InputError
-from jaxbert.options.settings import MLMOptions
+from jaxbert.options.task_settings import MLMOptions
 from jaxbert.runs.record import RunRecord
 
 ONE = "Who is the [MASK] of Zoë, at 25°C?"

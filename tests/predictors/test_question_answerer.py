@@ -18,7 +18,7 @@ from jaxbert.loaded.model import Compute, LoadedModel
 from jaxbert.model.heads import make_apply
 from jaxbert.model.pretrained import load_pretrained
 from jaxbert.model.tokenizer import load_tokenizer
-from jaxbert.options.settings import QAOptions
+from jaxbert.options.task_settings import QAOptions
 from jaxbert.tasks.qa import QA
 
 CONTEXT = "Ada met Zoe\u0308 in 北京. Then Ada left at 25°C, by the scaly-foot train \U0001f682."

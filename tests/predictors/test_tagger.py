@@ -17,7 +17,7 @@ from tiny_models import POSITIONS, assert_near, tiny_model
 from jaxbert import InputError, Tagger
 from jaxbert.data.encode_words import encode_words
 from jaxbert.data.words import WordsExample
-from jaxbert.options.settings import TaggingOptions
+from jaxbert.options.task_settings import TaggingOptions
 from jaxbert.runs.record import RunRecord
 
 LABELS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC", "NOUN")

@@ -12,7 +12,7 @@ import transformers
 from tiny_models import POSITIONS, assert_near, tiny_model
 
 from jaxbert import InputError, TextClassifier, TextRegressor
-from jaxbert.options.settings import ClassificationOptions, RegressionTrainOptions
+from jaxbert.options.task_settings import ClassificationOptions, RegressionTrainOptions
 from jaxbert.runs.record import RunRecord
 
 LABELS = ("no", "maybe", "yes")

@@ -19,7 +19,8 @@ from scripts import call, weights
 
 from jaxbert.errors import InputError
 from jaxbert.options.fields import settings_of
-from jaxbert.options.settings import QATrainOptions, TrainingOptions
+from jaxbert.options.settings import TrainingOptions
+from jaxbert.options.task_settings import QATrainOptions
 from jaxbert.runs.folder import RunFolder
 from jaxbert.runs.record import RunRecord
 from jaxbert.runtime import host

@@ -16,7 +16,7 @@ from jaxbert.decoding.answers import at_threshold, merge_windows
 from jaxbert.errors import InputError
 from jaxbert.metrics.answer_scores import squad_v2_scores
 from jaxbert.model.config import BertConfig
-from jaxbert.options.settings import QAOptions
+from jaxbert.options.task_settings import QAOptions
 from jaxbert.runs.calibrate import find_threshold, split
 from jaxbert.runs.saved import read_calibration
 from jaxbert.tasks.qa import QA

@@ -20,7 +20,7 @@ from jaxbert.loaded.model import Compute, LoadedModel
 from jaxbert.model.config import MULTI_LABEL
 from jaxbert.model.heads import init_params
 from jaxbert.model.tokenizer import load_tokenizer
-from jaxbert.options.settings import (
+from jaxbert.options.task_settings import (
     ClassificationEvalOptions,
     MLMEvalOptions,
     MultipleChoiceEvalOptions,

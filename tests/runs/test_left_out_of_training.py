@@ -13,7 +13,7 @@ from conftest import TINIEST
 from scripts import call, refuses, steps_of, weights
 
 from jaxbert.model.tokenizer import load_tokenizer
-from jaxbert.options.settings import QATrainOptions
+from jaxbert.options.task_settings import QATrainOptions
 from jaxbert.runs.inputs import encode_examples, read_examples, source_of
 from jaxbert.tasks.qa import QA
 

@@ -14,7 +14,7 @@ import pytest
 from jaxbert.errors import InputError
 from jaxbert.loaded.model import Compute, LoadedModel
 from jaxbert.model.config import BertConfig
-from jaxbert.options.settings import QAOptions, QATrainOptions
+from jaxbert.options.task_settings import QAOptions, QATrainOptions
 from jaxbert.runs.folder import RunFolder, remove_run
 from jaxbert.runs.record import RunRecord
 from jaxbert.runs.saved import digests_of_model, read_calibration, saved_options

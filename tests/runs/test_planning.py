@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxbert.data.packing import PackedSampler
-from jaxbert.options.settings import TaggingTrainOptions
+from jaxbert.options.task_settings import TaggingTrainOptions
 from jaxbert.runs.plan import make_sampler
 from jaxbert.runs.record import RunRecord
 

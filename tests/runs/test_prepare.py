@@ -17,7 +17,7 @@ from jaxbert.data.sampling import BucketSampler, bucket_lengths
 from jaxbert.errors import InputError
 from jaxbert.model.config import BertConfig
 from jaxbert.model.tokenizer import load_tokenizer
-from jaxbert.options.settings import (
+from jaxbert.options.task_settings import (
     ClassificationTrainOptions,
     MLMOptions,
     MLMTrainOptions,

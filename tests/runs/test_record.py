@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from jaxbert.options.settings import ClassificationTrainOptions, QATrainOptions
+from jaxbert.options.task_settings import ClassificationTrainOptions, QATrainOptions
 from jaxbert.runs.record import Given, RunRecord
 from jaxbert.runtime import host
 

@@ -15,7 +15,7 @@ from jaxbert.data.features import Features
 from jaxbert.data.texts import TextExample
 from jaxbert.errors import InputError
 from jaxbert.model.config import MULTI_LABEL, BertConfig
-from jaxbert.options.settings import ClassificationSettings
+from jaxbert.options.task_settings import ClassificationSettings
 from jaxbert.runs.evaluate import show_scores
 from jaxbert.tasks.classification import Classification, MultiClassified
 

@@ -17,7 +17,7 @@ from jaxbert.data.texts import TextExample
 from jaxbert.errors import InputError
 from jaxbert.losses.choose import choose_loss, with_settings
 from jaxbert.model.config import BertConfig
-from jaxbert.options.settings import ClassificationSettings
+from jaxbert.options.task_settings import ClassificationSettings
 from jaxbert.tasks.classification import Classification, Classified
 
 CFG = BertConfig(id2label=("bad", "good", "so so"))

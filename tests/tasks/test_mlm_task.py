@@ -15,7 +15,7 @@ from jaxbert.data.lines import LineExample
 from jaxbert.data.sampling import NumpyBatch, make_batch
 from jaxbert.model.config import BertConfig
 from jaxbert.model.tokenizer import load_tokenizer
-from jaxbert.options.settings import MLMOptions
+from jaxbert.options.task_settings import MLMOptions
 from jaxbert.tasks.mlm import MLM
 from jaxbert.tasks.task import EVALUATION
 

@@ -9,7 +9,7 @@ from conftest import TINY
 
 from jaxbert.data.choices import ChoiceExample
 from jaxbert.data.features import Features
-from jaxbert.options.settings import MultipleChoiceOptions
+from jaxbert.options.task_settings import MultipleChoiceOptions
 from jaxbert.tasks.multiple_choice import Chosen, MultipleChoice
 
 TASK = MultipleChoice(MultipleChoiceOptions())

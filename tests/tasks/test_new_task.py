@@ -2,7 +2,7 @@
 
 A real new task touches four files, and a fifth if it has a head of its own:
 
-- jaxbert/options/settings.py: its settings, and the flags of its two commands;
+- jaxbert/options/task_settings.py: its settings, and the flags of its two commands;
 - jaxbert/tasks/NAME.py: the class, which names these flags for Python;
 - jaxbert/tasks/registry.py: its place among the others;
 - jaxbert/cli/task_commands.py: its demo, and the flags again, for `jaxbert`, which lists tasks
@@ -34,13 +34,8 @@ from jaxbert.losses.label_losses import label_cross_entropy
 from jaxbert.metrics.scores import Metric
 from jaxbert.model.config import BertConfig
 from jaxbert.options.fields import option
-from jaxbert.options.settings import (
-    EvaluationOptions,
-    ModelOptions,
-    SourceOptions,
-    TextOptions,
-    TrainingOptions,
-)
+from jaxbert.options.settings import EvaluationOptions, ModelOptions, SourceOptions, TrainingOptions
+from jaxbert.options.task_settings import TextOptions
 from jaxbert.runs.evaluate import evaluate
 from jaxbert.runs.train import train
 from jaxbert.tasks.task import Reduce, Task, number_of, probabilities

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from jaxbert.data.texts import TextExample
 from jaxbert.errors import InputError
-from jaxbert.options.settings import RegressionEvalOptions, RegressionSettings
+from jaxbert.options.task_settings import RegressionEvalOptions, RegressionSettings
 from jaxbert.tasks.regression import Regression
 
 numbers = st.floats(-1e4, 1e4, width=32)

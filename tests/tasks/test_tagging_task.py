@@ -13,7 +13,7 @@ from jaxbert.data.words import WordsExample
 from jaxbert.errors import InputError
 from jaxbert.model.config import BertConfig
 from jaxbert.model.tokenizer import load_tokenizer
-from jaxbert.options.settings import TaggingOptions
+from jaxbert.options.task_settings import TaggingOptions
 from jaxbert.tasks.tagging import Tagged, Tagging
 
 CFG = BertConfig(id2label=("B-PER", "I-PER", "O"))
