@@ -178,11 +178,11 @@ def assess(
     return model.cfg, *result
 
 
-def _asked_for(columns: str | list[str] | None) -> bool:
-    """Whether the user names columns of labels; those of the training may be missing, and have a
+def _asked_for(columns: str | list[str] | None) -> list[str]:
+    """The columns of labels that the user names; those of the training may be missing, and have a
     question mark."""
     names = [columns] if isinstance(columns, str) else columns or []
-    return bool(names) and not any(name.endswith("?") for name in names)
+    return [] if any(name.endswith("?") for name in names) else names
 
 
 def _without_labels(data: Data[E]) -> str:
@@ -229,8 +229,8 @@ def evaluate(
     if data is None:
         raise InputError("give --validation_file or --dataset_name, the data to evaluate on")
     examples = data.examples
-    if _asked_for(getattr(options, "label_column_name", None)):
-        check_labels(task, data, "evaluation", ", or leave that out for predictions alone")
+    if asked := _asked_for(getattr(options, "label_column_name", None)):
+        check_labels(task, data, "evaluation", asked)
     if folder is not None:
         fitted, ids = read_calibration(folder)
         found = {n: v for n, v in fitted.items() if n != "version_2_with_negative"}

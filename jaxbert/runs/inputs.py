@@ -30,7 +30,7 @@ from jaxbert.training.parallel import make_parallel
 
 logger = logging.getLogger("jaxbert")
 
-_UNKNOWN = 0.2  # more [UNK] than that is said
+_UNKNOWN = 0.2  # a larger share of [UNK] is reported
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Source:
         training: whether they are to be learned from, else scored.
         dataset_name, dataset_config_name: of a data set of the Hub, or a folder.
         validation_split: its split to be scored; by default its own validation split.
-        limit: take the first so many examples.
+        limit: the most examples to take, from the first.
         rows: given by a Python program.
     """
 
@@ -183,7 +183,7 @@ def read_examples(task: Task[S, E, P], source: Source) -> Data[E] | None:
 
 
 def _first(task: Task[S, E, P], data: Data[E], limit: int, origin: str) -> Data[E]:
-    """The first examples; of a file sorted by class they are of one class, which is said."""
+    """The first examples; a warning where they are of one class, as in a sorted file."""
     kept = data.examples[:limit]
     if len(kept) > 1:
         labels = {str(task.label_of(e)) for e in kept}
@@ -217,18 +217,25 @@ def read_held_out(
     return data.examples
 
 
-def check_labels(task: AnyTask, data: Data[Any], name: str, otherwise: str = "") -> None:
+def check_labels(task: AnyTask, data: Data[Any], name: str, asked: Sequence[str] = ()) -> None:
     """Refuse data without labels; all examples have one or none has.
 
     Args:
         name: of the data, for the message.
-        otherwise: what else can be done than naming their column.
+        asked: the columns of labels that were named for data that need none.
     """
-    if task.label_of(data.examples[0]) is None:
+    first = data.examples[0]
+    if task.label_of(first) is not None:
+        return
+    if asked:
         raise InputError(
-            f"{data.examples[0].where}: the {name} data has no labels; name them with "
-            f"--label_column_name{otherwise}; the columns are {names_of(data.columns)}"
+            f"{first.where}: --label_column_name {' '.join(asked)}: no row has a label, so there "
+            "is nothing to score; without that flag there are predictions alone"
         )
+    raise InputError(
+        f"{first.where}: the {name} data has no labels; name them with --label_column_name; the "
+        f"columns are {names_of(data.columns)}"
+    )
 
 
 def encode_examples(
@@ -264,7 +271,7 @@ def encode_examples(
 
 
 def keep_learnable(features: Features, origin: str) -> Features:
-    """The windows from which something can be learned; what is left out is said.
+    """The windows from which something can be learned; what is left out is logged.
 
     Args:
         origin: of the examples, for the message.

@@ -60,6 +60,6 @@ def test_no_label_can_be_used(
 def test_a_column_that_is_asked_for_has_no_label(refusal: Callable[..., str]) -> None:
     message = refusal("classification", "a.csv", "text,gold\na,\n", "--label_column_name", "gold")
     assert message == (
-        "line 2: the evaluation data has no labels; name them with --label_column_name, or leave "
-        "that out for predictions alone; the columns are text, gold"
+        "line 2: --label_column_name gold: no row has a label, so there is nothing to score; "
+        "without that flag there are predictions alone"
     )
