@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jaxbert.callbacks.guarded_callbacks import GuardedCallbacks, check_callbacks
+from jaxbert.callbacks.guarded_callbacks import check_callbacks
 from jaxbert.data.in_memory import InMemory, Paths, Rows, paths_of, rows_in_memory
 from jaxbert.errors import InputError
 from jaxbert.io.untrusted import shown
@@ -166,9 +166,7 @@ def train(
     check_callbacks(callbacks)
     in_place = InPlace(train_rows, held_out_rows, function)
     with shown_messages(quiet=quiet):
-        trained = train_run(
-            definition, options, notify=GuardedCallbacks(callbacks), in_place=in_place
-        )
+        trained = train_run(definition, options, callbacks=callbacks, in_place=in_place)
     folder = Path(options.output_dir).expanduser()
     history = _history(folder, trained.evaluations)
     return Run(task, folder, trained.scores, history, trained.done)

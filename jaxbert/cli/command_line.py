@@ -13,7 +13,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NoReturn, TextIO, TypeVar, cast
 
 import jax
-from tqdm import tqdm
 
 from jaxbert.cli.flags import flags_of, make_parser
 from jaxbert.cli.foreign_flags import FOREIGN
@@ -23,6 +22,7 @@ from jaxbert.io.untrusted import shown
 from jaxbert.options.fields import Settings, Value
 from jaxbert.options.keywords import make_settings, unknown_options
 from jaxbert.runtime import devices, memory, processes
+from jaxbert.runtime.messages import PlainLines
 
 S = TypeVar("S", bound=Settings)
 
@@ -88,14 +88,11 @@ def _parse(
     return options
 
 
-class _Lines(logging.Handler):
-    """Messages as plain lines on standard output, above a progress bar instead of through it."""
+class _Lines(PlainLines):
+    """Those of a process of its own, whose standard output is dropped when its reader has gone."""
 
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            tqdm.write(record.getMessage(), file=sys.stdout)
-        except OSError:  # whoever read has gone; a training goes on without
-            _drop_stdout()
+    def on_reader_gone(self) -> None:
+        _drop_stdout()
 
 
 class _Unheard:
@@ -128,7 +125,7 @@ def main(command: Callable[[], int | None], *, quiet: bool = False) -> NoReturn:
         quiet: nothing but what the command prints, for output that other programs read.
     """
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a narrow locale shall not end a run
+        if isinstance(stream, io.TextIOWrapper):  # so that a narrow locale does not end a run
             stream.reconfigure(errors="backslashreplace")
     sys.stderr = cast(TextIO, _Unheard(sys.stderr))  # progress bars, warnings and errors
     memory.keep_freed()

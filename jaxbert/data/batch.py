@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Generic, TypeAlias, TypedDict, TypeVar
-
-import numpy as np
+from typing import Generic, TypedDict, TypeVar
 
 A = TypeVar("A")
 
@@ -51,6 +49,3 @@ class Batch(TypedDict, Generic[A], total=False):
     # Put in by a loss or by the loop.
     word_offsets: A  # (R, T, D) float32, added to the word embeddings
     stop: A  # (B,) int32, above 0 where a process was told to stop
-
-
-NumpyBatch: TypeAlias = Batch[np.ndarray]

@@ -94,14 +94,14 @@ def train(
     task_cls: type[Task[S, E, P]],
     options: TrainingOptions,
     given: Given | None = None,
-    notify: Notify = ignore,
+    callbacks: Sequence[Notify] = (),
     in_place: InPlace = _NOTHING,
 ) -> Trained:
     """Fine-tune, or resume the run in options.output_dir; writes all results there.
 
     Args:
         given: what a comparison asks for, for the record of the run.
-        notify: called with each event of the run, in the first process alone.
+        callbacks: called with each event of the run, in the first process alone.
         in_place: of what the options name.
 
     Raises:
@@ -121,7 +121,7 @@ def train(
     processes.check_alike("options", options.deciding())
     folder = Path(options.output_dir).expanduser()
     reports = make_reports(options.report_to, folder, dataclasses.asdict(options))
-    notify = GuardedCallbacks([notify, *reports]) if processes.is_first() else ignore
+    notify = GuardedCallbacks([*callbacks, *reports]) if processes.is_first() else ignore
     with RunFolder.open(
         folder,
         writes=processes.is_first(),

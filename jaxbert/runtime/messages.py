@@ -10,12 +10,17 @@ from collections.abc import Iterator
 from tqdm.auto import tqdm
 
 
-class _Lines(logging.Handler):
+class PlainLines(logging.Handler):
     """Messages as plain lines on standard output, above a progress bar instead of through it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        with contextlib.suppress(OSError):  # whoever read has gone; a training goes on without
+        try:
             tqdm.write(record.getMessage(), file=sys.stdout)
+        except OSError:  # whoever read has gone; a training continues without
+            self.on_reader_gone()
+
+    def on_reader_gone(self) -> None:
+        """Nobody reads standard output any more."""
 
 
 @contextlib.contextmanager
@@ -44,7 +49,7 @@ def shown_messages(*, quiet: bool) -> Iterator[None]:
     """
     logger = logging.getLogger("jaxbert")
     level, propagate = logger.level, logger.propagate
-    lines = _Lines()
+    lines = PlainLines()
     if not logger.handlers:
         logger.addHandler(lines)
         logger.propagate = False  # the root logger may have a handler too; each line comes once
