@@ -37,7 +37,7 @@ class AskOptions(Settings):
     )
     text_pair: str | None = option(None, "For pairs of texts the second one.")
     top_k: int | None = option(
-        None, "So many answers, best first; by default 1, of classes and of tokens 5."
+        None, "How many answers to print, best first; by default 1, or 5 classes or tokens."
     )
     json: bool = option(False, "Print JSON.")
     debug: bool = option(False, "Show the traceback of an error.")

@@ -143,7 +143,7 @@ def launch(words: Sequence[str]) -> int:
 
 
 def answer(words: Sequence[str]) -> str | None:
-    """What is said without starting a command; None where one is to be started.
+    """The text that answers the words at once; None where a command has to be started.
 
     Raises:
         InputError: there is no such command or task.

@@ -149,7 +149,7 @@ class Setting:
         if self.kind is float and type(given) is int:
             try:
                 return float(given)
-            except OverflowError:  # as a command line reads so many digits
+            except OverflowError:  # a command line reads that many digits as infinity
                 return math.copysign(math.inf, given > 0 or -1)
         return given
 

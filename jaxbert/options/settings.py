@@ -117,7 +117,7 @@ class SourceOptions(Settings):
         names_input=True,
     )
     max_eval_samples: int | None = option(
-        None, "Evaluate on the first so many examples.", range=(1, 1e12), resume="examples"
+        None, "Evaluate on the first N examples at most.", range=(1, 1e12), resume="examples"
     )
 
 
@@ -142,7 +142,7 @@ class TrainingDataOptions(Settings):
         None, "One or more files to train on.", resume="free", path=True, names_input=True
     )
     max_train_samples: int | None = option(
-        None, "Train on the first so many examples.", range=(1, 1e12), resume="examples"
+        None, "Train on the first N examples at most.", range=(1, 1e12), resume="examples"
     )
 
 

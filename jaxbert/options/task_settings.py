@@ -52,7 +52,7 @@ class RowOptions(TaskOptions):
     )
 
     def with_length(self, length: int) -> Self:
-        """The same with rows of at most so many tokens."""
+        """These settings for rows of at most `length` tokens."""
         return dataclasses.replace(self, max_seq_length=length)
 
 
@@ -100,7 +100,7 @@ class QAOptions(TaskOptions):
     )
 
     def with_length(self, length: int) -> Self:
-        """The same with windows of at most so many tokens, which share at most half of them."""
+        """These settings for windows of at most `length` tokens, sharing at most half of them."""
         stride = min(self.doc_stride, length // 2)
         return dataclasses.replace(self, max_seq_length=length, doc_stride=stride)
 
@@ -232,7 +232,7 @@ class TaggingOptions(TaskOptions):
     )
 
     def with_length(self, length: int) -> Self:
-        """The same with windows of at most so many tokens, which share at most half of them."""
+        """These settings for windows of at most `length` tokens, sharing at most half of them."""
         stride = None if self.doc_stride is None else min(self.doc_stride, length // 2)
         return dataclasses.replace(self, max_seq_length=length, doc_stride=stride)
 
