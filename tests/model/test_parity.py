@@ -426,7 +426,7 @@ def rms_gap(a: jax.Array, b: jax.Array, real: np.ndarray) -> float:
 
 def test_attention_over_segments_is_attention_in_each_segment() -> None:
     rng = np.random.default_rng(11)
-    q, k, v = (rng.normal(size=(2, 12, 3, 5)).astype(np.float32) for _ in range(3))
+    q, k, v = (jnp.asarray(rng.normal(size=(2, 12, 3, 5)), jnp.float32) for _ in range(3))
     segments = np.array([[1] * 5 + [2] * 4 + [3] + [0] * 2, [7] * 12], np.int32)
     masked = jax.jit(lambda mask: attention(q, k, v, key_mask=mask))
     packed = jax.jit(lambda ids: attention(q, k, v, segment_ids=ids))(segments)
@@ -438,7 +438,7 @@ def test_attention_over_segments_is_attention_in_each_segment() -> None:
     assert gap(packed[0, :5], attention(*part)[0]) <= TOLERANCE
     assert np.isfinite(packed).all()
     with pytest.raises(ValueError, match="not both"):
-        attention(q, k, v, key_mask=segments, segment_ids=segments)
+        attention(q, k, v, key_mask=jnp.asarray(segments), segment_ids=jnp.asarray(segments))
 
 
 def test_packed_rows_give_the_logits_of_the_rows_alone(deep: Pair) -> None:
