@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -73,9 +73,10 @@ class Run:
         """
         self._check_done()
         task = TASKS[self.task]
-        given: dict[str, Setting] = {"model_name_or_path": self.output_dir, "strict": True}
-        rows = _source("data", data, "validation_file", given)
-        options = _evaluation_options(self.task, given)
+        rows, paths = _source("data", data, "validation_file", ())
+        options = _evaluation_options(
+            self.task, {"model_name_or_path": self.output_dir, "strict": True, **paths}
+        )
         with shown_messages(quiet=quiet):
             return predict_rows(task, options, rows)
 
@@ -149,9 +150,12 @@ def train(
         InputError: something that was given cannot be used; nothing has been written.
     """
     definition = _task(task)
-    _take_model(model, settings)
-    train_rows = _source("train_data", train_data, "train_file", settings)
-    held_out_rows = _source("validation_data", validation_data, "validation_file", settings)
+    named = [name for name, value in settings.items() if value is not None]
+    train_rows, train_paths = _source("train_data", train_data, "train_file", named)
+    held_out_rows, held_out_paths = _source(
+        "validation_data", validation_data, "validation_file", named
+    )
+    settings |= {**_model(model, named), **train_paths, **held_out_paths}
     function = None
     if isinstance(loss, str):
         settings["loss"] = loss
@@ -194,9 +198,9 @@ def evaluate(
         InputError: something that was given cannot be used; nothing has been written.
     """
     definition = _task(task)
-    _take_model(model, settings)
-    rows = _source("data", data, "validation_file", settings)
-    options = _evaluation_options(task, settings)
+    named = [name for name, value in settings.items() if value is not None]
+    rows, paths = _source("data", data, "validation_file", named)
+    options = _evaluation_options(task, {**settings, **_model(model, named), **paths})
     with shown_messages(quiet=quiet):
         found = evaluate_run(definition, options, rows)
     return Evaluation(found.scores, as_dicts(found.examples, found.predictions))
@@ -208,27 +212,36 @@ def _task(name: str) -> type[AnyTask]:
     return TASKS[name]
 
 
-def _take_model(model: str | Path | None, settings: dict[str, Setting]) -> None:
-    if model is not None and settings.get("model_name_or_path") is not None:
+def _model(model: str | Path | None, named: Collection[str]) -> dict[str, Setting]:
+    """The setting of the argument `model`.
+
+    Args:
+        named: the settings that have a value.
+    """
+    if model is None:
+        return {}
+    if "model_name_or_path" in named:
         raise InputError("model and model_name_or_path are the same; give one of them")
-    if model is not None:
-        settings["model_name_or_path"] = model
+    return {"model_name_or_path": model}
 
 
 def _source(
-    name: str, data: Paths | Rows | None, flag: str, settings: dict[str, Setting]
-) -> InMemory | None:
-    """Rows in memory, or None where there are none: paths become the setting `flag`."""
+    name: str, data: Paths | Rows | None, flag: str, named: Collection[str]
+) -> tuple[InMemory | None, dict[str, Setting]]:
+    """Rows in memory, or where they are paths the setting of these.
+
+    Args:
+        name: of the argument.
+        flag: of the setting.
+        named: the settings that have a value.
+    """
     if data is None:
-        return None
+        return None, {}
     for other in (flag, "dataset_name"):
-        if settings.get(other) is not None:
+        if other in named:
             raise InputError(f"{name} and {other} both name data; give one of them")
     paths = paths_of(data)
-    if paths is None:
-        return rows_in_memory(data, name)
-    settings[flag] = paths
-    return None
+    return (rows_in_memory(data, name), {}) if paths is None else (None, {flag: paths})
 
 
 def _evaluation_options(task: str, given: Mapping[str, Setting]) -> Any:

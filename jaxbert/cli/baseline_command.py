@@ -35,7 +35,6 @@ from jaxbert.runs.inputs import (
     load_model,
     read_examples,
     read_held_out,
-    source_of,
 )
 from jaxbert.runs.plan import make_sampler, total_steps, warmup_of
 from jaxbert.tasks.registry import TASKS
@@ -115,8 +114,8 @@ def run(name: str, words: Sequence[str]) -> None:
         raise InputError('PyTorch is not installed; pip install "jaxbert[baseline]"') from None
     folder = Path(opts.output_dir)
     check_writable(folder)
-    task = task_cls.from_options(opts)
-    learned, scored = source_of(opts, "train"), source_of(opts, "validation")
+    task = task_cls(opts.part(task_cls.settings_cls))
+    learned, scored = opts.training_source(), opts.validation_source()
     data = read_examples(task, learned)
     held_out = read_held_out(task, scored, opts.comparing_models)
     if data is None or held_out is None:

@@ -56,5 +56,5 @@ def run(name: str, words: Sequence[str]) -> int:
         if word.split("=")[0] in ("--loss", "--loss_args", "--seed"):
             raise InputError(f"{word}: give --losses and --seeds")
     options = command_line.parse(kind, rest)
-    check_training_data(options)
+    check_training_data(options.inputs())
     return 0 if compare(task, options, given.losses, given.seeds) else EXIT_STOPPED

@@ -10,9 +10,8 @@ from jaxbert.data.in_memory import InMemory
 from jaxbert.data.rows import problem_lines
 from jaxbert.data.sampling import bucket_lengths
 from jaxbert.errors import InputError
-from jaxbert.options.parts import part_of
-from jaxbert.options.settings import EvaluationOptions, ModelOptions
-from jaxbert.runs.inputs import encode_examples, load_model, source_of
+from jaxbert.options.settings import EvaluationOptions
+from jaxbert.runs.inputs import encode_examples, load_model
 from jaxbert.tasks.registry import AnyTask
 
 logger = logging.getLogger("jaxbert")
@@ -29,17 +28,16 @@ def predict_rows(
     Raises:
         InputError: a row cannot be read, or the model cannot be used.
     """
-    task = task_cls.from_options(options)
+    task = task_cls(options.part(task_cls.settings_cls))
     if rows is not None:
         data = task.read([rows])
     else:
-        files = source_of(options, "validation").files or ()
+        files = options.validation_file or ()
         data = task.read((path, task.load(path)) for path in files)
     for line in problem_lines(data.problems):
         logger.info("  %s", line)
     task = task.fit_to(None, None)
-    asked = part_of(ModelOptions, options)
-    model = load_model(task, asked)
+    model = load_model(task, options)
     if task.corrupt(model.tokenizer, model.cfg, seed=0) is not None:
         raise InputError(
             f"a {task.name} model predicts what is masked in a text, not rows; use predictor()"
@@ -48,8 +46,8 @@ def predict_rows(
     arrays = model.predict(
         features,
         task.reduce(),
-        size=asked.per_device_eval_batch_size * model.compute.parallel.devices,
-        buckets=bucket_lengths(asked.length_bucket, task.settings.max_seq_length),
+        size=options.per_device_eval_batch_size * model.compute.parallel.devices,
+        buckets=bucket_lengths(options.length_bucket, task.settings.max_seq_length),
     )
     assert arrays is not None  # nothing stops it
     predictions = task.decode(data.examples, features, arrays, model.cfg)
