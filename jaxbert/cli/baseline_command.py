@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 import jax
 import numpy as np
 from tqdm import tqdm
-from transformers import PreTrainedTokenizerFast
 
 from jaxbert.benchmark import pytorch
 from jaxbert.cli import command_line
@@ -29,8 +28,8 @@ from jaxbert.data.batch_source import BatchSource
 from jaxbert.data.features import Features
 from jaxbert.data.sampling import bucket_lengths, by_length, make_batch
 from jaxbert.errors import InputError
+from jaxbert.loaded.model import LoadedModel
 from jaxbert.metrics.scores import Scores
-from jaxbert.model.config import BertConfig
 from jaxbert.options.fields import settings_of
 from jaxbert.options.parts import part_of
 from jaxbert.options.settings import ModelOptions
@@ -66,29 +65,28 @@ _UNKNOWN = (
 
 def _evaluate(
     task: Task[S, E, P],
+    loaded: LoadedModel,
     model: torch.nn.Module,
-    tokenizer: PreTrainedTokenizerFast,
-    cfg: BertConfig,
     examples: Sequence[E],
     features: Features,
     *,
     seed: int,
     size: int,
-    length_bucket: int,
+    buckets: Sequence[int],
 ) -> tuple[Scores, Sequence[P]]:
     """Scores and predictions by the task's own decoding, from PyTorch's logits.
 
     Args:
+        loaded: what `model` was made of.
         seed: of what the task draws.
-        size: windows of a batch.
-        length_bucket: they are padded to multiples of it.
+        size: windows of a batch, which is padded to the lengths of `buckets`.
     """
     import torch
 
     reduce = task.reduce()
     kept: dict[str, np.ndarray] = {}
-    corrupt = task.corrupt(tokenizer, cfg, seed=seed)
-    buckets = bucket_lengths(length_bucket, task.settings.max_seq_length)
+    cfg = loaded.cfg
+    corrupt = task.corrupt(loaded.tokenizer, cfg, seed=seed)
     model.eval()
     for windows, length in by_length(features.lengths, size, buckets):
         batch = make_batch(features, windows, length, len(windows))
@@ -186,14 +184,13 @@ def run(name: str, words: Sequence[str]) -> None:
     seconds = time.perf_counter() - started
     scores, predictions = _evaluate(
         task,
+        loaded,
         model,
-        tokenizer,
-        cfg,
         held_out,
         held_out_features,
         seed=opts.seed,
         size=asked.per_device_eval_batch_size,
-        length_bucket=asked.length_bucket,
+        buckets=bucket_lengths(asked.length_bucket, task.settings.max_seq_length),
     )
     write_results(folder, scores, task.artifacts(held_out, predictions, cfg))
     print(f"{steps} steps in {seconds:.0f} s; {show_scores(scores)}")

@@ -44,7 +44,8 @@ def test_a_model_that_learns_nothing_has_the_scores_that_jaxbert_finds(
     assert call("eval/baseline.py", task, *words, "--output_dir", str(theirs)) == 0
     expected = read(ours / "metrics.json")
     del expected["eval_loss"]
-    assert read(theirs / "metrics.json") == pytest.approx(expected, rel=1e-4, abs=1e-6)
+    # A drawn head gives texts almost one number: their correlation has three digits in float32.
+    assert read(theirs / "metrics.json") == pytest.approx(expected, rel=1e-4, abs=1e-3)
 
 
 def test_what_the_baseline_does_not_have_is_refused(tmp_path: Path) -> None:
