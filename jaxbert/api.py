@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from jaxbert.callbacks.guarded_callbacks import check_callbacks
 from jaxbert.data.in_memory import InMemory, Paths, Rows, paths_of, rows_in_memory
 from jaxbert.errors import InputError
+from jaxbert.io.files import Json
 from jaxbert.io.untrusted import shown
 from jaxbert.losses.user_function import Function, user_function
 from jaxbert.metrics.scores import Scores
@@ -28,10 +29,13 @@ from jaxbert.training.events import Notify
 if TYPE_CHECKING:
     import pandas
 
-    from jaxbert.predictors.predictor import Predictor
+    from jaxbert.predictors.fill_mask import FillMask
+    from jaxbert.predictors.question_answerer import QuestionAnswerer
+    from jaxbert.predictors.tagger import Tagger
+    from jaxbert.predictors.text_predictors import TextClassifier, TextRegressor
 
 Record = dict[str, float | str | None]
-Setting = str | float | bool | os.PathLike[str] | Sequence[str] | Mapping[str, Any] | None
+Setting = str | float | bool | os.PathLike[str] | Sequence[str] | Mapping[str, Json] | None
 
 
 class History(list[Record]):
@@ -62,7 +66,7 @@ class Run:
     history: History = dataclasses.field(repr=False)
     done: bool
 
-    def predict(self, data: Paths | Rows, *, quiet: bool = True) -> list[dict[str, Any]]:
+    def predict(self, data: Paths | Rows, *, quiet: bool = True) -> list[dict[str, Json]]:
         """Predictions for rows like those of the training; they need no labels.
 
         Returns:
@@ -80,9 +84,8 @@ class Run:
         with shown_messages(quiet=quiet):
             return predict_rows(task, options, rows)
 
-    def predictor(self) -> Predictor:
-        """The saved model as a function: QuestionAnswerer, TextClassifier, TextRegressor, Tagger or
-        FillMask.
+    def predictor(self) -> QuestionAnswerer | TextClassifier | TextRegressor | Tagger | FillMask:
+        """The saved model as a function.
 
         Raises:
             InputError: the run is not done, or its task has none.
@@ -93,11 +96,10 @@ class Run:
         from jaxbert.predictors.text_predictors import TextClassifier, TextRegressor
 
         self._check_done()
-        kinds = (QuestionAnswerer, TextClassifier, TextRegressor, Tagger, FillMask)
-        by_task: dict[str, type[Predictor]] = {kind.task.name: kind for kind in kinds}
-        if self.task not in by_task:
-            raise InputError(f"there is no predictor for {self.task}; use predict(rows)")
-        return by_task[self.task].from_pretrained(self.output_dir)
+        for kind in (QuestionAnswerer, TextClassifier, TextRegressor, Tagger, FillMask):
+            if kind.task is TASKS[self.task]:
+                return kind.from_pretrained(self.output_dir)
+        raise InputError(f"there is no predictor for {self.task}; use predict(rows)")
 
     def _check_done(self) -> None:
         if not self.done:
@@ -116,7 +118,7 @@ class Evaluation(NamedTuple):
     """
 
     scores: Scores
-    predictions: list[dict[str, Any]]
+    predictions: list[dict[str, Json]]
 
 
 def train(

@@ -10,6 +10,7 @@ flags are those of `jaxbert train` for that task. Options of a loss are JSON beh
 
 import argparse
 from collections.abc import Sequence
+from typing import NoReturn
 
 from jaxbert.cli import command_line
 from jaxbert.cli.commands import check_training_data
@@ -21,7 +22,7 @@ from jaxbert.tasks.registry import TASKS
 
 
 class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> None:  # type: ignore[override]
+    def error(self, message: str) -> NoReturn:
         raise InputError(f"{message}; --help says more")
 
 
