@@ -22,7 +22,6 @@ from tqdm import tqdm
 
 from jaxbert.benchmark import pytorch
 from jaxbert.cli import command_line
-from jaxbert.cli.task_commands import TASK_COMMANDS
 from jaxbert.data.batch import Batch
 from jaxbert.data.batch_source import BatchSource
 from jaxbert.data.features import Features
@@ -45,6 +44,7 @@ from jaxbert.runs.inputs import (
 from jaxbert.runs.plan import make_sampler, total_steps, warmup_of
 from jaxbert.tasks.registry import TASKS
 from jaxbert.tasks.task import EVALUATION, E, P, S, Task
+from jaxbert.tasks.task_commands import TASK_COMMANDS
 
 if TYPE_CHECKING:
     import torch
