@@ -15,6 +15,7 @@ from jaxbert.cli.task_commands import TASK_COMMANDS
 from jaxbert.errors import InputError
 from jaxbert.options.command_settings import CalibrateOptions, ScoreOptions
 from jaxbert.options.fields import Settings, Value, settings_of
+from jaxbert.options.settings import TrainingOptions
 from jaxbert.runs.calibrate import calibrate
 from jaxbert.runs.evaluate import evaluate
 from jaxbert.runs.saved import options_of_training
@@ -29,13 +30,39 @@ logger = logging.getLogger("jaxbert")
 
 
 def train_command(name: str, words: Sequence[str]) -> int:
-    """Train as the command line says; the demo where it says nothing of a model or data.
+    """Train as the command line says.
 
     Args:
         name: of the task.
 
     Returns:
         The exit status.
+
+    Raises:
+        InputError: something the user gave cannot be used, or there is no data.
+    """
+    options = training_options(name, words)
+    about = TASK_COMMANDS[name]
+    is_demo = all(
+        (getattr(options, setting.name) or None) == about.recipe.get(setting.name)
+        for setting in settings_of(about.training)
+        if setting.facts.names_input
+    )
+    if is_demo:
+        logger.info("no option says which model or data, so this is the demo")
+    trained = train(TASKS[name], options)
+    if not trained.done:
+        return EXIT_STOPPED
+    if about.after_demo is not None and is_demo and options.output_dir:
+        print(about.after_demo(options.output_dir))
+    return 0
+
+
+def training_options(name: str, words: Sequence[str]) -> TrainingOptions:
+    """What a command line asks of a training; the demo where it says nothing of a model or data.
+
+    Args:
+        name: of the task.
 
     Raises:
         InputError: something the user gave cannot be used, or there is no data.
@@ -55,19 +82,7 @@ def train_command(name: str, words: Sequence[str]) -> int:
         listed={"loss": task.losses, "metric_for_best_model": task.metric_names()},
     )
     check_training_data(options)
-    is_demo = all(
-        (getattr(options, setting.name) or None) == about.recipe.get(setting.name)
-        for setting in settings_of(about.training)
-        if setting.facts.names_input
-    )
-    if is_demo:
-        logger.info("no option says which model or data, so this is the demo")
-    trained = train(task, options)
-    if not trained.done:
-        return EXIT_STOPPED
-    if about.after_demo is not None and is_demo and options.output_dir:
-        print(about.after_demo(options.output_dir))
-    return 0
+    return options
 
 
 def _given(options: Settings) -> list[str]:

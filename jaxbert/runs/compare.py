@@ -9,7 +9,7 @@ import logging
 import math
 import re
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,11 +27,14 @@ from jaxbert.options.settings import ModelOptions, SourceOptions, TrainingOption
 from jaxbert.runs.folder import COMPARED, check_writable
 from jaxbert.runs.published import Published, published_for
 from jaxbert.runs.record import Given, RunRecord
-from jaxbert.runs.train import train
+from jaxbert.runs.train import Trained, train
 from jaxbert.runtime.processes import launched
 from jaxbert.tasks.registry import AnyTask
 
 logger = logging.getLogger("jaxbert")
+
+# Trains one run, for the record of which it has what the run is asked for.
+TrainOne = Callable[[type[AnyTask], TrainingOptions, Given], Trained]
 
 
 class Row(NamedTuple):
@@ -62,7 +65,11 @@ class Row(NamedTuple):
 
 
 def compare(
-    task: type[AnyTask], options: TrainingOptions, losses: Sequence[str], seeds: Sequence[int]
+    task: type[AnyTask],
+    options: TrainingOptions,
+    losses: Sequence[str],
+    seeds: Sequence[int],
+    train_one: TrainOne = train,
 ) -> bool:
     """Train each loss with each seed, as far as that has not been done, and write the table.
 
@@ -72,6 +79,7 @@ def compare(
     Args:
         options: of the task's training; loss, loss_args and seed are filled in.
         losses: names, FILE.py:FUNCTION, or either with its options behind: focal{"gamma": 1}.
+        train_one: trains a run and writes its record and scores, as `train` does.
 
     Returns:
         Whether all is done; False when a signal stopped a run, and the same command goes on.
@@ -85,7 +93,8 @@ def compare(
     found: dict[str, list[Scores]] = {given: [] for given in losses}
     for number, (given, chosen, own) in enumerate(runs):
         logger.info("run %d of %d: %s, seed %d", number + 1, len(runs), given, own.seed)
-        scores = _scores(task, own, _given(own, chosen.args.get("teacher")), chosen.source)
+        asked = _given(own, chosen.args.get("teacher"))
+        scores = _scores(task, own, asked, chosen.source, train_one)
         if number == 0 and options.overwrite_output_dir:  # what was given is known to be right
             _void([Path(other.output_dir or "") for _, _, other in runs[1:]])
         if scores is None:
@@ -163,7 +172,7 @@ def split_args(given: str) -> tuple[str, str | None]:
 
 
 def _scores(
-    task: type[AnyTask], options: TrainingOptions, given: Given, loss: str
+    task: type[AnyTask], options: TrainingOptions, given: Given, loss: str, train_one: TrainOne
 ) -> Scores | None:
     """The scores of a run, trained if it has not been; None when a signal stopped it.
 
@@ -193,7 +202,7 @@ def _scores(
         if (folder / "metrics.json").exists():
             logger.info("done before")
             return read_object(folder / "metrics.json")
-    trained = train(task, options, given)
+    trained = train_one(task, options, given)
     if not trained.done:
         return None
     (folder / COMPARED).unlink(missing_ok=True)
