@@ -262,6 +262,7 @@ def _read_inputs(
         length_bucket=asked.length_bucket,
         seed=options.seed,
         record=previous,
+        platform=model.compute.platform,
     )
     rows_for(sampler.rows, parallel, options.gradient_accumulation_steps)
     plan = _make_plan(task, options, sampler.steps_per_epoch)
