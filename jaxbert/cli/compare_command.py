@@ -10,6 +10,7 @@ flags are those of `jaxbert train` for that task. Options of a loss are JSON beh
 
 import argparse
 from collections.abc import Sequence
+from typing import NoReturn
 
 from jaxbert.cli import command_line
 from jaxbert.cli.commands import check_training_data
@@ -22,7 +23,7 @@ from jaxbert.tasks.registry import TASKS
 
 
 class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> None:  # type: ignore[override]
+    def error(self, message: str) -> NoReturn:
         raise InputError(f"{message}; --help says more")
 
 
@@ -58,6 +59,6 @@ def run(name: str, words: Sequence[str], train_one: TrainOne = train) -> int:
         if word.split("=")[0] in ("--loss", "--loss_args", "--seed"):
             raise InputError(f"{word}: give --losses and --seeds")
     options = command_line.parse(kind, rest)
-    check_training_data(options)
+    check_training_data(options.inputs())
     done = compare(task, options, given.losses, given.seeds, train_one)
     return 0 if done else EXIT_STOPPED

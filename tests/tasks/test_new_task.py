@@ -34,7 +34,7 @@ from jaxbert.losses.label_losses import label_cross_entropy
 from jaxbert.metrics.scores import Metric
 from jaxbert.model.config import BertConfig
 from jaxbert.options.fields import option
-from jaxbert.options.settings import EvaluationOptions, ModelOptions, SourceOptions, TrainingOptions
+from jaxbert.options.settings import EvaluationOptions, TrainingOptions
 from jaxbert.options.task_settings import TextOptions
 from jaxbert.runs.evaluate import evaluate
 from jaxbert.runs.train import train
@@ -47,12 +47,12 @@ class CountOptions(TextOptions):
 
 
 @dataclasses.dataclass(frozen=True)
-class CountTrainOptions(TrainingOptions, CountOptions, SourceOptions, ModelOptions):
+class CountTrainOptions(TrainingOptions, CountOptions):
     pass
 
 
 @dataclasses.dataclass(frozen=True)
-class CountEvalOptions(EvaluationOptions, CountOptions, SourceOptions, ModelOptions):
+class CountEvalOptions(EvaluationOptions, CountOptions):
     pass
 
 
