@@ -24,6 +24,7 @@ from jaxbert.runs.train import InPlace
 from jaxbert.runs.train import train as train_run
 from jaxbert.runtime.messages import shown_messages
 from jaxbert.tasks.registry import TASKS, AnyTask
+from jaxbert.tasks.task_commands import TASK_COMMANDS
 from jaxbert.training.events import Notify
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ def train(
         function = user_function(loss, "loss")
         settings["loss"] = function.name
     options: Any = make_settings(
-        definition.train_options,
+        TASK_COMMANDS[task].training,
         settings,
         listed_by=f"`jaxbert train {task} --help` lists the options",
     )
@@ -249,7 +250,7 @@ def _source(
 def _evaluation_options(task: str, given: Mapping[str, Setting]) -> Any:
     definition = TASKS[task]
     return make_settings(
-        definition.eval_options,
+        TASK_COMMANDS[task].evaluation,
         given,
         defaults=lambda options: options_of_training(definition, options),
         listed_by=f"`jaxbert eval {task} --help` lists the options",

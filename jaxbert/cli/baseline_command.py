@@ -22,7 +22,6 @@ from tqdm import tqdm
 
 from jaxbert.benchmark import pytorch
 from jaxbert.cli import command_line
-from jaxbert.cli.task_commands import TASK_COMMANDS
 from jaxbert.data.batch import Batch
 from jaxbert.data.batch_source import BatchSource
 from jaxbert.data.features import Features
@@ -31,8 +30,6 @@ from jaxbert.errors import InputError
 from jaxbert.loaded.model import LoadedModel
 from jaxbert.metrics.scores import Scores
 from jaxbert.options.fields import settings_of
-from jaxbert.options.parts import part_of
-from jaxbert.options.settings import ModelOptions
 from jaxbert.runs.evaluate import show_scores
 from jaxbert.runs.folder import check_writable, write_results
 from jaxbert.runs.inputs import (
@@ -45,6 +42,7 @@ from jaxbert.runs.inputs import (
 from jaxbert.runs.plan import make_sampler, total_steps, warmup_of
 from jaxbert.tasks.registry import TASKS
 from jaxbert.tasks.task import EVALUATION, E, P, S, Task
+from jaxbert.tasks.task_commands import TASK_COMMANDS
 
 if TYPE_CHECKING:
     import torch
@@ -144,8 +142,7 @@ def run(name: str, words: Sequence[str]) -> None:
         raise InputError("give --train_file and --validation_file")
     examples = data.examples
     task = task.fit_to(examples, held_out)
-    asked = part_of(ModelOptions, opts)
-    loaded = load_model(task, asked, data, seed=opts.seed)
+    loaded = load_model(task, opts, data, seed=opts.seed)
     cfg, params, tokenizer = loaded.cfg, loaded.params, loaded.tokenizer
     model = pytorch.load_model(cfg, params, task.head).train()  # the drawn head too is the same
     features = encode_examples(task, examples, tokenizer, cfg)
@@ -157,7 +154,7 @@ def run(name: str, words: Sequence[str]) -> None:
         parts=1,
         per_device_train_batch_size=opts.per_device_train_batch_size,
         max_seq_length=task.settings.max_seq_length,
-        length_bucket=asked.length_bucket,
+        length_bucket=opts.length_bucket,
         seed=opts.seed,
     )
     corrupt = task.corrupt(tokenizer, cfg, seed=opts.seed)
@@ -188,8 +185,8 @@ def run(name: str, words: Sequence[str]) -> None:
         held_out,
         held_out_features,
         seed=opts.seed,
-        size=asked.per_device_eval_batch_size,
-        buckets=bucket_lengths(asked.length_bucket, task.settings.max_seq_length),
+        size=opts.per_device_eval_batch_size,
+        buckets=bucket_lengths(opts.length_bucket, task.settings.max_seq_length),
     )
     write_results(folder, scores, task.artifacts(held_out, predictions, cfg))
     print(f"{steps} steps in {seconds:.0f} s; {show_scores(scores)}")

@@ -10,7 +10,6 @@ from collections.abc import Collection, Mapping, Sequence
 
 from jaxbert.cli import command_line
 from jaxbert.cli.repeating import words_to_repeat
-from jaxbert.cli.task_commands import TASK_COMMANDS
 from jaxbert.errors import InputError
 from jaxbert.options.command_settings import CalibrateOptions, ScoreOptions
 from jaxbert.options.fields import Value, settings_of
@@ -24,6 +23,7 @@ from jaxbert.runs.train import train
 from jaxbert.runtime.processes import EXIT_STOPPED
 from jaxbert.tasks.qa import QA
 from jaxbert.tasks.registry import TASKS
+from jaxbert.tasks.task_commands import TASK_COMMANDS
 
 logger = logging.getLogger("jaxbert")
 

@@ -14,12 +14,12 @@ from typing import NoReturn
 
 from jaxbert.cli import command_line
 from jaxbert.cli.commands import check_training_data
-from jaxbert.cli.task_commands import TASK_COMMANDS
 from jaxbert.errors import InputError
 from jaxbert.runs.compare import TrainOne, compare
 from jaxbert.runs.train import train
 from jaxbert.runtime.processes import EXIT_STOPPED
 from jaxbert.tasks.registry import TASKS
+from jaxbert.tasks.task_commands import TASK_COMMANDS
 
 
 class _Parser(argparse.ArgumentParser):

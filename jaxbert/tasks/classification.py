@@ -30,9 +30,7 @@ from jaxbert.metrics.class_scores import classification_scores, multi_label_scor
 from jaxbert.metrics.scores import LOSS, Metric, Scores
 from jaxbert.model.config import MULTI_LABEL, PROBLEM_TYPES, BertConfig
 from jaxbert.options.task_settings import (
-    ClassificationEvalOptions,
     ClassificationSettings,
-    ClassificationTrainOptions,
 )
 from jaxbert.tasks.task import (
     OF_LABELS,
@@ -126,8 +124,6 @@ class Classification(RowTask[ClassificationSettings, TextExample, Classified | M
     }
     metrics = tuple(map(Metric, dict.fromkeys((*_METRICS[False], *_METRICS[True]))))
     has_classes = True
-    train_options = ClassificationTrainOptions
-    eval_options = ClassificationEvalOptions
     settings_cls = ClassificationSettings
 
     @property

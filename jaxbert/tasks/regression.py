@@ -25,9 +25,7 @@ from jaxbert.metrics.scores import Metric
 from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import Params
 from jaxbert.options.task_settings import (
-    RegressionEvalOptions,
     RegressionSettings,
-    RegressionTrainOptions,
 )
 from jaxbert.tasks.task import WITH_BASE, Label, Losses, Reduce, RowTask, entry_of, needed
 
@@ -59,8 +57,6 @@ class Regression(RowTask[RegressionSettings, TextExample, float]):
     losses: ClassVar[Losses] = {"mean_squared_error": squared_error, **WITH_BASE}
     metrics = (Metric("pearson"), Metric("spearmanr"), Metric("mse", lower_is_better=True))
     has_classes = True
-    train_options = RegressionTrainOptions
-    eval_options = RegressionEvalOptions
     settings_cls = RegressionSettings
 
     @property

@@ -24,7 +24,6 @@ from jaxbert.losses.passes import fgm, pgd, r_drop
 from jaxbert.metrics.scores import LOSS, Metric, Scores
 from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import Params
-from jaxbert.options.settings import EvaluationOptions, TrainingOptions
 from jaxbert.options.task_settings import TaskOptions
 
 S = TypeVar("S", bound=TaskOptions)  # a task's own settings
@@ -72,7 +71,6 @@ class Task(abc.ABC, Generic[S, E, P]):
         has_classes: whether the head has an output for each class, which config.json names.
         packs: whether several windows can share a row.
         fresh: settings that an evaluation does not take from the training.
-        train_options, eval_options: all options of the two commands, the task's own among them.
         settings_cls: the dataclass of the task's own settings.
         settings: these, resolved after fit_to; options.json keeps them.
     """
@@ -85,8 +83,6 @@ class Task(abc.ABC, Generic[S, E, P]):
     has_classes: ClassVar[bool] = False
     packs: ClassVar[bool] = True
     fresh: ClassVar[frozenset[str]] = frozenset()
-    train_options: ClassVar[type[TrainingOptions]]
-    eval_options: ClassVar[type[EvaluationOptions]]
     settings_cls: type[S]
 
     def __init__(self, settings: S) -> None:

@@ -18,7 +18,13 @@ FILES = {
 pytestmark = pytest.mark.usefixtures("compilations")
 
 
-@pytest.mark.parametrize("task", FILES)
+@pytest.mark.parametrize(
+    "task",
+    [
+        *("regression", "mlm"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("qa", "tagging")),
+    ],
+)
 def test_a_model_that_learns_nothing_has_the_scores_that_jaxbert_finds(
     task: str, tiniest_folder: Path, tmp_path: Path
 ) -> None:

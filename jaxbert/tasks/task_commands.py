@@ -1,4 +1,4 @@
-"""What the command line has of each task: its flags and its demo. Light to import: no JAX."""
+"""The flags and the demo of each task, for commands and Python. Light to import: no JAX."""
 
 from __future__ import annotations
 
