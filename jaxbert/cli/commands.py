@@ -13,6 +13,7 @@ from jaxbert.cli.repeating import words_to_repeat
 from jaxbert.errors import InputError
 from jaxbert.options.command_settings import CalibrateOptions, ScoreOptions
 from jaxbert.options.fields import Value, settings_of
+from jaxbert.options.settings import TrainingOptions
 from jaxbert.runs.calibrate import calibrate
 from jaxbert.runs.evaluate import evaluate
 from jaxbert.runs.saved import options_of_training
@@ -28,13 +29,37 @@ logger = logging.getLogger("jaxbert")
 
 
 def train_command(name: str, words: Sequence[str]) -> int:
-    """Train as the command line says; the demo where it says nothing of a model or data.
+    """Train as the command line says.
 
     Args:
         name: of the task.
 
     Returns:
         The exit status.
+
+    Raises:
+        InputError: something the user gave cannot be used, or there is no data.
+    """
+    options = training_options(name, words)
+    about = TASK_COMMANDS[name]
+    named = {s.name for s in settings_of(about.training) if s.facts.names_input}
+    recipe = {name: value for name, value in about.recipe.items() if name in named}
+    is_demo = options.inputs() == recipe
+    if is_demo:
+        logger.info("no option says which model or data, so this is the demo")
+    trained = train(TASKS[name], options)
+    if not trained.done:
+        return EXIT_STOPPED
+    if about.after_demo is not None and is_demo and options.output_dir:
+        print(about.after_demo(options.output_dir))
+    return 0
+
+
+def training_options(name: str, words: Sequence[str]) -> TrainingOptions:
+    """What a command line asks of a training; the demo where it says nothing of a model or data.
+
+    Args:
+        name: of the task.
 
     Raises:
         InputError: something the user gave cannot be used, or there is no data.
@@ -49,18 +74,8 @@ def train_command(name: str, words: Sequence[str]) -> int:
         epilog=_epilog(about.recipe, name),
         listed={"loss": task.losses, "metric_for_best_model": task.metric_names()},
     )
-    inputs = options.inputs()
-    check_training_data(inputs)
-    named = {s.name for s in settings_of(about.training) if s.facts.names_input}
-    is_demo = inputs == {name: value for name, value in about.recipe.items() if name in named}
-    if is_demo:
-        logger.info("no option says which model or data, so this is the demo")
-    trained = train(task, options)
-    if not trained.done:
-        return EXIT_STOPPED
-    if about.after_demo is not None and is_demo and options.output_dir:
-        print(about.after_demo(options.output_dir))
-    return 0
+    check_training_data(options.inputs())
+    return options
 
 
 def check_training_data(named: Collection[str]) -> None:

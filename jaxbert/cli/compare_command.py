@@ -15,7 +15,8 @@ from typing import NoReturn
 from jaxbert.cli import command_line
 from jaxbert.cli.commands import check_training_data
 from jaxbert.errors import InputError
-from jaxbert.runs.compare import compare
+from jaxbert.runs.compare import TrainOne, compare
+from jaxbert.runs.train import train
 from jaxbert.runtime.processes import EXIT_STOPPED
 from jaxbert.tasks.registry import TASKS
 from jaxbert.tasks.task_commands import TASK_COMMANDS
@@ -32,11 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N")
 
 
-def run(name: str, words: Sequence[str]) -> int:
+def run(name: str, words: Sequence[str], train_one: TrainOne = train) -> int:
     """Train every pair of a loss and a seed, and write the table.
 
     Args:
         name: of the task.
+        train_one: trains a run; see compare.
 
     Returns:
         The exit status.
@@ -58,4 +60,5 @@ def run(name: str, words: Sequence[str]) -> int:
             raise InputError(f"{word}: give --losses and --seeds")
     options = command_line.parse(kind, rest)
     check_training_data(options.inputs())
-    return 0 if compare(task, options, given.losses, given.seeds) else EXIT_STOPPED
+    done = compare(task, options, given.losses, given.seeds, train_one)
+    return 0 if done else EXIT_STOPPED

@@ -26,7 +26,7 @@ from jaxbert.model.kernels import choose_attention
 from jaxbert.model.pretrained import load_pretrained, save_pretrained
 from jaxbert.model.tokenizer import load_tokenizer
 from jaxbert.training.parallel import Parallel, make_parallel
-from jaxbert.training.predict import predict
+from jaxbert.training.predict import cached_tokens, predict
 from jaxbert.training.step import make_predict_step
 
 # (outputs, batch) -> the small arrays that are kept of a prediction.
@@ -43,12 +43,14 @@ class Compute:
         packing: it is trained on packed rows. Predictions have no packed rows, so a backend that
             was asked for and cannot take theirs gives way to auto there.
         parallel: the devices.
+        platform: what these are, "cpu", "gpu" or "tpu".
     """
 
     dtype: str = "float32"
     attention: str = "auto"
     packing: bool = False
     parallel: Parallel = dataclasses.field(default_factory=make_parallel)
+    platform: str = dataclasses.field(default_factory=jax.default_backend)
 
 
 class LoadedModel:
@@ -143,6 +145,7 @@ class LoadedModel:
             multiple=math.gcd(*lengths),
             packed=train and compute.packing,
             dropout=self.cfg.attention_probs_dropout_prob if train else 0.0,
+            platform=compute.platform,
         )
         try:
             return choose(compute.attention)
@@ -195,6 +198,7 @@ class LoadedModel:
             self.compute.parallel,
             size=size,
             buckets=buckets,
+            device_tokens=cached_tokens(self.compute.platform),
             prepare=corrupt or _unchanged,
             stopped=stopped,
         )
@@ -209,9 +213,14 @@ class LoadedModel:
         save_pretrained(folder, self.cfg, params, self.tokenizer, head=self.head)
 
     def _apply(self, kernel: str, *, remat: bool = False, scan: bool = False) -> Apply:
-        dtype = jnp.dtype(self.compute.dtype)
         return make_apply(
-            self.cfg, self.head, dtype=dtype, remat=remat, attention=kernel, scan=scan
+            self.cfg,
+            self.head,
+            dtype=jnp.dtype(self.compute.dtype),
+            remat=remat,
+            attention=kernel,
+            scan=scan,
+            platform=self.compute.platform,
         )
 
     def _program(self, reduce: Reduce, kernel: str) -> Callable[[Params, Batch[jax.Array]], Arrays]:

@@ -108,6 +108,7 @@ def attention(
     seeds: Seeds | None = None,
     site: int | Int[Array, ""] = 0,
     backend: str = "xla",
+    platform: str | None = None,
 ) -> Float[Array, "B T N H"]:
     """Scaled dot-product attention, softmax(q k^T / sqrt(H)) v (Vaswani et al. 2017, 3.2.1).
 
@@ -119,11 +120,13 @@ def attention(
         segment_ids: (B, S) for packed rows, where S = T; 0 is padding.
         dropout_rate, seeds, site: dropout of the attention weights; see `dropout`.
         backend: xla, or a name in KERNELS, which compute without dropout; see kernels.
+        platform: "cpu", "gpu" or "tpu", what it is computed on; by default the default device.
 
     Returns:
         (B, T, N, H), in the dtype of v.
     """
+    platform = platform or jax.default_backend()
     if backend == "xla":
-        in_xla = _xla_in_parts if jax.default_backend() == "cpu" else _xla
+        in_xla = _xla_in_parts if platform == "cpu" else _xla
         return in_xla(q, k, v, key_mask, segment_ids, seeds, rate=dropout_rate, site=site)
-    return KERNELS[backend](q, k, v, key_mask, segment_ids)
+    return KERNELS[backend](q, k, v, key_mask, segment_ids, platform=platform)

@@ -107,6 +107,7 @@ class SelfAttention(nn.Module):
     cfg: BertConfig
     dtype: DTypeLike
     backend: str
+    platform: str | None = None
 
     @nn.compact
     def __call__(
@@ -133,6 +134,7 @@ class SelfAttention(nn.Module):
             seeds=seeds,
             site=site,
             backend=self.backend,
+            platform=self.platform,
         )
         return Dense(cfg, (cfg.hidden_size,), self.dtype, inputs=2, name="output")(context)
 
@@ -143,6 +145,7 @@ class Layer(nn.Module):
     cfg: BertConfig
     dtype: DTypeLike
     backend: str
+    platform: str | None = None
 
     @nn.compact
     def __call__(
@@ -159,7 +162,7 @@ class Layer(nn.Module):
         def dense(width: int, name: str) -> Dense:
             return Dense(cfg, (width,), self.dtype, name=name)
 
-        a = SelfAttention(cfg, self.dtype, self.backend, name="attention")(
+        a = SelfAttention(cfg, self.dtype, self.backend, self.platform, name="attention")(
             x, key_mask, segment_ids, seeds, site
         )
         a = dropout(a, cfg.hidden_dropout_prob, seeds, site + 1)
@@ -180,6 +183,7 @@ class Encoder(nn.Module):
             (Chen et al. 2016), for more time (BENCHMARKS.md).
         backend: of `attention`.
         scan: compile one layer and loop over it, instead of L layers one after another.
+        platform: what it is computed on; see `attention`.
     """
 
     cfg: BertConfig
@@ -187,6 +191,7 @@ class Encoder(nn.Module):
     remat: bool = False
     backend: str = "xla"
     scan: bool = False
+    platform: str | None = None
 
     @nn.compact
     def __call__(
@@ -209,12 +214,12 @@ class Encoder(nn.Module):
         )
         states = [x]
         # Without a loop, XLA for CPUs merges what is computed again with what was computed first.
-        again = self.remat and jax.default_backend() == "cpu"
+        again = self.remat and (self.platform or jax.default_backend()) == "cpu"
         if (self.scan or again) and not self.is_initializing():
             return [*states, *self._scanned(x, attention_mask, segment_ids, seeds)]
         layer = nn.remat(Layer) if self.remat else Layer
         for number in range(self.cfg.num_hidden_layers):
-            x = layer(self.cfg, self.dtype, self.backend, name=f"layer_{number}")(
+            x = layer(self.cfg, self.dtype, self.backend, self.platform, name=f"layer_{number}")(
                 x, number, attention_mask, segment_ids, seeds
             )
             states.append(x)
@@ -230,7 +235,7 @@ class Encoder(nn.Module):
         """The outputs of all layers. The names of the parameters stay the same."""
         count = self.cfg.num_hidden_layers
         of_layers = [self.variables["params"][f"layer_{number}"] for number in range(count)]
-        layer = Layer(self.cfg, self.dtype, self.backend, parent=None)
+        layer = Layer(self.cfg, self.dtype, self.backend, self.platform, parent=None)
 
         def one(
             x: Float[Array, "B T D"], params_and_number: tuple[Params, Int[Array, ""]]

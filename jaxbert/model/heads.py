@@ -183,6 +183,7 @@ class BertWithHead(nn.Module):
     remat: bool = False
     attention: str = "xla"
     scan: bool = False
+    platform: str | None = None
 
     @nn.compact
     def __call__(self, batch: Batch[Array], seeds: Seeds | None = None) -> Outputs:
@@ -192,7 +193,9 @@ class BertWithHead(nn.Module):
             inputs.pop("attention_mask", None)
         if batch["input_ids"].ndim == 3:  # (B, T, K): every choice is a row of its own
             inputs = {n: jnp.moveaxis(x, 2, 1).reshape(-1, x.shape[1]) for n, x in inputs.items()}
-        encoder = Encoder(cfg, self.dtype, self.remat, self.attention, self.scan, name="bert")
+        encoder = Encoder(
+            cfg, self.dtype, self.remat, self.attention, self.scan, self.platform, name="bert"
+        )
         of_tokens = token_seeds(seeds, batch)
         hidden = encoder(**inputs, word_offsets=batch.get("word_offsets"), seeds=of_tokens)[-1]
         rate = cfg.classifier_dropout
@@ -218,6 +221,7 @@ def make_apply(
     remat: bool = False,
     attention: str = "xla",
     scan: bool = False,
+    platform: str | None = None,
 ) -> Apply:
     """The model as a pure function apply(params, batch, *, key=None, train=False) -> outputs.
 
@@ -232,8 +236,11 @@ def make_apply(
     With train=True dropout is on and `key` is needed; its masks are a function of the key and of
     the batch's `row`, the number of each window, by default 0 .. B - 1. So a window has the same
     masks on whichever device and in whichever row it is.
+
+    `remat` and `scan` are those of the Encoder; `platform` is "cpu", "gpu" or "tpu", what the
+    program is made for, by default that of the default device.
     """
-    model = BertWithHead(cfg, head, dtype, remat, attention, scan)
+    model = BertWithHead(cfg, head, dtype, remat, attention, scan, platform)
 
     def apply(
         params: Params, batch: Batch[Array], *, key: Array | None = None, train: bool = False

@@ -25,6 +25,8 @@ def cudnn(
     v: Float[Array, "B S N H"],
     key_mask: Shaped[AnyArray, "B S"] | None,
     segment_ids: Int[AnyArray, "B S"] | None,
+    *,
+    platform: str = "gpu",
 ) -> Float[Array, "B T N H"]:
     """cuDNN's flash attention, for bfloat16 on NVIDIA; rows are real tokens and then padding.
 
@@ -32,6 +34,8 @@ def cudnn(
     """
     if segment_ids is not None:
         raise ValueError("cuDNN's attention has no segments")
+    if platform not in ("gpu", "cuda"):
+        raise ValueError(f"cuDNN's attention is for NVIDIA GPUs, not {platform}")
     lengths = None
     if key_mask is not None:  # a row of padding has one token, so that its softmax is defined
         lengths = jnp.maximum(jnp.sum(key_mask != 0, axis=-1, dtype=jnp.int32), 1)
@@ -80,6 +84,7 @@ def choose_attention(
     packed: bool,
     dropout: float,
     platform: str | None = None,
+    capability: float | None = None,
 ) -> tuple[str, str]:
     """The backend to use, and why, in words.
 
@@ -92,14 +97,18 @@ def choose_attention(
         packed: rows have segments.
         dropout: of attention weights, in what is to be computed.
         platform: by default that of the default device.
+        capability: NVIDIA's compute capability, by default that of the default device.
 
     Raises:
         InputError: the backend cannot compute this here.
     """
     platform = platform or jax.default_backend()
+    if capability is None:
+        capability = float(getattr(jax.local_devices()[0], "compute_capability", 0))
+    ampere = platform in ("gpu", "cuda") and capability >= 8.0
     unfit = {
         "xla": "",
-        "cudnn": _unfit_for_cudnn(platform, dtype, head_size, packed),
+        "cudnn": _unfit_for_cudnn(dtype, head_size, ampere=ampere, packed=packed),
         "pallas": _unfit_for_pallas(platform, multiple),
     }
     if asked != "auto":
@@ -117,20 +126,14 @@ def choose_attention(
     return "xla", "; ".join(f"{name} {why}" for name, why in unfit.items() if why)
 
 
-def _unfit_for_cudnn(platform: str, dtype: DTypeLike, head_size: int, packed: bool) -> str:
-    if platform not in ("gpu", "cuda") or not _ampere():
+def _unfit_for_cudnn(dtype: DTypeLike, head_size: int, *, ampere: bool, packed: bool) -> str:
+    if not ampere:
         return "needs an NVIDIA GPU of compute capability 8.0 or more"
     if jnp.dtype(dtype) != jnp.bfloat16:
         return "needs --dtype bfloat16"
     if head_size % 8 or head_size > 128:
         return f"needs a head size that is a multiple of 8, up to 128, not {head_size}"
     return "has no packed rows" if packed else ""
-
-
-def _ampere() -> bool:
-    """Whether the default device is an NVIDIA GPU that cuDNN's flash attention is made for."""
-    capability = getattr(jax.local_devices()[0], "compute_capability", "0")
-    return float(capability) >= 8.0
 
 
 def _unfit_for_pallas(platform: str, multiple: int) -> str:

@@ -8,10 +8,12 @@ PyTorch wherever it is installed; the classes that it would choose do not.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import json
 import logging
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 # Read by transformers at its import, to say that PyTorch is missing; it is not needed here.
@@ -78,7 +80,7 @@ def load_tokenizer(folder: str | Path, *, vocab_size: int | None = None) -> PreT
         raw = read_tokenizer_json(folder / _FILE, vocab_size)
     ids = settings.ids | ({} if raw is None else {_FILE: added_ids(raw)})
     whole = raw is not None and _is_taken_whole(settings)
-    try:
+    with refused_in_one_line(folder):
         if raw is None:
             vocabulary = _read_vocabulary(folder, settings, vocab_size)
             tokenizer = _open(BertTokenizer, settings.files, vocabulary)
@@ -91,12 +93,6 @@ def load_tokenizer(folder: str | Path, *, vocab_size: int | None = None) -> PreT
         _check_ids(folder, tokenizer, ids)
         if raw is not None and whole:
             tokenizer = _as_bert(folder, tokenizer, settings, raw)
-    except InputError:
-        raise
-    except BaseException as error:  # the Rust library's panics are no Exceptions
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-            raise
-        raise InputError(f"{folder}: its tokenizer cannot be read ({shown(error)})") from None
     check_rows(folder, max(tokenizer.get_vocab().values()), vocab_size)
     for name in _PLACE:
         tokenizer.init_kwargs.pop(name, None)
@@ -106,6 +102,20 @@ def load_tokenizer(folder: str | Path, *, vocab_size: int | None = None) -> PreT
     tokenizer.init_kwargs["model_input_names"] = tokenizer.model_input_names
     tokenizer.model_max_length = settings.model_max_length or 512
     return tokenizer
+
+
+@contextlib.contextmanager
+def refused_in_one_line(folder: Path) -> Iterator[None]:
+    """Within it, whatever fails is an InputError that names the folder, and so are the panics of
+    the Rust library, which are no Exceptions."""
+    try:
+        yield
+    except InputError:
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise InputError(f"{folder}: its tokenizer cannot be read ({shown(error)})") from None
 
 
 def _open(

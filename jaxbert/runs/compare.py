@@ -9,7 +9,7 @@ import logging
 import math
 import re
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,11 +27,14 @@ from jaxbert.options.settings import TrainingOptions
 from jaxbert.runs.folder import COMPARED, check_writable
 from jaxbert.runs.published import Published, published_for
 from jaxbert.runs.record import Given, RunRecord
-from jaxbert.runs.train import train
+from jaxbert.runs.train import Trained, train
 from jaxbert.runtime.processes import launched
 from jaxbert.tasks.registry import AnyTask
 
 logger = logging.getLogger("jaxbert")
+
+# Trains one run, for the record of which it has what the run is asked for.
+TrainOne = Callable[[type[AnyTask], TrainingOptions, Given], Trained]
 
 # What names a data set. What it holds is not looked at, unlike what files do.
 _OF_DATA_SETS = ("dataset_name", "dataset_config_name", "validation_split")
@@ -65,7 +68,11 @@ class Row(NamedTuple):
 
 
 def compare(
-    task: type[AnyTask], options: TrainingOptions, losses: Sequence[str], seeds: Sequence[int]
+    task: type[AnyTask],
+    options: TrainingOptions,
+    losses: Sequence[str],
+    seeds: Sequence[int],
+    train_one: TrainOne = train,
 ) -> bool:
     """Train each loss with each seed, as far as that has not been done, and write the table.
 
@@ -75,6 +82,7 @@ def compare(
     Args:
         options: of the task's training; loss, loss_args and seed are filled in.
         losses: names, FILE.py:FUNCTION, or either with its options behind: focal{"gamma": 1}.
+        train_one: trains a run and writes its record and scores, as `train` does.
 
     Returns:
         Whether all is done; False when a signal stopped a run, and the same command goes on.
@@ -117,7 +125,7 @@ def compare(
                 logger.info("done before")
                 scores[loss].append(read_object(folder / "metrics.json"))
                 continue
-        trained = train(task, run_options, given)
+        trained = train_one(task, run_options, given)
         if index == 0 and options.overwrite_output_dir:  # what was given is known to be right
             _void(list(runs.values())[1:])
         if not trained.done:

@@ -28,6 +28,7 @@ def make_sampler(
     packing: bool = False,
     gradient_accumulation_steps: int = 1,
     record: RunRecord | None = None,
+    platform: str | None = None,
 ) -> Sampler:
     """The batches of a run.
 
@@ -37,6 +38,7 @@ def make_sampler(
         parts: micro-batches of a batch, over all devices.
         record: of the run that is resumed, if any: it keeps its rows, how many and how long, on
             other devices. Where the options differ that the rows come from, they are made again.
+        platform: "cpu", "gpu" or "tpu", what the rows are for; by default the default device.
     """
     asked: dict[str, int] = {
         "per_device_train_batch_size": per_device_train_batch_size,
@@ -55,7 +57,9 @@ def make_sampler(
         return BucketSampler(lengths, rows or windows, seed, buckets)
     if record:  # before rows had lengths of their own, they had max_seq_length
         buckets = (record.row_length or max_seq_length,)
-    elif jax.default_backend() != "cpu":  # what fused kernels take, and a TPU's registers
+    elif (
+        platform or jax.default_backend()
+    ) != "cpu":  # what fused kernels take, and a TPU's registers
         buckets = tuple(n for n in buckets if n % KERNEL_BLOCK == 0) or buckets[-1:]
     capacity = row_length(lengths, buckets, width)
     return PackedSampler(lengths, windows, seed, capacity, parts, rows)

@@ -9,9 +9,9 @@ from pathlib import Path
 import jax
 
 
-def device() -> str:
+def device(platform_name: str | None = None) -> str:
     """The name of the device, of a CPU that of the processor."""
-    if jax.default_backend() != "cpu":
+    if (platform_name or jax.default_backend()) != "cpu":
         return jax.devices()[0].device_kind
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -28,12 +28,16 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def describe() -> dict[str, str | int]:
-    """Platform, architecture, device, how many devices, and of a CPU the cores."""
+def describe(platform_name: str | None = None) -> dict[str, str | int]:
+    """Platform, architecture, device, how many devices, and of a CPU the cores.
+
+    Args:
+        platform_name: "cpu", "gpu" or "tpu"; by default that of the default device.
+    """
     found: dict[str, str | int] = {
-        "platform": jax.default_backend(),
+        "platform": platform_name or jax.default_backend(),
         "architecture": platform.machine(),
-        "device": device(),
+        "device": device(platform_name),
         "devices": jax.device_count(),
     }
     return found | ({"cores": cores()} if found["platform"] == "cpu" else {})

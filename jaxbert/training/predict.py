@@ -16,9 +16,14 @@ from jaxbert.runtime import processes
 from jaxbert.training.parallel import Parallel, prefetch
 from jaxbert.training.step import PredictStep
 
-# Tokens of a device's batch on a CPU: with more, what one operation leaves for the next is no
-# longer in the caches, and `eval/benchmark.py --rows inference` answers fewer questions a second.
-_CACHED = 2048
+
+def cached_tokens(platform: str) -> int | None:
+    """The most tokens of a device's batch that are predicted fast; None where there is no such.
+
+    On a CPU, with more, what one operation leaves for the next is no longer in the caches, and
+    `jaxbert benchmark --rows inference` answers fewer questions a second.
+    """
+    return 2048 if platform == "cpu" else None
 
 
 def predict(
@@ -29,6 +34,7 @@ def predict(
     *,
     size: int,
     buckets: Sequence[int],
+    device_tokens: int | None = None,
     prepare: Callable[[NumpyBatch], NumpyBatch] = lambda batch: batch,
     stopped: Callable[[], bool] = lambda: False,
 ) -> dict[str, np.ndarray] | None:
@@ -37,16 +43,17 @@ def predict(
     Args:
         compiled: parallel.compile_predict of a prediction step.
         params: replicated by `parallel`.
-        size: rows of a batch over all devices, a multiple of these; on a CPU fewer where they are
-            long. A smaller last batch is padded to a half of it, a quarter and so on, so that a
-            single question does not cost as much as a full batch.
+        size: rows of a batch over all devices, a multiple of these. A smaller last batch is padded
+            to a half of it, a quarter and so on, so that a single question does not cost as much as
+            a full batch.
+        device_tokens: the most of a device's batch, which has fewer rows where these are long.
         prepare: what a task does with a batch before it goes to the device.
         stopped: asked before each batch; when it is true, prediction ends.
 
     Returns:
         name -> (M, ...), row m for window m of the features; None when it was stopped.
     """
-    tokens = _CACHED * parallel.devices if jax.default_backend() == "cpu" else None
+    tokens = device_tokens * parallel.devices if device_tokens else None
     plan = by_length(features.lengths, size, buckets, tokens)
 
     def put(entry: tuple[np.ndarray, int]) -> tuple[np.ndarray, Batch[jax.Array]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -93,6 +94,6 @@ def test_names_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     check_reports(["none"])
     with pytest.raises(InputError, match="--report_to comet: there are tensorboard, wandb, mlflow"):
         check_reports(["comet"])
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "wandb", None)  # as if it were not there
     with pytest.raises(InputError, match=r"wandb is not installed; pip install 'jaxbert\[wandb\]'"):
         check_reports(["wandb"])

@@ -15,7 +15,8 @@ from migrating_page import PAGE, page
 from scripts import call, refuses
 
 from jaxbert import demo
-from jaxbert.cli import command_line, commands
+from jaxbert.cli import command_line
+from jaxbert.cli.commands import training_options
 from jaxbert.errors import InputError
 from jaxbert.options import settings, task_settings
 from jaxbert.tasks.registry import TASKS
@@ -31,23 +32,9 @@ DEMOS: dict[str, dict[str, Any]] = {
 }
 
 
-class _CalledError(Exception):
-    """What the stand-in for training raises: the options that it got."""
-
-
 @pytest.fixture(autouse=True)
-def training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def train(task: Any, given: Any) -> Any:
-        raise _CalledError(given)
-
-    monkeypatch.setattr(commands, "train", train)
+def in_an_empty_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-
-
-def options_of(name: str, *words: str) -> Any:
-    with pytest.raises(_CalledError) as caught:
-        call(f"train/{name}.py", *words)
-    return caught.value.args[0]
 
 
 # --- the demo -----------------------------------------------------------------------------------
@@ -57,12 +44,12 @@ def options_of(name: str, *words: str) -> Any:
 def test_without_model_and_data_it_is_the_demo(task: str) -> None:
     plain = OPTIONS[task]()
     wanted = dataclasses.replace(plain, **DEMOS[task])
-    assert options_of(task) == wanted
+    assert training_options(task, []) == wanted
     words = ["--output_dir", "o", "--num_train_epochs", "1", "--dtype", "bfloat16"]
     words += ["--max_steps", "3", "--do_train", "--seed", "5", "--max_train_samples", "9"]
     changes = {"output_dir": "o", "num_train_epochs": 1.0, "dtype": "bfloat16", "max_steps": 3}
     changes |= {"seed": 5, "max_train_samples": 9}
-    assert options_of(task, *words) == dataclasses.replace(wanted, **changes)
+    assert training_options(task, words) == dataclasses.replace(wanted, **changes)
 
 
 @pytest.mark.parametrize("task", DEMOS)
@@ -91,10 +78,10 @@ def test_columns_without_data_are_an_error_too() -> None:
 
 @pytest.mark.parametrize("name", ["train_file", "dataset_name"])
 def test_with_data_nothing_is_the_demos(name: str) -> None:
-    found = options_of("qa", f"--{name}", "x", "--model_name_or_path", "m", "--output_dir", "o")
+    words = f"--{name} x --model_name_or_path m --output_dir o".split()
     value = ["x"] if name == "train_file" else "x"
     wanted = {"model_name_or_path": "m", "output_dir": "o", name: value}
-    assert found == task_settings.QATrainOptions(**wanted)
+    assert training_options("qa", words) == task_settings.QATrainOptions(**wanted)
 
 
 def test_a_comparison_has_no_demo(tmp_path: Path) -> None:

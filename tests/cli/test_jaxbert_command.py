@@ -7,15 +7,16 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from conftest import REPOSITORY
 from scripts import call, refuses
 
-from jaxbert.cli import commands, main
+from jaxbert.cli import main
+from jaxbert.cli.commands import training_options
 from jaxbert.errors import InputError
 from jaxbert.options import task_settings
+from jaxbert.options.settings import TrainingOptions
 from jaxbert.runtime import launcher
 from jaxbert.tasks.registry import TASKS
 from jaxbert.tasks.task_commands import TASK_COMMANDS
@@ -129,18 +130,10 @@ def test_the_launcher_does_not_launch_itself(capfd: pytest.CaptureFixture[str]) 
 # --- a run by its record ------------------------------------------------------------------------
 
 
-class _CalledError(Exception):
-    """What the stand-in for training raises: the options that it got."""
-
-
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def run(tmp_path: Path) -> Path:
     """The folder of a run of one process of a job, begun with --overwrite_output_dir."""
 
-    def train(task: Any, options: Any) -> Any:
-        raise _CalledError(options)
-
-    monkeypatch.setattr(commands, "train", train)
     options = task_settings.QATrainOptions(
         model_name_or_path="m",
         train_file=["a.json", "b.json"],
@@ -168,21 +161,20 @@ PLAIN = task_settings.QATrainOptions(
 )
 
 
-def trained(*words: str) -> Any:
-    with pytest.raises(_CalledError) as caught:
-        call("train/qa.py", *words)
-    return caught.value.args[0]
+def asked(*words: str) -> TrainingOptions:
+    """What the command line asks of a training for questions."""
+    return training_options("qa", words)
 
 
 def test_a_record_repeats_a_run_in_another_folder(run: Path) -> None:
     """What is of one start alone is not repeated: least of all what would remove the old run."""
-    found = trained(str(run / "options.json"), "--output_dir", "new", "--learning_rate", "3e-5")
+    found = asked(str(run / "options.json"), "--output_dir", "new", "--learning_rate", "3e-5")
     assert found == dataclasses.replace(PLAIN, output_dir="new", learning_rate=3e-5)
-    assert trained(str(run / "options.json"), "--output-dir=new").output_dir == "new"
+    assert asked(str(run / "options.json"), "--output-dir=new").output_dir == "new"
 
 
 def test_a_record_without_another_folder_resumes_that_very_run(run: Path) -> None:
-    found = trained(str(run / "options.json"))
+    found = asked(str(run / "options.json"))
     assert found == dataclasses.replace(PLAIN, output_dir=str(run))
     (run / "checkpoints").rmdir()  # the record alone, copied from somewhere
     assert "give --output_dir" in refuses("train/qa.py", str(run / "options.json"))
@@ -199,7 +191,7 @@ def test_a_record_of_another_task_is_refused(run: Path) -> None:
 def test_a_file_of_flags_alone_is_taken_as_it_is(run: Path, tmp_path: Path) -> None:
     path = tmp_path / "flags.json"
     path.write_text(json.dumps({"train_file": "t.json", "output_dir": "o", "seed": 7}))
-    assert trained(str(path)) == task_settings.QATrainOptions(
+    assert asked(str(path)) == task_settings.QATrainOptions(
         train_file=["t.json"], output_dir="o", seed=7
     )
     assert "no such file" in refuses("train/qa.py", str(tmp_path / "none.json"))

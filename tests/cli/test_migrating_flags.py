@@ -163,14 +163,17 @@ def test_taken(line: str) -> None:
 
 @pytest.mark.parametrize("flag", ["--use_cpu", "--no_cuda"])
 def test_the_cpu_is_asked_for_before_jax_looks_for_devices(
-    flag: str, monkeypatch: pytest.MonkeyPatch
+    flag: str,
 ) -> None:
-    asked = []
-    monkeypatch.setattr(jax.config, "update", lambda name, value: asked.append((name, value)))
-    command_line.parse(QA, [flag, "False"])
-    assert asked == []
-    command_line.parse(QA, [flag])
-    assert asked == [("jax_platforms", "cpu")]
+    before = jax.config.values["jax_platforms"]
+    jax.config.update("jax_platforms", "cuda,cpu")
+    try:
+        command_line.parse(QA, [flag, "False"])
+        assert jax.config.values["jax_platforms"] == "cuda,cpu"
+        command_line.parse(QA, [flag])
+        assert jax.config.values["jax_platforms"] == "cpu"
+    finally:
+        jax.config.update("jax_platforms", before)
 
 
 @pytest.mark.parametrize(

@@ -177,13 +177,12 @@ def test_random_weights_are_those_of_the_key(tokenizer: PreTrainedTokenizerFast)
 
 
 def test_a_backend_gives_way_in_predictions_only_where_rows_are_packed_in_training(
-    tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+    tokenizer: PreTrainedTokenizerFast,
 ) -> None:
-    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
     cfg = dataclasses.replace(TINY, attention_probs_dropout_prob=0.0)
 
     def attention(lengths: tuple[int, ...], *, train: bool, **how: str | bool) -> str:
-        model = LoadedModel(cfg, {}, tokenizer, "qa", compute_on(**how))
+        model = LoadedModel(cfg, {}, tokenizer, "qa", compute_on(platform="tpu", **how))
         return model.attention_for(lengths, train=train)[0]
 
     asked = {"attention": "pallas", "packing": True}

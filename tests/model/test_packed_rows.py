@@ -137,18 +137,16 @@ def test_packed_is_one_by_one(head: str, train: bool) -> None:
 
 
 @pytest.mark.parametrize(("how", "platform"), [({"scan": True}, "cpu"), ({"remat": True}, "gpu")])
-def test_packed_layers_in_a_loop_or_computed_again(
-    how: dict[str, bool], platform: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_packed_layers_in_a_loop_or_computed_again(how: dict[str, bool], platform: str) -> None:
     """By the programs of both platforms, in bfloat16, with offsets of the words too."""
     _, packed, _ = batches("qa")
     rng = np.random.default_rng(4)
     shape = (*packed["input_ids"].shape, CFG.hidden_size)
     packed = {**packed, "word_offsets": rng.normal(0, 0.01, shape).astype(np.float32)}
-    monkeypatch.setattr("jax.default_backend", lambda: platform)
     for dtype, atol in ((jnp.float32, 1e-5), (jnp.bfloat16, 0.05)):
-        plain = jax.tree.leaves(values("qa", packed, True, dtype=dtype))
-        found = jax.tree.leaves(values("qa", packed, True, dtype=dtype, **how))
+        same: dict[str, Any] = {"dtype": dtype, "platform": platform}
+        plain = jax.tree.leaves(values("qa", packed, True, **same))
+        found = jax.tree.leaves(values("qa", packed, True, **same, **how))
         for a, b in zip(found, plain, strict=True):  # each by its own size
             np.testing.assert_allclose(a, b, rtol=0, atol=atol * max(1, np.abs(b).max()))
 

@@ -13,14 +13,16 @@ from conftest import DEMO
 from scipy.stats import ttest_rel
 from scripts import call, refuses
 
+from jaxbert.cli import compare_command
+from jaxbert.errors import InputError
 from jaxbert.losses.choose import choose_loss
-from jaxbert.runs import compare
 from jaxbert.runs.compare import markdown, table
 from jaxbert.runs.published import published_for
 from jaxbert.runs.record import Given, RunRecord
 from jaxbert.runs.train import Trained
 from jaxbert.runtime.processes import EXIT_STOPPED
 from jaxbert.tasks.task import Task
+from jaxbert.training.step import TrainState
 
 NAME = "train/compare.py"
 
@@ -40,31 +42,54 @@ def begin(task: type[Task], options: Any, given: Given) -> None:
     record.write(Path(options.output_dir))
 
 
-@pytest.fixture
-def trained(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The options of every run, which is not computed: its score is made of its loss and seed."""
-    runs: list[Any] = []
+STATE = TrainState(np.int32(0), {}, ())
+STOPPED = Trained(STATE, {}, False, ())
 
-    def train(task: type[Task], options: Any, given: Given) -> Trained:
-        runs.append(options)
+
+class Trainer:
+    """In the place of a training: a run's score is made of its loss and seed.
+
+    Attributes:
+        runs: the options of every run.
+    """
+
+    def __init__(self) -> None:
+        self.runs: list[Any] = []
+
+    def __call__(self, task: type[Task], options: Any, given: Given) -> Trained:
+        self.runs.append(options)
         if options.seed == 99:
-            return Trained(None, {}, False, ())  # type: ignore[arg-type]
+            return STOPPED
         scores = {"accuracy": options.seed + len(options.loss), "f1": 0.5, "total": 60}
         folder = Path(options.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "metrics.json").write_text(json.dumps(scores))
         begin(task, options, given)
-        return Trained(None, scores, True, ())  # type: ignore[arg-type]
+        return Trained(STATE, scores, True, ())
 
-    monkeypatch.setattr("jaxbert.runs.compare.train", train)
-    return runs
+    def compare(self, *words: str) -> int:
+        """The exit status of a comparison of such runs."""
+        return compare_command.run(words[0], words[1:], self)
+
+    def refuses(self, *words: str) -> str:
+        """The message with which it ends."""
+        with pytest.raises(InputError) as caught:
+            self.compare(*words)
+        message = str(caught.value)
+        assert "\n" not in message
+        return message
+
+
+@pytest.fixture
+def trainer() -> Trainer:
+    return Trainer()
 
 
 def test_every_pair_is_trained_once(
-    tiny_folder: Path, tmp_path: Path, trained: list[Any], capsys: pytest.CaptureFixture[str]
+    tiny_folder: Path, tmp_path: Path, trainer: Trainer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     focal = 'focal{"gamma": 1}'
-    assert call(NAME, *words(tiny_folder, tmp_path, focal)) == 0
+    assert trainer.compare(*words(tiny_folder, tmp_path, focal)) == 0
     record = json.loads((tmp_path / "comparison.json").read_text())
     assert record["seeds"] == [1, 2]
     found = {(row["loss"], row["metric"]): row for row in record["rows"]}
@@ -72,91 +97,95 @@ def test_every_pair_is_trained_once(
     assert found[focal, "accuracy"]["values"] == [6, 7]
     assert found[focal, "accuracy"]["difference"] == -8
     assert found[focal, "f1"]["p"] is None
-    assert [(o.loss, o.loss_args, o.seed) for o in trained] == [
+    assert [(o.loss, o.loss_args, o.seed) for o in trainer.runs] == [
         ("cross_entropy", None, 1),
         ("focal", '{"gamma": 1}', 1),
         ("cross_entropy", None, 2),
         ("focal", '{"gamma": 1}', 2),
     ]
-    assert len({o.output_dir for o in trained}) == 4
+    assert len({o.output_dir for o in trainer.runs}) == 4
     assert (tmp_path / "comparison.md").read_text() in capsys.readouterr().out
-    assert call(NAME, *words(tiny_folder, tmp_path, focal, "label_smoothing")) == 0
-    assert [o.loss for o in trained[4:]] == ["label_smoothing"] * 2
+    assert trainer.compare(*words(tiny_folder, tmp_path, focal, "label_smoothing")) == 0
+    assert [o.loss for o in trainer.runs[4:]] == ["label_smoothing"] * 2
     shutil.rmtree(tmp_path / "label_smoothing")  # as if it had been stopped between
     stopped = words(tiny_folder, tmp_path, "label_smoothing")
     stopped[stopped.index("2")] = "99"
-    assert call(NAME, *stopped) == EXIT_STOPPED
+    assert trainer.compare(*stopped) == EXIT_STOPPED
 
 
 def test_a_run_of_anything_else_is_neither_done_nor_gone_on_with(
-    tiny_folder: Path, tmp_path: Path, trained: list[Any]
+    tiny_folder: Path, tmp_path: Path, trainer: Trainer
 ) -> None:
     own, model, runs = tmp_path / "own.py", tmp_path / "model", tmp_path / "runs"
     own.write_text("def mine(outputs, batch):\n    return 0.0, 1.0\n")
     shutil.copytree(tiny_folder, model)
     given = words(model, runs, f"{own}:mine")
-    assert call(NAME, *given) == 0
-    assert call(NAME, *given, "--debug") == 0
-    assert len(trained) == 4
-    assert "has a run of another --learning_rate; " in refuses(NAME, *given, "--learning_rate", "1")
+    assert trainer.compare(*given) == 0
+    assert trainer.compare(*given, "--debug") == 0
+    assert len(trainer.runs) == 4
+    assert "has a run of another --learning_rate; " in trainer.refuses(
+        *given, "--learning_rate", "1"
+    )
     (model / "config.json").write_text((model / "config.json").read_text() + " ")
-    assert f"has a run of another {model / 'config.json'}; " in refuses(NAME, *given)
+    assert f"has a run of another {model / 'config.json'}; " in trainer.refuses(*given)
     (model / "config.json").write_text((model / "config.json").read_text()[:-1])
     own.write_text(own.read_text().replace("1.0", "2.0"))
-    assert "has a run of another loss; " in refuses(NAME, *given)
-    assert len(trained) == 4
-    assert call(NAME, *given, "--overwrite_output_dir") == 0
-    assert len(trained) == 8
+    assert "has a run of another loss; " in trainer.refuses(*given)
+    assert len(trainer.runs) == 4
+    assert trainer.compare(*given, "--overwrite_output_dir") == 0
+    assert len(trainer.runs) == 8
 
 
 def test_another_data_set_is_another_run(
-    tiny_folder: Path, tmp_path: Path, trained: list[Any]
+    tiny_folder: Path, tmp_path: Path, trainer: Trainer
 ) -> None:
     given = words(tiny_folder, tmp_path / "runs")
     at = given.index("--train_file")
     del given[at : at + 2]
     assert (
-        call(NAME, *given, "--dataset_name", "nyu-mll/glue", "--dataset_config_name", "cola") == 0
+        trainer.compare(*given, "--dataset_name", "nyu-mll/glue", "--dataset_config_name", "cola")
+        == 0
     )
-    assert len(trained) == 2
-    said = refuses(NAME, *given, "--dataset_name", "nyu-mll/glue", "--dataset_config_name", "sst2")
+    assert len(trainer.runs) == 2
+    said = trainer.refuses(
+        *given, "--dataset_name", "nyu-mll/glue", "--dataset_config_name", "sst2"
+    )
     assert "has a run of another --dataset_config_name; " in said
 
 
 @pytest.mark.parametrize("begun", [True, False])
 def test_what_was_to_be_trained_anew_is_so_after_an_interruption(
-    begun: bool,
-    tiny_folder: Path,
-    tmp_path: Path,
-    trained: list[Any],
-    monkeypatch: pytest.MonkeyPatch,
+    begun: bool, tiny_folder: Path, tmp_path: Path
 ) -> None:
+    class StoppedOnce(Trainer):
+        """At the sixth run."""
+
+        stopped = False
+
+        def __call__(self, task: type[Task], options: Any, given: Given) -> Trained:
+            if len(self.runs) == 5 and not self.stopped:
+                self.stopped = True
+                if begun:  # else it was stopped while it read its data
+                    begin(task, options, given)
+                    (Path(options.output_dir) / "metrics.json").unlink()
+                return STOPPED
+            return super().__call__(task, options, given)
+
+    trainer = StoppedOnce()
     given = words(tiny_folder, tmp_path / "runs", "focal")
-    assert call(NAME, *given) == 0
+    assert trainer.compare(*given) == 0
     changed = [*given, "--learning_rate", "1e-3"]
-    train = compare.train
-
-    def stopped(task: type[Task], options: Any, given: Given) -> Trained:
-        if len(trained) == 5:
-            if begun:  # else it was stopped while it read its data
-                begin(task, options, given)
-                (Path(options.output_dir) / "metrics.json").unlink()
-            return Trained(None, {}, False, ())  # type: ignore[arg-type]
-        return train(task, options, given)
-
-    monkeypatch.setattr(compare, "train", stopped)
-    assert call(NAME, *changed, "--overwrite_output_dir") == EXIT_STOPPED
-    monkeypatch.setattr(compare, "train", train)
-    assert call(NAME, *changed) == 0
-    assert [(o.seed, o.overwrite_output_dir) for o in trained[4:]] == [
+    assert trainer.compare(*changed, "--overwrite_output_dir") == EXIT_STOPPED
+    assert trainer.compare(*changed) == 0
+    assert [(o.seed, o.overwrite_output_dir) for o in trainer.runs[4:]] == [
         (1, True),
         (1, not begun),  # if it had begun anew, it goes on
         (2, True),
         (2, True),
     ]
-    assert {o.learning_rate for o in trained[4:]} == {1e-3}
-    assert call(NAME, *changed) == 0
-    assert len(trained) == 8
+    assert {o.learning_rate for o in trainer.runs[4:]} == {1e-3}
+    assert trainer.compare(*changed) == 0
+    assert len(trainer.runs) == 8
 
 
 def as_before(folder: Path) -> dict[str, Any]:
@@ -171,49 +200,51 @@ def as_before(folder: Path) -> dict[str, Any]:
 
 
 def test_runs_that_an_earlier_version_compared(
-    tiny_folder: Path, tmp_path: Path, trained: list[Any]
+    tiny_folder: Path, tmp_path: Path, trainer: Trainer
 ) -> None:
     given = words(tiny_folder, tmp_path / "runs")
-    assert call(NAME, *given) == 0
+    assert trainer.compare(*given) == 0
     one, two = (tmp_path / "runs" / "cross_entropy" / f"seed_{n}" for n in (1, 2))
     for folder in (one, two):
         beside = as_before(folder)
         del beside["options"]["packing"]  # it is younger than that version
         (folder / "compared.json").write_text(json.dumps(beside))
-    assert call(NAME, *given) == 0  # all were done
-    assert len(trained) == 2
-    assert "has a run of another --learning_rate; " in refuses(NAME, *given, "--learning_rate", "1")
+    assert trainer.compare(*given) == 0  # all were done
+    assert len(trainer.runs) == 2
+    assert "has a run of another --learning_rate; " in trainer.refuses(
+        *given, "--learning_rate", "1"
+    )
     before = json.loads((two / "compared.json").read_text())
     (two / "compared.json").write_text(json.dumps(before | {"files": {}}))
-    message = refuses(NAME, *given)  # all the files, of which four are named
+    message = trainer.refuses(*given)  # all the files, of which four are named
     assert ", ...; give" in message
     assert str(min(DEMO / "classification_dev.tsv", tiny_folder / "config.json")) in message
     (two / "compared.json").write_text(json.dumps({"void": True}))
-    assert call(NAME, *given) == 0
-    assert [(o.seed, o.overwrite_output_dir) for o in trained[2:]] == [(2, True)]
+    assert trainer.compare(*given) == 0
+    assert [(o.seed, o.overwrite_output_dir) for o in trainer.runs[2:]] == [(2, True)]
     assert not (two / "compared.json").exists()
-    assert call(NAME, *given) == 0
-    assert len(trained) == 3
+    assert trainer.compare(*given) == 0
+    assert len(trainer.runs) == 3
     # It had begun, and its record was not written yet.
     shutil.rmtree(two)
     two.mkdir()
     (two / "compared.json").write_text(json.dumps(before))
-    assert call(NAME, *given) == 0
-    assert [o.seed for o in trained[3:]] == [2]
+    assert trainer.compare(*given) == 0
+    assert [o.seed for o in trainer.runs[3:]] == [2]
 
 
 def test_a_run_that_was_not_compared_is_resumed_and_then_known(
-    tiny_folder: Path, tmp_path: Path, trained: list[Any]
+    tiny_folder: Path, tmp_path: Path, trainer: Trainer
 ) -> None:
     given = words(tiny_folder, tmp_path / "runs")
-    assert call(NAME, *given) == 0
+    assert trainer.compare(*given) == 0
     folder = tmp_path / "runs" / "cross_entropy" / "seed_1"
     as_before(folder)
     (folder / "compared.json").unlink()
-    assert call(NAME, *given) == 0
-    assert [(o.seed, o.overwrite_output_dir) for o in trained[2:]] == [(1, False)]
-    assert call(NAME, *given) == 0
-    assert len(trained) == 3
+    assert trainer.compare(*given) == 0
+    assert [(o.seed, o.overwrite_output_dir) for o in trainer.runs[2:]] == [(1, False)]
+    assert trainer.compare(*given) == 0
+    assert len(trainer.runs) == 3
 
 
 def test_two_losses_are_really_compared(tiniest_folder: Path, tmp_path: Path) -> None:
@@ -237,21 +268,19 @@ def test_two_losses_are_really_compared(tiniest_folder: Path, tmp_path: Path) ->
     assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_loss_that_changes_meanwhile_is_noticed(
-    tiny_folder: Path, tmp_path: Path, trained: list[Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_loss_that_changes_meanwhile_is_noticed(tiny_folder: Path, tmp_path: Path) -> None:
     own = tmp_path / "own.py"
     own.write_text("def mine(outputs, batch):\n    return 0.0, 1.0\n")
-    train = compare.train
 
-    def changing(task: type[Task], options: Any, given: Given) -> Trained:
-        own.write_text(own.read_text() + "\n")
-        return train(task, options, given)
+    class Changing(Trainer):
+        def __call__(self, task: type[Task], options: Any, given: Given) -> Trained:
+            own.write_text(own.read_text() + "\n")
+            return super().__call__(task, options, given)
 
-    monkeypatch.setattr(compare, "train", changing)
-    said = refuses(NAME, *words(tiny_folder, tmp_path / "runs", f"{own}:mine"))
+    trainer = Changing()
+    said = trainer.refuses(*words(tiny_folder, tmp_path / "runs", f"{own}:mine"))
     assert "has changed while losses were compared" in said
-    assert len(trained) == 2  # that of cross_entropy, which is done, and this one
+    assert len(trainer.runs) == 2  # that of cross_entropy, which is done, and this one
 
 
 def test_wrong_input_is_told_before_anything_is_trained(tiny_folder: Path, tmp_path: Path) -> None:

@@ -65,12 +65,18 @@ WRITTEN = """{
 """
 
 
-def test_the_form_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.metadata, "version", lambda name: "1.0")
-    monkeypatch.setattr(host, "describe", lambda: {"platform": "cpu", "devices": 1})
+def test_the_form_of_the_file(tmp_path: Path) -> None:
     record = RunRecord.of("qa", Options(), loss='def loss():\n    return "x"\n')
-    data = {"train": "12ab", "model": "34cd"}
-    record = dataclasses.replace(record, rows_per_step=8, row_length=128, data=data)
+    assert record.versions == {name: importlib.metadata.version(name) for name in record.versions}
+    assert record.machine == host.describe()
+    record = dataclasses.replace(
+        record,
+        rows_per_step=8,
+        row_length=128,
+        data={"train": "12ab", "model": "34cd"},
+        versions=dict.fromkeys(record.versions, "1.0"),  # in their order
+        machine={"platform": "cpu", "devices": 1},
+    )
     record.write(tmp_path / "run")
     assert (tmp_path / "run" / "options.json").read_text(encoding="utf-8") == WRITTEN
     again = RunRecord.read(tmp_path / "run")

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 import pytest
 from scripts import environment
 
-from jaxbert.runtime import stop_signals
 from jaxbert.runtime.stop_signals import StopSignals
 
 # A computation of hours: the main thread does not come back from XLA.
@@ -31,23 +30,42 @@ with StopSignals():
 """
 
 
+# A notebook's kernel or an interpreter, which has prompts.
+KERNEL = """
+import sys
+from jaxbert.runtime.stop_signals import StopSignals
+
+sys.ps1 = "In : "
+with StopSignals():
+    print("ready", flush=True)
+    sys.stdin.readline()
+print("alive")
+"""
+
+
+def started(code: str) -> subprocess.Popen[str]:
+    """A process of the code that has told that it is ready."""
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    child = subprocess.Popen([sys.executable, "-c", code], env=environment(), text=True, **pipes)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "ready\n"
+    return child
+
+
+def stop(child: subprocess.Popen[str], number: signal.Signals) -> None:
+    """Send it its first signal, and see that it says so."""
+    assert child.stderr is not None
+    child.send_signal(number)
+    assert child.stderr.readline() == "\n"
+    assert child.stderr.readline() == f"{number.name}: saving and leaving\n"
+
+
 @pytest.mark.parametrize("numbers", [(signal.SIGTERM, signal.SIGTERM), (signal.SIGINT,) * 2])
 def test_a_second_signal_leaves_at_once(numbers: tuple[signal.Signals, ...]) -> None:
-    child = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT],
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    child = started(SCRIPT)
     try:
-        assert child.stdout is not None
-        assert child.stderr is not None
-        assert child.stdout.readline() == "ready\n"
         time.sleep(0.2)
-        child.send_signal(numbers[0])
-        assert child.stderr.readline() == "\n"
-        assert child.stderr.readline() == f"{numbers[0].name}: saving and leaving\n"
+        stop(child, numbers[0])
         child.send_signal(numbers[1])  # that of a group, which comes with the first
         time.sleep(1.5)
         assert child.poll() is None
@@ -88,23 +106,21 @@ def test_a_cell_is_interrupted_without_an_exception_and_then_as_before() -> None
         signal.raise_signal(signal.SIGINT)
 
 
-@pytest.mark.usefixtures("cell")
 @pytest.mark.parametrize(
-    ("number", "ended"), [(signal.SIGINT, []), (signal.SIGTERM, [75])], ids=["SIGINT", "SIGTERM"]
+    ("number", "status"), [(signal.SIGINT, 0), (signal.SIGTERM, 75)], ids=["SIGINT", "SIGTERM"]
 )
-def test_a_second_interrupt_leaves_the_kernel_alive(
-    monkeypatch: pytest.MonkeyPatch, number: signal.Signals, ended: list[int]
-) -> None:
-    calls: list[int] = []
-    monkeypatch.setattr(sys, "ps1", "In : ", raising=False)
-    monkeypatch.setattr(os, "_exit", calls.append)
-    monkeypatch.setattr(stop_signals, "_ONE", 0.0)
-    with StopSignals() as signals:
-        os.kill(os.getpid(), signal.SIGINT)
-        wait_until_caught(signals)
-        os.kill(os.getpid(), number)
+def test_a_second_interrupt_leaves_the_kernel_alive(number: signal.Signals, status: int) -> None:
+    child = started(KERNEL)
+    try:
+        stop(child, signal.SIGINT)
+        time.sleep(1.5)
+        child.send_signal(number)
         time.sleep(0.3)
-    assert calls == ended
+        assert child.communicate("\n", timeout=20)[0] == "alive\n" * (status == 0)
+        assert child.returncode == status
+    finally:
+        child.kill()
+        child.communicate()
 
 
 def test_in_another_thread_signals_are_left_alone() -> None:

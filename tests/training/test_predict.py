@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 from jaxbert.data.features import Features
-from jaxbert.training import predict as module
 from jaxbert.training.parallel import make_parallel
+from jaxbert.training.predict import cached_tokens, predict
 
 
 @pytest.mark.parametrize(
     ("size", "devices", "tokens", "shapes"),
     [
+        (8, 1, None, {(8, 8), (8, 16), (1, 16)}),
         (8, 1, 10**6, {(8, 8), (8, 16), (1, 16)}),
         (8, 1, 64, {(8, 8), (4, 16), (1, 16)}),  # on a CPU fewer rows where they are long
         (8, 1, 1, {(1, 8), (1, 16)}),
@@ -26,9 +27,8 @@ from jaxbert.training.parallel import make_parallel
     ],
 )
 def test_every_window_has_its_own_numbers_in_few_shapes(
-    size: int, devices: int, tokens: int, shapes: set[tuple[int, int]], monkeypatch: Any
+    size: int, devices: int, tokens: int | None, shapes: set[tuple[int, int]]
 ) -> None:
-    monkeypatch.setattr(module, "_CACHED", tokens)
     lengths = np.array([3, 16, 8, 1, 5, 12, 7, 2, 9, 4, 6, 13, 8, 10, 11, 3, 15])
     rng = np.random.default_rng(0)
     bounds = np.concatenate([[0], np.cumsum(lengths)])
@@ -41,7 +41,13 @@ def test_every_window_has_its_own_numbers_in_few_shapes(
         seen.append(batch["input_ids"].shape)
         return {"sum": jnp.sum(batch["input_ids"] * batch["attention_mask"], axis=1) * params}
 
-    found = module.predict(compiled, 2, features, parallel, size=size, buckets=(8, 16))
+    found = predict(
+        compiled, 2, features, parallel, size=size, buckets=(8, 16), device_tokens=tokens
+    )
     assert found is not None
     assert found["sum"].tolist() == [2 * int(ids[a:b].sum()) for a, b in itertools.pairwise(bounds)]
     assert set(seen) == shapes
+
+
+def test_rows_are_fewer_where_they_are_long_on_a_cpu_alone() -> None:
+    assert (cached_tokens("cpu"), cached_tokens("gpu"), cached_tokens("tpu")) == (2048, None, None)

@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pytest
 from hostile import (
-    OPENERS,
     Cases,
-    Change,
-    check_refused,
     content,
     edit,
     pickled,
     sparse,
     tokenizer,
-    whole_folder,
-    with_fault,
     without_tokenizer_json,
 )
-
-from jaxbert.model.tokenizer import load_tokenizer
 
 
 def split(pattern: dict[str, str]) -> dict[str, Any]:
@@ -215,40 +206,3 @@ CASES: Cases = {
         "its tokenizer cannot be read",
     ),
 }
-
-
-@pytest.fixture(scope="module")
-def whole(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return whole_folder(tiny_folder, tmp_path_factory.mktemp("hostile") / "model")
-
-
-@pytest.mark.parametrize("opened", OPENERS)
-@pytest.mark.parametrize(("change", "expected"), CASES.values(), ids=list(CASES))
-def test_hostile_tokenizers_are_refused(
-    whole: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    change: Change,
-    expected: str,
-    opened: Callable[[Path], Any],
-) -> None:
-    folder = with_fault(whole, tmp_path, change)
-    monkeypatch.chdir(folder)
-    check_refused(opened, folder, expected)
-
-
-def test_padding_and_truncation_of_the_file_do_nothing(whole: Path, tmp_path: Path) -> None:
-    padding = {
-        "strategy": {"Fixed": 10**9},
-        "direction": "Right",
-        "pad_to_multiple_of": None,
-        "pad_id": 0,
-        "pad_type_id": 0,
-        "pad_token": "[PAD]",
-    }
-    truncation = {"direction": "Right", "max_length": 1, "strategy": "LongestFirst", "stride": 0}
-    found = load_tokenizer(
-        with_fault(whole, tmp_path, partial(tokenizer, padding=padding, truncation=truncation))
-    )
-    assert len(found("the of")["input_ids"]) == 4
-    assert len(found.backend_tokenizer.encode("the of").ids) == 4

@@ -3,35 +3,24 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgpack
 import numpy as np
-import pytest
 from hostile import (
     BIAS,
-    OPENERS,
     PICKLES,
     WORDS,
     Cases,
-    Change,
-    check_refused,
     content,
     filled,
     header,
     only,
     pickled,
     sparse,
-    tensor,
-    whole_folder,
-    with_fault,
 )
-
-from jaxbert.errors import InputError
-from jaxbert.model.pretrained import load_pretrained
 
 HEADER = "model.safetensors: not a whole safetensors file"
 MSGPACK = "flax_model.msgpack: not a whole Flax msgpack file"
@@ -185,52 +174,3 @@ CASES: Cases = {
         MSGPACK,
     ),
 }
-
-
-@pytest.fixture(scope="module")
-def whole(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return whole_folder(tiny_folder, tmp_path_factory.mktemp("hostile") / "model")
-
-
-@pytest.mark.parametrize("opened", OPENERS)
-@pytest.mark.parametrize(("change", "expected"), CASES.values(), ids=list(CASES))
-def test_hostile_weights_are_refused(
-    whole: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    change: Change,
-    expected: str,
-    opened: Callable[[Path], Any],
-) -> None:
-    folder = with_fault(whole, tmp_path, change)
-    monkeypatch.chdir(folder)
-    check_refused(opened, folder, expected)
-
-
-@pytest.mark.parametrize("shape", [(10**12, 0), (), (2, 2), (0,)])
-def test_a_classifier_of_a_trillion_classes(
-    whole: Path, tmp_path: Path, shape: tuple[int, ...]
-) -> None:
-    """Names are made for the classes of a classifier, as many as its bias says."""
-
-    def alter(tensors: dict[str, np.ndarray]) -> None:
-        tensors["classifier.bias"] = np.zeros(shape, np.float32)
-
-    with pytest.raises(InputError, match=r"classifier\.bias has shape"):
-        load_pretrained(with_fault(whole, tmp_path, partial(tensor, alter)), "classification")
-
-
-@pytest.mark.parametrize("dtype", ["F8_E4M3", "I16", "BOOL"])
-def test_a_second_decoder_of_another_type(whole: Path, tmp_path: Path, dtype: str) -> None:
-    """The copy of a tied tensor is read too, to be held against the first."""
-    name = "cls.predictions.decoder.bias"
-    size = 1024 if dtype == "I16" else 512
-
-    def alter(tensors: dict[str, np.ndarray]) -> None:
-        tensors["cls.predictions.bias"] = np.zeros(512, np.float32)
-        tensors[name] = np.zeros(size, np.uint8)
-
-    folder = with_fault(whole, tmp_path, partial(tensor, alter))
-    header(lambda h: h[name].update(dtype=dtype, shape=[512]), folder)
-    with pytest.raises(InputError, match=f"{name} (cannot be read|has dtype)"):
-        load_pretrained(folder, "mlm")

@@ -3,33 +3,17 @@
 from __future__ import annotations
 
 import os
-import pickle
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import pytest
 from hostile import (
-    MODULES,
-    OPENERS,
-    PICKLES,
     WORDS,
     Cases,
-    Change,
-    add_canaries,
-    canary_of,
-    check_refused,
     config,
     content,
-    edit,
     pickled,
     sparse,
-    whole_folder,
-    with_fault,
 )
-
-from jaxbert.errors import InputError
 
 
 def folder_in_place(folder: Path) -> None:
@@ -120,63 +104,3 @@ CASES: Cases = {
     "config is a folder": (folder_in_place, "config.json: not a file"),
     "pickle named config.json": (partial(content, "config.json", pickled), "config.json"),
 }
-
-
-@pytest.fixture(scope="module")
-def whole(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return whole_folder(tiny_folder, tmp_path_factory.mktemp("hostile") / "model")
-
-
-@pytest.mark.parametrize("opened", OPENERS)
-@pytest.mark.parametrize(("change", "expected"), CASES.values(), ids=list(CASES))
-def test_hostile_configs_are_refused(
-    whole: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    change: Change,
-    expected: str,
-    opened: Callable[[Path], Any],
-) -> None:
-    folder = with_fault(whole, tmp_path, change)
-    monkeypatch.chdir(folder)
-    check_refused(opened, folder, expected)
-
-
-def test_the_canaries_work(tmp_path: Path) -> None:
-    folder = tmp_path / "model"
-    folder.mkdir()
-    add_canaries(folder)
-    for name in (*PICKLES, *MODULES):
-        raw = (folder / name).read_bytes()
-        if name in PICKLES:
-            pickle.loads(raw)
-        else:
-            exec(raw)
-        assert canary_of(folder).exists()
-        canary_of(folder).unlink()
-
-
-def test_the_whole_folder_is_opened(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(whole)
-    for opened in OPENERS:
-        opened(whole)
-    assert not canary_of(whole).exists()
-
-
-@pytest.mark.parametrize("kind", ["sdpa", "eager", None])
-def test_fields_of_honest_folders(whole: Path, tmp_path: Path, kind: str | None) -> None:
-    fields = partial(config, _attn_implementation=kind, auto_map=None, architectures=["BertModel"])
-    folder = with_fault(whole, tmp_path, fields)
-    edit("tokenizer_config.json", folder, tokenizer_class="BertTokenizerFast", auto_map=None)
-    for opened in OPENERS:
-        opened(folder)
-
-
-@pytest.mark.parametrize(
-    "name", ["x" * 5000, "a/" * 5000, "\0", "a\nb", "~nobody-there/x", "\ud800"]
-)
-def test_names_that_are_no_folder(name: str) -> None:
-    for opened in OPENERS:
-        with pytest.raises(InputError) as caught:
-            opened(name)
-        assert len(str(caught.value).splitlines()) == 1
