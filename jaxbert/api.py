@@ -13,9 +13,9 @@ from jaxbert.callbacks.guarded_callbacks import check_callbacks
 from jaxbert.data.in_memory import InMemory, Paths, Rows, paths_of, rows_in_memory
 from jaxbert.errors import InputError
 from jaxbert.io.untrusted import shown
-from jaxbert.losses.user_function import Function, user_function
 from jaxbert.metrics.scores import Scores
 from jaxbert.options.keywords import make_settings
+from jaxbert.options.user_function import Function, user_function
 from jaxbert.runs.evaluate import evaluate as evaluate_run
 from jaxbert.runs.predict_rows import as_dicts, predict_rows
 from jaxbert.runs.saved import options_of_training
@@ -156,7 +156,7 @@ def train(
     if isinstance(loss, str):
         settings["loss"] = loss
     elif loss is not None:
-        function = user_function(loss, "loss")
+        function = user_function(loss, "--loss", or_file=True)
         settings["loss"] = function.name
     options: Any = make_settings(
         definition.train_options,

@@ -7,7 +7,6 @@ import importlib.util
 import inspect
 import linecache
 import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxbert.errors import InputError
+from jaxbert.options.user_function import error_line
 
 # What the step and the log report themselves.
 _TAKEN = {"loss", "weight", "grad_norm", "skipped", "stop", "step", "epoch", "learning_rate"} | {
@@ -54,7 +54,7 @@ def load_function(given: str) -> tuple[Callable[..., Any], str]:
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        raise InputError(f"--loss {given}: {_said(error, path)}") from None
+        raise InputError(f"--loss {given}: {error_line(error, path)}") from None
     finally:
         sys.path.pop(0)
         helpers = _take_back(before, path.absolute().parent)
@@ -96,7 +96,7 @@ def guarded(function: Callable[..., Any], given: str, path: Path) -> Callable[..
         except InputError:
             raise
         except Exception as error:
-            raise InputError(f"--loss {given}: {_said(error, path)}") from None
+            raise InputError(f"--loss {given}: {error_line(error, path)}") from None
         *_, batch = args[: 2 if len(args) == 2 else 3]
         return _held(result, len(args), batch["weight"], given)
 
@@ -172,22 +172,3 @@ def _is_number(value: Any) -> bool:
         return jnp.asarray(value, jnp.float32).shape == ()
     except (TypeError, ValueError):
         return False
-
-
-def _said(error: BaseException, path: Path) -> str:
-    """An error of a user's file in one line: where in it, what, and what to do."""
-    own = path.absolute()
-    stack = traceback.extract_tb(error.__traceback__)
-    frames = [frame for frame in stack if Path(frame.filename).absolute() == own]
-    line = error.lineno if isinstance(error, SyntaxError) else frames[-1].lineno if frames else None
-    place = f"{path}:{line}" if line else str(path)
-    if not path.exists():  # a cell of a notebook
-        place = f"line {line}" if line else "its source"
-    kind = type(error).__name__
-    said = (str(error).strip().splitlines() or [""])[0].rstrip(".")
-    if kind.startswith("Tracer") or kind == "ConcretizationTypeError":
-        return (
-            f"{place}: it cannot be compiled: a value that is known only on the device decides "
-            f"what Python does ({kind}); use jnp.where, jax.lax.cond or jnp functions"
-        )
-    return f"{place}: {kind}: {said}"

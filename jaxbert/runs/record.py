@@ -12,9 +12,9 @@ from types import MappingProxyType
 from jaxbert.errors import InputError
 from jaxbert.io.files import Json, write_json
 from jaxbert.io.untrusted import read_object, shown
-from jaxbert.losses.user_function import changed_value
 from jaxbert.options.resume import ChangedOption, changed_options
 from jaxbert.options.settings import CheckpointOptions
+from jaxbert.options.user_function import changed_value
 from jaxbert.runtime import host
 
 RECORD = "options.json"

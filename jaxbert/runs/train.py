@@ -26,13 +26,13 @@ from jaxbert.loaded.model import LoadedModel
 from jaxbert.losses.check import try_loss
 from jaxbert.losses.choose import ChosenLoss, choose_loss, with_settings
 from jaxbert.losses.forms import Arrays
-from jaxbert.losses.user_function import UserFunction
 from jaxbert.metrics.scores import LOSS, Scores
 from jaxbert.model.config import config_to_dict
 from jaxbert.model.heads import Params
 from jaxbert.options.fields import settings_of
 from jaxbert.options.parts import part_of, with_part
 from jaxbert.options.settings import ModelOptions, TrainingOptions
+from jaxbert.options.user_function import UserFunction
 from jaxbert.runs.evaluate import Evaluator, show_scores
 from jaxbert.runs.folder import RunFolder
 from jaxbert.runs.inputs import (
