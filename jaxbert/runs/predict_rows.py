@@ -57,27 +57,34 @@ def predict_rows(
 
 
 def as_dicts(examples: Any, predictions: Any) -> list[dict[str, Any]]:
-    """Predictions with the names of their fields, and with the example's id where it has one.
+    """Predictions, or examples, with the names of their fields, and with the example's id where it
+    has one.
 
     >>> as_dicts([None], [2.5])
     [{'score': 2.5}]
     """
-    found = []
-    for example, prediction in zip(examples, predictions, strict=False):
-        record = {} if getattr(example, "id", None) is None else {"id": example.id}
-        found.append({**record, **_fields(prediction)})
-    return found
+    ids = [getattr(example, "id", None) for example in examples]
+    if len(ids) != len(predictions):  # of a masked language model there is one for each window
+        ids = [None] * len(predictions)
+    return [
+        {**({} if id_ is None else {"id": id_}), **_fields(prediction)}
+        for id_, prediction in zip(ids, predictions, strict=True)
+    ]
 
 
 def _fields(prediction: Any) -> dict[str, Any]:
     if dataclasses.is_dataclass(prediction):
-        names = [field.name for field in dataclasses.fields(prediction)]
+        names = [field.name for field in dataclasses.fields(prediction) if field.name != "where"]
         return {name: _plain(getattr(prediction, name)) for name in names}
     return dict(prediction) if isinstance(prediction, dict) else {"score": prediction}
 
 
 def _plain(value: Any) -> Any:
-    """Named tuples as dicts, and tuples as lists: as JSON would have them."""
+    """Copies of what there is: named tuples and dataclasses as dicts, tuples as lists."""
     if hasattr(value, "_asdict"):
         return value._asdict()
+    if dataclasses.is_dataclass(value):
+        return _fields(value)
+    if isinstance(value, dict):
+        return dict(value)
     return [_plain(item) for item in value] if isinstance(value, tuple | list) else value

@@ -15,11 +15,12 @@ import jax
 from jaxbert.callbacks.guarded_callbacks import GuardedCallbacks
 from jaxbert.callbacks.reports import check_reports, make_reports
 from jaxbert.data.batch import Batch
-from jaxbert.data.batch_source import BatchSource
+from jaxbert.data.batch_source import BatchSource, Corruption
 from jaxbert.data.features import Features
 from jaxbert.data.in_memory import InMemory
 from jaxbert.data.packing import PackedSampler, Sampler
 from jaxbert.data.sampling import bucket_lengths
+from jaxbert.data.user_corruption import UserCorruption, check_corruption
 from jaxbert.errors import InputError
 from jaxbert.io.files import Json
 from jaxbert.loaded.model import LoadedModel
@@ -27,6 +28,7 @@ from jaxbert.losses.check import try_loss
 from jaxbert.losses.choose import ChosenLoss, choose_loss, with_settings
 from jaxbert.losses.forms import Arrays
 from jaxbert.metrics.scores import LOSS, Scores
+from jaxbert.metrics.user_metrics import UserMetric
 from jaxbert.model.config import config_to_dict
 from jaxbert.model.heads import Params
 from jaxbert.options.fields import settings_of
@@ -80,11 +82,26 @@ class InPlace:
     Attributes:
         train, validation: rows.
         loss: a function; options.loss has its name.
+        metrics: after the task's own.
+        corruption: of each row's tokens, in place of what the task does with them.
     """
 
     train: InMemory | None = None
     validation: InMemory | None = None
     loss: UserFunction | None = None
+    metrics: Sequence[UserMetric] = ()
+    corruption: UserFunction | None = None
+
+    def functions(self) -> dict[str, Json]:
+        """What the run's record has of the functions beside the loss."""
+        found: dict[str, Json] = {
+            f"metrics {m.name}": {"source": m.function.source, "values": m.values()}
+            for m in self.metrics
+        }
+        if self.corruption is not None:
+            source, values = self.corruption.source, self.corruption.values
+            found["corruption"] = {"source": source, "values": values}
+        return found
 
 
 _NOTHING = InPlace()
@@ -110,11 +127,16 @@ def train(
     check_reports(options.report_to)
     if not options.output_dir:
         raise InputError("give --output_dir, the folder for the results")
-    names = {setting.name for setting in settings_of(type(options))}
+    names = {setting.name for setting in settings_of(type(options))} | {"metrics", "corruption"}
     unknown = set(options.allow_changed_options or ()) - names
     if unknown:
         raise InputError(f"--allow_changed_options {' '.join(sorted(unknown))}: no such option")
-    _check(task_cls, packing=options.packing, metric=options.metric_for_best_model)
+    _check(
+        task_cls,
+        packing=options.packing,
+        metric=options.metric_for_best_model,
+        added=[m.name for m in in_place.metrics],
+    )
     model = part_of(ModelOptions, options)
     loss = choose_loss(task_cls.losses, options.loss, options.loss_args, in_place.loss)
     processes.join(model.coordinator_address, model.num_processes, model.process_id)
@@ -138,15 +160,18 @@ def train(
     return trained
 
 
-def _check(task: type[Task[S, E, P]], *, packing: bool, metric: str | None) -> None:
+def _check(
+    task: type[Task[S, E, P]], *, packing: bool, metric: str | None, added: Sequence[str]
+) -> None:
     """Refuse what a task does not have, before any file is read.
 
     Args:
         metric: --metric_for_best_model.
+        added: the names of scores beside the task's.
     """
     if packing and not task.packs:
         raise InputError(f"--packing is not for {task.name}, whose rows have several texts already")
-    known = task.metric_names()
+    known = (*task.metric_names(), *added)
     if other := set(best_metrics(known, metric)) - set(known):
         raise InputError(f"--metric_for_best_model {' '.join(other)}: give {', '.join(known)}")
 
@@ -198,6 +223,7 @@ class _Inputs(Generic[S, E, P]):
     held_out: Sequence[E] | None
     validation: _Validation[S, E, P] | None
     teacher: Teacher | None
+    corruption: UserFunction | None
     record: RunRecord
 
     @property
@@ -228,6 +254,8 @@ def _read_inputs(
         source_of(options, "validation", in_place.validation),
         options.comparing_models,
     )
+    if held_out is None and in_place.metrics:
+        raise InputError("metrics: give validation_data, on which they are computed")
     task = task.fit_to(data.examples, held_out)
     options = with_part(options, task.settings)
     asked = part_of(ModelOptions, options)
@@ -236,6 +264,7 @@ def _read_inputs(
         options,
         loss=loss.source,
         loss_values=loss.values,
+        functions=in_place.functions(),
         job=processes.job(),
         given=given,
     )
@@ -243,7 +272,9 @@ def _read_inputs(
     previous = run.find(record, teacher=loss.args.get("teacher"))
 
     model = load_model(task, asked, data, seed=options.seed, packing=options.packing)
-    task.check_metric(options.metric_for_best_model, data.examples, model.cfg)
+    best = best_metrics((), options.metric_for_best_model)
+    if not {m.name for m in in_place.metrics}.issuperset(best):
+        task.check_metric(options.metric_for_best_model, data.examples, model.cfg)
     cfg, parallel = model.cfg, model.compute.parallel
     if cfg.id2label:
         shown = ", ".join(cfg.id2label[:12]) + ", ..." * (len(cfg.id2label) > 12)
@@ -264,7 +295,7 @@ def _read_inputs(
         record=previous,
     )
     rows_for(sampler.rows, parallel, options.gradient_accumulation_steps)
-    plan = _make_plan(task, options, sampler.steps_per_epoch)
+    plan = _make_plan(task, options, sampler.steps_per_epoch, in_place.metrics)
     # The problem type is in the data's own fingerprint, and earlier versions did not keep it.
     shape = config_to_dict(dataclasses.replace(cfg, problem_type=None))
     prints = {"train": features.fingerprint(), "model": fingerprint_of(shape)}
@@ -278,7 +309,10 @@ def _read_inputs(
             held_out_features,
             size=asked.per_device_eval_batch_size * parallel.devices,
             buckets=bucket_lengths(asked.length_bucket, task.settings.max_seq_length),
+            metrics=in_place.metrics,
         )
+        if in_place.metrics:
+            evaluator.try_metrics(parallel.replicate(model.params))
         if plan.metrics == (LOSS,) and not any(map(task.learnable, held_out)):
             raise InputError(
                 f"--metric_for_best_model {options.metric_for_best_model}: the validation data "
@@ -292,6 +326,7 @@ def _read_inputs(
         prints["teacher"] = teacher.fingerprint()
     processes.check_alike("data", prints)
     processes.check_alike("losses", [loss.source, dict(loss.values)])
+    processes.check_alike("functions", in_place.functions())
     record = dataclasses.replace(
         record, rows_per_step=sampler.rows, row_length=max(sampler.buckets), data=prints
     )
@@ -309,6 +344,7 @@ def _read_inputs(
         held_out=held_out,
         validation=validation,
         teacher=teacher,
+        corruption=in_place.corruption,
         record=record,
     )
 
@@ -324,8 +360,19 @@ def _check_freeze(params: Params, freeze: Sequence[str]) -> None:
         raise InputError("--freeze leaves nothing to train")
 
 
-def _make_plan(task: Task[S, E, P], options: TrainingOptions, steps_per_epoch: int) -> Plan:
-    """When the run trains, logs, evaluates and saves."""
+def _make_plan(
+    task: Task[S, E, P],
+    options: TrainingOptions,
+    steps_per_epoch: int,
+    added: Sequence[UserMetric],
+) -> Plan:
+    """When the run trains, logs, evaluates and saves.
+
+    Args:
+        added: metrics beside the task's.
+    """
+    falling = {m.name for m in task.metrics if m.lower_is_better}
+    falling |= {m.name for m in added if m.lower_is_better}
     return Plan(
         total=total_steps(options.num_train_epochs, options.max_steps, steps_per_epoch),
         log_every=options.logging_steps,
@@ -334,7 +381,8 @@ def _make_plan(task: Task[S, E, P], options: TrainingOptions, steps_per_epoch: i
         patience=options.early_stopping_patience,
         max_skipped=options.max_nonfinite_steps,
         metrics=best_metrics([m.name for m in task.metrics], options.metric_for_best_model),
-        lower_is_better=frozenset({LOSS, *(m.name for m in task.metrics if m.lower_is_better)}),
+        lower_is_better=frozenset({LOSS, *falling}),
+        may_lack=frozenset({LOSS, *(m.name for m in added)}),
     )
 
 
@@ -408,7 +456,7 @@ def _make_program(inputs: _Inputs[S, E, P]) -> _Prepared:
     source = BatchSource(
         features,
         inputs.sampler,
-        task.corrupt(model.tokenizer, model.cfg, seed=options.seed),
+        _corruption_of(inputs),
         options.gradient_accumulation_steps,
         _ids(inputs.examples),
     )
@@ -439,6 +487,29 @@ def _make_program(inputs: _Inputs[S, E, P]) -> _Prepared:
     )
     program = Program(parallel.compile_train(step), key, schedule, parallel)
     return _Prepared(source, program, step, jax.device_get(init_state(model.params, tx)))
+
+
+def _corruption_of(inputs: _Inputs[S, E, P]) -> Corruption | None:
+    """What is done to every batch: the function that was given, tried, or else what the task does.
+
+    Raises:
+        InputError: the function cannot be used.
+    """
+    model, seed = inputs.model, inputs.options.seed
+    of_task = inputs.task.corrupt(model.tokenizer, model.cfg, seed=seed)
+    if inputs.corruption is None:
+        return of_task
+    corruption = UserCorruption(
+        inputs.corruption,
+        seed=seed,
+        of_tokens=tuple(inputs.features.tokens),
+        of_rows=tuple(inputs.features.rows),
+        special_ids=tuple(model.tokenizer.all_special_ids),
+        vocab_size=model.cfg.vocab_size,
+        predicts=of_task is not None,
+    )
+    check_corruption(corruption, inputs.features)
+    return corruption
 
 
 def _ids(examples: Sequence[E]) -> list[str] | None:
