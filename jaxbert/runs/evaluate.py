@@ -165,8 +165,10 @@ class Evaluator(Generic[S, E, P]):
         assert arrays is not None  # nothing stops it
         kept = {name: x for name, x in arrays.items() if name not in (_SUM, _WEIGHT)}
         predictions = task.decode(few, features, kept, cfg)
-        with contextlib.suppress(ValueError):  # of few examples there may be no scores
-            _check_new(self._metrics, task.score(few, predictions, cfg))
+        scores: Scores = {}
+        with contextlib.suppress(ValueError):  # of few examples there may be none
+            scores = task.score(few, predictions, cfg)
+        _check_new(self._metrics, scores)
         try:
             processes.from_first(functools.partial(_values, self._metrics, few, predictions))
         except InputError as error:

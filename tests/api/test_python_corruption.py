@@ -161,7 +161,7 @@ def test_what_cannot_be_one_is_refused_before_the_first_step(
         (hide, "corruption function hide: it returned no labels: the tokens to predict"),
         (
             lambda row, rng: {"labels": np.full_like(row["input_ids"], -100)},
-            "no token of 12 rows is to be predicted",
+            "no token of 32 rows is to be predicted",
         ),
     ],
 )
