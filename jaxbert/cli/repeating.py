@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jaxbert.cli.migrating import record_of
 from jaxbert.errors import InputError
-from jaxbert.io.untrusted import shown
+from jaxbert.io.untrusted import read_object, shown
 
 logger = logging.getLogger("jaxbert")
 
@@ -31,17 +31,17 @@ def words_to_repeat(task: str, words: Sequence[str]) -> list[str]:
     if record is None:
         return list(words)
     folder = Path(words[0]).expanduser().parent
-    if record["task"] != task:
-        other = shown(record["task"])
+    if record[0] != task:
+        other = shown(record[0])
         raise InputError(
             f"{words[0]} is the record of a run of {other}, not of {task}; give it to the command "
             "of that task"
         )
     given = [word.split("=")[0].replace("-", "_") for word in words[1:]]
-    if "__output_dir" in given and record.get("functions"):
+    if "__output_dir" in given and read_object(Path(words[0]).expanduser()).get("functions"):
         raise InputError(
-            f"{words[0]}: the run has Python functions ({', '.join(record['functions'])}); repeat "
-            "it from Python, by the same call of jaxbert.train with another output_dir"
+            f"{words[0]}: the run has metrics or a corruption that are Python functions; repeat it "
+            "from Python, by the same call of jaxbert.train with another output_dir"
         )
     if "__output_dir" in given:
         logger.info("%s: its options again, in another folder", words[0])

@@ -163,7 +163,7 @@ def encode_qa(
     )
 
 
-def _why_not(example: QAExample, golds: Sequence[object]) -> str | None:
+def _why_not(example: QAExample, golds: Sequence[tuple[int, int]]) -> str | None:
     """Why nothing can be learned from a question whose answer is in no window; None where it is
     known to have no answer."""
     if not example.labelled:

@@ -24,6 +24,7 @@ class Plan:
         metrics: the first of them that an evaluation gives tells the better one.
         lower_is_better: those of which the lower score is the better one.
         may_lack: those that an evaluation leaves out where they are not finite.
+        keeps_best: the result is the best checkpoint, not the last.
     """
 
     total: int
@@ -35,6 +36,7 @@ class Plan:
     metrics: tuple[str, ...]
     lower_is_better: frozenset[str] = frozenset()
     may_lack: frozenset[str] = frozenset({LOSS})
+    keeps_best: bool = False
 
     def evaluates_at(self, step: int) -> bool:
         """Whether an evaluation belongs to a step."""
