@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from jaxbert.api import Run, evaluate, train
     from jaxbert.decoding.spans import Spans, decode_spans
     from jaxbert.errors import InputError
+    from jaxbert.metrics.scores import Metric
     from jaxbert.model.config import BertConfig
     from jaxbert.model.heads import init_params, make_apply
     from jaxbert.model.pretrained import load_pretrained, save_pretrained
@@ -22,6 +23,7 @@ _MODULES = {
     "BertConfig": "model.config",
     "FillMask": "predictors.fill_mask",
     "InputError": "errors",
+    "Metric": "metrics.scores",
     "QuestionAnswerer": "predictors.question_answerer",
     "Run": "api",
     "Spans": "decoding.spans",
@@ -41,6 +43,7 @@ __all__ = [
     "BertConfig",
     "FillMask",
     "InputError",
+    "Metric",
     "QuestionAnswerer",
     "Run",
     "Spans",

@@ -14,9 +14,10 @@ from jaxbert.data.in_memory import InMemory, Paths, Rows, paths_of, rows_in_memo
 from jaxbert.errors import InputError
 from jaxbert.io.files import Json
 from jaxbert.io.untrusted import shown
-from jaxbert.losses.user_function import Function, user_function
-from jaxbert.metrics.scores import Scores
+from jaxbert.metrics.scores import Metric, Scores
+from jaxbert.metrics.user_metrics import user_metrics
 from jaxbert.options.keywords import make_settings
+from jaxbert.options.user_function import Function, user_function
 from jaxbert.runs.evaluate import evaluate as evaluate_run
 from jaxbert.runs.predict_rows import as_dicts, predict_rows
 from jaxbert.runs.saved import options_of_training
@@ -129,6 +130,8 @@ def train(
     train_data: Paths | Rows | None = None,
     validation_data: Paths | Rows | None = None,
     loss: str | Function | None = None,
+    metrics: Sequence[Function | Metric] = (),
+    corruption: Function | None = None,
     callbacks: Sequence[Notify] = (),
     quiet: bool = False,
     **settings: Setting,
@@ -145,6 +148,14 @@ def train(
             or an object such as SQuAD's JSON. They are neither used up nor changed.
         loss: a name, "FILE.py:FUNCTION", or a function (outputs, batch) or (apply, params, batch,
             key); see jaxbert.losses.forms.
+        metrics: functions (predictions, examples) -> a number, two lists of dicts as evaluate's
+            predictions are; named by their __name__, or Metric(name, function, lower_is_better).
+            Their scores are beside the task's, and metric_for_best_model may name one.
+        corruption: a function (row, rng) -> row of a dict of one row's arrays, without padding, and
+            a numpy Generator that depends on the seed, the step and the row alone. It gives other
+            input_ids of the same shape to each row of each step of the training; for "mlm" also
+            labels, the tokens to predict, -100 elsewhere, in place of the task's masks. Evaluations
+            are without it. See jaxbert.data.user_corruption.
         callbacks: functions of an event, see jaxbert.training.events; called in the first process.
         quiet: print warnings alone.
         settings: by the names of the flags of train/, such as output_dir and learning_rate.
@@ -163,7 +174,7 @@ def train(
     if isinstance(loss, str):
         settings["loss"] = loss
     elif loss is not None:
-        function = user_function(loss, "loss")
+        function = user_function(loss, "--loss", or_file=True)
         settings["loss"] = function.name
     options: Any = make_settings(
         TASK_COMMANDS[task].training,
@@ -171,7 +182,13 @@ def train(
         listed_by=f"`jaxbert train {task} --help` lists the options",
     )
     check_callbacks(callbacks)
-    in_place = InPlace(train_rows, held_out_rows, function)
+    in_place = InPlace(
+        train_rows,
+        held_out_rows,
+        function,
+        user_metrics(metrics),
+        None if corruption is None else user_function(corruption, "corruption"),
+    )
     with shown_messages(quiet=quiet):
         trained = train_run(definition, options, callbacks=callbacks, in_place=in_place)
     folder = Path(options.output_dir).expanduser()
@@ -184,13 +201,14 @@ def evaluate(
     *,
     model: str | Path | None = None,
     data: Paths | Rows | None = None,
+    metrics: Sequence[Function | Metric] = (),
     quiet: bool = False,
     **settings: Setting,
 ) -> Evaluation:
     """Scores and predictions of a fine-tuned model on data.
 
     Args:
-        task, quiet: see train.
+        task, metrics, quiet: see train.
         model: the folder of a run, or a BERT folder or Hub name with the task's head; the same as
             model_name_or_path.
         data: as train's; the same as validation_file where they are paths.
@@ -204,8 +222,9 @@ def evaluate(
     named = [name for name, value in settings.items() if value is not None]
     rows, paths = _source("data", data, "validation_file", named)
     options = _evaluation_options(task, {**settings, **_model(model, named), **paths})
+    added = user_metrics(metrics)
     with shown_messages(quiet=quiet):
-        found = evaluate_run(definition, options, rows)
+        found = evaluate_run(definition, options, rows, added)
     return Evaluation(found.scores, as_dicts(found.examples, found.predictions))
 
 

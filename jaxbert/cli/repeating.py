@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jaxbert.cli.migrating import record_of
 from jaxbert.errors import InputError
-from jaxbert.io.untrusted import shown
+from jaxbert.io.untrusted import read_object, shown
 
 logger = logging.getLogger("jaxbert")
 
@@ -38,6 +38,11 @@ def words_to_repeat(task: str, words: Sequence[str]) -> list[str]:
             "of that task"
         )
     given = [word.split("=")[0].replace("-", "_") for word in words[1:]]
+    if "__output_dir" in given and read_object(Path(words[0]).expanduser()).get("functions"):
+        raise InputError(
+            f"{words[0]}: the run has metrics or a corruption that are Python functions; repeat it "
+            "from Python, by the same call of jaxbert.train with another output_dir"
+        )
     if "__output_dir" in given:
         logger.info("%s: its options again, in another folder", words[0])
         return list(words)

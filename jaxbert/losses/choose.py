@@ -15,8 +15,8 @@ import numpy as np
 from jaxbert.errors import InputError
 from jaxbert.io.files import Json
 from jaxbert.losses.forms import AnyLoss, required_parameters
-from jaxbert.losses.user_file import load_function
-from jaxbert.losses.user_function import PREFIX, UserFunction
+from jaxbert.losses.user_file import guarded, load_function
+from jaxbert.options.user_function import PREFIX, UserFunction
 
 # Keywords that other options of the task give, not --loss_args.
 _SETTINGS = ("class_weights",)
@@ -63,7 +63,8 @@ def choose_loss(
     args = _parsed(loss_args)
     if given is None:
         return _choose(losses, name, args)
-    chosen = ChosenLoss(given.name, given.function, args, given.source, True, given.values)
+    function = guarded(given.function, given.name, given.path)
+    chosen = ChosenLoss(given.name, function, args, given.source, True, given.values)
     return _with_options(losses, chosen)
 
 

@@ -7,7 +7,6 @@ import importlib.util
 import inspect
 import linecache
 import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -17,6 +16,7 @@ import jax.numpy as jnp
 
 from jaxbert.errors import InputError
 from jaxbert.losses.forms import AnyLoss, Scalar, Sums
+from jaxbert.options.user_function import error_line
 
 Result: TypeAlias = tuple[Scalar, Scalar] | tuple[Scalar, Scalar, Sums]
 # A user's function may also return one value a row. That it returns no other thing is checked here.
@@ -59,7 +59,7 @@ def load_function(given: str) -> tuple[AnyLoss, str]:
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        raise InputError(f"--loss {given}: {_said(error, path)}") from None
+        raise InputError(f"--loss {given}: {error_line(error, path)}") from None
     finally:
         sys.path.pop(0)
         helpers = _take_back(before, path.absolute().parent)
@@ -101,7 +101,7 @@ def guarded(function: UserLoss, given: str, path: Path) -> AnyLoss:
         except InputError:
             raise
         except Exception as error:
-            raise InputError(f"--loss {given}: {_said(error, path)}") from None
+            raise InputError(f"--loss {given}: {error_line(error, path)}") from None
         *_, batch = args[: 2 if len(args) == 2 else 3]
         return _held(result, len(args), batch["weight"], given)
 
@@ -177,22 +177,3 @@ def _is_number(value: Scalar) -> bool:
         return jnp.asarray(value, jnp.float32).shape == ()
     except (TypeError, ValueError):
         return False
-
-
-def _said(error: BaseException, path: Path) -> str:
-    """An error of a user's file in one line: where in it, what, and what to do."""
-    own = path.absolute()
-    stack = traceback.extract_tb(error.__traceback__)
-    frames = [frame for frame in stack if Path(frame.filename).absolute() == own]
-    line = error.lineno if isinstance(error, SyntaxError) else frames[-1].lineno if frames else None
-    place = f"{path}:{line}" if line else str(path)
-    if not path.exists():  # a cell of a notebook
-        place = f"line {line}" if line else "its source"
-    kind = type(error).__name__
-    said = (str(error).strip().splitlines() or [""])[0].rstrip(".")
-    if kind.startswith("Tracer") or kind == "ConcretizationTypeError":
-        return (
-            f"{place}: it cannot be compiled: a value that is known only on the device decides "
-            f"what Python does ({kind}); use jnp.where, jax.lax.cond or jnp functions"
-        )
-    return f"{place}: {kind}: {said}"

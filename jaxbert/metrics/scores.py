@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 # Numbers, and the name of the class that some of them are of.
@@ -13,9 +13,15 @@ LOSS = "eval_loss"
 
 
 class Metric(NamedTuple):
-    """A score that can tell which of two models is better."""
+    """A score that can tell which of two models is better.
+
+    Attributes:
+        name: that scores and files call it by.
+        function: (predictions, examples) -> a number; None where the task computes it.
+    """
 
     name: str
+    function: Callable[..., float] | None = None
     lower_is_better: bool = False
 
 

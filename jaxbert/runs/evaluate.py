@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 from typing import Generic
 
@@ -23,6 +24,7 @@ from jaxbert.errors import InputError
 from jaxbert.loaded.model import LoadedModel, Reduce
 from jaxbert.losses.forms import Arrays, Loss
 from jaxbert.metrics.scores import LOSS, Scores
+from jaxbert.metrics.user_metrics import UserMetric
 from jaxbert.model.heads import Params
 from jaxbert.options.settings import EvaluationOptions
 from jaxbert.runs.folder import check_writable, write_results
@@ -32,6 +34,7 @@ from jaxbert.runs.inputs import (
     load_model,
     read_examples,
 )
+from jaxbert.runs.predict_rows import as_dicts
 from jaxbert.runs.record import check_task
 from jaxbert.runs.saved import read_calibration
 from jaxbert.runtime import processes
@@ -42,6 +45,7 @@ logger = logging.getLogger("jaxbert")
 
 # Of each window, beside what the task keeps of it.
 _SUM, _WEIGHT = "loss_sum", "loss_weight"
+_TRIED = 32  # examples on which metrics are tried
 
 
 class Evaluator(Generic[S, E, P]):
@@ -52,6 +56,10 @@ class Evaluator(Generic[S, E, P]):
         features: of the examples.
         size: rows of a batch, over all devices.
         buckets: the lengths that rows are padded to.
+        metrics: of a Python program, after the task's scores.
+
+    Raises:
+        InputError: a metric has the name of a score of the task.
     """
 
     def __init__(
@@ -63,8 +71,10 @@ class Evaluator(Generic[S, E, P]):
         *,
         size: int,
         buckets: Sequence[int],
+        metrics: Sequence[UserMetric] = (),
     ) -> None:
-        self._task, self._model = task, model
+        self._task, self._model, self._metrics = task, model, metrics
+        _check_new(metrics, task.metric_names())
         self._examples, self._features = examples, features
         self._size, self._buckets = size, buckets
         kernel, why = model.attention_for(buckets)
@@ -110,11 +120,79 @@ class Evaluator(Generic[S, E, P]):
             scores = task.score(self._examples, predictions, cfg)
         except ValueError as error:  # of a model whose outputs overflow
             raise InputError(f"the predictions have no score: {error}") from error
-        return {**scores, **_mean_loss(*sums)}, predictions
+        scores = {**scores, **_mean_loss(*sums)}
+        _check_new(self._metrics, scores)
+        return {**scores, **self._user_scores(predictions)}, predictions
+
+    def _user_scores(self, predictions: Sequence[P]) -> dict[str, float]:
+        """Those of the metrics, as the first process computes them; what is not finite is left out,
+        as eval_loss is."""
+        if not self._metrics:
+            return {}
+        found = processes.from_first(
+            functools.partial(_values, self._metrics, self._examples, predictions)
+        )
+        for name, value in found.items():
+            if not math.isfinite(value):
+                logger.warning("the metric %s is %s; it is left out of the scores", name, value)
+        return {name: value for name, value in found.items() if math.isfinite(value)}
+
+    def try_metrics(self, params: Params) -> None:
+        """Call the metrics on a few of the examples, to tell what is wrong with them in time.
+
+        Args:
+            params: replicated.
+
+        Raises:
+            InputError: one fails, or returns something else than a number, or has the name of a
+                score of the task.
+        """
+        task, cfg = self._task, self._model.cfg
+        numbers = np.linspace(0, len(self._examples) - 1, min(_TRIED, len(self._examples)))
+        few = [self._examples[n] for n in numbers.astype(int)]
+        features = task.encode(few, self._model.tokenizer, cfg)
+        arrays = self._model.predict(
+            features,
+            self._reduce,
+            size=self._size,
+            buckets=self._buckets,
+            params=params,
+            corrupt=self._corrupted if self._corrupt else None,
+        )
+        assert arrays is not None  # nothing stops it
+        kept = {name: x for name, x in arrays.items() if name not in (_SUM, _WEIGHT)}
+        predictions = task.decode(few, features, kept, cfg)
+        scores: Scores = {}
+        with contextlib.suppress(ValueError):  # of few examples there may be none
+            scores = task.score(few, predictions, cfg)
+        _check_new(self._metrics, scores)
+        try:
+            processes.from_first(functools.partial(_values, self._metrics, few, predictions))
+        except InputError as error:
+            raise InputError(
+                f"{error} (tried on {len(few)} of the validation examples; return float('nan') "
+                "where it is undefined)"
+            ) from None
 
     def _corrupted(self, batch: NumpyBatch) -> NumpyBatch:
         assert self._corrupt is not None
         return self._corrupt(batch, EVALUATION)
+
+
+def _check_new(metrics: Sequence[UserMetric], scores: Container[str]) -> None:
+    for metric in metrics:
+        if metric.name in scores:
+            raise InputError(f"metrics {metric.name}: the task has a score of this name; rename it")
+
+
+def _values(
+    metrics: Sequence[UserMetric], examples: Sequence[E], predictions: Sequence[P]
+) -> dict[str, float]:
+    """The value of each metric, on records of its own: a function may change what it is given."""
+    return {
+        metric.name: metric.value(as_dicts(examples, predictions), as_dicts(examples, examples))
+        for metric in metrics
+    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,6 +239,7 @@ def assess(
     *,
     per_device_eval_batch_size: int,
     length_bucket: int,
+    metrics: Sequence[UserMetric] = (),
 ) -> tuple[Scores, Sequence[P]]:
     """The scores of a model on examples, and its predictions.
 
@@ -171,7 +250,9 @@ def assess(
     size = per_device_eval_batch_size * model.compute.parallel.devices
     buckets = bucket_lengths(length_bucket, task.settings.max_seq_length)
     logger.info("  attention by %s: %s", *model.attention_for(buckets))
-    evaluator = Evaluator(task, model, examples, features, size=size, buckets=buckets)
+    evaluator = Evaluator(
+        task, model, examples, features, size=size, buckets=buckets, metrics=metrics
+    )
     started = time.perf_counter()
     result = evaluator()
     assert result is not None  # nothing stops it
@@ -204,13 +285,17 @@ class Assessed(Generic[E, P]):
 
 
 def evaluate(
-    task_cls: type[Task[S, E, P]], options: EvaluationOptions, rows: InMemory | None = None
+    task_cls: type[Task[S, E, P]],
+    options: EvaluationOptions,
+    rows: InMemory | None = None,
+    metrics: Sequence[UserMetric] = (),
 ) -> Assessed[E, P]:
     """Scores and predictions of a fine-tuned folder on data; written where there is an output_dir.
 
     Args:
         options: of the task's evaluation.
         rows: the data, in place of what the options name.
+        metrics: of a Python program, after the task's scores.
 
     Raises:
         InputError: something the user gave cannot be used; nothing has been written.
@@ -243,6 +328,8 @@ def evaluate(
                 len(examples),
             )
     task = task.fit_to(None, examples)
+    if metrics and task.label_of(examples[0]) is None:
+        raise InputError(f"metrics {metrics[0].name}: the data have no labels to score with")
     model = load_model(task, options)
     scores, predictions = assess(
         task,
@@ -250,6 +337,7 @@ def evaluate(
         examples,
         per_device_eval_batch_size=options.per_device_eval_batch_size,
         length_bucket=options.length_bucket,
+        metrics=metrics,
     )
     files = task.artifacts(examples, predictions, model.cfg)
     if output is not None and processes.is_first():

@@ -200,8 +200,8 @@ class RunFolder:
             )
 
     def check(self, now: RunRecord, *, user_loss: bool) -> None:
-        """Refuse to resume a run with other data than it was started with, or with a user's loss
-        whose text, or what it depends on, has been changed.
+        """Refuse to resume a run with other data than it was started with, or with a user's loss,
+        metric or corruption whose text, or what it depends on, has been changed.
 
         Args:
             now: as in `find`, with the fingerprints.
@@ -226,6 +226,22 @@ class RunFolder:
                     f"--output_dir {self.path}: the run was started with {what}; give that, or "
                     "--overwrite_output_dir"
                 )
+        best = now.options.get("metric_for_best_model")
+        for name, what in differences.functions.items():
+            option, _, metric = name.partition(" ")
+            if metric and isinstance(best, str) and metric == best.removeprefix("eval_"):
+                advice = (
+                    "it tells the best checkpoint, and earlier evaluations do not have the new "
+                    "one's scores: give the former, or --overwrite_output_dir"
+                )
+            elif option in allowed:
+                continue
+            else:
+                advice = (
+                    f"give --allow_changed_options {option} to go on with what is given now, or "
+                    "--overwrite_output_dir"
+                )
+            raise InputError(f"--output_dir {self.path}: {name}: {what}; {advice}")
         if not user_loss or "loss" in allowed:
             return
         loss = f"--loss {now.options.get('loss')}"

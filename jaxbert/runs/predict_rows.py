@@ -57,21 +57,24 @@ def predict_rows(
 
 
 def as_dicts(examples: Sequence[E], predictions: Sequence[P]) -> list[dict[str, Json]]:
-    """Predictions with the names of their fields, and with the example's id where it has one.
+    """Predictions, or examples, with the names of their fields, and with the example's id where it
+    has one.
 
     >>> as_dicts([None], [2.5])
     [{'score': 2.5}]
     """
-    found: list[dict[str, Json]] = []
-    for example, prediction in zip(examples, predictions, strict=False):
-        name = getattr(example, "id", None)
-        found.append({**({} if name is None else {"id": name}), **_fields(prediction)})
-    return found
+    ids = [getattr(example, "id", None) for example in examples]
+    if len(ids) != len(predictions):  # of a masked language model there is one for each window
+        ids = [None] * len(predictions)
+    return [
+        {**({} if name is None else {"id": name}), **_fields(prediction)}
+        for name, prediction in zip(ids, predictions, strict=True)
+    ]
 
 
 def _fields(prediction: P) -> dict[str, Json]:
     if dataclasses.is_dataclass(prediction):
-        names = [field.name for field in dataclasses.fields(prediction)]
+        names = [field.name for field in dataclasses.fields(prediction) if field.name != "where"]
         return {name: _plain(getattr(prediction, name)) for name in names}
     if isinstance(prediction, dict):
         return dict(prediction)
@@ -80,8 +83,12 @@ def _fields(prediction: P) -> dict[str, Json]:
 
 
 def _plain(value: Json) -> Json:
-    """Named tuples as dicts, and tuples as lists: as JSON would have them."""
+    """Copies of what there is: named tuples and dataclasses as dicts, tuples as lists."""
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
         fields: dict[str, Json] = value._asdict()
         return fields
+    if dataclasses.is_dataclass(value):
+        return _fields(value)
+    if isinstance(value, dict):
+        return dict(value)
     return [_plain(item) for item in value] if isinstance(value, tuple | list) else value

@@ -12,9 +12,9 @@ from types import MappingProxyType
 from jaxbert.errors import InputError
 from jaxbert.io.files import Json, write_json
 from jaxbert.io.untrusted import read_object, shown
-from jaxbert.losses.user_function import changed_value
 from jaxbert.options.fields import ChangedOption
 from jaxbert.options.settings import CheckpointOptions
+from jaxbert.options.user_function import changed_value
 from jaxbert.runtime import host
 
 RECORD = "options.json"
@@ -86,6 +86,7 @@ class Differences:
         data: names of the fingerprints that differ.
         loss: whether the text of the loss is another.
         loss_value: the first thing that the loss depends on and that is another, in words.
+        functions: of those that differ, by name, how, in words.
         environment: versions and the machine; what an older record does not name is not known to
             differ.
     """
@@ -94,6 +95,7 @@ class Differences:
     data: frozenset[str]
     loss: bool
     loss_value: str | None
+    functions: Mapping[str, str]
     environment: Sequence[Changed]
 
 
@@ -114,6 +116,8 @@ class RunRecord:
         given: what a run of a comparison was asked for; None in others.
         void: a later comparison is to train this run again from the start.
         settings: of which `options` was made; None in a record that was read.
+        functions: of a Python program, beside the loss: "corruption" or "metrics NAME" -> its
+            source, and the values that it depends on beside it.
     """
 
     task: str
@@ -129,6 +133,7 @@ class RunRecord:
     void: bool = False
     settings: CheckpointOptions | None = dataclasses.field(default=None, compare=False)
     loss_values: Mapping[str, Json] = dataclasses.field(default_factory=dict)
+    functions: Mapping[str, Json] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of(
@@ -138,6 +143,7 @@ class RunRecord:
         *,
         loss: str = "",
         loss_values: Mapping[str, str] = MappingProxyType({}),
+        functions: Mapping[str, Json] = MappingProxyType({}),
         job: str | None = None,
         rows_per_step: int = 0,
         given: Given | None = None,
@@ -154,6 +160,7 @@ class RunRecord:
             given=given,
             settings=options,
             loss_values=dict(loss_values),
+            functions=dict(functions),
         )
 
     @classmethod
@@ -205,6 +212,7 @@ class RunRecord:
             given=Given.from_json(raw.get("given")),
             void=raw.get("void") is True,
             loss_values=_object(raw.get("loss_values")),
+            functions=_object(raw.get("functions")),
         )
 
     def to_json(self) -> dict[str, Json]:
@@ -224,6 +232,8 @@ class RunRecord:
             content["given"] = dataclasses.asdict(self.given)
         if self.loss_values:
             content["loss_values"] = self.loss_values
+        if self.functions:
+            content["functions"] = self.functions
         if self.void:
             content["void"] = True
         return content
@@ -252,6 +262,7 @@ class RunRecord:
             data=frozenset(_different(self.data, now.data) if now.data else ()),
             loss=self.loss is not None and self.loss != now.loss,
             loss_value=changed_value(self.loss_values, now.loss_values),
+            functions=_changed_functions(self.functions, now.functions),
             environment=[
                 *_changed(self.versions, now.versions),
                 *_changed(self.machine, now.machine),
@@ -280,6 +291,23 @@ def check_task(folder: Path, task: str) -> None:
 
 def _different(before: Mapping[str, Json], now: Mapping[str, Json]) -> list[str]:
     return sorted(n for n in {*before, *now} if before.get(n) != now.get(n))
+
+
+def _changed_functions(before: Mapping[str, Json], now: Mapping[str, Json]) -> dict[str, str]:
+    found = {}
+    for name in _different(before, now):
+        old, new = _object(before.get(name)), _object(now.get(name))
+        if name not in now:
+            what = "the run has this Python function, and none was given now"
+        elif name not in before:
+            what = "the run was started without it"
+        elif old.get("source") != new.get("source"):
+            what = "the text is not the one that the run was started with, which is in options.json"
+        else:
+            values = _object(old.get("values")), _object(new.get("values"))
+            what = changed_value(*values) or "it is another one"
+        found[name] = what
+    return found
 
 
 def _object(raw: Json) -> Mapping[str, Json]:

@@ -15,23 +15,25 @@ import jax
 from jaxbert.callbacks.guarded_callbacks import GuardedCallbacks
 from jaxbert.callbacks.reports import check_reports, make_reports
 from jaxbert.data.batch import Batch
-from jaxbert.data.batch_source import BatchSource
+from jaxbert.data.batch_source import BatchSource, Corruption
 from jaxbert.data.features import Features
 from jaxbert.data.in_memory import InMemory
 from jaxbert.data.packing import PackedSampler, Sampler
 from jaxbert.data.sampling import bucket_lengths
+from jaxbert.data.user_corruption import UserCorruption, check_corruption
 from jaxbert.errors import InputError
 from jaxbert.io.files import Json
 from jaxbert.loaded.model import LoadedModel
 from jaxbert.losses.check import try_loss
 from jaxbert.losses.choose import ChosenLoss, choose_loss, with_keywords
 from jaxbert.losses.forms import Arrays
-from jaxbert.losses.user_function import UserFunction
 from jaxbert.metrics.scores import LOSS, Scores
+from jaxbert.metrics.user_metrics import UserMetric
 from jaxbert.model.config import config_to_dict
 from jaxbert.model.heads import Params
 from jaxbert.options.fields import settings_of
 from jaxbert.options.settings import TrainingOptions
+from jaxbert.options.user_function import UserFunction
 from jaxbert.runs.evaluate import Evaluator, show_scores
 from jaxbert.runs.folder import RunFolder
 from jaxbert.runs.inputs import (
@@ -78,11 +80,26 @@ class InPlace:
     Attributes:
         train, validation: rows.
         loss: a function; options.loss has its name.
+        metrics: after the task's own.
+        corruption: of each row's tokens, in place of what the task does with them.
     """
 
     train: InMemory | None = None
     validation: InMemory | None = None
     loss: UserFunction | None = None
+    metrics: Sequence[UserMetric] = ()
+    corruption: UserFunction | None = None
+
+    def functions(self) -> dict[str, Json]:
+        """What the run's record has of the functions beside the loss."""
+        found: dict[str, Json] = {
+            f"metrics {m.name}": {"source": m.function.source, "values": m.values()}
+            for m in self.metrics
+        }
+        if self.corruption is not None:
+            source, values = self.corruption.source, self.corruption.values
+            found["corruption"] = {"source": source, "values": values}
+        return found
 
 
 _NOTHING = InPlace()
@@ -108,11 +125,16 @@ def train(
     check_reports(options.report_to)
     if not options.output_dir:
         raise InputError("give --output_dir, the folder for the results")
-    names = {setting.name for setting in settings_of(type(options))}
+    names = {setting.name for setting in settings_of(type(options))} | {"metrics", "corruption"}
     unknown = set(options.allow_changed_options or ()) - names
     if unknown:
         raise InputError(f"--allow_changed_options {' '.join(sorted(unknown))}: no such option")
-    _check(task_cls, packing=options.packing, metric=options.metric_for_best_model)
+    _check(
+        task_cls,
+        packing=options.packing,
+        metric=options.metric_for_best_model,
+        added=[m.name for m in in_place.metrics],
+    )
     loss = choose_loss(task_cls.losses, options.loss, options.loss_args, in_place.loss)
     processes.join(options.coordinator_address, options.num_processes, options.process_id)
     processes.check_alike("options", options.deciding())
@@ -135,15 +157,18 @@ def train(
     return trained
 
 
-def _check(task: type[Task[S, E, P]], *, packing: bool, metric: str | None) -> None:
+def _check(
+    task: type[Task[S, E, P]], *, packing: bool, metric: str | None, added: Sequence[str]
+) -> None:
     """Refuse what a task does not have, before any file is read.
 
     Args:
         metric: --metric_for_best_model.
+        added: the names of scores beside the task's.
     """
     if packing and not task.packs:
         raise InputError(f"--packing is not for {task.name}, whose rows have several texts already")
-    known = task.metric_names()
+    known = (*task.metric_names(), *added)
     if other := set(best_metrics(known, metric)) - set(known):
         raise InputError(f"--metric_for_best_model {' '.join(other)}: give {', '.join(known)}")
 
@@ -191,6 +216,7 @@ class _Inputs(Generic[S, E, P]):
     held_out: Sequence[E] | None
     validation: _Validation[S, E, P] | None
     teacher: Teacher | None
+    corruption: UserFunction | None
     record: RunRecord
 
     @property
@@ -218,6 +244,8 @@ def _read_inputs(
     held_out = read_held_out(
         task, options.validation_source(), in_place.validation, options.comparing_models
     )
+    if held_out is None and in_place.metrics:
+        raise InputError("metrics: give validation_data, on which they are computed")
     task = task.fit_to(data.examples, held_out)
     fitted = {name: value for name, value in vars(task.settings).items() if name in vars(options)}
     record = RunRecord.of(
@@ -225,6 +253,7 @@ def _read_inputs(
         dataclasses.replace(options, **fitted),
         loss=loss.source,
         loss_values=loss.values,
+        functions=in_place.functions(),
         job=processes.job(),
         given=given,
     )
@@ -232,7 +261,9 @@ def _read_inputs(
     previous = run.find(record, teacher=loss.args.get("teacher"))
 
     model = load_model(task, options, data, seed=options.seed, packing=options.packing)
-    task.check_metric(options.metric_for_best_model, data.examples, model.cfg)
+    added = {m.name for m in in_place.metrics}
+    if not added.issuperset(best_metrics((), options.metric_for_best_model)):
+        task.check_metric(options.metric_for_best_model, data.examples, model.cfg)
     parallel = model.compute.parallel
     if names := model.cfg.id2label:
         shown = ", ".join(names[:12]) + ", ..." * (len(names) > 12)
@@ -256,7 +287,8 @@ def _read_inputs(
         platform=model.compute.platform,
     )
     rows_for(sampler.rows, parallel, options.gradient_accumulation_steps)
-    lower = (m.name for m in task.metrics if m.lower_is_better)
+    lower = {m.name for m in task.metrics if m.lower_is_better}
+    lower |= {m.name for m in in_place.metrics if m.lower_is_better}
     plan = Plan(
         total=total_steps(options.num_train_epochs, options.max_steps, sampler.steps_per_epoch),
         log_every=options.logging_steps,
@@ -266,6 +298,7 @@ def _read_inputs(
         max_skipped=options.max_nonfinite_steps,
         metrics=best_metrics([m.name for m in task.metrics], options.metric_for_best_model),
         lower_is_better=frozenset({LOSS, *lower}),
+        may_lack=frozenset({LOSS, *added}),
         keeps_best=options.load_best_model_at_end,
     )
     validation = None
@@ -277,7 +310,10 @@ def _read_inputs(
             encode_examples(task, held_out, model.tokenizer, model.cfg),
             size=options.per_device_eval_batch_size * parallel.devices,
             buckets=bucket_lengths(options.length_bucket, task.settings.max_seq_length),
+            metrics=in_place.metrics,
         )
+        if in_place.metrics:
+            evaluator.try_metrics(parallel.replicate(model.params))
         if plan.metrics == (LOSS,) and not any(map(task.learnable, held_out)):
             raise InputError(
                 f"--metric_for_best_model {options.metric_for_best_model}: the validation data "
@@ -289,6 +325,7 @@ def _read_inputs(
     prints = _fingerprints(model, features, held_out, teacher)
     processes.check_alike("data", prints)
     processes.check_alike("losses", [loss.source, dict(loss.values)])
+    processes.check_alike("functions", in_place.functions())
     record = dataclasses.replace(
         record, rows_per_step=sampler.rows, row_length=max(sampler.buckets), data=prints
     )
@@ -304,6 +341,7 @@ def _read_inputs(
         held_out=held_out,
         validation=validation,
         teacher=teacher,
+        corruption=in_place.corruption,
         record=record,
     )
 
@@ -406,7 +444,7 @@ def _make_program(inputs: _Inputs[S, E, P], options: TrainingOptions) -> _Prepar
     source = BatchSource(
         features,
         inputs.sampler,
-        task.corrupt(model.tokenizer, model.cfg, seed=options.seed),
+        _corruption_of(inputs, options.seed),
         options.gradient_accumulation_steps,
         _ids(inputs.examples),
     )
@@ -437,6 +475,29 @@ def _make_program(inputs: _Inputs[S, E, P], options: TrainingOptions) -> _Prepar
     )
     program = Program(parallel.compile_train(step), key, schedule, parallel)
     return _Prepared(source, program, step, jax.device_get(init_state(model.params, tx)))
+
+
+def _corruption_of(inputs: _Inputs[S, E, P], seed: int) -> Corruption | None:
+    """What is done to every batch: the function that was given, tried, or else what the task does.
+
+    Raises:
+        InputError: the function cannot be used.
+    """
+    model = inputs.model
+    of_task = inputs.task.corrupt(model.tokenizer, model.cfg, seed=seed)
+    if inputs.corruption is None:
+        return of_task
+    corruption = UserCorruption(
+        inputs.corruption,
+        seed=seed,
+        of_tokens=tuple(inputs.features.tokens),
+        of_rows=tuple(inputs.features.rows),
+        special_ids=tuple(model.tokenizer.all_special_ids),
+        vocab_size=model.cfg.vocab_size,
+        predicts=of_task is not None,
+    )
+    check_corruption(corruption, inputs.features)
+    return corruption
 
 
 def _ids(examples: Sequence[E]) -> list[str] | None:

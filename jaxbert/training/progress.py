@@ -23,6 +23,7 @@ class Plan:
         max_skipped: steps in a row that are not finite before the run ends.
         metrics: the first of them that an evaluation gives tells the better one.
         lower_is_better: those of which the lower score is the better one.
+        may_lack: those that an evaluation leaves out where they are not finite.
         keeps_best: the result is the best checkpoint, not the last.
     """
 
@@ -34,6 +35,7 @@ class Plan:
     max_skipped: int
     metrics: tuple[str, ...]
     lower_is_better: frozenset[str] = frozenset()
+    may_lack: frozenset[str] = frozenset({LOSS})
     keeps_best: bool = False
 
     def evaluates_at(self, step: int) -> bool:
@@ -119,7 +121,7 @@ class Progress:
 
     def _judge(self, step: int, scores: Scores, plan: Plan) -> None:
         metric = next((name for name in plan.metrics if name in scores), None)
-        if metric is None and plan.metrics == (LOSS,):  # an evaluation whose loss is not finite
+        if metric is None and plan.may_lack.issuperset(plan.metrics):  # it was not finite
             self.waited += 1
             return
         if metric is None:

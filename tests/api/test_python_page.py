@@ -28,7 +28,7 @@ def test_every_block_of_the_page_runs(
     text = text.replace("num_train_epochs=2", "max_steps=2, eval_steps=2")
     names: dict[str, Any] = {"__name__": "page"}
     blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) == 7
     for number, block in enumerate(blocks):
         file = f"<block {number} of {PAGE.name}>"  # as IPython keeps the source of a cell
         linecache.cache[file] = (len(block), None, block.splitlines(True), file)
@@ -37,6 +37,8 @@ def test_every_block_of_the_page_runs(
     assert list(names["table"]["step"]) == [1, 2, 2]
     assert "global SMOOTHING" not in (tmp_path / "runs/smooth/options.json").read_text()
     assert '"default amount": "0.1"' in (tmp_path / "runs/smooth/options.json").read_text()
+    assert names["measured"].scores["errors"] == 4 * (1 - names["measured"].scores["accuracy"])
+    assert "global UNKNOWN" in (tmp_path / "runs/dropped/options.json").read_text()
     assert list((tmp_path / "runs/told/tensorboard").iterdir())
     assert re.search(r"^2 \d", capsys.readouterr().out, re.MULTILINE)  # what `tell` prints
 

@@ -1,4 +1,4 @@
-"""A user's loss as a Python function: what it depends on, so that a resumed run has the same one.
+"""A function that a Python program gives: what it depends on, so that a resumed run has the same.
 
 A function of a file is known by the file's text. One of a notebook is known by its own source, its
 defaults, the values of its closure and the globals that it reads, each described in one line that
@@ -17,6 +17,7 @@ import importlib.metadata
 import inspect
 import sys
 import textwrap
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import CodeType, FunctionType, MethodType, ModuleType
@@ -27,7 +28,6 @@ import numpy as np
 
 from jaxbert.errors import InputError
 from jaxbert.io.files import Json
-from jaxbert.losses.user_file import guarded
 
 # Their versions are in every run's record, where another one is a warning.
 _RECORDED = {"jax", "jaxlib", "numpy", "flax", "optax", "jaxbert"}
@@ -43,42 +43,62 @@ class UserFunction(NamedTuple):
 
     Attributes:
         name: what messages and the record call it: "function my_loss".
-        function: itself; it raises InputError where it fails.
+        function: itself.
         source: its text.
         values: what it depends on beside its text: "global GAMMA" -> "2.0".
+        path: of its file; in a notebook there is none of that name.
     """
 
     name: str
     function: Function
     source: str
     values: dict[str, str]
+    path: Path
 
 
-def user_function(function: Function, flag: str) -> UserFunction:
+def user_function(function: Function, option: str, or_file: bool = False) -> UserFunction:
     """The function with all that it depends on.
 
     Args:
-        flag: of the option that it was given for, for messages.
+        option: that it was given for, as messages call it: "--loss", "corruption".
+        or_file: FILE.py:FUNCTION can be given instead.
 
     Raises:
         InputError: its source cannot be found, or it depends on something that has no value.
     """
     if not callable(function):
         kind = type(function).__name__
-        raise InputError(
-            f"--{flag} (of type {kind}): give a name, FILE.py:FUNCTION, or a Python function"
-        )
+        other = "a name, FILE.py:FUNCTION, or " * or_file
+        raise InputError(f"{option} (of type {kind}): give {other}a Python function")
     name = f"{PREFIX}{_name_of(function)}"
-    where = f"--{flag} {name}"
+    where = f"{option} {name}"
     plain = _plain(function)
     try:
         inspect.signature(function)
     except (TypeError, ValueError) as error:  # a partial with arguments that it does not take
         raise InputError(f"{where}: it cannot be called ({error})") from None
-    record = _Record(where, plain)
+    record = _Record(where, plain, ", or put it in a file and give FILE.py:FUNCTION" * or_file)
     source = record.add("", function)
-    path = Path(plain.__code__.co_filename)
-    return UserFunction(name, guarded(function, name, path), source, record.values)
+    return UserFunction(name, function, source, record.values, Path(plain.__code__.co_filename))
+
+
+def error_line(error: BaseException, path: Path) -> str:
+    """An error of a user's function in one line: where in its file, what, and what to do."""
+    own = path.absolute()
+    stack = traceback.extract_tb(error.__traceback__)
+    frames = [frame for frame in stack if Path(frame.filename).absolute() == own]
+    line = error.lineno if isinstance(error, SyntaxError) else frames[-1].lineno if frames else None
+    place = f"{path}:{line}" if line else str(path)
+    if not path.exists():  # a cell of a notebook
+        place = f"line {line}" if line else "its source"
+    kind = type(error).__name__
+    said = (str(error).strip().splitlines() or [""])[0].rstrip(".")
+    if kind.startswith("Tracer") or kind == "ConcretizationTypeError":
+        return (
+            f"{place}: it cannot be compiled: a value that is known only on the device decides "
+            f"what Python does ({kind}); use jnp.where, jax.lax.cond or jnp functions"
+        )
+    return f"{place}: {kind}: {said}"
 
 
 def changed_value(before: Mapping[str, Json], now: Mapping[str, Json]) -> str | None:
@@ -121,9 +141,9 @@ def _plain(function: Function) -> FunctionType:
 class _Record:
     """What a function depends on: place -> value, in words."""
 
-    def __init__(self, where: str, function: Function) -> None:
+    def __init__(self, where: str, function: Function, otherwise: str) -> None:
         self.values: dict[str, str] = {}
-        self._where = where
+        self._where, self._otherwise = where, otherwise
         # What is being described, the outermost first: a function may use itself.
         self._within: list[tuple[str, object]] = [("function itself", function)]
 
@@ -210,8 +230,7 @@ class _Record:
             return _short(f"{what}({self._described(f'{place} attributes', vars(value))})")
         raise InputError(
             f"{self._where} depends on {place}, a {type(value).__name__}, of which nothing can be "
-            "recorded; give it numbers, texts, arrays, functions or modules, or put it in a file "
-            "and give FILE.py:FUNCTION"
+            f"recorded; give it numbers, texts, arrays, functions or modules{self._otherwise}"
         )
 
 

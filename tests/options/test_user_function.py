@@ -1,4 +1,4 @@
-"""What is recorded of a loss that is a Python function, and what a resumed run is refused for."""
+"""What is recorded of a function of a Python program, and what a resumed run is refused for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from jaxbert.errors import InputError
 from jaxbert.losses.choose import choose_loss
-from jaxbert.losses.user_function import changed_value, user_function
+from jaxbert.options.user_function import changed_value, user_function
 from jaxbert.tasks.registry import TASKS
 
 GAMMA = 2.0
@@ -34,11 +34,11 @@ def make(scale: Any) -> Any:
 
 
 def values_of(function: Any) -> dict[str, str]:
-    return user_function(function, "loss").values
+    return user_function(function, "--loss").values
 
 
 def test_defaults_closures_globals_and_helpers_are_recorded() -> None:
-    found = user_function(make(3), "loss")
+    found = user_function(make(3), "--loss")
     assert found.name == "function my_loss"
     assert found.source.startswith("def my_loss(outputs: Any, batch: Any, alpha: float = 1.5)")
     assert found.values == {
@@ -70,8 +70,8 @@ def test_arrays_are_recorded_by_their_bytes(kind: Any) -> None:
 
 def test_a_lambda_is_recorded_without_the_statement_around_it() -> None:
     made = {"rate": 1, "loss": lambda outputs, batch: outputs["a"], "other": lambda x: x}
-    assert user_function(made["loss"], "loss").source == 'lambda outputs, batch: outputs["a"]'
-    assert user_function(made["other"], "loss").source == "lambda x: x"
+    assert user_function(made["loss"], "--loss").source == 'lambda outputs, batch: outputs["a"]'
+    assert user_function(made["other"], "--loss").source == "lambda x: x"
 
 
 def test_partials_objects_and_compiled_functions_are_recorded() -> None:
@@ -126,8 +126,8 @@ def test_what_cannot_be_recorded_is_refused() -> None:
 def test_options_of_a_function_are_those_of_a_file() -> None:
     task = TASKS["qa"]
     losses = (task[0] if isinstance(task, tuple) else task).losses
-    chosen = choose_loss(losses, "", '{"alpha": 2.0}', user_function(make(1), "loss"))
+    chosen = choose_loss(losses, "", '{"alpha": 2.0}', user_function(make(1), "--loss"))
     assert chosen.name == "function my_loss"
     assert chosen.own
     with pytest.raises(InputError, match="--loss_args beta: the options of function my_loss are"):
-        choose_loss(losses, "", '{"beta": 2.0}', user_function(make(1), "loss"))
+        choose_loss(losses, "", '{"beta": 2.0}', user_function(make(1), "--loss"))
