@@ -54,7 +54,9 @@ def examples_of(task: Any, options: Any, split: str) -> Any:
 
 def held_out_of(task: Any, options: Any) -> Any:
     source = options.validation_source()
-    return read_held_out(task(options.part(task.settings_cls)), source, needed_by=options.comparing_models)
+    return read_held_out(
+        task(options.part(task.settings_cls)), source, needed_by=options.comparing_models
+    )
 
 
 def glue(tmp_path: Path, **splits: tuple[list[str], list[int]]) -> ClassificationTrainOptions:
