@@ -33,8 +33,8 @@ from hostile import (
 from jaxbert.errors import InputError
 from jaxbert.model.pretrained import load_pretrained
 
-HEADER = "model.safetensors: not a whole safetensors file"
-MSGPACK = "flax_model.msgpack: not a whole Flax msgpack file"
+HEADER = "model.safetensors: not a complete safetensors file"
+MSGPACK = "flax_model.msgpack: not a complete Flax msgpack file"
 
 
 def pickle_with_a_program(folder: Path) -> None:

@@ -370,11 +370,11 @@ REFUSED: dict[str, tuple[Files, str]] = {
     ),
     "ids beyond the model": (
         vocab() | {"added_tokens.json": {E1: SIZE}} | config(vocab_size=SIZE),
-        f"ids up to {SIZE}, and config.json's vocab_size is {SIZE}",
+        f"ids up to {SIZE}, but config.json's vocab_size is {SIZE}",
     ),
     "additional beyond the model": (
         vocab() | settings(additional_special_tokens=[E1]) | config(vocab_size=SIZE),
-        f"ids up to {SIZE}, and config.json's vocab_size is {SIZE}",
+        f"ids up to {SIZE}, but config.json's vocab_size is {SIZE}",
     ),
     "no [UNK]": (vocab(*(w for w in BASE if w != "[UNK]")), r"the tokenizer has no \[UNK\]"),
     "no [MASK] in tokenizer.json": (

@@ -107,8 +107,8 @@ def test_lone_surrogates_do_no_harm(answerer: QuestionAnswerer) -> None:
         ("Who?", "", {}, "context 0 is empty"),
         (["Who?"] * 2, [CONTEXT] * 3, {}, "2 questions and 3 contexts"),
         ("Who?", [CONTEXT, None], {}, "context 1 is empty or not a string"),
-        (None, CONTEXT, {}, "question is of the wrong type: NoneType"),
-        ("Who?", {"text": CONTEXT}, {}, "context is of the wrong type: dict"),
+        (None, CONTEXT, {}, "question has the wrong type: NoneType"),
+        ("Who?", {"text": CONTEXT}, {}, "context has the wrong type: dict"),
         ("Who?", CONTEXT, {"top_k": 0}, "top_k is 0"),
         ("Who?", CONTEXT, {"topk": "three"}, "top_k is 'three': it must be a whole number"),
         ("Who?", CONTEXT, {"doc_stride": -1}, "doc_stride is -1"),
@@ -129,9 +129,9 @@ def test_wrong_input_is_named(
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
-        (5, "the input is of the wrong type: int; give question= and context="),
-        (None, "the input is of the wrong type: NoneType"),
-        ("Who?", "the input is of the wrong type: str"),
+        (5, "the input has the wrong type: int; give question= and context="),
+        (None, "the input has the wrong type: NoneType"),
+        ("Who?", "the input has the wrong type: str"),
         ({"question": "Who?", "text": "Ada"}, 'question 0: no field "context"; it has question'),
         (
             {"question": "Who?", "context": "Ada", "top_k": 3},
