@@ -110,13 +110,18 @@ def test_lone_surrogates_do_no_harm(answerer: QuestionAnswerer) -> None:
         (None, CONTEXT, {}, "question has the wrong type: NoneType"),
         ("Who?", {"text": CONTEXT}, {}, "context has the wrong type: dict"),
         ("Who?", CONTEXT, {"top_k": 0}, "top_k is 0"),
-        ("Who?", CONTEXT, {"topk": "three"}, "top_k is 'three': it must be a whole number"),
+        ("Who?", CONTEXT, {"topk": "three"}, "top_k is 'three': it must be an integer"),
         ("Who?", CONTEXT, {"doc_stride": -1}, "doc_stride is -1"),
         ("Who?", CONTEXT, {"padding": "sideways"}, "padding is 'sideways'; give True"),
         ("Who?", CONTEXT, {"data": []}, "give question= and context=, or a dict"),
-        ("Who?", CONTEXT, {"calibrated": True, "align_to_words": True}, "leave align_to_words out"),
+        ("Who?", CONTEXT, {"calibrated": True, "align_to_words": True}, "omit align_to_words"),
         ("Who? " * 9, CONTEXT, {"max_seq_len": 30}, "question 0 has 18 tokens and leaves 9 of"),
-        ("Who?", CONTEXT * 20, {"max_seq_len": 600}, "the model 512 positions; give a max_seq_len"),
+        (
+            "Who?",
+            CONTEXT * 20,
+            {"max_seq_len": 600},
+            "the model has 512 positions; give a max_seq_len",
+        ),
     ],
 )
 def test_wrong_input_is_named(
@@ -135,7 +140,7 @@ def test_wrong_input_is_named(
         ({"question": "Who?", "text": "Ada"}, 'question 0: no field "context"; it has question'),
         (
             {"question": "Who?", "context": "Ada", "top_k": 3},
-            "question 0 has other fields than question and context: top_k; leave them out",
+            "question 0 has other fields than question and context: top_k; remove them",
         ),
         ([{"question": "Who?", "context": "Ada"}, "Who?"], "question 1 is a str; give question="),
         ([{"question": "Who?", "context": "A"}] * 2 + [{"question": "", "context": "A"}], "n 2 is"),
