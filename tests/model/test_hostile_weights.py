@@ -173,7 +173,7 @@ CASES: Cases = {
     ),
     "pickle whose name is a program": (
         partial(only, pickle_with_a_program),
-        r"#\.bin: a pickle can run code .* convert it where PyTorch is$",
+        r"#\.bin: a pickle can run code .* convert it where PyTorch is installed$",
     ),
     # pickles under other names
     "pickle named model.safetensors": (

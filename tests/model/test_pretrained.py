@@ -358,7 +358,7 @@ def test_config_that_is_not_of_the_weights(
 
 def test_same_tensor_under_two_names(make: Callable[..., Path], tensors: Tensors) -> None:
     tensors["bert.embeddings.LayerNorm.gamma"] = np.zeros(D, np.float32)
-    assert "there twice" in refusal(make({"model.safetensors": tensors}))
+    assert "occur twice" in refusal(make({"model.safetensors": tensors}))
 
 
 def test_same_tensor_in_two_files(make: Callable[..., Path], tensors: Tensors) -> None:
@@ -367,7 +367,7 @@ def test_same_tensor_in_two_files(make: Callable[..., Path], tensors: Tensors) -
     for file, content in files.items():
         if file.endswith(".safetensors"):
             content[name] = tensors[name]
-    assert f"tensor {name} is in another file" in refusal(make(files))
+    assert f"tensor {name} is also in another file" in refusal(make(files))
 
 
 # --- files that are not whole -----------------------------------------------------------------
@@ -483,7 +483,7 @@ def test_pickles_are_refused_and_never_run(
 def test_pickles_under_another_name_never_run(
     make: Callable[..., Path], tmp_path: Path, name: str
 ) -> None:
-    assert f"{name}: not a whole" in refusal(make({name: pickled(tmp_path / "canary")}))
+    assert f"{name}: not a complete" in refusal(make({name: pickled(tmp_path / "canary")}))
     assert not (tmp_path / "canary").exists()
 
 
