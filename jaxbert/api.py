@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jaxbert.callbacks.guarded_callbacks import check_callbacks
 from jaxbert.data.in_memory import InMemory, Paths, Rows, paths_of, rows_in_memory
 from jaxbert.errors import InputError
+from jaxbert.io.files import Json
 from jaxbert.io.untrusted import shown
 from jaxbert.losses.user_function import Function, user_function
 from jaxbert.metrics.scores import Scores
@@ -23,15 +24,19 @@ from jaxbert.runs.train import InPlace
 from jaxbert.runs.train import train as train_run
 from jaxbert.runtime.messages import shown_messages
 from jaxbert.tasks.registry import TASKS, AnyTask
+from jaxbert.tasks.task_commands import TASK_COMMANDS
 from jaxbert.training.events import Notify
 
 if TYPE_CHECKING:
     import pandas
 
-    from jaxbert.predictors.predictor import Predictor
+    from jaxbert.predictors.fill_mask import FillMask
+    from jaxbert.predictors.question_answerer import QuestionAnswerer
+    from jaxbert.predictors.tagger import Tagger
+    from jaxbert.predictors.text_predictors import TextClassifier, TextRegressor
 
 Record = dict[str, float | str | None]
-Setting = str | float | bool | os.PathLike[str] | Sequence[str] | Mapping[str, Any] | None
+Setting = str | float | bool | os.PathLike[str] | Sequence[str] | Mapping[str, Json] | None
 
 
 class History(list[Record]):
@@ -62,7 +67,7 @@ class Run:
     history: History = dataclasses.field(repr=False)
     done: bool
 
-    def predict(self, data: Paths | Rows, *, quiet: bool = True) -> list[dict[str, Any]]:
+    def predict(self, data: Paths | Rows, *, quiet: bool = True) -> list[dict[str, Json]]:
         """Predictions for rows like those of the training; they need no labels.
 
         Returns:
@@ -73,15 +78,15 @@ class Run:
         """
         self._check_done()
         task = TASKS[self.task]
-        given: dict[str, Setting] = {"model_name_or_path": self.output_dir, "strict": True}
-        rows = _source("data", data, "validation_file", given)
-        options = _evaluation_options(self.task, given)
+        rows, paths = _source("data", data, "validation_file", ())
+        options = _evaluation_options(
+            self.task, {"model_name_or_path": self.output_dir, "strict": True, **paths}
+        )
         with shown_messages(quiet=quiet):
             return predict_rows(task, options, rows)
 
-    def predictor(self) -> Predictor:
-        """The saved model as a function: QuestionAnswerer, TextClassifier, TextRegressor, Tagger or
-        FillMask.
+    def predictor(self) -> QuestionAnswerer | TextClassifier | TextRegressor | Tagger | FillMask:
+        """The saved model as a function.
 
         Raises:
             InputError: the run is not done, or its task has none.
@@ -92,11 +97,10 @@ class Run:
         from jaxbert.predictors.text_predictors import TextClassifier, TextRegressor
 
         self._check_done()
-        kinds = (QuestionAnswerer, TextClassifier, TextRegressor, Tagger, FillMask)
-        by_task: dict[str, type[Predictor]] = {kind.task.name: kind for kind in kinds}
-        if self.task not in by_task:
-            raise InputError(f"there is no predictor for {self.task}; use predict(rows)")
-        return by_task[self.task].from_pretrained(self.output_dir)
+        for kind in (QuestionAnswerer, TextClassifier, TextRegressor, Tagger, FillMask):
+            if kind.task is TASKS[self.task]:
+                return kind.from_pretrained(self.output_dir)
+        raise InputError(f"there is no predictor for {self.task}; use predict(rows)")
 
     def _check_done(self) -> None:
         if not self.done:
@@ -115,7 +119,7 @@ class Evaluation(NamedTuple):
     """
 
     scores: Scores
-    predictions: list[dict[str, Any]]
+    predictions: list[dict[str, Json]]
 
 
 def train(
@@ -149,9 +153,12 @@ def train(
         InputError: something that was given cannot be used; nothing has been written.
     """
     definition = _task(task)
-    _take_model(model, settings)
-    train_rows = _source("train_data", train_data, "train_file", settings)
-    held_out_rows = _source("validation_data", validation_data, "validation_file", settings)
+    named = [name for name, value in settings.items() if value is not None]
+    train_rows, train_paths = _source("train_data", train_data, "train_file", named)
+    held_out_rows, held_out_paths = _source(
+        "validation_data", validation_data, "validation_file", named
+    )
+    settings |= {**_model(model, named), **train_paths, **held_out_paths}
     function = None
     if isinstance(loss, str):
         settings["loss"] = loss
@@ -159,7 +166,7 @@ def train(
         function = user_function(loss, "loss")
         settings["loss"] = function.name
     options: Any = make_settings(
-        definition.train_options,
+        TASK_COMMANDS[task].training,
         settings,
         listed_by=f"`jaxbert train {task} --help` lists the options",
     )
@@ -194,9 +201,9 @@ def evaluate(
         InputError: something that was given cannot be used; nothing has been written.
     """
     definition = _task(task)
-    _take_model(model, settings)
-    rows = _source("data", data, "validation_file", settings)
-    options = _evaluation_options(task, settings)
+    named = [name for name, value in settings.items() if value is not None]
+    rows, paths = _source("data", data, "validation_file", named)
+    options = _evaluation_options(task, {**settings, **_model(model, named), **paths})
     with shown_messages(quiet=quiet):
         found = evaluate_run(definition, options, rows)
     return Evaluation(found.scores, as_dicts(found.examples, found.predictions))
@@ -208,33 +215,42 @@ def _task(name: str) -> type[AnyTask]:
     return TASKS[name]
 
 
-def _take_model(model: str | Path | None, settings: dict[str, Setting]) -> None:
-    if model is not None and settings.get("model_name_or_path") is not None:
+def _model(model: str | Path | None, named: Collection[str]) -> dict[str, Setting]:
+    """The setting of the argument `model`.
+
+    Args:
+        named: the settings that have a value.
+    """
+    if model is None:
+        return {}
+    if "model_name_or_path" in named:
         raise InputError("model and model_name_or_path are the same; give one of them")
-    if model is not None:
-        settings["model_name_or_path"] = model
+    return {"model_name_or_path": model}
 
 
 def _source(
-    name: str, data: Paths | Rows | None, flag: str, settings: dict[str, Setting]
-) -> InMemory | None:
-    """Rows in memory, or None where there are none: paths become the setting `flag`."""
+    name: str, data: Paths | Rows | None, flag: str, named: Collection[str]
+) -> tuple[InMemory | None, dict[str, Setting]]:
+    """Rows in memory, or where they are paths the setting of these.
+
+    Args:
+        name: of the argument.
+        flag: of the setting.
+        named: the settings that have a value.
+    """
     if data is None:
-        return None
+        return None, {}
     for other in (flag, "dataset_name"):
-        if settings.get(other) is not None:
+        if other in named:
             raise InputError(f"{name} and {other} both name data; give one of them")
     paths = paths_of(data)
-    if paths is None:
-        return rows_in_memory(data, name)
-    settings[flag] = paths
-    return None
+    return (rows_in_memory(data, name), {}) if paths is None else (None, {flag: paths})
 
 
 def _evaluation_options(task: str, given: Mapping[str, Setting]) -> Any:
     definition = TASKS[task]
     return make_settings(
-        definition.eval_options,
+        TASK_COMMANDS[task].evaluation,
         given,
         defaults=lambda options: options_of_training(definition, options),
         listed_by=f"`jaxbert eval {task} --help` lists the options",

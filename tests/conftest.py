@@ -30,10 +30,17 @@ import jax
 import numpy as np
 import pytest
 from flax import traverse_util
+from hypothesis import settings
 from jax.experimental.compilation_cache import compilation_cache
 
 from jaxbert.model.config import BertConfig, config_to_dict
 from jaxbert.model.pretrained import name_table, save_pretrained
+
+# The same examples every time, so that CI fails for what has changed alone, and however long they
+# take on a busy machine. `--hypothesis-profile random` draws others.
+settings.register_profile("fixed", deadline=None, derandomize=True)
+settings.register_profile("random", deadline=None)
+settings.load_profile("fixed")
 
 COMPILER_FLAGS = os.environ["XLA_FLAGS"].partition(" ")[2]
 REPOSITORY = Path(__file__).parent.parent

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from jaxbert.tasks.registry import TASKS
+from jaxbert.tasks.task_commands import TASK_COMMANDS
 
-OPTIONS: dict[str, Any] = {name: task.train_options for name, task in TASKS.items()}
+OPTIONS: dict[str, Any] = {name: task.training for name, task in TASK_COMMANDS.items()}

@@ -20,6 +20,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 # What a parameter that carries settings is called, and what its type's name ends with.
 _NAMES = {"options", "settings", "opts"}
 _TYPES = re.compile(r"\b[A-Za-z]*(Options|Settings)\b")
+_CLASSES = re.compile(r"\btype\[[^\[\]]*\]")  # the class of some settings is no settings object
 _STAND_INS = re.compile(r"\bAny\b|\bobject\b|\bcast\(")
 
 
@@ -50,7 +51,8 @@ def lines_of(function: Function) -> int:
 def takes_settings(function: Function) -> bool:
     """Whether a parameter is a whole settings object, by its name or by its type."""
     return any(
-        arg.arg in _NAMES or (arg.annotation and _TYPES.search(ast.unparse(arg.annotation)))
+        arg.arg in _NAMES
+        or (arg.annotation and _TYPES.search(_CLASSES.sub("", ast.unparse(arg.annotation))))
         for arg in parameters(function)
     )
 

@@ -349,7 +349,7 @@ def test_vocabulary_and_its_settings(tmp_path: Path, count: int) -> None:
 
 def check_data(path: Path, task: Any, **given: Any) -> None:
     options = OPTIONS[task.name](**given)
-    reader = task.from_options(options)
+    reader = task(options.part(task.settings_cls))
     data = outcome(lambda: reader.read([(str(path), reader.load(str(path)))]), path)
     if data is None:
         return

@@ -92,9 +92,9 @@ def _ours(work: Work, devices: int | None, cache: str | None) -> Callable[[], fl
         keep_compiled(cache)
     cfg, params = ours.load(work.model)
     batches = [full_batch(cfg.vocab_size, work.size, work.length)]
-    return ours.training(
+    return ours.prepare(
         cfg, params, batches, precision=work.precision, remat=work.remat, devices=devices
-    )
+    ).run
 
 
 def _theirs(work: Work) -> Callable[[], float]:

@@ -77,9 +77,9 @@ class FineTuning:
             batch = make_batch(self._features, some, length, ours_order.size)
             batches.append(ours_order.finish(batch))
         kernel = setting.kernel(cfg, math.gcd(*ours_order.buckets), packed=packed)
-        run = ours.training(cfg, params, batches, precision=setting.precision, attention=kernel)
+        made = ours.prepare(cfg, params, batches, precision=setting.precision, attention=kernel)
         found = ours.computed_in(cfg, params, batches[0], setting.precision)
-        side = steps.training_side(run, cfg, batches, found)
+        side = steps.training_side(made.run, cfg, batches, found)
         side = dataclasses.replace(side, amount=side.tokens)
         longest = [_LONGEST if theirs == "padded" else int(lengths[p].max()) for p in parts]
         if setting.gpu:  # as run_qa.py pads in half precision: tensor cores take eights
@@ -97,19 +97,21 @@ class FineTuning:
         row = setting.compare(name, "real tokens", side, other, alike=0.2)
         mean = float(lengths.mean())
         row.more.update(
-            batch=self._size,
-            attention=kernel,
-            row_lengths=ours_order.buckets,
-            file=Path(setting.train_file).name,
-            tokens_of_a_window=round(mean, 1),
-            examples_per_second={
-                who: rate / mean for who, rate in row.more["tokens_per_second"].items()
-            },
-            padding_of_epoch={
-                "jaxbert": round(ours_order.padding(), 4),
-                "baseline": round(1 - int(lengths.sum()) / computed, 4),
-            },
-            baseline_tried=tried,
+            {
+                "batch": self._size,
+                "attention": kernel,
+                "row_lengths": ours_order.buckets,
+                "file": Path(setting.train_file).name,
+                "tokens_of_a_window": round(mean, 1),
+                "examples_per_second": {
+                    who: rate / mean for who, rate in row.more["tokens_per_second"].items()
+                },
+                "padding_of_epoch": {
+                    "jaxbert": round(ours_order.padding(), 4),
+                    "baseline": round(1 - int(lengths.sum()) / computed, 4),
+                },
+                "baseline_tried": tried,
+            }
         )
         return row
 

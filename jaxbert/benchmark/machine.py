@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import functools
 import importlib.metadata
@@ -10,7 +11,8 @@ import platform
 import shlex
 import sys
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -19,30 +21,66 @@ from jaxbert.benchmark import pytorch
 from jaxbert.model.config import BertConfig
 from jaxbert.runtime.host import cores, device
 
+if TYPE_CHECKING:
+    import torch
+
 # Dense bfloat16 operations a second, from the makers' data sheets.
 _PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L4": 121e12}
 _SIZE = 2048
 
 
-def describe() -> dict[str, Any]:
-    """Device, versions, threads, flags, command and date."""
+@dataclasses.dataclass(frozen=True)
+class Machine:
+    """What a benchmark was run on, and how.
+
+    Attributes:
+        platform, devices, torch_device: of JAX, and PyTorch's.
+        threads: of each library that says how many.
+        flags: the environment's variables that change what XLA does.
+        peak: floating-point operations a second; see peak_flops.
+    """
+
+    device: str
+    platform: str
+    devices: int
+    cores: int
+    torch_device: str
+    threads: dict[str, int]
+    flags: dict[str, str]
+    malloc: str
+    versions: dict[str, str]
+    command: str
+    date: str
+    peak: float
+    peak_source: str
+
+
+def describe(precision: str) -> Machine:
+    """This machine and this command.
+
+    Args:
+        precision: of the peak.
+    """
     import torch
 
     names = ("jax", "jaxlib", "flax", "optax", "torch", "transformers", "numpy")
-    return {
-        "device": device(),
-        "platform": jax.default_backend(),
-        "devices": jax.device_count(),
-        "cores": cores(),
-        "torch_device": pytorch.device(),
-        "threads": {"torch": torch.get_num_threads()},
-        "flags": {n: os.environ[n] for n in ("XLA_FLAGS", "JAX_PLATFORMS") if n in os.environ},
-        "malloc": "freed memory is kept, for both sides but in processes of their own",
-        "versions": {"python": platform.python_version()}
+    peak, source = peak_flops(precision)
+    return Machine(
+        device=device(),
+        platform=jax.default_backend(),
+        devices=jax.device_count(),
+        cores=cores(),
+        torch_device=pytorch.device(),
+        threads={"torch": torch.get_num_threads()},
+        flags={n: os.environ[n] for n in ("XLA_FLAGS", "JAX_PLATFORMS") if n in os.environ},
+        malloc="freed memory is kept, for both sides but in processes of their own",
+        versions={"python": platform.python_version()}
         | {name: importlib.metadata.version(name) for name in names},
-        "command": shlex.join(["python", *sys.argv]),
-        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
-    }
+        command=shlex.join(["python", *sys.argv]),
+        date=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
+        peak=peak,
+        peak_source=source,
+    )
 
 
 def model_flops(cfg: BertConfig, tokens: int, length: int, *, training: bool) -> float:
@@ -79,7 +117,9 @@ def peak_flops(precision: str) -> tuple[float, str]:
     return 2 * _SIZE**3 / best, f"fastest product of two {size} matrices here, by {where}"
 
 
-def _fastest(run: Any, times: int = 15, enough: float = 10.0) -> float:
+def _fastest(
+    run: Callable[[], jax.Array | torch.Tensor], times: int = 15, enough: float = 10.0
+) -> float:
     """Seconds of the fastest run. No run begins after `enough` seconds: PyTorch's bfloat16 products
     take half a minute each on a processor without instructions for them."""
     seconds: list[float] = []

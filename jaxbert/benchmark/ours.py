@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 
 from jaxbert.benchmark.synthetic import CLIP_NORM, LEARNING_RATE, WEIGHT_DECAY
 from jaxbert.data.sampling import NumpyBatch
+from jaxbert.losses.forms import Arrays
 from jaxbert.losses.span_losses import span_accuracy, span_cross_entropy
 from jaxbert.model.config import BertConfig
 from jaxbert.model.folders import find_model_folder
 from jaxbert.model.heads import Params, init_params, make_apply
 from jaxbert.model.pretrained import load_pretrained
 from jaxbert.training.optim import adamw, make_schedule
-from jaxbert.training.parallel import Parallel, make_parallel, prefetch
+from jaxbert.training.parallel import CompiledStep, Parallel, make_parallel, prefetch
 from jaxbert.training.step import TrainState, init_state, make_train_step
 
 
@@ -36,18 +37,30 @@ def computed_in(cfg: BertConfig, params: Params, batch: NumpyBatch, precision: s
     return str(jax.eval_shape(apply, params, batch)["last_hidden_state"].dtype)
 
 
-class Training(NamedTuple):
-    """A compiled training step of question answering, and what it begins with.
+@dataclasses.dataclass
+class Training:
+    """A compiled training step of question answering, and what it goes on from.
 
     Attributes:
-        step: jitted, (state, batch, key) -> (state, metrics), the state donated.
+        step: the state is donated to it.
         batches: with the axis of micro-batches, on the host.
     """
 
     parallel: Parallel
-    step: Any
+    step: CompiledStep
     state: TrainState
     batches: list[NumpyBatch]
+
+    def run(self) -> float:
+        """Train on all batches once; the seconds."""
+        key = jax.random.key(0)
+        metrics: Arrays = {}
+        jax.block_until_ready((self.state, key))
+        start = time.perf_counter()
+        for batch in prefetch(self.batches, self.parallel.shard):
+            self.state, metrics = self.step(self.state, batch, key)
+        jax.block_until_ready((self.state, metrics))
+        return time.perf_counter() - start
 
 
 def prepare(
@@ -74,21 +87,3 @@ def prepare(
     state = parallel.replicate(jax.device_get(init_state(params, tx)))
     ready = [{n: x[None] for n, x in batch.items()} for batch in batches]
     return Training(parallel, parallel.compile_train(step), state, ready)
-
-
-def training(*given: Any, **options: Any) -> Callable[[], float]:
-    """A function that trains on all batches once, and gives the seconds; for `prepare`'s values."""
-    parallel, step, state, batches = prepare(*given, **options)
-    key = jax.random.key(0)
-
-    def run() -> float:
-        nonlocal state
-        jax.block_until_ready(state)
-        start = time.perf_counter()
-        metrics: Any = None
-        for batch in prefetch(batches, parallel.shard):
-            state, metrics = step(state, batch, key)
-        jax.block_until_ready((state, metrics))
-        return time.perf_counter() - start
-
-    return run

@@ -68,5 +68,7 @@ def scaling(setting: Setting, name: str, devices: int) -> Timed:
         lambda: child.measure(work, devices=1),
     )
     alone = statistics.median(one["step"])
-    about = {"batch": work.size, "length": work.length, "one_device": alone}
-    return of_less(name, "s a step", many["step"], None, **about)
+    seconds = many["step"], None
+    return of_less(
+        name, "s a step", *seconds, batch=work.size, length=work.length, one_device=alone
+    )

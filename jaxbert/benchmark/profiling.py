@@ -82,11 +82,10 @@ def _most(parts: list[str], own: str) -> str:
 
 def profile(training: Training, steps: int = 3) -> Profile:
     """Run some steps under the profiler."""
-    parallel, step, state, batches = training
-    key = jax.random.key(0)
-    batch = parallel.shard(batches[0])
-    compiled = step.lower(state, batch, key).compile()
-    named = parts_of(compiled.as_text())
+    state, key = training.state, jax.random.key(0)
+    batch = training.parallel.shard(training.batches[0])
+    compiled = training.step.lower(state, batch, key).compile()
+    named = parts_of(compiled.as_text() or "")
     state, _ = jax.block_until_ready(compiled(state, batch, key))
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder):

@@ -14,7 +14,7 @@ import gc
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from jaxbert.benchmark.synthetic import CLIP_NORM, LEARNING_RATE, WEIGHT_DECAY
 from jaxbert.data.sampling import NumpyBatch
 
 if TYPE_CHECKING:  # a process of the baseline alone imports no JAX
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
     from jaxbert.model.config import BertConfig
     from jaxbert.model.heads import Params
 
@@ -35,11 +38,13 @@ def device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def load_model(cfg: BertConfig, params: Params, head: str, **options: Any) -> Any:
+def load_model(
+    cfg: BertConfig, params: Params, head: str, *, attention: str = "sdpa"
+) -> PreTrainedModel:
     """transformers' model with these weights, on the device.
 
     Args:
-        options: of from_pretrained, such as attn_implementation.
+        attention: transformers' attn_implementation.
     """
     import transformers
 
@@ -48,23 +53,29 @@ def load_model(cfg: BertConfig, params: Params, head: str, **options: Any) -> An
     transformers.utils.logging.disable_progress_bar()  # of the weights, once for every model
     with tempfile.TemporaryDirectory() as folder:
         save_pretrained(folder, cfg, params, None, head=head)
-        kind = getattr(transformers, ARCHITECTURES[head])
-        return kind.from_pretrained(folder, **options).to(device())
+        kind: type[PreTrainedModel] = getattr(transformers, ARCHITECTURES[head])
+        return _on_device(kind.from_pretrained(folder, attn_implementation=attention))
 
 
-def load_own(name: str) -> Any:
+def load_own(name: str) -> PreTrainedModel:
     """transformers' model for questions by the name that the benchmark has for it."""
     import transformers
 
     from jaxbert.model.folders import find_model_folder
 
-    kind: Any = transformers.BertForQuestionAnswering
+    kind = transformers.BertForQuestionAnswering
     if name == "bert-base":
-        return kind(transformers.BertConfig()).to(device())
-    return kind.from_pretrained(find_model_folder(name)).to(device())
+        return _on_device(kind(transformers.BertConfig()))
+    return _on_device(kind.from_pretrained(find_model_folder(name)))
 
 
-def to_torch(head: str, batch: NumpyBatch, *, labelled: bool) -> dict[str, Any]:
+def _on_device(model: PreTrainedModel) -> PreTrainedModel:
+    import torch
+
+    return torch.nn.Module.to(model, device())  # transformers' `to` has no type to call it by
+
+
+def to_torch(head: str, batch: NumpyBatch, *, labelled: bool) -> dict[str, torch.Tensor]:
     """The batch as transformers' class takes it, without its padding rows."""
     import torch
 
@@ -83,19 +94,19 @@ def to_torch(head: str, batch: NumpyBatch, *, labelled: bool) -> dict[str, Any]:
     return {n: torch.from_numpy(np.ascontiguousarray(x)) for n, x in wide.items()}
 
 
-def placed(batch: dict[str, Any]) -> dict[str, Any]:
+def placed(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The batch on the device."""
     return {name: x.to(device(), non_blocking=True) for name, x in batch.items()}
 
 
 def make_optimizer(
-    model: Any,
+    model: torch.nn.Module,
     *,
     learning_rate: float,
     weight_decay: float = 0.0,
     betas: tuple[float, float] = (0.9, 0.999),
     eps: float = 1e-8,
-) -> Any:
+) -> torch.optim.Optimizer:
     """Fused AdamW with the decay of BERT's fine-tuning: none of biases and LayerNorm."""
     import torch
 
@@ -114,7 +125,7 @@ def make_optimizer(
     )
 
 
-def autocast(precision: str) -> Any:
+def autocast(precision: str) -> torch.autocast | contextlib.nullcontext[None]:
     """bfloat16 where it helps and float32 elsewhere, as Hugging Face's --bf16; or nothing."""
     import torch
 
@@ -135,12 +146,18 @@ def computed_in(cfg: BertConfig, params: Params, batch: NumpyBatch, precision: s
         return str(model(**inputs).start_logits.dtype).removeprefix("torch.")
 
 
-def train_step(model: Any, tx: Any, batch: dict[str, Any], precision: str, clip: float) -> Any:
+def train_step(
+    model: torch.nn.Module,
+    tx: torch.optim.Optimizer,
+    batch: dict[str, torch.Tensor],
+    precision: str,
+    clip: float,
+) -> torch.Tensor:
     """One step; the loss is not read."""
     import torch
 
     with autocast(precision):
-        loss = model(**placed(batch)).loss
+        loss: torch.Tensor = model(**placed(batch)).loss
     loss.backward()
     if clip:
         torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
@@ -165,7 +182,7 @@ def training(
         compiled: by torch.compile, once for all lengths.
         multiple: the batches are padded to multiples of it, and each length is compiled by itself.
     """
-    model = load_model(cfg, params, "qa", attn_implementation=attention)
+    model = load_model(cfg, params, "qa", attention=attention)
     if multiple:
         batches = [_padded(batch, multiple) for batch in batches]
     return training_of(
@@ -179,7 +196,7 @@ def _padded(batch: NumpyBatch, multiple: int) -> NumpyBatch:
 
 
 def training_of(
-    model: Any,
+    model: PreTrainedModel,
     batches: Sequence[NumpyBatch],
     *,
     precision: str,
@@ -216,13 +233,15 @@ def training_of(
     return run
 
 
-def compile_model(model: Any, *, dynamic: bool) -> Any:
+def compile_model(model: torch.nn.Module, *, dynamic: bool) -> torch.nn.Module:
     """The model compiled, for one shape or for all."""
     import torch
 
     # Past eight programs of one class, those of earlier rows too, it would go on without compiling.
     torch._dynamo.config.recompile_limit = 64
-    return torch.compile(model, dynamic=dynamic)
+    compiled = torch.compile(model, dynamic=dynamic)
+    assert isinstance(compiled, torch.nn.Module)  # its type says less: a function of the same form
+    return compiled
 
 
 def finish() -> None:
@@ -245,9 +264,38 @@ def free() -> None:
 # --- questions, as transformers' example scripts answer them ------------------------------------
 
 
+class Windows(TypedDict):
+    """The columns of prepare_validation_features: of each window a list with its tokens' values.
+
+    Attributes:
+        offset_mapping: of each token its characters, or None outside of the context.
+        overflow_to_sample_mapping: the number of each window's question.
+    """
+
+    input_ids: list[list[int]]
+    token_type_ids: list[list[int]]
+    attention_mask: list[list[int]]
+    offset_mapping: list[list[tuple[int, int] | None]]
+    overflow_to_sample_mapping: list[int]
+
+
+class Answer(TypedDict):
+    """A span of the context, in characters; what is in it is filled in for the n best."""
+
+    score: float
+    offsets: tuple[int, int]
+    text: NotRequired[str]
+    probability: NotRequired[float]
+
+
 def encode_questions(
-    tokenizer: Any, questions: Sequence[str], contexts: Sequence[str], *, length: int, stride: int
-) -> Any:
+    tokenizer: PreTrainedTokenizerFast,
+    questions: Sequence[str],
+    contexts: Sequence[str],
+    *,
+    length: int,
+    stride: int,
+) -> Windows:
     """run_qa.py's prepare_validation_features: windows with the offsets of their context."""
     found = tokenizer(
         list(questions),
@@ -265,11 +313,22 @@ def encode_questions(
         found["offset_mapping"][window] = [
             o if second[k] == 1 else None for k, o in enumerate(offsets)
         ]
-    return found
+    return {
+        "input_ids": found["input_ids"],
+        "token_type_ids": found["token_type_ids"],
+        "attention_mask": found["attention_mask"],
+        "offset_mapping": found["offset_mapping"],
+        "overflow_to_sample_mapping": found["overflow_to_sample_mapping"],
+    }
 
 
 def predict_questions(
-    model: Any, found: Any, *, size: int, precision: str, most: int | None = None
+    model: torch.nn.Module,
+    found: Windows,
+    *,
+    size: int,
+    precision: str,
+    most: int | None = None,
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Start and end logits of every window; batches of windows of like length, padded to theirs.
 
@@ -279,9 +338,14 @@ def predict_questions(
     import torch
 
     ids = found["input_ids"]
+    columns = {
+        "input_ids": ids,
+        "token_type_ids": found["token_type_ids"],
+        "attention_mask": found["attention_mask"],
+    }
     order = sorted(range(len(ids)), key=lambda n: len(ids[n]))
-    starts: list[Any] = [None] * len(ids)
-    ends: list[Any] = [None] * len(ids)
+    starts = [np.empty(0)] * len(ids)
+    ends = [np.empty(0)] * len(ids)
     outputs = []  # read when all are on their way
     pinned = device() == "cuda"
     model.eval()
@@ -293,10 +357,10 @@ def predict_questions(
             part, order = order[:rows], order[rows:]
             longest = len(ids[part[-1]])
             batch = {}
-            for name in ("input_ids", "token_type_ids", "attention_mask"):
+            for name, values in columns.items():
                 padded = torch.zeros(len(part), longest, dtype=torch.int64, pin_memory=pinned)
                 for row, n in enumerate(part):
-                    padded[row, : len(ids[n])] = torch.tensor(found[name][n])
+                    padded[row, : len(ids[n])] = torch.tensor(values[n])
                 batch[name] = padded
             out = model(**placed(batch))
             outputs.append((part, out.start_logits, out.end_logits))
@@ -310,13 +374,13 @@ def predict_questions(
 def best_answers(
     contexts: Sequence[str],
     windows_of: Sequence[Sequence[int]],
-    offsets: Sequence[Sequence[Any]],
+    offsets: Sequence[Sequence[tuple[int, int] | None]],
     starts: Sequence[np.ndarray],
     ends: Sequence[np.ndarray],
     *,
     n_best: int = 20,
     max_answer_length: int = 30,
-) -> list[list[dict[str, Any]]]:
+) -> list[list[Answer]]:
     """The n-best search in pure Python, as transformers' postprocess_qa_predictions does it.
 
     Args:
@@ -325,18 +389,19 @@ def best_answers(
     """
     answers = []
     for context, windows in zip(contexts, windows_of, strict=True):
-        entries: list[dict[str, Any]] = []
+        entries: list[Answer] = []
         for w in windows:
             places, s, e = offsets[w], starts[w], ends[w]
             first = np.argsort(s)[-1 : -n_best - 1 : -1].tolist()
             last = np.argsort(e)[-1 : -n_best - 1 : -1].tolist()
             for i in first:
                 for j in last:
-                    if i >= len(places) or j >= len(places) or not places[i] or not places[j]:
+                    if i >= len(places) or j >= len(places):
                         continue
-                    if j < i or j - i + 1 > max_answer_length:
+                    start, end = places[i], places[j]
+                    if not start or not end or j < i or j - i + 1 > max_answer_length:
                         continue
-                    span = (places[i][0], places[j][1])
+                    span = (start[0], end[1])
                     entries.append({"score": float(s[i] + e[j]), "offsets": span})
         entries.sort(key=lambda entry: -entry["score"])
         kept = entries[:n_best] or [{"score": 0.0, "offsets": (0, 0)}]
@@ -349,7 +414,7 @@ def best_answers(
     return answers
 
 
-def windows_of(found: Any, questions: int) -> list[list[int]]:
+def windows_of(found: Windows, questions: int) -> list[list[int]]:
     """Of each question the numbers of its windows."""
     groups = collections.defaultdict(list)
     for window, question in enumerate(found["overflow_to_sample_mapping"]):

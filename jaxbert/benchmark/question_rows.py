@@ -48,7 +48,7 @@ def inference(setting: Setting) -> Timed:
         return time.perf_counter() - start
 
     def their_way(attention: str, compiled: bool, most: int | None = None) -> Callable[[], float]:
-        model = pytorch.load_model(cfg, params, "qa", attn_implementation=attention)
+        model = pytorch.load_model(cfg, params, "qa", attention=attention)
         called = pytorch.compile_model(model, dynamic=True) if compiled else model
 
         def theirs() -> float:
@@ -73,7 +73,7 @@ def inference(setting: Setting) -> Timed:
     counted = sum(map(len, found["input_ids"]))
     flops = model_flops(cfg, tokens, length, training=False)
     # On a CPU jaxbert makes smaller batches of itself (training.predict).
-    fewer = {"sdpa, 2048 tokens at once": {**steps.WAYS["sdpa"], "most": 2048}}
+    fewer: steps.Ways = {"sdpa, 2048 tokens at once": {**steps.WAYS["sdpa"], "most": 2048}}
     ways = steps.WAYS if setting.gpu else steps.WAYS | fewer
     theirs, compiling, tried = steps.fastest(setting, their_way, ways)
     batch = make_batch(features, np.arange(1), _LONGEST, 1)
@@ -84,7 +84,7 @@ def inference(setting: Setting) -> Timed:
         Side(mine, found_in[0], tokens, len(examples), first_run(mine), flops),
         Side(theirs, found_in[1], counted, len(examples), compiling, flops),
     )
-    row.more.update(batch=size, baseline_tried=tried)
+    row.more.update({"batch": size, "baseline_tried": tried})
     return row
 
 

@@ -5,34 +5,39 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from jaxbert.benchmark.timing import Timed
+from jaxbert.benchmark.machine import Machine
+from jaxbert.benchmark.timing import Both, Timed
 from jaxbert.io.drawing import new_figure, save_figure
 from jaxbert.io.files import write_json, write_text
 
 
-def write_report(folder: Path, machine: dict[str, Any], rows: Sequence[Timed]) -> None:
-    """Write all three; the picture only where matplotlib (extra `plot`) is installed."""
+def write_report(folder: Path, machine: Machine, rows: Sequence[Timed], minutes: float) -> None:
+    """Write all three; the picture only where matplotlib (extra `plot`) is installed.
+
+    Args:
+        minutes: that the rows took.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     listed = [dataclasses.asdict(row) for row in rows]
-    write_json(folder / "benchmark.json", {**machine, "rows": listed})
-    write_text(folder / "benchmark.md", markdown(machine, rows))
+    about = dataclasses.asdict(machine)
+    write_json(folder / "benchmark.json", {**about, "minutes": minutes, "rows": listed})
+    write_text(folder / "benchmark.md", markdown(machine, rows, minutes))
     _draw(folder / "benchmark.png", machine, rows)
 
 
-def markdown(machine: dict[str, Any], rows: Sequence[Timed]) -> str:
+def markdown(machine: Machine, rows: Sequence[Timed], minutes: float) -> str:
     """A table, and what it was measured on."""
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
     lines = [
-        f"{machine['device']}, {machine['cores']} cores, {machine['date']}; {versions}.",
+        f"{machine.device}, {machine.cores} cores, {machine.date}; {versions}.",
         "",
         "```sh",
-        machine["command"],
+        machine.command,
         "```",
         "",
-        f"Peak for the MFU: {machine['peak'] / 1e9:.0f} Gflop/s ({machine['peak_source']}). "
-        f"The rows took {machine['minutes']} minutes.",
+        f"Peak for the MFU: {machine.peak / 1e9:.0f} Gflop/s ({machine.peak_source}). "
+        f"The rows took {minutes} minutes.",
         "",
         "| row | unit | jaxbert | baseline | ratio | spread | real tokens/s | MFU | compiling, s |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -46,9 +51,9 @@ def markdown(machine: dict[str, Any], rows: Sequence[Timed]) -> str:
             _number(row.baseline),
             "" if row.ratio is None else f"**{row.ratio:.2f}**",
             f"{spread} ({row.rounds})" if spread else "",
-            _both(row, "tokens_per_second", "{:.0f}"),
-            _both(row, "mfu", "{:.0%}"),
-            _both(row, "compile_seconds", "{:.1f}"),
+            _both(row.more.get("tokens_per_second"), "{:.0f}"),
+            _both(row.more.get("mfu"), "{:.0%}"),
+            _both(row.more.get("compile_seconds"), "{:.1f}"),
         ]
         lines.append("| " + " | ".join(cells) + " |")
     lines.append("")
@@ -65,12 +70,10 @@ def _notes(row: Timed) -> list[str]:
         said.append(f"jaxbert's attention by {more['attention']}")
     if "row_lengths" in more:
         said.append(f"padded to {' '.join(map(str, more['row_lengths']))}")
-    for name, form, what in (
-        ("examples_per_second", "{:.3g}", "examples/s"),
-        ("padding_of_epoch", "{:.1%}", "padding"),
-    ):
-        if name in more:
-            said.append(f"{_both(row, name, form)} {what}")
+    if "examples_per_second" in more:
+        said.append(f"{_both(more['examples_per_second'], '{:.3g}')} examples/s")
+    if "padding_of_epoch" in more:
+        said.append(f"{_both(more['padding_of_epoch'], '{:.1%}')} padding")
     if "step_seconds" in more:
         said.append(f"jaxbert takes {more['step_seconds']:.3g} s a step")
     if "one_device" in more:
@@ -98,12 +101,12 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
 
 
-def _both(row: Timed, name: str, form: str) -> str:
-    found = row.more.get(name)
-    return " / ".join(form.format(found[who]) for who in ("jaxbert", "baseline")) if found else ""
+def _both(values: Both | None, form: str) -> str:
+    sides = ("jaxbert", "baseline")
+    return " / ".join(form.format(values[side]) for side in sides) if values else ""
 
 
-def _draw(path: Path, machine: dict[str, Any], rows: Sequence[Timed]) -> None:
+def _draw(path: Path, machine: Machine, rows: Sequence[Timed]) -> None:
     """The ratios as bars with their spread; at 1 the baseline."""
     shown = [row for row in rows if row.ratio is not None]
     figure = new_figure(path.name, 8, 1.2 + 0.32 * len(shown))
@@ -119,7 +122,7 @@ def _draw(path: Path, machine: dict[str, Any], rows: Sequence[Timed]) -> None:
     axes.set_yticks(range(len(shown)), [row.name for row in reversed(shown)], fontsize=8)
     axes.axvline(1, color="black", linewidth=0.8)
     axes.set_xlabel("jaxbert / PyTorch baseline: above 1 jaxbert is faster, or takes less")
-    axes.set_title(f"{machine['device']}, {machine['cores']} cores, {machine['date']}", fontsize=9)
+    axes.set_title(f"{machine.device}, {machine.cores} cores, {machine.date}", fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(x=0.12)
     save_figure(figure, path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import jax
 
@@ -37,10 +36,28 @@ class Setting:
         """Whether an accelerator computes."""
         return jax.default_backend() != "cpu"
 
-    def compare(self, name: str, unit: str, ours: Side, theirs: Side, **options: Any) -> Timed:
-        """See timing.compare, whose options these are."""
+    def compare(
+        self,
+        name: str,
+        unit: str,
+        ours: Side,
+        theirs: Side,
+        *,
+        alike: float = 0.0,
+        bfloat16: Side | None = None,
+    ) -> Timed:
+        """See timing.compare."""
         peak, _ = peak_flops(ours.precision) if ours.flops else (None, "")
-        return compare(name, unit, ours, theirs, rounds=self.rounds, peak=peak, **options)
+        return compare(
+            name,
+            unit,
+            ours,
+            theirs,
+            rounds=self.rounds,
+            alike=alike,
+            peak=peak,
+            bfloat16=bfloat16,
+        )
 
     def kernel(self, cfg: BertConfig, multiple: int, *, packed: bool = False) -> str:
         """The attention that --attention auto takes in training."""

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Protocol, Self, TypedDict, TypeVar
 
 import jax
 import numpy as np
@@ -15,16 +15,25 @@ from jaxbert.benchmark import ours, pytorch
 from jaxbert.benchmark.machine import model_flops
 from jaxbert.benchmark.setting import Setting
 from jaxbert.benchmark.synthetic import full_batch
-from jaxbert.benchmark.timing import Side, Timed, first_run
+from jaxbert.benchmark.timing import Side, Timed, Tried, first_run
 from jaxbert.data.sampling import NumpyBatch
 from jaxbert.model.config import BertConfig
+from jaxbert.model.heads import Params
 
 LENGTHS = (128, 192, 384, 512)
 MODELS = ("minilm-l6", "bert-base")
 
 
-Ways = dict[str, dict[str, Any]]
-Tried = dict[str, float | str]
+class Way(TypedDict, total=False):
+    """One way to have PyTorch do the work: see pytorch.training, and predict_questions for most."""
+
+    attention: str
+    compiled: bool
+    multiple: int
+    most: int
+
+
+Ways = dict[str, Way]
 
 # How PyTorch is tried, the first always.
 WAYS: Ways = {
@@ -32,10 +41,10 @@ WAYS: Ways = {
     "eager attention": {"attention": "eager", "compiled": False},
     "sdpa, torch.compile": {"attention": "sdpa", "compiled": True},
 }
-UNCOMPILED = {name: way for name, way in WAYS.items() if not way["compiled"]}
+UNCOMPILED: Ways = {name: way for name, way in WAYS.items() if not way["compiled"]}
 # On a GPU alone: on a processor, a step of one length is not faster when it is compiled.
-OF_BUCKETS = {
-    "sdpa, torch.compile for multiples of 64": WAYS["sdpa, torch.compile"] | {"multiple": 64}
+OF_BUCKETS: Ways = {
+    "sdpa, torch.compile for multiples of 64": {**WAYS["sdpa, torch.compile"], "multiple": 64}
 }
 _TUNED_AT = 192
 
@@ -95,22 +104,24 @@ def step(setting: Setting, name: str, model: str, length: int, precision: str) -
     count = 1 if setting.quick else (10 if setting.gpu else 2)
     batches = [full_batch(cfg.vocab_size, size, length, seed) for seed in range(count)]
     kernel = dataclasses.replace(setting, precision=precision).kernel(cfg, length)
-    run = ours.training(cfg, params, batches, precision=precision, attention=kernel)
+    run = ours.prepare(cfg, params, batches, precision=precision, attention=kernel).run
     mine = training_side(run, cfg, batches, ours.computed_in(cfg, params, batches[0], precision))
     theirs, tried = baseline(setting, cfg, params, batches, precision)
-    faster = None
+    bfloat16 = None
     if not setting.gpu and not setting.quick and precision == "float32":
         # The fastest that PyTorch has on a processor with AMX, though another precision.
-        faster, _ = baseline(setting, cfg, params, batches, "bfloat16")
-    row = setting.compare(name, "examples", mine, theirs, faster=faster)
-    row.more.update(batch=size, length=length, baseline_batches=rates, baseline_tried=tried)
+        bfloat16, _ = baseline(setting, cfg, params, batches, "bfloat16")
+    row = setting.compare(name, "examples", mine, theirs, bfloat16=bfloat16)
+    row.more.update(
+        {"batch": size, "length": length, "baseline_batches": rates, "baseline_tried": tried}
+    )
     return row
 
 
 def baseline(
     setting: Setting,
     cfg: BertConfig,
-    params: Any,
+    params: Params,
     batches: Sequence[NumpyBatch],
     precision: str,
     ways: Ways | None = None,
@@ -155,8 +166,24 @@ def fastest(
     return best[2], best[1], tried
 
 
+class _Matrix(Protocol):
+    """What an array of JAX and a tensor of PyTorch have alike."""
+
+    @property
+    def T(self) -> Self: ...  # noqa: N802
+
+    def __matmul__(self, other: Self, /) -> Self: ...
+
+
+_M = TypeVar("_M", bound=_Matrix)
+
+
+class _Product(Protocol):
+    def __call__(self, x: _M, w: _M, y: _M, /) -> _M: ...
+
+
 # The products of a dense layer: x (M, K), kernel w (K, N), and y (M, N) or its gradient.
-PRODUCTS: dict[str, Callable[[Any, Any, Any], Any]] = {
+PRODUCTS: dict[str, _Product] = {
     "forward": lambda x, w, y: x @ w,
     "input gradient": lambda x, w, y: y @ w.T,
     "kernel gradient": lambda x, w, y: x.T @ y,

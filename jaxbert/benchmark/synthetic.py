@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from jaxbert.data.sampling import NumpyBatch
@@ -15,7 +13,7 @@ def full_batch(vocab_size: int, size: int, length: int, seed: int = 0) -> NumpyB
     """Windows without any padding, of random tokens of the vocabulary's second half."""
     rng = np.random.default_rng(seed)
     start = rng.integers(0, length // 2, size)
-    batch: dict[str, Any] = {
+    batch = {
         "input_ids": rng.integers(vocab_size // 2, vocab_size, (size, length)),
         "token_type_ids": np.zeros((size, length)),
         "attention_mask": np.ones((size, length)),

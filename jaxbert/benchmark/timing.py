@@ -6,9 +6,12 @@ import dataclasses
 import gc
 import statistics
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TypeAlias, TypedDict, TypeVar, Unpack
 
 T = TypeVar("T")
+
+Both: TypeAlias = dict[str, float]  # a value each of "jaxbert" and "baseline"
+Tried: TypeAlias = dict[str, float | str]  # seconds of a way, or why it is not possible
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +35,51 @@ class Side:
     flops: float = 0.0
 
 
+class Other(TypedDict):
+    """The baseline in another precision: its rate, and that rate by jaxbert's with its spread."""
+
+    value: float
+    times_jaxbert: float
+    spread: tuple[float, float]
+
+
+class More(TypedDict, total=False):
+    """What else a row says, as benchmark.json has it.
+
+    Attributes:
+        seconds: of every round.
+        precision: that jaxbert computes in.
+        mfu: model_flops_per_second by the most that the machine can do.
+        batch, length: windows of a batch, and tokens of each.
+        attention: jaxbert's.
+        row_lengths: to which jaxbert pads.
+        padding_of_epoch: the part of all tokens.
+        baseline_batches: examples a second at the batches that were tried.
+        step_seconds: jaxbert's.
+        one_device: the row's value there.
+    """
+
+    seconds: dict[str, list[float]]
+    compile_seconds: Both
+    precision: str
+    baseline_bfloat16: Other
+    tokens_per_second: Both
+    model_flops_per_second: Both
+    mfu: Both
+    batch: int
+    length: int
+    attention: str
+    row_lengths: tuple[int, ...]
+    file: str
+    tokens_of_a_window: float
+    examples_per_second: Both
+    padding_of_epoch: Both
+    baseline_batches: dict[str, float]
+    baseline_tried: Tried
+    step_seconds: float
+    one_device: float
+
+
 @dataclasses.dataclass(frozen=True)
 class Timed:
     """What was measured; None where one side has none.
@@ -40,7 +88,7 @@ class Timed:
         jaxbert, baseline: medians, in `unit`.
         ratio: the median of the rounds' ratios; above 1 jaxbert is faster, or takes less.
         spread: the lowest and the highest ratio of a round.
-        more: whatever else was counted, by name.
+        more: what else was counted.
     """
 
     name: str
@@ -50,7 +98,7 @@ class Timed:
     ratio: float | None
     spread: tuple[float, float] | None
     rounds: int
-    more: dict[str, Any] = dataclasses.field(default_factory=dict)
+    more: More = dataclasses.field(default_factory=More)
 
 
 def first_run(run: Callable[[], float]) -> float:
@@ -79,7 +127,7 @@ def compare(
     rounds: int,
     alike: float = 0.0,
     peak: float | None = None,
-    faster: Side | None = None,
+    bfloat16: Side | None = None,
 ) -> Timed:
     """Time both sides in turns.
 
@@ -88,7 +136,7 @@ def compare(
             those of such rates.
         alike: by what part the sides' numbers of tokens may differ, where both are samples.
         peak: floating-point operations a second that the machine can do, for the MFU.
-        faster: the baseline in another precision, timed in the same turns and said beside the row.
+        bfloat16: the baseline in that precision, timed in the same turns and said beside the row.
 
     Raises:
         ValueError: the sides are unlike, another precision or number of real tokens.
@@ -101,11 +149,11 @@ def compare(
             f"{name}: {ours.tokens} tokens of {ours.amount} {unit} are not compared with "
             f"{theirs.tokens} of {theirs.amount}"
         )
-    others = [faster.run] if faster else []
+    others = [bfloat16.run] if bfloat16 else []
     a, b, *c = in_turns(rounds, ours.run, theirs.run, *others)
     scale = ours.amount / theirs.amount
     ratios = [scale * y / x for x, y in zip(a, b, strict=True)]
-    more: dict[str, Any] = {
+    more: More = {
         "seconds": {"jaxbert": a, "baseline": b},
         "compile_seconds": {
             "jaxbert": round(ours.compile_seconds, 2),
@@ -113,10 +161,10 @@ def compare(
         },
         "precision": ours.precision,
     }
-    if faster:
-        found = [x / y * faster.amount / ours.amount for x, y in zip(a, c[0], strict=True)]
-        more["baseline_" + faster.precision] = {
-            "value": faster.amount / statistics.median(c[0]),
+    if bfloat16:
+        found = [x / y * bfloat16.amount / ours.amount for x, y in zip(a, c[0], strict=True)]
+        more["baseline_bfloat16"] = {
+            "value": bfloat16.amount / statistics.median(c[0]),
             "times_jaxbert": statistics.median(found),
             "spread": (min(found), max(found)),
         }
@@ -141,7 +189,11 @@ def compare(
 
 
 def of_less(
-    name: str, unit: str, ours: Sequence[float], theirs: Sequence[float] | None, **more: Any
+    name: str,
+    unit: str,
+    ours: Sequence[float],
+    theirs: Sequence[float] | None,
+    **more: Unpack[More],
 ) -> Timed:
     """A row of what is better when it is less, seconds or GiB, round by round."""
     mine = statistics.median(ours)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
-from jaxbert.callbacks.points import Setting, points_of
+from jaxbert.callbacks.points import points_of, recorded_options
 from jaxbert.training.events import Evaluated, Event, Finished, Logged, Started
 
 _LONGEST = 6000  # characters of a parameter
@@ -17,8 +16,8 @@ class MLflowWriter:
     Where it goes are MLflow's environment variables: MLFLOW_TRACKING_URI, MLFLOW_EXPERIMENT_NAME.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Setting]) -> None:
-        self._folder, self._settings = folder, settings
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._run_id: str | None = None
         self._opened = False
 
@@ -30,8 +29,8 @@ class MLflowWriter:
             self._opened = active is None
             active = active or mlflow.start_run(run_name=self._folder.name)
             self._run_id = active.info.run_id
-            given = {n: str(x)[:_LONGEST] for n, x in self._settings.items() if x is not None}
-            mlflow.log_params(given)
+            options = recorded_options(self._folder).items()
+            mlflow.log_params({n: str(x)[:_LONGEST] for n, x in options if x is not None})
         if self._run_id is None:
             return
         if isinstance(event, Logged | Evaluated):

@@ -1,13 +1,19 @@
-"""Events -> the points of curves, named as Hugging Face's Trainer names them."""
+"""Events -> the points of curves, named as Hugging Face's Trainer names them; a run's options."""
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from collections.abc import Mapping
+from pathlib import Path
 
+from jaxbert.io.files import Json
+from jaxbert.io.untrusted import read_object
 from jaxbert.training.events import Evaluated, Logged
 
-# The value of a setting, as options.json has it.
-Setting: TypeAlias = str | float | bool | list[str] | None
+
+def recorded_options(folder: Path) -> Mapping[str, Json]:
+    """The options of the run in a folder, as its options.json has them once the run has started."""
+    options: Mapping[str, Json] = read_object(folder / "options.json")["options"]
+    return options
 
 
 def points_of(event: Logged | Evaluated) -> dict[str, float]:

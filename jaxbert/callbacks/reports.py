@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from jaxbert.callbacks.mlflow_writer import MLflowWriter
-from jaxbert.callbacks.points import Setting
 from jaxbert.callbacks.tensorboard_writer import TensorBoardWriter
 from jaxbert.callbacks.wandb_writer import WandbWriter
 from jaxbert.errors import InputError
@@ -37,22 +36,19 @@ def check_reports(names: Sequence[str] | None) -> None:
             )
 
 
-def make_reports(
-    names: Sequence[str] | None, folder: Path, settings: Mapping[str, Setting]
-) -> list[Notify]:
+def make_reports(names: Sequence[str] | None, folder: Path) -> list[Notify]:
     """The callbacks that --report_to names.
 
     Args:
         names: checked, see check_reports.
-        folder: of the run.
-        settings: of the run, which W&B and MLflow show beside its curves.
+        folder: of the run. W&B and MLflow show its options next to the curves.
     """
     made: list[Notify] = []
     for name in names or ():
         if name == "tensorboard":
             made.append(TensorBoardWriter(folder / TENSORBOARD))
         elif name == "wandb":
-            made.append(WandbWriter(folder, settings))
+            made.append(WandbWriter(folder))
         elif name == "mlflow":
-            made.append(MLflowWriter(folder, settings))
+            made.append(MLflowWriter(folder))
     return made

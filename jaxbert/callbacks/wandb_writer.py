@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jaxbert.callbacks.points import Setting, points_of
+from jaxbert.callbacks.points import points_of, recorded_options
 from jaxbert.training.events import Evaluated, Event, Finished, Logged, Started
 
 if TYPE_CHECKING:
@@ -19,8 +18,8 @@ class WandbWriter:
     Project, mode and so on are W&B's environment variables: WANDB_PROJECT, WANDB_MODE=offline, ...
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Setting]) -> None:
-        self._folder, self._settings = folder, settings
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._run: wandb.Run | None = None
         self._opened = False
 
@@ -30,7 +29,9 @@ class WandbWriter:
 
             self._opened = wandb.run is None
             self._run = wandb.run or wandb.init(
-                name=self._folder.name, dir=str(self._folder), config=dict(self._settings)
+                name=self._folder.name,
+                dir=str(self._folder),
+                config=dict(recorded_options(self._folder)),
             )
             self._run.define_metric("step")
             self._run.define_metric("*", step_metric="step")

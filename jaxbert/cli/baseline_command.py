@@ -14,19 +14,22 @@ import itertools
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
+import jax
 import numpy as np
 from tqdm import tqdm
 
 from jaxbert.benchmark import pytorch
 from jaxbert.cli import command_line
-from jaxbert.cli.task_commands import TASK_COMMANDS
+from jaxbert.data.batch import Batch
 from jaxbert.data.batch_source import BatchSource
 from jaxbert.data.features import Features
 from jaxbert.data.sampling import bucket_lengths, by_length, make_batch
 from jaxbert.errors import InputError
+from jaxbert.loaded.model import LoadedModel
 from jaxbert.metrics.scores import Scores
+from jaxbert.options.fields import settings_of
 from jaxbert.runs.evaluate import show_scores
 from jaxbert.runs.folder import check_writable, write_results
 from jaxbert.runs.inputs import (
@@ -35,11 +38,14 @@ from jaxbert.runs.inputs import (
     load_model,
     read_examples,
     read_held_out,
-    source_of,
 )
 from jaxbert.runs.plan import make_sampler, total_steps, warmup_of
 from jaxbert.tasks.registry import TASKS
-from jaxbert.tasks.task import EVALUATION, Task
+from jaxbert.tasks.task import EVALUATION, E, P, S, Task
+from jaxbert.tasks.task_commands import TASK_COMMANDS
+
+if TYPE_CHECKING:
+    import torch
 
 # Options of jaxbert that would make the two runs unlike.
 _UNKNOWN = (
@@ -55,17 +61,31 @@ _UNKNOWN = (
 
 
 def _evaluate(
-    task: Task, opts: Any, model: Any, tokenizer: Any, cfg: Any, examples: Any, features: Features
-) -> tuple[Scores, Sequence[Any]]:
-    """Scores and predictions by the task's own decoding, from PyTorch's logits."""
+    task: Task[S, E, P],
+    loaded: LoadedModel,
+    model: torch.nn.Module,
+    examples: Sequence[E],
+    features: Features,
+    *,
+    seed: int,
+    size: int,
+    buckets: Sequence[int],
+) -> tuple[Scores, Sequence[P]]:
+    """Scores and predictions by the task's own decoding, from PyTorch's logits.
+
+    Args:
+        loaded: what `model` was made of.
+        seed: of what the task draws.
+        size: windows of a batch, which is padded to the lengths of `buckets`.
+    """
     import torch
 
     reduce = task.reduce()
     kept: dict[str, np.ndarray] = {}
-    corrupt = task.corrupt(tokenizer, cfg, seed=opts.seed)
-    buckets = bucket_lengths(opts.length_bucket, opts.max_seq_length)
+    cfg = loaded.cfg
+    corrupt = task.corrupt(loaded.tokenizer, cfg, seed=seed)
     model.eval()
-    for windows, length in by_length(features.lengths, opts.per_device_eval_batch_size, buckets):
+    for windows, length in by_length(features.lengths, size, buckets):
         batch = make_batch(features, windows, length, len(windows))
         batch = corrupt(batch, EVALUATION) if corrupt else batch
         with torch.inference_mode():
@@ -77,7 +97,8 @@ def _evaluate(
         elif task.head == "mlm":
             places = batch["masked_positions"][..., None]
             outputs = {"logits": np.take_along_axis(outputs["logits"], places, 1)}
-        for name, rows in reduce(outputs, batch).items():  # type: ignore[arg-type]
+        on_device: Batch[jax.Array] = jax.device_put(batch)
+        for name, rows in reduce(jax.device_put(outputs), on_device).items():
             column = kept.setdefault(name, np.zeros((len(features), *rows.shape[1:]), rows.dtype))
             column[windows] = np.asarray(rows)
     model.train()
@@ -85,7 +106,7 @@ def _evaluate(
     return task.score(examples, predictions, cfg), predictions
 
 
-def _batches(head: str, source: BatchSource, total: int) -> Iterator[dict[str, Any]]:
+def _batches(head: str, source: BatchSource, total: int) -> Iterator[dict[str, torch.Tensor]]:
     for batch in itertools.islice(source.iter_from(0), total):
         yield pytorch.to_torch(head, {n: x[0] for n, x in batch.items()}, labelled=True)
 
@@ -98,14 +119,12 @@ def run(name: str, words: Sequence[str]) -> None:
     """
     task_cls = TASKS[name]
     flags = TASK_COMMANDS[name].training
-    opts: Any = command_line.parse(
-        flags, words, prog=f"jaxbert baseline {name}", description=__doc__
-    )
+    opts = command_line.parse(flags, words, prog=f"jaxbert baseline {name}", description=__doc__)
     if not opts.output_dir:
         raise InputError("give --output_dir, the folder for the results")
-    for flag in _UNKNOWN:
-        if getattr(opts, flag, None) not in (None, False, 1, "float32"):
-            raise InputError(f"--{flag} is not for the baseline, which does not have it")
+    for setting in settings_of(type(opts)):
+        if setting.name in _UNKNOWN and getattr(opts, setting.name) != setting.default:
+            raise InputError(f"--{setting.name} is not for the baseline, which does not have it")
     if opts.loss != next(iter(task_cls.losses)):
         raise InputError(f"--loss {opts.loss}: the baseline has {next(iter(task_cls.losses))} only")
     try:
@@ -115,10 +134,10 @@ def run(name: str, words: Sequence[str]) -> None:
         raise InputError('PyTorch is not installed; pip install "jaxbert[baseline]"') from None
     folder = Path(opts.output_dir)
     check_writable(folder)
-    task = task_cls.from_options(opts)
-    learned, scored = source_of(opts, "train"), source_of(opts, "validation")
+    task = task_cls(opts.part(task_cls.settings_cls))
+    learned, scored = opts.training_source(), opts.validation_source()
     data = read_examples(task, learned)
-    held_out = read_held_out(task, scored, opts.comparing_models)
+    held_out = read_held_out(task, scored, needed_by=opts.comparing_models)
     if data is None or held_out is None:
         raise InputError("give --train_file and --validation_file")
     examples = data.examples
@@ -134,7 +153,7 @@ def run(name: str, words: Sequence[str]) -> None:
         width=cfg.hidden_size,
         parts=1,
         per_device_train_batch_size=opts.per_device_train_batch_size,
-        max_seq_length=opts.max_seq_length,
+        max_seq_length=task.settings.max_seq_length,
         length_bucket=opts.length_bucket,
         seed=opts.seed,
     )
@@ -159,6 +178,15 @@ def run(name: str, words: Sequence[str]) -> None:
         if number % 50 == 0:
             bar.set_postfix_str(f"loss {loss.item():.3f}", refresh=False)
     seconds = time.perf_counter() - started
-    scores, predictions = _evaluate(task, opts, model, tokenizer, cfg, held_out, held_out_features)
+    scores, predictions = _evaluate(
+        task,
+        loaded,
+        model,
+        held_out,
+        held_out_features,
+        seed=opts.seed,
+        size=opts.per_device_eval_batch_size,
+        buckets=bucket_lengths(opts.length_bucket, task.settings.max_seq_length),
+    )
     write_results(folder, scores, task.artifacts(held_out, predictions, cfg))
     print(f"{steps} steps in {seconds:.0f} s; {show_scores(scores)}")

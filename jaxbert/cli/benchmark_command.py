@@ -50,12 +50,12 @@ class BenchmarkOptions(Settings):
         "products of float32 are TF32, of both.",
     )
     train_file: str = option(
-        str(demo.QA["train_file"][0]),
+        demo.path_of("qa_en_train.json"),
         "Questions to train on, for the rows of real text.",
         path=True,
     )
     validation_file: str = option(
-        str(demo.QA["validation_file"][0]),
+        demo.path_of("qa_en_dev.json"),
         "Questions to answer, for the rows of real text.",
         path=True,
     )
@@ -87,7 +87,7 @@ def run(words: Sequence[str]) -> None:
     precision = options.precision
     if precision == "auto":
         precision = "float32" if jax.default_backend() == "cpu" else "bfloat16"
-    peak, source = machine.peak_flops(precision)
+    about = machine.describe(precision)
     setting = Setting(
         precision=precision,
         rounds=min(options.rounds, 2) if options.quick else options.rounds,
@@ -98,8 +98,7 @@ def run(words: Sequence[str]) -> None:
     )
     made = table.jobs(setting)
     chosen = table.choose(list(made), options.rows or [""])
-    about = {**machine.describe(), "peak": peak, "peak_source": source}
-    print(f"{about['device']}, {about['cores']} cores, {precision}; peak {peak / 1e9:.0f} Gflop/s")
+    print(f"{about.device}, {about.cores} cores, {precision}; peak {about.peak / 1e9:.0f} Gflop/s")
     found, failed, start = [], [], time.perf_counter()
     for name in chosen:
         try:
@@ -113,9 +112,9 @@ def run(words: Sequence[str]) -> None:
             print(f"{name}: not measured: {reason.splitlines()[0]}")
             continue
         setting.say(timing.show(found[-1]))
-        about["minutes"] = round((time.perf_counter() - start) / 60, 1)
         if options.output_dir:  # after every row: what is measured is not lost
-            report.write_report(Path(options.output_dir).expanduser(), about, found)
+            minutes = round((time.perf_counter() - start) / 60, 1)
+            report.write_report(Path(options.output_dir).expanduser(), about, found, minutes)
     print(f"{len(found)} rows in {(time.perf_counter() - start) / 60:.1f} minutes")
     if failed:
         raise InputError(f"not measured: {', '.join(failed)}; the reasons are above")

@@ -6,15 +6,13 @@ import functools
 import json
 import logging
 import textwrap
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
 
 from jaxbert.cli import command_line
 from jaxbert.cli.repeating import words_to_repeat
-from jaxbert.cli.task_commands import TASK_COMMANDS
 from jaxbert.errors import InputError
 from jaxbert.options.command_settings import CalibrateOptions, ScoreOptions
-from jaxbert.options.fields import Settings, Value, settings_of
+from jaxbert.options.fields import Value, settings_of
 from jaxbert.runs.calibrate import calibrate
 from jaxbert.runs.evaluate import evaluate
 from jaxbert.runs.saved import options_of_training
@@ -24,6 +22,7 @@ from jaxbert.runs.train import train
 from jaxbert.runtime.processes import EXIT_STOPPED
 from jaxbert.tasks.qa import QA
 from jaxbert.tasks.registry import TASKS
+from jaxbert.tasks.task_commands import TASK_COMMANDS
 
 logger = logging.getLogger("jaxbert")
 
@@ -42,24 +41,18 @@ def train_command(name: str, words: Sequence[str]) -> int:
     """
     task = TASKS[name]
     about = TASK_COMMANDS[name]
-
-    def defaults(options: Settings) -> Mapping[str, Value]:
-        return {} if _given(options) else about.recipe
-
     options = command_line.parse(
         about.training,
         words_to_repeat(name, words),
         prog=f"jaxbert train {name}",
-        defaults=defaults,
+        defaults=lambda options: {} if options.inputs() else about.recipe,
         epilog=_epilog(about.recipe, name),
         listed={"loss": task.losses, "metric_for_best_model": task.metric_names()},
     )
-    check_training_data(options)
-    is_demo = all(
-        (getattr(options, setting.name) or None) == about.recipe.get(setting.name)
-        for setting in settings_of(about.training)
-        if setting.facts.names_input
-    )
+    inputs = options.inputs()
+    check_training_data(inputs)
+    named = {s.name for s in settings_of(about.training) if s.facts.names_input}
+    is_demo = inputs == {name: value for name, value in about.recipe.items() if name in named}
     if is_demo:
         logger.info("no option says which model or data, so this is the demo")
     trained = train(task, options)
@@ -70,23 +63,19 @@ def train_command(name: str, words: Sequence[str]) -> int:
     return 0
 
 
-def _given(options: Settings) -> list[str]:
-    """The options of a model or data that a command line has."""
-    named = [s.name for s in settings_of(type(options)) if s.facts.names_input]
-    return [name for name in named if getattr(options, name)]
-
-
-def check_training_data(options: Settings) -> None:
+def check_training_data(named: Collection[str]) -> None:
     """Refuse to train without data, before anything else is looked at.
+
+    Args:
+        named: the options of a model or data that were given.
 
     Raises:
         InputError: none is named.
     """
-    given = _given(options)
-    if "train_file" not in given and "dataset_name" not in given:
-        beside = f" beside {', '.join(f'--{name}' for name in given)}" if given else ""
+    if "train_file" not in named and "dataset_name" not in named:
+        others = f" beside {', '.join(f'--{name}' for name in named)}" if named else ""
         raise InputError(
-            f"give --train_file or --dataset_name{beside}, the data to train on (the demo of a "
+            f"give --train_file or --dataset_name{others}, the data to train on (the demo of a "
             "task runs where no option says which model or data)"
         )
 
@@ -125,15 +114,11 @@ def evaluate_command(name: str, words: Sequence[str]) -> None:
     """
     task = TASKS[name]
     about = TASK_COMMANDS[name]
-
-    def defaults(options: Any) -> dict[str, Any]:
-        return options_of_training(task, options)
-
     options = command_line.parse(
         about.evaluation,
         words,
         prog=f"jaxbert eval {name}",
-        defaults=defaults,
+        defaults=functools.partial(options_of_training, task),
         epilog="Options of the task and --dtype are by default as the model was trained.",
     )
     if not options.output_dir:
@@ -143,12 +128,13 @@ def evaluate_command(name: str, words: Sequence[str]) -> None:
 
 def calibrate_command(words: Sequence[str]) -> None:
     """Fit the threshold and the temperature of a model for questions."""
-
-    def defaults(options: Any) -> dict[str, Any]:
-        return options_of_training(QA, options, calibrated=False)
-
     calibrate(
-        command_line.parse(CalibrateOptions, words, prog="jaxbert calibrate", defaults=defaults)
+        command_line.parse(
+            CalibrateOptions,
+            words,
+            prog="jaxbert calibrate",
+            defaults=functools.partial(options_of_training, QA, calibrated=False),
+        )
     )
 
 

@@ -10,18 +10,19 @@ flags are those of `jaxbert train` for that task. Options of a loss are JSON beh
 
 import argparse
 from collections.abc import Sequence
+from typing import NoReturn
 
 from jaxbert.cli import command_line
 from jaxbert.cli.commands import check_training_data
-from jaxbert.cli.task_commands import TASK_COMMANDS
 from jaxbert.errors import InputError
 from jaxbert.runs.compare import compare
 from jaxbert.runtime.processes import EXIT_STOPPED
 from jaxbert.tasks.registry import TASKS
+from jaxbert.tasks.task_commands import TASK_COMMANDS
 
 
 class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> None:  # type: ignore[override]
+    def error(self, message: str) -> NoReturn:
         raise InputError(f"{message}; --help says more")
 
 
@@ -56,5 +57,5 @@ def run(name: str, words: Sequence[str]) -> int:
         if word.split("=")[0] in ("--loss", "--loss_args", "--seed"):
             raise InputError(f"{word}: give --losses and --seeds")
     options = command_line.parse(kind, rest)
-    check_training_data(options)
+    check_training_data(options.inputs())
     return 0 if compare(task, options, given.losses, given.seeds) else EXIT_STOPPED

@@ -16,12 +16,12 @@ from jaxbert.cli.curve_command import CurveOptions
 from jaxbert.cli.flags import make_parser
 from jaxbert.cli.main import COMMANDS
 from jaxbert.cli.step_profile_command import StepProfileOptions
-from jaxbert.cli.task_commands import TASK_COMMANDS
 from jaxbert.cli.vocabulary_command import VocabularyOptions
 from jaxbert.errors import InputError
 from jaxbert.options.command_settings import CalibrateOptions, ScoreOptions
 from jaxbert.options.fields import Settings
 from jaxbert.runtime import launcher
+from jaxbert.tasks.task_commands import TASK_COMMANDS
 
 # The flags of the commands that take no task.
 _FLAGS: dict[str, type[Settings]] = {

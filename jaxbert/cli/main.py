@@ -16,10 +16,10 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple, NoReturn
 
-from jaxbert.cli.task_commands import TASK_COMMANDS
 from jaxbert.errors import InputError
 from jaxbert.io.untrusted import shown
 from jaxbert.runtime import launcher
+from jaxbert.tasks.task_commands import TASK_COMMANDS
 
 _HELP = ("-h", "--help")
 _WIDTH = 80

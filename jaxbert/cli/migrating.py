@@ -10,9 +10,10 @@ import dataclasses
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from jaxbert.errors import InputError
+from jaxbert.io.files import Json
 from jaxbert.io.untrusted import read_object, shown
 from jaxbert.options.fields import Settings, settings_of
 from jaxbert.options.keywords import check_saved
@@ -69,7 +70,7 @@ class Case:
 
     answer: Answer
     values: frozenset[str] | Callable[[str, Given], bool] | None = None
-    of: tuple[type[object], ...] = ()
+    of: tuple[type[Settings], ...] = ()
     beside: tuple[str, frozenset[str] | None] | None = None
 
     def fits(self, value: str, cls: type[Settings], given: Given) -> bool:
@@ -290,21 +291,22 @@ _OF_ONE_START = frozenset(
 )
 
 
-def _object_in(path: str) -> dict[str, Any]:
+def _object_in(path: str) -> dict[str, Json]:
     try:
         return read_object(Path(path).expanduser().resolve())
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
 
 
-def record_of(path: str) -> dict[str, Any] | None:
-    """The record of a run, with its task and its options, in a JSON file; None for flags alone.
+def record_of(path: str) -> tuple[Json, dict[str, Json]] | None:
+    """The task and the options of a run's record, in a JSON file; None for flags alone.
 
     Raises:
         InputError: there is no such file, or it is not JSON.
     """
     values = _object_in(path)
-    return values if isinstance(values.get("options"), dict) and "task" in values else None
+    options = values.get("options")
+    return (values["task"], options) if isinstance(options, dict) and "task" in values else None
 
 
 def words_of_file(path: str, cls: type[Settings], table: Mapping[str, Foreign]) -> list[str]:
@@ -320,7 +322,7 @@ def words_of_file(path: str, cls: type[Settings], table: Mapping[str, Foreign]) 
     if record is None:
         values = _object_in(path)
     else:
-        values = {n: x for n, x in record["options"].items() if n not in _OF_ONE_START}
+        values = {n: x for n, x in record[1].items() if n not in _OF_ONE_START}
     own = check_saved(cls, {n: x for n, x in values.items() if n not in table}, Path(path))
     words: list[str] = []
     for name, value in (values | own).items():
@@ -329,7 +331,7 @@ def words_of_file(path: str, cls: type[Settings], table: Mapping[str, Foreign]) 
     return words
 
 
-def _words_of(path: str, name: str, value: object) -> Iterable[str]:
+def _words_of(path: str, name: str, value: Json) -> Iterable[str]:
     if isinstance(value, bool):
         return [f"--{name}={value}"]
     if isinstance(value, list) and all(isinstance(each, str | int | float) for each in value):

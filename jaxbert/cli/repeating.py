@@ -31,8 +31,8 @@ def words_to_repeat(task: str, words: Sequence[str]) -> list[str]:
     if record is None:
         return list(words)
     folder = Path(words[0]).expanduser().parent
-    if record["task"] != task:
-        other = shown(record["task"])
+    if record[0] != task:
+        other = shown(record[0])
         raise InputError(
             f"{words[0]} is the record of a run of {other}, not of {task}; give it to the command "
             "of that task"

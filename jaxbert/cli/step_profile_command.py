@@ -42,10 +42,11 @@ def run(words: Sequence[str]) -> None:
     size, length = options.per_device_train_batch_size, options.max_seq_length
     if size < 1 or length < 8:
         raise InputError("--per_device_train_batch_size is at least 1, --max_seq_length at least 8")
-    from jaxbert.benchmark import machine, ours
+    from jaxbert.benchmark import ours
     from jaxbert.benchmark.profiling import profile
     from jaxbert.benchmark.synthetic import full_batch
     from jaxbert.model.kernels import choose_attention
+    from jaxbert.runtime.host import device
 
     cfg, params = ours.load(options.model_name_or_path)
     if length > cfg.max_position_embeddings:
@@ -64,7 +65,7 @@ def run(words: Sequence[str]) -> None:
     made = ours.prepare(cfg, params, [batch], precision=options.dtype, attention=kernel)
     found = profile(made)
     total = sum(found.parts.values())
-    about = f"{options.model_name_or_path}, {size} x {length}, {options.dtype}, {machine.device()}"
+    about = f"{options.model_name_or_path}, {size} x {length}, {options.dtype}, {device()}"
     print(f"attention: {kernel} ({why})")
     print(f"{about}: {found.step:.3f} s a step")
     print("\n| part | seconds | share |\n|---|---|---|")

@@ -163,4 +163,5 @@ def _renumber(words: np.ndarray, window: np.ndarray) -> np.ndarray:
     new_window = np.diff(window, prepend=-1) != 0
     number = np.cumsum((np.diff(words, prepend=-1) != 0) | new_window)
     first = number[new_window]
-    return number - np.repeat(first, np.diff(np.flatnonzero(new_window), append=len(window)))
+    number -= np.repeat(first, np.diff(np.flatnonzero(new_window), append=len(window)))
+    return number

@@ -174,7 +174,7 @@ def encode_qa(
     )
 
 
-def _unlearnable_reason(example: QAExample, golds: Sequence[object]) -> str | None:
+def _unlearnable_reason(example: QAExample, golds: Sequence[tuple[int, int]]) -> str | None:
     """Why a question whose answer is in no window is not learnable; None if it is unanswerable."""
     if not example.labelled:
         return "nothing says whether there is an answer"

@@ -117,7 +117,8 @@ def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     [5, 6, 7, 8, 9]
     """
     before = np.cumsum(lengths) - lengths
-    return np.arange(lengths.sum()) + np.repeat(starts - before, lengths)
+    found: np.ndarray = np.arange(lengths.sum()) + np.repeat(starts - before, lengths)
+    return found
 
 
 @dataclasses.dataclass(frozen=True)

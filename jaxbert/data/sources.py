@@ -9,12 +9,15 @@ import json
 import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from jaxbert.data.encodings import likely_encoding, wide_encoding
 from jaxbert.data.rows import Cell, Content, Row, Table, names_of
 from jaxbert.errors import InputError
 from jaxbert.io.untrusted import shown
+
+if TYPE_CHECKING:
+    import datasets
 
 
 class MissingSplitError(InputError):
@@ -97,7 +100,7 @@ def _read_json(path: Path) -> Content:
     """
     text = read_text(path)
     try:
-        content = json.loads(text)
+        content: Content = json.loads(text)
     except json.JSONDecodeError as error:
         if text.strip():
             if _is_json_lines(path, text):
@@ -234,7 +237,7 @@ def _column_names(path: Path, cells: list[str]) -> list[str]:
     return names
 
 
-def read_table(load: Callable[[], Any], origin: str) -> Table:
+def read_table(load: Callable[[], datasets.Dataset | datasets.DatasetDict], origin: str) -> Table:
     """Rows of a data set read by the library `datasets`; class numbers become names."""
     try:
         table = load()
@@ -269,7 +272,7 @@ def _parquet_rows(path: str) -> int:
         raise InputError(f"{path}: the library datasets cannot read it ({reason})") from None
 
 
-def _named_rows(table: Any) -> Table:
+def _named_rows(table: datasets.Dataset) -> Table:
     from datasets import ClassLabel
 
     rows = Table(table)
@@ -282,11 +285,14 @@ def _named_rows(table: Any) -> Table:
     return rows
 
 
-def _class_names(value: Any, classes: Any) -> Any:
+def _class_names(value: Cell, classes: datasets.ClassLabel) -> Cell:
     """Names for class numbers; None for -1, which marks rows without a label on the Hub."""
     if isinstance(value, list):
         return [_class_names(item, classes) for item in value]
-    return None if value is None or value == -1 else classes.int2str(value)
+    if value is None or value == -1:
+        return None
+    name: str = classes.int2str(value)
+    return name
 
 
 def load_rows(path: str, *, quoted_tsv: bool = False) -> Content:
@@ -352,7 +358,7 @@ def load_hub_rows(name: str, config: str | None, split: str) -> Table:
             "--validation_file"
         )
 
-    def load() -> Any:
+    def load() -> datasets.Dataset:
         if Path(name).is_dir() and (Path(name) / "dataset_dict.json").is_file():
             splits = datasets.load_from_disk(name)
             if split not in splits:

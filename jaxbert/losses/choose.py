@@ -67,14 +67,14 @@ def choose_loss(
     return _with_options(losses, chosen)
 
 
-def with_settings(chosen: ChosenLoss, settings: Mapping[str, Json | np.ndarray]) -> ChosenLoss:
-    """The loss with what the task's own options say, as class_weights; None says nothing.
+def with_keywords(chosen: ChosenLoss, keywords: Mapping[str, Json | np.ndarray]) -> ChosenLoss:
+    """The loss with keywords that the task gives, such as class_weights; None is not given.
 
     Raises:
         InputError: the loss has no such option.
     """
     function = chosen.function
-    for name, value in settings.items():
+    for name, value in keywords.items():
         if value is None:
             continue
         base = getattr(function, "keywords", {}).get("base")

@@ -10,12 +10,17 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
 from jaxbert.errors import InputError
+from jaxbert.losses.forms import AnyLoss, Scalar, Sums
+
+Result: TypeAlias = tuple[Scalar, Scalar] | tuple[Scalar, Scalar, Sums]
+# A user's function may also return one value a row. That it returns no other thing is checked here.
+UserLoss: TypeAlias = Callable[..., Result | jax.Array]
 
 # What the step and the log report themselves.
 _TAKEN = {"loss", "weight", "grad_norm", "skipped", "stop", "step", "epoch", "learning_rate"} | {
@@ -24,7 +29,7 @@ _TAKEN = {"loss", "weight", "grad_norm", "skipped", "stop", "step", "epoch", "le
 }
 
 
-def load_function(given: str) -> tuple[Callable[..., Any], str]:
+def load_function(given: str) -> tuple[AnyLoss, str]:
     """The function of FILE.py:FUNCTION, and the text of the file and of those beside it that it
     imports.
 
@@ -86,11 +91,11 @@ def _take_back(before: set[str], folder: Path) -> list[Path]:
     return files
 
 
-def guarded(function: Callable[..., Any], given: str, path: Path) -> Callable[..., Any]:
+def guarded(function: UserLoss, given: str, path: Path) -> AnyLoss:
     """The function, whose errors are told in one line, and whose results are held to the form."""
 
     @functools.wraps(function)
-    def guarded(*args: Any, **kwargs: Any) -> Any:
+    def guarded(*args: Any, **kwargs: Any) -> Result:
         try:
             result = function(*args, **kwargs)
         except InputError:
@@ -103,7 +108,7 @@ def guarded(function: Callable[..., Any], given: str, path: Path) -> Callable[..
     return guarded
 
 
-def _held(result: Any, arguments: int, weight: jax.Array, given: str) -> Any:
+def _held(result: Result | jax.Array, arguments: int, weight: jax.Array, given: str) -> Result:
     """What the function returned, as its form has it; of one value a row, the sums."""
     names = ("loss_sum", "weight_sum", "metrics")[: 2 if arguments == 2 else 3]
     if not isinstance(result, tuple):
@@ -131,9 +136,9 @@ def _held(result: Any, arguments: int, weight: jax.Array, given: str) -> Any:
                 'rows: jnp.sum(loss * batch["weight"])'
             )
         sums.append(array)
-    if len(names) == 3:
-        return (*sums, _held_metrics(result[2], given))
-    return tuple(sums)
+    if len(result) == 3:
+        return (sums[0], sums[1], _held_metrics(result[2], given))
+    return sums[0], sums[1]
 
 
 def _sums_of_rows(
@@ -154,7 +159,7 @@ def _sums_of_rows(
     return jnp.sum(jnp.where(weight != 0, values, 0.0) * weight), jnp.sum(weight)
 
 
-def _held_metrics(metrics: Any, given: str) -> Any:
+def _held_metrics(metrics: Sums, given: str) -> Sums:
     """What is to be reported beside the loss."""
     pairs = isinstance(metrics, dict) and all(
         isinstance(pair, tuple) and len(pair) == 2 and all(map(_is_number, pair))
@@ -167,7 +172,7 @@ def _held_metrics(metrics: Any, given: str) -> Any:
     return metrics
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Scalar) -> bool:
     try:
         return jnp.asarray(value, jnp.float32).shape == ()
     except (TypeError, ValueError):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from jaxbert.errors import InputError
+from jaxbert.io.files import Json
 from jaxbert.io.untrusted import read_object, shown
 
 FileContent: TypeAlias = dict[str, Any]  # the parsed JSON of a tokenizer.json
@@ -65,11 +66,12 @@ def read_tokenizer_json(path: Path, vocab_size: int | None) -> FileContent:
     raw = read_object(path, MAX_BYTES)
     for field, allowed in _ALLOWED_TYPES.items():
         part = raw.get(field)
-        parts: Any = [part]
+        parts = [part]
         if isinstance(part, dict) and part.get("type") == "Sequence" and field in _SEQUENCE_FIELDS:
-            parts = part.get(_SEQUENCE_FIELDS[field])
-            if not isinstance(parts, list) or len(parts) > _MAX_PIECES:
+            nested = part.get(_SEQUENCE_FIELDS[field])
+            if not isinstance(nested, list) or len(nested) > _MAX_PIECES:
                 raise InputError(f"{path}: {field}: not a list of at most {_MAX_PIECES}")
+            parts = nested
         for component in parts:
             if component is None and field != "model":
                 continue
@@ -90,7 +92,7 @@ def added_ids(raw: FileContent) -> dict[str, int]:
     return {token["content"]: token["id"] for token in raw.get("added_tokens") or []}
 
 
-def parts_unlike_bert(raw: FileContent) -> dict[str, object]:
+def parts_unlike_bert(raw: FileContent) -> dict[str, Json]:
     """The parts of a tokenizer.json, by name, that differ from those of BERT's tokenizer.
 
     transformers' BertTokenizer silently replaces them. The settings of BERT's normalizer are
@@ -201,5 +203,5 @@ def _check_post_processor(path: Path, part: Any, ids: dict[str, int]) -> None:
         raise InputError(f"{path}: post_processor cannot be read ({shown(error)})") from None
 
 
-def _is_id(value: Any) -> bool:
+def _is_id(value: Json) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MAX_IDS

@@ -13,11 +13,13 @@ import os
 import re
 import types
 import typing
+from collections.abc import Collection, Mapping
 from typing import Literal, TypeGuard, TypeVar
 
 import numpy as np
 
 from jaxbert.errors import InputError
+from jaxbert.io.files import Json
 from jaxbert.io.untrusted import shown
 
 T = TypeVar("T")
@@ -192,6 +194,19 @@ def _shown(given: object) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
+class ChangedOption:
+    """An option that a run was started with, and another value that it is to be resumed with."""
+
+    name: str
+    before: Json
+    now: Value
+    facts: Facts
+
+    def __str__(self) -> str:
+        return f"--{self.name}: {self.before} -> {self.now}"
+
+
+@dataclasses.dataclass(frozen=True)
 class Settings:
     """Base of all settings. Their values are checked when one is made, so in `replace` too.
 
@@ -212,6 +227,40 @@ class Settings:
             if setting.facts.resume != "free"
         }
 
+    def inputs(self) -> dict[str, Value]:
+        """Those that name a model or data, by name, where they are given."""
+        named = (s.name for s in settings_of(type(self)) if s.facts.names_input)
+        return {name: getattr(self, name) for name in named if getattr(self, name)}
+
+    def part(self, cls: type[Part]) -> Part:
+        """The settings of another dataclass, from the fields that have its names.
+
+        What is missing here has its default: an evaluation has no settings of training.
+        """
+        names = {setting.name for setting in settings_of(cls)}
+        return cls(**{name: value for name, value in vars(self).items() if name in names})
+
+    def changed_from(
+        self, saved: Mapping[str, Json], allowed: Collection[str] = ()
+    ) -> list[ChangedOption]:
+        """Those that differ from the saved ones and change what a run computes.
+
+        Args:
+            allowed: names of options that may differ all the same.
+        """
+        changed = []
+        for setting in settings_of(type(self)):
+            # An option that is younger than the run had its default.
+            before = saved.get(setting.name, setting.default)
+            now = getattr(self, setting.name)
+            free = setting.facts.resume == "free"
+            free |= setting.name in allowed and setting.facts.resume != "never"
+            if setting.plain(before) != now and not free:
+                changed.append(ChangedOption(setting.name, before, now, setting.facts))
+        return sorted(changed, key=lambda option: option.name)
+
+
+Part = TypeVar("Part", bound=Settings)
 
 _KNOWN: dict[type[Settings], tuple[Setting, ...]] = {}
 

@@ -8,6 +8,7 @@ evaluates, logs and saves is our own. options.json beside a checkpoint holds the
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Literal
 
 from jaxbert.options.fields import Settings, option
@@ -92,6 +93,30 @@ class ModelOptions(DeviceOptions):
 
 
 @dataclasses.dataclass(frozen=True)
+class Source:
+    """Where the examples of one split come from: files, else a data set.
+
+    Attributes:
+        training: whether they are to be learned from, else scored.
+        dataset_name, dataset_config_name: of a data set of the Hub, or a folder.
+        validation_split: its split to be scored; by default its own validation split.
+        limit: the most examples to take, from the first.
+    """
+
+    training: bool
+    files: Sequence[str] | None
+    dataset_name: str | None
+    dataset_config_name: str | None
+    validation_split: str | None
+    limit: int | None
+
+    @property
+    def label(self) -> str:
+        """What a message calls it."""
+        return ", ".join(self.files or [f"--dataset_name {self.dataset_name}"])
+
+
+@dataclasses.dataclass(frozen=True)
 class SourceOptions(Settings):
     """Where examples come from."""
 
@@ -120,6 +145,17 @@ class SourceOptions(Settings):
         None, "Evaluate on the first N examples at most.", range=(1, 1e12), resume="examples"
     )
 
+    def validation_source(self) -> Source:
+        """Where the examples to be scored come from."""
+        return Source(
+            training=False,
+            files=self.validation_file,
+            dataset_name=self.dataset_name,
+            dataset_config_name=self.dataset_config_name,
+            validation_split=self.validation_split,
+            limit=self.max_eval_samples,
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class ReadingOptions(Settings):
@@ -133,7 +169,7 @@ class ReadingOptions(Settings):
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainingDataOptions(Settings):
+class TrainingDataOptions(SourceOptions):
     """What a model learns from."""
 
     GROUP = "data"
@@ -144,6 +180,17 @@ class TrainingDataOptions(Settings):
     max_train_samples: int | None = option(
         None, "Train on the first N examples at most.", range=(1, 1e12), resume="examples"
     )
+
+    def training_source(self) -> Source:
+        """Where the examples to be learned from come from."""
+        return Source(
+            training=True,
+            files=self.train_file,
+            dataset_name=self.dataset_name,
+            dataset_config_name=self.dataset_config_name,
+            validation_split=None,
+            limit=self.max_train_samples,
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,7 +253,7 @@ class CheckpointOptions(Settings):
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainingOptions(CheckpointOptions, TrainingDataOptions):
+class TrainingOptions(CheckpointOptions, TrainingDataOptions, ModelOptions):
     """How a model learns, the same for every task."""
 
     GROUP = "training"
@@ -261,8 +308,8 @@ class TrainingOptions(CheckpointOptions, TrainingDataOptions):
 
 
 @dataclasses.dataclass(frozen=True)
-class EvaluationOptions(Settings):
-    """What evaluation needs beside the model, the data and the task's own options."""
+class EvaluationOptions(SourceOptions, ModelOptions):
+    """What an evaluation needs beside the task's own options."""
 
     GROUP = "results and checkpoints"
 

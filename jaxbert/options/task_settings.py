@@ -6,14 +6,14 @@ The docstring of a command's flags is what its --help begins with.
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Literal, Self
 
+from jaxbert.errors import InputError
 from jaxbert.options.fields import option
 from jaxbert.options.settings import (
     EvaluationOptions,
-    ModelOptions,
     ReadingOptions,
-    SourceOptions,
     TrainingOptions,
 )
 
@@ -179,6 +179,34 @@ class RegressionSettings(RegressionOptions):
         resume="examples",
     )
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.mean_and_scale()
+
+    @property
+    def measures_targets(self) -> bool:
+        """Whether mean and scale are to be those of the targets, which are not known yet."""
+        return self.target_scaling == ["standard"]
+
+    def mean_and_scale(self) -> tuple[float, float]:
+        """Of the targets; 0 and 1 where none are given, or while they are not known yet.
+
+        Raises:
+            InputError: target_scaling is neither "standard" nor two numbers, the second above 0.
+        """
+        if not self.target_scaling or self.measures_targets:
+            return 0.0, 1.0
+        try:
+            mean, scale = map(float, self.target_scaling)
+        except ValueError:
+            mean = scale = math.nan
+        if not math.isfinite(mean) or not 0 < scale < math.inf:
+            raise InputError(
+                f"--target_scaling {' '.join(self.target_scaling)}: give standard, or a mean and a "
+                "scale above 0"
+            )
+        return mean, scale
+
 
 @dataclasses.dataclass(frozen=True)
 class MultipleChoiceOptions(RowOptions):
@@ -267,7 +295,7 @@ class MLMOptions(RowOptions):
 
 
 @dataclasses.dataclass(frozen=True)
-class QATrainOptions(TrainingOptions, QAOptions, SourceOptions, ModelOptions):
+class QATrainOptions(TrainingOptions, QAOptions):
     r"""Fine-tune BERT for extractive question answering (Devlin et al. 2019, 4.2 and 4.3).
 
     Without data it fine-tunes MiniLM-L6 on the built-in demo and answers three questions.
@@ -284,7 +312,7 @@ class QATrainOptions(TrainingOptions, QAOptions, SourceOptions, ModelOptions):
 
 
 @dataclasses.dataclass(frozen=True)
-class QAEvalOptions(EvaluationOptions, QAOptions, SourceOptions, ModelOptions):
+class QAEvalOptions(EvaluationOptions, QAOptions):
     r"""Evaluate question answering: official scores, predictions, n-best lists.
 
         jaxbert eval qa --model_name_or_path runs/squad --validation_file dev-v1.1.json \
@@ -295,9 +323,7 @@ class QAEvalOptions(EvaluationOptions, QAOptions, SourceOptions, ModelOptions):
 
 
 @dataclasses.dataclass(frozen=True)
-class ClassificationTrainOptions(
-    TrainingOptions, ClassificationSettings, SourceOptions, ModelOptions
-):
+class ClassificationTrainOptions(TrainingOptions, ClassificationSettings):
     r"""Fine-tune BERT to classify texts or pairs of texts (Devlin et al. 2019, 4.1).
 
     Without data it fine-tunes MiniLM-L6 on a built-in demo of opinions. With data (CSV, TSV, JSON,
@@ -316,9 +342,7 @@ class ClassificationTrainOptions(
 
 
 @dataclasses.dataclass(frozen=True)
-class ClassificationEvalOptions(
-    EvaluationOptions, ClassificationOptions, SourceOptions, ModelOptions
-):
+class ClassificationEvalOptions(EvaluationOptions, ClassificationOptions):
     r"""Evaluate a classifier: accuracy, F1, Matthews correlation, and predictions.json.
 
         jaxbert eval classification --model_name_or_path runs/mrpc \
@@ -329,7 +353,7 @@ class ClassificationEvalOptions(
 
 
 @dataclasses.dataclass(frozen=True)
-class RegressionTrainOptions(TrainingOptions, RegressionSettings, SourceOptions, ModelOptions):
+class RegressionTrainOptions(TrainingOptions, RegressionSettings):
     r"""Fine-tune BERT to give a number to a text or a pair of texts: STS-B.
 
     Without data it fine-tunes MiniLM-L6 on a built-in demo of sentence pairs. With data:
@@ -349,7 +373,7 @@ class RegressionTrainOptions(TrainingOptions, RegressionSettings, SourceOptions,
 
 
 @dataclasses.dataclass(frozen=True)
-class RegressionEvalOptions(EvaluationOptions, RegressionOptions, SourceOptions, ModelOptions):
+class RegressionEvalOptions(EvaluationOptions, RegressionOptions):
     r"""Evaluate a regression: Pearson, Spearman, mean squared error, predictions.json.
 
         jaxbert eval regression --model_name_or_path runs/stsb --validation_file dev.tsv \
@@ -358,9 +382,7 @@ class RegressionEvalOptions(EvaluationOptions, RegressionOptions, SourceOptions,
 
 
 @dataclasses.dataclass(frozen=True)
-class MultipleChoiceTrainOptions(
-    TrainingOptions, MultipleChoiceOptions, SourceOptions, ModelOptions
-):
+class MultipleChoiceTrainOptions(TrainingOptions, MultipleChoiceOptions):
     r"""Fine-tune BERT to choose the right ending or answer (Devlin et al. 2019, 4.4).
 
     Without data it fine-tunes MiniLM-L6 on a built-in demo. With data (SWAG's columns sent1, sent2,
@@ -375,9 +397,7 @@ class MultipleChoiceTrainOptions(
 
 
 @dataclasses.dataclass(frozen=True)
-class MultipleChoiceEvalOptions(
-    EvaluationOptions, MultipleChoiceOptions, SourceOptions, ModelOptions
-):
+class MultipleChoiceEvalOptions(EvaluationOptions, MultipleChoiceOptions):
     r"""Evaluate a multiple-choice model: accuracy and predictions.json.
 
         jaxbert eval multiple_choice --model_name_or_path runs/swag \
@@ -386,7 +406,7 @@ class MultipleChoiceEvalOptions(
 
 
 @dataclasses.dataclass(frozen=True)
-class TaggingTrainOptions(TrainingOptions, TaggingOptions, SourceOptions, ModelOptions):
+class TaggingTrainOptions(TrainingOptions, TaggingOptions):
     r"""Fine-tune BERT to label words: named entities, parts of speech (Devlin et al., 5.3).
 
     Without data it fine-tunes MiniLM-L6 on a built-in demo. With data (CoNLL columns, or rows of
@@ -401,7 +421,7 @@ class TaggingTrainOptions(TrainingOptions, TaggingOptions, SourceOptions, ModelO
 
 
 @dataclasses.dataclass(frozen=True)
-class TaggingEvalOptions(EvaluationOptions, TaggingOptions, SourceOptions, ModelOptions):
+class TaggingEvalOptions(EvaluationOptions, TaggingOptions):
     r"""Evaluate a tagger: precision, recall and F1 of entities, accuracy of words.
 
         jaxbert eval tagging --model_name_or_path runs/ner --validation_file dev.conll \
@@ -412,7 +432,7 @@ class TaggingEvalOptions(EvaluationOptions, TaggingOptions, SourceOptions, Model
 
 
 @dataclasses.dataclass(frozen=True)
-class MLMTrainOptions(TrainingOptions, MLMOptions, SourceOptions, ModelOptions):
+class MLMTrainOptions(TrainingOptions, MLMOptions):
     r"""Continue BERT's pre-training on your text: masked language modelling (section 3.1).
 
     Without data it trains MiniLM-L6 on built-in lines. With data (a text a line, or a column of a
@@ -428,7 +448,7 @@ class MLMTrainOptions(TrainingOptions, MLMOptions, SourceOptions, ModelOptions):
 
 
 @dataclasses.dataclass(frozen=True)
-class MLMEvalOptions(EvaluationOptions, MLMOptions, SourceOptions, ModelOptions):
+class MLMEvalOptions(EvaluationOptions, MLMOptions):
     r"""Evaluate a masked language model: perplexity and accuracy at masked tokens.
 
         jaxbert eval mlm --model_name_or_path runs/mlm --validation_file held_out.txt \

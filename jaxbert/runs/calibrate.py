@@ -28,10 +28,9 @@ from jaxbert.metrics.calibration import (
     reliability,
 )
 from jaxbert.options.command_settings import CalibrateOptions
-from jaxbert.options.parts import with_part
 from jaxbert.runs.evaluate import assess, show_scores
 from jaxbert.runs.folder import check_writable
-from jaxbert.runs.inputs import read_examples, source_of
+from jaxbert.runs.inputs import load_model, read_examples
 from jaxbert.runs.record import check_task
 from jaxbert.runs.saved import digests_of_model
 from jaxbert.runtime.compiled import keep_compiled
@@ -67,25 +66,32 @@ def calibrate(options: CalibrateOptions) -> dict[str, Json]:
     reports = Path(options.output_dir).expanduser() if options.output_dir else folder
     for place in (folder, reports):
         check_writable(place)
-    data = read_examples(QA.from_options(options), source_of(options, "validation"))
+    settings = options.part(QA.settings_cls)
+    data = read_examples(QA(settings), options.validation_source())
     if data is None:
         raise InputError("give --validation_file or --dataset_name, questions to fit to")
-    options = dataclasses.replace(options, null_score_diff_threshold=0.0, score_temperature=1.0)
-    task = QA.from_options(options).fit_to(None, data.examples)
-    options = with_part(options, task.settings)
+    plain = dataclasses.replace(settings, null_score_diff_threshold=0.0, score_temperature=1.0)
+    task = QA(plain).fit_to(None, data.examples)
+    metric, unanswerable = task.settings.metric, task.settings.version_2_with_negative
     model = digests_of_model(folder)
-    _, _, predictions = assess(task, options, data.examples)
+    _, predictions = assess(
+        task,
+        load_model(task, options),
+        data.examples,
+        per_device_eval_batch_size=options.per_device_eval_batch_size,
+        length_bucket=options.length_bucket,
+    )
     pairs = list(zip(data.examples, predictions, strict=True))
     fitted, others = split(pairs, options.fit_part, options.seed)
     logger.info(
         "fitted to %d questions; reported on %d of other paragraphs", len(fitted), len(others)
     )
-    threshold = find_threshold(fitted) if options.version_2_with_negative else 0.0
-    temperature = fit_temperature(*_confidence_data(fitted, threshold, options.metric))
+    threshold = find_threshold(fitted) if unanswerable else 0.0
+    temperature = fit_temperature(*_confidence_data(fitted, threshold, metric))
     record: dict[str, Json] = {
         "null_score_diff_threshold": threshold,
         "score_temperature": temperature,
-        "version_2_with_negative": options.version_2_with_negative,
+        "version_2_with_negative": unanswerable,
         "model": model,
         "fit_part": options.fit_part,
         "seed": options.seed,
@@ -97,8 +103,8 @@ def calibrate(options: CalibrateOptions) -> dict[str, Json]:
             others,
             threshold,
             temperature,
-            metric=options.metric,
-            unanswerable=options.version_2_with_negative,
+            metric=metric,
+            unanswerable=unanswerable,
             folder=reports,
         )
     record["fitted_to"] = [e.id for e, _ in fitted]

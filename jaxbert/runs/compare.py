@@ -20,10 +20,10 @@ from jaxbert.errors import InputError
 from jaxbert.io.drawing import new_figure, save_figure
 from jaxbert.io.files import Json, digest_of, write_json, write_text
 from jaxbert.io.untrusted import read_object
-from jaxbert.losses.choose import ChosenLoss, choose_loss
+from jaxbert.losses.choose import choose_loss
 from jaxbert.metrics.scores import Scores, number_of
-from jaxbert.options.parts import part_of
-from jaxbert.options.settings import ModelOptions, SourceOptions, TrainingOptions
+from jaxbert.options.fields import Value
+from jaxbert.options.settings import TrainingOptions
 from jaxbert.runs.folder import COMPARED, check_writable
 from jaxbert.runs.published import Published, published_for
 from jaxbert.runs.record import Given, RunRecord
@@ -32,6 +32,9 @@ from jaxbert.runtime.processes import launched
 from jaxbert.tasks.registry import AnyTask
 
 logger = logging.getLogger("jaxbert")
+
+# What names a data set. What it holds is not looked at, unlike what files do.
+_OF_DATA_SETS = ("dataset_name", "dataset_config_name", "validation_split")
 
 
 class Row(NamedTuple):
@@ -79,77 +82,96 @@ def compare(
     Raises:
         InputError: something the user gave cannot be used.
     """
-    folder = Path(options.output_dir or "").expanduser()
-    runs = _runs(task, options, losses, seeds)
-    check_writable(folder)
-    found: dict[str, list[Scores]] = {given: [] for given in losses}
-    for number, (given, chosen, own) in enumerate(runs):
-        logger.info("run %d of %d: %s, seed %d", number + 1, len(runs), given, own.seed)
-        scores = _scores(task, own, _given(own, chosen.args.get("teacher")), chosen.source)
-        if number == 0 and options.overwrite_output_dir:  # what was given is known to be right
-            _void([Path(other.output_dir or "") for _, _, other in runs[1:]])
-        if scores is None:
-            return False
-        if not scores:
-            raise InputError(f"{own.output_dir}: the run has no scores; is there validation data?")
-        found[given].append(scores)
-    rows = table(found, [m for m in task.metric_names() if m in found[losses[0]][0]])
-    model = part_of(ModelOptions, options).model_name_or_path or ""
-    known = published_for(model, task.name, int(found[losses[0]][0].get("total", 0)))
-    _write(folder, task.name, known, rows, seeds)
-    return True
-
-
-def _runs(
-    task: type[AnyTask], options: TrainingOptions, losses: Sequence[str], seeds: Sequence[int]
-) -> list[tuple[str, ChosenLoss, TrainingOptions]]:
-    """Each loss as given, itself, and the options of its run; seed after seed, so that a table
-    begun is one of whole seeds. What can be refused is refused before the first is trained.
-    """
     if not options.output_dir:
         raise InputError("give --output_dir, the folder for the runs and the table")
-    sources = part_of(SourceOptions, options)
-    if not (sources.validation_file or sources.dataset_name):
+    if not (options.validation_file or options.dataset_name):
         raise InputError("give --validation_file, what the losses are compared on")
     for name, values in (("losses", losses), ("seeds", seeds)):
         if len(set(values)) != len(values):
             raise InputError(f"--{name}: one is there twice")
-    if part_of(ModelOptions, options).num_processes or launched():
+    if options.num_processes or launched():
         raise InputError("train/compare.py is one process; start train/ for runs of several")
-    chosen = {given: choose_loss(task.losses, *split_args(given)) for given in losses}
-    places = {given: re.sub(r"[^\w.-]+", "_", given).strip("_") for given in losses}
-    if len(set(places.values())) != len(places):
+    chosen = {loss: choose_loss(task.losses, *split_args(loss)) for loss in losses}
+    output = Path(options.output_dir).expanduser()
+    runs = _folders(output, losses, seeds)
+    check_writable(output)
+    scores: dict[str, list[Scores]] = {loss: [] for loss in losses}
+    for index, ((seed, loss), folder) in enumerate(runs.items()):
+        logger.info("run %d of %d: %s, seed %d", index + 1, len(runs), loss, seed)
+        name, args = split_args(loss)
+        run_options = dataclasses.replace(
+            options, loss=name, loss_args=args, seed=seed, output_dir=str(folder)
+        )
+        inputs = options.inputs()
+        deciding = run_options.deciding() | {name: inputs.get(name) for name in _OF_DATA_SETS}
+        teacher = chosen[loss].args.get("teacher")
+        given = Given(json.loads(json.dumps(deciding)), _digests(inputs, teacher))
+        record = None if options.overwrite_output_dir else _record_of(folder)
+        if record is not None and record.void:
+            run_options = dataclasses.replace(run_options, overwrite_output_dir=True)
+        elif record is not None and record.given is not None:
+            different = ["loss"] if record.loss != chosen[loss].source else []
+            different += record.given.differences(given, defaults=type(options)().deciding())
+            _refuse(folder, different)
+            if (folder / "metrics.json").exists():
+                logger.info("done before")
+                scores[loss].append(read_object(folder / "metrics.json"))
+                continue
+        trained = train(task, run_options, given)
+        if index == 0 and options.overwrite_output_dir:  # what was given is known to be right
+            _void(list(runs.values())[1:])
+        if not trained.done:
+            return False
+        _check_loss(folder, name, chosen[loss].source)
+        scores[loss].append(trained.scores)
+        jax.clear_caches()  # compiled programs of a run that is over
+    for (seed, loss), folder in runs.items():
+        if not scores[loss][seeds.index(seed)]:
+            raise InputError(f"{folder}: the run has no scores; is there validation data?")
+    first = scores[losses[0]][0]
+    rows = table(scores, [m for m in task.metric_names() if m in first])
+    known = published_for(options.model_name_or_path or "", task.name, int(first.get("total", 0)))
+    _write(output, task.name, known, rows, seeds)
+    return True
+
+
+def _folders(
+    output: Path, losses: Sequence[str], seeds: Sequence[int]
+) -> dict[tuple[int, str], Path]:
+    """The folder of each run by seed and loss; seed after seed, so that the part of a table that is
+    there first has every loss.
+
+    Raises:
+        InputError: two losses have one folder.
+    """
+    names = {loss: re.sub(r"[^\w.-]+", "_", loss).strip("_") for loss in losses}
+    if len(set(names.values())) != len(names):
         raise InputError("--losses: two are the same but for spaces or signs")
-    runs = []
-    for seed in seeds:
-        for given in losses:
-            name, args = split_args(given)
-            place = str(Path(options.output_dir).expanduser() / places[given] / f"seed_{seed}")
-            own = dataclasses.replace(
-                options, loss=name, loss_args=args, seed=seed, output_dir=place
-            )
-            runs.append((given, chosen[given], own))
-    return runs
+    return {
+        (seed, loss): output / names[loss] / f"seed_{seed}" for seed in seeds for loss in losses
+    }
 
 
-def _given(options: TrainingOptions, teacher: Json = None) -> Given:
-    """What a run is asked for: its options, and the files that they name or that are in the
-    folders that they name."""
-    model, sources = part_of(ModelOptions, options), part_of(SourceOptions, options)
-    named = [*(options.train_file or ()), *(sources.validation_file or ()), sources.dataset_name]
-    named += [model.model_name_or_path, model.config_name, model.tokenizer_name]
-    named += [teacher if isinstance(teacher, str) else None]
+def _digests(inputs: Mapping[str, Value], teacher: Json) -> dict[str, str]:
+    """SHA-256 of the files of a run's inputs, and of those in the folders that they name.
+
+    Args:
+        inputs: the settings that name a model or data, by name.
+        teacher: the folder of the loss's teacher, if it has one.
+    """
+    names = [teacher] if isinstance(teacher, str) else []
+    for name, value in inputs.items():
+        if name in ("dataset_config_name", "validation_split"):
+            continue
+        names += value if isinstance(value, list) else [str(value)]
     files = {}
-    for name in filter(None, named):
+    for name in names:
         path = Path(name).expanduser()
-        inside = path.rglob("*") if name == sources.dataset_name else path.glob("*")
+        inside = path.rglob("*") if name == inputs.get("dataset_name") else path.glob("*")
         for file in sorted(inside) if path.is_dir() else [path]:
             if file.is_file():  # not a name on the Hub
                 files[str(file)] = digest_of(file)
-    # What the names of a data set hold is not looked at, unlike what files do.
-    names = ("dataset_name", "dataset_config_name", "validation_split")
-    deciding = options.deciding() | {name: getattr(sources, name) for name in names}
-    return Given(json.loads(json.dumps(deciding)), files)
+    return files
 
 
 def split_args(given: str) -> tuple[str, str | None]:
@@ -162,49 +184,25 @@ def split_args(given: str) -> tuple[str, str | None]:
     return name.strip(), brace + rest or None
 
 
-def _scores(
-    task: type[AnyTask], options: TrainingOptions, given: Given, loss: str
-) -> Scores | None:
-    """The scores of a run, trained if it has not been; None when a signal stopped it.
+def _refuse(folder: Path, different: Sequence[str]) -> None:
+    """Refuse a run that is there, where it is of other options, files or of another loss."""
+    if different:
+        named = ", ".join(different[:4]) + ", ..." * (len(different) > 4)
+        raise InputError(
+            f"{folder} has a run of another {named}; "
+            "give another --output_dir, or --overwrite_output_dir to train all of them again"
+        )
 
-    What they depend on is in the record from the run's beginning, so that a run is neither taken
-    for done nor resumed when any of it is another.
 
-    Args:
-        given: what the run is asked for.
-        loss: the source text of its loss.
-
-    Raises:
-        InputError: the run that is there is of something else.
-    """
-    folder = Path(options.output_dir or "")
-    record = None if options.overwrite_output_dir else _record_of(folder)
-    if record is not None and record.void:
-        options = dataclasses.replace(options, overwrite_output_dir=True)
-    elif record is not None and record.given is not None:
-        other = ["loss"] if record.loss != loss else []
-        other += record.given.differences(given, defaults=_given(type(options)()).options)
-        if other:
-            named = ", ".join(other[:4]) + ", ..." * (len(other) > 4)
-            raise InputError(
-                f"{folder} has a run of another {named}; "
-                "give another --output_dir, or --overwrite_output_dir to train all anew"
-            )
-        if (folder / "metrics.json").exists():
-            logger.info("done before")
-            return read_object(folder / "metrics.json")
-    trained = train(task, options, given)
-    if not trained.done:
-        return None
+def _check_loss(folder: Path, name: str, source: str) -> None:
+    """Refuse a run that was trained by another text of the loss than was read at the beginning."""
     (folder / COMPARED).unlink(missing_ok=True)
     record = RunRecord.read(folder)
-    if record is None or record.loss != loss:
+    if record is None or record.loss != source:
         raise InputError(
-            f"{folder}: the file of --losses {options.loss} has changed while losses were "
-            "compared; remove this folder, and start the command again"
+            f"{folder}: the file of --losses {name} has changed while losses were compared; "
+            "remove this folder, and start the command again"
         )
-    jax.clear_caches()  # compiled programs of a run that is over
-    return trained.scores
 
 
 def _record_of(folder: Path) -> RunRecord | None:

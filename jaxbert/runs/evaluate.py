@@ -23,17 +23,14 @@ from jaxbert.errors import InputError
 from jaxbert.loaded.model import LoadedModel, Reduce
 from jaxbert.losses.forms import Arrays, Loss
 from jaxbert.metrics.scores import LOSS, Scores
-from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import Params
-from jaxbert.options.parts import part_of
-from jaxbert.options.settings import EvaluationOptions, ModelOptions
+from jaxbert.options.settings import EvaluationOptions
 from jaxbert.runs.folder import check_writable, write_results
 from jaxbert.runs.inputs import (
     check_labels,
     encode_examples,
     load_model,
     read_examples,
-    source_of,
 )
 from jaxbert.runs.record import check_task
 from jaxbert.runs.saved import read_calibration
@@ -158,24 +155,28 @@ def show_scores(scores: Scores) -> str:
 
 
 def assess(
-    task: Task[S, E, P], options: ModelOptions, examples: Sequence[E]
-) -> tuple[BertConfig, Scores, Sequence[P]]:
-    """The config of the model that the options name, its scores on examples, and its predictions.
+    task: Task[S, E, P],
+    model: LoadedModel,
+    examples: Sequence[E],
+    *,
+    per_device_eval_batch_size: int,
+    length_bucket: int,
+) -> tuple[Scores, Sequence[P]]:
+    """The scores of a model on examples, and its predictions.
 
     Args:
         task: fitted to the examples.
     """
-    model = load_model(task, options)
     features = encode_examples(task, examples, model.tokenizer, model.cfg)
-    size = options.per_device_eval_batch_size * model.compute.parallel.devices
-    buckets = bucket_lengths(options.length_bucket, task.settings.max_seq_length)
+    size = per_device_eval_batch_size * model.compute.parallel.devices
+    buckets = bucket_lengths(length_bucket, task.settings.max_seq_length)
     logger.info("  attention by %s: %s", *model.attention_for(buckets))
     evaluator = Evaluator(task, model, examples, features, size=size, buckets=buckets)
     started = time.perf_counter()
     result = evaluator()
     assert result is not None  # nothing stops it
     logger.info("%d examples in %.1f s", len(examples), time.perf_counter() - started)
-    return model.cfg, *result
+    return result
 
 
 def _asked_for(columns: str | list[str] | None) -> list[str]:
@@ -214,18 +215,17 @@ def evaluate(
     Raises:
         InputError: something the user gave cannot be used; nothing has been written.
     """
-    model = part_of(ModelOptions, options)
-    processes.join(model.coordinator_address, model.num_processes, model.process_id)
+    processes.join(options.coordinator_address, options.num_processes, options.process_id)
     output = Path(options.output_dir).expanduser() if options.output_dir else None
     if output is not None:
         processes.from_first(functools.partial(check_writable, output))
-    if model.compilation_cache_dir:
-        keep_compiled(model.compilation_cache_dir)
-    folder = Path(model.model_name_or_path).expanduser() if model.model_name_or_path else None
+    if options.compilation_cache_dir:
+        keep_compiled(options.compilation_cache_dir)
+    folder = Path(options.model_name_or_path).expanduser() if options.model_name_or_path else None
     if folder is not None:
         check_task(folder, task_cls.name)
-    task = task_cls.from_options(options)
-    data = read_examples(task, source_of(options, "validation", rows))
+    task = task_cls(options.part(task_cls.settings_cls))
+    data = read_examples(task, options.validation_source(), rows)
     if data is None:
         raise InputError("give --validation_file or --dataset_name, the data to evaluate on")
     examples = data.examples
@@ -243,8 +243,15 @@ def evaluate(
                 len(examples),
             )
     task = task.fit_to(None, examples)
-    cfg, scores, predictions = assess(task, model, examples)
-    files = task.artifacts(examples, predictions, cfg)
+    model = load_model(task, options)
+    scores, predictions = assess(
+        task,
+        model,
+        examples,
+        per_device_eval_batch_size=options.per_device_eval_batch_size,
+        length_bucket=options.length_bucket,
+    )
+    files = task.artifacts(examples, predictions, model.cfg)
     if output is not None and processes.is_first():
         write_results(output, scores, files)
     logger.info("%s", show_scores(scores) or _without_labels(data))

@@ -74,6 +74,7 @@ class RunFolder:
     Attributes:
         path: the directory.
         previous: the record of the run that is resumed, once it has been found; None for a new one.
+        overwrites: a run that is there is replaced by a new one.
         checkpoints: open from `begin` to `close`; None in the processes that write nothing.
     """
 
@@ -81,7 +82,7 @@ class RunFolder:
         self.path = path
         self.previous: RunRecord | None = None
         self.checkpoints: Checkpoints | None = None
-        self._overwrite, self._keep, self._retry_on_error = overwrite, keep, retry_on_error
+        self.overwrites, self._keep, self._retry_on_error = overwrite, keep, retry_on_error
         # It ends with the process, however that does: the operating system holds it, and the file
         # that is left means nothing.
         self._lock = FileLock(path / ".lock")
@@ -146,7 +147,7 @@ class RunFolder:
         flags = ("model_name_or_path", "config_name", "tokenizer_name")
         self._check_sources({f"--{n}": now.options.get(n) for n in flags} | {"teacher": teacher})
         record = self._read_record()
-        if record is None or (self._overwrite and (now.job is None or record.job != now.job)):
+        if record is None or (self.overwrites and (now.job is None or record.job != now.job)):
             return None
         if record.task != now.task:
             raise InputError(
@@ -175,7 +176,7 @@ class RunFolder:
         try:
             record = RunRecord.read(self.path)
         except InputError:
-            if self._overwrite and saved.is_dir():  # ours, damaged
+            if self.overwrites and saved.is_dir():  # ours, damaged
                 return None
             raise
         if record is not None:
@@ -256,7 +257,7 @@ class RunFolder:
     def _begin(self, now: RunRecord) -> None:
         self._take(self.previous)
         if self.previous is None:
-            if self._overwrite:
+            if self.overwrites:
                 remove_run(self.path)
             now.write(self.path)
         self.checkpoints = Checkpoints(
@@ -282,7 +283,7 @@ class RunFolder:
                 f"--output_dir {self.path}: another run is writing there; wait for its end, or "
                 "give another folder"
             ) from None
-        if not (record is None and self._overwrite) and RunRecord.read(self.path) != record:
+        if not (record is None and self.overwrites) and RunRecord.read(self.path) != record:
             raise InputError(
                 f"--output_dir {self.path}: another run has written there since this one began; "
                 "start the command again to go on with it, or give another folder"

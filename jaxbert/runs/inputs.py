@@ -6,7 +6,7 @@ import dataclasses
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
@@ -21,9 +21,7 @@ from jaxbert.loaded.model import Compute, LoadedModel
 from jaxbert.model.config import BertConfig, load_config
 from jaxbert.model.folders import find_model_folder
 from jaxbert.model.tokenizer import load_tokenizer
-from jaxbert.options.fields import Settings
-from jaxbert.options.parts import part_of
-from jaxbert.options.settings import ModelOptions, SourceOptions, TrainingDataOptions
+from jaxbert.options.settings import ModelOptions, Source
 from jaxbert.tasks.registry import AnyTask
 from jaxbert.tasks.task import E, P, S, Task
 from jaxbert.training.parallel import make_parallel
@@ -31,55 +29,6 @@ from jaxbert.training.parallel import make_parallel
 logger = logging.getLogger("jaxbert")
 
 _UNKNOWN = 0.2  # a larger share of [UNK] is reported
-
-
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """Where the examples of one split come from: rows, else files, else a data set.
-
-    Attributes:
-        training: whether they are to be learned from, else scored.
-        dataset_name, dataset_config_name: of a data set of the Hub, or a folder.
-        validation_split: its split to be scored; by default its own validation split.
-        limit: the most examples to take, from the first.
-        rows: given by a Python program.
-    """
-
-    training: bool
-    files: Sequence[str] | None
-    dataset_name: str | None
-    dataset_config_name: str | None
-    validation_split: str | None
-    limit: int | None
-    rows: InMemory | None
-
-    @property
-    def label(self) -> str:
-        """What a message calls training data."""
-        if self.rows is not None:
-            return self.rows.origin
-        return ", ".join(self.files or [f"--dataset_name {self.dataset_name}"])
-
-
-def source_of(
-    options: Settings, split: Literal["train", "validation"], rows: InMemory | None = None
-) -> Source:
-    """Where the options of a command say that a split comes from.
-
-    Args:
-        rows: in place of what the options name.
-    """
-    training = split == "train"
-    learned, scored = part_of(TrainingDataOptions, options), part_of(SourceOptions, options)
-    return Source(
-        training=training,
-        files=learned.train_file if training else scored.validation_file,
-        dataset_name=scored.dataset_name,
-        dataset_config_name=scored.dataset_config_name,
-        validation_split=scored.validation_split,
-        limit=learned.max_train_samples if training else scored.max_eval_samples,
-        rows=rows,
-    )
 
 
 def load_model(
@@ -146,15 +95,20 @@ def _labels(task: Task[S, E, P], cfg: BertConfig, data: Data[E] | None) -> tuple
     return cfg.id2label if set(data.classes) <= set(cfg.id2label) else data.classes
 
 
-def read_examples(task: Task[S, E, P], source: Source) -> Data[E] | None:
+def read_examples(
+    task: Task[S, E, P], source: Source, rows: InMemory | None = None
+) -> Data[E] | None:
     """The examples of a source, their problems logged; None where it names no data.
 
     The classes are those that the data declare, or, in training data, all that occur; also where
     only the first examples are asked for.
+
+    Args:
+        rows: of a Python program, in place of files and data sets.
     """
-    if source.rows is not None:
-        origin = source.rows.origin
-        data = task.read([source.rows])
+    if rows is not None:
+        origin = rows.origin
+        data = task.read([rows])
     elif source.files:
         origin = ", ".join(source.files)
         data = task.read((path, task.load(path)) for path in source.files)
@@ -195,15 +149,19 @@ def _first(task: Task[S, E, P], data: Data[E], limit: int, origin: str) -> Data[
 
 
 def read_held_out(
-    task: Task[S, E, P], source: Source, needed_by: Sequence[str] = ()
+    task: Task[S, E, P],
+    source: Source,
+    rows: InMemory | None = None,
+    needed_by: Sequence[str] = (),
 ) -> tuple[E, ...] | None:
     """The validation examples of a training run, or None; a data set of the Hub may have none.
 
     Args:
+        rows: see read_examples.
         needed_by: the options given that need them.
     """
     try:
-        data = read_examples(task, source)
+        data = read_examples(task, source, rows)
     except MissingSplitError as error:
         if source.validation_split:
             raise

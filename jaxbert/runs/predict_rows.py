@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from typing import Any
+from collections.abc import Sequence
 
 from jaxbert.data.in_memory import InMemory
 from jaxbert.data.rows import problem_lines
 from jaxbert.data.sampling import bucket_lengths
 from jaxbert.errors import InputError
-from jaxbert.options.parts import part_of
-from jaxbert.options.settings import EvaluationOptions, ModelOptions
-from jaxbert.runs.inputs import encode_examples, load_model, source_of
+from jaxbert.io.files import Json
+from jaxbert.options.settings import EvaluationOptions
+from jaxbert.runs.inputs import encode_examples, load_model
 from jaxbert.tasks.registry import AnyTask
+from jaxbert.tasks.task import E, P
 
 logger = logging.getLogger("jaxbert")
 
 
 def predict_rows(
     task_cls: type[AnyTask], options: EvaluationOptions, rows: InMemory | None
-) -> list[dict[str, Any]]:
+) -> list[dict[str, Json]]:
     """A prediction for each row, in their order.
 
     Args:
@@ -29,17 +30,16 @@ def predict_rows(
     Raises:
         InputError: a row cannot be read, or the model cannot be used.
     """
-    task = task_cls.from_options(options)
+    task = task_cls(options.part(task_cls.settings_cls))
     if rows is not None:
         data = task.read([rows])
     else:
-        files = source_of(options, "validation").files or ()
+        files = options.validation_file or ()
         data = task.read((path, task.load(path)) for path in files)
     for line in problem_lines(data.problems):
         logger.info("  %s", line)
     task = task.fit_to(None, None)
-    asked = part_of(ModelOptions, options)
-    model = load_model(task, asked)
+    model = load_model(task, options)
     if task.corrupt(model.tokenizer, model.cfg, seed=0) is not None:
         raise InputError(
             f"a {task.name} model predicts what is masked in a text, not rows; use predictor()"
@@ -48,36 +48,40 @@ def predict_rows(
     arrays = model.predict(
         features,
         task.reduce(),
-        size=asked.per_device_eval_batch_size * model.compute.parallel.devices,
-        buckets=bucket_lengths(asked.length_bucket, task.settings.max_seq_length),
+        size=options.per_device_eval_batch_size * model.compute.parallel.devices,
+        buckets=bucket_lengths(options.length_bucket, task.settings.max_seq_length),
     )
     assert arrays is not None  # nothing stops it
     predictions = task.decode(data.examples, features, arrays, model.cfg)
     return as_dicts(data.examples, predictions)
 
 
-def as_dicts(examples: Any, predictions: Any) -> list[dict[str, Any]]:
+def as_dicts(examples: Sequence[E], predictions: Sequence[P]) -> list[dict[str, Json]]:
     """Predictions with the names of their fields, and with the example's id where it has one.
 
     >>> as_dicts([None], [2.5])
     [{'score': 2.5}]
     """
-    found = []
+    found: list[dict[str, Json]] = []
     for example, prediction in zip(examples, predictions, strict=False):
-        record = {} if getattr(example, "id", None) is None else {"id": example.id}
-        found.append({**record, **_fields(prediction)})
+        name = getattr(example, "id", None)
+        found.append({**({} if name is None else {"id": name}), **_fields(prediction)})
     return found
 
 
-def _fields(prediction: Any) -> dict[str, Any]:
+def _fields(prediction: P) -> dict[str, Json]:
     if dataclasses.is_dataclass(prediction):
         names = [field.name for field in dataclasses.fields(prediction)]
         return {name: _plain(getattr(prediction, name)) for name in names}
-    return dict(prediction) if isinstance(prediction, dict) else {"score": prediction}
+    if isinstance(prediction, dict):
+        return dict(prediction)
+    assert isinstance(prediction, float)  # there is no other kind
+    return {"score": prediction}
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Json) -> Json:
     """Named tuples as dicts, and tuples as lists: as JSON would have them."""
-    if hasattr(value, "_asdict"):
-        return value._asdict()
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        fields: dict[str, Json] = value._asdict()
+        return fields
     return [_plain(item) for item in value] if isinstance(value, tuple | list) else value

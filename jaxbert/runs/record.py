@@ -13,7 +13,7 @@ from jaxbert.errors import InputError
 from jaxbert.io.files import Json, write_json
 from jaxbert.io.untrusted import read_object, shown
 from jaxbert.losses.user_function import changed_value
-from jaxbert.options.resume import ChangedOption, changed_options
+from jaxbert.options.fields import ChangedOption
 from jaxbert.options.settings import CheckpointOptions
 from jaxbert.runtime import host
 
@@ -246,7 +246,9 @@ class RunRecord:
         if now.settings is None:
             raise ValueError("a record that was read is not that of a run that starts")
         return Differences(
-            options=changed_options(dict(self.options), now.settings),
+            options=now.settings.changed_from(
+                self.options, now.settings.allow_changed_options or ()
+            ),
             data=frozenset(_different(self.data, now.data) if now.data else ()),
             loss=self.loss is not None and self.loss != now.loss,
             loss_value=changed_value(self.loss_values, now.loss_values),

@@ -8,9 +8,8 @@ from pathlib import Path
 from jaxbert.errors import InputError
 from jaxbert.io.files import Json, digest_of
 from jaxbert.io.untrusted import read_object
-from jaxbert.options.fields import Settings, settings_of
+from jaxbert.options.fields import Settings, Value, settings_of
 from jaxbert.options.keywords import check_saved
-from jaxbert.options.parts import part_of
 from jaxbert.options.settings import ModelOptions
 from jaxbert.runs.record import RECORD, RunRecord
 from jaxbert.tasks.registry import AnyTask
@@ -26,12 +25,12 @@ _FITTED = {
 
 
 def saved_options(
-    folder: str | Path, kind: type[Settings], *, calibrated: bool = True
-) -> dict[str, Json]:
-    """What a run's folder says of its options; {} where there is no options.json.
+    folder: str | Path, cls: type[Settings], *, calibrated: bool = True
+) -> dict[str, Value]:
+    """What a run's folder says of the options of a dataclass; {} where there is no options.json.
 
     Args:
-        kind: the option dataclass that they are for.
+        cls: the dataclass of options that they are for.
         calibrated: the threshold and the temperature are those of calibration.json, where there is
             one.
 
@@ -39,29 +38,28 @@ def saved_options(
         InputError: a value cannot be used.
     """
     record = RunRecord.read(Path(folder))
-    saved: dict[str, Json] = dict(record.options) if record else {}
-    saved |= check_saved(kind, saved, Path(folder) / RECORD)
+    saved = check_saved(cls, record.options, Path(folder) / RECORD) if record else {}
     path = Path(folder) / "calibration.json"
     if calibrated and path.exists():
         fitted, _ = read_calibration(Path(folder))
         if not fitted:
             logger.warning("%s is of another model than the one beside it; it is not used", path)
-        saved |= check_saved(kind, fitted, path)
+        saved |= check_saved(cls, fitted, path)
     return saved
 
 
 def options_of_training(
-    task: type[AnyTask], options: Settings, *, calibrated: bool = True
-) -> dict[str, Json]:
+    task: type[AnyTask], options: ModelOptions, *, calibrated: bool = True
+) -> dict[str, Value]:
     """The options of a command that are by default as its model was trained: the task's, and dtype.
 
     Args:
         calibrated: see saved_options.
     """
-    model = part_of(ModelOptions, options).model_name_or_path
-    if not model:
+    if not options.model_name_or_path:
         return {}
-    saved = saved_options(Path(model).expanduser(), type(options), calibrated=calibrated)
+    folder = Path(options.model_name_or_path).expanduser()
+    saved = saved_options(folder, type(options), calibrated=calibrated)
     names = {s.name for s in settings_of(task.settings_cls) if s.facts.resume != "free"}
     names -= task.fresh
     names &= {s.name for s in settings_of(type(options))}  # not those of training alone

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TypeVar
 
 from jaxbert.data.questions import Reference, read_references
 from jaxbert.data.rows import Data, problem_lines
 from jaxbert.errors import InputError
 from jaxbert.runs.scored_files import read_json, warn
 from jaxbert.tasks.qa import score_qa
+
+V = TypeVar("V", str, float)
 
 
 def score_files(
@@ -38,7 +40,7 @@ def score_files(
     if not predictions or not references:
         raise InputError("give --predictions and --references, two files")
     given = _mapping(predictions, str)
-    odds = _mapping(null_odds, (int, float)) if null_odds else None
+    odds = _mapping(null_odds, float) if null_odds else None
     data = read_references(references, strict=strict)
     if fault := next((problem for problem in data.problems if problem.malformed), None):
         raise InputError(f"{fault.where}: {fault.what}, and a score is of all questions")
@@ -82,13 +84,13 @@ def _warn_of_oddities(data: Data[Reference], references: str, metric: str) -> No
         warn(line)
 
 
-def _mapping(path: str, kind: Any) -> dict[str, Any]:
-    """A JSON object whose values are all of that kind."""
+def _mapping(path: str, kind: type[V]) -> dict[str, V]:
+    """A JSON object whose values are all of that kind; an int is a float too."""
     content = read_json(path)
     if not isinstance(content, dict):
         raise InputError(f"{path}: expected an object {{id: ...}}, found {type(content).__name__}")
     for name, value in content.items():
-        wrong = isinstance(value, bool) or not isinstance(value, kind)
-        if wrong or (isinstance(value, float) and not math.isfinite(value)):
+        fits = type(value) is kind or (kind is float and type(value) is int)
+        if not fits or (isinstance(value, float) and not math.isfinite(value)):
             raise InputError(f"{path}: the value of id {name} is {value!r}")
     return content

@@ -8,7 +8,7 @@ from jaxbert.data.rows import Cell, Data
 from jaxbert.errors import InputError
 from jaxbert.metrics.scores import Scores
 from jaxbert.options.command_settings import ScoreOptions
-from jaxbert.options.fields import Value, settings_of
+from jaxbert.options.fields import Setting, Value, settings_of
 from jaxbert.options.keywords import make_settings
 from jaxbert.runs.scored_files import read_json, warn
 from jaxbert.tasks.registry import TASKS
@@ -32,7 +32,13 @@ def score_rows(
     """
     if not predictions or not references:
         raise InputError("give --predictions and --references, two files")
-    task = _task_of(metric, options)
+    cls = TASKS[metric]
+    assert issubclass(cls, RowTask)  # the type of --metric names no other
+    known = settings_of(cls.settings_cls)
+    if options.positive_label is not None and "positive_label" not in {s.name for s in known}:
+        raise InputError("--positive_label is for --metric classification")
+    own = {s.name: _plain(s, getattr(options, s.name, s.default)) for s in known}
+    task = cls(make_settings(cls.settings_cls, own))
     data = task.read([(references, task.load(references))])
     entries = _entries(predictions, data, references)
     found, cfg = task.read_predictions(entries, data, predictions)
@@ -43,27 +49,17 @@ def score_rows(
     return task.score(data.examples, found, cfg)
 
 
-def _task_of(metric: str, options: ScoreOptions) -> RowTask:
-    """The task whose scores they are. Some take the name of one column, and not several.
+def _plain(setting: Setting, value: Value) -> Value:
+    """The value of a flag that takes several, for a task's setting that takes one.
 
     Raises:
-        InputError: an option is not for that task.
+        InputError: there are several columns of labels.
     """
-    cls = TASKS[metric]
-    assert issubclass(cls, RowTask)  # the type of --metric names no other
-    given: dict[str, Value] = {}
-    for setting in settings_of(cls.settings_cls):
-        value: Value = getattr(options, setting.name, setting.default)
-        if isinstance(value, list) and not setting.several:
-            if setting.name == "label_column_name" and len(value) > 1:
-                raise InputError(
-                    "--label_column_name: several columns are for --metric classification"
-                )
-            value = value[0]
-        given[setting.name] = value
-    if options.positive_label is not None and "positive_label" not in given:
-        raise InputError("--positive_label is for --metric classification")
-    return cls(make_settings(cls.settings_cls, given))
+    if not isinstance(value, list) or setting.several:
+        return value
+    if setting.name == "label_column_name" and len(value) > 1:
+        raise InputError("--label_column_name: several columns are for --metric classification")
+    return value[0]
 
 
 def _entries(path: str, data: Data[Any], references: str) -> list[Cell]:

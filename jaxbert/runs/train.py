@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Generic
 
@@ -24,15 +24,14 @@ from jaxbert.errors import InputError
 from jaxbert.io.files import Json
 from jaxbert.loaded.model import LoadedModel
 from jaxbert.losses.check import try_loss
-from jaxbert.losses.choose import ChosenLoss, choose_loss, with_settings
+from jaxbert.losses.choose import ChosenLoss, choose_loss, with_keywords
 from jaxbert.losses.forms import Arrays
 from jaxbert.losses.user_function import UserFunction
 from jaxbert.metrics.scores import LOSS, Scores
 from jaxbert.model.config import config_to_dict
 from jaxbert.model.heads import Params
 from jaxbert.options.fields import settings_of
-from jaxbert.options.parts import part_of, with_part
-from jaxbert.options.settings import ModelOptions, TrainingOptions
+from jaxbert.options.settings import TrainingOptions
 from jaxbert.runs.evaluate import Evaluator, show_scores
 from jaxbert.runs.folder import RunFolder
 from jaxbert.runs.inputs import (
@@ -41,7 +40,6 @@ from jaxbert.runs.inputs import (
     load_model,
     read_examples,
     read_held_out,
-    source_of,
 )
 from jaxbert.runs.plan import best_metrics, make_sampler, total_steps, warmup_of
 from jaxbert.runs.record import Given, RunRecord, fingerprint_of
@@ -115,12 +113,11 @@ def train(
     if unknown:
         raise InputError(f"--allow_changed_options {' '.join(sorted(unknown))}: no such option")
     _check(task_cls, packing=options.packing, metric=options.metric_for_best_model)
-    model = part_of(ModelOptions, options)
     loss = choose_loss(task_cls.losses, options.loss, options.loss_args, in_place.loss)
-    processes.join(model.coordinator_address, model.num_processes, model.process_id)
+    processes.join(options.coordinator_address, options.num_processes, options.process_id)
     processes.check_alike("options", options.deciding())
     folder = Path(options.output_dir).expanduser()
-    reports = make_reports(options.report_to, folder, dataclasses.asdict(options))
+    reports = make_reports(options.report_to, folder)
     notify = GuardedCallbacks([*callbacks, *reports]) if processes.is_first() else ignore
     with RunFolder.open(
         folder,
@@ -129,9 +126,9 @@ def train(
         keep=options.save_total_limit,
         retry_on_error=options.save_errors == "retry",
     ) as run:
-        task = task_cls.from_options(options)
+        task = task_cls(options.part(task_cls.settings_cls))
         inputs = _read_inputs(task, options, loss, run, given, in_place)
-        prepared = _make_program(inputs)
+        prepared = _make_program(inputs, options)
         state, progress = _open_folder(run, inputs, prepared)
         trained = _fit(run, inputs, prepared, state, progress, notify)
     notify(Finished(int(trained.state.step), trained.scores, trained.done))
@@ -179,16 +176,12 @@ class _Inputs(Generic[S, E, P]):
     """All that a run is made of, read and checked.
 
     Attributes:
-        options: as the data have decided what was left open.
-        asked: those of the model among them.
         features: of `examples`, those from which something can be learned.
         held_out: the validation examples; None without any.
-        record: of this run, for its folder.
+        record: of this run, for its folder, with all options as the data have decided them.
     """
 
     task: Task[S, E, P]
-    options: TrainingOptions
-    asked: ModelOptions
     loss: ChosenLoss
     model: LoadedModel
     examples: Sequence[E]
@@ -214,26 +207,22 @@ def _read_inputs(
     given: Given | None,
     in_place: InPlace,
 ) -> _Inputs[S, E, P]:
-    """Examples, model, features, the order of batches and the plan; held against the record of the
+    """Examples, model, features, the order of batches and the plan; compared with the record of the
     run that is resumed, if there is one."""
-    asked = part_of(ModelOptions, options)
-    if asked.compilation_cache_dir:
-        keep_compiled(asked.compilation_cache_dir)
-    source = source_of(options, "train", in_place.train)
-    data = read_examples(task, source)
+    if options.compilation_cache_dir:
+        keep_compiled(options.compilation_cache_dir)
+    source = options.training_source()
+    data = read_examples(task, source, in_place.train)
     if data is None:
         raise InputError("give --train_file or --dataset_name, the data to train on")
     held_out = read_held_out(
-        task,
-        source_of(options, "validation", in_place.validation),
-        options.comparing_models,
+        task, options.validation_source(), in_place.validation, options.comparing_models
     )
     task = task.fit_to(data.examples, held_out)
-    options = with_part(options, task.settings)
-    asked = part_of(ModelOptions, options)
+    fitted = {name: value for name, value in vars(task.settings).items() if name in vars(options)}
     record = RunRecord.of(
         task.name,
-        options,
+        dataclasses.replace(options, **fitted),
         loss=loss.source,
         loss_values=loss.values,
         job=processes.job(),
@@ -242,42 +231,51 @@ def _read_inputs(
     # Before anything is read that takes long.
     previous = run.find(record, teacher=loss.args.get("teacher"))
 
-    model = load_model(task, asked, data, seed=options.seed, packing=options.packing)
+    model = load_model(task, options, data, seed=options.seed, packing=options.packing)
     task.check_metric(options.metric_for_best_model, data.examples, model.cfg)
-    cfg, parallel = model.cfg, model.compute.parallel
-    if cfg.id2label:
-        shown = ", ".join(cfg.id2label[:12]) + ", ..." * (len(cfg.id2label) > 12)
-        logger.info("  %d outputs: %s", len(cfg.id2label), shown)
+    parallel = model.compute.parallel
+    if names := model.cfg.id2label:
+        shown = ", ".join(names[:12]) + ", ..." * (len(names) > 12)
+        logger.info("  %d outputs: %s", len(names), shown)
     _check_freeze(model.params, options.freeze or ())
-    features = encode_examples(task, data.examples, model.tokenizer, cfg)
-    features = keep_learnable(features, source.label)
+    features = encode_examples(task, data.examples, model.tokenizer, model.cfg)
+    features = keep_learnable(
+        features, source.label if in_place.train is None else in_place.train.origin
+    )
     sampler = make_sampler(
         features.lengths,
-        width=cfg.hidden_size,
+        width=model.cfg.hidden_size,
         parts=parallel.devices * options.gradient_accumulation_steps,
         per_device_train_batch_size=options.per_device_train_batch_size,
         gradient_accumulation_steps=options.gradient_accumulation_steps,
         packing=options.packing,
         max_seq_length=task.settings.max_seq_length,
-        length_bucket=asked.length_bucket,
+        length_bucket=options.length_bucket,
         seed=options.seed,
         record=previous,
     )
     rows_for(sampler.rows, parallel, options.gradient_accumulation_steps)
-    plan = _make_plan(task, options, sampler.steps_per_epoch)
-    # The problem type is in the data's own fingerprint, and earlier versions did not keep it.
-    shape = config_to_dict(dataclasses.replace(cfg, problem_type=None))
-    prints = {"train": features.fingerprint(), "model": fingerprint_of(shape)}
+    lower = (m.name for m in task.metrics if m.lower_is_better)
+    plan = Plan(
+        total=total_steps(options.num_train_epochs, options.max_steps, sampler.steps_per_epoch),
+        log_every=options.logging_steps,
+        eval_every=options.eval_steps or sampler.steps_per_epoch,
+        save_every=options.save_steps or sampler.steps_per_epoch,
+        patience=options.early_stopping_patience,
+        max_skipped=options.max_nonfinite_steps,
+        metrics=best_metrics([m.name for m in task.metrics], options.metric_for_best_model),
+        lower_is_better=frozenset({LOSS, *lower}),
+        keeps_best=options.load_best_model_at_end,
+    )
     validation = None
     if held_out is not None:
-        held_out_features = encode_examples(task, held_out, model.tokenizer, cfg)
         evaluator = Evaluator(
             task,
             model,
             held_out,
-            held_out_features,
-            size=asked.per_device_eval_batch_size * parallel.devices,
-            buckets=bucket_lengths(asked.length_bucket, task.settings.max_seq_length),
+            encode_examples(task, held_out, model.tokenizer, model.cfg),
+            size=options.per_device_eval_batch_size * parallel.devices,
+            buckets=bucket_lengths(options.length_bucket, task.settings.max_seq_length),
         )
         if plan.metrics == (LOSS,) and not any(map(task.learnable, held_out)):
             raise InputError(
@@ -286,10 +284,8 @@ def _read_inputs(
                 "another score"
             )
         validation = _Validation(evaluator)
-        prints["validation"] = fingerprint_of(held_out)
     teacher = _teacher_of(loss, task, model)
-    if teacher is not None:
-        prints["teacher"] = teacher.fingerprint()
+    prints = _fingerprints(model, features, held_out, teacher)
     processes.check_alike("data", prints)
     processes.check_alike("losses", [loss.source, dict(loss.values)])
     record = dataclasses.replace(
@@ -298,8 +294,6 @@ def _read_inputs(
     run.check(record, user_loss=loss.user_defined)
     return _Inputs(
         task=task,
-        options=options,
-        asked=asked,
         loss=loss,
         model=model,
         examples=data.examples,
@@ -313,6 +307,23 @@ def _read_inputs(
     )
 
 
+def _fingerprints(
+    model: LoadedModel,
+    features: Features,
+    held_out: Collection[Hashable] | None,
+    teacher: Teacher | None,
+) -> dict[str, str]:
+    """What identifies the data of a run, by name, for its record."""
+    # The problem type is in the data's own fingerprint, and earlier versions did not keep it.
+    shape = config_to_dict(dataclasses.replace(model.cfg, problem_type=None))
+    prints = {"train": features.fingerprint(), "model": fingerprint_of(shape)}
+    if held_out is not None:
+        prints["validation"] = fingerprint_of(held_out)
+    if teacher is not None:
+        prints["teacher"] = teacher.fingerprint()
+    return prints
+
+
 def _check_freeze(params: Params, freeze: Sequence[str]) -> None:
     paths = [p for p, _ in jax.tree_util.tree_leaves_with_path(params)]
     names = [tuple(str(part.key) for part in path) for path in paths]
@@ -322,20 +333,6 @@ def _check_freeze(params: Params, freeze: Sequence[str]) -> None:
             raise InputError(f"--freeze {name}: no such module; there are {', '.join(modules)}")
     if freeze and all(is_frozen(path, freeze) for path in names):
         raise InputError("--freeze leaves nothing to train")
-
-
-def _make_plan(task: Task[S, E, P], options: TrainingOptions, steps_per_epoch: int) -> Plan:
-    """When the run trains, logs, evaluates and saves."""
-    return Plan(
-        total=total_steps(options.num_train_epochs, options.max_steps, steps_per_epoch),
-        log_every=options.logging_steps,
-        eval_every=options.eval_steps or steps_per_epoch,
-        save_every=options.save_steps or steps_per_epoch,
-        patience=options.early_stopping_patience,
-        max_skipped=options.max_nonfinite_steps,
-        metrics=best_metrics([m.name for m in task.metrics], options.metric_for_best_model),
-        lower_is_better=frozenset({LOSS, *(m.name for m in task.metrics if m.lower_is_better)}),
-    )
 
 
 def _teacher_of(loss: ChosenLoss, task: Task[S, E, P], student: LoadedModel) -> Teacher | None:
@@ -373,9 +370,9 @@ class _Prepared:
     state: TrainState
 
 
-def _make_program(inputs: _Inputs[S, E, P]) -> _Prepared:
+def _make_program(inputs: _Inputs[S, E, P], options: TrainingOptions) -> _Prepared:
     """Batches, loss, optimizer and step, the loss tried on a batch."""
-    task, options, model, parallel = inputs.task, inputs.options, inputs.model, inputs.parallel
+    task, model, parallel = inputs.task, inputs.model, inputs.parallel
     schedule = make_schedule(
         options.learning_rate,
         steps=inputs.plan.total,
@@ -398,7 +395,7 @@ def _make_program(inputs: _Inputs[S, E, P]) -> _Prepared:
             inputs.teacher,
             task.token_outputs,
             size=options.per_device_train_batch_size * parallel.devices,
-            buckets=bucket_lengths(inputs.asked.length_bucket, task.settings.max_seq_length),
+            buckets=bucket_lengths(options.length_bucket, task.settings.max_seq_length),
         )
     lengths = inputs.sampler.buckets
     logger.info("  attention by %s: %s", *model.attention_for(lengths, train=True))
@@ -413,7 +410,7 @@ def _make_program(inputs: _Inputs[S, E, P]) -> _Prepared:
         _ids(inputs.examples),
     )
     key = jax.random.fold_in(jax.random.key(options.seed), 1)
-    loss = with_settings(inputs.loss, task.loss_settings(model.cfg))
+    loss = with_keywords(inputs.loss, task.loss_keywords(model.cfg))
     try_loss(
         loss,
         apply,
@@ -424,7 +421,7 @@ def _make_program(inputs: _Inputs[S, E, P]) -> _Prepared:
         source.corruption,
         key,
         packing=options.packing,
-        tolerance=1e-3 if inputs.asked.dtype == "float32" else 2e-2,
+        tolerance=1e-3 if options.dtype == "float32" else 2e-2,
     )
     step = _Counted(
         make_train_step(
@@ -462,7 +459,7 @@ def _open_folder(
     if step is not None:
         progress.judge_again(inputs.plan)
         logger.info("going on from step %d of %d", step, inputs.plan.total)
-    progress.options = dataclasses.asdict(inputs.options)
+    progress.options = dict(inputs.record.options)
     run.update_record(inputs.record)
     return state, progress
 
@@ -498,7 +495,7 @@ def _fit(
         logger.warning("%d steps were skipped: not finite", progress.skipped)
     if not done:
         run.close()
-        again = ", without --overwrite_output_dir," * inputs.options.overwrite_output_dir
+        again = ", without --overwrite_output_dir," * run.overwrites
         logger.info("saved in %s; the same command%s goes on from here", run.path, again)
         return Trained(state, {}, False, progress.evaluations)
     params, step = _result(run, inputs, state, progress)
@@ -525,7 +522,7 @@ def _result(
     last, best = int(state.step), progress.best_step
     if best is None or best == last:
         return state.params, last
-    if inputs.options.load_best_model_at_end:
+    if inputs.plan.keeps_best:
         try:
             params = run.restore(state, best)[1].params
         except InputError as error:

@@ -34,7 +34,7 @@ import threading
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import IO, NamedTuple, NoReturn
 
 from jaxbert.errors import InputError
 
@@ -65,6 +65,20 @@ class _Child:
     touched_at: float = dataclasses.field(default_factory=time.monotonic)
 
 
+class _Patience(NamedTuple):
+    """Seconds that the launcher waits.
+
+    Attributes:
+        start: for the first step: before it data are read and programs compiled.
+        stall: for each later one.
+        grace: for the end of a process after a signal.
+    """
+
+    start: float
+    stall: float
+    grace: float
+
+
 class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
     """Defaults shown, and the docstring as it is written."""
 
@@ -86,12 +100,14 @@ def main(words: Sequence[str] | None = None, *, commands: Collection[str] = ()) 
     """
     try:
         options, command = _parse(sys.argv[1:] if words is None else words, commands)
+        patience = _Patience(options.start_timeout, options.stall_timeout, options.grace)
         signals: list[int] = []
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda number, _: signals.append(number))
         with tempfile.TemporaryDirectory(prefix="jaxbert-", ignore_cleanup_errors=True) as folder:
             for attempt in range(options.max_restarts + 1):
-                outcome = _attempt(options, command, Path(folder, str(attempt)), signals)
+                place = Path(folder, str(attempt))
+                outcome = _attempt(options.n, command, patience, place, signals)
                 if isinstance(outcome, int):
                     return outcome
                 if signals:  # it came while the processes were being killed
@@ -151,17 +167,17 @@ def _parse(words: Sequence[str], commands: Collection[str]) -> tuple[argparse.Na
 
 
 def _attempt(
-    options: argparse.Namespace, command: list[str], folder: Path, signals: list[int]
+    count: int, command: list[str], patience: _Patience, folder: Path, signals: list[int]
 ) -> int | str:
     """Start all processes and watch them, until none is left; returns what _watch says."""
     folder.mkdir()
-    gpus = _gpus(options.n, os.environ)
+    gpus = _gpus(count, os.environ)
     with socket.socket() as probe:
         probe.bind(("", 0))  # free on every interface: JAX listens on all of them
         address = f"127.0.0.1:{probe.getsockname()[1]}"
     children: list[_Child] = []
     try:
-        for rank in range(options.n):
+        for rank in range(count):
             environment = {
                 "TQDM_MININTERVAL": "10",
                 "PYTHONUNBUFFERED": "1",  # lines come at once, though to a pipe
@@ -171,7 +187,7 @@ def _attempt(
             }
             if gpus is not None:
                 environment["CUDA_VISIBLE_DEVICES"] = gpus[rank]
-            job = ["--coordinator_address", address, "--num_processes", str(options.n)]
+            job = ["--coordinator_address", address, "--num_processes", str(count)]
             process = _start([*command, *job, "--process_id", str(rank)], environment)
             pumps = [
                 threading.Thread(target=_pass_on, args=(source, target, f"[{rank}] "), daemon=True)
@@ -180,7 +196,7 @@ def _attempt(
             children.append(_Child(rank, process, pumps, folder / str(rank)))
             for pump in pumps:
                 pump.start()
-        return _watch(children, options, signals)
+        return _watch(children, patience, signals)
     finally:
         _kill(children)
 
@@ -242,7 +258,7 @@ def _say(event: str) -> None:
     writer.join(1.0)
 
 
-def _watch(children: list[_Child], options: argparse.Namespace, signals: list[int]) -> int | str:
+def _watch(children: list[_Child], patience: _Patience, signals: list[int]) -> int | str:
     """Wait until the job is over; processes may be left, to be killed.
 
     Returns:
@@ -259,11 +275,11 @@ def _watch(children: list[_Child], options: argparse.Namespace, signals: list[in
         now = time.monotonic()
         if signals and not passed_on:
             passed_on = stopping = True
-            until = now + options.grace
+            until = now + patience.grace
             for child in running:  # not the group: it may pass it on, and a second signal kills
                 os.kill(child.process.pid, signal.SIGTERM)
             name = signal.Signals(signals[0]).name
-            _say(f"{name} passed on; they have {options.grace:g} s to save and end; again to kill")
+            _say(f"{name} passed on; they have {patience.grace:g} s to save and end; again to kill")
         elif refused and not signals:
             _say(
                 f"{_names(refused)} ended with status {EXIT_WRONG_INPUT}, as for wrong input; not "
@@ -272,20 +288,20 @@ def _watch(children: list[_Child], options: argparse.Namespace, signals: list[in
             return EXIT_WRONG_INPUT
         elif stopped and not stopping:
             stopping = True
-            until = now + options.grace
-            _say(f"{_names(stopped)} stopped; the others have {options.grace:g} s to do so")
+            until = now + patience.grace
+            _say(f"{_names(stopped)} stopped; the others have {patience.grace:g} s to do so")
         elif not stopping and not failure:
             failure = ", ".join(_tell(rank, status) for rank, status in ends.items() if status)
             if failure:
                 until = now + _AFTERMATH
-            elif stalled := [c for c in running if _idle(c, now) > _patience(c, options)]:
-                seconds = max(_patience(child, options) for child in stalled)
+            elif stalled := [c for c in running if _idle(c, now) > _wait(c, patience)]:
+                seconds = max(_wait(child, patience) for child in stalled)
                 return f"{_names(c.rank for c in stalled)} made no step for {seconds:g} s"
         if not running or now >= until or len(signals) > 1:
             break
         time.sleep(_POLL)
     if stopping and running:
-        why = "a second signal" if len(signals) > 1 else f"{options.grace:g} s are over"
+        why = "a second signal" if len(signals) > 1 else f"{patience.grace:g} s are over"
         _say(f"{why}: {_names(child.rank for child in running)} killed")
     if stopping and refused:
         return EXIT_WRONG_INPUT
@@ -312,9 +328,9 @@ def _tell(rank: int, status: int) -> str:
     return f"process {rank} was killed by {name}"
 
 
-def _patience(child: _Child, options: argparse.Namespace) -> float:
-    """Seconds for a step: before the first one data are read and programs compiled."""
-    return float(options.start_timeout if child.touched is None else options.stall_timeout)
+def _wait(child: _Child, patience: _Patience) -> float:
+    """Seconds that a process has for its next step."""
+    return patience.start if child.touched is None else patience.stall
 
 
 def _idle(child: _Child, now: float) -> float:

@@ -30,9 +30,7 @@ from jaxbert.metrics.class_scores import classification_scores, multi_label_scor
 from jaxbert.metrics.scores import LOSS, Metric, Scores
 from jaxbert.model.config import MULTI_LABEL, PROBLEM_TYPES, BertConfig
 from jaxbert.options.task_settings import (
-    ClassificationEvalOptions,
     ClassificationSettings,
-    ClassificationTrainOptions,
 )
 from jaxbert.tasks.task import (
     OF_LABELS,
@@ -115,11 +113,7 @@ def classes_of(example: TextExample) -> tuple[str, ...]:
 
 
 class Classification(RowTask[ClassificationSettings, TextExample, Classified | MultiClassified]):
-    """A class for each text or pair, or any number of them.
-
-    Attributes:
-        class_weights: of classes that count more or less in the loss.
-    """
+    """A class for each text or pair, or any number of them."""
 
     name = "classification"
     head = "classification"
@@ -130,13 +124,12 @@ class Classification(RowTask[ClassificationSettings, TextExample, Classified | M
     }
     metrics = tuple(map(Metric, dict.fromkeys((*_METRICS[False], *_METRICS[True]))))
     has_classes = True
-    train_options = ClassificationTrainOptions
-    eval_options = ClassificationEvalOptions
     settings_cls = ClassificationSettings
 
-    def __init__(self, settings: ClassificationSettings) -> None:
-        super().__init__(settings)
-        self.class_weights = tuple(map(read_weight, settings.class_weights or ()))
+    @property
+    def class_weights(self) -> tuple[ClassWeight, ...]:
+        """Of classes that count more or less in the loss."""
+        return tuple(map(read_weight, self.settings.class_weights or ()))
 
     def load(self, path: str) -> Content:
         return load_rows(path, quoted_tsv=self.settings.quoted_tsv)
@@ -240,7 +233,7 @@ class Classification(RowTask[ClassificationSettings, TextExample, Classified | M
                 f"{', '.join([*known, LOSS])}"
             )
 
-    def loss_settings(self, cfg: BertConfig) -> dict[str, np.ndarray | None]:
+    def loss_keywords(self, cfg: BertConfig) -> dict[str, np.ndarray | None]:
         """class_weights, (C,) float32; 1 for a class that is not named."""
         if not self.class_weights:
             return {"class_weights": None}

@@ -25,7 +25,7 @@ from jaxbert.losses.label_losses import label_accuracy, label_cross_entropy
 from jaxbert.metrics.class_scores import language_model_scores
 from jaxbert.metrics.scores import Metric
 from jaxbert.model.config import BertConfig
-from jaxbert.options.task_settings import MLMEvalOptions, MLMOptions, MLMTrainOptions
+from jaxbert.options.task_settings import MLMOptions
 from jaxbert.tasks.task import EVALUATION, OF_LABELS, Reduce, Task
 
 
@@ -69,8 +69,6 @@ class MLM(Task[MLMOptions, LineExample, dict[str, float]]):
     head = "mlm"
     losses = OF_LABELS
     metrics = (Metric("perplexity", lower_is_better=True), Metric("accuracy"))
-    train_options = MLMTrainOptions
-    eval_options = MLMEvalOptions
     settings_cls = MLMOptions
 
     def load(self, path: str) -> Content:

@@ -22,9 +22,7 @@ from jaxbert.metrics.class_scores import choice_scores
 from jaxbert.metrics.scores import Metric
 from jaxbert.model.config import BertConfig
 from jaxbert.options.task_settings import (
-    MultipleChoiceEvalOptions,
     MultipleChoiceOptions,
-    MultipleChoiceTrainOptions,
 )
 from jaxbert.tasks.task import (
     OF_LABELS,
@@ -54,8 +52,6 @@ class MultipleChoice(RowTask[MultipleChoiceOptions, ChoiceExample, Chosen]):
     losses: ClassVar[Losses] = {**OF_LABELS, **WITH_BASE}
     metrics = (Metric("accuracy"),)
     packs = False
-    train_options = MultipleChoiceTrainOptions
-    eval_options = MultipleChoiceEvalOptions
     settings_cls = MultipleChoiceOptions
 
     def load(self, path: str) -> Content:

@@ -40,7 +40,7 @@ from jaxbert.metrics.answer_scores import (
 )
 from jaxbert.metrics.scores import Metric
 from jaxbert.model.config import BertConfig
-from jaxbert.options.task_settings import QAEvalOptions, QAOptions, QATrainOptions
+from jaxbert.options.task_settings import QAOptions
 from jaxbert.tasks.task import WITH_BASE, Losses, Reduce, Task
 
 
@@ -83,8 +83,6 @@ class QA(Task[QAOptions, QAExample, Prediction]):
     metrics = (Metric("f1"), Metric("exact_match"))
     token_outputs = ("start_logits", "end_logits")
     fresh = frozenset({"metric"})
-    train_options = QATrainOptions
-    eval_options = QAEvalOptions
     settings_cls = QAOptions
 
     def read(self, sources: Iterable[tuple[str, Content]]) -> Data[QAExample]:

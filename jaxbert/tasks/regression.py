@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterable, Sequence
 from typing import ClassVar, Self
 
@@ -26,13 +25,9 @@ from jaxbert.metrics.scores import Metric
 from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import Params
 from jaxbert.options.task_settings import (
-    RegressionEvalOptions,
     RegressionSettings,
-    RegressionTrainOptions,
 )
 from jaxbert.tasks.task import WITH_BASE, Label, Losses, Reduce, RowTask, entry_of, needed
-
-_STANDARD = ["standard"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,43 +49,20 @@ class Scaling:
         return loss_sum * self.scale**2, weight_sum
 
 
-def read_scaling(words: list[str] | None) -> Scaling:
-    """What --target_scaling says; the targets' own scale where that is still to be measured.
-
-    Raises:
-        InputError: it is neither "standard" nor two numbers, the second above 0.
-    """
-    if not words or words == _STANDARD:
-        return Scaling()
-    try:
-        mean, scale = map(float, words)
-    except ValueError:
-        mean = scale = math.nan
-    if not math.isfinite(mean) or not 0 < scale < math.inf:
-        given = " ".join(words)
-        raise InputError(f"--target_scaling {given}: give standard, or a mean and a scale above 0")
-    return Scaling(mean, scale)
-
-
 class Regression(RowTask[RegressionSettings, TextExample, float]):
-    """A number for each text or pair.
-
-    Attributes:
-        scaling: of the targets that are learned.
-    """
+    """A number for each text or pair."""
 
     name = "regression"
     head = "regression"
     losses: ClassVar[Losses] = {"mean_squared_error": squared_error, **WITH_BASE}
     metrics = (Metric("pearson"), Metric("spearmanr"), Metric("mse", lower_is_better=True))
     has_classes = True
-    train_options = RegressionTrainOptions
-    eval_options = RegressionEvalOptions
     settings_cls = RegressionSettings
 
-    def __init__(self, settings: RegressionSettings) -> None:
-        super().__init__(settings)
-        self.scaling = read_scaling(settings.target_scaling)
+    @property
+    def scaling(self) -> Scaling:
+        """Of the targets that are learned."""
+        return Scaling(*self.settings.mean_and_scale())
 
     def load(self, path: str) -> Content:
         return load_rows(path, quoted_tsv=self.settings.quoted_tsv)
@@ -114,7 +86,7 @@ class Regression(RowTask[RegressionSettings, TextExample, float]):
         self, train: Sequence[TextExample] | None, held_out: Sequence[TextExample] | None
     ) -> Self:
         """Measure the targets for --target_scaling standard."""
-        if train is None or self.settings.target_scaling != _STANDARD:
+        if train is None or not self.settings.measures_targets:
             return self
         targets = np.array([e.label for e in train], np.float64)
         scale = float(targets.std()) or 1.0

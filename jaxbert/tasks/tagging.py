@@ -33,7 +33,7 @@ from jaxbert.metrics.entities import (
 )
 from jaxbert.metrics.scores import Metric
 from jaxbert.model.config import BertConfig
-from jaxbert.options.task_settings import TaggingEvalOptions, TaggingOptions, TaggingTrainOptions
+from jaxbert.options.task_settings import TaggingOptions
 from jaxbert.tasks.task import (
     OF_LABELS,
     WITH_BASE,
@@ -79,8 +79,6 @@ class Tagging(RowTask[TaggingOptions, WordsExample, Tagged]):
     metrics = (Metric("f1"), Metric("accuracy"), Metric("precision"), Metric("recall"))
     token_outputs = ("logits",)
     has_classes = True
-    train_options = TaggingTrainOptions
-    eval_options = TaggingEvalOptions
     settings_cls = TaggingOptions
 
     def load(self, path: str) -> Content:

@@ -24,8 +24,6 @@ from jaxbert.losses.passes import fgm, pgd, r_drop
 from jaxbert.metrics.scores import LOSS, Metric, Scores
 from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import Params
-from jaxbert.options.fields import Settings
-from jaxbert.options.parts import part_of
 from jaxbert.options.task_settings import TaskOptions
 
 S = TypeVar("S", bound=TaskOptions)  # a task's own settings
@@ -73,7 +71,6 @@ class Task(abc.ABC, Generic[S, E, P]):
         has_classes: whether the head has an output for each class, which config.json names.
         packs: whether several windows can share a row.
         fresh: settings that an evaluation does not take from the training.
-        train_options, eval_options: all options of the two commands, the task's own among them.
         settings_cls: the dataclass of the task's own settings.
         settings: these, resolved after fit_to; options.json keeps them.
     """
@@ -86,21 +83,10 @@ class Task(abc.ABC, Generic[S, E, P]):
     has_classes: ClassVar[bool] = False
     packs: ClassVar[bool] = True
     fresh: ClassVar[frozenset[str]] = frozenset()
-    train_options: ClassVar[type[Settings]]
-    eval_options: ClassVar[type[Settings]]
     settings_cls: type[S]
 
     def __init__(self, settings: S) -> None:
         self.settings = settings
-
-    @classmethod
-    def from_options(cls, options: Settings) -> Self:
-        """The task with the settings that are among the options of a command.
-
-        Raises:
-            InputError: a setting has a value that it does not take.
-        """
-        return cls(part_of(cls.settings_cls, options))
 
     @classmethod
     def metric_names(cls) -> tuple[str, ...]:
@@ -205,7 +191,7 @@ class Task(abc.ABC, Generic[S, E, P]):
 
     # --- losses ---
 
-    def loss_settings(self, cfg: BertConfig) -> dict[str, np.ndarray | None]:
+    def loss_keywords(self, cfg: BertConfig) -> dict[str, np.ndarray | None]:
         """Keywords of the loss that settings of the task give; None is not given.
 
         Raises:

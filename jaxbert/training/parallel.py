@@ -6,7 +6,7 @@ from __future__ import annotations
 import abc
 import collections
 from collections.abc import Callable, Iterable, Iterator
-from typing import ClassVar, Literal, TypeVar
+from typing import ClassVar, Literal, Protocol, TypeVar
 
 import jax
 import numpy as np
@@ -16,13 +16,25 @@ from jaxbert.data.batch import Batch
 from jaxbert.data.sampling import NumpyBatch
 from jaxbert.errors import InputError
 from jaxbert.losses.forms import Arrays
-from jaxbert.training.step import PredictStep, TrainStep
+from jaxbert.training.step import PredictStep, TrainState, TrainStep
 
 Backend = Literal["auto", "pmap", "jit"]
 AXIS = "devices"
 T = TypeVar("T")
 U = TypeVar("U")
 Tree = TypeVar("Tree")
+
+
+class CompiledStep(Protocol):
+    """A training step that is compiled when it is called, or before."""
+
+    def __call__(
+        self, state: TrainState, batch: Batch[jax.Array], key: jax.Array, /
+    ) -> tuple[TrainState, Arrays]: ...
+
+    def lower(
+        self, state: TrainState, batch: Batch[jax.Array], key: jax.Array, /
+    ) -> jax.stages.Lowered: ...
 
 
 class Parallel(abc.ABC):
@@ -56,7 +68,7 @@ class Parallel(abc.ABC):
         takes what its own devices need."""
 
     @abc.abstractmethod
-    def compile_train(self, step: TrainStep) -> TrainStep:
+    def compile_train(self, step: TrainStep) -> CompiledStep:
         """The step compiled; it takes the state's memory for the state that it returns."""
 
     @abc.abstractmethod
@@ -126,7 +138,7 @@ class _Pmap(Parallel):
         }
         return jax.device_put(split, self._parted)
 
-    def compile_train(self, step: TrainStep) -> TrainStep:
+    def compile_train(self, step: TrainStep) -> CompiledStep:
         return jax.pmap(
             step, axis_name=AXIS, in_axes=(0, 0, None), donate_argnums=(0,), devices=self._devices
         )
@@ -177,7 +189,7 @@ class _Jit(Parallel):
             batch,
         )
 
-    def compile_train(self, step: TrainStep) -> TrainStep:
+    def compile_train(self, step: TrainStep) -> CompiledStep:
         return jax.jit(step, donate_argnums=(0,), out_shardings=(self._whole, self._whole))
 
     def compile_predict(self, step: PredictStep) -> PredictStep:

@@ -23,6 +23,7 @@ class Plan:
         max_skipped: steps in a row that are not finite before the run ends.
         metrics: the first of them that an evaluation gives tells the better one.
         lower_is_better: those of which the lower score is the better one.
+        keeps_best: the result is the best checkpoint, not the last.
     """
 
     total: int
@@ -33,6 +34,7 @@ class Plan:
     max_skipped: int
     metrics: tuple[str, ...]
     lower_is_better: frozenset[str] = frozenset()
+    keeps_best: bool = False
 
     def evaluates_at(self, step: int) -> bool:
         """Whether an evaluation belongs to a step."""

@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from types import TracebackType
 
 from jaxbert.errors import InputError
 from jaxbert.io.files import write_text
@@ -60,7 +61,12 @@ class TrainLog:
     def __enter__(self) -> TrainLog:
         return self
 
-    def __exit__(self, kind: object, *error: object) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         left = self._flush()
         self._file.close()
         if left and kind is None:

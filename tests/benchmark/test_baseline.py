@@ -32,12 +32,12 @@ def test_both_sides_train_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     cfg = dataclasses.replace(TINY, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     params = jax.device_get(init_params(cfg, "qa", jax.random.key(0)))
     batches = [full_batch(cfg.vocab_size, 4, 16, seed) for seed in (0, 1, 2)]
-    parallel, step, state, ready = ours.prepare(cfg, params, batches, precision="float32")
+    made = ours.prepare(cfg, params, batches, precision="float32")
     mine = []
-    for batch in ready:
-        state, metrics = step(state, parallel.shard(batch), jax.random.key(0))
-        mine.append(float(parallel.fetch(metrics)["loss"]))
-    model = pytorch.load_model(cfg, params, "qa", attn_implementation="sdpa").train()
+    for batch in made.batches:
+        made.state, metrics = made.step(made.state, made.parallel.shard(batch), jax.random.key(0))
+        mine.append(float(made.parallel.fetch(metrics)["loss"]))
+    model = pytorch.load_model(cfg, params, "qa").train()
     theirs: list[float] = []
 
     def train_step(*given: Any, **options: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from jaxbert.benchmark import machine, report, timing
-from jaxbert.benchmark.timing import Side, Timed, compare, of_less, show
+from jaxbert.benchmark.timing import More, Side, Timed, compare, of_less, show
 
 
 def side(seconds: list[float], log: list[str], name: str, **changed: Any) -> Side:
@@ -67,7 +67,7 @@ def test_the_baseline_in_another_precision_is_timed_in_the_same_turns() -> None:
     log: list[str] = []
     fast = side([0.5, 1.0], log, "c", precision="bfloat16")
     a, b = side([1.0, 1.0], log, "a"), side([2.0, 2.0], log, "b")
-    row = compare("x", "examples", a, b, rounds=2, faster=fast)
+    row = compare("x", "examples", a, b, rounds=2, bfloat16=fast)
     assert "".join(log) == "abccba"
     assert row.ratio == 2.0
     assert row.more["baseline_bfloat16"]["times_jaxbert"] == 1.5
@@ -97,17 +97,22 @@ def test_flops_are_those_of_the_table_for_bert_base() -> None:
 
 
 def test_the_report_has_every_row(tmp_path: Path) -> None:
-    about = {
-        "device": "a processor",
-        "cores": 2,
-        "date": "2026-11-22",
-        "versions": {"jax": "0.10.2"},
-        "command": "python eval/benchmark.py",
-        "peak": 1e11,
-        "peak_source": "a product",
-        "minutes": 3.2,
-    }
-    more = {
+    about = machine.Machine(
+        device="a processor",
+        platform="cpu",
+        devices=1,
+        cores=2,
+        torch_device="cpu",
+        threads={"torch": 2},
+        flags={},
+        malloc="",
+        versions={"jax": "0.10.2"},
+        command="python eval/benchmark.py",
+        date="2026-11-22",
+        peak=1e11,
+        peak_source="a product",
+    )
+    more: More = {
         "tokens_per_second": {"jaxbert": 10.0, "baseline": 5.0},
         "compile_seconds": {"jaxbert": 3.04, "baseline": 0.0},
         "baseline_tried": {"sdpa": 1.234, "sdpa, torch.compile": "not possible here (E)"},
@@ -120,9 +125,9 @@ def test_the_report_has_every_row(tmp_path: Path) -> None:
         Timed("step/x/128", "examples/s", 2.0, 1.0, 2.0, (1.5, 2.5), 5, more),
         of_less("memory", "GiB", [2.0], [1.0]),
     ]
-    report.write_report(tmp_path, about, measured)
+    report.write_report(tmp_path, about, measured, minutes=3.2)
     found = json.loads((tmp_path / "benchmark.json").read_text())
-    assert found["device"] == "a processor"
+    assert (found["device"], found["minutes"]) == ("a processor", 3.2)
     assert [row["name"] for row in found["rows"]] == ["step/x/128", "memory"]
     assert set(found["rows"][0]) >= {"unit", "jaxbert", "baseline", "ratio", "spread", "rounds"}
     text = (tmp_path / "benchmark.md").read_text()

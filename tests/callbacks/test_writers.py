@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +25,10 @@ def events_of(folder: Path, first: int = 0) -> list[Event]:
 
 
 def send(name: str, folder: Path, events: list[Event]) -> None:
-    (writer,) = make_reports([name], folder, {"learning_rate": 3e-5, "freeze": None})
+    (writer,) = make_reports([name], folder)
+    folder.mkdir(exist_ok=True)
+    record = {"task": "qa", "options": {"learning_rate": 3e-5, "freeze": None}}
+    (folder / "options.json").write_text(json.dumps(record))
     for event in events:
         writer(event)
 

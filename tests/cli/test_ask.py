@@ -24,6 +24,7 @@ from jaxbert.cli.askers import ASKERS
 from jaxbert.options.settings import CheckpointOptions
 from jaxbert.runs.record import RunRecord
 from jaxbert.tasks.registry import TASKS
+from jaxbert.tasks.task_commands import TASK_COMMANDS
 
 TEXT = "Ada was at the STATION in 北京."
 LABELS = {
@@ -43,7 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Folder:
         if task not in made:
             path = tmp_path_factory.mktemp(task)
             tiny_model(path, TASKS[task].head, LABELS.get(task, ()), cased=True)
-            options = TASKS[task].train_options(max_seq_length=48)
+            options = TASK_COMMANDS[task].training(max_seq_length=48)
             assert isinstance(options, CheckpointOptions)
             RunRecord.of(task, options, rows_per_step=1).write(path)
             made[task] = path

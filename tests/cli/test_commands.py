@@ -19,6 +19,7 @@ from jaxbert.cli import command_line, commands
 from jaxbert.errors import InputError
 from jaxbert.options import settings, task_settings
 from jaxbert.tasks.registry import TASKS
+from jaxbert.tasks.task_commands import TASK_COMMANDS
 
 DEMOS: dict[str, dict[str, Any]] = {
     "qa": demo.QA,
@@ -145,8 +146,8 @@ def test_help_lists_every_option_once_in_a_group(
     assert "--no_" not in text
     if script.startswith("train/"):
         task = TASKS[Path(script).stem]
-        kind = task.train_options
-        assert set(flags) == {field.name for field in dataclasses.fields(kind)}
+        options_cls = TASK_COMMANDS[task.name].training
+        assert set(flags) == {field.name for field in dataclasses.fields(options_cls)}
         flat = " ".join(text.split())
         assert f"There are: {', '.join(task.losses)}." in flat
         assert f"There are: {', '.join(task.metric_names())}." in flat

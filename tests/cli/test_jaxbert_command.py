@@ -14,11 +14,11 @@ from conftest import REPOSITORY
 from scripts import call, refuses
 
 from jaxbert.cli import commands, main
-from jaxbert.cli.task_commands import TASK_COMMANDS
 from jaxbert.errors import InputError
 from jaxbert.options import task_settings
 from jaxbert.runtime import launcher
 from jaxbert.tasks.registry import TASKS
+from jaxbert.tasks.task_commands import TASK_COMMANDS
 
 SLOW = {"jax", "flax", "transformers", "scipy"}
 
@@ -55,12 +55,6 @@ def test_help_fits_two_screens_and_has_every_command() -> None:
     assert set(TASK_COMMANDS) == set(TASKS)
     flat = " ".join(" ".join(lines).split())
     assert f"baseline: {', '.join(TASK_COMMANDS)}" in flat
-
-
-def test_the_command_and_python_take_the_same_options() -> None:
-    for name, task in TASKS.items():
-        named = TASK_COMMANDS[name]
-        assert (named.training, named.evaluation) == (task.train_options, task.eval_options)
 
 
 def test_a_command_without_a_task_lists_the_tasks() -> None:

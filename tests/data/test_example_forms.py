@@ -17,7 +17,7 @@ from jaxbert.options.task_settings import (
     RegressionTrainOptions,
     TaggingTrainOptions,
 )
-from jaxbert.runs.inputs import read_examples, source_of
+from jaxbert.runs.inputs import read_examples
 from jaxbert.tasks.classification import Classification
 from jaxbert.tasks.mlm import MLM
 from jaxbert.tasks.multiple_choice import MultipleChoice
@@ -54,7 +54,7 @@ def read(tmp_path: Path) -> Callable[..., Any]:
     def read(task: Any, options: Any, name: str, text: str, **more: Any) -> list[Any]:
         (tmp_path / name).write_text(text, encoding="utf-8")
         given = options(train_file=[str(tmp_path / name)], strict=True, **more)
-        data = read_examples(task.from_options(given), source_of(given, "train"))
+        data = read_examples(task(given.part(task.settings_cls)), given.training_source())
         assert data is not None
         return list(data.examples)
 

@@ -24,7 +24,7 @@ from peak import peak
 from jaxbert.errors import InputError
 from jaxbert.model.config import BertConfig
 from jaxbert.model.tokenizer import load_tokenizer
-from jaxbert.runs.inputs import encode_examples, read_examples, source_of
+from jaxbert.runs.inputs import encode_examples, read_examples
 from jaxbert.tasks.classification import Classification
 from jaxbert.tasks.mlm import MLM
 from jaxbert.tasks.multiple_choice import MultipleChoice
@@ -65,7 +65,7 @@ def read(write: Callable[..., str]) -> Callable[..., Any]:
 
     def read(task: Any, name: str, content: bytes, strict: bool) -> Any:
         options = OPTIONS[task.name](train_file=[write(content, name)], strict=strict)
-        return read_examples(task.from_options(options), source_of(options, "train"))
+        return read_examples(task(options.part(task.settings_cls)), options.training_source())
 
     return read
 
@@ -172,7 +172,7 @@ def test_a_folder_in_the_place_of_a_file(tmp_path: Path, task: Any, suffix: str)
     folder.mkdir()
     options = OPTIONS[task.name](train_file=[str(folder)])
     with pytest.raises(InputError, match=f"data{suffix}: the library datasets cannot read it"):
-        read_examples(task.from_options(options), source_of(options, "train"))
+        read_examples(task(options.part(task.settings_cls)), options.training_source())
 
 
 @pytest.mark.parametrize("task", TASKS, ids=name_of)
@@ -190,7 +190,7 @@ def test_a_folder_in_the_place_of_a_file(tmp_path: Path, task: Any, suffix: str)
 def test_names_of_no_file(task: Any, name: str, expected: str) -> None:
     options = OPTIONS[task.name](train_file=[name])
     with pytest.raises(InputError, match=expected) as caught:
-        read_examples(task.from_options(options), source_of(options, "train"))
+        read_examples(task(options.part(task.settings_cls)), options.training_source())
     assert len(str(caught.value).splitlines()) == 1
 
 
@@ -217,7 +217,7 @@ def cost(read: Callable[..., Any], tokenizer: Any, task: Any, name: str, content
     peak()
     before = peak()
     data = read(task, name, content, True)
-    features = encode_examples(task.from_options(options), data.examples, tokenizer, cfg)
+    features = encode_examples(task(options.part(task.settings_cls)), data.examples, tokenizer, cfg)
     assert max(features.lengths) == 384
     taken = peak() - before
     return taken - 4 * 17 * int(features.bounds[-1]) - 300 * len(content)

@@ -18,7 +18,7 @@ from scripts import passed, refused, refuses, script, weights
 from jaxbert.data.features import Features
 from jaxbert.errors import InputError
 from jaxbert.losses.check import _loud, try_loss
-from jaxbert.losses.choose import choose_loss, with_settings
+from jaxbert.losses.choose import choose_loss, with_keywords
 from jaxbert.losses.span_losses import span_cross_entropy
 from jaxbert.model.heads import init_params, make_apply
 from jaxbert.tasks.qa import QA
@@ -250,17 +250,17 @@ def test_settings_of_the_task_reach_a_loss_or_are_refused() -> None:
     losses = TASKS["classification"].losses
     weights_of_classes = np.ones(2, np.float32)
     settings = {"class_weights": weights_of_classes}
-    focal = with_settings(choose_loss(losses, "focal"), settings)
+    focal = with_keywords(choose_loss(losses, "focal"), settings)
     assert focal.function.keywords["class_weights"] is weights_of_classes  # type: ignore[union-attr]
     with pytest.raises(InputError, match="--loss_args class_weights: the options of focal are gam"):
         choose_loss(losses, "focal", '{"class_weights": [1, 2]}')
-    r_drop = with_settings(choose_loss(losses, "r_drop"), settings).function
+    r_drop = with_keywords(choose_loss(losses, "r_drop"), settings).function
     base = r_drop.keywords["base"]  # type: ignore[union-attr]
     assert base.keywords["class_weights"] is weights_of_classes
     with pytest.raises(InputError, match="--class_weights is not for --loss joint_span"):
-        with_settings(choose_loss(QA.losses, "joint_span"), settings)
+        with_keywords(choose_loss(QA.losses, "joint_span"), settings)
     plain = choose_loss(QA.losses, "joint_span")
-    assert with_settings(plain, {"class_weights": None}) == plain
+    assert with_keywords(plain, {"class_weights": None}) == plain
 
 
 def test_a_base_of_a_users_file_is_the_users_too(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def add_canaries(folder: Path) -> None:
 
 def open_for_training(folder: str | Path) -> Any:
     options = QATrainOptions(model_name_or_path=str(folder))
-    return load_model(QA.from_options(options), options)
+    return load_model(QA(options.part(QA.settings_cls)), options)
 
 
 def open_for_questions(folder: str | Path) -> Any:

@@ -130,7 +130,7 @@ def main(size: int, length: int) -> None:
         with contextlib.ExitStack() as stack:
             for module, attribute, value in changes:
                 stack.enter_context(mock.patch.object(module, attribute, value))
-            run = ours.training(cfg, params, [batch], precision="float32")
+            run = ours.prepare(cfg, params, [batch], precision="float32").run
             run()  # compiles, while the change is in place
             runs.append(run)
             apply = make_apply(cfg, "qa")

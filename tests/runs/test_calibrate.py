@@ -176,7 +176,7 @@ def test_the_best_thresholds_are_those_of_all_answers_not_of_those_given() -> No
         )
         given = [("x", 3.0, 0.0), ("x", 1.0, 0.0), ("x", 0.0, 0.5), ("", 0.0, 1.0)]
         pairs = [pair(n, *each, threshold) for n, each in enumerate(given)]
-        scores = QA.from_options(options).score(*zip(*pairs, strict=True), BertConfig())
+        scores = QA(options.part(QA.settings_cls)).score(*zip(*pairs, strict=True), BertConfig())
         given_answers = [p.answer.text == "".join(a.text for a in e.answers) for e, p in pairs]
         assert scores["exact"] == 100 * sum(given_answers) / 4
         found.append({n: x for n, x in scores.items() if n.startswith(("best_", "pr_"))})
@@ -188,7 +188,7 @@ def test_the_best_thresholds_are_those_of_all_answers_not_of_those_given() -> No
 def test_a_metric_without_thresholds_is_of_the_answers_given() -> None:
     options = QAOptions(metric="squad", version_2_with_negative=True)
     pairs = [pair(0, "x", 3, 0), pair(1, "x", 0, 3)]  # the second is left unanswered
-    scores = QA.from_options(options).score(*zip(*pairs, strict=True), BertConfig())
+    scores = QA(options.part(QA.settings_cls)).score(*zip(*pairs, strict=True), BertConfig())
     assert scores["exact_match"] == 50
 
 

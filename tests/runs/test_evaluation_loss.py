@@ -117,7 +117,7 @@ class Model:
 
     def __init__(self, name: str, tokenizer: Any) -> None:
         task_cls, self.options, content, problem = CASES[name]
-        self.task = task_cls.from_options(self.options).fit_to(None, None)
+        self.task = task_cls(self.options.part(task_cls.settings_cls)).fit_to(None, None)
         changes = {"vocab_size": 512, "problem_type": problem, "max_position_embeddings": 16}
         names = {"regression": ("score",), "qa": (), "multiple_choice": (), "mlm": ()}
         changes["id2label"] = names.get(name, SMALL.id2label)

@@ -14,7 +14,7 @@ from scripts import call, refuses, steps_of, weights
 
 from jaxbert.model.tokenizer import load_tokenizer
 from jaxbert.options.task_settings import QATrainOptions
-from jaxbert.runs.inputs import encode_examples, read_examples, source_of
+from jaxbert.runs.inputs import encode_examples, read_examples
 from jaxbert.tasks.qa import QA
 
 CONTEXT = "The oak stands by the river. The elm stands  by the hill."
@@ -199,8 +199,8 @@ def test_questions_without_an_answer_are_counted(
     tokenizer = load_tokenizer(tiniest_folder)
     for negative in (False, True):
         options = QATrainOptions(train_file=[train], version_2_with_negative=negative)
-        task = QA.from_options(options)
-        data = read_examples(task, source_of(options, "train"))
+        task = QA(options.part(QA.settings_cls))
+        data = read_examples(task, options.training_source())
         assert data is not None
         features = encode_examples(task, data.examples, tokenizer, TINIEST)
         assert (line in features.notes) == (not negative)

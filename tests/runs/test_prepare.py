@@ -27,7 +27,7 @@ from jaxbert.options.task_settings import (
     TaggingTrainOptions,
 )
 from jaxbert.runs.folder import write_results
-from jaxbert.runs.inputs import encode_examples, load_model, read_examples, read_held_out, source_of
+from jaxbert.runs.inputs import encode_examples, load_model, read_examples, read_held_out
 from jaxbert.runs.plan import total_steps
 from jaxbert.runs.record import RunRecord, check_task, fingerprint_of
 from jaxbert.tasks.classification import Classification
@@ -48,12 +48,13 @@ DEMOS: list[Any] = [
 
 
 def examples_of(task: Any, options: Any, split: str) -> Any:
-    return read_examples(task.from_options(options), source_of(options, split))
+    source = options.training_source() if split == "train" else options.validation_source()
+    return read_examples(task(options.part(task.settings_cls)), source)
 
 
 def held_out_of(task: Any, options: Any) -> Any:
-    source = source_of(options, "validation")
-    return read_held_out(task.from_options(options), source, options.comparing_models)
+    source = options.validation_source()
+    return read_held_out(task(options.part(task.settings_cls)), source, options.comparing_models)
 
 
 def glue(tmp_path: Path, **splits: tuple[list[str], list[int]]) -> ClassificationTrainOptions:
@@ -82,8 +83,8 @@ def glue(tmp_path: Path, **splits: tuple[list[str], list[int]]) -> Classificatio
 def test_classes_keep_the_order_that_a_data_set_declares(tmp_path: Path, tiny_folder: Path) -> None:
     options = glue(tmp_path, train=(["a", "c", "d"], [1, 1, 0]), validation=(["e"], [1]))
     options = dataclasses.replace(options, model_name_or_path=str(tiny_folder), max_train_samples=2)
-    task = Classification.from_options(options)
-    data = read_examples(task, source_of(options, "train"))
+    task = Classification(options.part(Classification.settings_cls))
+    data = read_examples(task, options.training_source())
     assert data is not None
     assert [e.label for e in data.examples] == ["equivalent", "equivalent"]
     assert data.classes == ("not_equivalent", "equivalent")
@@ -146,7 +147,7 @@ def test_every_demo_can_be_trained(task: Any, kind: Any, recipe: Any, tiny_folde
     options = kind(**recipe)
     data, held_out = examples_of(task, options, "train"), held_out_of(task, options)
     assert data is not None
-    fitted = task.from_options(options).fit_to(data.examples, held_out)
+    fitted = task(options.part(task.settings_cls)).fit_to(data.examples, held_out)
     cfg = BertConfig(vocab_size=512, id2label=data.classes)
     tokenizer = load_tokenizer(tiny_folder)
     features = encode_examples(fitted, data.examples, tokenizer, cfg)

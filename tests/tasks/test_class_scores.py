@@ -130,7 +130,7 @@ def test_labels_of_lists_are_all_that_occur_and_one_is_enough() -> None:
 def test_balanced_weights_count_labels() -> None:
     fitted = task(class_weights=["balanced"]).fit_to(examples(("a", "b"), ("a",), ()), None)
     assert fitted.settings.class_weights == ["a=0.75", "b=1.5"]
-    weights = fitted.loss_settings(BertConfig(id2label=("a", "b")))["class_weights"]
+    weights = fitted.loss_keywords(BertConfig(id2label=("a", "b")))["class_weights"]
     assert weights is not None
     assert weights.tolist() == [0.75, 1.5]
 

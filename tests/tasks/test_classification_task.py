@@ -15,7 +15,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from jaxbert.data.features import Features
 from jaxbert.data.texts import TextExample
 from jaxbert.errors import InputError
-from jaxbert.losses.choose import choose_loss, with_settings
+from jaxbert.losses.choose import choose_loss, with_keywords
 from jaxbert.model.config import BertConfig
 from jaxbert.options.task_settings import ClassificationSettings
 from jaxbert.tasks.classification import Classification, Classified
@@ -35,8 +35,8 @@ def task(**settings: Any) -> Classification:
 def weighted(weights: list[str] | None, cfg: BertConfig) -> Any:
     """The default loss as a training has it."""
     chosen = choose_loss(Classification.losses, "cross_entropy")
-    settings = task(class_weights=weights).loss_settings(cfg)
-    return with_settings(chosen, settings).function
+    settings = task(class_weights=weights).loss_keywords(cfg)
+    return with_keywords(chosen, settings).function
 
 
 def loss_of(weights: list[str] | None, logits: np.ndarray, labels: list[int]) -> list[float]:

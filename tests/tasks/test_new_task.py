@@ -3,10 +3,9 @@
 A real new task touches four files, and a fifth if it has a head of its own:
 
 - jaxbert/options/task_settings.py: its settings, and the flags of its two commands;
-- jaxbert/tasks/NAME.py: the class, which names these flags for Python;
+- jaxbert/tasks/NAME.py: the class;
 - jaxbert/tasks/registry.py: its place among the others;
-- jaxbert/cli/task_commands.py: its demo, and the flags again, for `jaxbert`, which lists tasks
-  without JAX;
+- jaxbert/tasks/task_commands.py: its flags and its demo;
 - jaxbert/model/heads.py: the head, where none of those that are there serves.
 
 A predictor is a module of jaxbert/predictors/, and its asker is in jaxbert/cli/askers.py.
@@ -34,7 +33,7 @@ from jaxbert.losses.label_losses import label_cross_entropy
 from jaxbert.metrics.scores import Metric
 from jaxbert.model.config import BertConfig
 from jaxbert.options.fields import option
-from jaxbert.options.settings import EvaluationOptions, ModelOptions, SourceOptions, TrainingOptions
+from jaxbert.options.settings import EvaluationOptions, TrainingOptions
 from jaxbert.options.task_settings import TextOptions
 from jaxbert.runs.evaluate import evaluate
 from jaxbert.runs.train import train
@@ -47,12 +46,12 @@ class CountOptions(TextOptions):
 
 
 @dataclasses.dataclass(frozen=True)
-class CountTrainOptions(TrainingOptions, CountOptions, SourceOptions, ModelOptions):
+class CountTrainOptions(TrainingOptions, CountOptions):
     pass
 
 
 @dataclasses.dataclass(frozen=True)
-class CountEvalOptions(EvaluationOptions, CountOptions, SourceOptions, ModelOptions):
+class CountEvalOptions(EvaluationOptions, CountOptions):
     pass
 
 
@@ -64,8 +63,6 @@ class Counting(Task[CountOptions, TextExample, int]):
     losses = {"cross_entropy": label_cross_entropy}  # noqa: RUF012
     metrics = (Metric("mean_error", lower_is_better=True),)
     has_classes = True
-    train_options = CountTrainOptions
-    eval_options = CountEvalOptions
     settings_cls = CountOptions
 
     def read(self, sources: Iterable[tuple[str, Content]]) -> Data[TextExample]:

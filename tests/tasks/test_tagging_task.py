@@ -20,7 +20,7 @@ CFG = BertConfig(id2label=("B-PER", "I-PER", "O"))
 TASK = Tagging(TaggingOptions(max_seq_length=12, doc_stride=2))
 
 
-def with_settings(**changes: Any) -> Tagging:
+def with_keywords(**changes: Any) -> Tagging:
     return Tagging(dataclasses.replace(TASK.settings, **changes))
 
 
@@ -49,7 +49,7 @@ def test_first_sub_words_learn_the_class_of_their_tag(tokenizer: Any) -> None:
     rows = [sentence("the xyz of", "B-PER I-PER O")]
     labels = TASK.encode(rows, tokenizer, CFG).tokens["labels"]
     assert labels.tolist() == [-100, 0, 1, -100, -100, 2, -100]
-    everywhere = with_settings(label_all_tokens=True)
+    everywhere = with_keywords(label_all_tokens=True)
     labels = everywhere.encode(rows, tokenizer, CFG).tokens["labels"]
     assert labels.tolist() == [-100, 0, 1, 1, 1, 2, -100]
     # A word has one beginning: as run_ner's --label_all_tokens, the others are inside.
@@ -73,7 +73,7 @@ def test_every_word_of_several_windows_has_the_tag_of_its_first_sub_word(tokeniz
         logits[row, : b - a, 0] = np.where(ids == x, 9, 0)
     outputs: Any = {"logits": logits}
     # Batches are as long as their bucket, and predictions are kept in max_seq_length columns.
-    wide = with_settings(max_seq_length=20)
+    wide = with_keywords(max_seq_length=20)
     arrays = {n: np.asarray(v) for n, v in wide.reduce()(outputs, {}).items()}
     assert arrays["label"].shape == arrays["score"].shape == (len(features), 20)
     assert arrays["label"].dtype == np.int32
@@ -99,7 +99,7 @@ def test_entities_are_scored_where_the_tags_are_a_scheme() -> None:
 def test_the_mode_of_the_scores_is_an_option() -> None:
     predictions, rows = [Tagged(["I-PER", "O"], [])], [sentence("a b", "B-PER O")]
     scores = [
-        with_settings(entity_mode=mode).score(rows, predictions, CFG)["f1"]
+        with_keywords(entity_mode=mode).score(rows, predictions, CFG)["f1"]
         for mode in ("default", "strict")
     ]
     assert scores == [1.0, 0.0]
@@ -147,7 +147,7 @@ def test_several_tags_of_another_kind() -> None:
 def test_the_strict_mode_says_what_it_leaves_out() -> None:
     rows = [sentence("a b c d", "I-PER O B-PER I-PER")]
     assert TASK.doubts(rows) == []
-    [line] = with_settings(entity_mode="strict").doubts(rows)
+    [line] = with_keywords(entity_mode="strict").doubts(rows)
     assert line.startswith("--entity_mode strict leaves out 1 of the 2 entities of the data: they ")
 
 

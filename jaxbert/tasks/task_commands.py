@@ -1,4 +1,4 @@
-"""What the command line has of each task: its flags and its demo. Light to import: no JAX."""
+"""The flags and the demo of each task, for commands and Python. Light to import: no JAX."""
 
 from __future__ import annotations
 
@@ -27,9 +27,22 @@ class TaskCommand(NamedTuple):
 
 
 def _answers(folder: str) -> str:
+    """The three demo questions with the model's answers and its confidence in each."""
     from jaxbert import QuestionAnswerer
+    from jaxbert.data.questions import read_qa
 
-    return demo.show_answers(QuestionAnswerer.from_pretrained(folder))
+    answerer = QuestionAnswerer.from_pretrained(folder)
+    lines = []
+    for example in read_qa([demo.path_of("qa_en_ask.json")]).examples:
+        found = answerer(question=example.question, context=example.context)
+        assert isinstance(found, dict)  # of one question one answer
+        lines += [
+            "",
+            f"{example.question}",
+            f"  {found['answer']}   (confidence {found['score']:.0%}; "
+            f"expected {example.answers[0].text})",
+        ]
+    return "\n".join(lines)
 
 
 TASK_COMMANDS: dict[str, TaskCommand] = {
