@@ -1,8 +1,8 @@
-"""The exceptions that a user is meant to read."""
+"""Exceptions whose messages are meant for users."""
 
 
 class InputError(ValueError):
-    """Something the user gave cannot be used.
+    """Invalid input from the user.
 
     The message is one line: the file, row or field, what is wrong with it, and what to do. Scripts
     print it without a traceback and exit with status 2.
@@ -10,7 +10,7 @@ class InputError(ValueError):
 
 
 class DataError(InputError):
-    """The same of one place in a user's data, which a report may note instead of stopping.
+    """An InputError about one place in the user's data, which a report may note instead of raising.
 
     Attributes:
         where: the file and the line, row or field.

@@ -207,7 +207,7 @@ def test_what_is_not_for_it_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("rows", "hint"), [(["food", "fun"], ""), ([0, 1], "; of 0 and 1 for each label")]
+    ("rows", "hint"), [(["food", "fun"], ""), ([0, 1], "; for a 0 or 1 per label")]
 )
 def test_labels_that_every_row_has_are_refused(
     data: Path, tmp_path: Path, rows: list[object], hint: str

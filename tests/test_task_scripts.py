@@ -521,7 +521,7 @@ def test_a_masked_language_model_goes_on_as_a_classifier(
     with caplog.at_level(logging.INFO, logger="jaxbert"):
         assert call("train/classification.py", *words) == 0
     for drawn in ("bert.pooler.dense.weight", "bert.pooler.dense.bias", "classifier.weight"):
-        assert f"+ {drawn}  drawn anew" in caplog.text
+        assert f"+ {drawn}  newly initialized" in caplog.text
     assert "- cls.predictions.bias  left out" in caplog.text
     # Six steps of at most 1e-3 from the language model's encoder.
     then, now = (load_file(f / "model.safetensors") for f in (trained("mlm"), tmp_path / "o"))

@@ -1,1 +1,1 @@
-"""Text to arrays: sources, tokenizer, features, batches."""
+"""Text to arrays: sources, examples, features, batches."""

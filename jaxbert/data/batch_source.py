@@ -9,20 +9,20 @@ from jaxbert.data.features import Features
 from jaxbert.data.packing import Sampler
 from jaxbert.data.sampling import NumpyBatch, make_batch
 
-# (batch, step) -> batch: what is drawn on the host for every step, such as masked tokens.
+# (batch, step) -> batch: random changes made on the host at every step, such as masking tokens.
 Corruption = Callable[[NumpyBatch, int], NumpyBatch]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # by identity: features are arrays
 class BatchSource:
-    """The batches of a run. Any step's is made at once, so none is skipped to resume.
+    """The batches of a run. Any step's can be made directly, so resuming skips no batches.
 
     Attributes:
-        features: of the windows to learn from.
-        sampler: which of them are in which batch.
+        features: the windows to train on.
+        sampler: decides which windows are in which batch.
         corruption: a pure function of the batch's rows and the step, or None.
-        accumulation: micro-batches of a step; they divide the sampler's rows.
-        ids: of the examples, in the order of the data; None where they have no more than numbers.
+        accumulation: micro-batches per step; the sampler's rows must be divisible by it.
+        ids: of the examples, in the order of the data; None where examples have no ids.
     """
 
     features: Features
@@ -33,7 +33,7 @@ class BatchSource:
 
     def __post_init__(self) -> None:
         if self.rows % self.accumulation:
-            raise ValueError(f"{self.rows} rows do not divide into {self.accumulation} parts")
+            raise ValueError(f"{self.rows} rows cannot be divided into {self.accumulation} parts")
 
     @property
     def rows(self) -> int:
@@ -42,37 +42,40 @@ class BatchSource:
 
     @property
     def row_lengths(self) -> tuple[int, ...]:
-        """The tokens that rows are padded to, ascending; packed rows have one length."""
+        """The lengths that rows are padded to, ascending; packed rows have only one."""
         return self.sampler.buckets
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches of an epoch."""
+        """Batches per epoch."""
         return self.sampler.steps_per_epoch
 
     def padding(self) -> float:
-        """Of all tokens of an epoch, the part that is padding."""
+        """The fraction of an epoch's tokens that is padding."""
         return self.sampler.padding()
 
     def batch(self, step: int) -> NumpyBatch:
         """The batch of a step, counted from 0.
 
         Returns:
-            The arrays of make_batch, corrupted and packed, (A, rows / A, ...) with A micro-batches.
+            The arrays of make_batch, corrupted and packed: (A, rows / A, ...) for A micro-batches.
         """
         windows, length = self.sampler.batch(step)
         batch = make_batch(self.features, windows, length, self.sampler.size)
         batch = self.sampler.finish(self.corruption(batch, step) if self.corruption else batch)
-        return {n: x.reshape(self.accumulation, -1, *x.shape[1:]) for n, x in batch.items()}
+        shape = (self.accumulation, -1)
+        return {name: x.reshape(*shape, *x.shape[1:]) for name, x in batch.items()}
 
     def iter_from(self, step: int) -> Iterator[NumpyBatch]:
-        """The batches of this step and of all that follow it; there is no last one."""
+        """The batches from this step on, without end."""
         while True:
             yield self.batch(step)
             step += 1
 
     def example_ids(self, step: int) -> list[str]:
-        """The examples in the batch of a step: their ids, or their numbers in the data from 1."""
+        """The examples in a step's batch: their ids, else their positions in the data from 1."""
         windows, _ = self.sampler.batch(step)
-        numbers = dict.fromkeys(self.features.example[windows[windows >= 0]].tolist())
-        return [self.ids[n] if self.ids is not None else f"number {n + 1}" for n in numbers]
+        indices = dict.fromkeys(self.features.example[windows[windows >= 0]].tolist())
+        if self.ids is None:
+            return [f"number {index + 1}" for index in indices]
+        return [self.ids[index] for index in indices]

@@ -1,4 +1,4 @@
-"""CoNLL files -> sentences of words with their tags: which lines are words, and which columns."""
+"""Reads CoNLL files as sentences of words with tags."""
 
 from __future__ import annotations
 
@@ -24,71 +24,78 @@ class _Line(NamedTuple):
 
     @property
     def may_be_comment(self) -> bool:
-        """Whether it begins with a # that stands alone; #word is a word."""
+        """Whether it begins with a # followed by a space; #word is a word."""
         return self.fields[0] == "#" or self.fields[0].startswith("# ")
 
 
 def read_conll(path: str, *, word_column: str | None, tag_column: str | None) -> Table:
-    """The sentences of a CoNLL or CoNLL-U file: a word a line, blank lines between sentences.
+    """Read a CoNLL or CoNLL-U file: one word per line, blank lines between sentences.
 
-    Columns are separated by tabs or, in lines without one, by spaces. All lines have as many
-    columns as the first. These are passed over: -DOCSTART- lines; "#begin document (...)" and "#end
-    document"; in .conllu files comments, multi-word ranges and empty nodes; and in other files
-    comments, which are lines before the first word of a sentence that begin with a # and a space
-    or tab, and have another number of columns than the file, or, between spaces, a tag that no word
-    of the file has and that is not like B-PER. All other lines that begin with # are words.
+    Columns are separated by tabs or, in lines without tabs, by spaces. All lines must have as many
+    columns as the first. These lines are skipped:
+
+    - -DOCSTART- lines, "#begin document (...)" and "#end document";
+    - in .conllu files comments, multi-word ranges and empty nodes;
+    - in other files comments: lines before the first word of a sentence that begin with a # and a
+      space or tab, and either have a different number of columns than the file or, separated by
+      spaces, a tag that no word of the file has and that does not look like B-PER.
+
+    All other lines that begin with # are words.
 
     Args:
-        word_column: the number of the column, from 0, or from -1 backwards; by default 0, and 1 in
+        word_column: the index of the column, from 0, or from -1 backwards; by default 0, or 1 in
             .conllu files.
-        tag_column: likewise; by default the last column, and 3 in .conllu files. Files of one
-            column have no tags. With a question mark behind it they may lack it.
+        tag_column: the same for tags; by default the last column, or 3 in .conllu files. Files with
+            one column have no tags. A question mark at its end means that the column is optional.
 
     Returns:
-        A Row a sentence, with a list of words and one of tags by the names of the arguments, else
-        "words" and "tags".
+        A Row per sentence, with a list of words and a list of tags. Their columns are named as the
+        arguments, by default "words" and "tags".
 
     Raises:
-        InputError: the file cannot be read, or a line has another number of columns.
+        InputError: the file cannot be read, or a line has the wrong number of columns.
     """
     in_conllu = Path(path).suffix.lower() == ".conllu"
     sentences = _sentences(path, in_conllu)
     lines = [line for sentence in sentences for line in sentence]
-    model = next((line for line in lines if not line.may_be_comment), lines[0] if lines else None)
-    if model is None:
+    first_word = next(
+        (line for line in lines if not line.may_be_comment), lines[0] if lines else None
+    )
+    if first_word is None:
         return Table()
-    width = len(model.fields)
+    width = len(first_word.fields)
     names = [word_column or "words"]
     columns = [_column(path, word_column or ("1" if in_conllu else "0"))]
-    asked = tag_column is not None and not tag_column.endswith("?")
-    if asked or width > 1:
+    tags_required = tag_column is not None and not tag_column.endswith("?")
+    if tags_required or width > 1:
         names.append(tag_column or "tags")
         default = "3" if in_conllu else "-1"
         columns.append(_column(path, (tag_column or default).removesuffix("?")))
 
-    known = {line.fields[columns[-1]] for line in lines if _is_word(line, columns[-1], width)}
+    known_tags = {line.fields[columns[-1]] for line in lines if _is_word(line, columns[-1], width)}
     comments: list[_Line] = []
     rows = Table()
-    words = [
-        _without_comments(sentence, width, columns[-1], known, comments) for sentence in sentences
+    word_lines = [
+        _without_comments(sentence, width, columns[-1], known_tags, comments)
+        for sentence in sentences
     ]
-    _check_is_conll(path, [len(line.fields) for sentence in words for line in sentence])
-    for sentence in filter(None, words):
+    _check_is_conll(path, [len(line.fields) for sentence in word_lines for line in sentence])
+    for sentence in filter(None, word_lines):
         for line in sentence:
-            _check_line(path, line, model, columns)
+            _check_line(path, line, first_word, columns)
         cells: list[Cell] = [[_cell(line.fields[c]) for line in sentence] for c in columns]
         rows.append(Row(zip(names, cells, strict=True), sentence[0].number))
     if comments:
-        count = f"{len(comments)} comment line{'s'[: len(comments) > 1]}"
-        first = f"line {comments[0].number}: {shown(comments[0].text)}"
-        rows.notes.append(f"{path}: {count} passed over, the first is {first}")
+        counted = f"{len(comments)} comment line{'s'[: len(comments) > 1]}"
+        example = f"line {comments[0].number}: {shown(comments[0].text)}"
+        rows.notes.append(f"{path}: {counted} skipped, the first is {example}")
     return rows
 
 
 def _sentences(path: str, in_conllu: bool) -> list[list[_Line]]:
-    """The lines between blank ones and between documents, comments among them."""
+    """The lines between blank lines and document boundaries, with their comments."""
     sentences: list[list[_Line]] = [[]]
-    # Not splitlines() nor split(): a word may be U+2028, U+0085 or U+00A0.
+    # Not splitlines() or split(): a word may be U+2028, U+0085 or U+00A0.
     for number, text in enumerate(read_text(Path(path)).split("\n"), 1):
         text = text.rstrip("\r")
         if "\r" in text:
@@ -108,17 +115,17 @@ def _is_word(line: _Line, column: int, width: int) -> bool:
 
 
 def _without_comments(
-    sentence: list[_Line], width: int, tag_column: int, known: set[str], comments: list[_Line]
+    sentence: list[_Line], width: int, tag_column: int, known_tags: set[str], comments: list[_Line]
 ) -> list[_Line]:
-    """The lines behind the comments at the head of a sentence, which are put into `comments`."""
-    for place, line in enumerate(sentence):
-        word = not line.may_be_comment
-        if not word and len(line.fields) == width and -width <= tag_column < width:
+    """The sentence without the comments at its start, which are added to `comments`."""
+    for index, line in enumerate(sentence):
+        is_word = not line.may_be_comment
+        if not is_word and len(line.fields) == width and -width <= tag_column < width:
             tag = line.fields[tag_column]
             between_tabs = line.fields[0] == "#" and "\t" in line.text
-            word = width == 1 or between_tabs or tag in known or bool(_TAG.fullmatch(tag))
-        if word:
-            return sentence[place:]
+            is_word = width == 1 or between_tabs or tag in known_tags or bool(_TAG.fullmatch(tag))
+        if is_word:
+            return sentence[index:]
         comments.append(line)
     return []
 
@@ -126,38 +133,38 @@ def _without_comments(
 def _column(path: str, column: str) -> int:
     if not re.fullmatch("-?[0-9]{1,4}", column):
         raise InputError(
-            f'{path}: the columns of CoNLL have numbers, and "{column}" is none; give 0 for the '
-            "first or -1 for the last"
+            f'{path}: a CoNLL column is named by its number, and "{column}" is not one; give 0 for '
+            "the first or -1 for the last"
         )
     return int(column)
 
 
 def _check_is_conll(path: str, widths: list[int]) -> None:
-    """Refuse prose, whose lines have hardly ever as many words."""
-    common = max(Counter(widths).values(), default=0)
-    if len(widths) > 1 and 2 * common <= len(widths) and max(widths) > 4:
-        some = ", ".join(map(str, widths[:5])) + ", ..." * (len(widths) > 5)
+    """Refuse prose, whose lines rarely have equal numbers of words."""
+    most_common = max(Counter(widths).values(), default=0)
+    if len(widths) > 1 and 2 * most_common <= len(widths) and max(widths) > 4:
+        examples = ", ".join(map(str, widths[:5])) + ", ..." * (len(widths) > 5)
         raise InputError(
-            f"{path}: not CoNLL: its lines have {some} fields; CoNLL has a word a line, its tag "
-            "behind it, and a blank line between sentences"
+            f"{path}: not CoNLL: its lines have {examples} fields; CoNLL has a word and its tag on "
+            "each line, and a blank line between sentences"
         )
 
 
-def _check_line(path: str, line: _Line, model: _Line, columns: list[int]) -> None:
+def _check_line(path: str, line: _Line, first_word: _Line, columns: list[int]) -> None:
     count = len(line.fields)
     where = f"{path}: line {line.number}"
     has = f"has {count} column{'s'[: count > 1]}"
-    least = max(len(columns), *(-c if c < 0 else c + 1 for c in columns))
-    between = "with a tab or spaces between them"
-    if line is model and count < least:
-        raise InputError(f"{where} {has}, expected at least {least}, {between}")
-    if count != len(model.fields):
-        expected = f"expected {len(model.fields)} as in line {model.number}"
-        if count > len(model.fields) and "\t" not in line.text:
-            between = "a word with a space in it needs tabs between the columns"
+    minimum = max(len(columns), *(-c if c < 0 else c + 1 for c in columns))
+    hint = "with a tab or spaces between them"
+    if line is first_word and count < minimum:
+        raise InputError(f"{where} {has}, expected at least {minimum}, {hint}")
+    if count != len(first_word.fields):
+        expected = f"expected {len(first_word.fields)} as in line {first_word.number}"
+        if count > len(first_word.fields) and "\t" not in line.text:
+            hint = "if a word contains a space, separate the columns with tabs"
         if line.text.startswith("#"):
-            between = 'a comment begins with "# " and stands before the first word of a sentence'
-        raise InputError(f"{where} {has}, {expected}; {between}".replace("; with", ", with"))
+            hint = 'a comment begins with "# " and comes before the first word of a sentence'
+        raise InputError(f"{where} {has}, {expected}; {hint}".replace("; with", ", with"))
     if len(columns) == 2 and columns[0] % count == columns[1] % count:
         raise InputError(
             f"{where}: word and tag are the same column; name both, with --text_column_name and "
@@ -169,5 +176,5 @@ def _check_line(path: str, line: _Line, model: _Line, columns: list[int]) -> Non
 
 
 def _cell(field: str) -> str:
-    """The field without spaces around it, unless it is nothing else: a word may be a space."""
+    """The field without surrounding spaces, unless it is only spaces: a word may be a space."""
     return field.strip(" ") or field

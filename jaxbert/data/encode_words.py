@@ -1,4 +1,4 @@
-"""Sentences of words -> Features: windows in which every word has one place for its prediction."""
+"""Encodes sentences of words as windows, with one prediction for each word."""
 
 from __future__ import annotations
 
@@ -25,32 +25,32 @@ def encode_words(
     targets: Sequence[np.ndarray] | None,
     inside: np.ndarray | None,
 ) -> Features:
-    """Windows [CLS] whole words [SEP], with the target of each word at its first sub-word.
+    """Encode windows [CLS] complete words [SEP], with each word's target at its first sub-word.
 
-    A sentence that does not fit in a window has several, which overlap. A word in several windows
-    is owned by the one in which it has most context, the fewer of the tokens before it and behind
-    it; by the first window on ties (after google-research/bert, run_squad.py,
-    _check_is_max_context). Only there it has a target and a prediction, so no word counts twice.
+    A sentence that does not fit in a window becomes several overlapping windows. A word in several
+    windows is owned by the one in which it has the most context, counted as the smaller number of
+    tokens before and after it; on ties by the first window (after google-research/bert,
+    run_squad.py, _check_is_max_context). It has a target and a prediction only there, so no word
+    counts twice.
 
     Args:
-        examples: sentences; their words are tokenized one by one, a word without any token as
-            [UNK], and a word that does not fit in a window keeps the sub-words that do.
+        examples: sentences. Words are tokenized one by one. A word without tokens becomes [UNK].
+            A word that does not fit in a window keeps the sub-words that do.
         tokenizer: a fast tokenizer; its [CLS], [SEP] and [UNK] are used.
-        max_length: the most tokens of a window.
-        stride: the most tokens that two windows share; fewer only where a word is in the way.
-        targets: (words,) int of each sentence, -100 where a word has none; None where nothing is
-            to be learned.
-        inside: (C,) int, of each target the one of a word's further sub-words (I-PER for B-PER);
-            None leaves these without one.
+        max_length: maximum tokens of a window.
+        stride: maximum tokens that two windows share; fewer only if a word would be split.
+        targets: for each sentence (words,) int, -100 where a word has none; None without targets.
+        inside: (C,) int, for each target the one of a word's further sub-words (I-PER for B-PER);
+            None gives these no target.
 
     Returns:
-        Features with tokens input_ids, token_type_ids int32 and, of the targets, labels int32: the
-        target at the first sub-word of an owned word, or at all, and -100 elsewhere. On the host,
-        word (total,) int32: the number of the word in its sentence at the first sub-word of an
-        owned word, else -1; and offsets (total, 2) int32: a token's characters within its word.
+        Features with tokens input_ids, token_type_ids int32 and, with targets, labels int32: the
+        target at the first sub-word of an owned word, or at all of them, and -100 elsewhere. On
+        the host, word (total,) int32: the index of the word in its sentence at the first sub-word
+        of an owned word, else -1; and offsets (total, 2) int32: a token's characters in its word.
 
     Raises:
-        InputError: max_length leaves no room for a word, or the stride for anything else.
+        InputError: max_length leaves no room for a word, or stride is too large for it.
     """
     room = max_length - 2
     if room < 1:
@@ -69,38 +69,41 @@ def encode_words(
     ends = np.concatenate([[0], np.cumsum(sizes)])
     word_of = np.repeat(np.arange(len(sizes)), sizes)
 
-    # Windows: of which example, the words first to last, and the ones among them that it owns.
+    # Windows: their example, their words (first to last), and the words among them that they own.
     sentence_ends = np.cumsum([0, *(len(e.words) for e in examples)])
     windows = []
-    for number, (a, b) in enumerate(itertools.pairwise(sentence_ends)):
-        windows += [(number, *(a + w)) for w in _windows(ends[a : b + 1], room, stride)]
-    example, first, last, own, own_last = np.array(windows, np.int64).T
+    for index, (start, end) in enumerate(itertools.pairwise(sentence_ends)):
+        parts = _windows(ends[start : end + 1], room, stride)
+        windows += [(index, *(start + words)) for words in parts]
+    example, first, last, own_first, own_last = np.array(windows, np.int64).T
 
-    # Of each token of the windows: its place, its number among all tokens, and its word.
-    inner = ends[last] - ends[first]
-    bounds = np.concatenate([[0], np.cumsum(inner + 2)])
-    place = ranges(bounds[:-1] + 1, inner)
-    token = ranges(ends[first], inner)
+    # For each token of the windows: its position, its index among all tokens, and its word.
+    token_counts = ends[last] - ends[first]
+    bounds = np.concatenate([[0], np.cumsum(token_counts + 2)])
+    position = ranges(bounds[:-1] + 1, token_counts)
+    token = ranges(ends[first], token_counts)
     word = word_of[token]
-    owned = (np.repeat(own, inner) <= word) & (word < np.repeat(own_last, inner))
-    begins = owned & (token == ends[word])
+    is_owned = (np.repeat(own_first, token_counts) <= word) & (
+        word < np.repeat(own_last, token_counts)
+    )
+    is_first_token = is_owned & (token == ends[word])
 
-    def column(fill: int, places: np.ndarray, values: np.ndarray) -> np.ndarray:
+    def scatter(fill: int, positions: np.ndarray, values: np.ndarray) -> np.ndarray:
         filled = np.full((bounds[-1], *values.shape[1:]), fill, np.int32)
-        filled[places] = values
+        filled[positions] = values
         return filled
 
-    input_ids = column(tokenizer.sep_token_id, place, ids[token])
+    input_ids = scatter(tokenizer.sep_token_id, position, ids[token])
     input_ids[bounds[:-1]] = tokenizer.cls_token_id
     tokens = {"input_ids": input_ids, "token_type_ids": np.zeros_like(input_ids)}
     if targets is not None:
         values = np.concatenate(targets)[word]
         if inside is not None:
-            values = np.where(begins | (values < 0), values, inside[np.maximum(values, 0)])
-        labelled = begins if inside is None else owned
-        tokens["labels"] = column(PADDING["labels"], place[labelled], values[labelled])
-    in_sentence = (word - np.repeat(sentence_ends[example], inner))[begins]
-    counted = (
+            values = np.where(is_first_token | (values < 0), values, inside[np.maximum(values, 0)])
+        labelled = is_first_token if inside is None else is_owned
+        tokens["labels"] = scatter(PADDING["labels"], position[labelled], values[labelled])
+    word_in_sentence = (word - np.repeat(sentence_ends[example], token_counts))[is_first_token]
+    note = (
         f"{len(example)} windows of {len(examples)} sentences (max_seq_length {max_length}, "
         f"doc_stride {stride})"
     )
@@ -110,72 +113,75 @@ def encode_words(
         rows={},
         example=example.astype(np.int32),
         host={
-            "word": column(-1, place[begins], in_sentence),
-            "offsets": column(0, place, offsets[token]),
+            "word": scatter(-1, position[is_first_token], word_in_sentence),
+            "offsets": scatter(0, position, offsets[token]),
         },
-        notes=(counted, *notes),
+        notes=(note, *notes),
     )
 
 
 def _tokenize_words(
     words: Sequence[str], tokenizer: PreTrainedTokenizerFast, room: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
-    """Tokens of W words, one word behind the other, each with 1 to `room` of them.
+    """The concatenated tokens of W words, 1 to `room` for each.
 
     Returns:
-        ids (total,), offsets (total, 2) in the word, sizes (W,): tokens of each word; and notes.
+        ids (total,), offsets (total, 2) within the word, sizes (W,): tokens of each word; and notes
+        for the log.
     """
-    found = tokenize(tokenizer, words)
-    unknown = np.array([tokenizer.unk_token_id], np.int32)
-    empty = {word for word, tokens in found.items() if not len(tokens.ids)}
-    for word in empty:  # of control characters, say; but it needs a place for its prediction
-        found[word] = Tokenized(unknown, np.array([0]), np.array([len(word)]))
-    sizes = np.array([len(tokens.ids) for tokens in found.values()])
-    ids = np.concatenate([tokens.ids for tokens in found.values()])
-    starts = np.concatenate([tokens.starts for tokens in found.values()])
-    ends = np.concatenate([tokens.ends for tokens in found.values()])
-    # From the different words to the words of the text.
-    number = {word: n for n, word in enumerate(found)}
-    which = np.array([number[word] for word in words])
-    kept = np.minimum(sizes, room)[which]
-    source = ranges((np.cumsum(sizes) - sizes)[which], kept)
+    tokenized = tokenize(tokenizer, words)
+    unk_id = np.array([tokenizer.unk_token_id], np.int32)
+    empty = {word for word, tokens in tokenized.items() if not len(tokens.ids)}
+    for word in empty:  # only control characters, say; it still needs a token for its prediction
+        tokenized[word] = Tokenized(unk_id, np.array([0]), np.array([len(word)]))
+    sizes = np.array([len(tokens.ids) for tokens in tokenized.values()])
+    ids = np.concatenate([tokens.ids for tokens in tokenized.values()])
+    starts = np.concatenate([tokens.starts for tokens in tokenized.values()])
+    ends = np.concatenate([tokens.ends for tokens in tokenized.values()])
+    # From the distinct words to the words of the text.
+    index_of = {word: index for index, word in enumerate(tokenized)}
+    indices = np.array([index_of[word] for word in words])
+    kept = np.minimum(sizes, room)[indices]
+    source = ranges((np.cumsum(sizes) - sizes)[indices], kept)
     notes = []
-    if cut := int((sizes > room)[which].sum()):
-        notes.append(f"{cut} words cut to {room} sub-words")
-    if unseen := sum(word in empty for word in words):
-        notes.append(f"{unseen} words without a token became {tokenizer.unk_token}")
+    if shortened := int((sizes > room)[indices].sum()):
+        notes.append(f"{shortened} words cut to {room} sub-words")
+    if replaced := sum(word in empty for word in words):
+        notes.append(f"{replaced} words without a token became {tokenizer.unk_token}")
     return ids[source], np.stack([starts, ends], 1)[source], kept, notes
 
 
 def _windows(ends: np.ndarray, room: int, stride: int) -> np.ndarray:
-    """The windows of a sentence: words first to last, of which own to own_last are its own.
+    """The windows of a sentence: words first to last, of which each owns own_first to own_last.
 
     Args:
         ends: (words + 1,) int, ascending; word w has the tokens ends[w] to ends[w + 1].
 
     Returns:
-        (windows, 4) int64: first, last, own, own_last. Windows that own no word are left out.
+        (windows, 4) int64: first, last, own_first, own_last, without windows that own no word.
     """
     count = len(ends) - 1
     if ends[-1] - ends[0] <= room:
         return np.array([[0, count, 0, count]])
-    context = np.full(count, -1)
+    best_context = np.full(count, -1)
     owner = np.zeros(count, np.int64)
     parts: list[tuple[int, int]] = []
     first = last = 0
     while last < count:
         last = int(np.searchsorted(ends, ends[first] + room, side="right")) - 1
-        here = slice(first, last)
-        least = np.minimum(ends[here] - ends[first], ends[last] - ends[first + 1 : last + 1])
-        owner[here] = np.where(least > context[here], len(parts), owner[here])
-        context[here] = np.maximum(least, context[here])
+        words = slice(first, last)
+        smaller_context = np.minimum(
+            ends[words] - ends[first], ends[last] - ends[first + 1 : last + 1]
+        )
+        owner[words] = np.where(smaller_context > best_context[words], len(parts), owner[words])
+        best_context[words] = np.maximum(smaller_context, best_context[words])
         parts.append((first, last))
         if last < count:
-            # So much overlap as there may be, if the next word, which did not fit, then fits.
+            # The most overlap allowed with which the next word, which did not fit, fits.
             start = max(ends[last] - stride, ends[last + 1] - room)
             first = int(np.searchsorted(ends, start, side="left"))
-    # Later windows own later words: where two share words, the context of each falls in one of them
-    # and rises in the other. So each owns an interval.
-    own = np.searchsorted(owner, np.arange(len(parts) + 1))
-    windows = np.column_stack([parts, own[:-1], own[1:]])
-    return windows[own[:-1] < own[1:]]
+    # Later windows own later words: over the words that two windows share, context falls in one and
+    # rises in the other. So each window owns an interval.
+    own_bounds = np.searchsorted(owner, np.arange(len(parts) + 1))
+    windows = np.column_stack([parts, own_bounds[:-1], own_bounds[1:]])
+    return windows[own_bounds[:-1] < own_bounds[1:]]

@@ -1,6 +1,6 @@
-"""Examples and a tokenizer -> Features: windows of tokens as flat arrays, with what training needs.
+"""Features: encoded windows of tokens as flat arrays.
 
-T tokens of a window, M windows. Tokens of all windows lie one behind the other, without padding.
+M windows of T tokens each. The tokens of all windows are concatenated without padding.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from jaxbert.errors import InputError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-# What a token column is padded with in a batch, where that is not 0: losses pass over labels of
-# -100, and 0 is a class.
+# Padding values of token columns in a batch, if not 0: losses ignore labels of -100, and 0 is a
+# class.
 PADDING = {"labels": -100}
 
 
@@ -28,14 +28,14 @@ class Features:
 
     Attributes:
         bounds: (M + 1,) int64; window m has the tokens bounds[m] to bounds[m + 1].
-        tokens: columns with a value a token, (total, ...); padded in a batch, see PADDING.
-        rows: columns with a value a window, (M, ...).
-        example: (M,) int32, the number of the example that each window is of.
-        host: columns with a value (or several) a token, (total, ...), that stay on the host.
-        notes: what was counted while encoding, to be printed.
-        learnable: (M,) bool, False at windows from which nothing can be learned, which have no
-            weight; None where there are none.
-        left_out: what these are and why, to be printed by a training, which leaves them out.
+        tokens: columns with one entry per token, (total, ...); padded in a batch, see PADDING.
+        rows: columns with one entry per window, (M, ...).
+        example: (M,) int32, the index of each window's example.
+        host: columns with one entry per token, (total, ...), that stay on the host.
+        notes: lines about the encoding, for the log.
+        learnable: (M,) bool, False at windows from which nothing can be learned, which have weight
+            0; None if all windows are learnable.
+        left_out: lines that say which windows training leaves out and why, for the log.
     """
 
     bounds: np.ndarray
@@ -56,7 +56,7 @@ class Features:
         return np.diff(self.bounds)
 
     def to_learn(self) -> Features:
-        """The windows from which something can be learned."""
+        """Only the windows from which something can be learned."""
         if self.learnable is None:
             return self
         kept = np.flatnonzero(self.learnable)
@@ -73,7 +73,7 @@ class Features:
         )
 
     def fingerprint(self) -> str:
-        """SHA-256 of all that training sees; equal fingerprints give equal batches."""
+        """SHA-256 of everything training sees; equal fingerprints give equal batches."""
         digest = hashlib.sha256(self.bounds.tobytes())
         for columns in (self.tokens, self.rows):
             for name in sorted(columns):
@@ -82,33 +82,33 @@ class Features:
 
 
 def check_ids(features: Features, *, vocab_size: int, positions: int, types: int) -> None:
-    """Hold every index against its table: a JAX gather out of range clamps without a word.
+    """Check every index against the size of its table: JAX silently clamps an index out of range.
 
     Raises:
-        InputError: a token, a position or a token type is outside of the model's tables.
+        InputError: a token, position or token type is outside the model's tables.
     """
     limits = {"input_ids": vocab_size, "token_type_ids": types}
     for name, size in limits.items():
         column = features.tokens[name]
         if column.size and not 0 <= int(column.min()) <= int(column.max()) < size:
             raise InputError(
-                f"{name} go from {column.min()} to {column.max()}, and the model has {size}; "
-                "is the tokenizer that of the model?"
+                f"{name} range from {column.min()} to {column.max()}, but the model has {size}; "
+                "does the tokenizer belong to the model?"
             )
     longest = int(features.lengths.max(initial=0))
     if longest > positions:
         raise InputError(
-            f"windows have up to {longest} tokens and the model {positions} positions; "
+            f"windows have up to {longest} tokens, but the model has {positions} positions; "
             f"give --max_seq_length {positions} or less"
         )
 
 
 def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """The whole numbers of many ranges, one range behind the other.
+    """Concatenated ranges of integers.
 
     Args:
-        starts: (N,) int, the first number of each range.
-        lengths: (N,) int, how many numbers each has.
+        starts: (N,) int, the first integer of each range.
+        lengths: (N,) int, the number of integers in each.
 
     Returns:
         (lengths.sum(),) int64.
@@ -123,7 +123,7 @@ def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Tokenized:
-    """One text's token ids (T,) and their characters: starts and ends (T,), ascending."""
+    """A text's token ids (T,) and their characters: starts and ends (T,), ascending."""
 
     ids: np.ndarray
     starts: np.ndarray
@@ -131,16 +131,16 @@ class Tokenized:
 
 
 def tokenize(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> dict[str, Tokenized]:
-    """Every different text once: a paragraph of five questions is not tokenized five times."""
+    """Tokenize each distinct text once, however many questions a paragraph has."""
     unique = list(dict.fromkeys(texts))
     backend = tokenizer.backend_tokenizer
-    # Truncation and padding, stored in tokenizer.json or left by an earlier call, would act unseen.
+    # Truncation and padding may be set in tokenizer.json or by an earlier call.
     backend.no_truncation()
     backend.no_padding()
     encodings = backend.encode_batch(unique, add_special_tokens=False)
-    found = {}
+    tokenized = {}
     for text, encoding in zip(unique, encodings, strict=True):
         offsets = np.asarray(encoding.offsets, np.int32).reshape(-1, 2)
         ids = np.asarray(encoding.ids, np.int32)
-        found[text] = Tokenized(ids, offsets[:, 0], offsets[:, 1])
-    return found
+        tokenized[text] = Tokenized(ids, offsets[:, 0], offsets[:, 1])
+    return tokenized

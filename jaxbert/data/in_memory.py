@@ -1,4 +1,4 @@
-"""Rows that a Python program holds -> the content of a file, as the readers of files take it."""
+"""Converts rows in memory to the content of a file, as the readers of files take it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     import datasets
 
 
-_LONGEST_INTEGER = 14_000  # bits; Python refuses to write more than 4,300 digits
+_LONGEST_INTEGER = 14_000  # bits; by default Python prints at most 4,300 digits
 
 
 class Frame(Protocol):
-    """A pandas DataFrame, as far as it is used: pandas need not be installed."""
+    """The parts of a pandas DataFrame that are used; pandas need not be installed."""
 
     @property
     def columns(self) -> Sequence[Hashable]: ...
@@ -28,7 +28,7 @@ class Frame(Protocol):
     def to_dict(self, orient: Literal["records"]) -> list[dict[str, Value]]: ...
 
 
-# What a cell may be in memory, beside what it can be in a file.
+# What a cell may be in memory: more types than in a file.
 Value: TypeAlias = "Cell | np.generic | np.ndarray | Sequence[Value] | Mapping[str, Value]"
 Rows: TypeAlias = "Sequence[Mapping[str, Value]] | Mapping[str, Value] | datasets.Dataset | Frame"
 Paths: TypeAlias = "str | Path | Sequence[str | Path]"
@@ -38,8 +38,8 @@ class InMemory(NamedTuple):
     """Rows in memory, ready for a task's reader.
 
     Attributes:
-        origin: what messages call them.
-        content: what load_rows gives of a file with the same rows.
+        origin: their name in messages.
+        content: what load_rows returns for a file with the same rows.
     """
 
     origin: str
@@ -47,7 +47,7 @@ class InMemory(NamedTuple):
 
 
 def paths_of(data: Paths | Rows) -> list[str] | None:
-    """The names of files, where that is what was given; else None."""
+    """The file names, if `data` is one or several; else None."""
     if isinstance(data, str | Path):
         return [str(data)]
     if isinstance(data, list | tuple) and data:
@@ -57,12 +57,12 @@ def paths_of(data: Paths | Rows) -> list[str] | None:
 
 
 def rows_in_memory(data: Rows, origin: str) -> InMemory:
-    """A copy of rows as the content of a file; the data are neither used up nor changed.
+    """Copy rows to the content of a file. The data are not changed.
 
     Args:
-        data: a list of dicts; an object as JSON files have it, for instance SQuAD's, whose rows are
-            under "data"; a datasets.Dataset, whose class labels become names; a pandas DataFrame.
-        origin: what messages call them, for instance "train_data".
+        data: a list of dicts; an object as in a JSON file, for instance SQuAD's, with rows under
+            "data"; a datasets.Dataset, whose class labels become names; a pandas DataFrame.
+        origin: their name in messages, for instance "train_data".
 
     Raises:
         InputError: it is none of these.
@@ -77,7 +77,7 @@ def rows_in_memory(data: Rows, origin: str) -> InMemory:
         return InMemory(origin, _content(data, origin))
     except RecursionError:
         raise InputError(
-            f"{origin}: its values are nested too deeply, or contain themselves"
+            f"{origin}: its values are nested too deeply or contain themselves"
         ) from None
 
 
@@ -85,8 +85,8 @@ def _content(data: Rows, origin: str) -> Table | dict[str, Cell]:
     if isinstance(data, Mapping):
         if data and "data" not in data and all(isinstance(x, list) for x in data.values()):
             raise InputError(
-                f"{origin}: a dict of columns; give a list of dicts, one for each row, or "
-                "pandas.DataFrame of it"
+                f"{origin}: a dict of columns; give a list of dicts, one per row, or convert it "
+                "with pandas.DataFrame"
             )
         return _object(data, origin)
     if isinstance(data, Iterator):
@@ -95,12 +95,12 @@ def _content(data: Rows, origin: str) -> Table | dict[str, Cell]:
         )
     if isinstance(data, str | bytes) or not isinstance(data, Sequence):
         raise InputError(
-            f"{origin} is of the wrong type: {type(data).__name__}; give paths, a list of dicts, a "
+            f"{origin} has the wrong type: {type(data).__name__}; give paths, a list of dicts, a "
             "datasets.Dataset or a pandas DataFrame"
         )
     table = Table()
-    for number, row in enumerate(data):
-        where = f"{origin}: row {number}"
+    for index, row in enumerate(data):
+        where = f"{origin}: row {index}"
         if not isinstance(row, Mapping):
             raise DataError(where, f"expected a dict, found {type(row).__name__}")
         table.append(_object(row, where))
@@ -108,11 +108,11 @@ def _content(data: Rows, origin: str) -> Table | dict[str, Cell]:
 
 
 def _check_columns(frame: Frame, origin: str) -> None:
-    """Refuse two columns of one name: rows as dicts would lose one of them."""
+    """Refuse duplicate column names: rows as dicts would lose one of the columns."""
     names = [str(name) for name in frame.columns]
-    double = next((name for name in names if names.count(name) > 1), None)
-    if double is not None:
-        raise InputError(f"{origin}: two columns are named {names_of([double])}; rename one")
+    duplicate = next((name for name in names if names.count(name) > 1), None)
+    if duplicate is not None:
+        raise InputError(f"{origin}: two columns are named {names_of([duplicate])}; rename one")
 
 
 def _dataset_rows(data: datasets.Dataset, origin: str) -> Table:
@@ -120,23 +120,25 @@ def _dataset_rows(data: datasets.Dataset, origin: str) -> Table:
         raise InputError(
             f"{origin}: a DatasetDict of the splits {', '.join(data)}; give one of them"
         )
-    # Without a format: rows of str, numbers and lists, whatever the set is used for elsewhere.
+    # Without a format, rows are str, numbers and lists, whatever format is set for other uses.
     return read_table(lambda: data.with_format(None), origin)
 
 
 def _object(fields: Mapping[str, Value], where: str) -> dict[str, Cell]:
     for name in fields:
         if not isinstance(name, str):
-            raise DataError(where, f"column {name!r} is named by {type(name).__name__}, not by str")
+            raise DataError(
+                where, f"the column name {name!r} is {type(name).__name__}, expected str"
+            )
     return {name: _cell(value, where) for name, value in fields.items()}
 
 
 def _cell(value: Value, where: str) -> Cell:
-    """The value as JSON would have it: of NumPy's numbers and arrays Python's."""
+    """The value as JSON represents it: NumPy numbers and arrays become Python's."""
     if isinstance(value, np.generic | np.ndarray):  # first: np.float64 is a float
         return _cell(value.tolist(), where)
     if isinstance(value, int) and value.bit_length() > _LONGEST_INTEGER:
-        raise DataError(where, "an integer with more digits than Python writes; give it as text")
+        raise DataError(where, "an integer with more digits than Python can print; give it as text")
     if isinstance(value, str | int | float | bool) or value is None:
         return value
     if isinstance(value, Mapping):
@@ -145,4 +147,4 @@ def _cell(value: Value, where: str) -> Cell:
         return None
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
         return [_cell(item, where) for item in value]
-    return value  # type: ignore[return-value]  # the reader says what it expected
+    return value  # type: ignore[return-value]  # the reader reports what it expected

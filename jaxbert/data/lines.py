@@ -1,4 +1,4 @@
-"""Files of text, and rows with a column of text -> lines of text, to learn language from."""
+"""Reads lines for language modelling from text files and from rows with a text column."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from jaxbert.data.rows import (
     field,
     find_column,
     names_of,
+    replace_surrogates_in,
     table_of,
-    whole_texts,
 )
 from jaxbert.data.sources import is_folder, lines_of, load_rows, read_text
 from jaxbert.errors import InputError
@@ -30,14 +30,14 @@ class LineExample:
 
 
 def load_lines(path: str, *, quoted_tsv: bool = False) -> Content:
-    """The content of a file: load_rows's where it has rows, else its text.
+    """The content of a file: as load_rows returns it if the file has rows, else its text.
 
     Raises:
-        InputError: the file is missing, damaged, or not what its suffix says.
+        InputError: the file is missing, damaged, or does not match its suffix.
     """
     file = Path(path)
-    tables = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
-    if is_folder(file) or file.suffix.lower() in tables:
+    suffixes = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
+    if is_folder(file) or file.suffix.lower() in suffixes:
         return load_rows(path, quoted_tsv=quoted_tsv)
     return read_text(file)
 
@@ -45,19 +45,19 @@ def load_lines(path: str, *, quoted_tsv: bool = False) -> Content:
 def read_lines(
     tables: Iterable[tuple[str, Content]], *, text_column: str | None, strict: bool
 ) -> Data[LineExample]:
-    """Lines of text; blank ones are passed over.
+    """Read lines of text, skipping blank ones.
 
-    Of SQuAD's JSON they are the paragraphs. A column "context" may repeat a paragraph for each of
-    its questions: then it is taken once.
+    In SQuAD's JSON the lines are the paragraphs. A column "context" may repeat a paragraph for each
+    of its questions: it is read once.
 
     Args:
-        tables: of each file its name and its content, as load_lines gives it.
-        text_column: the column of rows; None looks for "text", "sentence", "content", "context",
-            else takes the one that holds text.
+        tables: the name of each file and its content, as load_lines returns it.
+        text_column: the column of rows; None looks for "text", "sentence", "content" and "context",
+            else takes the only column that holds text.
         strict: raise at the first problem instead of reporting it.
 
     Raises:
-        InputError: the column is not there or holds something else, or there is no text.
+        InputError: the column is missing or does not hold text, or there is no text.
     """
     examples: list[LineExample] = []
     report = Report(strict)
@@ -66,7 +66,7 @@ def read_lines(
         origins.append(origin)
         for where, text in _texts(origin, content, text_column, report):
             if text.strip():
-                [text] = whole_texts([text], where, report)
+                [text] = replace_surrogates_in([text], where, report)
                 examples.append(LineExample(where, text))
     if not examples:
         raise report.nothing(f"{', '.join(origins)}: no text in it")
@@ -74,7 +74,7 @@ def read_lines(
 
 
 def _texts(
-    origin: str, content: Content, asked: str | None, report: Report
+    origin: str, content: Content, text_column: str | None, report: Report
 ) -> Iterator[tuple[str, str]]:
     if isinstance(content, str):
         for number, line in enumerate(lines_of(content), 1):
@@ -84,27 +84,29 @@ def _texts(
     names, rows = sheet.names, sheet.rows
     if not rows:
         return
-    if "paragraphs" in names and asked in (None, "context"):
-        articles = report.each(rows, lambda at: (at[0], field(at[1], "paragraphs", list, at[0])))
+    if "paragraphs" in names and text_column in (None, "context"):
+        articles = report.each(
+            rows, lambda item: (item[0], field(item[1], "paragraphs", list, item[0]))
+        )
         rows = [
             (f"{where}, paragraph {number}", paragraph)
             for where, paragraphs in articles
             for number, paragraph in enumerate(paragraphs)
         ]
         names = ["context"]
-    column = find_column(origin, names, asked, ["text", "sentence", "content", "context"])
+    column = find_column(origin, names, text_column, ["text", "sentence", "content", "context"])
     if column is None:
-        found = columns_of_text(sheet, but=None)
-        if len(found) == 1:
-            column = found[0]
+        candidates = columns_of_text(sheet, but=None)
+        if len(candidates) == 1:
+            column = candidates[0]
             report.note(f'{origin}: text is in the column "{column}"')
     if column is None:
         raise InputError(
-            f"{origin}: no column that is known to hold text; it has {names_of(names) or 'none'}; "
+            f"{origin}: no column is known to hold text; it has {names_of(names) or 'none'}; "
             "name it with --text_column_name"
         )
     seen: set[str] = set()
-    texts = report.each(rows, lambda at: (at[0], field(at[1], column, str, at[0])))
+    texts = report.each(rows, lambda item: (item[0], field(item[1], column, str, item[0])))
     for where, text in texts:
         if text not in seen:
             yield where, text

@@ -1,4 +1,4 @@
-"""Rows -> questions about paragraphs: SQuAD v1.1 and v2.0, CMRC2018 and flat rows."""
+"""Reads questions about paragraphs: SQuAD v1.1 and v2.0, CMRC2018 and flat rows."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from jaxbert.data.rows import (
     Report,
     field,
     names_of,
+    replace_surrogates,
     where_of,
-    whole_text,
 )
 from jaxbert.data.sources import load_rows
 from jaxbert.errors import DataError, InputError
 from jaxbert.io.untrusted import shown
 
-# What a message asks for.
+# The expected form, for messages.
 EXPECTED_ANSWERS = '[{"text": ..., "answer_start": ...}]'
 
 
@@ -32,14 +32,14 @@ EXPECTED_ANSWERS = '[{"text": ..., "answer_start": ...}]'
 class Answer:
     """A reference answer: its text as given, and where it is in the context, in code points.
 
-    context[start:end] is the text, or differs from it in white space alone. Both are None where the
-    text is not in the context: such an answer serves scoring only. By default the end is as far
-    from the start as the text is long.
+    context[start:end] is the text, or differs from it only in white space. Both are None if the
+    text is not in the context; such an answer is used only for scoring. By default the end is the
+    start plus the length of the text.
     """
 
     text: str
     start: int | None
-    # Not shown: a run's record has a digest of the repr, and those of earlier versions had no end.
+    # Not in the repr: run records hold a digest of it, and earlier versions had no end.
     end: int | None = dataclasses.field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -49,29 +49,29 @@ class Answer:
 
 @dataclasses.dataclass(frozen=True)
 class QAExample:
-    """A question about a paragraph; without answers it is unanswerable, or they are not known.
+    """A question about a paragraph; without answers it is unanswerable, or they are unknown.
 
     Attributes:
-        labelled: whether the data say what the answer is, or that there is none.
+        labelled: whether the data give an answer or say that there is none.
     """
 
     id: str
     question: str
     context: str
     answers: tuple[Answer, ...] = ()
-    labelled: bool = dataclasses.field(default=True, repr=False)  # as Answer's end
+    labelled: bool = dataclasses.field(default=True, repr=False)  # see Answer.end
 
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-    """A question as the official scripts see it, as it stands in the file: nothing is repaired."""
+    """A question as in the file, for the official scores: nothing is repaired."""
 
     id: str
     answers: tuple[str, ...]
 
 
 def read_qa(paths: Sequence[str], *, strict: bool = False) -> Data[QAExample]:
-    """Questions from files: SQuAD v1.1 and v2.0, CMRC2018 in both layouts, and flat rows.
+    """Read questions from files: SQuAD v1.1 and v2.0, CMRC2018 in both layouts, and flat rows.
 
     A file is nested JSON as published (data -> paragraphs -> qas), CMRC2018's own list
     (context_text, qas with query_text), or flat rows {id, question, context, answers} as a list,
@@ -94,26 +94,26 @@ def read_qa(paths: Sequence[str], *, strict: bool = False) -> Data[QAExample]:
 def read_questions(
     tables: Iterable[tuple[str, Content]], *, strict: bool = False
 ) -> Data[QAExample]:
-    """The same from contents that have been loaded: pairs of an origin, for messages, and rows."""
+    """As read_qa, but from loaded contents: pairs of an origin, for messages, and rows."""
     report = Report(strict)
-    table = _Questions(tables, report)
+    questions = _Questions(tables, report)
     seen: set[str] = set()
-    found = list(report.each(table, partial(_example_of, seen=seen, report=report)))
-    examples = tuple(example for example, _ in found)
+    pairs = list(report.each(questions, partial(_example_of, seen=seen, report=report)))
+    examples = tuple(example for example, _ in pairs)
     if not examples:
-        raise table.nothing()
+        raise questions.nothing()
     if any(example.labelled for example in examples):
-        for _, unknown in found:
-            if unknown is not None:
-                report(unknown.where, unknown.what)
-    return Data(examples, tuple(report.problems), columns=table.columns)
+        for _, unlabelled in pairs:
+            if unlabelled is not None:
+                report(unlabelled.where, unlabelled.what)
+    return Data(examples, tuple(report.problems), columns=questions.columns)
 
 
 def read_references(path: str, *, strict: bool = False) -> Data[Reference]:
-    """All questions of a file with their answers as they stand there, for the official scores.
+    """Read all questions of a file with unchanged answers, for the official scores.
 
-    Duplicates and empty answers are kept, no text is changed, and offsets do not matter. What is
-    odd is a problem all the same.
+    Duplicates and empty answers are kept, no text is changed, and offsets do not matter. Anything
+    odd is still reported as a problem.
 
     Args:
         strict: raise at the first problem instead of reporting it.
@@ -122,38 +122,38 @@ def read_references(path: str, *, strict: bool = False) -> Data[Reference]:
         InputError: the file is missing, damaged, of another form, or has no question.
     """
     report = Report(strict)
-    table = _Questions([(path, load_rows(path))], report)
+    questions = _Questions([(path, load_rows(path))], report)
     seen: set[str] = set()
-    references = tuple(report.each(table, partial(_reference_of, seen=seen, report=report)))
+    references = tuple(report.each(questions, partial(_reference_of, seen=seen, report=report)))
     if not references:
-        raise table.nothing()
-    return Data(references, tuple(report.problems), columns=table.columns)
+        raise questions.nothing()
+    return Data(references, tuple(report.problems), columns=questions.columns)
 
 
 @dataclasses.dataclass
 class _Row:
-    """A question as found, its answers not yet held against the paragraph."""
+    """A question as read, before its answers are located in the paragraph."""
 
     where: str
     fields: Iterable[str]
     id: str | int
     question: str
     context: str
-    answers: list[_Given] | None  # None where none are given
+    answers: list[_RawAnswer] | None  # None if none are given
     impossible: bool | None = None
 
     @property
-    def place(self) -> str:
-        """What a message calls the question."""
-        return f"{self.where} (id {shown(' '.join(whole_text(str(self.id)).split()))})"
+    def label(self) -> str:
+        """The question's name in messages."""
+        return f"{self.where} (id {shown(' '.join(replace_surrogates(str(self.id)).split()))})"
 
 
-_Placed = tuple[str, Cell]  # what a message calls it, and what it is
-_Given = tuple[Cell, Cell]  # an answer's text and offset, or None, as the file has them
+_Located = tuple[str, Cell]  # its name in messages, and its content
+_RawAnswer = tuple[Cell, Cell]  # an answer's text and its offset or None, as in the file
 
 
 class _Questions:
-    """The questions of all tables, in whichever of the known forms; their fields, once read."""
+    """The questions of all tables, in any known form, and their fields once read."""
 
     def __init__(self, tables: Iterable[tuple[str, Content]], report: Report) -> None:
         self._tables, self._report = tables, report
@@ -177,7 +177,7 @@ class _Questions:
         return self._report.nothing(f"{', '.join(self._origins)}: no question in it")
 
 
-def _entries(content: Content, origin: str) -> list[_Placed]:
+def _entries(content: Content, origin: str) -> list[_Located]:
     """The articles or rows of a file."""
     entries = field(content, "data", list, origin) if isinstance(content, dict) else content
     if not isinstance(entries, list):
@@ -189,43 +189,43 @@ def _entries(content: Content, origin: str) -> list[_Placed]:
     ]
 
 
-def _rows_of(placed: _Placed, report: Report) -> Iterable[_Row]:
-    """The questions of an article or row, whichever of the known forms it has."""
-    where, entry = placed
+def _rows_of(located: _Located, report: Report) -> Iterable[_Row]:
+    """The questions of an article or row in any known form."""
+    where, entry = located
     if not isinstance(entry, dict):
         raise DataError(where, f"expected an object, found {type(entry).__name__}")
     if "paragraphs" in entry:
-        paragraphs = _numbered(entry, "paragraphs", where, "paragraph")
-        found = report.each(paragraphs, partial(_squad_paragraph, report=report))
-        return itertools.chain.from_iterable(found)
+        paragraphs = _named_items(entry, "paragraphs", where, "paragraph")
+        rows = report.each(paragraphs, partial(_squad_paragraph, report=report))
+        return itertools.chain.from_iterable(rows)
     if "context_text" in entry:
         context = field(entry, "context_text", str, where)
-        questions = _numbered(entry, "qas", where, "question")
+        questions = _named_items(entry, "qas", where, "question")
         return report.each(questions, partial(_cmrc_row, context=context))
     if "context" in entry and "question" in entry:
         return [_flat_row(entry, where)]
     raise DataError(
         where,
-        f"not a form that is known; it needs paragraphs (SQuAD), context_text "
+        f"unknown form; it needs paragraphs (SQuAD), context_text "
         f"(CMRC2018) or context and question (flat), and has {names_of(entry) or 'none'}",
     )
 
 
-def _numbered(mapping: Cell, name: str, where: str, what: str) -> list[_Placed]:
-    """The items of a field that is a list, each with its place."""
+def _named_items(mapping: Cell, name: str, where: str, what: str) -> list[_Located]:
+    """The items of a list field, each with its name in messages."""
     items = field(mapping, name, list, where)
-    return [(f"{where}, {what} {number}", item) for number, item in enumerate(items)]
+    return [(f"{where}, {what} {index}", item) for index, item in enumerate(items)]
 
 
-def _squad_paragraph(placed: _Placed, report: Report) -> Iterable[_Row]:
-    where, paragraph = placed
+def _squad_paragraph(located: _Located, report: Report) -> Iterable[_Row]:
+    where, paragraph = located
     context = field(paragraph, "context", str, where)
-    questions = _numbered(paragraph, "qas", where, "question")
+    questions = _named_items(paragraph, "qas", where, "question")
     return report.each(questions, partial(_squad_row, context=context))
 
 
-def _squad_row(placed: _Placed, context: str) -> _Row:
-    where, qa = placed
+def _squad_row(located: _Located, context: str) -> _Row:
+    where, qa = located
     impossible = _impossible(qa, where)
     answers = None
     if isinstance(qa, dict) and "question" in qa and qa.get("answers") is None and impossible:
@@ -239,26 +239,26 @@ def _squad_row(placed: _Placed, context: str) -> _Row:
 
 
 def _impossible(qa: Cell, where: str) -> bool | None:
-    """SQuAD v2.0's mark of a question without an answer; None where there is no mark."""
+    """SQuAD v2.0's is_impossible; None if it is missing."""
     if not isinstance(qa, dict) or qa.get("is_impossible") is None:
         return None
     return field(qa, "is_impossible", bool, where)
 
 
-def _pairs(answers: Iterable[Cell], where: str) -> list[_Given]:
+def _pairs(answers: Iterable[Cell], where: str) -> list[_RawAnswer]:
     """Texts and offsets of [{text, answer_start}, ...]."""
-    found: list[_Given] = []
+    pairs: list[_RawAnswer] = []
     for answer in answers:
         if not isinstance(answer, dict):
             what = f'an answer of field "answers" is {type(answer).__name__}, expected '
             raise DataError(where, what + EXPECTED_ANSWERS[1:-1])
-        found.append((field(answer, "text", str, where), answer.get("answer_start")))
-    return found
+        pairs.append((field(answer, "text", str, where), answer.get("answer_start")))
+    return pairs
 
 
-def _cmrc_row(placed: _Placed, context: str) -> _Row:
-    where, qa = placed
-    answers: list[_Given] | None = None
+def _cmrc_row(located: _Located, context: str) -> _Row:
+    where, qa = located
+    answers: list[_RawAnswer] | None = None
     if not isinstance(qa, dict) or "answers" in qa:
         answers = [(text, None) for text in field(qa, "answers", list, where)]
     name = field(qa, "query_id", (str, int), where)
@@ -280,8 +280,8 @@ def _flat_row(row: Fields, where: str) -> _Row:
     )
 
 
-def _flat_answers(answers: Cell, where: str) -> list[_Given] | None:
-    """Texts and offsets in either form; None where none are given."""
+def _flat_answers(answers: Cell, where: str) -> list[_RawAnswer] | None:
+    """Texts and offsets in either form; None if none are given."""
     if answers is None:
         return None
     if isinstance(answers, list):
@@ -304,64 +304,68 @@ def _flat_answers(answers: Cell, where: str) -> list[_Given] | None:
 def _example_of(
     row: _Row, seen: set[str], report: Report
 ) -> tuple[QAExample, Problem | None] | None:
-    """The question, its answers held against the paragraph; None if its id is in `seen`. And what
-    is to be reported where other questions are labelled."""
-    name, where = whole_text(str(row.id)), row.place
+    """The question with its answers located in the paragraph; None if its id is in `seen`.
+
+    With it comes a problem to report if other questions are labelled.
+    """
+    name, where = replace_surrogates(str(row.id)), row.label
     if name in seen:
-        report(where, "the id occurs before; this row is left out")
+        report(where, "duplicate id; this row is left out")
         return None
-    question, context = whole_text(row.question), whole_text(row.context)
-    found = [_located(answer, context, where) for answer in row.answers or ()]
-    whole = [name, question, context, *(answer.text for answer in found)]
-    given = [str(row.id), row.question, row.context, *(str(text) for text, _ in row.answers or ())]
-    if whole != given:
+    question, context = replace_surrogates(row.question), replace_surrogates(row.context)
+    located = [_locate(answer, context, where) for answer in row.answers or ()]
+    cleaned = [name, question, context, *(answer.text for answer in located)]
+    raw = [str(row.id), row.question, row.context, *(str(text) for text, _ in row.answers or ())]
+    if cleaned != raw:
         report(where, "lone surrogates in the text; replaced by U+FFFD")
     for lack in _empty(row):
         report(where, lack)
-    only = "scoring only"
-    if not any(answer.span for answer in found):
-        only = "the question is left out of training and kept for scoring"
-    for answer in found:
+    consequence = "scoring only"
+    if not any(answer.span for answer in located):
+        consequence = "the question is left out of training and kept for scoring"
+    for answer in located:
         if fault := answer.fault(context):
-            report(where, f"{fault}; {'repaired' if answer.span else only}")
-    if row.impossible and found:
-        report(where, "is_impossible is true, and it has answers; the answers count")
-    contradicted = row.impossible is False and row.answers == []
-    if contradicted:
-        what = "is_impossible is false, and it has no answer"
-        report(where, f"{what}; left out of training, scored as one without an answer")
+            report(where, f"{fault}; {'repaired' if answer.span else consequence}")
+    if row.impossible and located:
+        report(where, "is_impossible is true, but it has answers; the answers count")
+    contradictory = row.impossible is False and row.answers == []
+    if contradictory:
+        what = "is_impossible is false, but it has no answer"
+        report(where, f"{what}; left out of training, scored as unanswerable")
     seen.add(name)
-    unknown = None
+    unlabelled = None
     if row.answers is None:
         has = names_of(row.fields)
-        what = f"no answers are given, as other questions have them; its fields are {has}"
-        unknown = Problem(where, f"{what}; left out of training, scored as one without an answer")
-    answers = tuple(Answer(answer.text, *(answer.span or (None, None))) for answer in found)
-    labelled = unknown is None and not contradicted
-    return QAExample(name, question, context, answers, labelled), unknown
+        what = f"no answers are given, unlike for other questions; its fields are {has}"
+        unlabelled = Problem(where, f"{what}; left out of training, scored as unanswerable")
+    answers = tuple(Answer(answer.text, *(answer.span or (None, None))) for answer in located)
+    labelled = unlabelled is None and not contradictory
+    return QAExample(name, question, context, answers, labelled), unlabelled
 
 
 def _reference_of(row: _Row, seen: set[str], report: Report) -> Reference:
-    """The question as it stands in the file; what is odd about it is reported."""
-    name, where = str(row.id), row.place
-    if row.answers is None:  # the official scripts end here
+    """The question as in the file; anything odd is reported."""
+    name, where = str(row.id), row.label
+    if row.answers is None:  # the official scripts fail here
         has = names_of(row.fields)
         raise DataError(
             where,
             f"no answers are given; its fields are {has}; expected answers: {EXPECTED_ANSWERS}",
         )
     texts = [row.question, row.context, name]
-    context = whole_text(row.context)
-    found = [_located(answer, context, where) for answer in row.answers]
-    answers = tuple(str(text) for text, _ in row.answers)  # _located has refused what is no str
+    context = replace_surrogates(row.context)
+    located = [_locate(answer, context, where) for answer in row.answers]
+    answers = tuple(str(text) for text, _ in row.answers)  # _locate has accepted only str
     texts += answers
-    faults = ["the id occurs before"] * (name in seen)
+    faults = ["duplicate id"] * (name in seen)
     faults += ["the id is a number; read as text"] * (not isinstance(row.id, str))
-    faults += ["lone surrogates in the text"] * any(text != whole_text(text) for text in texts)
-    faults += [*_empty(row), *(f for answer in found if (f := answer.fault(context)))]
+    faults += ["lone surrogates in the text"] * any(
+        text != replace_surrogates(text) for text in texts
+    )
+    faults += [*_empty(row), *(f for answer in located if (f := answer.fault(context)))]
     if row.impossible is not None and row.impossible == bool(row.answers):
         has = "it has answers" if row.answers else "it has no answer"
-        faults.append(f"is_impossible is {str(row.impossible).lower()}, and {has}")
+        faults.append(f"is_impossible is {str(row.impossible).lower()}, but {has}")
     for fault in faults:
         report(where, fault)
     seen.add(name)
@@ -369,7 +373,7 @@ def _reference_of(row: _Row, seen: set[str], report: Report) -> Reference:
 
 
 def _empty(row: _Row) -> list[str]:
-    """What a question lacks."""
+    """What the question lacks, as faults."""
     faults = []
     if not row.context.strip():
         faults.append("the paragraph is empty; the answer can only be empty")
@@ -378,12 +382,12 @@ def _empty(row: _Row) -> list[str]:
     return faults
 
 
-def _located(given: _Given, context: str, where: str) -> Located:
-    text, start = given
+def _locate(answer: _RawAnswer, context: str, where: str) -> Located:
+    text, start = answer
     if not isinstance(text, str):
         raise DataError(
             where, f'an answer of field "answers" is {type(text).__name__}, expected str'
         )
     if start is not None and (isinstance(start, bool) or not isinstance(start, int)):
         raise DataError(where, f'field "answer_start" is {type(start).__name__}, expected int')
-    return locate(context, whole_text(text), start)
+    return locate(context, replace_surrogates(text), start)

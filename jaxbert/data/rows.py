@@ -1,7 +1,7 @@
-"""Rows -> examples: what every reader of rows needs, and the report of what it found.
+"""What every reader of rows needs: tables, columns, fields and a report of problems.
 
-A fault of a file is an InputError. One of a row is a Problem: the row is repaired or left out, and
-the report names it.
+A fault of a file is an InputError. A fault of a row is a Problem: the row is repaired or left out,
+and the report names it.
 """
 
 from __future__ import annotations
@@ -14,31 +14,31 @@ from jaxbert.errors import DataError, InputError
 from jaxbert.io.untrusted import shown
 
 
-class _Placed(Protocol):
+class _Located(Protocol):
     @property
     def where(self) -> str: ...
 
 
 # What a cell of a row can be.
 Cell: TypeAlias = "str | int | float | bool | list[Cell] | dict[str, Cell] | None"
-Fields: TypeAlias = dict[str, Cell]  # of a row, by column
+Fields: TypeAlias = dict[str, Cell]  # a row's cells by column
 
-_IDS = {"id", "idx", "index", "guid", "uuid", "uid"}  # names of columns that are no text
-_SHOWN = 5  # problems that are shown in full
+_ID_COLUMNS = {"id", "idx", "index", "guid", "uuid", "uid"}  # columns that hold no text
+_MAX_SHOWN = 5  # problems shown in full
 
 T = TypeVar("T")
 R = TypeVar("R")
 V = TypeVar("V")
 W = TypeVar("W")
-E = TypeVar("E", bound=_Placed)
+E = TypeVar("E", bound=_Located)
 
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """What was found in one row: where it is, what is wrong, and what was done about it.
+    """A problem in one row: where it is, what is wrong, and what was done about it.
 
     Attributes:
-        malformed: the row is not of its form, and left out.
+        malformed: the row has the wrong form and was left out.
     """
 
     where: str
@@ -51,22 +51,22 @@ class Problem:
 
 def problem_lines(problems: Sequence[Problem]) -> list[str]:
     """Lines for a log: the first problems in full, and how many there are."""
-    lines = [str(problem) for problem in problems[:_SHOWN]]
-    if len(problems) > _SHOWN:
+    lines = [str(problem) for problem in problems[:_MAX_SHOWN]]
+    if len(problems) > _MAX_SHOWN:
         lines.append(f"... {len(problems)} problems in all; --strict stops at the first")
     return lines
 
 
 class Report:
-    """What is found in rows.
+    """Collects problems found in rows.
 
     Args:
         strict: raise at the first problem instead of noting it.
 
     Attributes:
-        problems: in the order in which they were found.
-        notes: what was decided about whole files, and is no fault: which columns were taken.
-        labels: rows with a label, whether it can be used or not.
+        problems: in the order found.
+        notes: decisions about files that are not faults, such as which columns were taken.
+        labels: the number of rows with a label, usable or not.
     """
 
     def __init__(self, strict: bool) -> None:
@@ -87,31 +87,31 @@ class Report:
         self.notes.append(text)
 
     def each(self, rows: Iterable[R], make: Callable[[R], T | None]) -> Iterator[T]:
-        """What is made of each row. One for which that is None or a DataError is left out, and the
-        error noted."""
+        """Apply `make` to each row. Rows that give None are left out; so are rows that raise
+        DataError, which is noted."""
         for row in rows:
             try:
-                made = make(row)
+                result = make(row)
             except DataError as error:
                 if self._strict:
                     raise
                 self._first = self._first or error
                 self.problems.append(Problem(error.where, f"{error.what}; it is left out", True))
                 continue
-            if made is not None:
-                yield made
+            if result is not None:
+                yield result
 
     def nothing(self, otherwise: str) -> InputError:
-        """The error of a file of which nothing is left: the first row's fault, if one had any."""
+        """The error if no row is usable: the first malformed row's fault, else `otherwise`."""
         return self._first or InputError(otherwise)
 
 
 class Table(list[Fields]):
-    """Rows with what their file says beside them.
+    """Rows, with what their file says about them.
 
     Attributes:
         classes: column -> names of its classes, in the order of their numbers.
-        notes: what was decided in reading, for the log.
+        notes: decisions made while reading, for the log.
     """
 
     def __init__(self, rows: Iterable[Fields] = ()) -> None:
@@ -120,7 +120,7 @@ class Table(list[Fields]):
         self.notes: list[str] = []
 
 
-# What a loader gives: rows, or JSON of one of the forms that the readers know; text of a text file.
+# What a loader returns: rows, JSON in a form that the readers know, or the text of a text file.
 Content: TypeAlias = "Table | Sequence[Cell] | dict[str, Cell] | Cell"
 
 
@@ -130,14 +130,14 @@ class Data(Generic[T]):
 
     examples: tuple[T, ...]
     problems: tuple[Problem, ...] = ()
-    classes: tuple[str, ...] = ()  # names in their own order, where the data declare them
+    classes: tuple[str, ...] = ()  # in declared order, if the data declare them
     columns: tuple[str, ...] = dataclasses.field(default=(), compare=False)  # for messages
     notes: tuple[str, ...] = dataclasses.field(default=(), compare=False)  # for the log
     label_column: str | None = dataclasses.field(default=None, compare=False)  # for messages
 
 
 class Row(dict[str, Cell]):
-    """A row that knows the line of the file at which it begins, counted from 1."""
+    """A row that knows the line of the file where it begins, counted from 1."""
 
     __slots__ = ("line",)
 
@@ -148,10 +148,10 @@ class Row(dict[str, Cell]):
 
 @dataclasses.dataclass(frozen=True)
 class Sheet:
-    """The rows of one file, each with its place for messages, and the names of all columns.
+    """The rows of one file, each with its name in messages, and the names of all columns.
 
     Attributes:
-        classes: column -> names of its classes, where the data set declares them.
+        classes: column -> names of its classes, if the data set declares them.
     """
 
     origin: str
@@ -163,13 +163,13 @@ class Sheet:
 # --- content -> rows --------------------------------------------------------------------------
 
 
-def where_of(origin: str, number: int, row: Cell) -> str:
-    """What a message calls a row: its line where that is known, else its number from 0."""
-    return f"{origin}: line {row.line}" if isinstance(row, Row) else f"{origin}: row {number}"
+def where_of(origin: str, index: int, row: Cell) -> str:
+    """A row's name in messages: its line if known, else its index from 0."""
+    return f"{origin}: line {row.line}" if isinstance(row, Row) else f"{origin}: row {index}"
 
 
 def table_of(origin: str, content: Content) -> Sheet:
-    """What a loader gave as rows: a list of objects, or an object with one as "data".
+    """The rows in what a loader returned: a list of objects, or an object with one as "data".
 
     Raises:
         InputError: it is something else.
@@ -178,8 +178,8 @@ def table_of(origin: str, content: Content) -> Sheet:
     if not isinstance(entries, list):
         raise InputError(f"{origin}: expected a list of rows, found {type(content).__name__}")
     rows = []
-    for number, row in enumerate(entries):
-        where = where_of(origin, number, row)
+    for index, row in enumerate(entries):
+        where = where_of(origin, index, row)
         if not isinstance(row, dict):
             raise DataError(where, f"expected an object, found {type(row).__name__}")
         rows.append((where, row))
@@ -188,81 +188,82 @@ def table_of(origin: str, content: Content) -> Sheet:
 
 
 def find_column(
-    origin: str, names: Sequence[str], asked: str | None, known: Iterable[str]
+    origin: str, names: Sequence[str], requested: str | None, known: Iterable[str]
 ) -> str | None:
-    """The column that is asked for, else the first known one that is there, else None.
+    """The requested column, else the first known one that the file has, else None.
 
-    A name that is asked for with a question mark behind it may be missing: then it is None.
+    A requested name that ends with a question mark is optional: None if it is missing.
 
     Raises:
-        InputError: the column asked for is not there.
+        InputError: the requested column is missing.
     """
-    if asked is None:
+    if requested is None:
         return next((name for name in known if name in names), None)
-    if asked.endswith("?") and asked not in names:
-        return asked[:-1] if asked[:-1] in names else None
-    if asked not in names:
-        raise InputError(f'{origin}: no column "{asked}"; it has {names_of(names) or "none"}')
-    return asked
+    if requested.endswith("?") and requested not in names:
+        return requested[:-1] if requested[:-1] in names else None
+    if requested not in names:
+        raise InputError(f'{origin}: no column "{requested}"; it has {names_of(names) or "none"}')
+    return requested
 
 
 def columns_of_text(sheet: Sheet, *, but: str | None) -> list[str]:
-    """The columns whose first rows are str with letters in them; no ids, and not the column `but`.
+    """The columns whose first rows are str with letters, without ids and the column `but`.
 
-    They are what is left to try where no column has a known name.
+    They are the candidates when no column has a known name.
     """
-    found = []
+    columns = []
     for name in sheet.names:
         values = [row[name] for _, row in sheet.rows[:20] if row.get(name) is not None]
         texts = [value for value in values if isinstance(value, str)]
         letters = len(texts) == len(values) and any(c.isalpha() for text in texts for c in text)
-        if letters and name != but and name.lower() not in _IDS:
-            found.append(name)
-    return found
+        if letters and name != but and name.lower() not in _ID_COLUMNS:
+            columns.append(name)
+    return columns
 
 
 @overload
-def field(mapping: Content, name: str, kind: type[V], where: str) -> V: ...
+def field(mapping: Content, name: str, expected: type[V], where: str) -> V: ...
 
 
 @overload
-def field(mapping: Content, name: str, kind: tuple[type[V], type[W]], where: str) -> V | W: ...
+def field(mapping: Content, name: str, expected: tuple[type[V], type[W]], where: str) -> V | W: ...
 
 
 def field(
-    mapping: Content, name: str, kind: type[V] | tuple[type[V], type[W]], where: str
+    mapping: Content, name: str, expected: type[V] | tuple[type[V], type[W]], where: str
 ) -> V | W:
-    """mapping[name], which must be there and of that type."""
+    """mapping[name], which must be present and of the expected type."""
     if not isinstance(mapping, dict):
         raise DataError(where, f"expected an object, found {type(mapping).__name__}")
     if name not in mapping:
         raise DataError(where, f'no field "{name}"; it has {names_of(mapping) or "none"}')
     value = mapping[name]
-    for each in kind if isinstance(kind, tuple) else (kind,):
-        if isinstance(value, each):
+    for cls in expected if isinstance(expected, tuple) else (expected,):
+        if isinstance(value, cls):
             return value
-    wanted = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
+    classes = expected if isinstance(expected, tuple) else (expected,)
+    wanted = " or ".join(cls.__name__ for cls in classes)
     raise DataError(where, f'field "{name}" is {type(value).__name__}, expected {wanted}')
 
 
 def names_of(fields: Iterable[str]) -> str:
-    """The first few names of an object's fields, in one line."""
+    """The names of an object's first fields, in one line."""
     names = [shown(" ".join(str(name).split())) for name in fields]
     return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
 
 
-def whole_texts(texts: Sequence[str], where: str, report: Report) -> list[str]:
-    """Each text whole (see whole_text), and a problem if one was not."""
-    whole = [whole_text(text) for text in texts]
-    if whole != list(texts):
+def replace_surrogates_in(texts: Sequence[str], where: str, report: Report) -> list[str]:
+    """replace_surrogates for each text; reports a problem if one had any."""
+    cleaned = [replace_surrogates(text) for text in texts]
+    if cleaned != list(texts):
         report(where, "lone surrogates in the text; replaced by U+FFFD")
-    return whole
+    return cleaned
 
 
-def whole_text(text: str) -> str:
-    """The text with lone surrogates, which no tokenizer takes, replaced one for one."""
+def replace_surrogates(text: str) -> str:
+    """The text with each lone surrogate, which no tokenizer accepts, replaced by U+FFFD."""
     try:
-        text.encode()  # by far the fastest way to see that there are none
+        text.encode()  # by far the fastest check
     except UnicodeEncodeError:
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return text
@@ -276,17 +277,17 @@ def read_labelled(
     strict: bool,
     what: str = "example",
 ) -> Data[E]:
-    """The examples of all tables. Where some have a label, those without one are left out.
+    """Read the examples of all tables. If some have a label, those without one are left out.
 
     Args:
-        tables: of each file its name and its content, as a loader gives it.
-        examples_of: of a sheet with rows, its examples and the classes that it declares.
-        label_of: an example's label, None where it has none.
+        tables: the name of each file and its content, as a loader returns it.
+        examples_of: returns the examples of a sheet and the classes that it declares.
+        label_of: returns an example's label, None if it has none.
         strict: raise at the first problem instead of reporting it.
-        what: an example, in words.
+        what: the word for an example in messages.
 
     Raises:
-        InputError: there is no example, or none of those with a label can be used.
+        InputError: there is no example, or no labelled one can be used.
     """
     examples: list[E] = []
     declared: tuple[str, ...] = ()
@@ -298,8 +299,8 @@ def read_labelled(
         sheet = table_of(origin, content)
         report.notes += content.notes if isinstance(content, Table) else []
         if sheet.rows:
-            found, classes = examples_of(sheet, report)
-            examples += found
+            sheet_examples, classes = examples_of(sheet, report)
+            examples += sheet_examples
             declared, columns = declared or classes, columns or sheet.names
     if not examples:
         raise report.nothing(f"{', '.join(origins)}: no {what} in it")
@@ -307,7 +308,7 @@ def read_labelled(
     if labelled:
         for example in examples:
             if label_of(example) is None:
-                report(example.where, "no label, and other rows have one; it is left out")
+                report(example.where, "no label, but other rows have one; it is left out")
     elif report.labels:
         raise report.nothing(f"{', '.join(origins)}: no {what} with a label can be used")
     kept = tuple(labelled or examples)

@@ -1,4 +1,4 @@
-"""Text -> words, for whole-word masking: BERT's own words, and segmented Chinese."""
+"""Splits text into words for whole-word masking: BERT's words, and segmented Chinese."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from pathlib import Path
 from jaxbert.data.sources import lines_of, read_text
 from jaxbert.errors import InputError
 
-# A function text -> (start, end) characters of its words, ascending; and its description.
+# A function text -> [(start, end), ...], the characters of its words; with its description.
 FindWords = Callable[[str], list[tuple[int, int]]]
 Segmenter = tuple[FindWords, str]
 
-# The inside of a regular expression's brackets: google-research/bert, tokenization.py,
+# For the inside of a regular expression's brackets, from google-research/bert, tokenization.py,
 # _is_chinese_char.
 _CHINESE = (
     "\u4e00-\u9fff\u3400-\u4dbf\U00020000-\U0002a6df\U0002a700-\U0002b73f\U0002b740-\U0002b81f"
@@ -30,20 +30,20 @@ _CHINESE = (
 
 
 def make_segmenter(words: str) -> Segmenter:
-    """A function that finds the words of a text.
+    """Make a function that finds the words of a text.
 
     Runs of Chinese characters are segmented as `words` says. Everything else is split as BERT's
-    tokenizer splits it before WordPiece, at white space and at every punctuation character, so
-    that all sub-words of "tokenizer" are in one word.
+    tokenizer splits it before WordPiece, at white space and at every punctuation character, so all
+    sub-words of "tokenizer" are in one word.
 
     Args:
         words: "characters" (each Chinese character is a word), "jieba", or the path of a UTF-8
-            file of Chinese words, one a line, what follows white space ignored; from those, the
-            longest that fits is taken, from left to right (forward maximum matching).
+            file of Chinese words, one per line, ignoring what follows white space. With a file, the
+            longest matching word is taken, from left to right (forward maximum matching).
 
     Returns:
-        The function text -> [(start, end), ...] in characters, ascending and disjoint, with all
-        of the text but white space in them; and its description for a log.
+        The function text -> [(start, end), ...] in characters, ascending and disjoint, covering all
+        of the text but white space; and its description for the log.
 
     Raises:
         InputError: jieba is not installed, or the file cannot be read or has no Chinese word.
@@ -54,8 +54,8 @@ def make_segmenter(words: str) -> Segmenter:
     elif words == "jieba":
         cut, description = _jieba()
     else:
-        known = _read_words(words)
-        cut, description = _longest_match(known), f"{len(known):,} words of {words}"
+        vocabulary = _read_words(words)
+        cut, description = _longest_match(vocabulary), f"{len(vocabulary):,} words of {words}"
     return functools.partial(_spans, cut=cut), description
 
 
@@ -71,12 +71,12 @@ def _spans(text: str, *, cut: Callable[[str], Iterable[str]]) -> list[tuple[int,
     return spans
 
 
-@functools.cache  # it looks at 130,000 characters
+@functools.cache  # checks 130,000 characters
 def _pieces() -> re.Pattern[str]:
     """Runs of Chinese characters, single punctuation characters, and runs of anything else.
 
-    Punctuation is as in google-research/bert, tokenization.py, _is_punctuation: all of ASCII but
-    letters and digits, and Unicode's. The planes from 0x20000 on have none.
+    Punctuation is as in google-research/bert, tokenization.py, _is_punctuation: all ASCII symbols,
+    and Unicode's punctuation. The planes from 0x20000 on have none.
     """
     others = filter(lambda c: unicodedata.category(c)[0] == "P", map(chr, range(128, 0x20000)))
     marks = re.escape(string.punctuation + "".join(others))
@@ -87,14 +87,14 @@ def _jieba() -> tuple[Callable[[str], Iterable[str]], str]:
     """jieba's accurate mode, with its model for words that are not in its dictionary."""
     try:
         with warnings.catch_warnings():
-            # Of its regular expressions, and of pkg_resources where setuptools still has that.
+            # About its regular expressions, and pkg_resources where setuptools still has it.
             warnings.simplefilter("ignore")
             import jieba
     except ImportError:
         raise InputError('jieba is not installed; pip install "jaxbert[zh]"') from None
     jieba.setLogLevel(logging.WARNING)
     tokenizer = jieba.Tokenizer()
-    # It would read its dictionary from a cache in the folder for temporary files, whoever wrote it.
+    # By default it trusts a cached dictionary in the folder for temporary files, whoever wrote it.
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.tmp_dir = folder
         tokenizer.initialize()
@@ -104,23 +104,23 @@ def _jieba() -> tuple[Callable[[str], Iterable[str]], str]:
 def _read_words(path: str) -> set[str]:
     if not Path(path).is_file():
         raise InputError(
-            f"--words {path}: no such file; give characters, jieba, or a file with a word a line"
+            f"--words {path}: no such file; give characters, jieba, or a file with a word per line"
         )
     text = read_text(Path(path))
     chinese = re.compile(f"[{_CHINESE}]+")
-    first = (line.split(maxsplit=1)[0] for line in lines_of(text) if line.strip())
-    words = {word for word in first if chinese.fullmatch(word)}
+    first_words = (line.split(maxsplit=1)[0] for line in lines_of(text) if line.strip())
+    words = {word for word in first_words if chinese.fullmatch(word)}
     if not words:
-        raise InputError(f"{path}: no line begins with a Chinese word; give one word a line")
+        raise InputError(f"{path}: no line begins with a Chinese word; give one word per line")
     return words
 
 
 def _longest_match(words: set[str]) -> Callable[[str], Iterable[str]]:
-    """Forward maximum matching; a character that begins no word is a word of its own."""
+    """Forward maximum matching; a character that begins no word is a word itself."""
     lengths: defaultdict[str, set[int]] = defaultdict(set)
     for word in words:
         lengths[word[0]].add(len(word))
-    longest_first = {first: sorted(found, reverse=True) for first, found in lengths.items()}
+    longest_first = {first: sorted(sizes, reverse=True) for first, sizes in lengths.items()}
     return functools.partial(_match, words=words, longest_first=longest_first)
 
 

@@ -1,4 +1,4 @@
-"""Files and Hub names -> rows: the one place that knows file formats."""
+"""Loads rows from files and from the Hub: the only module that knows file formats."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 
 class MissingSplitError(InputError):
-    """A data set has no split of that name."""
+    """A data set has no split with that name."""
 
 
 def is_folder(path: Path) -> bool:
-    """Whether there is a folder of that name.
+    """Whether the path is a folder.
 
     Raises:
-        InputError: no file can have that name, or its folder may not be searched.
+        InputError: the path is not a valid name, or its parent folder cannot be searched.
     """
     try:
         return path.is_dir()
@@ -37,13 +37,13 @@ def is_folder(path: Path) -> bool:
 
 
 def read_text(path: Path) -> str:
-    """The text of a file, which must be UTF-8, with its line ends as they are.
+    """Read a UTF-8 text file, with its line ends unchanged.
 
     Raises:
         InputError: the file is missing, cannot be read, is not UTF-8, or has a NUL byte.
     """
     try:
-        if path.is_char_device():  # one like /dev/zero has no end
+        if path.is_char_device():  # /dev/zero, for example, has no end
             raise InputError(f"{path}: a device, not a file")
         raw = path.read_bytes()
         text = raw.decode().removeprefix("\ufeff")
@@ -51,14 +51,14 @@ def read_text(path: Path) -> str:
         raise InputError(f"{path}: no such file") from None
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        place = f"{path}: line {line} is not UTF-8 (byte {error.start} of the file)"
-        raise InputError(f"{place}; {_advice(path, raw)}") from None
+        where = f"{path}: line {line} is not UTF-8 (byte {error.start} of the file)"
+        raise InputError(f"{where}; {_advice(path, raw)}") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except InputError:
         raise
     except ValueError:
-        raise InputError(f"{shown(path)}: no file can have such a name") from None
+        raise InputError(f"{shown(path)}: not a valid file name") from None
     nul = text.find("\0")
     if nul >= 0:
         line = text.count("\n", 0, nul) + 1
@@ -67,20 +67,22 @@ def read_text(path: Path) -> str:
 
 
 def _advice(path: Path, raw: bytes) -> str:
-    """What to do about bytes that are no text in UTF-8."""
-    name, sure = wide_encoding(raw), "it is"
+    """What to do about bytes that are not UTF-8 text."""
+    name, verb = wide_encoding(raw), "it is"
     if name is None and b"\0" not in raw:
-        name, sure = likely_encoding(raw), "it looks like"
+        name, verb = likely_encoding(raw), "it looks like"
     if name is None:
-        return "most of the file is UTF-8 or no text: is it damaged, or another kind of file?"
+        return (
+            "most of the file is UTF-8, or it is not text: is it damaged, or another kind of file?"
+        )
     file = shlex.quote(path.name)
-    return f"{sure} {name}: convert it with iconv -f {name} -t UTF-8 {file} > NEW{path.suffix}"
+    return f"{verb} {name}: convert it with iconv -f {name} -t UTF-8 {file} > NEW{path.suffix}"
 
 
 def lines_of(text: str) -> list[str]:
-    """The lines of a text without their ends, which are LF or CRLF, or CR where no LF is.
+    """The lines of a text without their ends: LF or CRLF, or CR if the text has no LF.
 
-    Not splitlines(): it would also split at U+2028 and others that a text may have.
+    Not splitlines(), which also splits at U+2028 and other characters that a text may contain.
 
     >>> lines_of("a\\r\\nb\\n"), lines_of("a\\rb")
     (['a', 'b', ''], ['a', 'b'])
@@ -91,10 +93,10 @@ def lines_of(text: str) -> list[str]:
 
 
 def _read_json(path: Path) -> Content:
-    """JSON, or JSON Lines: an object a line, whatever the suffix is.
+    """Read JSON or JSON Lines (one object per line), whatever the suffix is.
 
-    A line that is a whole object and not the whole file can be nothing but JSON Lines. A file of
-    one line is JSON Lines where it is a row, and JSON where it is a list or a container of rows.
+    If a line is a complete object and not the complete file, the file must be JSON Lines. A file of
+    one line is JSON Lines if it is a row, and JSON if it is a list or a container of rows.
     """
     text = read_text(path)
     try:
@@ -107,7 +109,7 @@ def _read_json(path: Path) -> Content:
         if path.suffix.lower() == ".jsonl":
             return []
         raise InputError(f"{path}: not JSON at line 1, column 1 (it is empty)") from None
-    except ValueError as error:  # a number of thousands of digits
+    except ValueError as error:  # a number with thousands of digits
         raise InputError(f"{path}: not a data set ({error})") from None
     except RecursionError:
         raise InputError(f"{path}: nested too deeply to be a data set") from None
@@ -117,10 +119,10 @@ def _read_json(path: Path) -> Content:
 
 
 def _is_json_lines(path: Path, text: str) -> bool:
-    """Whether a text that is not JSON as a whole is rather JSON Lines, perhaps with a fault.
+    """Whether a text that is not valid JSON is JSON Lines, perhaps with a fault.
 
-    The first line may be the one with the fault: then it begins as an object does, and most of the
-    next lines are objects. (A row of a list has a comma behind it.)
+    The fault may be in the first line: then it begins like an object, and most of the next lines
+    are objects. (In a JSON list, a comma would follow each row.)
     """
     if not text.lstrip().startswith("{"):
         return False
@@ -139,7 +141,7 @@ def _is_object(line: str) -> bool:
 
 def _read_json_lines(path: Path, text: str) -> list[Row | Cell]:
     rows: list[Row | Cell] = []
-    # Not splitlines(): it would also split at U+2028 and others that JSON strings may hold.
+    # Not splitlines(), which also splits at U+2028 and other characters that JSON may contain.
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
@@ -148,7 +150,7 @@ def _read_json_lines(path: Path, text: str) -> list[Row | Cell]:
         except json.JSONDecodeError as error:
             raise InputError(
                 f"{path}: not JSON at line {number}, column {error.colno} ({error.msg}); the file "
-                "is JSON Lines, a row a line: repair that line or remove it"
+                "is JSON Lines, one row per line: fix that line or remove it"
             ) from None
         except ValueError as error:
             raise InputError(f"{path}: line {number}: not a row ({error})") from None
@@ -159,22 +161,22 @@ def _read_json_lines(path: Path, text: str) -> list[Row | Cell]:
 
 
 def _not_json(path: Path, text: str, error: json.JSONDecodeError) -> InputError:
-    hint = "is the file whole?"
+    hint = "is the file complete?"
     if error.msg == "Extra data":
-        hint = "expected one list of rows, or JSON Lines with a row a line"
+        hint = "expected one list of rows, or JSON Lines with one row per line"
         if text[error.pos] == "{":
-            hint = "objects follow each other without a comma; write each on a line of its own"
+            hint = "objects follow each other without a comma; write each on its own line"
     where = f"line {error.lineno}, column {error.colno}"
     return InputError(f"{path}: not JSON at {where} ({error.msg}); {hint}")
 
 
 def _read_delimited(path: Path, delimiter: str, quoted: bool) -> list[Row]:
-    """The rows of a CSV or TSV file, whose first line names the columns; cells are str.
+    """Read a CSV or TSV file whose first line names the columns; cells are str.
 
-    Quoted fields are those of RFC 4180. Blank lines at the end are passed over.
+    Fields are quoted as in RFC 4180. Blank lines at the end are ignored.
     """
     text = read_text(path)
-    # Python's own limit, 131,072 characters, is less than a book. No C long is smaller than this.
+    # Python's default limit, 131,072 characters, is less than a book. Every C long can hold this.
     csv.field_size_limit(2**31 - 1)
     reader = csv.reader(
         io.StringIO(text),
@@ -207,7 +209,7 @@ def _read_delimited(path: Path, delimiter: str, quoted: bool) -> list[Row]:
     except csv.Error as error:
         what = f"not quoted as CSV ({error}); a quote in a quoted field is written twice"
         if "new-line" in str(error):
-            what = "a carriage return inside of a line; end lines with LF or CRLF"
+            what = "a carriage return inside a line; end lines with LF or CRLF"
         elif "end of data" in str(error):
             what = "a quoted field begins here or later in the row and does not end"
         else:
@@ -220,30 +222,30 @@ def _read_delimited(path: Path, delimiter: str, quoted: bool) -> list[Row]:
 
 def _column_names(path: Path, cells: list[str]) -> list[str]:
     names = [cell.strip() for cell in cells]
-    if len(names) > 1 and not names[0]:  # an index, as pandas writes it
+    if len(names) > 1 and not names[0]:  # pandas' index
         names[0] = "index" if "index" not in names else ""
-    what = "it is blank" if not names else ""
+    fault = "it is blank" if not names else ""
     if "" in names:
-        what = f"column {names.index('') + 1} has no name"
+        fault = f"column {names.index('') + 1} has no name"
     elif len(set(names)) < len(names):
-        double = next(name for name in names if names.count(name) > 1)
-        what = f"two columns are named {names_of([double])}"
-    if what:
+        duplicate = next(name for name in names if names.count(name) > 1)
+        fault = f"two columns are named {names_of([duplicate])}"
+    if fault:
         raise InputError(
-            f"{path}: line 1: {what}; expected a header, with a name of its own for each column"
+            f"{path}: line 1: {fault}; expected a header with a different name for each column"
         )
     return names
 
 
 def read_table(load: Callable[[], datasets.Dataset | datasets.DatasetDict], origin: str) -> Table:
-    """Rows of a data set that the library `datasets` reads; numbers of classes become names."""
+    """Rows of a data set read by the library `datasets`; class numbers become names."""
     try:
         table = load()
         rows = Table() if isinstance(table, dict) else _named_rows(table)
     except InputError:
         raise
-    except Exception as found:  # datasets raises errors of many libraries, and its own around them
-        error: BaseException = found
+    except Exception as raised:  # datasets raises, or wraps, errors of many libraries
+        error: BaseException = raised
         while error.__cause__ is not None:
             error = error.__cause__
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -274,8 +276,8 @@ def _named_rows(table: datasets.Dataset) -> Table:
     from datasets import ClassLabel
 
     rows = Table(table)
-    for name, feature in (table.features or {}).items():  # a stream need not have any
-        classes = getattr(feature, "feature", feature)  # of a list: what it is a list of
+    for name, feature in (table.features or {}).items():  # a stream may have none
+        classes = getattr(feature, "feature", feature)  # for a list: the type of its items
         if isinstance(classes, ClassLabel):
             rows.classes[name] = tuple(classes.names)
             for row in rows:
@@ -284,7 +286,7 @@ def _named_rows(table: datasets.Dataset) -> Table:
 
 
 def _class_names(value: Cell, classes: datasets.ClassLabel) -> Cell:
-    """Names for numbers; None for -1, by which the Hub marks rows without a label."""
+    """Names for class numbers; None for -1, which marks rows without a label on the Hub."""
     if isinstance(value, list):
         return [_class_names(item, classes) for item in value]
     if value is None or value == -1:
@@ -294,30 +296,30 @@ def _class_names(value: Cell, classes: datasets.ClassLabel) -> Cell:
 
 
 def load_rows(path: str, *, quoted_tsv: bool = False) -> Content:
-    """The content of a file or local data-set folder: parsed JSON, or a list of rows.
+    """Load a file or local data-set folder: parsed JSON, or a list of rows.
 
-    JSON and JSON Lines are told apart by what is in them, not by the suffix: transformers' scripts
-    want JSON Lines to be named .json. A row of JSON Lines is a Row, which knows its line. Of CSV
-    and TSV every row is a Row of str; Parquet and folders of datasets' `save_to_disk` are read
-    through the library `datasets`, and their class labels are names, or None for -1.
+    JSON and JSON Lines are distinguished by content, not by suffix: transformers' scripts expect
+    JSON Lines in files named .json. A row of JSON Lines is a Row, which knows its line. Rows of CSV
+    and TSV are Rows of str. Parquet and folders of datasets' `save_to_disk` are read with the
+    library `datasets`; their class labels are names, or None for -1.
 
     Args:
-        quoted_tsv: the fields of TSV are quoted as those of CSV; else a quote is a character.
+        quoted_tsv: TSV fields are quoted as in CSV; otherwise a quote is an ordinary character.
 
     Raises:
-        InputError: the file is missing, damaged, or not what its suffix says.
+        InputError: the file is missing, damaged, or does not match its suffix.
     """
     file = Path(path)
     suffix = file.suffix.lower()
     folder = is_folder(file)
     if folder or suffix == ".parquet":
-        import datasets  # slow to import, and most runs do not need it
+        import datasets  # slow to import, and rarely needed
 
         datasets.disable_progress_bars()
-        datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # it would log what it raises
+        datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # it logs what it also raises
         if folder:
             return read_table(lambda: datasets.load_from_disk(path), path)
-        if not _parquet_rows(path):  # which datasets does not take
+        if not _parquet_rows(path):  # datasets cannot read a file without rows
             return Table()
         return read_table(lambda: datasets.Dataset.from_parquet(path, keep_in_memory=True), path)
     if suffix == ".csv":
@@ -327,22 +329,22 @@ def load_rows(path: str, *, quoted_tsv: bool = False) -> Content:
     return _read_json(file)
 
 
-# GLUE's MNLI has two validation splits; the matched one is what run_glue takes.
+# GLUE's MNLI has two validation splits; run_glue uses the matched one.
 _VALIDATION_SPLITS = {"mnli": "validation_matched"}
 
 
 def validation_split_of(config: str | None) -> str:
-    """The split to evaluate on, of a data set's configuration."""
+    """The split to evaluate on, for a configuration of a data set."""
     return _VALIDATION_SPLITS.get(config or "", "validation")
 
 
 def load_hub_rows(name: str, config: str | None, split: str) -> Table:
-    """The rows of one split of a data set: a Hub name, or a local folder that datasets can load.
+    """Load one split of a data set: a Hub name, or a local folder that datasets can load.
 
     Class labels are names, or None for -1.
 
     Raises:
-        MissingSplitError: the data set is there, and the split is not.
+        MissingSplitError: the data set exists, but not the split.
         InputError: it cannot be read.
     """
     import datasets

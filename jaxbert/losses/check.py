@@ -53,7 +53,7 @@ def try_loss(
     """
     objective = objective_of(loss.function)
     jax.eval_shape(lambda params, batch: objective(apply, params, batch, key), params, batch)
-    if not loss.own:
+    if not loss.user_defined:
         return
     windows = np.linspace(0, len(features) - 1, _ROWS).astype(int)  # answerable and not
     windows[-1] = np.argmin(features.lengths)  # which has padding, if any has

@@ -30,7 +30,7 @@ class ChosenLoss(NamedTuple):
         function: of either form, options bound.
         args: the options that were given.
         source: the text of its file, and of its base's.
-        own: whether it, or its base, is the user's.
+        user_defined: whether it or its base is the user's.
         values: of a function of a Python program, what it depends on beside its text.
     """
 
@@ -38,7 +38,7 @@ class ChosenLoss(NamedTuple):
     function: AnyLoss
     args: dict[str, Json]
     source: str
-    own: bool
+    user_defined: bool
     values: Mapping[str, str] = MappingProxyType({})
 
 
@@ -100,8 +100,8 @@ def _parsed(loss_args: str | None) -> dict[str, Json]:
 
 
 def _choose(losses: Mapping[str, AnyLoss], name: str, args: dict[str, Json]) -> ChosenLoss:
-    own = ":" in name or name.endswith(".py")
-    if own:
+    user_defined = ":" in name or name.endswith(".py")
+    if user_defined:
         function, source = load_function(name)
     elif name in losses:
         function = losses[name]
@@ -113,7 +113,7 @@ def _choose(losses: Mapping[str, AnyLoss], name: str, args: dict[str, Json]) -> 
         )
     else:
         raise InputError(f"--loss {name}: there are {', '.join(losses)}, and FILE.py:FUNCTION")
-    return _with_options(losses, ChosenLoss(name, function, args, source, own))
+    return _with_options(losses, ChosenLoss(name, function, args, source, user_defined))
 
 
 def _with_options(losses: Mapping[str, AnyLoss], chosen: ChosenLoss) -> ChosenLoss:
@@ -124,7 +124,9 @@ def _with_options(losses: Mapping[str, AnyLoss], chosen: ChosenLoss) -> ChosenLo
         base = _base(losses, rest.pop("base", next(iter(losses))), rest.pop("base_args", {}))
         function = functools.partial(function, base=base.function)
         source = f"{chosen.source}\n{base.source}"
-        chosen = chosen._replace(source=source, own=chosen.own or base.own)
+        chosen = chosen._replace(
+            source=source, user_defined=chosen.user_defined or base.user_defined
+        )
     return chosen._replace(function=_bound(chosen.name, function, rest))
 
 

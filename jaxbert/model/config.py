@@ -9,17 +9,16 @@ from typing import Final
 from jaxbert.errors import InputError
 from jaxbert.io.files import Json
 from jaxbert.io.untrusted import read_object, shown
-from jaxbert.model.folders import what_it_is
+from jaxbert.model.folders import explain_no_model
 
 ACTIVATIONS = ("gelu", "gelu_new", "relu")
 MULTI_LABEL: Final = "multi_label_classification"
-# What a sequence classifier's outputs are; transformers chooses loss and softmax, sigmoid or
-# neither by it.
+# What a sequence classifier's outputs mean; transformers chooses the loss, and softmax, sigmoid or
+# neither, by it.
 PROBLEM_TYPES = ("single_label_classification", MULTI_LABEL, "regression")
 
-# What config.json may say, and the largest value that is believable; a number beyond it would only
-# serve to exhaust memory. None: no bound beyond the type.
-_COUNTS = {
+# Sizes in config.json, with the largest plausible value; a larger one would only exhaust memory.
+_MAX_SIZES = {
     "vocab_size": 2_000_000,
     "hidden_size": 16_384,
     "num_hidden_layers": 256,
@@ -28,12 +27,12 @@ _COUNTS = {
     "max_position_embeddings": 65_536,
     "type_vocab_size": 1_024,
 }
-# The largest BERT that was published has 3.9 billion parameters.
-_MOST_PARAMETERS = 2**32
+# The largest published BERT has 3.9 billion parameters.
+_MAX_PARAMETERS = 2**32
 _RATES = ("hidden_dropout_prob", "attention_probs_dropout_prob")
 
-# Settings of config.json that would change the mathematics, with the only value that is BERT's.
-_FIXED = {
+# Settings of config.json that would change the mathematics, with BERT's value.
+_REQUIRED = {
     "position_embedding_type": "absolute",
     "is_decoder": False,
     "add_cross_attention": False,
@@ -42,16 +41,16 @@ _FIXED = {
     "pruned_heads": {},
     "quantization_config": None,
 }
-# Settings that name code to run: a model that needs its own code is another model than BERT.
-_CODE = ("auto_map", "custom_pipelines", "trust_remote_code")
-# Settings that choose attention; a name that is none of these is code on the Hub.
-_KERNELS = ("attn_implementation", "_attn_implementation", "_attn_implementation_internal")
+# Settings that name code to run: a model that needs its own code is not a plain BERT.
+_CODE_FIELDS = ("auto_map", "custom_pipelines", "trust_remote_code")
+# Settings that choose the attention kernel; any other name is code on the Hub.
+_KERNEL_FIELDS = ("attn_implementation", "_attn_implementation", "_attn_implementation_internal")
 _KNOWN_KERNELS = ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")
 
 
 @dataclasses.dataclass(frozen=True)
 class BertConfig:
-    """The shape of a BERT encoder; field names and defaults are those of Hugging Face's BertConfig.
+    """The shape of a BERT encoder, with the field names and defaults of Hugging Face's BertConfig.
 
     Raises:
         InputError: a field has the wrong type or is out of range, or `hidden_size` is not a
@@ -73,23 +72,23 @@ class BertConfig:
     pad_token_id: int = 0
     classifier_dropout: float | None = None  # before a classifier; None is hidden_dropout_prob
     id2label: tuple[str, ...] = ()  # names of the classes, in the order of the outputs
-    problem_type: str | None = None  # one of PROBLEM_TYPES; None where config.json has none
+    problem_type: str | None = None  # one of PROBLEM_TYPES; None if config.json has none
 
     def __post_init__(self) -> None:
-        for name, most in _COUNTS.items():
+        for name, largest in _MAX_SIZES.items():
             value = getattr(self, name)
-            if not _is_int(value) or not 1 <= value <= most:
-                found = shown(repr(value))
-                raise InputError(f"{name} is {found}: it must be an integer from 1 to {most}")
+            if not _is_int(value) or not 1 <= value <= largest:
+                actual = shown(repr(value))
+                raise InputError(f"{name} is {actual}: it must be an integer from 1 to {largest}")
         for name in _RATES:
             value = getattr(self, name)
             if not _is_number(value) or not 0.0 <= value < 1.0:
-                found = shown(repr(value))
-                raise InputError(f"{name} is {found}: it must be a number from 0 up to 1")
+                actual = shown(repr(value))
+                raise InputError(f"{name} is {actual}: it must be a number from 0 up to 1")
         rate = self.classifier_dropout
         if rate is not None and (not _is_number(rate) or not 0.0 <= rate < 1.0):
-            found = shown(repr(rate))
-            raise InputError(f"classifier_dropout is {found}: it must be a number from 0 up to 1")
+            actual = shown(repr(rate))
+            raise InputError(f"classifier_dropout is {actual}: it must be a number from 0 up to 1")
         if len(set(self.id2label)) < len(self.id2label):
             raise InputError("id2label names a class twice")
         if self.problem_type not in (None, *PROBLEM_TYPES):
@@ -100,8 +99,8 @@ class BertConfig:
         for name in ("initializer_range", "layer_norm_eps"):
             value = getattr(self, name)
             if not _is_number(value) or not 0.0 < value <= 1.0:
-                found = shown(repr(value))
-                raise InputError(f"{name} is {found}: it must be a number above 0, at most 1")
+                actual = shown(repr(value))
+                raise InputError(f"{name} is {actual}: it must be a number above 0, at most 1")
         if not _is_int(self.pad_token_id) or not 0 <= self.pad_token_id < self.vocab_size:
             raise InputError(
                 f"pad_token_id is {shown(repr(self.pad_token_id))}: it must be a token of the "
@@ -117,22 +116,22 @@ class BertConfig:
                 f"hidden_size {self.hidden_size} is not a multiple of "
                 f"num_attention_heads {self.num_attention_heads}"
             )
-        if self.parameters > _MOST_PARAMETERS:
+        if self.parameters > _MAX_PARAMETERS:
             raise InputError(
-                f"its sizes make {self.parameters} parameters, and jaxbert takes {_MOST_PARAMETERS}"
+                f"its sizes make {self.parameters} parameters, and jaxbert takes {_MAX_PARAMETERS}"
                 "; are hidden_size, intermediate_size, num_hidden_layers and vocab_size right?"
             )
 
     @property
     def parameters(self) -> int:
-        """How many parameters the encoder has, biases and LayerNorms left out."""
+        """The number of the encoder's parameters, without biases and LayerNorms."""
         tables = self.vocab_size + self.max_position_embeddings + self.type_vocab_size
         layer = 4 * self.hidden_size + 2 * self.intermediate_size
         return self.hidden_size * (tables + self.num_hidden_layers * layer)
 
     @property
     def multi_label(self) -> bool:
-        """Whether a text has any number of the classes, each with a probability of its own."""
+        """Whether a text may have several classes, each with an independent probability."""
         return self.problem_type == MULTI_LABEL
 
     @property
@@ -146,18 +145,18 @@ def _is_int(value: Json) -> bool:
 
 
 def _is_number(value: Json) -> bool:
-    # NaN fails every comparison made with it above, infinities are out of range.
+    # NaN fails the callers' comparisons, and infinities are out of range.
     return _is_int(value) or isinstance(value, float)
 
 
 def config_from_dict(raw: Json, origin: str) -> BertConfig:
-    """A BertConfig from the content of a config.json.
+    """Make a BertConfig from the content of a config.json.
 
-    Only the fields of BertConfig are taken; a field that would change the mathematics must have
-    BERT's value, and every other field is ignored.
+    Only the fields of BertConfig are used. A field that would change the mathematics must have
+    BERT's value; all other fields are ignored.
 
     Raises:
-        InputError: not a BERT config, or a field is unusable; the message begins with `origin`.
+        InputError: not a BERT config, or an invalid field; the message begins with `origin`.
     """
     if not isinstance(raw, dict):
         raise InputError(f"{origin}: expected a JSON object, found {type(raw).__name__}")
@@ -167,43 +166,43 @@ def config_from_dict(raw: Json, origin: str) -> BertConfig:
             f"{origin}: model_type is {shown(repr(model_type))}, and jaxbert reads 'bert' only "
             "(BERT, Chinese BERT, RoBERTa-wwm-ext, MacBERT, MiniLM and TinyBERT are saved as that)"
         )
-    for name, value in _FIXED.items():
+    for name, value in _REQUIRED.items():
         if raw.get(name, value) not in (value, None):
-            found = shown(repr(raw[name]))
-            raise InputError(f"{origin}: {name} is {found}; jaxbert computes {value!r} only")
-    for name in _CODE:
+            actual = shown(repr(raw[name]))
+            raise InputError(f"{origin}: {name} is {actual}; jaxbert computes {value!r} only")
+    for name in _CODE_FIELDS:
         if raw.get(name):
             raise InputError(
                 f"{origin}: {name} names code to be run, and jaxbert runs none that comes with a "
                 "model; take a model of plain BERT"
             )
-    for name in _KERNELS:
+    for name in _KERNEL_FIELDS:
         if raw.get(name) not in (None, *_KNOWN_KERNELS):
             raise InputError(
                 f"{origin}: {name} is {shown(repr(raw[name]))}, which may be code to be run; "
                 "remove the field, which jaxbert does not need"
             )
     names = [field.name for field in dataclasses.fields(BertConfig)]
-    taken = {name: raw[name] for name in names if raw.get(name) is not None}
-    if "id2label" in taken:
-        taken["id2label"] = _label_names(taken["id2label"], origin)
+    used = {name: raw[name] for name in names if raw.get(name) is not None}
+    if "id2label" in used:
+        used["id2label"] = _label_names(used["id2label"], origin)
     try:
-        return BertConfig(**taken)
+        return BertConfig(**used)
     except InputError as error:
         raise InputError(f"{origin}: {error}") from None
 
 
 def _is_text(value: Json) -> bool:
-    # A lone surrogate could not be written again.
+    # A lone surrogate cannot be saved.
     return isinstance(value, str) and not any("\ud800" <= c <= "\udfff" for c in value)
 
 
 def _label_names(raw: Json, origin: str) -> tuple[str, ...]:
-    """The values of config.json's id2label, {"0": name, ...}, in the order of their numbers."""
+    """The names in config.json's id2label, {"0": name, ...}, in the order of their indices."""
     if isinstance(raw, dict) and all(_is_text(name) for name in raw.values()):
-        names = {str(number): name for number, name in raw.items()}
-        if set(names) == {str(number) for number in range(len(names))}:
-            return tuple(names[str(number)] for number in range(len(names)))
+        names = {str(index): name for index, name in raw.items()}
+        if set(names) == {str(index) for index in range(len(names))}:
+            return tuple(names[str(index)] for index in range(len(names)))
     raise InputError(f'{origin}: id2label is not of the form {{"0": name, "1": name, ...}}')
 
 
@@ -218,26 +217,26 @@ def load_config(path: str | Path) -> BertConfig:
 
 
 def load_architecture(path: str | Path) -> str | None:
-    """The class that config.json says its weights are of, for instance BertForMaskedLM."""
+    """The class of the weights according to config.json, for instance BertForMaskedLM."""
     names = _read(path)[1].get("architectures")
     return names[0] if isinstance(names, list) and names and isinstance(names[0], str) else None
 
 
 def load_tied(path: str | Path) -> bool:
-    """Whether a decoder of tokens is the table of word embeddings, as config.json says."""
+    """Whether config.json says that the token decoder is the table of word embeddings."""
     return bool(_read(path)[1].get("tie_word_embeddings", True))
 
 
 def _read(path: str | Path) -> tuple[Path, dict[str, Json]]:
-    """The path of a config.json, given it or its folder, and its content."""
+    """The path of a config.json, given by itself or by its folder, and its content."""
     file = Path(path)
     if file.is_dir():
         file = file / "config.json"
     try:
         return file, read_object(file)
     except FileNotFoundError:
-        if instead := what_it_is(file.parent):
-            raise InputError(f"{file.parent}: {instead}") from None
+        if explanation := explain_no_model(file.parent):
+            raise InputError(f"{file.parent}: {explanation}") from None
         raise InputError(f"{file}: no such file; a model folder needs a config.json") from None
 
 
@@ -248,8 +247,8 @@ def config_to_dict(cfg: BertConfig) -> dict[str, Json]:
     del fields["id2label"]
     names = cfg.id2label
     if names:
-        fields["id2label"] = {str(number): name for number, name in enumerate(names)}
-        fields["label2id"] = {name: number for number, name in enumerate(names)}
+        fields["id2label"] = {str(index): name for index, name in enumerate(names)}
+        fields["label2id"] = {name: index for index, name in enumerate(names)}
     if cfg.problem_type is None:
         del fields["problem_type"]
     return fields

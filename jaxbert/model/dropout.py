@@ -1,9 +1,9 @@
 """Dropout whose mask is a hash of (key, row, site, position), not a stream of generated bits.
 
-The hash fuses into the multiplication that applies it, so the mask never reaches memory; with bits
-of `jax.random.bernoulli` a whole training step takes a third longer on a CPU (BENCHMARKS.md).
-Because a row's mask depends on nothing but the row's own id, a training step gives the same result
-on any number of devices, in any split for accumulation, and at any padding.
+The hash fuses into the multiplication that applies it, so the mask never reaches memory; with
+`jax.random.bernoulli` a complete training step takes a third longer on a CPU (BENCHMARKS.md).
+Because a row's mask depends only on the row's id, a training step gives the same result on any
+number of devices, with any split for accumulation, and with any padding.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from jaxtyping import Array, Bool, Float, Int, Integer, UInt32
 
 from jaxbert.model.params import AnyArray
 
-# Positions are numbered with this row length, at least as long as any sequence or hidden state, so
-# that padding a sequence does not renumber them; two axes then fill 32 bits without a collision.
+# Positions are numbered with this row length, at least that of any sequence or hidden state, so
+# padding a sequence does not renumber them. Two axes then fill 32 bits without collisions.
 _STRIDE = 1 << 16
 
 
 class Seeds(NamedTuple):
-    """Two 32-bit words a row, `low` and `high`, (B,) uint32.
+    """Two 32-bit words per row, `low` and `high`, (B,) uint32.
 
-    In packed rows they are (B, T), those of each token's window, and `positions` (B, T) int32 are
-    the tokens' positions in their windows.
+    In packed rows they are (B, T), from each token's window, and `positions` (B, T) int32 are the
+    tokens' positions in their windows.
     """
 
     low: UInt32[Array, B * T]
@@ -43,11 +43,11 @@ def _mix(x: UInt32[Array, "*shape"]) -> UInt32[Array, "*shape"]:
 
 
 def row_seeds(key: Array, rows: Integer[AnyArray, "B"]) -> Seeds:
-    """Seeds for the rows of a batch: a pure function of the key and of each row's own id.
+    """Seeds for the rows of a batch: a pure function of the key and each row's id.
 
     Args:
         key: a JAX key, typed or raw.
-        rows: (B,) integers that name the rows.
+        rows: (B,) integers, the ids of the rows.
     """
     data = jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
     words = data.astype(jnp.uint32).reshape(-1)
@@ -60,11 +60,11 @@ def row_seeds(key: Array, rows: Integer[AnyArray, "B"]) -> Seeds:
 def keep_mask(
     seeds: Seeds, site: int | Int[Array, ""], shape: tuple[int, ...], rate: float
 ) -> Bool[Array, "..."]:
-    """Which elements stay: boolean, (B, ...) = `shape`, each True with probability 1 - `rate`.
+    """Which elements are kept: (B, ...) boolean of `shape`, True with probability 1 - `rate`.
 
     Args:
         seeds: the rows' seeds.
-        site: which dropout of the model it is, by number; each has an independent mask.
+        site: the index of the dropout in the model; each has an independent mask.
         shape: (B, T, D) or (B, N, T, S).
         rate: the probability of False, in steps of 2**-32.
     """
@@ -75,8 +75,8 @@ def keep_mask(
         low = _mix(low[:, None] + heads * jnp.uint32(0xC2B2AE3D))
         high = _mix(high[:, None] ^ (heads * jnp.uint32(0x27D4EB2F)))
     position = _positions(seeds.positions, shape)
-    # Two words are mixed in at two moments: with one alone, two rows whose seeds differ by d would
-    # have the same mask shifted by d.
+    # The two words are mixed in at different points: with only one, rows whose seeds differ by d
+    # would have the same mask shifted by d.
     bits = _mix((position * jnp.uint32(0x9E3779B1)) ^ low) + high
     bits = bits ^ (bits >> 15)
     bits = bits * jnp.uint32(0x2C1B3C6D)
@@ -85,7 +85,7 @@ def keep_mask(
 
 
 def _positions(positions: Int[Array, "B T"] | None, shape: tuple[int, ...]) -> UInt32[Array, "..."]:
-    """The number of each element in its row, or in its window: uint32, broadcast to `shape`."""
+    """The index of each element in its row or window: uint32, broadcast to `shape`."""
     stride = jnp.uint32(_STRIDE)
     if positions is None:
         first = jax.lax.broadcasted_iota(jnp.uint32, shape[-2:], 0)
@@ -101,8 +101,8 @@ def dropout(
 ) -> Float[Array, "*shape"]:
     """Zero each element with probability `rate` and divide the others by 1 - `rate`.
 
-    Srivastava et al. 2014, section 4, in the inverted form. Without seeds or at rate 0 it returns
-    `x`: that is how a model is evaluated.
+    Srivastava et al. 2014, section 4, in the inverted form. Without seeds or with rate 0, as in
+    evaluation, it returns `x`.
     """
     if seeds is None or rate == 0.0:
         return x

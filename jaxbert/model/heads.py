@@ -1,7 +1,7 @@
-"""One small head a task, and the two functions through which all else sees a model.
+"""A small head for each task, and the functions that make a model callable.
 
-A head is a function of the encoder's outputs: it adds its own dense layer and returns named arrays.
-Its parameters lie beside the encoder's, under Hugging Face's names. B batch, T length, D hidden,
+A head is a function of the encoder's outputs: it adds a dense layer and returns named arrays. Its
+parameters are next to the encoder's, under Hugging Face's names. B batch, T length, D hidden,
 C classes, K choices, P masked positions, V vocabulary.
 """
 
@@ -24,7 +24,7 @@ from jaxbert.model.params import AnyArray, subtree
 from jaxbert.model.params import Params as Params
 from jaxbert.model.segments import first_tokens, token_seeds, windows
 
-Outputs: TypeAlias = dict[str, Array]  # by the name of each, as the heads say
+Outputs: TypeAlias = dict[str, Array]  # by the names that the heads document
 
 _Input: TypeAlias = Literal[
     "input_ids", "token_type_ids", "attention_mask", "position_ids", "segment_ids"
@@ -55,11 +55,14 @@ class Apply(Protocol):
 
 
 class Encoded(NamedTuple):
-    """What a head computes its outputs from. In packed rows there are M = B K windows, else M = B.
+    """A head's inputs. Packed rows have M = B K windows, otherwise M = B.
 
-    hidden: the encoder's last hidden state. words: its table of word embeddings. batch: the arrays
-    that apply was called with. drop: dropout before a classifier, of all tokens; drop_first: of the
-    windows' first tokens.
+    Attributes:
+        hidden: the encoder's last hidden state.
+        words: its table of word embeddings.
+        batch: the arrays that apply was called with.
+        drop: the classifier's dropout, for all tokens.
+        drop_first: the classifier's dropout, for the windows' first tokens.
     """
 
     hidden: Float[Array, "B T D"]
@@ -88,7 +91,7 @@ def _classified(cfg: BertConfig, outputs: int, x: Encoded) -> Float[Array, "M {o
 
 
 class _Spans(nn.Module):
-    """Start and end each have a kernel and a bias of their own: names that say what they are."""
+    """Separate dense layers for start and end, named after them."""
 
     cfg: BertConfig
 
@@ -100,39 +103,39 @@ class _Spans(nn.Module):
 
 
 def question_answering(cfg: BertConfig, x: Encoded) -> Outputs:
-    """start_logits, end_logits (M, T): a score of every token (Devlin et al. 2019, 4.2)."""
+    """start_logits, end_logits (M, T): scores of every token (Devlin et al. 2019, 4.2)."""
     return _Spans(cfg, name="qa_outputs")(x)
 
 
 def classification(cfg: BertConfig, x: Encoded) -> Outputs:
-    """logits (M, C), of one text or a pair (Devlin et al. 2019, 4.1)."""
+    """logits (M, C) of a text or pair (Devlin et al. 2019, 4.1)."""
     return {"logits": _classified(cfg, len(cfg.id2label), x)}
 
 
 def regression(cfg: BertConfig, x: Encoded) -> Outputs:
-    """scores (M,): one output in place of C."""
+    """scores (M,): one output instead of C."""
     return {"scores": _classified(cfg, 1, x)[:, 0]}
 
 
 def multiple_choice(cfg: BertConfig, x: Encoded) -> Outputs:
-    """logits (B, K), of K choices that were encoded one by one (Devlin et al. 2019, 4.4)."""
+    """logits (B, K) of K choices that were encoded one by one (Devlin et al. 2019, 4.4)."""
     scores = _classified(cfg, 1, x)
     return {"logits": scores.reshape(-1, x.batch["input_ids"].shape[-1])}
 
 
 def next_sentence(cfg: BertConfig, x: Encoded) -> Outputs:
-    """logits (M, 2): 0, the second text follows the first; 1, it does not (section 3.1)."""
+    """logits (M, 2): index 0 if the second text follows the first, else 1 (section 3.1)."""
     return {"logits": _dense(cfg, 2, "seq_relationship")(_pooled(cfg, x))}
 
 
 def tagging(cfg: BertConfig, x: Encoded) -> Outputs:
-    """logits (M, T, C), of every token (Devlin et al. 2019, 5.3)."""
+    """logits (M, T, C) of every token (Devlin et al. 2019, 5.3)."""
     hidden = x.drop(x.hidden.astype(jnp.float32))
     return {"logits": windows(_dense(cfg, len(cfg.id2label), "classifier")(hidden), x.batch)}
 
 
 class _Predictions(nn.Module):
-    """The masked language model's transform, and a decoder that is the word embeddings' table."""
+    """The masked language model's transform, and a decoder tied to the word embeddings."""
 
     cfg: BertConfig
 
@@ -153,9 +156,9 @@ class _Predictions(nn.Module):
 
 
 def masked_lm(cfg: BertConfig, x: Encoded) -> Outputs:
-    """logits (B, P, V) at the batch's masked_positions (B, P); without these (B, T, V), everywhere.
+    """logits (B, P, V) at the batch's masked_positions (B, P); without these (B, T, V).
 
-    Devlin et al. 2019, section 3.1. Six positions of seven are not masked, and V is large.
+    Devlin et al. 2019, section 3.1. Six of seven positions are not masked, and V is large.
     """
     hidden = x.hidden
     if "masked_positions" in x.batch:
@@ -189,21 +192,21 @@ class BertWithHead(nn.Module):
     def __call__(self, batch: Batch[Array], seeds: Seeds | None = None) -> Outputs:
         cfg = self.cfg
         inputs = {name: batch[name] for name in _INPUTS if name in batch}
-        if "segment_ids" in inputs:  # packed: the mask is that of the windows, each a row
+        if "segment_ids" in inputs:  # packed: attention_mask is for windows, not rows
             inputs.pop("attention_mask", None)
-        if batch["input_ids"].ndim == 3:  # (B, T, K): every choice is a row of its own
+        if batch["input_ids"].ndim == 3:  # (B, T, K): each choice becomes a row
             inputs = {n: jnp.moveaxis(x, 2, 1).reshape(-1, x.shape[1]) for n, x in inputs.items()}
         encoder = Encoder(
             cfg, self.dtype, self.remat, self.attention, self.scan, self.platform, name="bert"
         )
-        of_tokens = token_seeds(seeds, batch)
-        hidden = encoder(**inputs, word_offsets=batch.get("word_offsets"), seeds=of_tokens)[-1]
+        seeds_by_token = token_seeds(seeds, batch)
+        hidden = encoder(**inputs, word_offsets=batch.get("word_offsets"), seeds=seeds_by_token)[-1]
         rate = cfg.classifier_dropout
         rate = cfg.hidden_dropout_prob if rate is None else rate
         site = 1 + 3 * cfg.num_hidden_layers
 
         def drop(x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
-            return dropout(x, rate, of_tokens, site)
+            return dropout(x, rate, seeds_by_token, site)
 
         def drop_first(x: Float[Array, "M D"]) -> Float[Array, "M D"]:
             return dropout(x[:, None], rate, seeds, site)[:, 0]
@@ -225,46 +228,46 @@ def make_apply(
 ) -> Apply:
     """The model as a pure function apply(params, batch, *, key=None, train=False) -> outputs.
 
-    Outputs are float32, named by the head's function above, and last_hidden_state (B, T, D), the
-    encoder's, of the compute dtype and by rows: model.segments.first_tokens finds the windows'.
+    Outputs are the float32 arrays of the head's function above, and the encoder's last_hidden_state
+    (B, T, D) in the compute dtype, by row; model.segments.first_tokens finds the windows' tokens.
 
-    The batch has `input_ids` (B, T) and, where they are given, `token_type_ids`, `attention_mask`,
-    `position_ids`, `segment_ids` (B, T); multiple choice has them as (B, T, K). `word_offsets`
+    The batch has `input_ids` (B, T) and optionally `token_type_ids`, `attention_mask`,
+    `position_ids`, `segment_ids` (B, T); in multiple choice they are (B, T, K). `word_offsets`
     (B, T, D), or (B * K, T, D), are added to the word embeddings. Packed rows (see data.packing)
-    have segment_ids, position_ids and segment_starts, and the outputs are those of their windows.
+    have segment_ids, position_ids and segment_starts, and outputs are by window.
 
-    With train=True dropout is on and `key` is needed; its masks are a function of the key and of
-    the batch's `row`, the number of each window, by default 0 .. B - 1. So a window has the same
-    masks on whichever device and in whichever row it is.
+    With train=True dropout is on and `key` is required. Masks are a function of the key and the
+    batch's `row`, the index of each window, by default 0 .. B - 1. So a window has the same masks
+    on any device and in any row.
 
-    `remat` and `scan` are those of the Encoder; `platform` is "cpu", "gpu" or "tpu", what the
-    program is made for, by default that of the default device.
+    `remat` and `scan` are those of the Encoder. `platform` is "cpu", "gpu" or "tpu", what the
+    program is made for, by default the platform of the default device.
     """
     model = BertWithHead(cfg, head, dtype, remat, attention, scan, platform)
 
     def apply(
         params: Params, batch: Batch[Array], *, key: Array | None = None, train: bool = False
     ) -> Outputs:
-        batch = jax.tree.map(jnp.asarray, batch)  # it may be numpy's
+        batch = jax.tree.map(jnp.asarray, batch)  # may be NumPy arrays
         seeds = None
         if train:
             if key is None:
                 raise ValueError("apply(..., train=True) needs a key for dropout")
             ids = batch["input_ids"]
             rows = batch.get("row", jnp.arange(ids.shape[0]))
-            if ids.ndim == 3:  # each choice of a row has other masks
+            if ids.ndim == 3:  # each choice has different masks
                 choices = ids.shape[2]
                 rows = (rows[:, None] * choices + jnp.arange(choices)).reshape(-1)
             seeds = row_seeds(key, rows)
         outputs = model.apply({"params": params}, batch, seeds)
-        assert not isinstance(outputs, tuple)  # it gives a pair where variables are mutable
+        assert not isinstance(outputs, tuple)  # it is a pair only with mutable variables
         return outputs
 
     return apply
 
 
 def make_hidden_states(cfg: BertConfig) -> Callable[[Params, Batch[Array]], list[Array]]:
-    """The encoder alone: (params, batch) -> its L + 1 hidden states, each (B, T, D) float32."""
+    """A function (params, batch) -> the encoder's L + 1 hidden states, each (B, T, D) float32."""
     encoder = Encoder(cfg)
 
     def hidden_states(params: Params, batch: Batch[Array]) -> list[Float[Array, "B T D"]]:
@@ -277,14 +280,14 @@ def make_hidden_states(cfg: BertConfig) -> Callable[[Params, Batch[Array]], list
             batch.get("position_ids"),
             batch.get("segment_ids"),
         )
-        assert not isinstance(states, tuple)  # it gives a pair where variables are mutable
+        assert not isinstance(states, tuple)  # it is a pair only with mutable variables
         return states
 
     return hidden_states
 
 
 def init_params(cfg: BertConfig, head: str, key: Array) -> Params:
-    """Fresh float32 parameters: normal(0, initializer_range), biases 0, LayerNorm scales 1."""
+    """Initial float32 parameters: normal(0, initializer_range), biases 0, LayerNorm scales 1."""
     shape = (1, 2, 1) if head == "multiple_choice" else (1, 2)
     batch: Batch[Array] = {"input_ids": jnp.zeros(shape, jnp.int32)}
     params: Params = BertWithHead(cfg, head).init(key, batch)["params"]

@@ -1,8 +1,8 @@
-"""Attention by ready-made fused kernels, and which one is taken where.
+"""Attention with existing fused kernels, and the choice between them.
 
-A kernel has the arguments of `attention` without its dropout. None drops attention weights: cuDNN's
-dropout keeps its state in host memory, where no checkpoint sees it, so a resumed run would not end
-with equal bits. B batch, T query length, S key length, N heads, H head size.
+A kernel takes the arguments of `attention` except dropout. No kernel drops attention weights:
+cuDNN's dropout keeps its state in host memory, which checkpoints do not save, so a resumed run
+would not reproduce the same bits. B batch, T query length, S key length, N heads, H head size.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int, Shaped
 from jaxbert.errors import InputError
 from jaxbert.model.params import AnyArray
 
-# Tokens of a block of the Pallas kernels: rows are multiples of it.
+# Block size of the Pallas kernels in tokens; row lengths must be multiples of it.
 BLOCK = 128
 
 
@@ -28,16 +28,16 @@ def cudnn(
     *,
     platform: str = "gpu",
 ) -> Float[Array, "B T N H"]:
-    """cuDNN's flash attention, for bfloat16 on NVIDIA; rows are real tokens and then padding.
+    """cuDNN's flash attention, for bfloat16 on NVIDIA GPUs; padding must come last in each row.
 
-    Lengths instead of a mask: JAX makes a bias of a mask, and computes its gradient.
+    It is given lengths, because JAX would turn a mask into a bias and compute its gradient.
     """
     if segment_ids is not None:
         raise ValueError("cuDNN's attention has no segments")
     if platform not in ("gpu", "cuda"):
         raise ValueError(f"cuDNN's attention is for NVIDIA GPUs, not {platform}")
     lengths = None
-    if key_mask is not None:  # a row of padding has one token, so that its softmax is defined
+    if key_mask is not None:  # a row of padding counts as one token, to have a defined softmax
         lengths = jnp.maximum(jnp.sum(key_mask != 0, axis=-1, dtype=jnp.int32), 1)
     return jax.nn.dot_product_attention(
         q, k, v, query_seq_lengths=lengths, key_value_seq_lengths=lengths, implementation="cudnn"
@@ -54,11 +54,11 @@ def pallas(
     platform: str | None = None,
     interpret: bool = False,
 ) -> Float[Array, "B T N H"]:
-    """JAX's own flash attention in Pallas, for TPU and for NVIDIA (Triton), with segments.
+    """JAX's flash attention in Pallas, for TPUs and NVIDIA GPUs (Triton), with segments.
 
     Args:
         platform: "tpu" or "gpu"; by default that of the default device.
-        interpret: of the NVIDIA kernel, compute it on a CPU, for tests.
+        interpret: run the NVIDIA kernel on a CPU, for tests.
     """
     segments = segment_ids if key_mask is None else (key_mask != 0).astype(jnp.int32)
     if segments is None:
@@ -76,7 +76,7 @@ def pallas(
 
 
 def choose_attention(
-    asked: str,
+    requested: str,
     *,
     dtype: DTypeLike,
     head_size: int,
@@ -86,16 +86,16 @@ def choose_attention(
     platform: str | None = None,
     capability: float | None = None,
 ) -> tuple[str, str]:
-    """The backend to use, and why, in words.
+    """The backend to use, and the reason as text.
 
-    auto never changes what is computed: where attention weights are dropped it is xla. A kernel
-    that is asked for by name leaves that dropout out, and the words say so.
+    auto never changes results: with dropout of attention weights it chooses xla. A kernel requested
+    by name skips that dropout, and the reason says so.
 
     Args:
-        asked: auto, or the name of a backend.
-        multiple: of which the lengths of all rows are.
-        packed: rows have segments.
-        dropout: of attention weights, in what is to be computed.
+        requested: auto, or the name of a backend.
+        multiple: all row lengths are multiples of this.
+        packed: whether rows have segments.
+        dropout: the dropout rate of attention weights.
         platform: by default that of the default device.
         capability: NVIDIA's compute capability, by default that of the default device.
 
@@ -106,24 +106,26 @@ def choose_attention(
     if capability is None:
         capability = float(getattr(jax.local_devices()[0], "compute_capability", 0))
     ampere = platform in ("gpu", "cuda") and capability >= 8.0
-    unfit = {
+    obstacles = {
         "xla": "",
         "cudnn": _unfit_for_cudnn(dtype, head_size, ampere=ampere, packed=packed),
         "pallas": _unfit_for_pallas(platform, multiple),
     }
-    if asked != "auto":
-        if unfit[asked]:
-            raise InputError(f"--attention {asked} {unfit[asked]}; give auto or xla")
-        lost = asked != "xla" and dropout > 0
-        return asked, "as asked; it drops no attention weights" if lost else "as asked"
+    if requested != "auto":
+        if obstacles[requested]:
+            raise InputError(f"--attention {requested} {obstacles[requested]}; give auto or xla")
+        skips_dropout = requested != "xla" and dropout > 0
+        return requested, "as asked; it drops no attention weights" if skips_dropout else "as asked"
     if dropout > 0:
-        fit = [name for name, why in unfit.items() if name != "xla" and not why]
-        hint = f"; --attention {fit[0]} trains without that" if fit else ""
+        usable = [name for name, obstacle in obstacles.items() if name != "xla" and not obstacle]
+        hint = f"; --attention {usable[0]} trains without that" if usable else ""
         return "xla", f"attention weights are dropped, which no fused kernel does exactly{hint}"
     for name in ("cudnn", "pallas"):
-        if not unfit[name]:
+        if not obstacles[name]:
             return name, "fused, and exact without dropout"
-    return "xla", "; ".join(f"{name} {why}" for name, why in unfit.items() if why)
+    return "xla", "; ".join(
+        f"{name} {obstacle}" for name, obstacle in obstacles.items() if obstacle
+    )
 
 
 def _unfit_for_cudnn(dtype: DTypeLike, head_size: int, *, ampere: bool, packed: bool) -> str:

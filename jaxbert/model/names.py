@@ -1,4 +1,4 @@
-"""The one table of names, for both directions: our parameters <-> tensors of Hugging Face's."""
+"""Maps our parameters to Hugging Face's tensors and back, with one table of names."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ _LAYER = {
     "mlp_norm": "output.LayerNorm",
 }
 LAYER_TENSORS = 2 * len(_LAYER)  # each has a weight and a bias
-# A module beside the encoder -> Hugging Face's, with the row of its tensor that is ours (None: all
-# of it). What lies under one first name, a part, is in a checkpoint as a whole or not at all.
+# A module outside the encoder -> Hugging Face's name, and the row of its tensor that is ours (None:
+# all rows). A checkpoint has all modules with the same first name, or none of them.
 _PARTS: dict[str, tuple[str, int | None]] = {
     "qa_outputs/start": ("qa_outputs", 0),
     "qa_outputs/end": ("qa_outputs", 1),
@@ -47,15 +47,15 @@ _PARTS: dict[str, tuple[str, int | None]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """One of our leaves and the tensor of the checkpoint that it is.
+    """One of our leaves and its tensor in the checkpoint.
 
     Attributes:
         leaf: path of the leaf, for instance ("bert", "layer_3", "attention", "query", "kernel").
-        shape: of the leaf.
-        name: of the tensor in the checkpoint.
-        row: the row of the tensor that is this leaf; None for the whole tensor.
+        shape: shape of the leaf.
+        name: name of the tensor in the checkpoint.
+        row: the row of the tensor that is this leaf; None for the complete tensor.
         inputs: for a kernel, how many leading axes of the leaf are inputs; 0 for other leaves. A
-            kernel is the transpose of the checkpoint's (out, in) weight, its axes split into heads.
+            kernel is the transpose of the checkpoint's (out, in) weight, axes split into heads.
     """
 
     leaf: Leaf
@@ -66,14 +66,14 @@ class Entry:
 
     @property
     def tensor_shape(self) -> tuple[int, ...]:
-        """Shape in the checkpoint of the part that is this leaf."""
+        """Shape of this leaf's part of the tensor in the checkpoint."""
         if not self.inputs:
             return (int(np.prod(self.shape)),) if self.leaf[-1] == "bias" else self.shape
         split = self.inputs
         return (int(np.prod(self.shape[split:])), int(np.prod(self.shape[:split])))
 
     def to_leaf(self, tensor: np.ndarray) -> np.ndarray:
-        """The leaf, from the whole tensor of the checkpoint."""
+        """The leaf, from the complete tensor of the checkpoint."""
         if self.row is not None:
             tensor = tensor[self.row : self.row + 1]
         if self.inputs:
@@ -89,30 +89,30 @@ class Entry:
 
 
 def name_table(cfg: BertConfig, head: str) -> list[Entry]:
-    """Every leaf of the parameters with its tensor, in the order of the leaves' paths."""
+    """Every leaf of the parameters with its tensor, sorted by path."""
     abstract = jax.eval_shape(lambda: init_params(cfg, head, jax.random.key(0)))
     leaves = traverse_util.flatten_dict(abstract)
     return [_entry(leaf, tuple(leaves[leaf].shape)) for leaf in sorted(leaves)]
 
 
 def _entry(leaf: Leaf, shape: tuple[int, ...]) -> Entry:
-    module, kind = "/".join(leaf[:-1]), leaf[-1]
+    module, parameter = "/".join(leaf[:-1]), leaf[-1]
     row = None
     if leaf[:2] == ("bert", "embeddings"):
         name = f"bert.embeddings.{_EMBEDDINGS[leaf[2]]}"
     elif leaf[0] == "bert":
-        number = leaf[1].removeprefix("layer_")
-        name = f"bert.encoder.layer.{number}.{_LAYER['/'.join(leaf[2:-1])]}"
+        layer = leaf[1].removeprefix("layer_")
+        name = f"bert.encoder.layer.{layer}.{_LAYER['/'.join(leaf[2:-1])]}"
     else:
         name, row = _PARTS[module]
     inputs = 0
-    if kind == "kernel":
+    if parameter == "kernel":
         inputs = 2 if leaf[-3:-1] == ("attention", "output") else 1
-    return Entry(leaf, shape, f"{name}.{'bias' if kind == 'bias' else 'weight'}", row, inputs)
+    return Entry(leaf, shape, f"{name}.{'bias' if parameter == 'bias' else 'weight'}", row, inputs)
 
 
 def tensor_shapes(table: list[Entry]) -> dict[str, tuple[int, ...]]:
-    """The shape of every tensor: of the rows of one tensor, the first axis adds up."""
+    """The shape of every tensor; the first axes of leaves in the same tensor are added."""
     shapes: dict[str, tuple[int, ...]] = {}
     for entry in table:
         shape = entry.tensor_shape

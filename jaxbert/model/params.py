@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, TypeAlias
 import jax
 import numpy as np
 
-# Numpy's or JAX's.
+# On the host or on a device.
 AnyArray: TypeAlias = jax.Array | np.ndarray
 
-# Of numpy as it is loaded, of JAX as it is trained.
+# NumPy arrays when loaded, JAX arrays in training.
 if TYPE_CHECKING:
     Params: TypeAlias = Mapping[str, "Params | jax.Array | np.ndarray"]
 else:
-    Params = Mapping  # the tests' run-time checker knows no recursive types
+    Params = Mapping  # the tests' run-time checker does not support recursive types
 
 
 def subtree(params: Params, *path: str) -> Params:
-    """The part of the parameters under these names."""
+    """The parameters under this path."""
     for name in path:
         part = params[name]
         assert isinstance(part, Mapping), f"{name} is a leaf of the parameters"
@@ -28,7 +28,7 @@ def subtree(params: Params, *path: str) -> Params:
 
 
 def leaf(params: Params, *path: str) -> jax.Array | np.ndarray:
-    """The array at the end of these names."""
+    """The array at this path."""
     array = subtree(params, *path[:-1])[path[-1]]
-    assert not isinstance(array, Mapping), f"{path[-1]} is no leaf of the parameters"
+    assert not isinstance(array, Mapping), f"{path[-1]} is not a leaf of the parameters"
     return array

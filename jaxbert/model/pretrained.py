@@ -1,6 +1,6 @@
-"""Hugging Face folder <-> parameters, through one table of names that serves both directions.
+"""Loads parameters from Hugging Face folders and saves them.
 
-Shapes are checked against config.json from the file's header, before a tensor is read.
+Shapes in the file's header are checked against config.json before any tensor is read.
 """
 
 from __future__ import annotations
@@ -46,25 +46,25 @@ ARCHITECTURES = {
     "mlm": "BertForMaskedLM",
 }
 
-# Parts of BERT checkpoints that an encoder with another head does not have. Anything else that the
-# table does not name is an error.
+# Parts of BERT checkpoints that an encoder with another head does not use. Any other tensor that is
+# not in the name table is an error.
 _OTHER_HEADS = re.compile(r"(bert\.pooler|cls|classifier|qa_outputs|lm_head|fit_denses?)\.")
-# The masked language model's decoder is the table of word embeddings: files have it under one of
-# the names, or under both. Its bias has two names too.
+# The masked language model's decoder is the table of word embeddings; files have it under either
+# name or both. Its bias has two names too.
 _EMBEDDINGS, _DECODER = "bert.embeddings.word_embeddings.weight", "cls.predictions.decoder.weight"
 _BIAS, _DECODER_BIAS = "cls.predictions.bias", "cls.predictions.decoder.bias"
 _BUFFERS = re.compile(r"(.*\.)?(position_ids|token_type_ids)$")
-# Faults of the weights that are listed, and tensors in a report.
-_LISTED = 100
-_CLASSES = 1_000_000
+# Most faults or tensors listed in a message.
+_MAX_LISTED = 100
+_MAX_CLASSES = 1_000_000
 
 
 @dataclasses.dataclass(frozen=True)
 class LoadReport:
-    """What a checkpoint did not say and what was not wanted of it; names of the checkpoint's form.
+    """Tensors that were not loaded from a checkpoint, or not used, by their names in it.
 
     Attributes:
-        drawn: tensors of the head that the checkpoint lacks: drawn from the key.
+        drawn: tensors of the head that the checkpoint lacks; they are initialized from the key.
         left_out: tensors of the checkpoint that this head does not use.
     """
 
@@ -73,22 +73,22 @@ class LoadReport:
     left_out: tuple[str, ...]
 
     def __str__(self) -> str:
-        lines = [f"  + {name}  drawn anew" for name in self.drawn]
+        lines = [f"  + {name}  newly initialized" for name in self.drawn]
         lines += [f"  - {shown(name)}  left out" for name in self.left_out]
-        return "\n".join([f"{self.folder}: encoder loaded", *_listed(lines)])
+        return "\n".join([f"{self.folder}: encoder loaded", *_shorten(lines)])
 
 
-def _listed(lines: list[str]) -> list[str]:
-    """The first lines, and how many there are more."""
-    more = len(lines) - _LISTED
-    return [*lines[:_LISTED], f"... and {more} more"] if more > 0 else lines
+def _shorten(lines: list[str]) -> list[str]:
+    """The first lines, and the number of others."""
+    more = len(lines) - _MAX_LISTED
+    return [*lines[:_MAX_LISTED], f"... and {more} more"] if more > 0 else lines
 
 
 # --- in ---------------------------------------------------------------------------------------
 
 
 def _canonical(name: str, prefixed: bool) -> str:
-    """The name of today's BertFor... classes: with `bert.`, and LayerNorm weight and bias."""
+    """The name in current BertFor... classes: with `bert.`, and LayerNorm weight and bias."""
     name = re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", name)
     name = re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", name)
     if not prefixed and name.startswith(("embeddings.", "encoder.", "pooler.")):
@@ -99,25 +99,25 @@ def _canonical(name: str, prefixed: bool) -> str:
 def _check_names(
     folder: Path, cfg: BertConfig, head: str, tensors: Mapping[str, Tensor]
 ) -> tuple[list[Entry], LoadReport]:
-    """The table, and what will be drawn and left out; every fault of the names in one error."""
-    # Before anything that takes time or memory for as many layers.
+    """The name table and the report; raises one InputError with all faults of the names."""
+    # First, before anything takes time or memory for that many layers.
     if (cfg.num_hidden_layers - 1) * LAYER_TENSORS > len(tensors):
         raise InputError(
             f"{folder}: config.json says {cfg.num_hidden_layers} layers of {LAYER_TENSORS} tensors "
-            f"each, and the weights have {len(tensors)} tensors in all"
+            f"each, but the weights have {len(tensors)} tensors in all"
         )
     table = name_table(cfg, head)
     shapes = tensor_shapes(table)
     missing = sorted(shapes.keys() - tensors.keys())
     unexpected = sorted(tensors.keys() - shapes.keys())
     part_of = {e.name: e.leaf[0] for e in table}
-    there = {part_of[name] for name in shapes.keys() & tensors.keys()} | {"bert"}
-    drawn = [name for name in missing if part_of[name] not in there]
-    # The encoder is there whole, and so is a head that is there: half of one is damage.
-    damaged = sorted(
-        (n for n in missing if part_of[n] in there), key=lambda n: part_of[n] == "bert"
+    present = {part_of[name] for name in shapes.keys() & tensors.keys()} | {"bert"}
+    drawn = [name for name in missing if part_of[name] not in present]
+    # The encoder and any head in the checkpoint must be complete.
+    incomplete = sorted(
+        (n for n in missing if part_of[n] in present), key=lambda n: part_of[n] == "bert"
     )
-    faults = [f"- {name}  missing" for name in damaged]
+    faults = [f"- {name}  missing" for name in incomplete]
     faults += [
         f"+ {shown(name)}  unexpected" for name in unexpected if not _OTHER_HEADS.match(name)
     ]
@@ -128,7 +128,7 @@ def _check_names(
     ]
     if faults:
         raise InputError(
-            f"{folder}: the weights do not fit config.json: " + "; ".join(_listed(faults))
+            f"{folder}: the weights do not fit config.json: " + "; ".join(_shorten(faults))
         )
     return table, LoadReport(folder, tuple(drawn), tuple(unexpected))
 
@@ -141,63 +141,69 @@ def _with_labels(
     tensors: dict[str, Tensor],
     architecture: str | None,
 ) -> tuple[BertConfig, dict[str, Tensor]]:
-    """The config with the head's classes; and no classifier where the checkpoint's has others.
+    """The config with the head's classes; drops the checkpoint's classifier if its classes differ.
 
     Args:
-        architecture: the checkpoint's class, as config.json names it. A classifier of words does
-            not serve for texts, though it may have the same shape.
+        architecture: the checkpoint's class according to config.json. A classifier of words cannot
+            be used for texts, though it may have the same shape.
     """
     cfg = dataclasses.replace(cfg, problem_type=_problem_type(cfg, head))
     if head in ("qa", "mlm", "next_sentence"):
         return dataclasses.replace(cfg, id2label=()), tensors
     shape = tensors["classifier.bias"].shape if "classifier.bias" in tensors else None
-    if shape is not None and (len(shape) != 1 or not 1 <= shape[0] <= _CLASSES):
+    if shape is not None and (len(shape) != 1 or not 1 <= shape[0] <= _MAX_CLASSES):
         raise InputError(
-            f"{folder}: classifier.bias has shape {shown(shape)}, expected one axis, with a number "
-            f"for each class, of which there may be {_CLASSES}"
+            f"{folder}: classifier.bias has shape {shown(shape)}, expected one axis with at most "
+            f"{_MAX_CLASSES} classes"
         )
     rows = None if shape is None else shape[0]
-    there = cfg.id2label if rows in (None, len(cfg.id2label)) else ()
-    there = there or _unnamed(1 if head == "regression" else rows or 2)
-    names = there if id2label is None else tuple(id2label)
+    saved_names = cfg.id2label if rows in (None, len(cfg.id2label)) else ()
+    saved_names = saved_names or _default_names(1 if head == "regression" else rows or 2)
+    names = saved_names if id2label is None else tuple(id2label)
     outputs = 1 if head == "multiple_choice" else len(names)
-    other = architecture in ARCHITECTURES.values() and architecture != ARCHITECTURES[head]
+    other_head = architecture in ARCHITECTURES.values() and architecture != ARCHITECTURES[head]
     if rows is not None and (
-        other or rows != outputs or (outputs > 1 and there not in (names, _unnamed(rows)))
+        other_head
+        or rows != outputs
+        or (outputs > 1 and saved_names not in (names, _default_names(rows)))
     ):
-        found = architecture if other else ", ".join(there[:8]) + ", ..." * (rows > 8)
-        logger.info("the checkpoint's classifier is for %s; another is drawn", shown(found))
+        described = (
+            architecture if other_head else ", ".join(saved_names[:8]) + ", ..." * (rows > 8)
+        )
+        logger.info(
+            "the checkpoint's classifier is for %s; initializing a new one", shown(described)
+        )
         tensors = {n: t for n, t in tensors.items() if not n.startswith("classifier.")}
     return dataclasses.replace(cfg, id2label=() if head == "multiple_choice" else names), tensors
 
 
 def _problem_type(cfg: BertConfig, head: str) -> str | None:
-    """What is true of the model with that head: other heads than a text's have no such field."""
+    """The problem_type of a model with that head; only text heads have one."""
     if head == "regression":
         return "regression"
     return cfg.problem_type if head == "classification" else None
 
 
-def _unnamed(count: int) -> tuple[str, ...]:
-    """Hugging Face's names of classes that have no name."""
-    return tuple(f"LABEL_{number}" for number in range(count))
+def _default_names(count: int) -> tuple[str, ...]:
+    """Hugging Face's names of unnamed classes."""
+    return tuple(f"LABEL_{index}" for index in range(count))
 
 
-def _with_tied(folder: Path, cfg: BertConfig, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors with each tied one once, under the name of the table.
+def _untie(folder: Path, cfg: BertConfig, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors with each tied tensor only once, under its name in the table.
 
     Raises:
         InputError: the decoder is not tied to the word embeddings.
     """
     if not load_tied(folder):
         raise InputError(
-            f"{folder / 'config.json'}: tie_word_embeddings is false, and jaxbert's decoder is the "
+            f"{folder / 'config.json'}: tie_word_embeddings is false, but jaxbert's decoder is the "
             "table of word embeddings; set it to true if the two are equal"
         )
     tensors = dict(tensors)
     if _DECODER in tensors and _EMBEDDINGS in tensors:
         sizes = [math.prod(tensors[n].shape) for n in (_EMBEDDINGS, _DECODER)]
-        if sizes[0] != sizes[1] or sizes[0] > cfg.parameters:  # before memory is taken
+        if sizes[0] != sizes[1] or sizes[0] > cfg.parameters:  # before allocating memory
             shapes = f"{tensors[_DECODER].shape} and {tensors[_EMBEDDINGS].shape}"
             raise InputError(f"{folder}: {_DECODER} and {_EMBEDDINGS} are tied, of shapes {shapes}")
         first, second = (_floats(folder, n, tensors[n]) for n in (_EMBEDDINGS, _DECODER))
@@ -210,14 +216,16 @@ def _with_tied(folder: Path, cfg: BertConfig, tensors: dict[str, Tensor]) -> dic
         tensors[_EMBEDDINGS] = tensors.pop(_DECODER)
     if _DECODER_BIAS in tensors:
         if tensors[_DECODER_BIAS].shape == (cfg.vocab_size,):
-            _floats(folder, _DECODER_BIAS, tensors[_DECODER_BIAS])  # a fault has its own name
-        # Where both are there and differ, transformers adds the decoder's.
+            _floats(
+                folder, _DECODER_BIAS, tensors[_DECODER_BIAS]
+            )  # reports a fault under its own name
+        # If there are both and they differ, transformers uses the decoder's.
         tensors[_BIAS] = tensors.pop(_DECODER_BIAS)
     return tensors
 
 
 def _floats(folder: Path, name: str, tensor: Tensor) -> np.ndarray:
-    """The values of a tensor, which must be floats that numpy knows."""
+    """The values of a tensor, which must have a float dtype that NumPy supports."""
     try:
         array = tensor.read()
     except (AttributeError, TypeError, SafetensorError) as error:  # 8-bit floats
@@ -235,22 +243,22 @@ def load_pretrained(
     draw_head: bool = True,
     id2label: Sequence[str] | None = None,
 ) -> tuple[BertConfig, Params]:
-    """The config and parameters of a Hugging Face folder or Hub name, with a task head.
+    """Load the config and parameters of a Hugging Face folder or Hub name, with a task head.
 
-    A head that the checkpoint has is loaded; one that it lacks is drawn from `key` (by default
-    jax.random.key(0)). What was drawn and what was left out is logged.
+    If the checkpoint has the head, it is loaded; otherwise it is initialized from `key` (by default
+    jax.random.key(0)). Tensors that were initialized or left out are logged.
 
     Args:
         draw_head: False refuses a checkpoint without the head.
-        id2label: names of the classes; by default those of config.json. A classifier for others is
-            left out and drawn anew.
+        id2label: names of the classes; by default those of config.json. A classifier for other
+            classes is replaced by an initialized one.
 
     Returns:
-        (cfg, params): params is a nested dict of float32 numpy arrays, whatever the file's dtype.
+        (cfg, params): params is a nested dict of float32 NumPy arrays, whatever the file's dtype.
 
     Raises:
-        InputError: no such model, a pickle, another model type, or names and shapes that do not fit
-            config.json, of which the first hundred are named at once; or weights that are not
+        InputError: there is no such model; it is a pickle or another model type; names and shapes
+            do not fit config.json (the message lists the first hundred); or weights are not
             finite.
     """
     if head not in HEADS:
@@ -259,18 +267,18 @@ def load_pretrained(
     if (folder / ADAPTER).exists():
         raise InputError(
             f"{folder / ADAPTER}: the folder has an adapter of PEFT (LoRA, say), which jaxbert "
-            "does not add; save the model whole, by merge_and_unload() and save_pretrained()"
+            "does not support; save the full model with merge_and_unload() and save_pretrained()"
         )
     cfg = load_config(folder)
-    # A file that is read whole may have the encoder and a decoder as large, in 64 bits, and heads.
+    # A file read at once may have the encoder, a decoder as large, in 64 bits, and heads.
     with open_weights(folder, 16 * cfg.parameters + (64 << 20)) as raw:
         named = {n: t for n, t in raw.items() if not _BUFFERS.match(n)}
         prefixed = any(n.startswith("bert.") for n in named)
         tensors = {_canonical(n, prefixed): t for n, t in named.items()}
         if len(tensors) < len(named):
-            raise InputError(f"{folder}: some tensors are there twice, under old and new names")
+            raise InputError(f"{folder}: some tensors occur twice, under old and new names")
         if head == "mlm":
-            tensors = _with_tied(folder, cfg, tensors)
+            tensors = _untie(folder, cfg, tensors)
         cfg, tensors = _with_labels(folder, cfg, head, id2label, tensors, load_architecture(folder))
         table, report = _check_names(folder, cfg, head, tensors)
         if report.drawn and not draw_head:
@@ -282,9 +290,9 @@ def load_pretrained(
         for entry in table:
             if entry.name in tensors:
                 array = _floats(folder, entry.name, tensors[entry.name])
-                with np.errstate(over="ignore", invalid="ignore"):  # looked for behind it
+                with np.errstate(over="ignore", invalid="ignore"):  # checked below
                     leaf = entry.to_leaf(array)
-                    finite = np.isfinite([leaf.min(), leaf.max()]).all()  # of NaN both are NaN
+                    finite = np.isfinite([leaf.min(), leaf.max()]).all()  # with a NaN both are NaN
                 if not finite:
                     raise InputError(f"{folder}: {entry.name} has a NaN or infinity; it is damaged")
                 leaves[entry.leaf] = leaf
@@ -297,7 +305,7 @@ def load_pretrained(
 
 
 def _fresh_head(cfg: BertConfig, head: str, key: jax.Array) -> dict[Leaf, jax.Array]:
-    """The head's parameters drawn from the key; jit drops the encoder, which is not returned."""
+    """Initialize the head from the key; jit drops the encoder, which is not returned."""
 
     def draw(key: jax.Array) -> Params:
         return {n: part for n, part in init_params(cfg, head, key).items() if n != "bert"}
@@ -308,20 +316,25 @@ def _fresh_head(cfg: BertConfig, head: str, key: jax.Array) -> dict[Leaf, jax.Ar
 # --- out --------------------------------------------------------------------------------------
 
 
-class Saved(Protocol):
-    """A tokenizer of transformers, as far as it is needed here."""
+class SavableTokenizer(Protocol):
+    """The part of a transformers tokenizer that is used here."""
 
     def save_pretrained(self, save_directory: Path, /) -> tuple[str, ...]: ...
 
 
 def save_pretrained(
-    path: str | Path, cfg: BertConfig, params: Params, tokenizer: Saved | None, *, head: str = "qa"
+    path: str | Path,
+    cfg: BertConfig,
+    params: Params,
+    tokenizer: SavableTokenizer | None,
+    *,
+    head: str = "qa",
 ) -> None:
-    """Write a folder that transformers (PyTorch) and load_pretrained open with equal logits.
+    """Write a folder that transformers (PyTorch) and load_pretrained load with equal logits.
 
     Args:
-        path: the folder; made when it is not there. model.safetensors replaces an older one whole.
-        params: of init_params or load_pretrained with that head.
+        path: the folder; created if missing. An older model.safetensors is replaced atomically.
+        params: from init_params or load_pretrained with that head.
         tokenizer: anything with Hugging Face's `save_pretrained`, or None.
         head: a name in HEADS.
     """
@@ -332,7 +345,7 @@ def save_pretrained(
     if {entry.leaf for entry in table} != set(leaves):
         found = ", ".join(sorted({leaf[0] for leaf in leaves}))
         raise ValueError(
-            f"the parameters ({found}) are not those of the head {head!r}; name theirs"
+            f"the parameters ({found}) do not belong to the head {head!r}; give their head"
         )
     parts: dict[str, list[np.ndarray]] = {}
     for entry in sorted(table, key=lambda e: e.row or 0):
@@ -341,12 +354,12 @@ def save_pretrained(
     cfg = dataclasses.replace(cfg, problem_type=_problem_type(cfg, head))
     config = {"architectures": [ARCHITECTURES[head]], "dtype": "float32", **config_to_dict(cfg)}
     write_json(folder / "config.json", config)
-    # Not save_file, whose errors are no OSErrors; so the weights are in memory once more.
+    # Not save_file, whose errors are not OSErrors, though this needs memory for a second copy.
     write_bytes(folder / "model.safetensors", save(tensors, metadata={"format": "pt"}))
     if tokenizer is not None:
         try:
             tokenizer.save_pretrained(folder)
         except OSError:
             raise
-        except Exception as error:  # the tokenizers library has no other
+        except Exception as error:  # the tokenizers library raises nothing more specific
             raise InputError(f"{folder}: the tokenizer could not be written ({error})") from None

@@ -1,7 +1,7 @@
-"""Between packed rows and their windows, on the device; see jaxbert.data.packing.
+"""Converts between packed rows and their windows on the device; see jaxbert.data.packing.
 
-R rows of T tokens with K windows each, M = R K windows. Without packing all of this is the
-identity: then rows are windows.
+R rows of T tokens with K windows each, M = R K windows. Without packing, rows are windows and all
+functions return their input.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from jaxbert.model.params import AnyArray
 
 
 def first_tokens(x: Float[AnyArray, "R T D"], batch: Batch[Array]) -> Float[Array, "M D"]:
-    """Of each window its first token: (R, T, D) -> (M, D)."""
+    """The first token of each window: (R, T, D) -> (M, D)."""
     if "segment_starts" not in batch:
         return jnp.asarray(x[:, 0])
     starts = batch["segment_starts"].reshape(x.shape[0], -1, 1)
@@ -23,23 +23,23 @@ def first_tokens(x: Float[AnyArray, "R T D"], batch: Batch[Array]) -> Float[Arra
 
 
 def windows(x: Float[Array, "R T C"], batch: Batch[Array]) -> Float[Array, "M T C"]:
-    """Each window in a row of its own, from its first token: (R, T, C) -> (M, T, C).
+    """Each window in a separate row, starting with its first token: (R, T, C) -> (M, T, C).
 
-    Behind a window's last token there is what follows in its row, which masks and labels pass over.
+    After a window's last token comes what follows in its packed row; masks and labels exclude it.
     """
     if "segment_starts" not in batch:
         return x
     rows, length, _ = x.shape
     starts = batch["segment_starts"].reshape(rows, -1, 1)
     index = jnp.minimum(starts + jnp.arange(length), length - 1)  # (R, K, T)
-    of_windows = jnp.take_along_axis(x, index.reshape(rows, -1, 1), axis=1)
-    return of_windows.reshape(-1, length, x.shape[2])
+    by_window = jnp.take_along_axis(x, index.reshape(rows, -1, 1), axis=1)
+    return by_window.reshape(-1, length, x.shape[2])
 
 
 def token_seeds(seeds: Seeds | None, batch: Batch[Array]) -> Seeds | None:
-    """The seeds of windows as the encoder takes them: of packed rows, one for each token.
+    """The encoder's seeds, from those of the windows: in packed rows, one for each token.
 
-    So a window has the same dropout whether it is packed or not, and whatever it is packed with.
+    So a window has the same dropout with and without packing, and whatever it is packed with.
     """
     if seeds is None or "segment_ids" not in batch:
         return seeds
@@ -50,7 +50,7 @@ def token_seeds(seeds: Seeds | None, batch: Batch[Array]) -> Seeds | None:
 
 
 def sum_of_window(x: Float[Array, "R T"], batch: Batch[Array]) -> Float[Array, "R T"]:
-    """At each token the sum over its window: (R, T) -> (R, T)."""
+    """The sum over each token's window, at every token: (R, T) -> (R, T)."""
     if "segment_ids" not in batch:
         return jnp.broadcast_to(jnp.sum(x, axis=1, keepdims=True), x.shape)
     segments = batch["segment_ids"]

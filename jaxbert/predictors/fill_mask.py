@@ -1,4 +1,4 @@
-"""FillMask: the likeliest tokens in place of [MASK]."""
+"""FillMask: the most likely tokens for each [MASK]."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ import numpy as np
 from jaxbert.data.batch import Batch
 from jaxbert.data.encode_texts import encode_texts
 from jaxbert.data.features import Features
-from jaxbert.data.rows import whole_text
+from jaxbert.data.rows import replace_surrogates
 from jaxbert.data.texts import TextExample
 from jaxbert.errors import InputError
 from jaxbert.loaded.model import Reduce
 from jaxbert.losses.forms import Arrays
 from jaxbert.options.task_settings import MLMOptions
 from jaxbert.predictors.lengths import Lengths, TokenizerKeywords
-from jaxbert.predictors.predictor import CallSettings, Predictor, listed, stream
+from jaxbert.predictors.predictor import CallSettings, Predictor, answer_in_chunks, as_list
 from jaxbert.tasks.mlm import MLM
 
 Filling = dict[str, str | int | float]
-Fillings = list[Filling] | list[list[Filling]]  # of one [MASK], or of several
+Fillings = list[Filling] | list[list[Filling]]  # for one [MASK], or for several
 
 logger = logging.getLogger("jaxbert")
 
@@ -53,8 +53,8 @@ class FillSettings(CallSettings):
 
 
 @dataclasses.dataclass(frozen=True)
-class _Likeliest:
-    """Of every [MASK] the top_k likeliest tokens, token and score (B, P, top_k)."""
+class _TopTokens:
+    """The top_k most likely tokens for each [MASK]: token and score (B, P, top_k)."""
 
     top_k: int
 
@@ -63,16 +63,15 @@ class _Likeliest:
         return {"token": token, "score": score}
 
 
-def _of_targets(outputs: Arrays, batch: Batch[jax.Array]) -> Arrays:
-    """Of every [MASK] the batch's targets (B, N), token ids: token and score (B, P, N)."""
+def _target_scores(outputs: Arrays, batch: Batch[jax.Array]) -> Arrays:
+    """The scores of the batch's target ids (B, N) for each [MASK]: token and score (B, P, N)."""
     probabilities, targets = jax.nn.softmax(outputs["logits"], axis=-1), batch["targets"]
     token = jnp.broadcast_to(targets[:, None], (*probabilities.shape[:2], targets.shape[1]))
     return {"token": token, "score": jnp.take_along_axis(probabilities, token, axis=-1)}
 
 
 class FillMask(Predictor[MLMOptions, FillSettings]):
-    """The likeliest tokens in place of [MASK], called and answering as transformers' fill-mask
-    pipeline.
+    """The most likely tokens for each [MASK], called like transformers' fill-mask pipeline.
 
     >>> fill = FillMask.from_pretrained("bert-base-uncased")  # doctest: +SKIP
     >>> fill("Paris is the [MASK] of France.")[0]["token_str"]  # doctest: +SKIP
@@ -94,51 +93,52 @@ class FillMask(Predictor[MLMOptions, FillSettings]):
         batch_size: int | None = None,
         **unknown: object,
     ) -> Fillings | list[Fillings] | Iterator[Fillings]:
-        """Fill one text, or each of many.
+        """Fill the [MASK] tokens of one text or several.
 
         Args:
             inputs: a text with at least one [MASK], a list of such texts, or a generator of them,
                 which is read batch_size at a time.
-            top_k: so many tokens for each [MASK], best first; 5 by default.
-            targets: a word, or several: only these are looked at, and their scores are the same as
-                among all. Of a word that is not in the vocabulary its first token is taken, with a
-                warning in the log. By default the whole vocabulary.
+            top_k: the number of tokens for each [MASK], best first; 5 by default.
+            targets: one or several words: only these are considered, with the scores that they have
+                in the full vocabulary. A word that is not in the vocabulary is replaced by its
+                first token, with a warning in the log. By default the full vocabulary.
             tokenizer_kwargs: truncation, max_length and padding, as a dict; see Lengths. By default
-                a text is cut to the length that the model was trained with, and refused if a [MASK]
-                is behind it; a cut that is asked for may lose all but one.
-            batch_size: texts computed at once; by default as it was opened.
+                a text is cut to the length that the model was trained with, and refused if that
+                loses a [MASK]. If a cut is requested, one [MASK] must remain.
+            batch_size: texts computed at once; by default as given when it was opened.
 
         Returns:
-            For a text a list of {score, token, token_str, sequence}; with several [MASK] a list of
-            such lists, one for each, the others left in `sequence`. For a list a list of these, and
-            for a list of one text its result alone, as there; for a generator an iterator.
+            For a text a list of {score, token, token_str, sequence}. With several [MASK] a list of
+            such lists, one for each; `sequence` keeps the other [MASK]. For a list of texts a list
+            of these results, but for a list of one text only its result, like the pipeline. For a
+            generator an iterator.
 
         Raises:
-            InputError: a text has no [MASK], or one that is not within the longest row; there is no
-                target; top_k is out of range; or a keyword's value is wrong.
-            TypeError: no such keyword.
+            InputError: a text has no [MASK], or has one beyond the tokens that are read; there are
+                no targets; top_k is out of range; or a keyword's value is wrong.
+            TypeError: a keyword is unknown.
         """
-        self._refuse(unknown, [*vars(self._settings), "batch_size"])
-        given = {"top_k": top_k, "targets": targets, "tokenizer_kwargs": tokenizer_kwargs}
-        settings = self._with(given)
+        self._refuse_unknown(unknown, [*vars(self._settings), "batch_size"])
+        keywords = {"top_k": top_k, "targets": targets, "tokenizer_kwargs": tokenizer_kwargs}
+        settings = self._settings_of(keywords)
         if settings.top_k > self.model.cfg.vocab_size and settings.targets is None:
             raise InputError(
                 f"top_k is {settings.top_k}: it must be from 1 to {self.model.cfg.vocab_size}"
             )
-        ids = None if settings.targets is None else self._target_ids(settings.targets)
+        target_ids = None if settings.targets is None else self._target_ids(settings.targets)
         size = self._rows(batch_size)
 
         def answer(first: int, texts: Sequence[str]) -> list[Fillings]:
             return self._fill(
-                first, texts, settings.lengths, top_k=settings.top_k, targets=ids, size=size
+                first, texts, settings.lengths, top_k=settings.top_k, targets=target_ids, size=size
             )
 
         if isinstance(inputs, Iterator):
-            return stream(inputs, size, answer)
+            return answer_in_chunks(inputs, size, answer)
         single = isinstance(inputs, str)
-        texts = [inputs] if isinstance(inputs, str) else listed("inputs", inputs)
-        found = answer(0, texts)
-        return found[0] if single or (len(found) == 1 and isinstance(inputs, list)) else found
+        texts = [inputs] if isinstance(inputs, str) else as_list("inputs", inputs)
+        results = answer(0, texts)
+        return results[0] if single or (len(results) == 1 and isinstance(inputs, list)) else results
 
     def _fill(
         self,
@@ -150,24 +150,24 @@ class FillMask(Predictor[MLMOptions, FillSettings]):
         targets: list[int] | None,
         size: int,
     ) -> list[Fillings]:
-        """The answer for each text; they are numbered from `first` in messages."""
+        """The answer for each text; messages number them from `first`."""
         if not texts:
             return []
         examples = []
-        for number, text in enumerate(texts, first):
+        for index, text in enumerate(texts, first):
             if not isinstance(text, str):
-                raise InputError(f"text {number} is not a string")
-            examples.append(TextExample(f"text {number}", whole_text(text)))
+                raise InputError(f"text {index} is not a string")
+            examples.append(TextExample(f"text {index}", replace_surrogates(text)))
         features = self._encode(examples, lengths)
         reduce: Reduce
         if targets is not None:
-            reduce = _of_targets
+            reduce = _target_scores
             rows = np.tile(np.array(targets, np.int32), (len(examples), 1))
             features = dataclasses.replace(features, rows={**features.rows, "targets": rows})
         else:
-            # A power of two, and cut below: so few programs are compiled.
-            most = min(1 << max(top_k - 1, 7).bit_length(), self.model.cfg.vocab_size)
-            reduce = _Likeliest(most)
+            # A power of two, cut below, so that few programs are compiled.
+            computed = min(1 << max(top_k - 1, 7).bit_length(), self.model.cfg.vocab_size)
+            reduce = _TopTokens(computed)
         longest = self._options.max_seq_length
         arrays = self._compute(features, reduce, longest=longest, size=size)
         tokens, scores = arrays["token"], arrays["score"]
@@ -177,24 +177,24 @@ class FillMask(Predictor[MLMOptions, FillSettings]):
         ids, bounds = features.tokens["input_ids"], features.bounds
         return [
             self._fillings(
-                ids[bounds[number] : bounds[number + 1]],
-                tokens[number, :, :top_k],
-                scores[number, :, :top_k],
+                ids[bounds[index] : bounds[index + 1]],
+                tokens[index, :, :top_k],
+                scores[index, :, :top_k],
             )
-            for number in range(len(texts))
+            for index in range(len(texts))
         ]
 
     def _encode(self, examples: Sequence[TextExample], lengths: Lengths) -> Features:
-        """Rows with the positions of their [MASK], masked_positions (M, P) int32, 0 where not used.
+        """Encode texts, with masked_positions (M, P) int32, 0 in unused slots.
 
         P is a power of two, so that few shapes are compiled.
         """
         tokenizer, positions = self.model.tokenizer, self.model.cfg.max_position_embeddings
-        most = lengths.most(tokenizer, trained=self._options.max_seq_length, positions=positions)
+        limit = lengths.limit(tokenizer, trained=self._options.max_seq_length, positions=positions)
         features = encode_texts(
             examples,
             tokenizer,
-            max_length=positions if most is None else most,
+            max_length=positions if limit is None else limit,
             targets=None,
             truncation=lengths.strategy,
         )
@@ -203,13 +203,13 @@ class FillMask(Predictor[MLMOptions, FillSettings]):
         row = np.searchsorted(bounds, hits, side="right") - 1
         counts = np.bincount(row, minlength=len(features))
         for example, count in zip(examples, counts.tolist(), strict=True):
-            written = example.text.count(str(tokenizer.mask_token))
-            if not written:
-                raise InputError(f"{example.where}: there is no {tokenizer.mask_token} in it")
-            if count < (1 if lengths.asked else written):
+            mask_count = example.text.count(str(tokenizer.mask_token))
+            if not mask_count:
+                raise InputError(f"{example.where}: it has no {tokenizer.mask_token}")
+            if count < (1 if lengths.truncates else mask_count):
                 raise InputError(
                     f"{example.where}: a {tokenizer.mask_token} is not within the first "
-                    f"{most or positions} tokens, which the model reads; shorten the text"
+                    f"{limit or positions} tokens that the model reads; shorten the text"
                 )
         masked = np.zeros((len(features), 1 << int(counts.max() - 1).bit_length()), np.int32)
         slot = np.arange(len(hits)) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -217,8 +217,8 @@ class FillMask(Predictor[MLMOptions, FillSettings]):
         return dataclasses.replace(features, rows={"masked_positions": masked})
 
     def _target_ids(self, targets: str | Sequence[str]) -> list[int]:
-        """The different tokens of the targets, in their order."""
-        words = [targets] if isinstance(targets, str) else listed("targets", targets)
+        """The distinct tokens of the targets, in order."""
+        words = [targets] if isinstance(targets, str) else as_list("targets", targets)
         vocabulary = self.model.tokenizer.get_vocab()
         ids = []
         for word in words:
@@ -227,40 +227,42 @@ class FillMask(Predictor[MLMOptions, FillSettings]):
             if word in vocabulary:
                 ids.append(vocabulary[word])
                 continue
-            pieces = self.model.tokenizer.encode(whole_text(word), add_special_tokens=False)
+            pieces = self.model.tokenizer.encode(replace_surrogates(word), add_special_tokens=False)
             if pieces:
-                instead = self.model.tokenizer.convert_ids_to_tokens(pieces[0])
+                replacement = self.model.tokenizer.convert_ids_to_tokens(pieces[0])
                 logger.warning(
-                    "target %r is not in the vocabulary; %r is taken instead", word, instead
+                    "target %r is not in the vocabulary; using %r instead", word, replacement
                 )
                 ids.append(pieces[0])
             else:
-                logger.warning("target %r has no token and is left out", word)
+                logger.warning("target %r has no tokens and is left out", word)
         if not ids:
             raise InputError("targets has no word with a token; give at least one")
         return list(dict.fromkeys(ids))
 
     def _fillings(self, ids: np.ndarray, tokens: np.ndarray, scores: np.ndarray) -> Fillings:
-        """Of one text: ids (T,) with [CLS] and [SEP], tokens and scores (P, top_k)."""
+        """The answer for one text: ids (T,) with [CLS] and [SEP], tokens and scores (P, top_k)."""
         decode, pad = self.model.tokenizer.decode, self.model.tokenizer.pad_token_id
-        places = np.flatnonzero(ids == self.model.tokenizer.mask_token_id)
+        mask_positions = np.flatnonzero(ids == self.model.tokenizer.mask_token_id)
         masks: list[list[Filling]] = []
-        for place, row, probabilities in zip(places, tokens, scores, strict=False):
-            found: list[Filling] = []
+        for position, row, probabilities in zip(mask_positions, tokens, scores, strict=False):
+            fillings: list[Filling] = []
             for token, score in zip(row.tolist(), probabilities.tolist(), strict=True):
                 filled = ids.copy()
-                filled[place] = token
-                found.append(
+                filled[position] = token
+                fillings.append(
                     {
                         "score": score,
                         "token": token,
                         "token_str": str(decode([token])),
-                        # As the pipeline does: but for [PAD], the special tokens stay where other
-                        # masks are left.
+                        # Like the pipeline: if other masks are left, special tokens stay, except
+                        # [PAD].
                         "sequence": str(
-                            decode(filled[filled != pad], skip_special_tokens=len(places) == 1)
+                            decode(
+                                filled[filled != pad], skip_special_tokens=len(mask_positions) == 1
+                            )
                         ),
                     }
                 )
-            masks.append(found)
+            masks.append(fillings)
         return masks[0] if len(masks) == 1 else masks

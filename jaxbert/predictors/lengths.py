@@ -16,7 +16,7 @@ _PADDINGS = ("longest", "max_length", "do_not_pad")
 
 
 class TokenizerKeywords(TypedDict, total=False):
-    """Those keywords of a tokenizer of transformers that are known; see Lengths."""
+    """The supported keywords of a transformers tokenizer; see Lengths."""
 
     truncation: bool | str | None
     max_length: int | None
@@ -25,18 +25,19 @@ class TokenizerKeywords(TypedDict, total=False):
 
 @dataclasses.dataclass(frozen=True)
 class Lengths(CallSettings):
-    """The keywords truncation, max_length and padding of a tokenizer of transformers.
+    """The keywords truncation, max_length and padding of a transformers tokenizer.
 
     Attributes:
-        truncation: True or "longest_first" cuts to max_length tokens, of a pair the longer text;
-            "only_first" and "only_second" cut that text alone; False or "do_not_truncate" refuses
-            a text that the model cannot read whole. None, the default, cuts to max_length where
-            that is given, and else to the length that the model was trained with.
-        max_length: the most tokens, with [CLS] and [SEP]; by default those of the tokenizer.
-        padding: changes no answer; but with any other than False, max_length alone does not cut.
+        truncation: True or "longest_first" cuts to max_length tokens, starting with the longer text
+            of a pair; "only_first" and "only_second" cut only that text; False or "do_not_truncate"
+            refuses a text that is too long for the model. None, the default, cuts to max_length if
+            that is given, otherwise to the length that the model was trained with.
+        max_length: maximum tokens, including [CLS] and [SEP]; by default the tokenizer's.
+        padding: changes no answer. But unless it is False, max_length without truncation does not
+            cut.
 
     Raises:
-        InputError: a value that is none of these.
+        InputError: a value is not one of these.
     """
 
     truncation: bool | str | None = None
@@ -64,17 +65,17 @@ class Lengths(CallSettings):
         return "only_second" if self.truncation == "only_second" else "longest_first"
 
     @property
-    def asked(self) -> bool:
-        """Whether the caller said that texts are to be cut."""
+    def truncates(self) -> bool:
+        """Whether the caller asked for texts to be cut."""
         if self.truncation is None:
             return self.max_length is not None and self.padding is False
         return self.truncation not in (False, "do_not_truncate")
 
-    def most(
+    def limit(
         self, tokenizer: PreTrainedTokenizerFast, *, trained: int, positions: int
     ) -> int | None:
-        """The tokens to which a text is cut, at most the model's positions; None cuts nothing."""
-        if self.asked:
+        """The tokens texts are cut to, at most the model's positions; None for no cut."""
+        if self.truncates:
             return min(self.max_length or int(tokenizer.model_max_length), positions)
         return trained if self.truncation is None else None
 

@@ -1,4 +1,4 @@
-"""Predictor: a fine-tuned model, compiled once, with what every task's predictor shares."""
+"""Predictor: a fine-tuned model, compiled once, and what the predictors of all tasks share."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 
-def listed(name: str, given: Iterable[Item] | None) -> list[Item]:
-    """Several items, in a list or in anything else that has an order.
+def as_list(name: str, items: Iterable[Item] | None) -> list[Item]:
+    """The items of a list or another iterable as a list.
 
     Args:
-        name: of the argument, for the message.
+        name: the argument's name, for the message.
 
     Raises:
-        InputError: it is not several.
+        InputError: it is not an iterable of items.
     """
-    if isinstance(given, Mapping | bytes) or not isinstance(given, Iterable):
+    if isinstance(items, Mapping | bytes) or not isinstance(items, Iterable):
         raise InputError(
-            f"{name} is of the wrong type: {type(given).__name__}; give a text or a list of texts"
+            f"{name} has the wrong type: {type(items).__name__}; give a text or a list of texts"
         )
-    return list(given)
+    return list(items)
 
 
-def stream(
+def answer_in_chunks(
     items: Iterator[Item], size: int, answer: Callable[[int, Sequence[Item]], Iterable[Answer]]
 ) -> Iterator[Answer]:
-    """The answers to items of any number, which are taken `size` at a time when they are needed.
+    """Answer any number of items lazily, `size` at a time.
 
     Args:
-        answer: (number of the first item, items) -> an answer for each.
+        answer: (index of the first item, items) -> an answer for each.
     """
     first = 0
     while chunk := list(itertools.islice(items, size)):
@@ -59,7 +59,7 @@ def stream(
 
 @dataclasses.dataclass(frozen=True)
 class CallSettings:
-    """Keywords of a call that can also be given when the model is opened; here there are none."""
+    """Keywords of a call that can also be given when the model is opened; by default none."""
 
 
 Options = TypeVar("Options", QAOptions, TextOptions, TaggingOptions, MLMOptions)
@@ -70,14 +70,14 @@ class Predictor(Generic[Options, Settings]):
     """A model and the options it was trained with.
 
     Attributes:
-        task: by whose head, and name, a folder is opened.
+        task: the task whose folders it opens.
         options_cls: the dataclass of the task's options.
         settings_cls: the dataclass of the keywords that from_pretrained takes for all later calls.
-        untrained_length: the most tokens of a window in a folder that jaxbert has not trained; by
-            default as many as BERT has positions, so that no text is cut but by itself. None
-            takes the default of the options.
+        untrained_length: maximum tokens of a window if jaxbert has not trained the folder; by
+            default as many as BERT has positions, so texts are cut as late as possible. None uses
+            the default of the options.
         retired: keywords of older pipelines, and what to give instead.
-        model: the model; one on several devices computes a multiple of them at once.
+        model: the model; on several devices, batches are rounded up to a multiple of them.
     """
 
     task: ClassVar[type[AnyTask]]
@@ -111,20 +111,20 @@ class Predictor(Generic[Options, Settings]):
     ) -> Self:
         """Open the folder of a run, or any BERT folder or Hub name with this task's head.
 
-        Lengths and the like are those that the folder's options.json says, or the defaults.
+        Lengths and similar options come from the folder's options.json, or are the defaults.
 
         Args:
-            dtype: of the activations, "float32" or "bfloat16".
+            dtype: dtype of the activations, "float32" or "bfloat16".
             batch_size: rows computed at once; 32 by default.
-            keywords: those of a call, for all calls that do not give them.
+            keywords: keywords of a call, for all calls that do not give them.
 
         Raises:
-            InputError: no such model, or it has no head for the task; or a keyword's value is
-                wrong.
+            InputError: the model does not exist or has no head for the task, or a keyword's value
+                is wrong.
             TypeError: no such keyword.
         """
         known = [field.name for field in dataclasses.fields(cls.settings_cls)]
-        cls._refuse({name for name in keywords if name not in known}, known)
+        cls._refuse_unknown({name for name in keywords if name not in known}, known)
         chosen = cls.settings_cls(**keywords)
         folder = find_model_folder(path_or_name)
         check_task(folder, cls.task.name)
@@ -143,19 +143,19 @@ class Predictor(Generic[Options, Settings]):
         return cls(model, options, batch_size=batch_size, settings=chosen)
 
     @classmethod
-    def _refuse(cls, unknown: Iterable[str], known: Iterable[str]) -> None:
-        """Raise TypeError for keywords that there are not."""
+    def _refuse_unknown(cls, unknown: Iterable[str], known: Iterable[str]) -> None:
+        """Raise TypeError for unknown keywords."""
         for name in unknown:
             advice = cls.retired.get(name, f"there are {', '.join(known) or 'none'}")
             raise TypeError(f"{cls.__name__} has no keyword {name!r}: {advice}")
 
-    def _with(self, given: Mapping[str, object]) -> Settings:
-        """The settings of a call: those that are given and not None, else as it was opened."""
-        chosen = vars(self._settings) | {k: v for k, v in given.items() if v is not None}
+    def _settings_of(self, keywords: Mapping[str, object]) -> Settings:
+        """The settings of a call: its keywords that are not None, else the predictor's."""
+        chosen = vars(self._settings) | {k: v for k, v in keywords.items() if v is not None}
         return self.settings_cls(**chosen)
 
     def _rows(self, batch_size: int | None) -> int:
-        """Rows computed at once, by default as it was opened."""
+        """Rows computed at once; by default as given when it was opened."""
         size = self._batch_size if batch_size is None else batch_size
         if not isinstance(size, int) or size < 1:
             raise InputError(f"batch_size is {size!r}: it must be at least 1")
@@ -164,10 +164,10 @@ class Predictor(Generic[Options, Settings]):
     def _compute(
         self, features: Features, reduce: Reduce, *, longest: int, size: int
     ) -> dict[str, np.ndarray]:
-        """What is kept of the outputs of each window, of which there is at least one.
+        """Compute the reduced outputs of each window; there must be at least one.
 
         Args:
-            longest: the most tokens that rows are padded to, where no window is longer.
+            longest: the length that rows are padded to at most, unless a window is longer.
             size: rows computed at once.
         """
         cfg, devices = self.model.cfg, self.model.compute.parallel.devices
@@ -177,7 +177,7 @@ class Predictor(Generic[Options, Settings]):
             positions=cfg.max_position_embeddings,
             types=cfg.type_vocab_size,
         )
-        if int(features.lengths.max()) > longest:  # the caller gave a length
+        if int(features.lengths.max()) > longest:  # the caller gave a greater length
             longest = cfg.max_position_embeddings
         arrays = self.model.predict(
             features,
@@ -185,5 +185,5 @@ class Predictor(Generic[Options, Settings]):
             size=-(-size // devices) * devices,
             buckets=bucket_lengths(64, longest),
         )
-        assert arrays is not None  # nothing stops it
+        assert arrays is not None  # nothing interrupts it
         return arrays

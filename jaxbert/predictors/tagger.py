@@ -1,4 +1,4 @@
-"""Tagger: labels of words and entities of texts."""
+"""Tagger: entities in texts and labels of their words."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxbert.data.batch import Batch
 from jaxbert.data.features import Features
-from jaxbert.data.rows import whole_text
+from jaxbert.data.rows import replace_surrogates
 from jaxbert.data.words import WordsExample
 from jaxbert.decoding.tags import (
     STRATEGIES,
@@ -25,11 +25,11 @@ from jaxbert.decoding.tags import (
 from jaxbert.errors import InputError
 from jaxbert.losses.forms import Arrays
 from jaxbert.options.task_settings import TaggingOptions
-from jaxbert.predictors.predictor import CallSettings, Predictor, listed, stream
+from jaxbert.predictors.predictor import CallSettings, Predictor, answer_in_chunks, as_list
 from jaxbert.tasks.tagging import Tagging
 
 Offsets = Sequence[tuple[int, int]]
-Item = str | Sequence[str] | Sequence[Sequence[str]]  # a text, or words, or what is neither
+Item = str | Sequence[str] | Sequence[Sequence[str]]  # a text, words, or invalid
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,13 +57,13 @@ class TaggerSettings(CallSettings):
 
     @property
     def strategy(self) -> Strategy:
-        """The strategy by its name in small letters."""
+        """The strategy with its name in lower case."""
         wanted = str(self.aggregation_strategy or "none").lower()
         return next(name for name in STRATEGIES if name == wanted)
 
 
 class _Piece(NamedTuple):
-    """A token of a text: its id, how the tokenizer writes it, and its characters."""
+    """A token of a text: its id, its spelling in the tokenizer, and its characters."""
 
     token: int
     word: str
@@ -72,31 +72,31 @@ class _Piece(NamedTuple):
 
     @property
     def first(self) -> bool:
-        """Whether it begins a word, as the pipeline sees it."""
+        """Whether it begins a word, by the pipeline's rule."""
         return not self.word.startswith("##")
 
 
 @dataclasses.dataclass(frozen=True)
 class _Text:
-    """A text with its tokens, and with the offsets that the caller gives them, [CLS]'s first."""
+    """A text with its tokens and the offsets given by the caller, if any, from [CLS] on."""
 
     text: str
     pieces: list[_Piece]
     offsets: Offsets | None = None
 
     def words(self) -> list[list[int]]:
-        """The numbers of the pieces of each word."""
-        found: list[list[int]] = []
-        for number, piece in enumerate(self.pieces):
-            if piece.first or not found:
-                found.append([])
-            found[-1].append(number)
-        return found
+        """The indices of the pieces of each word."""
+        indices: list[list[int]] = []
+        for index, piece in enumerate(self.pieces):
+            if piece.first or not indices:
+                indices.append([])
+            indices[-1].append(index)
+        return indices
 
 
 @dataclasses.dataclass(frozen=True)
 class _Probabilities:
-    """Of each token the probabilities of all classes, (B, longest, C)."""
+    """The probabilities of all classes for each token, (B, longest, C)."""
 
     longest: int
 
@@ -107,8 +107,8 @@ class _Probabilities:
 
 
 class Tagger(Predictor[TaggingOptions, TaggerSettings]):
-    """Entities and labels, called and answering as transformers' token-classification pipeline;
-    texts of any length are read in windows.
+    """Entities and labels, with the interface of transformers' token-classification pipeline. Texts
+    of any length are read in windows.
 
     >>> tag = Tagger.from_pretrained("runs/ner")  # doctest: +SKIP
     >>> tag("Anna lives in New York.", aggregation_strategy="simple")  # doctest: +SKIP
@@ -136,50 +136,50 @@ class Tagger(Predictor[TaggingOptions, TaggerSettings]):
         batch_size: int | None = None,
         **unknown: object,
     ) -> list[Entity] | list[list[Entity]] | Iterator[list[Entity]]:
-        """Tag one text, or each of many.
+        """Tag one text or several.
 
         Args:
             inputs: a text, a list of texts, or a generator of texts, which is read batch_size at a
-                time. With is_split_into_words a list of words, or of lists of words.
+                time. With is_split_into_words, a list of words or of lists of words.
             aggregation_strategy: "none", the default, gives every token; "simple" groups tokens of
-                one entity; "first", "average" and "max" group words, which have the label of their
-                first token, the best mean score of their tokens, or the label of the surest token.
+                one entity; "first", "average" and "max" group words, whose label is that of their
+                first token, of the best mean score, or of the token with the highest score.
             ignore_labels: labels that are left out; ["O"] by default.
-            stride: cuts a long text as the pipeline does, into windows of the tokenizer's
-                model_max_length that share so many tokens, wherever these end. By default there
-                are windows of whole words, as long as those of the training, and each word has
-                its label from the one in which it has most context.
+            stride: cut a long text like the pipeline, into windows of the tokenizer's
+                model_max_length that share this many tokens, even within words. By default windows
+                have complete words and the length of the training's windows, and the label of each
+                word comes from the window in which it has the most context.
             is_split_into_words: each input is a list of words; False by default.
-            delimiter: what is between the words in the text that start and end are characters of,
-                with is_split_into_words; a space by default.
-            offset_mapping: start and end of each token, [CLS] and [SEP] included, in place of the
-                tokenizer's; for several texts a list of these.
-            batch_size: windows computed at once; by default as it was opened.
+            delimiter: with is_split_into_words, the string that joins the words to the text that
+                start and end refer to; a space by default.
+            offset_mapping: start and end of each token, including [CLS] and [SEP], to use instead
+                of the tokenizer's; for several texts a list of these.
+            batch_size: windows computed at once; by default as given when it was opened.
 
         Returns:
-            A list of dicts for a text, as group_entities gives them; for a list of texts, and for
-            words always, a list of such lists; for a generator an iterator.
+            For a text a list of dicts, as group_entities returns it. For a list of texts, and
+            always for words, a list of such lists. For a generator an iterator.
 
         Raises:
-            InputError: an input is not of the form that it should be, or a keyword's value wrong.
-            TypeError: no such keyword.
+            InputError: an input has the wrong form, or a keyword's value is wrong.
+            TypeError: a keyword is unknown.
         """
-        self._refuse(
+        self._refuse_unknown(
             unknown, [*vars(self._settings), "is_split_into_words", "delimiter", "offset_mapping"]
         )
-        given = {
+        keywords = {
             "aggregation_strategy": aggregation_strategy,
             "ignore_labels": ignore_labels,
             "stride": stride,
         }
-        settings = self._with(given)
+        settings = self._settings_of(keywords)
         if not is_split_into_words and delimiter is not None:
             raise InputError("delimiter is for is_split_into_words=True")
-        glue = (" " if delimiter is None else delimiter) if is_split_into_words else None
+        joiner = (" " if delimiter is None else delimiter) if is_split_into_words else None
         size = self._rows(batch_size)
 
         def answer(first: int, items: Sequence[Item]) -> list[list[Entity]]:
-            texts = [self._read(n, item, glue) for n, item in enumerate(items, first)]
+            texts = [self._read(index, item, joiner) for index, item in enumerate(items, first)]
             if offset_mapping is not None:
                 texts = _with_offsets(texts, offset_mapping)
             parts = self._windows(texts, settings.stride, size)
@@ -188,19 +188,21 @@ class Tagger(Predictor[TaggingOptions, TaggerSettings]):
 
         if isinstance(inputs, Iterator):
             if offset_mapping is not None:
-                raise InputError("offset_mapping is for texts that are given as a list")
-            return stream(inputs, size, answer)
+                raise InputError(
+                    "offset_mapping is not supported for a generator; give the texts as a list"
+                )
+            return answer_in_chunks(inputs, size, answer)
         single = isinstance(inputs, str)
-        items: list[Item] = [inputs] if single else [*listed("inputs", inputs)]
+        items: list[Item] = [inputs] if single else [*as_list("inputs", inputs)]
         if is_split_into_words and not all(isinstance(item, list | tuple) for item in items):
-            items = [inputs]  # one list of words; the pipeline's answer is in a list too
-        found = answer(0, items)
-        return found[0] if single else found
+            items = [inputs]  # one list of words; like the pipeline's, its answer is in a list
+        results = answer(0, items)
+        return results[0] if single else results
 
     def _windows(
         self, texts: Sequence[_Text], stride: int | None, size: int
     ) -> list[list[list[Token]]]:
-        """Of each text the tokens of its windows; without a stride all tokens in one."""
+        """The tokens of each text by window; without a stride, all tokens are in one list."""
         if stride is None:
             return [[tokens] for tokens in self._tokens(texts, size)]
         return self._strided_tokens(texts, stride, size)
@@ -222,44 +224,44 @@ class Tagger(Predictor[TaggingOptions, TaggerSettings]):
         ]
         return entities if len(windows) == 1 else merge_windows(entities)
 
-    def _read(self, number: int, item: Item, glue: str | None) -> _Text:
-        """A text and its tokens; with `glue` of words, which are cut one by one and joined by it.
+    def _read(self, index: int, item: Item, joiner: str | None) -> _Text:
+        """A text and its tokens. With a joiner, words are tokenized one by one and joined by it.
 
         Raises:
-            InputError: it is no text, or no list of words.
+            InputError: the item is not a text, or not a list of words.
         """
-        if glue is None:
+        if joiner is None:
             if not isinstance(item, str):
                 raise InputError(
-                    f"text {number} is not a string; for a list of words give "
+                    f"text {index} is not a string; for a list of words give "
                     "is_split_into_words=True"
                 )
             words = [item]
         else:
             if not isinstance(item, list | tuple):
-                raise InputError(f"text {number} is not a list of words")
+                raise InputError(f"text {index} is not a list of words")
             words = [word for word in item if isinstance(word, str)]
             if len(words) < len(item):
-                raise InputError(f"text {number} has a word that is not a string")
-        words = [whole_text(word) for word in words]
+                raise InputError(f"text {index} has a word that is not a string")
+        words = [replace_surrogates(word) for word in words]
         backend = self.model.tokenizer.backend_tokenizer
         backend.no_truncation()
         backend.no_padding()
-        pieces, begin = [], 0
+        pieces, offset = [], 0
         for word in words:
-            found = backend.encode(word, add_special_tokens=False)
+            encoding = backend.encode(word, add_special_tokens=False)
             pieces += [
-                _Piece(token, written, begin + start, begin + end)
-                for token, written, (start, end) in zip(
-                    found.ids, found.tokens, found.offsets, strict=True
+                _Piece(token, spelling, offset + start, offset + end)
+                for token, spelling, (start, end) in zip(
+                    encoding.ids, encoding.tokens, encoding.offsets, strict=True
                 )
             ]
-            begin += len(word) + len(glue or "")
-        return _Text((glue or "").join(words), pieces)
+            offset += len(word) + len(joiner or "")
+        return _Text((joiner or "").join(words), pieces)
 
-    def _token(self, text: _Text, number: int, index: int, scores: np.ndarray) -> Token:
-        """Piece `number` of a text, with its scores (C,)."""
-        piece = text.pieces[number]
+    def _token(self, text: _Text, piece_index: int, index: int, scores: np.ndarray) -> Token:
+        """A piece of a text as a Token, with its scores (C,)."""
+        piece = text.pieces[piece_index]
         start, end = (piece.start, piece.end) if text.offsets is None else text.offsets[index]
         unknown = piece.token == self.model.tokenizer.unk_token_id
         return Token(
@@ -272,15 +274,15 @@ class Tagger(Predictor[TaggingOptions, TaggerSettings]):
         )
 
     def _tokens(self, texts: Sequence[_Text], size: int) -> list[list[Token]]:
-        """Every token of every text, from the window in which its word has most context."""
+        """Every token of every text, from the window in which its word has the most context."""
         words = [text.words() for text in texts]
         examples, owners = [], []
-        for number, (text, numbers) in enumerate(zip(texts, words, strict=True)):
-            spans = [(text.pieces[word[0]].start, text.pieces[word[-1]].end) for word in numbers]
+        for index, (text, text_words) in enumerate(zip(texts, words, strict=True)):
+            spans = [(text.pieces[word[0]].start, text.pieces[word[-1]].end) for word in text_words]
             if spans:
                 row = tuple(text.text[start:end] for start, end in spans)
-                examples.append(WordsExample(f"text {number}", row, None))
-                owners.append(number)
+                examples.append(WordsExample(f"text {index}", row, None))
+                owners.append(index)
         results: list[list[Token]] = [[] for _ in texts]
         if not examples:
             return results
@@ -294,22 +296,22 @@ class Tagger(Predictor[TaggingOptions, TaggerSettings]):
             owner = owners[int(features.example[window])]
             column = start - int(features.bounds[window])
             last = int(features.bounds[window + 1] - features.bounds[window]) - 2
-            for k, number in enumerate(words[owner][int(features.host["word"][start])]):
-                place = min(column + k, last)  # a word longer than a window
-                scores = arrays["scores"][window, place]
-                results[owner].append(self._token(texts[owner], number, number + 1, scores))
+            for offset, index in enumerate(words[owner][int(features.host["word"][start])]):
+                position = min(column + offset, last)  # a word longer than a window
+                scores = arrays["scores"][window, position]
+                results[owner].append(self._token(texts[owner], index, index + 1, scores))
         return [sorted(tokens, key=lambda token: token.index) for tokens in results]
 
     def _strided_tokens(
         self, texts: Sequence[_Text], stride: int, size: int
     ) -> list[list[list[Token]]]:
-        """The tokens of every window of every text; in a window they are numbered from 1."""
+        """The tokens of every window of every text, numbered from 1 in each window."""
         positions = self.model.cfg.max_position_embeddings
         length = min(int(self.model.tokenizer.model_max_length), positions)
         room = length - 2
         if stride >= room:
             raise InputError(
-                f"stride is {stride}: windows have {room} tokens beside [CLS] and [SEP], and must "
+                f"stride is {stride}: windows have {room} tokens between [CLS] and [SEP], and must "
                 "share fewer"
             )
         cls, sep = self.model.tokenizer.cls_token_id, self.model.tokenizer.sep_token_id
@@ -337,35 +339,35 @@ class Tagger(Predictor[TaggingOptions, TaggerSettings]):
             rows = arrays["scores"][window, 1:]
             results[owner].append(
                 [
-                    self._token(texts[owner], number, number - start + 1, rows[number - start])
-                    for number in range(start, stop)
+                    self._token(texts[owner], index, index - start + 1, rows[index - start])
+                    for index in range(start, stop)
                 ]
             )
         return results
 
 
-def _with_offsets(texts: list[_Text], given: Offsets | Sequence[Offsets]) -> list[_Text]:
-    """The texts with the caller's offsets: of one text its own, else a list for each.
+def _with_offsets(texts: list[_Text], offset_mapping: Offsets | Sequence[Offsets]) -> list[_Text]:
+    """The texts with the caller's offsets: those of the only text, or a list with those of each.
 
     Raises:
-        InputError: there are not as many as texts, or as tokens of one.
+        InputError: their number is not that of the texts, or is too small for a text's tokens.
     """
-    of_one: list[tuple[int, int]] = []
+    single: list[tuple[int, int]] = []
     rows: list[Offsets] = []
-    for entry in given:
+    for entry in offset_mapping:
         match entry:
             case (int(start), int(end)):
-                of_one.append((start, end))
+                single.append((start, end))
             case _:
                 rows.append(entry)
-    if of_one:
-        rows.append(of_one)
+    if single:
+        rows.append(single)
     if len(rows) != len(texts):
-        raise InputError(f"offset_mapping is of {len(rows)} texts, and there are {len(texts)}")
-    for number, (text, row) in enumerate(zip(texts, rows, strict=True)):
+        raise InputError(f"offset_mapping has {len(rows)} texts, but there are {len(texts)}")
+    for index, (text, row) in enumerate(zip(texts, rows, strict=True)):
         if len(row) < len(text.pieces) + 1:
             raise InputError(
-                f"text {number} has {len(text.pieces)} tokens and [CLS] before them, and "
-                f"offset_mapping {len(row)} entries"
+                f"text {index} has {len(text.pieces)} tokens after [CLS], but offset_mapping has "
+                f"{len(row)} entries"
             )
     return [dataclasses.replace(t, offsets=row) for t, row in zip(texts, rows, strict=True)]

@@ -14,21 +14,21 @@ from scipy.special import expit, softmax
 from jaxbert.data.batch import Batch
 from jaxbert.data.encode_texts import encode_texts
 from jaxbert.data.features import Features
-from jaxbert.data.rows import whole_text
+from jaxbert.data.rows import replace_surrogates
 from jaxbert.data.texts import TextExample
 from jaxbert.errors import InputError
 from jaxbert.losses.forms import Arrays
 from jaxbert.options.task_settings import ClassificationOptions, RegressionOptions, TextOptions
 from jaxbert.predictors.lengths import Lengths
-from jaxbert.predictors.predictor import Predictor, listed, stream
+from jaxbert.predictors.predictor import Predictor, answer_in_chunks, as_list
 from jaxbert.tasks.classification import Classification
 from jaxbert.tasks.regression import Regression
 
 Text = str | dict[str, str]
 Label = dict[str, str | float]
-Labels = Label | list[Label]  # the best, or with top_k several
+Labels = Label | list[Label]  # the best, or several with top_k
 
-# What makes scores (C,) of a row's outputs.
+# Convert a row's outputs (C,) to scores.
 _FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "sigmoid": expit,
     "softmax": softmax,
@@ -55,7 +55,7 @@ class TextSettings(Lengths):
 
 
 def _example(number: int, item: Text) -> TextExample:
-    """A text, or a pair: a dict, or [[text, pair]] as older pipelines had it."""
+    """A text, or a pair given as a dict or, as in older pipelines, as [[text, pair]]."""
     match item:
         case str():
             text, pair = item, None
@@ -69,8 +69,10 @@ def _example(number: int, item: Text) -> TextExample:
             )
     if not isinstance(text, str) or not isinstance(pair, str | None):
         raise InputError(f"text {number} is not a string")
-    # A tokenizer of transformers takes an empty text_pair as none.
-    return TextExample(f"text {number}", whole_text(text), whole_text(pair) if pair else None)
+    # transformers' tokenizers ignore an empty text_pair.
+    return TextExample(
+        f"text {number}", replace_surrogates(text), replace_surrogates(pair) if pair else None
+    )
 
 
 class _TextPredictor(Predictor[TextOptions, TextSettings]):
@@ -91,44 +93,44 @@ class _TextPredictor(Predictor[TextOptions, TextSettings]):
         batch_size: int | None = None,
         **unknown: object,
     ) -> Labels | list[Labels] | Iterator[Labels]:
-        """Give the labels of one text or pair, or of each of many.
+        """Give the labels of one text or pair, or of several.
 
         Args:
             inputs: a string; {"text": ..., "text_pair": ...} for a pair; a list of these; or a
                 generator of these, which is read batch_size at a time.
-            top_k: so many labels for each, best first; None gives all. By default the best alone.
-            function_to_apply: "softmax" (the classes exclude each other), "sigmoid" (each by
-                itself) or "none" (the model's outputs as they are). By default "none" for a
-                regression, "sigmoid" for a model of several labels a text or of one output, else
-                "softmax".
-            truncation: True or "longest_first" cuts to max_length, of a pair the longer text;
-                "only_first" or "only_second" cuts that text alone; False refuses a text that the
-                model cannot read whole. By default texts are cut to the length that the model was
+            top_k: the number of labels for each, best first; None gives all. By default only the
+                best.
+            function_to_apply: "softmax" (mutually exclusive classes), "sigmoid" (independent
+                classes) or "none" (the model's raw outputs). By default "none" for regression,
+                "sigmoid" for a multi-label model or one with a single output, else "softmax".
+            truncation: True or "longest_first" cuts to max_length, starting with the longer text of
+                a pair; "only_first" or "only_second" cuts only that text; False refuses a text that
+                is too long for the model. By default texts are cut to the length that the model was
                 trained with.
-            max_length: the most tokens, with [CLS] and [SEP]; by default the tokenizer's.
-            padding: taken for the pipeline's sake; it changes no answer. False by default.
-            batch_size: texts computed at once; by default as it was opened.
+            max_length: maximum tokens, including [CLS] and [SEP]; by default the tokenizer's.
+            padding: accepted as in the pipeline; it changes no answer. False by default.
+            batch_size: texts computed at once; by default as given when it was opened.
 
         Returns:
-            {"label": name, "score": float} for each text. Alone: of a string in a list of one, of
-            a pair without. With top_k a list of such dicts in its place, for a string alone too.
-            For a list a list of these, for a generator an iterator.
+            {"label": name, "score": float} for each text. A single string gives a list of one, a
+            single pair no list. With top_k, each text has a list of such dicts. For a list the
+            result is a list of these, for a generator an iterator.
 
         Raises:
-            InputError: a text is not a string, or too long to be read whole where that was asked
-                for; or a keyword's value is wrong.
-            TypeError: no such keyword.
+            InputError: a text is not a string, or it is too long and must not be cut; or a
+                keyword's value is wrong.
+            TypeError: a keyword is unknown.
         """
         if unknown.get("return_all_scores") is False:
-            del unknown["return_all_scores"]  # that is the default
-        self._refuse(unknown, ["batch_size", *vars(self._settings)])
-        given = {
+            del unknown["return_all_scores"]  # the default
+        self._refuse_unknown(unknown, ["batch_size", *vars(self._settings)])
+        keywords = {
             "function_to_apply": function_to_apply,
             "truncation": truncation,
             "max_length": max_length,
             "padding": padding,
         }
-        settings = self._with(given)
+        settings = self._settings_of(keywords)
         if top_k is not ...:
             settings = dataclasses.replace(settings, top_k=top_k)
         size = self._rows(batch_size)
@@ -139,17 +141,17 @@ class _TextPredictor(Predictor[TextOptions, TextSettings]):
             return [self._ranked(apply(row), settings.top_k) for row in outputs]
 
         if isinstance(inputs, Iterator):
-            return stream(inputs, size, answer)
+            return answer_in_chunks(inputs, size, answer)
         if not isinstance(inputs, str | dict):
-            return answer(0, listed("inputs", inputs))
-        found = answer(0, [inputs])
-        # What the pipeline does: a string's answer is in a list, unless the call has top_k.
-        return found if isinstance(inputs, str) and top_k is ... else found[0]
+            return answer(0, as_list("inputs", inputs))
+        results = answer(0, [inputs])
+        # Like the pipeline: a string's answer is in a list, unless the call has top_k.
+        return results if isinstance(inputs, str) and top_k is ... else results[0]
 
     def _outputs_of(
         self, first: int, items: Sequence[Text], lengths: Lengths, size: int
     ) -> Sequence[np.ndarray]:
-        """The model's outputs (C,) for each text; they are numbered from `first` in messages."""
+        """The model's outputs (C,) for each text; messages number them from `first`."""
         if not items:
             return []
         features = self._encode([_example(n, item) for n, item in enumerate(items, first)], lengths)
@@ -159,43 +161,43 @@ class _TextPredictor(Predictor[TextOptions, TextSettings]):
 
     def _encode(self, examples: Sequence[TextExample], lengths: Lengths) -> Features:
         positions = self.model.cfg.max_position_embeddings
-        most = lengths.most(
+        limit = lengths.limit(
             self.model.tokenizer, trained=self._options.max_seq_length, positions=positions
         )
-        if most is not None and most < 5 and any(e.pair is not None for e in examples):
-            raise InputError(f"max_length {most} leaves no room for a token of each text; give 5")
+        if limit is not None and limit < 5 and any(e.pair is not None for e in examples):
+            raise InputError(f"max_length {limit} leaves no room for a token of each text; give 5")
         features = encode_texts(
             examples,
             self.model.tokenizer,
-            max_length=1 << 30 if most is None else most,
+            max_length=1 << 30 if limit is None else limit,
             targets=None,
             truncation=lengths.strategy,
         )
         longest = int(np.argmax(features.lengths))
         if features.lengths[longest] > positions:
             raise InputError(
-                f"{examples[longest].where} has {features.lengths[longest]} tokens, and the model "
+                f"{examples[longest].where} has {features.lengths[longest]} tokens, but the model "
                 f"reads {positions}; give truncation=True to cut it"
             )
         return features
 
     def _ranked(self, scores: np.ndarray, top_k: int | EllipsisType | None) -> Labels:
-        """The best label, or so many of them, of scores (C,)."""
-        named = zip(self.model.cfg.id2label, scores.tolist(), strict=True)
-        labels: list[Label] = [{"label": name, "score": score} for name, score in named]
+        """The best label of scores (C,), or the top_k best."""
+        pairs = zip(self.model.cfg.id2label, scores.tolist(), strict=True)
+        labels: list[Label] = [{"label": name, "score": score} for name, score in pairs]
         order = np.argsort(-scores, kind="stable")
         if top_k is ...:
             return labels[int(order[0])]
-        return [labels[place] for place in order[:top_k]]
+        return [labels[index] for index in order[:top_k]]
 
     @staticmethod
     def _outputs(outputs: Arrays, batch: Batch[jax.Array]) -> Arrays:
-        """Of each row the model's outputs (B, C), before any function."""
+        """The model's raw outputs (B, C) for each row."""
         raise NotImplementedError
 
     @property
     def _function(self) -> str:
-        """The function that suits what the model was trained for."""
+        """The default function_to_apply for the model."""
         cfg = self.model.cfg
         if cfg.problem_type == "regression":
             return "none"
@@ -203,8 +205,7 @@ class _TextPredictor(Predictor[TextOptions, TextSettings]):
 
 
 class TextClassifier(_TextPredictor):
-    """The classes of texts and pairs, called and answering as transformers' text-classification
-    pipeline.
+    """Classes of texts and pairs, with the interface of transformers' text-classification pipeline.
 
     >>> classify = TextClassifier.from_pretrained("runs/sst2")  # doctest: +SKIP
     >>> classify("I laughed all evening.")  # doctest: +SKIP
@@ -222,8 +223,8 @@ class TextClassifier(_TextPredictor):
 
 
 class TextRegressor(_TextPredictor):
-    """A number for texts and pairs, in the form in which transformers' text-classification
-    pipeline gives the output of a model with one.
+    """Numbers for texts and pairs, in the form of transformers' text-classification pipeline for
+    models with one output.
 
     >>> similarity = TextRegressor.from_pretrained("runs/stsb")  # doctest: +SKIP
     >>> similarity({"text": "A man runs.", "text_pair": "Someone runs."})  # doctest: +SKIP

@@ -329,7 +329,7 @@ def _read_inputs(
     record = dataclasses.replace(
         record, rows_per_step=sampler.rows, row_length=max(sampler.buckets), data=prints
     )
-    run.check(record, user_loss=loss.own)
+    run.check(record, user_loss=loss.user_defined)
     return _Inputs(
         task=task,
         loss=loss,
@@ -378,7 +378,7 @@ def _teacher_of(loss: ChosenLoss, task: Task[S, E, P], student: LoadedModel) -> 
     """The model that the loss's options name, if they do."""
     if "teacher" not in loss.args:
         return None
-    first = None if loss.own else bool(loss.args.get("hidden"))
+    first = None if loss.user_defined else bool(loss.args.get("hidden"))
     return load_teacher(loss.args["teacher"], task, student, first=first)
 
 

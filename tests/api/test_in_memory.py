@@ -96,19 +96,19 @@ _CIRCLE["sentence"].append(_CIRCLE)
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (7, "train_data is of the wrong type: int; give paths, a list of dicts"),
+        (7, "train_data has the wrong type: int; give paths, a list of dicts"),
         ([{"sentence": "a"}, 7], "train_data: row 1: expected a dict, found int"),
-        ([{0: "a"}], "train_data: row 0: column 0 is named by int, not by str"),
+        ([{0: "a"}], "train_data: row 0: the column name 0 is int, expected str"),
         (iter([{}]), "train_data: a list_iterator can be read only once; give a list"),
         ([], "train_data: no example in it"),
         (datasets.DatasetDict(), "train_data: a DatasetDict of the splits"),
         ("missing.tsv", "missing.tsv: no such file"),
         ({"sentences": 1}, 'train_data: no field "data"; it has sentences'),
-        ({"sentence": ["a"]}, "train_data: a dict of columns; give a list of dicts, one for each"),
+        ({"sentence": ["a"]}, "train_data: a dict of columns; give a list of dicts, one per row"),
         (datasets.Dataset.from_dict({"a": ["b"]})["a"], "train_data: row 0: expected a dict"),
         ("", "--train_file '': an empty path; give a file or a folder"),
         ([{"label": 10**5000}], "train_data: row 0: an integer with more digits than Python"),
-        ([_CIRCLE], "train_data: its values are nested too deeply, or contain themselves"),
+        ([_CIRCLE], "train_data: its values are nested too deeply or contain themselves"),
         (
             pandas.DataFrame([["a", "b", "c"]], columns=["sentence", "label", "sentence"]),
             "train_data: two columns are named sentence; rename one",

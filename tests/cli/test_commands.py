@@ -154,13 +154,13 @@ def test_an_unfinished_run_is_told_as_such(tmp_path: Path) -> None:
     record = {"task": "qa", "options": {}, "rows_per_step": 8, "data": {}}
     (run / "options.json").write_text(json.dumps(record))
     ask = ["--question", "who?", "--context", "Ada", "--model_name_or_path"]
-    assert "a run that is not finished has no model yet" in refuses("eval/ask.py", *ask, str(run))
+    assert "an unfinished run has no model yet" in refuses("eval/ask.py", *ask, str(run))
     place = run / "checkpoints" / "4"
     message = refuses("eval/ask.py", *ask, str(place))
-    assert message == f"{place}: a checkpoint is no model; {run} has it when the run is finished"
+    assert message == f"{place}: a checkpoint is not a model; {run} has it when the run is finished"
     words = ["--validation_file", str(REPOSITORY / "jaxbert" / "demo" / "qa_en_dev.json")]
     words += ["--output_dir", str(tmp_path / "o"), "--model_name_or_path", str(run)]
-    assert "a run that is not finished has no model yet" in refuses("eval/qa.py", *words)
+    assert "an unfinished run has no model yet" in refuses("eval/qa.py", *words)
     assert not (tmp_path / "o").exists()
 
 

@@ -25,9 +25,9 @@ CHOICE = {"question": "a", "choices": ["b", "c"], "label": 0}
 TWO_TEXTS = b'{"text": "b", "label": 0}\n{"text": "c", "label": 1}\n'
 
 FORMS = "paragraphs (SQuAD), context_text (CMRC2018) or context and question (flat)"
-REPAIR = "the file is JSON Lines, a row a line: repair that line or remove it"
+REPAIR = "the file is JSON Lines, one row per line: fix that line or remove it"
 SURROGATES = "lone surrogates in the text; replaced by U+FFFD"
-NO_LABEL = "no label, and other rows have one; it is left out"
+NO_LABEL = "no label, but other rows have one; it is left out"
 
 # Refused by default and with --strict: of each task, content and message.
 REFUSED: dict[Any, dict[bytes, str]] = {
@@ -39,7 +39,7 @@ REFUSED: dict[Any, dict[bytes, str]] = {
             "line 1: 1 answer texts and 0 offsets"
         ),
         lines({"id": "b", "question": "c"}): (
-            f"line 1: not a form that is known; it needs {FORMS}, and has id, question"
+            f"line 1: unknown form; it needs {FORMS}, and has id, question"
         ),
     },
     Classification: {
@@ -86,7 +86,7 @@ REPORTED: dict[Any, dict[bytes, tuple[int, list[str]]]] = {
     QA: {
         lines(FLAT, FLAT | {"id": "b"}, FLAT): (
             2,
-            ["line 3 (id a): the id occurs before; this row is left out"],
+            ["line 3 (id a): duplicate id; this row is left out"],
         ),
         lines(FLAT | {"answers": {"text": ["d"], "answer_start": [0]}}): (
             1,
@@ -123,7 +123,7 @@ LEFT_OUT: dict[Any, dict[bytes, tuple[int, str]]] = {
         TWO_TEXTS + b'{"text": ""}\n': (2, 'line 3: the text of column "text" is empty'),
         TWO_TEXTS + b'{"text": "a", "label": Infinity}\n': (
             2,
-            'line 3: label column "label" is of the wrong type: float, expected the name or number '
+            'line 3: label column "label" has the wrong type: float, expected the name or number '
             "of a class (str, int or bool)",
         ),
     },

@@ -41,14 +41,14 @@ NO_SCORE = "the question is left out of training and kept for scoring"
 REFUSED: dict[bytes, str] = {
     # not JSON
     GOOD[:-20]: (
-        "not JSON at line 1, column 143 (Unterminated string starting at); is the file whole?"
+        "not JSON at line 1, column 143 (Unterminated string starting at); is the file complete?"
     ),
     GOOD.replace(b'"data"', b'"data" "x"'): (
-        "not JSON at line 1, column 27 (Expecting ':' delimiter); is the file whole?"
+        "not JSON at line 1, column 27 (Expecting ':' delimiter); is the file complete?"
     ),
     b"\xef\xbb\xbf" * 2 + GOOD: (
         "not JSON at line 1, column 1 (Unexpected UTF-8 BOM (decode using utf-8-sig)); "
-        "is the file whole?"
+        "is the file complete?"
     ),
     GOOD.decode().encode("utf-16"): (
         "line 1 is not UTF-8 (byte 0 of the file); it is UTF-16: "
@@ -63,7 +63,7 @@ REFUSED: dict[bytes, str] = {
         "convert it with iconv -f UTF-32LE -t UTF-8 a.json > NEW.json"
     ),
     GOOD.replace(b"Rome", b"Ro\0e"): (
-        "line 1 has a NUL byte; most of the file is UTF-8 or no text: "
+        "line 1 has a NUL byte; most of the file is UTF-8, or it is not text: "
         "is it damaged, or another kind of file?"
     ),
     b'{"data":' * 10**6: "nested too deeply to be a data set",
@@ -74,7 +74,7 @@ REFUSED: dict[bytes, str] = {
     b'{"data": [Infinity]}': "row 0: expected an object, found float",
     b'{"data": [{"paragraphs": [NaN]}]}': f"{PARAGRAPH}: expected an object, found float",
     b'{"data": [{"\\ud800\\u001b[2J": 1}]}': (
-        rf"row 0: not a form that is known; it needs {FORMS}, and has \ud800\x1b[2J"
+        rf"row 0: unknown form; it needs {FORMS}, and has \ud800\x1b[2J"
     ),
     GOOD.replace(b'"qas"', b'"q\\n\\u001b"'): (
         rf'{PARAGRAPH}: no field "qas"; it has context, q \x1b'
@@ -127,7 +127,7 @@ REPORTED: dict[bytes, tuple[int, list[str]]] = {
     ),
     squad(second={"id": "q"}): (
         1,
-        [f"{SECOND} (id q): the id occurs before; this row is left out"],
+        [f"{SECOND} (id q): duplicate id; this row is left out"],
     ),
     squad(second={"id": "\x1b[2J\n\ud800", "answers": [{"text": "no"}]}): (
         2,

@@ -17,7 +17,8 @@ from jaxbert.tasks.regression import Regression
 from jaxbert.tasks.tagging import Tagging
 
 DAMAGED = (
-    "has a NUL byte; most of the file is UTF-8 or no text: is it damaged, or another kind of file?"
+    "has a NUL byte; most of the file is UTF-8, or it is not text: is it damaged, or another "
+    "kind of file?"
 )
 
 # Refused by default and with --strict: of each task and file name, content and message.
@@ -34,12 +35,12 @@ REFUSED: dict[tuple[Any, str], dict[bytes, str]] = {
             "line 3 is blank, expected 2 as in the first line (text, label)"
         ),
         b"text,label\na,1\rb,2\n": (
-            "line 2: a carriage return inside of a line; end lines with LF or CRLF"
+            "line 2: a carriage return inside a line; end lines with LF or CRLF"
         ),
         b"text,label\na,1\n\0,2\n": f"line 3 {DAMAGED}",
         b"text,\x1b[2J,\x1b[2J\n": (
             r"line 1: two columns are named \x1b[2J; "
-            "expected a header, with a name of its own for each column"
+            "expected a header with a different name for each column"
         ),
     },
     (QA, "a.csv"): {
@@ -111,7 +112,7 @@ REPORTED: dict[tuple[Any, str], dict[bytes, tuple[int, list[str]]]] = {
     (Classification, "a.csv"): {
         b"text,label\na,1\nb,\nc,0\n": (
             2,
-            ["line 3: no label, and other rows have one; it is left out"],
+            ["line 3: no label, but other rows have one; it is left out"],
         ),
     },
 }

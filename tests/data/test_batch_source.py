@@ -119,5 +119,5 @@ def test_masks_are_drawn_anew_for_each_step() -> None:
 def test_rows_that_do_not_divide_are_refused() -> None:
     features = features_of([5] * 8)
     sampler = BucketSampler(features.lengths, 4, 0, (LONGEST,))
-    with pytest.raises(ValueError, match="4 rows do not divide into 3"):
+    with pytest.raises(ValueError, match="4 rows cannot be divided into 3"):
         BatchSource(features, sampler, accumulation=3)

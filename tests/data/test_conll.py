@@ -57,7 +57,7 @@ def test_comments_are_no_words(write: Callable[..., str], text: str) -> None:
 def test_comments_are_counted(write: Callable[..., str]) -> None:
     path = write("# id 1 a=b\nTea B-X\n\n# id 2 a=b\nis O\n", "a.conll")
     table = read_conll(path, word_column=None, tag_column=None)
-    assert table.notes == [f"{path}: 2 comment lines passed over, the first is line 1: # id 1 a=b"]
+    assert table.notes == [f"{path}: 2 comment lines skipped, the first is line 1: # id 1 a=b"]
     assert [row.line for row in table] == [2, 5]  # type: ignore[attr-defined]
     assert read_conll(write("a O\n", "a.conll"), word_column=None, tag_column=None).notes == []
 
@@ -91,13 +91,14 @@ def test_a_file_of_number_signs_alone(write: Callable[..., str]) -> None:
     [
         (
             "Tea B-X\nNew York B-LOC\nis O\n",
-            "line 2 has 3 columns, expected 2 as in line 1; a word with a space in it needs tabs",
+            "line 2 has 3 columns, expected 2 as in line 1; if a word contains a space, separate "
+            "the columns with tabs",
         ),
         ("Tea\tB-X\nis\tO\n1\t000\tO\n", "line 3 has 3 columns, expected 2 as in line 1, with a"),
-        ("Tea\tB-X\nNew York B-LOC\n", "line 2 has 3 columns, expected 2 as in line 1; a word"),
+        ("Tea\tB-X\nNew York B-LOC\n", "line 2 has 3 columns, expected 2 as in line 1; if a word"),
         ("a _ _ O\nb _ O\nc _ _ O\n", "line 2 has 3 columns, expected 4 as in line 1, with a tab"),
         ("a O\n\n\nb O x\n", "line 4 has 3 columns, expected 2 as in line 1"),
-        ("a\nb O\nc\n", "line 2 has 2 columns, expected 1 as in line 1; a word with a space in"),
+        ("a\nb O\nc\n", "line 2 has 2 columns, expected 1 as in line 1; if a word contains a sp"),
         ("a O\nb O\n# 1 O\n", "line 3 has 3 columns, expected 2 as in line 1; a comment begins"),
         ("a O\n#b\nc O\n", "line 2 has 1 column, expected 2 as in line 1; a comment begins with"),
         ("a O\n#New York B-X\n", "line 2 has 3 columns, expected 2 as in line 1; a comment begin"),
@@ -112,7 +113,7 @@ def test_a_line_of_another_width(write: Callable[..., str], text: str, message: 
 def test_prose_is_no_conll(write: Callable[..., str]) -> None:
     prose = "Tea was grown in the hills of Assam.\nIt was cheap.\n\nThen it was sold in London.\n"
     message = refusal(write(prose, "a.txt"))
-    assert message.startswith("not CoNLL: its lines have 8, 3, 6 fields; CoNLL has a word a line")
+    assert message.startswith("not CoNLL: its lines have 8, 3, 6 fields; CoNLL has a word and its")
     many = "\n".join("word " * n for n in range(1, 12))
     assert refusal(write(many, "a.conll")).startswith(
         "not CoNLL: its lines have 1, 2, 3, 4, 5, ... fields;"

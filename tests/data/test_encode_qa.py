@@ -151,7 +151,7 @@ def test_positions_by_hand(tokenizer: Any) -> None:
 
 
 CONTEXT = "the of and in what which is was to at the of and"  # 13 tokens; 8 are in a window
-EMPTY = 'the answer is empty; where there is none give "answers": []'
+EMPTY = 'the answer is empty; if there is none, give "answers": []'
 
 
 def test_answer_that_no_window_holds_points_at_cls(tokenizer: Any) -> None:
@@ -318,18 +318,22 @@ def test_ids_beyond_the_tables(tokenizer: Any) -> None:
     sizes = {"vocab_size": highest + 1, "positions": longest, "types": 2}
     check_ids(features, **sizes)
     for name, least, expected in [
-        ("vocab_size", highest, f"input_ids go from .* to {highest}, and the model has {highest}"),
+        (
+            "vocab_size",
+            highest,
+            f"input_ids range from .* to {highest}, but the model has {highest}",
+        ),
         (
             "positions",
             longest - 1,
-            f"windows have up to {longest} tokens .* --max_seq_length {longest - 1} or",
+            f"windows have up to {longest} tokens, but .* --max_seq_length {longest - 1} or",
         ),
-        ("types", 1, "token_type_ids go from 0 to 1, and the model has 1"),
+        ("types", 1, "token_type_ids range from 0 to 1, but the model has 1"),
     ]:
         with pytest.raises(InputError, match=f"^{expected}.*$"):
             check_ids(features, **{**sizes, name: least})
     features.tokens["input_ids"][3] = -1
-    with pytest.raises(InputError, match="input_ids go from -1 to"):
+    with pytest.raises(InputError, match="input_ids range from -1 to"):
         check_ids(features, **sizes)
 
 

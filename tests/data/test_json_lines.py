@@ -105,7 +105,7 @@ def test_a_damaged_line_is_named_by_its_number(
     }[fault]
     message = refusal(write("\n\n".join(parts), name))
     assert message.startswith(f"not JSON at line {1 + 2 * damaged}, column ")
-    assert message.endswith("the file is JSON Lines, a row a line: repair that line or remove it")
+    assert message.endswith("the file is JSON Lines, one row per line: fix that line or remove it")
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,10 @@ def test_a_damaged_line_is_named_by_its_number(
         ('{\n "a": 1\n}\n{\n "a": 2\n}', "not JSON at line 4, column 1 (Extra data); objects fo"),
         ('{"a": 1}{"a": 2}', "not JSON at line 1, column 9 (Extra data); objects follow each ot"),
         ('[{"a": 1}]\n[{"a": 2}]\n', "not JSON at line 2, column 1 (Extra data); expected one l"),
-        ("text,label\na,1\n", "not JSON at line 1, column 1 (Expecting value); is the file whole?"),
+        (
+            "text,label\na,1\n",
+            "not JSON at line 1, column 1 (Expecting value); is the file complete?",
+        ),
     ],
 )
 def test_faults_of_json(write: Callable[..., str], text: str, expected: str) -> None:
@@ -128,5 +131,7 @@ def test_faults_of_json(write: Callable[..., str], text: str, expected: str) -> 
 
 def test_a_list_in_a_jsonl_file_that_is_damaged(write: Callable[..., str]) -> None:
     message = refusal(write('[\n{"a": 1},\n{"a" 2}\n]', "a.jsonl"))
-    assert message == "not JSON at line 3, column 6 (Expecting ':' delimiter); is the file whole?"
+    assert (
+        message == "not JSON at line 3, column 6 (Expecting ':' delimiter); is the file complete?"
+    )
     assert load_rows(write("\n \n", "a.jsonl")) == []

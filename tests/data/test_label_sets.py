@@ -75,7 +75,7 @@ def test_cells_of_0_and_1_in_all_their_forms() -> None:
     found = read(rows, "x", "y")
     assert labels_of(found) == [("x",), ("y",), ("x",), ("x",)]
     assert [p.what for p in found.problems] == [
-        "no label, and other rows have one; it is left out"
+        "no label, but other rows have one; it is left out"
     ] * 2
 
 
@@ -89,9 +89,12 @@ def test_other_cells_are_named(value: Any) -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("red", "wrong type: str, expected a list of labels, as other rows have"),
+        ("red", "wrong type: str, expected a list of labels, as in other rows"),
         (["red", "red"], "names red twice"),
-        ([0, 0, 1], "names 0 twice; of 0 and 1 for each label, give a column a label"),
+        (
+            [0, 0, 1],
+            "names 0 twice; for a 0 or 1 per label, give --label_column_name one column per label",
+        ),
         (["red", " "], 'a label of column "labels" is empty'),
         (["red", None], 'a label of column "labels" is empty'),
         ([["red"]], "wrong type: list, expected the name"),

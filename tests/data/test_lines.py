@@ -95,7 +95,7 @@ def test_the_order_in_which_columns_are_looked_for() -> None:
     assert plain(rows(row, column="body")) == ["d"]
     assert refusal(rows, row, column="text").startswith('no column "text"; it has context, content')
     message = refusal(rows, {"body": "a", "title": "b"})
-    assert message.startswith("no column that is known to hold text; it has body, title; name it")
+    assert message.startswith("no column is known to hold text; it has body, title; name it")
     data = rows({"id": "x1", "stars": "5", "body": "a"})  # the only one that can be meant
     assert plain(data) == ["a"]
     assert data.notes == ('x.json: text is in the column "body"',)

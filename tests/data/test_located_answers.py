@@ -73,10 +73,10 @@ def test_what_is_said_of_it() -> None:
     answer = {"text": "wet soil", "answer_start": 14}
     [problem] = read(answer).problems
     assert problem.what == (
-        "the answer 'wet soil' is in the paragraph with other white space, as 'wet\\xa0 soil' at "
-        "14; repaired"
+        "the answer 'wet soil' is in the paragraph with different white space, as 'wet\\xa0 soil' "
+        "at 14; repaired"
     )
-    with pytest.raises(InputError, match=r"other white space.*\(--strict\)$"):
+    with pytest.raises(InputError, match=r"different white space.*\(--strict\)$"):
         read(answer, strict=True)
 
 
@@ -138,7 +138,7 @@ def test_any_white_space_is_found_at_its_offset(
     assert answer.start == start
     assert context[start : answer.end].split() == part
     if not context.startswith(text, start):
-        assert "with other white space" in data.problems[0].what
+        assert "with different white space" in data.problems[0].what
         assert context[start : answer.end] == context[start : answer.end].strip()
 
 
@@ -249,11 +249,8 @@ def test_other_forms_are_left_out_by_name(answers: Any, expected: str) -> None:
 # --- whether there is an answer ---------------------------------------------------------------
 
 GIVEN = [{"text": "Oats", "answer_start": 0}]
-TRUE = "is_impossible is true, and it has answers; the answers count"
-FALSE = (
-    "is_impossible is false, and it has no answer; left out of training, scored as one without an "
-    "answer"
-)
+TRUE = "is_impossible is true, but it has answers; the answers count"
+FALSE = "is_impossible is false, but it has no answer; left out of training, scored as unanswerable"
 
 
 def nested(question: dict[str, Any]) -> dict[str, Any]:

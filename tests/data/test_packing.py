@@ -130,7 +130,7 @@ def test_a_run_keeps_its_rows() -> None:
     lengths = np.full(100, 6)
     assert PackedSampler(lengths, 32, 0, 24).rows == 8
     assert PackedSampler(lengths, 32, 0, 24, multiple=6).rows == 6
-    assert PackedSampler(lengths, 32, 0, 24, multiple=6, given=8).rows == 8
+    assert PackedSampler(lengths, 32, 0, 24, multiple=6, fixed_rows=8).rows == 8
 
 
 @unhurried

@@ -69,8 +69,8 @@ def whats(data: Data[QAExample]) -> list[str]:
 
 def unknown(fields: str) -> str:
     return (
-        f"no answers are given, as other questions have them; its fields are {fields}; left out of "
-        "training, scored as one without an answer"
+        f"no answers are given, unlike for other questions; its fields are {fields}; left out of "
+        "training, scored as unanswerable"
     )
 
 
@@ -180,7 +180,7 @@ def test_several_files_of_different_layouts(write: Callable[..., str]) -> None:
     data = read_qa(paths)
     assert [e.id for e in data.examples] == ["a", "b"]
     assert [(p.where, p.what) for p in data.problems] == [
-        (f"{paths[1]}: row 1 (id a)", "the id occurs before; this row is left out")
+        (f"{paths[1]}: row 1 (id a)", "duplicate id; this row is left out")
     ]
 
 
@@ -369,7 +369,7 @@ def test_wrong_type(write: Callable[..., str], content: Any, place: str, field: 
     if f'"{field}"' not in message:  # not a field but an object that is something else
         if field in ("article", "paragraph", "question 0", "answer"):
             assert re.search(
-                "expected (an object|{)|not a form|no field|is (str|int|list)", message
+                "expected (an object|{)|unknown form|no field|is (str|int|list)", message
             )
         else:
             raise AssertionError(message)
@@ -392,7 +392,7 @@ def test_other_missing_fields(write: Callable[..., str]) -> None:
     for content, expected in [
         ({}, "and has none"),
         ({"Data": []}, "and has Data"),
-        ([{"qas": []}], ": row 0: not a form that is known"),
+        ([{"qas": []}], ": row 0: unknown form"),
         ([{}], "has none"),
         (squad({}), f'{SPOT}: no field "answers"; it has none'),
         (squad(qa(answers=[{}])), f'{SPOT}: no field "text"; it has none'),
@@ -423,7 +423,7 @@ def test_duplicate_ids_keep_the_first(write: Callable[..., str]) -> None:
     assert [p.where for p in data.problems] == [
         f"{path}: article 0, paragraph 0, question 1 (id 1)"
     ]
-    assert "the id occurs before" in refusal(path, strict=True)
+    assert "duplicate id" in refusal(path, strict=True)
 
 
 @pytest.mark.parametrize("error", [-17, -3, -1, 1, 2, 10])

@@ -21,9 +21,9 @@ from jaxbert.data.rows import (
     find_column,
     names_of,
     read_labelled,
+    replace_surrogates,
+    replace_surrogates_in,
     table_of,
-    whole_text,
-    whole_texts,
 )
 from jaxbert.data.sources import load_rows
 from jaxbert.data.texts import read_texts
@@ -94,7 +94,7 @@ def test_rows_without_labels_are_left_out_beside_others() -> None:
     assert [e.label for e in labelled(of(None), [], of(None)).examples] == [None, None]
     data = labelled(of("", None, 0), of(None))
     assert [e.where for e in data.examples] == ["t0: row 0", "t0: row 2"]
-    what = "no label, and other rows have one; it is left out"
+    what = "no label, but other rows have one; it is left out"
     assert data.problems == (Problem("t0: row 1", what), Problem("t1: row 0", what))
     with pytest.raises(InputError, match=r"^t0: row 1: no label, .* \(--strict\)$"):
         labelled(of("", None, 0), strict=True)
@@ -140,17 +140,17 @@ def test_a_path_with_a_colon_stays_in_the_place_of_a_problem(tmp_path: Path) -> 
 @given(st.text(st.characters() | st.characters(categories=["Cs"]), max_size=20))
 def test_whole_text(text: str) -> None:
     """Pairs of surrogates become their character, those alone U+FFFD, and nothing else changes."""
-    whole = whole_text(text)
+    whole = replace_surrogates(text)
     whole.encode()
     assert whole == json.loads(json.dumps(text)).encode("utf-16-le", "surrogatepass").decode(
         "utf-16-le", "replace"
     )
     report = Report(strict=False)
-    assert whole_texts(["a", text], "x", report) == ["a", whole]
+    assert replace_surrogates_in(["a", text], "x", report) == ["a", whole]
     assert len(report.problems) == (whole != text)
     if whole != text:
         with pytest.raises(InputError, match=r"^x: lone surrogates .* \(--strict\)$"):
-            whole_texts([text], "x", Report(strict=True))
+            replace_surrogates_in([text], "x", Report(strict=True))
 
 
 def test_names_of_is_one_line() -> None:

@@ -94,7 +94,7 @@ def test_one_column_and_no_rows(write: Callable[..., str]) -> None:
     assert with_lines(rows) == [(2, {"text": "b"}), (3, {"text": ""})]
 
 
-HEADER = "a header, with a name of its own for each column"
+HEADER = "a header with a different name for each column"
 
 
 @pytest.mark.parametrize(
@@ -113,8 +113,8 @@ HEADER = "a header, with a name of its own for each column"
         ("a,b,a \n1,2,3\n", f"line 1: two columns are named a; expected {HEADER}"),
         ('a,b\n"1\n2",3\n"4,5\n6,7\n', "line 4: a quoted field begins here or later in the row"),
         ('a,b\n"1\n2",3\n"4" ,5\n', "line 4: not quoted as CSV"),
-        ("a,b\r1,2\r", "line 1: a carriage return inside of a line"),
-        ("a,b\n1,2\n1\r,2\n", "line 3: a carriage return inside of a line"),
+        ("a,b\r1,2\r", "line 1: a carriage return inside a line"),
+        ("a,b\n1,2\n1\r,2\n", "line 3: a carriage return inside a line"),
         ("a,b\n1,2\n1\0,2\n", "line 3 has a NUL byte"),
         (b"a,b\n1,2\n\n\xff,2\n", "line 4 is not UTF-8 (byte 9 of the file)"),
         (b"\xef\xbb\xbfa,b\n\xff", "line 2 is not UTF-8 (byte 7 of the file)"),

@@ -98,7 +98,7 @@ def test_columns_that_are_asked_for() -> None:
 
 def test_no_known_column() -> None:
     message = refusal(texts, {"sentence1": "a", "body": "b"})
-    assert message.startswith("no column that is known to hold texts; it has sentence1, body; ")
+    assert message.startswith("no column is known to hold texts; it has sentence1, body; ")
     assert "it has none" in refusal(texts, {})
 
 
@@ -173,7 +173,7 @@ def test_classes_that_are_whole_floats() -> None:
     gaps = texts(*({"text": "a", "label": v} for v in (1.0, 0.0, None, float("nan"), 0.0)))
     assert [e.label for e in gaps.examples] == ["1", "0", "0"]
     assert [p.where for p in gaps.problems] == ["x.json: row 2", "x.json: row 3"]
-    assert all(p.what.startswith("no label, and other rows have one") for p in gaps.problems)
+    assert all(p.what.startswith("no label, but other rows have one") for p in gaps.problems)
     assert labels(None, float("nan")) == [None, None]
 
 
@@ -193,7 +193,7 @@ def test_numbers_with_decimals_are_no_classes(values: list[Any]) -> None:
 def test_names_are_no_numbers() -> None:
     message = refusal(labels, "low", "high", None, numeric=True, strict=False)
     assert message == (
-        "row 0: label column \"label\" is 'low', expected a finite number, and no row has one; "
+        "row 0: label column \"label\" is 'low', expected a finite number, but no row has one; "
         "train/classification.py learns classes"
     )
     data = texts({"text": "a", "label": "low"}, {"text": "b", "label": 2}, numeric=True)
@@ -204,7 +204,7 @@ def test_one_column_for_text_and_label() -> None:
     row = {"text": "a", "label": "b"}
     for numeric in (False, True):
         message = refusal(texts, row, label_column="text", numeric=numeric)
-        assert message.startswith('column "text" is to hold both the text and the label; name bo')
+        assert message.startswith('column "text" cannot hold both the text and the label; name bo')
 
 
 @pytest.mark.parametrize("numeric", [False, True])
@@ -213,7 +213,8 @@ def test_labels_none_of_which_can_be_used(numeric: bool) -> None:
     bad: Any = {"a": 1} if not numeric else "1e400"
     rows = [{"text": "a", "label": bad}, {"text": "b", "label": None}]
     message = refusal(texts, *rows, numeric=numeric, strict=False)
-    assert message.startswith('row 0: label column "label" is ')
+    verb = "is" if numeric else "has"
+    assert message.startswith(f'row 0: label column "label" {verb} ')
     # A row that is left out for its text, in data without labels, is another case.
     data = texts({"text": " ", "label": None}, {"text": "b", "label": None}, numeric=numeric)
     assert [e.label for e in data.examples] == [None]
@@ -238,7 +239,7 @@ def test_other_columns_as_run_glue_takes_them() -> None:
 @pytest.mark.parametrize("value", [float("inf"), 1e300, ["a"], {"a": 1}, []])
 def test_classes_of_the_wrong_type(value: Any) -> None:
     message = refusal(labels, "a", value)
-    start = f'row 1: label column "label" is of the wrong type: {type(value).__name__}, '
+    start = f'row 1: label column "label" has the wrong type: {type(value).__name__}, '
     assert message.startswith(start)
 
 
@@ -269,7 +270,7 @@ def test_numbers_whose_squares_are_too_large() -> None:
 @pytest.mark.parametrize("value", [True, [1.0], {"a": 1}])
 def test_numbers_of_the_wrong_type(value: Any) -> None:
     message = refusal(labels, 1, value, numeric=True)
-    assert f'"label" is of the wrong type: {type(value).__name__}, expected a number' in message
+    assert f'"label" has the wrong type: {type(value).__name__}, expected a number' in message
 
 
 @pytest.mark.parametrize("numeric", [False, True])
@@ -277,9 +278,9 @@ def test_numbers_of_the_wrong_type(value: Any) -> None:
 def test_labels_of_all_rows_or_of_none(empty: Any, numeric: bool) -> None:
     assert labels(empty, empty, numeric=numeric) == [None, None]
     message = refusal(labels, "1", empty, "0", empty, numeric=numeric)
-    assert message.startswith("row 1: no label, and other rows have one")
+    assert message.startswith("row 1: no label, but other rows have one")
     without = refusal(texts, {"text": "a", "label": 1}, {"text": "a"}, numeric=numeric)
-    assert without.startswith("row 1: no label, and other rows have one")
+    assert without.startswith("row 1: no label, but other rows have one")
 
 
 def test_labels_in_one_table_of_two() -> None:
@@ -363,9 +364,9 @@ def test_questions_with_choices() -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"question": "a"}, "not a form that is known"),
-        ({"choices": ["a", "b"]}, "not a form that is known"),
-        ({"sent1": "a", "sent2": "b"}, "not a form that is known"),
+        ({"question": "a"}, "unknown form"),
+        ({"choices": ["a", "b"]}, "unknown form"),
+        ({"sent1": "a", "sent2": "b"}, "unknown form"),
         ({**QUESTION, "question": " "}, 'the text of column "question" is empty'),
         ({**QUESTION, "question": 3}, 'field "question" is int, expected str'),
         ({**QUESTION, "context": " "}, 'the text of column "context" is empty'),
@@ -425,7 +426,7 @@ def test_right_choices_that_are_whole_floats() -> None:
     found = [{**QUESTION, "label": v} for v in (2.0, "1.0", 0.0, float("nan"))]
     data = choices(*found)
     assert [e.label for e in data.examples] == [2, 1, 0]
-    assert data.problems[0].what.startswith("no label, and other rows have one")
+    assert data.problems[0].what.startswith("no label, but other rows have one")
     assert "which is none of the 3 choices" in refusal(choices, {**QUESTION, "label": 3.0})
     bad = {**QUESTION, "label": 7}
     assert "which is none of the 3 choices" in refusal(choices, bad, QUESTION, strict=False)
@@ -434,13 +435,13 @@ def test_right_choices_that_are_whole_floats() -> None:
 @pytest.mark.parametrize("value", [True, 1.5, ["a"], {}])
 def test_right_choices_of_the_wrong_type(value: Any) -> None:
     message = refusal(choices, {**QUESTION, "label": value})
-    assert f'"label" is of the wrong type: {type(value).__name__}' in message
+    assert f'"label" has the wrong type: {type(value).__name__}' in message
 
 
 def test_right_choices_of_all_rows_or_of_none() -> None:
     assert [e.label for e in choices(QUESTION, {**QUESTION, "label": None}).examples] == [None] * 2
     message = refusal(choices, {**QUESTION, "label": 0}, {**QUESTION, "label": ""})
-    assert message.startswith("row 1: no label, and other rows have one")
+    assert message.startswith("row 1: no label, but other rows have one")
 
 
 # --- whatever a file holds --------------------------------------------------------------------

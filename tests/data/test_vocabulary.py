@@ -40,7 +40,7 @@ def test_by_hand() -> None:
     characters = [",", "a", "b", "c", "d", "e", "中", "国", "##b", "##c", "##d"]
     assert tokens == [*SPECIAL, *characters, "ab"]
     assert notes == [
-        "17 tokens: 5 special, 11 characters (alone and inside words), 1 longer, "
+        "17 tokens: 5 special, 11 characters (single and inside words), 1 longer, "
         "of 9 words, 7 different",
         "fewer than --vocab_size 99: no other pair occurs twice",
     ]
@@ -103,7 +103,7 @@ def test_too_small_for_the_characters(texts: list[str], vocab_size: int, tmp_pat
 @pytest.mark.parametrize(
     ("lines", "vocab_size", "part"),
     [
-        (["", " \t", "\u200b"], 100, "there is no word in the text"),
+        (["", " \t", "\u200b"], 100, "the text has no words"),
         (["the"], 5, "--vocab_size 5: no room for characters; those of the text need 10"),
         (["the"], -1, "--vocab_size -1: no room for characters"),
     ],

@@ -93,7 +93,9 @@ def test_columns_by_number(write: Callable[..., str]) -> None:
             assert [list(e.words) for e in data.examples] == words
             assert [list(e.tags or ()) for e in data.examples] == expected
     assert plain(read(path, "1", "0"))[1] == [("JJ", "German")]
-    assert refusal(read, path, "tokens").startswith('the columns of CoNLL have numbers, and "tok')
+    assert refusal(read, path, "tokens").startswith(
+        'a CoNLL column is named by its number, and "tok'
+    )
     for pair in (("0", "0"), ("1", "-3"), ("3", None), ("-1", None)):
         assert refusal(read, path, *pair).startswith("line 1: word and tag are the same column")
 
@@ -218,7 +220,7 @@ def test_the_order_in_which_columns_are_looked_for() -> None:
     assert refusal(rows, row, word_column="none").startswith('no column "none"; it has text, words')
     assert refusal(rows, row, tag_column="none").startswith('no column "none"; it has text, words')
     message = refusal(rows, {"text": "a b", "tags": ["O"]})
-    assert message.startswith("no column that is known to hold words; it has text, tags; ")
+    assert message.startswith("no column is known to hold words; it has text, tags; ")
 
 
 @pytest.mark.parametrize("tags", ["ner", "pos", "chunk", "chunk_tags"])
@@ -247,7 +249,7 @@ def test_other_columns_as_run_ner_takes_them() -> None:
 def test_one_column_for_words_and_tags() -> None:
     row = {"tokens": ["a"], "tags": ["O"]}
     message = refusal(rows, row, tag_column="tokens")
-    assert message.startswith('column "tokens" is to hold both the words and the tags; name both')
+    assert message.startswith('column "tokens" cannot hold both the words and the tags; name both')
 
 
 def test_tags_that_are_whole_floats() -> None:
@@ -256,7 +258,7 @@ def test_tags_that_are_whole_floats() -> None:
     gaps = {**row, "tags": [float("nan"), None]}
     data = rows(row, gaps)
     assert len(data.examples) == 1
-    assert data.problems[0].what.startswith("no label, and other rows have one")
+    assert data.problems[0].what.startswith("no label, but other rows have one")
     message = refusal(rows, row, {**row, "tags": [1.0, 2.5]})
     assert message == 'row 1: item 1 of column "tags" is float, expected str or int'
 
@@ -320,7 +322,7 @@ def test_tags_of_all_sentences_or_of_none() -> None:
     bare: list[Any] = [{**row, "tags": None}, {**row, "tags": [None, None]}, {"tokens": ["a"]}]
     assert [e.tags for e in rows(*bare).examples] == [None] * 3
     for other in bare:
-        assert refusal(rows, row, other, row).startswith("row 1: no label, and other rows have")
+        assert refusal(rows, row, other, row).startswith("row 1: no label, but other rows have")
 
 
 def test_empty_sentences_are_left_out() -> None:

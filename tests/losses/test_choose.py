@@ -267,7 +267,7 @@ def test_a_base_of_a_users_file_is_the_users_too(tmp_path: Path) -> None:
     source = tmp_path / "losses.py"
     source.write_text(f"{HEAD}    {WRONG['mean'][0]}\n")
     chosen = choose_loss(QA.losses, "r_drop", json.dumps({"base": f"{source}:my_loss"}))
-    assert chosen.own
+    assert chosen.user_defined
     assert source.read_text() in chosen.source
     assert "def r_drop" in chosen.source
 

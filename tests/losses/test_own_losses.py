@@ -182,7 +182,7 @@ def test_choices_have_one_value_a_row_and_tags_have_not(source: Path) -> None:
 def test_it_can_be_the_base_of_another_loss(source: Path) -> None:
     args = json.dumps({"base": f"{source}:masked"})
     chosen = choose_loss(QA.losses, "r_drop", args)
-    assert chosen.own
+    assert chosen.user_defined
     named = choose_loss(QA.losses, "r_drop")
     params = init_params(SMALL, "qa", jax.random.key(0))
     batch = make_batch(features(), np.arange(4), 20, 6)

@@ -171,13 +171,16 @@ def test_any_references_are_scored_as_the_script_does(
 
 SPOT = "article 0, paragraph 1, question 0"
 ODD = [
-    (question("a", "Rye"), f"{SPOT} (id a): the id occurs before"),
+    (question("a", "Rye"), f"{SPOT} (id a): duplicate id"),
     (question(7, "Rye"), f"{SPOT} (id 7): the id is a number; read as text"),
     (question("\ud83d", "Rye"), "lone surrogates in the text"),
     (question("b", "Rye\udf75"), f"{SPOT} (id b): lone surrogates in the text"),
     (question("b", "", "Rye"), f"{SPOT} (id b): an answer is empty"),
     (question("b", "sand"), f"{SPOT} (id b): the answer 'sand' is not in the paragraph"),
-    (question("b", "dry\nsoil"), "is in the paragraph with other white space, as 'dry soil' at 36"),
+    (
+        question("b", "dry\nsoil"),
+        "is in the paragraph with different white space, as 'dry soil' at 36",
+    ),
     (
         question("b") | {"answers": [{"text": "Rye", "answer_start": 20}]},
         f"{SPOT} (id b): the answer 'Rye' is at 23, not 20",
@@ -185,7 +188,7 @@ ODD = [
     (question("b", "Rye", question=" "), f"{SPOT} (id b): the question is empty"),
     (
         question("b", "Rye", is_impossible=True),
-        f"{SPOT} (id b): is_impossible is true, and it has answers",
+        f"{SPOT} (id b): is_impossible is true, but it has answers",
     ),
 ]
 # Beside the line that counts them and says what is counted.

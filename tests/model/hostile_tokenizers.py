@@ -145,7 +145,7 @@ CASES: Cases = {
     ),
     "template of a token out of range": (
         partial(tokenizer, post_processor=template(10**6)),
-        r"tokenizer.json: post_processor cannot be read \(the token '\[CLS\]' has not the id",
+        r"tokenizer.json: post_processor cannot be read \(the token '\[CLS\]' does not have the id",
     ),
     "template of a segment out of range": (
         partial(tokenizer, post_processor=template(2, type_id=10**9)),
@@ -165,7 +165,7 @@ CASES: Cases = {
     ),
     "token without a row": (
         partial(tokenizer, model__vocab__the=512),
-        "ids up to 512, and config.json's vocab_size is 512",
+        "ids up to 512, but config.json's vocab_size is 512",
     ),
     "added token out of range": (
         partial(tokenizer, added_tokens=[{**TOKEN, "id": 10**9}]),
@@ -183,7 +183,7 @@ CASES: Cases = {
             tokenizer,
             added_tokens=[{**TOKEN, "content": f"n{i}", "id": 500 + i} for i in range(999)],
         ),
-        "and config.json's vocab_size is 512",
+        "but config.json's vocab_size is 512",
     ),
     "tokenizer of 200 MB": (
         partial(sparse, "tokenizer.json", 200 << 20),

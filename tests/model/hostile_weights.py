@@ -22,8 +22,8 @@ from hostile import (
     sparse,
 )
 
-HEADER = "model.safetensors: not a whole safetensors file"
-MSGPACK = "flax_model.msgpack: not a whole Flax msgpack file"
+HEADER = "model.safetensors: not a complete safetensors file"
+MSGPACK = "flax_model.msgpack: not a complete Flax msgpack file"
 
 
 def pickle_with_a_program(folder: Path) -> None:
@@ -162,7 +162,7 @@ CASES: Cases = {
     ),
     "pickle whose name is a program": (
         partial(only, pickle_with_a_program),
-        r"#\.bin: a pickle can run code .* convert it where PyTorch is$",
+        r"#\.bin: a pickle can run code .* convert it where PyTorch is installed$",
     ),
     # pickles under other names
     "pickle named model.safetensors": (

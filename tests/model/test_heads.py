@@ -268,8 +268,8 @@ def test_same_classes_keep_the_classifier_and_others_draw_one(
     jax.tree.map(np.testing.assert_array_equal, params, same)
     np.testing.assert_array_equal(drawn["pooler"]["kernel"], params["pooler"]["kernel"])
     assert not np.array_equal(drawn["classifier"]["kernel"], params["classifier"]["kernel"])
-    assert "classifier is for a, b; another is drawn" in caplog.text
-    assert "+ classifier.weight  drawn anew" in caplog.text
+    assert "classifier is for a, b; initializing a new one" in caplog.text
+    assert "+ classifier.weight  newly initialized" in caplog.text
     with pytest.raises(InputError, match="no classification head"):
         load_pretrained(folder, "classification", id2label=["a", "c"], draw_head=False)
 
@@ -309,5 +309,5 @@ def test_a_pooler_is_drawn_where_masked_lm_had_none(
     folder = saved(tmp_path, "mlm")
     with caplog.at_level("INFO", "jaxbert"):
         load_pretrained(folder, "classification", id2label=["x", "y"])
-    assert "+ bert.pooler.dense.weight  drawn anew" in caplog.text
+    assert "+ bert.pooler.dense.weight  newly initialized" in caplog.text
     assert "- cls.predictions.bias  left out" in caplog.text

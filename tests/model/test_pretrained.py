@@ -286,8 +286,8 @@ def test_head_is_drawn_from_the_key(
         assert not first["qa_outputs"][side]["bias"].any()
     assert (first["qa_outputs"]["start"]["kernel"] != first["qa_outputs"]["end"]["kernel"]).all()
     assert log[0].splitlines()[1:] == [
-        "  + qa_outputs.bias  drawn anew",
-        "  + qa_outputs.weight  drawn anew",
+        "  + qa_outputs.bias  newly initialized",
+        "  + qa_outputs.weight  newly initialized",
     ]
 
 
@@ -301,7 +301,7 @@ def test_report_reads_well() -> None:
     report = LoadReport(Path("folder"), ("qa_outputs.bias",), ("cls.predictions.bias",))
     assert str(report) == (
         "folder: encoder loaded\n"
-        "  + qa_outputs.bias  drawn anew\n"
+        "  + qa_outputs.bias  newly initialized\n"
         "  - cls.predictions.bias  left out"
     )
 
@@ -358,7 +358,7 @@ def test_config_that_is_not_of_the_weights(
 
 def test_same_tensor_under_two_names(make: Callable[..., Path], tensors: Tensors) -> None:
     tensors["bert.embeddings.LayerNorm.gamma"] = np.zeros(D, np.float32)
-    assert "there twice" in refusal(make({"model.safetensors": tensors}))
+    assert "occur twice" in refusal(make({"model.safetensors": tensors}))
 
 
 def test_same_tensor_in_two_files(make: Callable[..., Path], tensors: Tensors) -> None:
@@ -367,7 +367,7 @@ def test_same_tensor_in_two_files(make: Callable[..., Path], tensors: Tensors) -
     for file, content in files.items():
         if file.endswith(".safetensors"):
             content[name] = tensors[name]
-    assert f"tensor {name} is in another file" in refusal(make(files))
+    assert f"tensor {name} is also in another file" in refusal(make(files))
 
 
 # --- files that are not whole -----------------------------------------------------------------
@@ -379,9 +379,9 @@ def test_truncated_safetensors(make: Callable[..., Path], tensors: Tensors) -> N
     whole = path.read_bytes()
     for part in (0, 4, 8, 200, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:part])
-        assert "not a whole safetensors file" in refusal(folder)
+        assert "not a complete safetensors file" in refusal(folder)
     path.write_bytes(whole + b"more")
-    assert "not a whole safetensors file" in refusal(folder)
+    assert "not a complete safetensors file" in refusal(folder)
 
 
 @pytest.mark.parametrize(
@@ -399,7 +399,7 @@ def test_truncated_safetensors(make: Callable[..., Path], tensors: Tensors) -> N
 )
 def test_damaged_msgpack(make: Callable[..., Path], content: bytes) -> None:
     folder = make({"flax_model.msgpack": content})
-    assert re.search(r"not a whole Flax msgpack file \(.+\)$", refusal(folder))
+    assert re.search(r"not a complete Flax msgpack file \(.+\)$", refusal(folder))
 
 
 @pytest.mark.parametrize(
@@ -407,8 +407,8 @@ def test_damaged_msgpack(make: Callable[..., Path], content: bytes) -> None:
     [
         ({}, "the weights have 0 tensors in all"),
         ({"params": {}}, "the weights have 0 tensors in all"),
-        ({"bert": {"x": "text"}}, "not a whole Flax msgpack file (a leaf is not an array)"),
-        ({"a": {"b": None}}, "not a whole Flax msgpack file (a leaf is not an array)"),
+        ({"bert": {"x": "text"}}, "not a complete Flax msgpack file (a leaf is not an array)"),
+        ({"a": {"b": None}}, "not a complete Flax msgpack file (a leaf is not an array)"),
     ],
 )
 def test_msgpack_of_something_else(make: Callable[..., Path], tree: Any, expected: str) -> None:
@@ -430,7 +430,7 @@ def test_msgpack_of_something_else(make: Callable[..., Path], tree: Any, expecte
         (5, "names 5"),
         (None, "names None"),
         (["a"], "names ['a']"),
-        ("config.json", "config.json: not a whole safetensors file"),
+        ("config.json", "config.json: not a complete safetensors file"),
     ],
 )
 def test_files_that_an_index_may_not_name(
@@ -483,7 +483,7 @@ def test_pickles_are_refused_and_never_run(
 def test_pickles_under_another_name_never_run(
     make: Callable[..., Path], tmp_path: Path, name: str
 ) -> None:
-    assert f"{name}: not a whole" in refusal(make({name: pickled(tmp_path / "canary")}))
+    assert f"{name}: not a complete" in refusal(make({name: pickled(tmp_path / "canary")}))
     assert not (tmp_path / "canary").exists()
 
 

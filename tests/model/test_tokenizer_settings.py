@@ -370,11 +370,11 @@ REFUSED: dict[str, tuple[Files, str]] = {
     ),
     "ids beyond the model": (
         vocab() | {"added_tokens.json": {E1: SIZE}} | config(vocab_size=SIZE),
-        f"ids up to {SIZE}, and config.json's vocab_size is {SIZE}",
+        f"ids up to {SIZE}, but config.json's vocab_size is {SIZE}",
     ),
     "additional beyond the model": (
         vocab() | settings(additional_special_tokens=[E1]) | config(vocab_size=SIZE),
-        f"ids up to {SIZE}, and config.json's vocab_size is {SIZE}",
+        f"ids up to {SIZE}, but config.json's vocab_size is {SIZE}",
     ),
     "no [UNK]": (vocab(*(w for w in BASE if w != "[UNK]")), r"the tokenizer has no \[UNK\]"),
     "no [MASK] in tokenizer.json": (
@@ -394,7 +394,7 @@ REFUSED: dict[str, tuple[Files, str]] = {
         {"vocab.txt": "\n".join(BASE).encode("gb18030")},
         r"vocab.txt: its tokenizer cannot be read: line \d+ is not UTF-8",
     ),
-    "CR alone": ({"vocab.txt": "\r".join(BASE)}, "vocab.txt: its lines end in CR alone"),
+    "CR alone": ({"vocab.txt": "\r".join(BASE)}, "vocab.txt: its lines end with only CR"),
     "several tokenizer files": (
         file() | settings(fast_tokenizer_files=["tokenizer.json", "tokenizer.4.0.0.json"]),
         "tokenizer_config.json: fast_tokenizer_files names several files",
@@ -558,8 +558,8 @@ def test_the_texts_tell_the_settings_apart(tmp_path: Path) -> None:
     [
         ("no basic tokenizer", "do_basic_tokenize is False, which has no effect"),
         ("never_split", r"never_split is ['[E1]'], which has no effect"),
-        ("tokenizer.json lowercases, settings do not", "do_lower_case false is followed"),
-        ("tokenizer.json taken whole beside do_lower_case", "do_lower_case is not followed"),
+        ("tokenizer.json lowercases, settings do not", "do_lower_case false is used"),
+        ("tokenizer.json taken whole beside do_lower_case", "do_lower_case is ignored"),
         ("tokenizer.json", None),
         ("harmless extras", None),
     ],

@@ -128,6 +128,6 @@ def test_options_of_a_function_are_those_of_a_file() -> None:
     losses = (task[0] if isinstance(task, tuple) else task).losses
     chosen = choose_loss(losses, "", '{"alpha": 2.0}', user_function(make(1), "--loss"))
     assert chosen.name == "function my_loss"
-    assert chosen.own
+    assert chosen.user_defined
     with pytest.raises(InputError, match="--loss_args beta: the options of function my_loss are"):
         choose_loss(losses, "", '{"beta": 2.0}', user_function(make(1), "--loss"))

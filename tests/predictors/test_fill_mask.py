@@ -96,12 +96,12 @@ def test_long_texts_are_cut(fill: FillMask, folder: Path, pipeline: Any, tmp_pat
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
-        ("Who is Ada?", r"text 0: there is no \[MASK\]"),
-        ([ONE, ""], r"text 1: there is no \[MASK\]"),
-        ([ONE, "the [mask]"], r"text 1: there is no \[MASK\]"),
+        ("Who is Ada?", r"text 0: it has no \[MASK\]"),
+        ([ONE, ""], r"text 1: it has no \[MASK\]"),
+        ([ONE, "the [mask]"], r"text 1: it has no \[MASK\]"),
         ([ONE, None], "text 1 is not a string"),
-        (None, "inputs is of the wrong type: NoneType"),
-        ({"text": ONE}, "inputs is of the wrong type: dict"),
+        (None, "inputs has the wrong type: NoneType"),
+        ({"text": ONE}, "inputs has the wrong type: dict"),
     ],
 )
 def test_wrong_input_is_named(fill: FillMask, inputs: Any, message: str) -> None:

@@ -195,8 +195,8 @@ def test_a_word_longer_than_a_window(tagger: Tagger) -> None:
     [
         (["the", None], {}, "text 1 is not a string"),
         ([["the", "of"]], {}, "text 0 is not a string"),
-        (None, {}, "inputs is of the wrong type: NoneType"),
-        ({"text": "the"}, {}, "inputs is of the wrong type: dict"),
+        (None, {}, "inputs has the wrong type: NoneType"),
+        ({"text": "the"}, {}, "inputs has the wrong type: dict"),
         ("the", {"aggregation_strategy": "last"}, "'last': give none, simple, first, average, max"),
     ],
 )

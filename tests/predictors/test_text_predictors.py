@@ -136,9 +136,9 @@ def test_nothing_and_lone_surrogates(classifier: TextClassifier) -> None:
         ([["Who?", "Ada"]], "text 0 is not a text"),
         ({"text_pair": "Who?"}, "text 0 is not a text"),
         ({"text": "Who?", "pair": "Ada"}, "text 0 is not a text"),
-        (None, "inputs is of the wrong type: NoneType"),
-        (5, "inputs is of the wrong type: int"),
-        (b"Who?", "inputs is of the wrong type: bytes"),
+        (None, "inputs has the wrong type: NoneType"),
+        (5, "inputs has the wrong type: int"),
+        (b"Who?", "inputs has the wrong type: bytes"),
     ],
 )
 def test_wrong_input_is_named(classifier: TextClassifier, inputs: Any, message: str) -> None:

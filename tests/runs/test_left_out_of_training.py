@@ -88,7 +88,7 @@ def test_a_training_is_that_without_what_cannot_be_learned(
     for expected in (
         "4 of 4 gold answers fit in a window",
         "2 of 9 questions are left out of training: the answer is not in the paragraph",
-        "1 of 9 questions is left out of training: the answer is empty; where there is none give "
+        "1 of 9 questions is left out of training: the answer is empty; if there is none, give "
         '"answers": []',
         "2 of 9 questions are left out of training: nothing says whether there is an answer",
     ):
@@ -171,7 +171,7 @@ def test_all_answers_elsewhere_are_refused(
     assert message == (
         f"{train}: nothing can be learned from it: 2 of 3 questions are left out of training: the "
         "answer is not in the paragraph; 1 of 3 questions is left out of training: the answer is "
-        'empty; where there is none give "answers": []'
+        'empty; if there is none, give "answers": []'
     )
     assert not (tmp_path / "out").exists()
 

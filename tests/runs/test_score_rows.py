@@ -88,7 +88,7 @@ def test_rows_without_a_label_are_named(
     assert found["accuracy"] == 2 / 3
     [line] = said
     assert line.startswith("warning: ")
-    assert line.endswith("a.csv: line 5: no label, and other rows have one; it is left out")
+    assert line.endswith("a.csv: line 5: no label, but other rows have one; it is left out")
     given = words("classification", "a.csv", references, ["no", "yes", "no", "no"])
     message = refuses("eval/score.py", *given)
     assert message.endswith("has 3 rows; rows that are left out are named above")
