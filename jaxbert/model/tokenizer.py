@@ -37,7 +37,7 @@ from jaxbert.model.tokenizer_settings import (
     CONFIG,
     FILE_CLASSES,
     Json,
-    TokenizerSettings,
+    TokenizerConfig,
     read_settings,
 )
 
@@ -74,25 +74,25 @@ def load_tokenizer(folder: str | Path, *, vocab_size: int | None = None) -> PreT
             or an id is out of range or differs from that in a file.
     """
     folder = Path(folder)
-    settings = read_settings(folder)
+    tokenizer_config = read_settings(folder)
     raw = None
     if (folder / _FILE).is_file():
         raw = read_tokenizer_json(folder / _FILE, vocab_size)
-    ids = settings.ids | ({} if raw is None else {_FILE: added_ids(raw)})
-    as_is = raw is not None and _is_used_as_is(settings)
+    ids = tokenizer_config.ids | ({} if raw is None else {_FILE: added_ids(raw)})
+    as_is = raw is not None and _is_used_as_is(tokenizer_config)
     with refused_in_one_line(folder):
         if raw is None:
-            vocabulary = _read_vocabulary(folder, settings, vocab_size)
-            tokenizer = _open(BertTokenizer, settings.files, vocabulary)
+            vocabulary = _read_vocabulary(folder, tokenizer_config, vocab_size)
+            tokenizer = _open(BertTokenizer, tokenizer_config.files, vocabulary)
         elif as_is:
-            tokenizer = _open(PreTrainedTokenizerFast, settings.files | {_FILE: raw})
+            tokenizer = _open(PreTrainedTokenizerFast, tokenizer_config.files | {_FILE: raw})
             _name_special(folder, tokenizer)
         else:
-            _check_replaced(folder, settings, raw)
-            tokenizer = _open(BertTokenizer, settings.files | {_FILE: raw})
+            _check_replaced(folder, tokenizer_config, raw)
+            tokenizer = _open(BertTokenizer, tokenizer_config.files | {_FILE: raw})
         _check_ids(folder, tokenizer, ids)
         if raw is not None and as_is:
-            tokenizer = _as_bert(folder, tokenizer, settings, raw)
+            tokenizer = _as_bert(folder, tokenizer, tokenizer_config, raw)
     check_rows(folder, max(tokenizer.get_vocab().values()), vocab_size)
     for name in _FOLDER_SETTINGS:
         tokenizer.init_kwargs.pop(name, None)
@@ -100,7 +100,7 @@ def load_tokenizer(folder: str | Path, *, vocab_size: int | None = None) -> PreT
     # For the saved folder: BERT needs token_type_ids, whatever class wrote the settings.
     tokenizer.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
     tokenizer.init_kwargs["model_input_names"] = tokenizer.model_input_names
-    tokenizer.model_max_length = settings.model_max_length or 512
+    tokenizer.model_max_length = tokenizer_config.model_max_length or 512
     return tokenizer
 
 
@@ -138,11 +138,11 @@ def _open(
 # --- a tokenizer.json -------------------------------------------------------------------------
 
 
-def _is_used_as_is(settings: TokenizerSettings) -> bool:
+def _is_used_as_is(tokenizer_config: TokenizerConfig) -> bool:
     """Whether AutoTokenizer uses a tokenizer.json as it is, instead of only its vocabulary."""
-    if settings.tokenizer_class is None:
-        return settings.model_type != "bert"
-    return settings.tokenizer_class in FILE_CLASSES
+    if tokenizer_config.tokenizer_class is None:
+        return tokenizer_config.model_type != "bert"
+    return tokenizer_config.tokenizer_class in FILE_CLASSES
 
 
 def _name_special(folder: Path, tokenizer: PreTrainedTokenizerFast) -> None:
@@ -162,7 +162,7 @@ def _name_special(folder: Path, tokenizer: PreTrainedTokenizerFast) -> None:
 def _as_bert(
     folder: Path,
     tokenizer: PreTrainedTokenizerFast,
-    settings: TokenizerSettings,
+    tokenizer_config: TokenizerConfig,
     raw: dict[str, Json],
 ) -> PreTrainedTokenizerFast:
     """A tokenizer.json that was used as it is, as a BertTokenizer if that is equivalent.
@@ -177,8 +177,8 @@ def _as_bert(
             f"{CONFIG} for that"
         )
     normalizer = normalizer_settings(raw)
-    for name in _differing_settings(settings, normalizer):
-        if name in settings.files.get(CONFIG, {}):
+    for name in _differing_settings(tokenizer_config, normalizer):
+        if name in tokenizer_config.files.get(CONFIG, {}):
             logger.warning(
                 "%s: %s is ignored: tokenizer.json is used as it is, as in transformers",
                 folder / CONFIG,
@@ -187,8 +187,8 @@ def _as_bert(
     if parts_unlike_bert(raw):
         return tokenizer
     special_tokens = {name: str(getattr(tokenizer, name)) for name in _SPECIAL}
-    config = settings.files.get(CONFIG, {}) | special_tokens | normalizer
-    bert = _open(BertTokenizer, settings.files | {_FILE: raw, CONFIG: config})
+    config = tokenizer_config.files.get(CONFIG, {}) | special_tokens | normalizer
+    bert = _open(BertTokenizer, tokenizer_config.files | {_FILE: raw, CONFIG: config})
     return bert if _without_template(bert) == _without_template(tokenizer) else tokenizer
 
 
@@ -197,7 +197,7 @@ def _without_template(tokenizer: PreTrainedTokenizerFast) -> dict[str, Json]:
     return content | {"post_processor": None}
 
 
-def _check_replaced(folder: Path, settings: TokenizerSettings, raw: dict[str, Json]) -> None:
+def _check_replaced(folder: Path, tokenizer_config: TokenizerConfig, raw: dict[str, Json]) -> None:
     """Refuse a tokenizer.json that BertTokenizer would change, unless a setting asks for it."""
     for name, value in parts_unlike_bert(raw).items():
         raise InputError(
@@ -206,8 +206,8 @@ def _check_replaced(folder: Path, settings: TokenizerSettings, raw: dict[str, Js
             f"{CONFIG} to keep it"
         )
     normalizer = normalizer_settings(raw)
-    config = settings.files.get(CONFIG, {})
-    for name in _differing_settings(settings, normalizer):
+    config = tokenizer_config.files.get(CONFIG, {})
+    for name in _differing_settings(tokenizer_config, normalizer):
         if name not in config:
             raise InputError(
                 f"{folder / _FILE}: its normalizer has {name} {json.dumps(normalizer[name])}, "
@@ -224,12 +224,12 @@ def _check_replaced(folder: Path, settings: TokenizerSettings, raw: dict[str, Js
 
 
 def _differing_settings(
-    settings: TokenizerSettings, normalizer: dict[str, bool | None]
+    tokenizer_config: TokenizerConfig, normalizer: dict[str, bool | None]
 ) -> list[str]:
     """The normalizer's settings whose effect differs in tokenizer_config.json."""
     if not normalizer:
         return []
-    config = BERT_NORMALIZER | settings.files.get(CONFIG, {})
+    config = BERT_NORMALIZER | tokenizer_config.files.get(CONFIG, {})
     names = [n for n in ("do_lower_case", "tokenize_chinese_chars") if config[n] != normalizer[n]]
     # If strip_accents is null, accents are stripped if letters are lowercased.
     strip_accents = (config["strip_accents"], normalizer["strip_accents"])
@@ -243,14 +243,16 @@ def _differing_settings(
 # --- a vocab.txt ------------------------------------------------------------------------------
 
 
-def _read_vocabulary(folder: Path, settings: TokenizerSettings, vocab_size: int | None) -> bytes:
+def _read_vocabulary(
+    folder: Path, tokenizer_config: TokenizerConfig, vocab_size: int | None
+) -> bytes:
     """The bytes of a vocab.txt, checked to be UTF-8 text without more lines than the model."""
     path = folder / _VOCABULARY
     if not path.is_file():
         raise InputError(f"{folder}: no tokenizer.json and no vocab.txt; copy the tokenizer in")
-    if settings.tokenizer_class in FILE_CLASSES:
+    if tokenizer_config.tokenizer_class in FILE_CLASSES:
         raise InputError(
-            f"{folder}: tokenizer_class is {settings.tokenizer_class!r}, which reads a "
+            f"{folder}: tokenizer_class is {tokenizer_config.tokenizer_class!r}, which reads a "
             "tokenizer.json, but there is only a vocab.txt; change it to 'BertTokenizer'"
         )
     check_file(path, MAX_BYTES)

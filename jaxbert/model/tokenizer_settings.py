@@ -58,7 +58,7 @@ _MOST_LENGTH = 1 << 20  # transformers writes 10**30 for "unknown"
 
 
 @dataclasses.dataclass(frozen=True)
-class TokenizerSettings:
+class TokenizerConfig:
     """What the JSON files beside a vocabulary say, checked.
 
     Attributes:
@@ -76,7 +76,7 @@ class TokenizerSettings:
     model_max_length: int | None
 
 
-def read_settings(folder: Path) -> TokenizerSettings:
+def read_settings(folder: Path) -> TokenizerConfig:
     """The settings of a model folder.
 
     Raises:
@@ -111,7 +111,7 @@ def read_settings(folder: Path) -> TokenizerSettings:
                 shown(repr(config[name])),
             )
     model_type = (raw["config.json"] or {}).get("model_type")
-    return TokenizerSettings(
+    return TokenizerConfig(
         tokenizer_class=kind,
         model_type=model_type if isinstance(model_type, str) else None,
         files=files,
