@@ -21,7 +21,7 @@ from jaxbert.options.user_function import Function, user_function
 from jaxbert.runs.evaluate import evaluate as evaluate_run
 from jaxbert.runs.predict_rows import as_dicts, predict_rows
 from jaxbert.runs.saved import options_of_training
-from jaxbert.runs.train import InPlace
+from jaxbert.runs.train import PythonInputs
 from jaxbert.runs.train import train as train_run
 from jaxbert.runtime.messages import shown_messages
 from jaxbert.tasks.registry import TASKS, AnyTask
@@ -98,9 +98,9 @@ class Run:
         from jaxbert.predictors.text_predictors import TextClassifier, TextRegressor
 
         self._check_done()
-        for kind in (QuestionAnswerer, TextClassifier, TextRegressor, Tagger, FillMask):
-            if kind.task is TASKS[self.task]:
-                return kind.from_pretrained(self.output_dir)
+        for predictor_cls in (QuestionAnswerer, TextClassifier, TextRegressor, Tagger, FillMask):
+            if predictor_cls.task is TASKS[self.task]:
+                return predictor_cls.from_pretrained(self.output_dir)
         raise InputError(f"there is no predictor for {self.task}; use predict(rows)")
 
     def _check_done(self) -> None:
@@ -182,7 +182,7 @@ def train(
         listed_by=f"`jaxbert train {task} --help` lists the options",
     )
     check_callbacks(callbacks)
-    in_place = InPlace(
+    python_inputs = PythonInputs(
         train_rows,
         held_out_rows,
         function,
@@ -190,7 +190,7 @@ def train(
         None if corruption is None else user_function(corruption, "corruption"),
     )
     with shown_messages(quiet=quiet):
-        trained = train_run(definition, options, callbacks=callbacks, in_place=in_place)
+        trained = train_run(definition, options, callbacks=callbacks, python_inputs=python_inputs)
     folder = Path(options.output_dir).expanduser()
     history = _history(folder, trained.evaluations)
     return Run(task, folder, trained.scores, history, trained.done)

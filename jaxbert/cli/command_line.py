@@ -55,9 +55,9 @@ def parse(
     if not (words and words[0].endswith(".json")):
         return _parse(cls, words, parser, defaults)
     # What follows the file, as the launcher's flags, overrides it.
-    found = [*words_of_file(words[0], cls, FOREIGN), *words[1:]]
+    arguments = [*words_of_file(words[0], cls, FOREIGN), *words[1:]]
     try:
-        return _parse(cls, found, parser, defaults)
+        return _parse(cls, arguments, parser, defaults)
     except InputError as error:
         raise InputError(f"{words[0]}: {error}") from None
 

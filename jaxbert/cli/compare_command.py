@@ -28,7 +28,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags beside those of a training."""
+    """The flags in addition to those of a training."""
     parser.add_argument("--losses", nargs="+", required=True, metavar="LOSS")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N")
 
@@ -44,7 +44,7 @@ def run(name: str, words: Sequence[str], train_one: TrainOne = train) -> int:
         The exit status.
     """
     task = TASKS[name]
-    kind = TASK_COMMANDS[name].training
+    options_cls = TASK_COMMANDS[name].training
     prog = f"jaxbert compare {name}"
     parser = _Parser(add_help=False, allow_abbrev=False)
     add_arguments(parser)
@@ -52,13 +52,13 @@ def run(name: str, words: Sequence[str], train_one: TrainOne = train) -> int:
         listed = {"metric_for_best_model": task.metric_names()}
         epilog = f"The losses of this task: {', '.join(task.losses)}."
         command_line.parse(
-            kind, ["--help"], prog=prog, description=__doc__, epilog=epilog, listed=listed
+            options_cls, ["--help"], prog=prog, description=__doc__, epilog=epilog, listed=listed
         )
     given, rest = parser.parse_known_args(words)
     for word in rest:
         if word.split("=")[0] in ("--loss", "--loss_args", "--seed"):
             raise InputError(f"{word}: give --losses and --seeds")
-    options = command_line.parse(kind, rest)
+    options = command_line.parse(options_cls, rest)
     check_training_data(options.inputs())
     done = compare(task, options, given.losses, given.seeds, train_one)
     return 0 if done else EXIT_STOPPED

@@ -11,7 +11,7 @@ import dataclasses
 from pathlib import Path
 from typing import Literal
 
-from jaxbert.cli.migrating import Answer, Case, Foreign, Given
+from jaxbert.cli.migrating import Answer, Case, Flags, Foreign
 from jaxbert.model.folders import FROM_TENSORFLOW
 from jaxbert.options.settings import EvaluationOptions
 from jaxbert.options.task_settings import (
@@ -59,7 +59,7 @@ def _for(*values: str) -> frozenset[str]:
     return frozenset(values)
 
 
-def _fraction(value: str, given: Given) -> bool:
+def _fraction(value: str, flags: Flags) -> bool:
     """A number between 0 and 1: in transformers 5 a part of the steps."""
     try:
         return 0 < float(value) < 1
@@ -67,40 +67,40 @@ def _fraction(value: str, given: Given) -> bool:
         return False
 
 
-def _names_newest(value: str, given: Given) -> bool:
+def _names_newest(value: str, flags: Flags) -> bool:
     """It is the run in --output_dir, or the newest checkpoint there."""
-    output, path = Path(given.get("output_dir", "")).expanduser(), Path(value).expanduser()
+    output, path = Path(flags.get("output_dir", "")).expanduser(), Path(value).expanduser()
     checkpoints = output / "checkpoints"
-    if not given.get("output_dir") or not checkpoints.is_dir():
+    if not flags.get("output_dir") or not checkpoints.is_dir():
         return False
     steps = [int(each.name) for each in checkpoints.iterdir() if each.name.isdecimal()]
     places = [output, checkpoints, *(checkpoints / str(n) for n in [max(steps, default=0)])]
     return path.exists() and path.resolve() in [place.resolve() for place in places]
 
 
-def _begun(value: str, given: Given) -> bool:
+def _begun(value: str, flags: Flags) -> bool:
     """False is asked for, and --output_dir has a run."""
-    output = given.get("output_dir", "")
+    output = flags.get("output_dir", "")
     return value.lower() == "false" and (Path(output, "options.json").expanduser()).exists()
 
 
-def _cased(value: str, given: Given) -> bool:
+def _cased(value: str, flags: Flags) -> bool:
     """Lower case is asked for, and the model's name says that it is cased."""
-    name = given.get("model_name_or_path", "").lower()
+    name = flags.get("model_name_or_path", "").lower()
     return value == "true" and "cased" in name.replace("uncased", "")
 
 
-def _uncased(value: str, given: Given) -> bool:
+def _uncased(value: str, flags: Flags) -> bool:
     """The case is to be kept, and the model's name says that it is uncased."""
-    return value == "false" and "uncased" in given.get("model_name_or_path", "").lower()
+    return value == "false" and "uncased" in flags.get("model_name_or_path", "").lower()
 
 
-def _other_tracker(value: str, given: Given) -> bool:
+def _other_tracker(value: str, flags: Flags) -> bool:
     """Among the words is one to which no curves are sent."""
     return bool(set(value.lower().split()) - {"tensorboard", "wandb", "mlflow"})
 
 
-def _other_glue(value: str, given: Given) -> bool:
+def _other_glue(value: str, flags: Flags) -> bool:
     return value.lower() not in GLUE
 
 
@@ -673,7 +673,7 @@ EXAMPLE_SCRIPTS = (
         ),
         Case(
             _refused("it has classes: call train/classification.py or eval/classification.py"),
-            lambda value, given: GLUE[value.lower()] != "stsb",
+            lambda value, flags: GLUE[value.lower()] != "stsb",
             of=(RegressionOptions,),
         ),
         *(

@@ -20,7 +20,7 @@ from jaxbert.options.keywords import check_saved
 from jaxbert.options.settings import EvaluationOptions, ModelOptions, TrainingOptions
 
 # Flag -> value, of a command line. A flag without a value has "true".
-Given = Mapping[str, str]
+Flags = Mapping[str, str]
 
 # What a flag is given for "nothing". Such a flag is passed over, unless a case names the value.
 _UNSET = frozenset({"", "none", "null", "false", "[]", "{}"})
@@ -69,11 +69,11 @@ class Case:
     """
 
     answer: Answer
-    values: frozenset[str] | Callable[[str, Given], bool] | None = None
+    values: frozenset[str] | Callable[[str, Flags], bool] | None = None
     of: tuple[type[Settings], ...] = ()
     beside: tuple[str, frozenset[str] | None] | None = None
 
-    def fits(self, value: str, cls: type[Settings], given: Given) -> bool:
+    def fits(self, value: str, cls: type[Settings], flags: Flags) -> bool:
         """Whether this is the case.
 
         Args:
@@ -83,11 +83,11 @@ class Case:
             return False
         if self.beside is not None:
             name, wanted = self.beside
-            other = _plain(given.get(name, ""))
+            other = _plain(flags.get(name, ""))
             if other in _UNSET or (wanted is not None and other not in wanted):
                 return False
         if callable(self.values):
-            return self.values(value, given)
+            return self.values(value, flags)
         return self.values is None or _plain(value) in self.values
 
 
@@ -213,7 +213,7 @@ def migrate(words: Sequence[str], cls: type[Settings], table: Mapping[str, Forei
     switched_on = {f"no_{setting.name}" for setting in settings_of(cls) if setting.default is True}
     known = table if issubclass(cls, ModelOptions) else {}
     before, flags = _split(words)
-    given = {flag.name: flag.value if flag.values else "true" for flag in flags}
+    flag_values = {flag.name: flag.value if flag.values else "true" for flag in flags}
     result = Migrated(before, [], [], [], False)
     cpu = False
     taken: dict[str, str] = {flag.name: flag.written for flag in flags if flag.name in own}
@@ -224,7 +224,7 @@ def migrate(words: Sequence[str], cls: type[Settings], table: Mapping[str, Forei
         answer = None
         if foreign and not (off and foreign.takes != "switch"):
             value = flag.value if name in own else _asked(flag, foreign, off)
-            answer = _answer(foreign, value, cls, given)
+            answer = _answer(foreign, value, cls, flag_values)
             if answer is None and name not in own:
                 continue  # it asks for nothing
         if answer is None:
@@ -252,23 +252,23 @@ def migrate(words: Sequence[str], cls: type[Settings], table: Mapping[str, Forei
                 taken[target] = flag.written
             result.words.extend(became)
             result.notes.append(f"{flag.written}: {' '.join([*became, answer.text]).strip()}")
-    if issubclass(cls, TrainingOptions) and not _on("do_train", given):
+    if issubclass(cls, TrainingOptions) and not _on("do_train", flag_values):
         for name in ("do_eval", "do_predict"):
-            if _on(name, given):
+            if _on(name, flag_values):
                 fault = f"--{name} without --do_train: call the script of this name in eval/"
                 result.faults.append(fault)
     return dataclasses.replace(result, cpu=cpu)
 
 
-def _on(name: str, given: Given) -> bool:
-    return _plain(given.get(name, "false")) in _TRUE
+def _on(name: str, flags: Flags) -> bool:
+    return _plain(flags.get(name, "false")) in _TRUE
 
 
-def _answer(foreign: Foreign, value: str, cls: type[Settings], given: Given) -> Answer | None:
+def _answer(foreign: Foreign, value: str, cls: type[Settings], flags: Flags) -> Answer | None:
     """None where the flag asks for nothing, or is an option of the script."""
     unset = _plain(value) in _UNSET or (foreign.takes == "switch" and _plain(value) in _FALSE)
     for case in foreign.cases:
-        if (case.values is not None or not unset) and case.fits(value, cls, given):
+        if (case.values is not None or not unset) and case.fits(value, cls, flags):
             if foreign.training and issubclass(cls, EvaluationOptions):
                 return Answer("understood", _PASSED_OVER)
             return case.answer

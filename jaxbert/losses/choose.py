@@ -31,7 +31,7 @@ class ChosenLoss(NamedTuple):
         args: the options that were given.
         source: the text of its file, and of its base's.
         user_defined: whether it or its base is the user's.
-        values: of a function of a Python program, what it depends on beside its text.
+        values: of a function of a Python program, what it depends on besides its text.
     """
 
     name: str

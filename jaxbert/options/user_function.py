@@ -45,7 +45,7 @@ class UserFunction(NamedTuple):
         name: what messages and the record call it: "function my_loss".
         function: itself.
         source: its text.
-        values: what it depends on beside its text: "global GAMMA" -> "2.0".
+        values: what it depends on besides its text: "global GAMMA" -> "2.0".
         path: of its file; in a notebook there is none of that name.
     """
 

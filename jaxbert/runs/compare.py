@@ -26,7 +26,7 @@ from jaxbert.options.fields import Value
 from jaxbert.options.settings import TrainingOptions
 from jaxbert.runs.folder import COMPARED, check_writable
 from jaxbert.runs.published import Published, published_for
-from jaxbert.runs.record import Given, RunRecord
+from jaxbert.runs.record import Request, RunRecord
 from jaxbert.runs.train import Trained, train
 from jaxbert.runtime.processes import launched
 from jaxbert.tasks.registry import AnyTask
@@ -34,7 +34,7 @@ from jaxbert.tasks.registry import AnyTask
 logger = logging.getLogger("jaxbert")
 
 # Trains one run, for the record of which it has what the run is asked for.
-TrainOne = Callable[[type[AnyTask], TrainingOptions, Given], Trained]
+TrainOne = Callable[[type[AnyTask], TrainingOptions, Request], Trained]
 
 # What names a data set. What it holds is not looked at, unlike what files do.
 _OF_DATA_SETS = ("dataset_name", "dataset_config_name", "validation_split")
@@ -113,19 +113,19 @@ def compare(
         inputs = options.inputs()
         deciding = run_options.deciding() | {name: inputs.get(name) for name in _OF_DATA_SETS}
         teacher = chosen[loss].args.get("teacher")
-        given = Given(json.loads(json.dumps(deciding)), _digests(inputs, teacher))
+        request = Request(json.loads(json.dumps(deciding)), _digests(inputs, teacher))
         record = None if options.overwrite_output_dir else _record_of(folder)
         if record is not None and record.void:
             run_options = dataclasses.replace(run_options, overwrite_output_dir=True)
-        elif record is not None and record.given is not None:
+        elif record is not None and record.request is not None:
             different = ["loss"] if record.loss != chosen[loss].source else []
-            different += record.given.differences(given, defaults=type(options)().deciding())
+            different += record.request.differences(request, defaults=type(options)().deciding())
             _refuse(folder, different)
             if (folder / "metrics.json").exists():
                 logger.info("done before")
                 scores[loss].append(read_object(folder / "metrics.json"))
                 continue
-        trained = train_one(task, run_options, given)
+        trained = train_one(task, run_options, request)
         if index == 0 and options.overwrite_output_dir:  # what was given is known to be right
             _void(list(runs.values())[1:])
         if not trained.done:
@@ -182,13 +182,13 @@ def _digests(inputs: Mapping[str, Value], teacher: Json) -> dict[str, str]:
     return files
 
 
-def split_args(given: str) -> tuple[str, str | None]:
-    """A loss and its options.
+def split_args(loss: str) -> tuple[str, str | None]:
+    """The name of a loss and its options.
 
     >>> split_args('focal{"gamma": 1}'), split_args("fgm")
     (('focal', '{"gamma": 1}'), ('fgm', None))
     """
-    name, brace, rest = given.partition("{")
+    name, brace, rest = loss.partition("{")
     return name.strip(), brace + rest or None
 
 
@@ -218,11 +218,13 @@ def _record_of(folder: Path) -> RunRecord | None:
     kept in a file of its own."""
     record = RunRecord.read(folder)
     path = folder / COMPARED
-    if record is None or record.given is not None or not path.exists():
+    if record is None or record.request is not None or not path.exists():
         return record
     former = read_object(path)
     void = former.get("void") is True
-    return dataclasses.replace(record, given=None if void else Given.from_json(former), void=void)
+    return dataclasses.replace(
+        record, request=None if void else Request.from_json(former), void=void
+    )
 
 
 def _void(folders: Sequence[Path]) -> None:

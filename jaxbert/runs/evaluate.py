@@ -318,8 +318,8 @@ def evaluate(
         check_labels(task, data, "evaluation", asked)
     if folder is not None:
         fitted, ids = read_calibration(folder)
-        found = {n: v for n, v in fitted.items() if n != "version_2_with_negative"}
-        in_use = any(getattr(options, n, None) == value for n, value in found.items())
+        fitted.pop("version_2_with_negative", None)
+        in_use = any(getattr(options, n, None) == value for n, value in fitted.items())
         if in_use and (seen := sum(getattr(e, "id", None) in ids for e in examples)):
             logger.warning(
                 "%d of the %d questions are those that the threshold and the temperature were "

@@ -42,7 +42,7 @@ def load_model(
     """The model as the options name it, with its tokenizer, on its devices.
 
     Args:
-        data: what is to be learned, with its classes, by a head that may be drawn anew; None for a
+        data: what is to be learned, with its classes, by a head that may be new; None for a
             model that must have its head.
         seed: of parameters that are drawn.
         packing: see Compute.
@@ -79,7 +79,7 @@ def load_model(
             folder = find_model_folder(options.tokenizer_name)
         tokenizer = load_tokenizer(folder, vocab_size=cfg.vocab_size)
         model = LoadedModel.from_config(cfg, tokenizer, task.head, compute, key=key)
-        logger.info("%s: all parameters drawn anew", config)
+        logger.info("%s: all parameters newly initialized", config)
     else:
         raise InputError("give --model_name_or_path, or --config_name for random weights")
     if data is not None:
@@ -130,9 +130,9 @@ def read_examples(
         check_labels(task, data, "training")
     task.check(data, origin, training=source.training)
     if source.training:
-        found = task.labels(data.examples)
-        if not set(found) <= set(data.classes):
-            data = dataclasses.replace(data, classes=found)
+        classes = task.labels(data.examples)
+        if not set(classes) <= set(data.classes):
+            data = dataclasses.replace(data, classes=classes)
     return _first(task, data, source.limit, origin) if source.limit else data
 
 
@@ -202,7 +202,7 @@ def encode_examples(
     tokenizer: PreTrainedTokenizerFast,
     cfg: BertConfig,
 ) -> Features:
-    """The features of examples, held against the model's tables; their notes said.
+    """The features of examples, checked against the model's tables; their notes are logged.
 
     Raises:
         InputError: rows are to be longer than the model's positions, or an id is out of range.

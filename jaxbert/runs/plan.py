@@ -40,15 +40,15 @@ def make_sampler(
             other devices. Where the options differ that the rows come from, they are made again.
         platform: "cpu", "gpu" or "tpu", what the rows are for; by default the default device.
     """
-    asked: dict[str, int] = {
+    requested: dict[str, int] = {
         "per_device_train_batch_size": per_device_train_batch_size,
         "gradient_accumulation_steps": gradient_accumulation_steps,
         "packing": packing,
     }
     if packing:
-        asked |= {"max_seq_length": max_seq_length, "length_bucket": length_bucket}
+        requested |= {"max_seq_length": max_seq_length, "length_bucket": length_bucket}
     before = {"packing": False, **record.options} if record else {}
-    if any(before.get(name) != value for name, value in asked.items()):
+    if any(before.get(name) != value for name, value in requested.items()):
         record = None
     rows = record.rows_per_step if record else None
     windows = per_device_train_batch_size * parts

@@ -1,4 +1,4 @@
-"""Scores that others have published, to show beside one's own where they are of the same thing."""
+"""Scores that others have published, to show next to ours where they are of the same thing."""
 
 from __future__ import annotations
 

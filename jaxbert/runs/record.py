@@ -37,7 +37,7 @@ _MIGRATIONS: Mapping[str, Mapping[str, Callable[[Json], Json]]] = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Given:
+class Request:
     """What a compared run was asked for, before the data decided the rest of its options.
 
     Attributes:
@@ -49,13 +49,13 @@ class Given:
     files: Mapping[str, Json]
 
     @classmethod
-    def from_json(cls, raw: Json) -> Given | None:
+    def from_json(cls, raw: Json) -> Request | None:
         """None where there is no such object."""
         if not isinstance(raw, Mapping):
             return None
         return cls(_object(raw.get("options")), _object(raw.get("files")))
 
-    def differences(self, now: Given, defaults: Mapping[str, Json]) -> list[str]:
+    def differences(self, now: Request, defaults: Mapping[str, Json]) -> list[str]:
         """What to name to the user: flags of other options, and files of another content.
 
         Args:
@@ -107,13 +107,13 @@ class RunRecord:
         task: its name.
         options: as used, when the data have decided what was left open.
         loss: the source text of the loss; None in older records.
-        loss_values: what a function of a Python program depends on beside its text.
+        loss_values: what a function of a Python program depends on besides its text.
         job: the launcher's name for all starts of the job that began the run.
         versions, machine: what the run was last started with; empty in older records.
         rows_per_step: of the whole batch, over all devices; 0 while it is not known.
         row_length: tokens of the longest row; None in older records.
         data: fingerprints by name: train, validation, teacher, model; empty while not known.
-        given: what a run of a comparison was asked for; None in others.
+        request: what a run of a comparison was asked for; None in others.
         void: a later comparison is to train this run again from the start.
         settings: of which `options` was made; None in a record that was read.
         functions: of a Python program, beside the loss: "corruption" or "metrics NAME" -> its
@@ -129,7 +129,7 @@ class RunRecord:
     rows_per_step: int = 0
     row_length: int | None = None
     data: Mapping[str, Json] = dataclasses.field(default_factory=dict)
-    given: Given | None = None
+    request: Request | None = None
     void: bool = False
     settings: CheckpointOptions | None = dataclasses.field(default=None, compare=False)
     loss_values: Mapping[str, Json] = dataclasses.field(default_factory=dict)
@@ -146,7 +146,7 @@ class RunRecord:
         functions: Mapping[str, Json] = MappingProxyType({}),
         job: str | None = None,
         rows_per_step: int = 0,
-        given: Given | None = None,
+        request: Request | None = None,
     ) -> RunRecord:
         """The record of a run that starts now, on this machine."""
         return cls(
@@ -157,7 +157,7 @@ class RunRecord:
             versions={name: importlib.metadata.version(name) for name in _PACKAGES},
             machine=host.describe(),
             rows_per_step=rows_per_step,
-            given=given,
+            request=request,
             settings=options,
             loss_values=dict(loss_values),
             functions=dict(functions),
@@ -209,7 +209,7 @@ class RunRecord:
             rows_per_step=rows,
             row_length=length,
             data=data,
-            given=Given.from_json(raw.get("given")),
+            request=Request.from_json(raw.get("given")),
             void=raw.get("void") is True,
             loss_values=_object(raw.get("loss_values")),
             functions=_object(raw.get("functions")),
@@ -228,8 +228,8 @@ class RunRecord:
             "versions": self.versions,
             "machine": self.machine,
         }
-        if self.given is not None:
-            content["given"] = dataclasses.asdict(self.given)
+        if self.request is not None:
+            content["given"] = dataclasses.asdict(self.request)
         if self.loss_values:
             content["loss_values"] = self.loss_values
         if self.functions:

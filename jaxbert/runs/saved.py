@@ -43,7 +43,9 @@ def saved_options(
     if calibrated and path.exists():
         fitted, _ = read_calibration(Path(folder))
         if not fitted:
-            logger.warning("%s is of another model than the one beside it; it is not used", path)
+            logger.warning(
+                "%s belongs to another model than the one next to it; it is not used", path
+            )
         saved |= check_saved(cls, fitted, path)
     return saved
 

@@ -39,7 +39,7 @@ def score_files(
     """
     if not predictions or not references:
         raise InputError("give --predictions and --references, two files")
-    given = _mapping(predictions, str)
+    answers_by_id = _mapping(predictions, str)
     odds = _mapping(null_odds, float) if null_odds else None
     data = read_references(references, strict=strict)
     if fault := next((problem for problem in data.problems if problem.malformed), None):
@@ -48,18 +48,18 @@ def score_files(
     if metric == "cmrc2018":  # its script strips the ids of the data set, and no others
         wanted = [(name.strip(), answers) for name, answers in wanted]
     names = dict.fromkeys(name for name, _ in wanted)
-    if not given.keys() & names.keys():
+    if not answers_by_id.keys() & names.keys():
         raise InputError(
-            f"{predictions}: none of its {len(given)} ids is in {references}; "
+            f"{predictions}: none of its {len(answers_by_id)} ids is in {references}; "
             "are they of the same data set?"
         )
-    if metric == "squad_v2" and names.keys() - given.keys():
-        missing = sorted(names.keys() - given.keys())
+    if metric == "squad_v2" and names.keys() - answers_by_id.keys():
+        missing = sorted(names.keys() - answers_by_id.keys())
         raise InputError(
             f"{predictions}: no prediction for {len(missing)} ids, the first {missing[0]}; "
             "the score of SQuAD v2.0 needs one for every question"
         )
-    bare = next((name for name, answers in wanted if not answers and name in given), None)
+    bare = next((name for name, answers in wanted if not answers and name in answers_by_id), None)
     if metric != "squad_v2" and bare is not None:
         raise InputError(
             f"{references}: question {bare} has no answer; is --metric squad_v2 meant?"
@@ -68,7 +68,7 @@ def score_files(
         missing = sorted(names.keys() - odds.keys())
         raise InputError(f"{null_odds}: no odds for {len(missing)} ids, the first {missing[0]}")
     _warn_of_oddities(data, references, metric)
-    return score_qa(metric, given, wanted, odds)
+    return score_qa(metric, answers_by_id, wanted, odds)
 
 
 def _warn_of_oddities(data: Data[Reference], references: str, metric: str) -> None:

@@ -51,23 +51,23 @@ class Teacher:
 
 
 def load_teacher(
-    given: Json, task: Task[S, E, P], student: LoadedModel, *, first: bool | None
+    path_or_name: Json, task: Task[S, E, P], student: LoadedModel, *, first: bool | None
 ) -> Teacher:
     """The teacher that --loss_args names, computed as the student is.
 
     Args:
-        given: a folder or a name.
+        path_or_name: of the teacher.
         first: whether its [CLS] vectors are needed; None, where they are as wide as the student's.
 
     Raises:
         InputError: no such model, or one with another vocabulary, other classes or another width.
     """
-    where = f"--loss_args teacher: {given}"
+    where = f"--loss_args teacher: {path_or_name}"
     if task.without_teacher is not None:
         raise InputError(f"{where}: {task.without_teacher}")
-    if not isinstance(given, str) or not given:
+    if not isinstance(path_or_name, str) or not path_or_name:
         raise InputError(f"{where}: give a folder or a name")
-    folder = find_model_folder(given)
+    folder = find_model_folder(path_or_name)
     check_task(folder, task.name)
     model = LoadedModel.from_folder(folder, task.head, student.compute)
     own, cfg = model.cfg, student.cfg
@@ -89,7 +89,7 @@ def load_teacher(
         )
     if task.settings.max_seq_length > own.max_position_embeddings:
         raise InputError(f"{where}: it has {own.max_position_embeddings} positions only")
-    return Teacher(given, model, alike if first is None else first)
+    return Teacher(path_or_name, model, alike if first is None else first)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -44,7 +44,7 @@ from jaxbert.runs.inputs import (
     read_held_out,
 )
 from jaxbert.runs.plan import best_metrics, make_sampler, total_steps, warmup_of
-from jaxbert.runs.record import Given, RunRecord, fingerprint_of
+from jaxbert.runs.record import Request, RunRecord, fingerprint_of
 from jaxbert.runs.teacher import Teacher, load_teacher, with_teacher
 from jaxbert.runtime import processes
 from jaxbert.runtime.compiled import keep_compiled
@@ -74,7 +74,7 @@ class Trained:
 
 
 @dataclasses.dataclass(frozen=True)
-class InPlace:
+class PythonInputs:
     """What a Python program gives in place of what the options name.
 
     Attributes:
@@ -102,22 +102,22 @@ class InPlace:
         return found
 
 
-_NOTHING = InPlace()
+_NOTHING = PythonInputs()
 
 
 def train(
     task_cls: type[Task[S, E, P]],
     options: TrainingOptions,
-    given: Given | None = None,
+    request: Request | None = None,
     callbacks: Sequence[Notify] = (),
-    in_place: InPlace = _NOTHING,
+    python_inputs: PythonInputs = _NOTHING,
 ) -> Trained:
     """Fine-tune, or resume the run in options.output_dir; writes all results there.
 
     Args:
-        given: what a comparison asks for, for the record of the run.
+        request: what a comparison asks for, for the record of the run.
         callbacks: called with each event of the run, in the first process alone.
-        in_place: of what the options name.
+        python_inputs: of what the options name.
 
     Raises:
         InputError: something the user gave cannot be used; nothing has been written.
@@ -133,9 +133,9 @@ def train(
         task_cls,
         packing=options.packing,
         metric=options.metric_for_best_model,
-        added=[m.name for m in in_place.metrics],
+        added=[m.name for m in python_inputs.metrics],
     )
-    loss = choose_loss(task_cls.losses, options.loss, options.loss_args, in_place.loss)
+    loss = choose_loss(task_cls.losses, options.loss, options.loss_args, python_inputs.loss)
     processes.join(options.coordinator_address, options.num_processes, options.process_id)
     processes.check_alike("options", options.deciding())
     folder = Path(options.output_dir).expanduser()
@@ -149,7 +149,7 @@ def train(
         retry_on_error=options.save_errors == "retry",
     ) as run:
         task = task_cls(options.part(task_cls.settings_cls))
-        inputs = _read_inputs(task, options, loss, run, given, in_place)
+        inputs = _read_inputs(task, options, loss, run, request, python_inputs)
         prepared = _make_program(inputs, options)
         state, progress = _open_folder(run, inputs, prepared)
         trained = _fit(run, inputs, prepared, state, progress, notify)
@@ -230,21 +230,21 @@ def _read_inputs(
     options: TrainingOptions,
     loss: ChosenLoss,
     run: RunFolder,
-    given: Given | None,
-    in_place: InPlace,
+    request: Request | None,
+    python_inputs: PythonInputs,
 ) -> _Inputs[S, E, P]:
     """Examples, model, features, the order of batches and the plan; compared with the record of the
     run that is resumed, if there is one."""
     if options.compilation_cache_dir:
         keep_compiled(options.compilation_cache_dir)
     source = options.training_source()
-    data = read_examples(task, source, in_place.train)
+    data = read_examples(task, source, python_inputs.train)
     if data is None:
         raise InputError("give --train_file or --dataset_name, the data to train on")
     held_out = read_held_out(
-        task, options.validation_source(), in_place.validation, options.comparing_models
+        task, options.validation_source(), python_inputs.validation, options.comparing_models
     )
-    if held_out is None and in_place.metrics:
+    if held_out is None and python_inputs.metrics:
         raise InputError("metrics: give validation_data, on which they are computed")
     task = task.fit_to(data.examples, held_out)
     fitted = {name: value for name, value in vars(task.settings).items() if name in vars(options)}
@@ -253,15 +253,15 @@ def _read_inputs(
         dataclasses.replace(options, **fitted),
         loss=loss.source,
         loss_values=loss.values,
-        functions=in_place.functions(),
+        functions=python_inputs.functions(),
         job=processes.job(),
-        given=given,
+        request=request,
     )
     # Before anything is read that takes long.
     previous = run.find(record, teacher=loss.args.get("teacher"))
 
     model = load_model(task, options, data, seed=options.seed, packing=options.packing)
-    added = {m.name for m in in_place.metrics}
+    added = {m.name for m in python_inputs.metrics}
     if not added.issuperset(best_metrics((), options.metric_for_best_model)):
         task.check_metric(options.metric_for_best_model, data.examples, model.cfg)
     parallel = model.compute.parallel
@@ -271,7 +271,7 @@ def _read_inputs(
     _check_freeze(model.params, options.freeze or ())
     features = encode_examples(task, data.examples, model.tokenizer, model.cfg)
     features = keep_learnable(
-        features, source.label if in_place.train is None else in_place.train.origin
+        features, source.label if python_inputs.train is None else python_inputs.train.origin
     )
     sampler = make_sampler(
         features.lengths,
@@ -288,7 +288,7 @@ def _read_inputs(
     )
     rows_for(sampler.rows, parallel, options.gradient_accumulation_steps)
     lower = {m.name for m in task.metrics if m.lower_is_better}
-    lower |= {m.name for m in in_place.metrics if m.lower_is_better}
+    lower |= {m.name for m in python_inputs.metrics if m.lower_is_better}
     plan = Plan(
         total=total_steps(options.num_train_epochs, options.max_steps, sampler.steps_per_epoch),
         log_every=options.logging_steps,
@@ -310,9 +310,9 @@ def _read_inputs(
             encode_examples(task, held_out, model.tokenizer, model.cfg),
             size=options.per_device_eval_batch_size * parallel.devices,
             buckets=bucket_lengths(options.length_bucket, task.settings.max_seq_length),
-            metrics=in_place.metrics,
+            metrics=python_inputs.metrics,
         )
-        if in_place.metrics:
+        if python_inputs.metrics:
             evaluator.try_metrics(parallel.replicate(model.params))
         if plan.metrics == (LOSS,) and not any(map(task.learnable, held_out)):
             raise InputError(
@@ -325,7 +325,7 @@ def _read_inputs(
     prints = _fingerprints(model, features, held_out, teacher)
     processes.check_alike("data", prints)
     processes.check_alike("losses", [loss.source, dict(loss.values)])
-    processes.check_alike("functions", in_place.functions())
+    processes.check_alike("functions", python_inputs.functions())
     record = dataclasses.replace(
         record, rows_per_step=sampler.rows, row_length=max(sampler.buckets), data=prints
     )
@@ -341,7 +341,7 @@ def _read_inputs(
         held_out=held_out,
         validation=validation,
         teacher=teacher,
-        corruption=in_place.corruption,
+        corruption=python_inputs.corruption,
         record=record,
     )
 

@@ -183,7 +183,7 @@ def _attempt(
                 "PYTHONUNBUFFERED": "1",  # lines come at once, though to a pipe
                 **os.environ,
                 "JAXBERT_HEARTBEAT_FILE": str(folder / str(rank)),
-                "JAXBERT_JOB": folder.parent.name,  # drawn anew for every job
+                "JAXBERT_JOB": folder.parent.name,  # new for every job
             }
             if gpus is not None:
                 environment["CUDA_VISIBLE_DEVICES"] = gpus[rank]

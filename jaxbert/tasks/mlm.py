@@ -94,7 +94,7 @@ class MLM(Task[MLMOptions, LineExample, dict[str, float]]):
 
     @property
     def without_teacher(self) -> str:
-        return f"not for {self.name}, whose batches are drawn anew every epoch"
+        return f"not for {self.name}, whose masks are redrawn at every step"
 
     def measure(self) -> Measure:
         return label_accuracy

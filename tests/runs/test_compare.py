@@ -18,7 +18,7 @@ from jaxbert.errors import InputError
 from jaxbert.losses.choose import choose_loss
 from jaxbert.runs.compare import markdown, table
 from jaxbert.runs.published import published_for
-from jaxbert.runs.record import Given, RunRecord
+from jaxbert.runs.record import Request, RunRecord
 from jaxbert.runs.train import Trained
 from jaxbert.runtime.processes import EXIT_STOPPED
 from jaxbert.tasks.task import Task
@@ -35,10 +35,10 @@ def words(tiny_folder: Path, output: Path, *more: str) -> list[str]:
     return [*given, "--seeds", "1", "2", "--losses", "cross_entropy", *more]
 
 
-def begin(task: type[Task], options: Any, given: Given) -> None:
+def begin(task: type[Task], options: Any, request: Request) -> None:
     """Write the record of a run."""
     source = choose_loss(task.losses, options.loss, options.loss_args).source
-    record = RunRecord.of(task.name, options, loss=source, rows_per_step=1, given=given)
+    record = RunRecord.of(task.name, options, loss=source, rows_per_step=1, request=request)
     record.write(Path(options.output_dir))
 
 
@@ -56,7 +56,7 @@ class Trainer:
     def __init__(self) -> None:
         self.runs: list[Any] = []
 
-    def __call__(self, task: type[Task], options: Any, given: Given) -> Trained:
+    def __call__(self, task: type[Task], options: Any, request: Request) -> Trained:
         self.runs.append(options)
         if options.seed == 99:
             return STOPPED
@@ -64,7 +64,7 @@ class Trainer:
         folder = Path(options.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "metrics.json").write_text(json.dumps(scores))
-        begin(task, options, given)
+        begin(task, options, request)
         return Trained(STATE, scores, True, ())
 
     def compare(self, *words: str) -> int:
@@ -162,14 +162,14 @@ def test_what_was_to_be_trained_anew_is_so_after_an_interruption(
 
         stopped = False
 
-        def __call__(self, task: type[Task], options: Any, given: Given) -> Trained:
+        def __call__(self, task: type[Task], options: Any, request: Request) -> Trained:
             if len(self.runs) == 5 and not self.stopped:
                 self.stopped = True
                 if begun:  # else it was stopped while it read its data
-                    begin(task, options, given)
+                    begin(task, options, request)
                     (Path(options.output_dir) / "metrics.json").unlink()
                 return STOPPED
-            return super().__call__(task, options, given)
+            return super().__call__(task, options, request)
 
     trainer = StoppedOnce()
     given = words(tiny_folder, tmp_path / "runs", "focal")
@@ -258,9 +258,9 @@ def test_two_losses_are_really_compared(tiniest_folder: Path, tmp_path: Path) ->
     folder = tmp_path / "r_drop" / "seed_2"
     record = RunRecord.read(folder)
     assert record is not None
-    assert record.given is not None
-    assert record.given.options["seed"] == 2
-    assert str(tiniest_folder / "config.json") in record.given.files
+    assert record.request is not None
+    assert record.request.options["seed"] == 2
+    assert str(tiniest_folder / "config.json") in record.request.files
     assert not (folder / "compared.json").exists()
     scores = json.loads((folder / "metrics.json").read_text())
     assert scores["accuracy"] in [v for row in rows for v in row["values"]]
@@ -273,9 +273,9 @@ def test_a_loss_that_changes_meanwhile_is_noticed(tiny_folder: Path, tmp_path: P
     own.write_text("def mine(outputs, batch):\n    return 0.0, 1.0\n")
 
     class Changing(Trainer):
-        def __call__(self, task: type[Task], options: Any, given: Given) -> Trained:
+        def __call__(self, task: type[Task], options: Any, request: Request) -> Trained:
             own.write_text(own.read_text() + "\n")
-            return super().__call__(task, options, given)
+            return super().__call__(task, options, request)
 
     trainer = Changing()
     said = trainer.refuses(*words(tiny_folder, tmp_path / "runs", f"{own}:mine"))

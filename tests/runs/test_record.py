@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from jaxbert.options.task_settings import ClassificationTrainOptions, QATrainOptions
-from jaxbert.runs.record import Given, RunRecord
+from jaxbert.runs.record import Request, RunRecord
 from jaxbert.runtime import host
 
 BEGUN = Path(__file__).parent / "begun_run" / "run"
@@ -92,13 +92,13 @@ def test_a_record_of_a_former_version_is_written_as_it_was(tmp_path: Path) -> No
 
 
 def test_what_a_comparison_asks_for_is_kept(tmp_path: Path) -> None:
-    given = Given({"learning_rate": 1e-5, "freeze": ["bert"]}, {"a.json": "12ab"})
-    record = RunRecord.of("qa", QATrainOptions(), rows_per_step=1, given=given)
+    request = Request({"learning_rate": 1e-5, "freeze": ["bert"]}, {"a.json": "12ab"})
+    record = RunRecord.of("qa", QATrainOptions(), rows_per_step=1, request=request)
     for void in (False, True):
         dataclasses.replace(record, void=void).write(tmp_path)
         again = RunRecord.read(tmp_path)
         assert again is not None
-        assert (again.given, again.void) == (given, void)
+        assert (again.request, again.void) == (request, void)
 
 
 def test_a_record_that_lacks_what_came_later_is_read(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_a_record_that_lacks_what_came_later_is_read(tmp_path: Path) -> None:
     (tmp_path / "options.json").write_text(json.dumps(raw))
     record = RunRecord.read(tmp_path)
     assert record is not None
-    assert (record.loss, record.job, record.row_length, record.given) == (None,) * 4
+    assert (record.loss, record.job, record.row_length, record.request) == (None,) * 4
     now = RunRecord.of("qa", QATrainOptions(seed=3), loss="text", rows_per_step=8)
     found = record.differences(now)
     assert (list(found.options), found.data, found.loss, list(found.environment)) == (
