@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
@@ -70,94 +70,56 @@ def encode_qa(
             f"--max_seq_length {max_length} with --doc_stride {stride} ({stride_mode}) leaves no "
             f"room for a question; give a --doc_stride of at most {max(1, (max_length - 12) // 2)}"
         )
-    cls, sep = tokenizer.cls_token_id, tokenizer.sep_token_id
+    cls, sep = (np.array([t], np.int32) for t in (tokenizer.cls_token_id, tokenizer.sep_token_id))
     questions = tokenize(tokenizer, [e.question for e in examples])
     contexts = tokenize(tokenizer, [e.context for e in examples])
 
     ids: list[np.ndarray] = []
     offsets: list[np.ndarray] = []
-    lengths: list[int] = []
-    context_starts: list[int] = []  # tokens before the paragraph's part, by window
-    spans: list[np.ndarray] = []
-    placed: list[np.ndarray] = []
-    owner: list[int] = []
-    reasons: list[str | None] = []  # why each example is not learnable; None if it is
-    cut = answerable = fits = 0
-    special = np.array([[cls], [sep]], np.int32)
-    for index, example in enumerate(examples):
-        question = questions[example.question].ids
-        context = contexts[example.context]
+    windows: list[_Windows] = []
+    cut = 0
+    for example in examples:
+        question, context = questions[example.question].ids, contexts[example.context]
         if len(question) > longest_question:
             question, cut = question[:longest_question], cut + 1
-        context_start = len(question) + 2
-        room = max_length - context_start - 1
+        room = max_length - len(question) - 3
         step = room - stride if stride_mode == "overlap" else min(stride, room)
-        firsts = _window_starts(len(context.ids), room, step)
-        lasts = np.minimum(firsts + room, len(context.ids))
-        golds = _gold_tokens(example, context)
-        # (windows, answers, 2), -1 where the window does not hold the complete answer.
-        places = np.array(golds, np.int64).reshape(1, -1, 2) - firsts[:, None, None] + context_start
-        inside = (places[..., 0] >= context_start) & (
-            places[..., 1] < (lasts - firsts + context_start)[:, None]
-        )
-        places[~inside] = -1
-        span = np.zeros((len(firsts), 2), np.int32)
-        complete = np.flatnonzero(inside.any(0))
-        if len(complete):  # the gold answer comes first
-            gold = int(complete[0])
-            places = np.concatenate(
-                [places[:, gold : gold + 1], np.delete(places, gold, axis=1)], axis=1
-            )
-            span[inside[:, gold]] = places[inside[:, gold], 0]
-        placed.append(places)
-        answerable, fits = answerable + bool(golds), fits + bool(len(complete))
-        reasons.append(None if len(complete) else _unlearnable_reason(example, golds))
-        prefix = np.concatenate([special[0], question, special[1]])
-        blank = np.zeros((context_start, 2), np.int32)
-        for first, last in zip(firsts, lasts, strict=True):
-            ids += (prefix, context.ids[first:last], special[1])
+        of_question = _windows_of(example, context, len(question) + 2, room, step)
+        windows.append(of_question)
+        prefix = np.concatenate([cls, question, sep])
+        blank = np.zeros((len(prefix), 2), np.int32)
+        for first, last in zip(of_question.firsts, of_question.lasts, strict=True):
+            ids += (prefix, context.ids[first:last], sep)
             offsets += (
                 blank,
                 np.stack([context.starts[first:last], context.ends[first:last]], 1),
                 blank[:1],
             )
-            lengths.append(context_start + int(last - first) + 1)
-        context_starts += [context_start] * len(firsts)
-        owner += [index] * len(firsts)
-        spans.append(span)
-
+    counts_of_windows = [len(w.firsts) for w in windows]
+    lengths = np.concatenate([w.context_start + w.lasts - w.firsts + 1 for w in windows])
+    context_starts = np.repeat([w.context_start for w in windows], counts_of_windows)
     bounds = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-    total = int(bounds[-1])
     # Find the second segment and the paragraph by position, for all windows at once.
-    position = np.arange(total) - np.repeat(bounds[:-1], lengths)
-    in_second = position >= np.repeat(np.asarray(context_starts), lengths)
-    is_last = np.zeros(total, bool)
+    position = np.arange(bounds[-1]) - np.repeat(bounds[:-1], lengths)
+    in_second = position >= np.repeat(context_starts, lengths)
+    is_last = np.zeros(len(position), bool)
     is_last[bounds[1:] - 1] = True
-    gold_spans = np.concatenate(spans)
-    rows = {"start_positions": gold_spans[:, 0].copy(), "end_positions": gold_spans[:, 1].copy()}
-    max_answers = max(places.shape[1] for places in placed)
-    if max_answers > 1:
-        answers = np.full((len(lengths), max_answers, 2), -1, np.int32)
-        row = 0
-        for places in placed:
-            answers[row : row + len(places), : places.shape[1]] = places
-            row += len(places)
-        answers[(answers < 0).all((1, 2)), 0] = 0
-        rows |= {"answer_starts": answers[..., 0].copy(), "answer_ends": answers[..., 1].copy()}
     notes = [
         f"{len(lengths)} windows of {len(examples)} questions (max_seq_length {max_length}, "
         f"doc_stride {stride}: {stride_mode})"
     ]
-    if answerable:
+    if answerable := sum(w.has_answer for w in windows):
+        fits = sum(w.is_complete for w in windows)
         notes.append(f"{fits} of {answerable} gold answers fit in a window")
     if cut:
         notes.append(f"{cut} questions cut to {longest_question} tokens")
-    counts = Counter(reason for reason in reasons if reason is not None)
+    counts = Counter(w.unlearnable for w in windows if w.unlearnable is not None)
     left_out = [
         f"{count} of {len(examples)} questions {'is' if count == 1 else 'are'} left out of "
         f"training: {reason}"
         for reason, count in counts.items()
     ]
+    learnable = np.repeat([w.unlearnable is None for w in windows], counts_of_windows)
     return Features(
         bounds=bounds,
         tokens={
@@ -165,13 +127,81 @@ def encode_qa(
             "token_type_ids": in_second.astype(np.int32),
             "context_mask": in_second & ~is_last,
         },
-        rows=rows,
-        example=np.asarray(owner, np.int32),
+        rows=_answer_rows(windows),
+        example=np.repeat(np.arange(len(examples), dtype=np.int32), counts_of_windows),
         host={"offsets": np.concatenate(offsets)},
         notes=tuple(notes),
-        learnable=np.array([reasons[n] is None for n in owner]) if counts else None,
+        learnable=learnable if counts else None,
         left_out=tuple(left_out),
     )
+
+
+class _Windows(NamedTuple):
+    """The W windows of a question.
+
+    Attributes:
+        context_start: tokens before the paragraph's part.
+        firsts, lasts: (W,), the part of the paragraph's tokens in each window.
+        places: (W, G, 2) token positions of the answers, the gold one first; -1 where the window
+            does not hold the complete answer.
+        has_answer: whether some answer is in the paragraph.
+        is_complete: whether a window holds a complete one.
+        unlearnable: why nothing can be learned from them; None if something can.
+    """
+
+    context_start: int
+    firsts: np.ndarray
+    lasts: np.ndarray
+    places: np.ndarray
+    has_answer: bool
+    is_complete: bool
+    unlearnable: str | None
+
+
+def _windows_of(
+    example: QAExample, context: Tokenized, context_start: int, room: int, step: int
+) -> _Windows:
+    """The windows of a question, each with `room` tokens of the paragraph, at steps of `step`."""
+    firsts = _window_starts(len(context.ids), room, step)
+    lasts = np.minimum(firsts + room, len(context.ids))
+    golds = _gold_tokens(example, context)
+    places = np.array(golds, np.int64).reshape(1, -1, 2) - firsts[:, None, None] + context_start
+    inside = (places[..., 0] >= context_start) & (
+        places[..., 1] < (lasts - firsts + context_start)[:, None]
+    )
+    places[~inside] = -1
+    complete = np.flatnonzero(inside.any(0))
+    if len(complete):  # the gold answer comes first
+        gold = int(complete[0])
+        places = np.concatenate(
+            [places[:, gold : gold + 1], np.delete(places, gold, axis=1)], axis=1
+        )
+    return _Windows(
+        context_start,
+        firsts,
+        lasts,
+        places,
+        has_answer=bool(golds),
+        is_complete=bool(len(complete)),
+        unlearnable=None if len(complete) else _unlearnable_reason(example, golds),
+    )
+
+
+def _answer_rows(windows: Sequence[_Windows]) -> dict[str, np.ndarray]:
+    """start_positions and end_positions of all windows; answer_starts and answer_ends too where a
+    question has several answers. See encode_qa."""
+    most = max(1, *(w.places.shape[1] for w in windows))
+    answers = np.full((sum(len(w.places) for w in windows), most, 2), -1, np.int32)
+    row = 0
+    for places in (w.places for w in windows):
+        answers[row : row + len(places), : places.shape[1]] = places
+        row += len(places)
+    gold = np.maximum(answers[:, 0], 0)
+    rows = {"start_positions": gold[:, 0].copy(), "end_positions": gold[:, 1].copy()}
+    if most > 1:
+        answers[(answers < 0).all((1, 2)), 0] = 0
+        rows |= {"answer_starts": answers[..., 0].copy(), "answer_ends": answers[..., 1].copy()}
+    return rows
 
 
 def _unlearnable_reason(example: QAExample, golds: Sequence[tuple[int, int]]) -> str | None:
