@@ -303,24 +303,20 @@ def _read_inputs(
     )
     validation = None
     if held_out is not None:
-        evaluator = Evaluator(
+        validation = _make_validation(
             task,
             model,
             held_out,
-            encode_examples(task, held_out, model.tokenizer, model.cfg),
-            size=options.per_device_eval_batch_size * parallel.devices,
-            buckets=bucket_lengths(options.length_bucket, task.settings.max_seq_length),
+            per_device_eval_batch_size=options.per_device_eval_batch_size,
+            length_bucket=options.length_bucket,
             metrics=python_inputs.metrics,
         )
-        if python_inputs.metrics:
-            evaluator.try_metrics(parallel.replicate(model.params))
         if plan.metrics == (LOSS,) and not any(map(task.learnable, held_out)):
             raise InputError(
                 f"--metric_for_best_model {options.metric_for_best_model}: the validation data "
                 "have no example whose label is known and found, so they have no eval_loss; give "
                 "another score"
             )
-        validation = _Validation(evaluator)
     teacher = _teacher_of(loss, task, model)
     prints = _fingerprints(model, features, held_out, teacher)
     processes.check_alike("data", prints)
@@ -344,6 +340,31 @@ def _read_inputs(
         corruption=python_inputs.corruption,
         record=record,
     )
+
+
+def _make_validation(
+    task: Task[S, E, P],
+    model: LoadedModel,
+    held_out: Sequence[E],
+    *,
+    per_device_eval_batch_size: int,
+    length_bucket: int,
+    metrics: Sequence[UserMetric],
+) -> _Validation[S, E, P]:
+    """The evaluation of the held-out examples, its user-defined metrics tried."""
+    parallel = model.compute.parallel
+    evaluator = Evaluator(
+        task,
+        model,
+        held_out,
+        encode_examples(task, held_out, model.tokenizer, model.cfg),
+        size=per_device_eval_batch_size * parallel.devices,
+        buckets=bucket_lengths(length_bucket, task.settings.max_seq_length),
+        metrics=metrics,
+    )
+    if metrics:
+        evaluator.try_metrics(parallel.replicate(model.params))
+    return _Validation(evaluator)
 
 
 def _fingerprints(
