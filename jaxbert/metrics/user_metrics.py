@@ -86,8 +86,9 @@ def user_metrics(given: Sequence[Function | Metric]) -> tuple[UserMetric, ...]:
                 f"metrics {function.name}: {shown(repr(name))} cannot be the name of a score; "
                 "give jaxbert.Metric(name, function), with a name of letters, digits, _ - and ."
             )
-        if name == "step" or name.startswith("eval_"):
-            raise InputError(f"metrics {name}: give another name; step and eval_... are taken")
+        if name in ("step", "loss") or name.startswith("eval_"):
+            taken = "step, loss and eval_... are taken"
+            raise InputError(f"metrics {name}: give another name; {taken}")
         if name in found:
             raise InputError(f"metrics {name}: two metrics have this name")
         found[name] = UserMetric(name, function, metric.lower_is_better)

@@ -103,9 +103,11 @@ def choose_attention(
         InputError: the backend cannot compute this here.
     """
     platform = platform or jax.default_backend()
-    if capability is None:
-        capability = float(getattr(jax.local_devices()[0], "compute_capability", 0))
-    ampere = platform in ("gpu", "cuda") and capability >= 8.0
+    ampere = False
+    if platform in ("gpu", "cuda"):
+        if capability is None:
+            capability = float(getattr(jax.local_devices()[0], "compute_capability", 0))
+        ampere = capability >= 8.0
     obstacles = {
         "xla": "",
         "cudnn": _unfit_for_cudnn(dtype, head_size, ampere=ampere, packed=packed),

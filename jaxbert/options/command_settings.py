@@ -14,7 +14,7 @@ from jaxbert.options.task_settings import QAOptions
 
 
 @dataclasses.dataclass(frozen=True)
-class CalibrateOptions(EvaluationOptions, QAOptions):
+class CalibrateOptions(QAOptions, EvaluationOptions):
     """Find the threshold of no answer (SQuAD v2.0) and calibrate the confidence of answers.
 
         jaxbert calibrate --model_name_or_path runs/squad2 --validation_file dev-v2.0.json

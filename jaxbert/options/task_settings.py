@@ -295,7 +295,7 @@ class MLMOptions(RowOptions):
 
 
 @dataclasses.dataclass(frozen=True)
-class QATrainOptions(TrainingOptions, QAOptions):
+class QATrainOptions(QAOptions, TrainingOptions):
     r"""Fine-tune BERT for extractive question answering (Devlin et al. 2019, 4.2 and 4.3).
 
     Without data it fine-tunes MiniLM-L6 on the built-in demo and answers three questions.
@@ -312,7 +312,7 @@ class QATrainOptions(TrainingOptions, QAOptions):
 
 
 @dataclasses.dataclass(frozen=True)
-class QAEvalOptions(EvaluationOptions, QAOptions):
+class QAEvalOptions(QAOptions, EvaluationOptions):
     r"""Evaluate question answering: official scores, predictions, n-best lists.
 
         jaxbert eval qa --model_name_or_path runs/squad --validation_file dev-v1.1.json \
@@ -323,7 +323,7 @@ class QAEvalOptions(EvaluationOptions, QAOptions):
 
 
 @dataclasses.dataclass(frozen=True)
-class ClassificationTrainOptions(TrainingOptions, ClassificationSettings):
+class ClassificationTrainOptions(ClassificationSettings, TrainingOptions):
     r"""Fine-tune BERT to classify texts or pairs of texts (Devlin et al. 2019, 4.1).
 
     Without data it fine-tunes MiniLM-L6 on a built-in demo of opinions. With data (CSV, TSV, JSON,
@@ -342,7 +342,7 @@ class ClassificationTrainOptions(TrainingOptions, ClassificationSettings):
 
 
 @dataclasses.dataclass(frozen=True)
-class ClassificationEvalOptions(EvaluationOptions, ClassificationOptions):
+class ClassificationEvalOptions(ClassificationOptions, EvaluationOptions):
     r"""Evaluate a classifier: accuracy, F1, Matthews correlation, and predictions.json.
 
         jaxbert eval classification --model_name_or_path runs/mrpc \
@@ -353,7 +353,7 @@ class ClassificationEvalOptions(EvaluationOptions, ClassificationOptions):
 
 
 @dataclasses.dataclass(frozen=True)
-class RegressionTrainOptions(TrainingOptions, RegressionSettings):
+class RegressionTrainOptions(RegressionSettings, TrainingOptions):
     r"""Fine-tune BERT to give a number to a text or a pair of texts: STS-B.
 
     Without data it fine-tunes MiniLM-L6 on a built-in demo of sentence pairs. With data:
@@ -373,7 +373,7 @@ class RegressionTrainOptions(TrainingOptions, RegressionSettings):
 
 
 @dataclasses.dataclass(frozen=True)
-class RegressionEvalOptions(EvaluationOptions, RegressionOptions):
+class RegressionEvalOptions(RegressionOptions, EvaluationOptions):
     r"""Evaluate a regression: Pearson, Spearman, mean squared error, predictions.json.
 
         jaxbert eval regression --model_name_or_path runs/stsb --validation_file dev.tsv \
@@ -382,7 +382,7 @@ class RegressionEvalOptions(EvaluationOptions, RegressionOptions):
 
 
 @dataclasses.dataclass(frozen=True)
-class MultipleChoiceTrainOptions(TrainingOptions, MultipleChoiceOptions):
+class MultipleChoiceTrainOptions(MultipleChoiceOptions, TrainingOptions):
     r"""Fine-tune BERT to choose the right ending or answer (Devlin et al. 2019, 4.4).
 
     Without data it fine-tunes MiniLM-L6 on a built-in demo. With data (SWAG's columns sent1, sent2,
@@ -397,7 +397,7 @@ class MultipleChoiceTrainOptions(TrainingOptions, MultipleChoiceOptions):
 
 
 @dataclasses.dataclass(frozen=True)
-class MultipleChoiceEvalOptions(EvaluationOptions, MultipleChoiceOptions):
+class MultipleChoiceEvalOptions(MultipleChoiceOptions, EvaluationOptions):
     r"""Evaluate a multiple-choice model: accuracy and predictions.json.
 
         jaxbert eval multiple_choice --model_name_or_path runs/swag \
@@ -406,7 +406,7 @@ class MultipleChoiceEvalOptions(EvaluationOptions, MultipleChoiceOptions):
 
 
 @dataclasses.dataclass(frozen=True)
-class TaggingTrainOptions(TrainingOptions, TaggingOptions):
+class TaggingTrainOptions(TaggingOptions, TrainingOptions):
     r"""Fine-tune BERT to label words: named entities, parts of speech (Devlin et al., 5.3).
 
     Without data it fine-tunes MiniLM-L6 on a built-in demo. With data (CoNLL columns, or rows of
@@ -421,7 +421,7 @@ class TaggingTrainOptions(TrainingOptions, TaggingOptions):
 
 
 @dataclasses.dataclass(frozen=True)
-class TaggingEvalOptions(EvaluationOptions, TaggingOptions):
+class TaggingEvalOptions(TaggingOptions, EvaluationOptions):
     r"""Evaluate a tagger: precision, recall and F1 of entities, accuracy of words.
 
         jaxbert eval tagging --model_name_or_path runs/ner --validation_file dev.conll \
@@ -432,7 +432,7 @@ class TaggingEvalOptions(EvaluationOptions, TaggingOptions):
 
 
 @dataclasses.dataclass(frozen=True)
-class MLMTrainOptions(TrainingOptions, MLMOptions):
+class MLMTrainOptions(MLMOptions, TrainingOptions):
     r"""Continue BERT's pre-training on your text: masked language modelling (section 3.1).
 
     Without data it trains MiniLM-L6 on built-in lines. With data (a text a line, or a column of a
@@ -448,7 +448,7 @@ class MLMTrainOptions(TrainingOptions, MLMOptions):
 
 
 @dataclasses.dataclass(frozen=True)
-class MLMEvalOptions(EvaluationOptions, MLMOptions):
+class MLMEvalOptions(MLMOptions, EvaluationOptions):
     r"""Evaluate a masked language model: perplexity and accuracy at masked tokens.
 
         jaxbert eval mlm --model_name_or_path runs/mlm --validation_file held_out.txt \

@@ -38,6 +38,11 @@ TrainOne = Callable[[type[AnyTask], TrainingOptions, Request], Trained]
 
 # What names a data set. What it holds is not looked at, unlike what files do.
 _OF_DATA_SETS = ("dataset_name", "dataset_config_name", "validation_split")
+# Options that name files or folders.
+_NAMING_FILES = (
+    *("train_file", "validation_file", "dataset_name"),
+    *("model_name_or_path", "config_name", "tokenizer_name"),
+)
 
 
 class Row(NamedTuple):
@@ -111,7 +116,7 @@ def compare(
             options, loss=name, loss_args=args, seed=seed, output_dir=str(folder)
         )
         inputs = options.inputs()
-        deciding = run_options.deciding() | {name: inputs.get(name) for name in _OF_DATA_SETS}
+        deciding = run_options.deciding() | {name: getattr(options, name) for name in _OF_DATA_SETS}
         teacher = chosen[loss].args.get("teacher")
         request = Request(json.loads(json.dumps(deciding)), _digests(inputs, teacher))
         record = None if options.overwrite_output_dir else _record_of(folder)
@@ -123,19 +128,17 @@ def compare(
             _refuse(folder, different)
             if (folder / "metrics.json").exists():
                 logger.info("done before")
-                scores[loss].append(read_object(folder / "metrics.json"))
+                scores[loss].append(_checked(folder, read_object(folder / "metrics.json")))
                 continue
         trained = train_one(task, run_options, request)
+        if trained.done:
+            _check_loss(folder, name, chosen[loss].source)
         if index == 0 and options.overwrite_output_dir:  # what was given is known to be right
             _void(list(runs.values())[1:])
         if not trained.done:
             return False
-        _check_loss(folder, name, chosen[loss].source)
-        scores[loss].append(trained.scores)
+        scores[loss].append(_checked(folder, trained.scores))
         jax.clear_caches()  # compiled programs of a run that is over
-    for (seed, loss), folder in runs.items():
-        if not scores[loss][seeds.index(seed)]:
-            raise InputError(f"{folder}: the run has no scores; is there validation data?")
     first = scores[losses[0]][0]
     rows = table(scores, [m for m in task.metric_names() if m in first])
     known = published_for(options.model_name_or_path or "", task.name, int(first.get("total", 0)))
@@ -168,10 +171,8 @@ def _digests(inputs: Mapping[str, Value], teacher: Json) -> dict[str, str]:
         teacher: the folder of the loss's teacher, if it has one.
     """
     names = [teacher] if isinstance(teacher, str) else []
-    for name, value in inputs.items():
-        if name in ("dataset_config_name", "validation_split"):
-            continue
-        names += value if isinstance(value, list) else [str(value)]
+    for value in (inputs.get(name) for name in _NAMING_FILES):
+        names += value if isinstance(value, list) else [str(value)] if value else []
     files = {}
     for name in names:
         path = Path(name).expanduser()
@@ -200,6 +201,13 @@ def _refuse(folder: Path, different: Sequence[str]) -> None:
             f"{folder} has a run of another {named}; "
             "give another --output_dir, or --overwrite_output_dir to train all of them again"
         )
+
+
+def _checked(folder: Path, scores: Scores) -> Scores:
+    """The scores of a run, which must have some."""
+    if not scores:
+        raise InputError(f"{folder}: the run has no scores; is there validation data?")
+    return scores
 
 
 def _check_loss(folder: Path, name: str, source: str) -> None:

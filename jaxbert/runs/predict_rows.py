@@ -78,7 +78,8 @@ def _fields(prediction: P) -> dict[str, Json]:
         return {name: _plain(getattr(prediction, name)) for name in names}
     if isinstance(prediction, dict):
         return dict(prediction)
-    assert isinstance(prediction, float)  # there is no other kind
+    if not isinstance(prediction, int | float | str):
+        raise TypeError(f"a prediction is a dataclass, a dict or one value, not {prediction!r}")
     return {"score": prediction}
 
 

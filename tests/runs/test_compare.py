@@ -283,6 +283,35 @@ def test_a_loss_that_changes_meanwhile_is_noticed(tiny_folder: Path, tmp_path: P
     assert len(trainer.runs) == 2  # that of cross_entropy, which is done, and this one
 
 
+def test_a_run_without_scores_ends_the_comparison(tiny_folder: Path, tmp_path: Path) -> None:
+    class Scoreless(Trainer):
+        def __call__(self, task: type[Task], options: Any, request: Request) -> Trained:
+            super().__call__(task, options, request)
+            return Trained(None, {}, True, ())  # type: ignore[arg-type]
+
+    trainer = Scoreless()
+    said = trainer.refuses(*words(tiny_folder, tmp_path / "runs", "focal"))
+    assert "seed_1: the run has no scores; is there validation data?" in said
+    assert len(trainer.runs) == 1
+
+
+def test_a_folder_named_like_a_column_is_no_input(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("text").mkdir()
+    Path("text", "other.txt").write_text("nothing of this run")
+    trainer = Trainer()
+    assert (
+        trainer.compare(*words(tiny_folder, tmp_path / "runs"), "--text_column_name", "text") == 0
+    )
+    record = RunRecord.read(tmp_path / "runs" / "cross_entropy" / "seed_1")
+    assert record is not None
+    assert record.request is not None
+    assert {Path(name).name for name in record.request.files} >= {"config.json"}
+    assert not any(name.endswith("other.txt") for name in record.request.files)
+
+
 def test_wrong_input_is_told_before_anything_is_trained(tiny_folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     for more, message in (

@@ -46,12 +46,12 @@ class CountOptions(TextOptions):
 
 
 @dataclasses.dataclass(frozen=True)
-class CountTrainOptions(TrainingOptions, CountOptions):
+class CountTrainOptions(CountOptions, TrainingOptions):
     pass
 
 
 @dataclasses.dataclass(frozen=True)
-class CountEvalOptions(EvaluationOptions, CountOptions):
+class CountEvalOptions(CountOptions, EvaluationOptions):
     pass
 
 
