@@ -9,6 +9,8 @@ from collections import Counter
 import pytest
 from conftest import DEMO
 
+pytestmark = pytest.mark.integration
+
 TABLES = {
     "classification": ["sentence", "label"],
     "pairs": ["premise", "hypothesis", "label"],

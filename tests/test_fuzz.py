@@ -41,6 +41,8 @@ from jaxbert.tasks.qa import QA
 from jaxbert.tasks.regression import Regression
 from jaxbert.tasks.tagging import Tagging
 
+pytestmark = pytest.mark.integration
+
 COUNTS = [
     500,
     pytest.param(20_000, marks=[pytest.mark.nightly, pytest.mark.timeout(3600)]),

@@ -17,7 +17,7 @@ from sklearn.metrics import average_precision_score, f1_score
 from jaxbert import TextClassifier
 
 HELD_OUT = texts(24, seed=1)
-pytestmark = pytest.mark.usefixtures("compilations")
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("compilations")]
 
 
 def write_data(folder: Path) -> tuple[Path, Path]:

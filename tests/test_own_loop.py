@@ -8,6 +8,8 @@ import runpy
 import pytest
 from conftest import REPOSITORY
 
+pytestmark = pytest.mark.integration
+
 EXAMPLE = REPOSITORY / "examples" / "own_loop.py"
 
 

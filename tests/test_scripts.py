@@ -32,6 +32,8 @@ from scripts import (
 
 from jaxbert import QuestionAnswerer
 
+pytestmark = pytest.mark.integration
+
 TRAIN = str(DEMO / "qa_en_train.json")
 DEV = str(DEMO / "qa_en_dev.json")
 SMALL = [

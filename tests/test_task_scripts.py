@@ -93,7 +93,7 @@ UNLABELLED = {
 }
 
 
-pytestmark = pytest.mark.usefixtures("compilations")
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("compilations")]
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ import jaxbert
 from jaxbert.data.in_memory import rows_in_memory
 from jaxbert.errors import DataError, InputError
 
-pytestmark = pytest.mark.usefixtures("compilations")
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("compilations")]
 
 
 def trained(task: str, model: Path, folder: Path, data: Any, held_out: Any, **more: Any) -> Any:

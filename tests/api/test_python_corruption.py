@@ -18,7 +18,7 @@ from jaxbert.errors import InputError
 from jaxbert.options.user_function import user_function
 from jaxbert.training.events import Event, Saved
 
-pytestmark = pytest.mark.usefixtures("compilations")
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("compilations")]
 
 MASK = 4
 

@@ -17,7 +17,7 @@ from jaxbert.errors import InputError
 from jaxbert.tasks.registry import TASKS
 from jaxbert.training.events import Evaluated, Event, Saved
 
-pytestmark = pytest.mark.usefixtures("compilations")
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("compilations")]
 
 Records = list[dict[str, Any]]
 

@@ -11,6 +11,8 @@ import pytest
 from conftest import REPOSITORY
 from scripts import environment
 
+pytestmark = pytest.mark.integration
+
 PAGE = REPOSITORY / "docs" / "python.md"
 NOTEBOOK = REPOSITORY / "docs" / "notebooks" / "train_from_python.ipynb"
 

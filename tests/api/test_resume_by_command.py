@@ -16,7 +16,7 @@ from jaxbert.cli.commands import train_command
 from jaxbert.errors import InputError
 from jaxbert.training.events import Event, Logged
 
-pytestmark = pytest.mark.usefixtures("compilations")
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("compilations")]
 
 
 def interrupt(event: Event) -> None:

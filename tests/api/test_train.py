@@ -22,7 +22,7 @@ from jaxbert.errors import InputError
 from jaxbert.tasks.registry import TASKS
 from jaxbert.training.events import Evaluated, Event, Finished, Logged, Saved, Started
 
-pytestmark = pytest.mark.usefixtures("compilations")
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("compilations")]
 
 
 def train(task: str, model: Path, folder: Path, **more: Any) -> jaxbert.Run:

@@ -24,6 +24,8 @@ from jaxbert.data.sampling import make_batch
 from jaxbert.model.heads import init_params
 from jaxbert.model.tokenizer import load_tokenizer
 
+pytestmark = pytest.mark.integration
+
 
 def test_both_sides_train_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without dropout, both have the same losses, step after step, at a rate that moves them."""

@@ -15,7 +15,7 @@ FILES = {
     "mlm": ("mlm", "txt"),
 }
 
-pytestmark = pytest.mark.usefixtures("compilations")
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("compilations")]
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,8 @@ from jaxbert.data.sampling import BucketSampler, bucket_lengths
 from jaxbert.errors import InputError
 from jaxbert.model.heads import init_params
 
+pytestmark = pytest.mark.integration
+
 
 def test_a_row_is_chosen_by_its_name_or_several_by_how_they_begin() -> None:
     names = ["finetune/grouped", "finetune/grouped packing", "step/a", "step/b"]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import jax
+import pytest
 from conftest import TINY
 
 from jaxbert.benchmark import ours, profiling
 from jaxbert.benchmark.synthetic import full_batch
 from jaxbert.model.heads import init_params
+
+pytestmark = pytest.mark.integration
 
 
 def test_operations_are_told_apart_by_the_part_of_the_model() -> None:

@@ -12,6 +12,8 @@ import pytest
 from jaxbert.benchmark import machine, report, timing
 from jaxbert.benchmark.timing import More, Side, Timed, compare, of_less, show
 
+pytestmark = pytest.mark.integration
+
 
 def side(seconds: list[float], log: list[str], name: str, **changed: Any) -> Side:
     def run() -> float:

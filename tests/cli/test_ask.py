@@ -26,6 +26,8 @@ from jaxbert.runs.record import RunRecord
 from jaxbert.tasks.registry import TASKS
 from jaxbert.tasks.task_commands import TASK_COMMANDS
 
+pytestmark = pytest.mark.integration
+
 TEXT = "Ada was at the STATION in 北京."
 LABELS = {
     "classification": ("no", "maybe", "yes"),

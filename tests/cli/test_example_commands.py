@@ -20,6 +20,8 @@ from scripts import call, refuses
 
 from jaxbert.cli import command_line
 
+pytestmark = pytest.mark.integration
+
 SAMPLES = "tests/fixtures/tests_samples"
 
 

@@ -18,6 +18,8 @@ from scripts import environment
 
 from jaxbert.training.checkpoint import fault
 
+pytestmark = pytest.mark.integration
+
 EVERY_STEP = ("--save_steps", "1")
 # From nothing to nearly all that a step of the tiny model takes in one file.
 LIMITS = [0, 1, 100, 1_000, 3_000, 8_000, 12_000, 20_000, 40_000, 60_000]

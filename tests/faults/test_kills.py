@@ -27,6 +27,8 @@ from faults.runs import (
 
 from jaxbert.training.checkpoint import fault
 
+pytestmark = pytest.mark.integration
+
 EVERY_STEP = ("--save_steps", "1")
 STEPS = 2 * QUESTIONS // 4
 

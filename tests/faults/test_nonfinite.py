@@ -28,6 +28,8 @@ from jaxbert.training.optim import adamw, make_schedule
 from jaxbert.training.parallel import make_parallel
 from jaxbert.training.step import TrainState, init_state, make_train_step
 
+pytestmark = pytest.mark.integration
+
 UNKNOWN = 1  # the id of [UNK]; a batch that has it is a bad one here
 
 

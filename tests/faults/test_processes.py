@@ -33,6 +33,8 @@ from faults.runs import (
     write_questions,
 )
 
+pytestmark = pytest.mark.integration
+
 ROWS = ("--save_steps", "1", "--parallel", "jit")
 
 

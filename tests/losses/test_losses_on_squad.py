@@ -14,6 +14,8 @@ from scripts import weights
 
 from jaxbert.tasks.qa import QA
 
+pytestmark = pytest.mark.integration
+
 ARGS: dict[str, Any] = {"r_drop": {"base": "joint_span"}, "pgd": {"steps": 2}}
 
 

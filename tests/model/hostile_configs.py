@@ -64,7 +64,7 @@ CASES: Cases = {
     ),
     "layers that are allowed": (
         partial(config, num_hidden_layers=256),
-        "config.json says 256 layers of 16 tensors each, and the weights have 39 tensors in all",
+        "config.json says 256 layers of 16 tensors each, but the weights have 39 tensors in all",
     ),
     "vocabulary of ten millions": (
         partial(config, vocab_size=10**7),

@@ -41,6 +41,8 @@ from jaxbert.errors import InputError
 from jaxbert.model.pretrained import load_pretrained
 from jaxbert.model.tokenizer import load_tokenizer
 
+pytestmark = pytest.mark.integration
+
 TABLES = (hostile_configs, hostile_links, hostile_tokenizers, hostile_weights)
 CASES = [pytest.param(*case, id=name) for table in TABLES for name, case in table.CASES.items()]
 

@@ -17,6 +17,8 @@ from jaxbert.errors import InputError
 from jaxbert.model.attention import KERNELS, attention
 from jaxbert.model.kernels import choose_attention, pallas
 
+pytestmark = pytest.mark.integration
+
 ROWS, LENGTH, HEADS, SIZE = 2, 128, 2, 32
 # Of each row the lengths of its windows; the rest is padding.
 PACKED = np.zeros((ROWS, LENGTH), np.int32)

@@ -26,6 +26,8 @@ from jaxbert.tasks.tagging import Tagging
 from jaxbert.training.parallel import make_parallel
 from jaxbert.training.step import init_state, make_train_step
 
+pytestmark = pytest.mark.integration
+
 CAPACITY = 20
 CFG = dataclasses.replace(SMALL, num_hidden_layers=2, max_position_embeddings=CAPACITY)
 LOSSES: dict[str, Any] = {

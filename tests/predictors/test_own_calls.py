@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 
 from jaxbert import InputError, Tagger
 
+pytestmark = pytest.mark.integration
+
 LABELS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC", "E-LOC")
 WORDS = "who was at the station of Zoë in 北京"
 TEXTS = [

@@ -21,6 +21,8 @@ from pipeline_calls import CALLS, Walk, as_json, from_json
 
 from jaxbert.decoding.tags import Token, group_entities
 
+pytestmark = pytest.mark.integration
+
 RECORD = json.loads(CALLS.read_text(encoding="utf-8"))
 KINDS: dict[str, list[dict[str, Any]]] = {
     "text_classification": [

@@ -17,6 +17,8 @@ from tiny_models import assert_near
 
 from jaxbert import QuestionAnswerer
 
+pytestmark = pytest.mark.integration
+
 CALLS = all_calls()
 RECORD = json.loads(ANSWERS.read_text(encoding="utf-8"))
 # The pipeline gives float32's underflow, and spans that it has itself ruled out, as answers of

@@ -10,12 +10,15 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from conftest import REPOSITORY
 from make_begun_run import FOLDER, STOPPED, WORDS, XLA_FLAGS
 from safetensors.numpy import load_file
 from scripts import environment, passed, weights
 
 from jaxbert.runs.record import RunRecord
+
+pytestmark = pytest.mark.integration
 
 
 def same_machine(begun: RunRecord, ended: RunRecord) -> bool:

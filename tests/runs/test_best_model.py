@@ -12,6 +12,8 @@ from scripts import call, refuses
 
 from jaxbert.training.checkpoint import fault
 
+pytestmark = pytest.mark.integration
+
 
 def test_the_saved_model_is_named_where_it_is_not_the_best(
     tiniest_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -21,6 +21,8 @@ from jaxbert.runs.calibrate import find_threshold, split
 from jaxbert.runs.saved import read_calibration
 from jaxbert.tasks.qa import QA
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture(scope="module")
 def questions(tmp_path_factory: pytest.TempPathFactory) -> Path:

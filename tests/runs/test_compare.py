@@ -24,6 +24,8 @@ from jaxbert.runtime.processes import EXIT_STOPPED
 from jaxbert.tasks.task import Task
 from jaxbert.training.step import TrainState
 
+pytestmark = pytest.mark.integration
+
 NAME = "train/compare.py"
 
 

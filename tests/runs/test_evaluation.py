@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from scripts import refuses
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture
 def refusal(tiniest_folder: Path, tmp_path: Path) -> Callable[..., str]:

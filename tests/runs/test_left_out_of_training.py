@@ -17,6 +17,8 @@ from jaxbert.options.task_settings import QATrainOptions
 from jaxbert.runs.inputs import encode_examples, read_examples
 from jaxbert.tasks.qa import QA
 
+pytestmark = pytest.mark.integration
+
 CONTEXT = "The oak stands by the river. The elm stands  by the hill."
 
 

@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 
 from jaxbert.runtime import launcher
 
+pytestmark = pytest.mark.integration
+
 # Every script knows its rank and which start this is; `tell` leaves what a test waits for.
 PRELUDE = """
 import os, pathlib, signal, subprocess, sys, time

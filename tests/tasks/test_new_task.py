@@ -39,6 +39,8 @@ from jaxbert.runs.evaluate import evaluate
 from jaxbert.runs.train import train
 from jaxbert.tasks.task import Reduce, Task, number_of, probabilities
 
+pytestmark = pytest.mark.integration
+
 
 @dataclasses.dataclass(frozen=True)
 class CountOptions(TextOptions):

@@ -29,10 +29,13 @@ STEPS, ROWS, LENGTH, LAYERS = 5, 32, 12, 1
 RATE = 1e-4
 CFG = dataclasses.replace(SMALL, num_hidden_layers=LAYERS, max_position_embeddings=LENGTH)
 
-pytestmark = pytest.mark.skipif(
-    jax.local_device_count() < 8,
-    reason="needs 8 devices: XLA_FLAGS=--xla_force_host_platform_device_count=8",
-)
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(
+        jax.local_device_count() < 8,
+        reason="needs 8 devices: XLA_FLAGS=--xla_force_host_platform_device_count=8",
+    ),
+]
 
 
 def random_batch(seed: int, weight: np.ndarray | None = None) -> Arrays:

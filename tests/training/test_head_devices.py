@@ -32,10 +32,13 @@ LOSSES: dict[str, Any] = {
     "mlm": label_cross_entropy,
 }
 
-pytestmark = pytest.mark.skipif(
-    jax.local_device_count() < 8,
-    reason="needs 8 devices: XLA_FLAGS=--xla_force_host_platform_device_count=8",
-)
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(
+        jax.local_device_count() < 8,
+        reason="needs 8 devices: XLA_FLAGS=--xla_force_host_platform_device_count=8",
+    ),
+]
 
 
 def random_batch(head: str) -> dict[str, np.ndarray]:
