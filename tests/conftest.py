@@ -48,6 +48,21 @@ DEMO = REPOSITORY / "jaxbert" / "demo"
 _PUBLIC = os.environ.get("JAXBERT_DATA", REPOSITORY.parent / "shared" / "data")
 
 
+# A worker takes a file of tests at a time: the longest first, so that both end together.
+LONGEST = (
+    *("test_task_scripts.py", "test_scripts.py", "test_own_losses.py", "test_kills.py"),
+    *("test_passes.py", "test_invariances.py", "test_hostile_folders.py", "test_packed_rows.py"),
+    *("test_choose.py", "test_devices.py", "test_train.py", "test_in_memory.py"),
+    *("test_parity.py", "test_heads.py", "test_benchmark_rows.py", "test_own_calls.py"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of the longest files first."""
+    rank = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(LONGEST)))
+
+
 def public_data(name: str) -> Path:
     """A file of the public data sets; the test is skipped where there is none."""
     path = Path(_PUBLIC, name)

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from scripts import refused, refuses, script
 
+pytestmark = pytest.mark.integration
+
 RECIPE = [
     *("--max_seq_length", "64", "--length_bucket", "0", "--per_device_train_batch_size", "1"),
     *("--max_steps", "6", "--save_steps", "2", "--parallel", "jit"),

@@ -22,6 +22,8 @@ from jaxbert.model.tokenizer import load_tokenizer
 from jaxbert.options.task_settings import QAOptions
 from jaxbert.training.parallel import Backend, make_parallel
 
+pytestmark = pytest.mark.integration
+
 # Seven windows of two buckets, 8 and 16.
 LENGTHS = np.array([5, 16, 8, 3, 12, 7, 9])
 

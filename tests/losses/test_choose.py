@@ -24,6 +24,8 @@ from jaxbert.model.heads import init_params, make_apply
 from jaxbert.tasks.qa import QA
 from jaxbert.tasks.registry import TASKS
 
+pytestmark = pytest.mark.integration
+
 RIGHT = '''
 import jax
 import jax.numpy as jnp

@@ -19,6 +19,8 @@ from jaxbert.tasks.registry import TASKS
 from jaxbert.training.parallel import make_parallel
 from jaxbert.training.step import init_state, make_train_step
 
+pytestmark = pytest.mark.integration
+
 ROWS, TOKENS, CLASSES, WIDTH = 16, 6, 3, 5
 REAL = 12  # the rows behind them are padding
 KEY = jax.random.key(3)

@@ -28,6 +28,8 @@ from jaxbert.model.pretrained import load_pretrained
 from jaxbert.tasks.qa import QA
 from jaxbert.tasks.registry import TASKS
 
+pytestmark = pytest.mark.integration
+
 KEY = jax.random.key(1)
 TEXTBOOK = '''
 import jax

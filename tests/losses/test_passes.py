@@ -33,6 +33,8 @@ from jaxbert.model.heads import init_params, make_apply
 from jaxbert.training.parallel import make_parallel
 from jaxbert.training.step import init_state, make_train_step
 
+pytestmark = pytest.mark.integration
+
 CAPACITY, WINDOWS, CHOICES = 20, 24, 3
 CFG = dataclasses.replace(SMALL, max_position_embeddings=CAPACITY)
 KEY = jax.random.key(5)

@@ -133,6 +133,7 @@ def test_loss_is_its_equation(name: str, seed: int) -> None:
     assert float(weight) == ROWS - 1
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", LOSSES)
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), cut=st.integers(1, ROWS - 1), scale=st.floats(0.1, 40))

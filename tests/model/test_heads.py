@@ -25,6 +25,8 @@ from jaxbert.model.pretrained import ARCHITECTURES, load_pretrained, name_table,
 from jaxbert.training.optim import adamw, make_schedule
 from jaxbert.training.step import init_state, make_train_step
 
+pytestmark = pytest.mark.integration
+
 TOLERANCE = 1e-5
 OTHERS = [head for head in HEADS if head != "qa"]
 LABELS = {"classification": ("no", "maybe", "yes"), "tagging": ("O", "B", "I", "X")}

@@ -18,6 +18,8 @@ from jaxbert.errors import InputError
 from jaxbert.model.heads import make_apply
 from jaxbert.model.pretrained import load_pretrained, save_pretrained
 
+pytestmark = pytest.mark.integration
+
 TINY = transformers.BertConfig(
     vocab_size=40,
     hidden_size=16,

@@ -19,6 +19,8 @@ from jaxbert.model.pretrained import load_pretrained, save_pretrained
 from jaxbert.training.optim import adamw, make_schedule
 from jaxbert.training.step import init_state, make_train_step
 
+pytestmark = pytest.mark.integration
+
 ROWS, LENGTH, CLASSES = 5, 9, 3
 NAMES = {0: "food", 1: "money", 2: "travel"}
 

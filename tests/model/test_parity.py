@@ -38,6 +38,8 @@ from jaxbert.model.tokenizer import load_tokenizer
 from jaxbert.training.optim import adamw, make_schedule
 from jaxbert.training.step import init_state, make_train_step
 
+pytestmark = pytest.mark.integration
+
 Arrays = dict[str, np.ndarray]
 SIDES = ("start", "end")
 TOLERANCE = 1e-5

@@ -14,6 +14,8 @@ from jaxbert import FillMask, InputError
 from jaxbert.options.task_settings import MLMOptions
 from jaxbert.runs.record import RunRecord
 
+pytestmark = pytest.mark.integration
+
 ONE = "Who is the [MASK] of Zoë, at 25°C?"
 TWO = "[MASK] is in 北京, \U0001f682 and[MASK]\u2603!"
 THREE = "the [MASK] [PAD] [MASK] [MASK]"

@@ -17,6 +17,8 @@ from jaxbert.model.config import PROBLEM_TYPES, load_config
 from jaxbert.model.pretrained import load_pretrained, save_pretrained
 from jaxbert.model.tokenizer import load_tokenizer
 
+pytestmark = pytest.mark.integration
+
 TEXTS = ["Who was at the station?", "What is in the train of Ada?", "of", "It is 北京 \U0001f682!"]
 
 

@@ -21,6 +21,8 @@ from jaxbert.model.tokenizer import load_tokenizer
 from jaxbert.options.task_settings import QAOptions
 from jaxbert.tasks.qa import QA
 
+pytestmark = pytest.mark.integration
+
 CONTEXT = "Ada met Zoe\u0308 in 北京. Then Ada left at 25°C, by the scaly-foot train \U0001f682."
 
 

@@ -20,6 +20,8 @@ from jaxbert.data.words import WordsExample
 from jaxbert.options.task_settings import TaggingOptions
 from jaxbert.runs.record import RunRecord
 
+pytestmark = pytest.mark.integration
+
 LABELS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC", "NOUN")
 TEXTS = [
     "Who is Ada Lovelace's friend?",

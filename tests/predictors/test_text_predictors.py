@@ -15,6 +15,8 @@ from jaxbert import InputError, TextClassifier, TextRegressor
 from jaxbert.options.task_settings import ClassificationOptions, RegressionTrainOptions
 from jaxbert.runs.record import RunRecord
 
+pytestmark = pytest.mark.integration
+
 LABELS = ("no", "maybe", "yes")
 TEXTS = [
     "Who was at the station?",

@@ -28,6 +28,8 @@ from jaxbert.training.checkpoint import Checkpoints
 from jaxbert.training.optim import adamw
 from jaxbert.training.step import TrainState, init_state
 
+pytestmark = pytest.mark.integration
+
 # Another value of each option that decides on what a run computes, and whether it may change.
 OTHERS: dict[str, tuple[Any, str]] = {
     "max_train_samples": (7, "a run keeps its examples, which depend on --max_train_samples"),

@@ -132,7 +132,7 @@ def test_training_on_voids_it(
     assert call("train/qa.py", *words, *more) == 0
     assert read_calibration(folder) == ({}, set())
     QuestionAnswerer.from_pretrained(folder)
-    assert "calibration.json is of another model" in caplog.text
+    assert "calibration.json belongs to another model" in caplog.text
 
 
 # --- the threshold ------------------------------------------------------------------------------

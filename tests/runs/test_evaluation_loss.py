@@ -39,6 +39,8 @@ from jaxbert.tasks.tagging import Tagging
 from jaxbert.tasks.task import EVALUATION
 from jaxbert.training.parallel import Parallel, make_parallel
 
+pytestmark = pytest.mark.integration
+
 TEXTS = ["the of and", "who was at", "in which", "the the the is", "is", "to at and the who"]
 ROWS = [{"text": text} for text in TEXTS]
 NUMBERS = (1.0, 2.5, -3.0, 0.0, 4.0, 1.5)

@@ -239,4 +239,4 @@ def test_a_calibration_is_used_with_its_model_alone(
     model.write_bytes(b"two")
     assert read_calibration(tmp_path) == ({}, set())
     assert saved_options(tmp_path, QAOptions) == {}
-    assert "calibration.json is of another model" in caplog.text
+    assert "calibration.json belongs to another model" in caplog.text

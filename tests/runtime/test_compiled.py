@@ -13,6 +13,8 @@ import pytest
 from jaxbert.errors import InputError
 from jaxbert.runtime.compiled import keep_compiled
 
+pytestmark = pytest.mark.integration
+
 PROGRAM = """
 import sys
 import jax

@@ -14,6 +14,8 @@ import pytest
 from conftest import DEMO, REPOSITORY
 from scripts import environment
 
+pytestmark = pytest.mark.integration
+
 # A machine with a device that the installed JAX cannot use, as JAX itself looks for it.
 GPU = "from jax._src import hardware_utils as h; h.has_visible_nvidia_gpu = lambda: True"
 TPU = (

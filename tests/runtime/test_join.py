@@ -12,6 +12,8 @@ from scripts import environment
 from jaxbert.errors import InputError
 from jaxbert.runtime import processes
 
+pytestmark = pytest.mark.integration
+
 SCRIPT = """
 from jaxbert.runtime import processes
 processes.join(None, None, None)

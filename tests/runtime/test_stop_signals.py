@@ -15,6 +15,8 @@ from scripts import environment
 
 from jaxbert.runtime.stop_signals import StopSignals
 
+pytestmark = pytest.mark.integration
+
 # A computation of hours: the main thread does not come back from XLA.
 SCRIPT = """
 import jax, jax.numpy as jnp

@@ -16,6 +16,7 @@ from jaxbert.data.features import Features
 from jaxbert.data.texts import TextExample
 from jaxbert.errors import InputError
 from jaxbert.losses.choose import choose_loss, with_keywords
+from jaxbert.metrics.scores import Metric
 from jaxbert.model.config import BertConfig
 from jaxbert.options.task_settings import ClassificationSettings
 from jaxbert.tasks.classification import Classification, Classified
@@ -136,5 +137,5 @@ def test_the_score_is_the_part_that_is_right() -> None:
 
 
 def test_the_default_tells_the_best_checkpoint_by_accuracy() -> None:
-    assert Classification.metrics[0] == ("accuracy", False)
+    assert Classification.metrics[0] == Metric("accuracy")
     assert not any(metric.lower_is_better for metric in Classification.metrics)

@@ -13,6 +13,7 @@ import pytest
 from jaxbert.data.features import Features
 from jaxbert.data.lines import LineExample
 from jaxbert.data.sampling import NumpyBatch, make_batch
+from jaxbert.metrics.scores import Metric
 from jaxbert.model.config import BertConfig
 from jaxbert.model.tokenizer import load_tokenizer
 from jaxbert.options.task_settings import MLMOptions
@@ -124,4 +125,4 @@ def test_the_scores_are_of_all_masked_tokens_in_any_order() -> None:
 
 
 def test_a_lower_perplexity_is_better() -> None:
-    assert MLM.metrics == (("perplexity", True), ("accuracy", False))
+    assert MLM.metrics == (Metric("perplexity", lower_is_better=True), Metric("accuracy"))

@@ -18,6 +18,8 @@ from jaxbert.training.checkpoint import Checkpoints, fault, seal
 from jaxbert.training.optim import adamw, make_schedule
 from jaxbert.training.step import TrainState, init_state
 
+pytestmark = pytest.mark.integration
+
 
 def state_at(step: int, seed: int = 0, *, frozen: tuple[str, ...] = ()) -> TrainState:
     rng = np.random.default_rng([seed, step])
