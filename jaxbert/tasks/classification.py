@@ -168,7 +168,7 @@ class Classification(RowTask[ClassificationSettings, TextExample, Classified | M
             raise InputError("the training data has no label in any row; at least 1 is needed")
         if len(names) > 1 and all(len(classes_of(e)) == len(names) for e in examples):
             hint = (
-                "; of 0 and 1 for each label, give a column a label to --label_column_name"
+                "; for a 0 or 1 per label, give --label_column_name one column per label"
                 if {*names} == {"0", "1"}
                 else ""
             )
