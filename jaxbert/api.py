@@ -21,8 +21,8 @@ from jaxbert.options.user_function import Function, user_function
 from jaxbert.runs.evaluate import evaluate as evaluate_run
 from jaxbert.runs.predict_rows import as_dicts, predict_rows
 from jaxbert.runs.saved import options_of_training
-from jaxbert.runs.train import PythonInputs
 from jaxbert.runs.train import train as train_run
+from jaxbert.runs.training_inputs import PythonInputs
 from jaxbert.runtime.messages import shown_messages
 from jaxbert.tasks.registry import TASKS, AnyTask
 from jaxbert.tasks.task_commands import TASK_COMMANDS

@@ -6,9 +6,8 @@ import dataclasses
 import functools
 import logging
 import time
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Generic
 
 import jax
 
@@ -16,43 +15,29 @@ from jaxbert.callbacks.guarded_callbacks import GuardedCallbacks
 from jaxbert.callbacks.reports import check_reports, make_reports
 from jaxbert.data.batch import Batch
 from jaxbert.data.batch_source import BatchSource, Corruption
-from jaxbert.data.features import Features
-from jaxbert.data.in_memory import InMemory
-from jaxbert.data.packing import PackedSampler, Sampler
+from jaxbert.data.packing import PackedSampler
 from jaxbert.data.sampling import bucket_lengths
 from jaxbert.data.user_corruption import UserCorruption, check_corruption
 from jaxbert.errors import InputError
 from jaxbert.io.files import Json
-from jaxbert.loaded.model import LoadedModel
 from jaxbert.losses.check import try_loss
-from jaxbert.losses.choose import ChosenLoss, choose_loss, with_keywords
+from jaxbert.losses.choose import choose_loss, with_keywords
 from jaxbert.losses.forms import Arrays
-from jaxbert.metrics.scores import LOSS, Scores
-from jaxbert.metrics.user_metrics import UserMetric
-from jaxbert.model.config import config_to_dict
+from jaxbert.metrics.scores import Scores
 from jaxbert.model.heads import Params
 from jaxbert.options.fields import settings_of
 from jaxbert.options.settings import TrainingOptions
-from jaxbert.options.user_function import UserFunction
-from jaxbert.runs.evaluate import Evaluator, show_scores
 from jaxbert.runs.folder import RunFolder
-from jaxbert.runs.inputs import (
-    encode_examples,
-    keep_learnable,
-    load_model,
-    read_examples,
-    read_held_out,
-)
-from jaxbert.runs.plan import best_metrics, make_sampler, total_steps, warmup_of
-from jaxbert.runs.record import Request, RunRecord, fingerprint_of
-from jaxbert.runs.teacher import Teacher, load_teacher, with_teacher
+from jaxbert.runs.plan import best_metrics, warmup_of
+from jaxbert.runs.record import Request
+from jaxbert.runs.teacher import with_teacher
+from jaxbert.runs.training_inputs import Inputs, PythonInputs, read_inputs
 from jaxbert.runtime import processes
-from jaxbert.runtime.compiled import keep_compiled
 from jaxbert.tasks.task import E, P, S, Task
 from jaxbert.training.events import Finished, Notify
 from jaxbert.training.loop import Program, fit, ignore
-from jaxbert.training.optim import adamw, is_frozen, make_schedule
-from jaxbert.training.parallel import Parallel, rows_for
+from jaxbert.training.optim import adamw, make_schedule
+from jaxbert.training.parallel import Parallel
 from jaxbert.training.progress import Plan, Progress
 from jaxbert.training.step import TrainState, TrainStep, init_state, make_train_step
 
@@ -71,35 +56,6 @@ class Trained:
     scores: Scores
     done: bool
     evaluations: Sequence[Mapping[str, float | str]]
-
-
-@dataclasses.dataclass(frozen=True)
-class PythonInputs:
-    """What a Python program gives in place of what the options name.
-
-    Attributes:
-        train, validation: rows.
-        loss: a function; options.loss has its name.
-        metrics: after the task's own.
-        corruption: of each row's tokens, in place of what the task does with them.
-    """
-
-    train: InMemory | None = None
-    validation: InMemory | None = None
-    loss: UserFunction | None = None
-    metrics: Sequence[UserMetric] = ()
-    corruption: UserFunction | None = None
-
-    def functions(self) -> dict[str, Json]:
-        """What the run's record has of the functions beside the loss."""
-        found: dict[str, Json] = {
-            f"metrics {m.name}": {"source": m.function.source, "values": m.values()}
-            for m in self.metrics
-        }
-        if self.corruption is not None:
-            source, values = self.corruption.source, self.corruption.values
-            found["corruption"] = {"source": source, "values": values}
-        return found
 
 
 _NOTHING = PythonInputs()
@@ -149,7 +105,7 @@ def train(
         retry_on_error=options.save_errors == "retry",
     ) as run:
         task = task_cls(options.part(task_cls.settings_cls))
-        inputs = _read_inputs(task, options, loss, run, request, python_inputs)
+        inputs = read_inputs(task, options, loss, run, request, python_inputs)
         prepared = _make_program(inputs, options)
         state, progress = _open_folder(run, inputs, prepared)
         trained = _fit(run, inputs, prepared, state, progress, notify)
@@ -171,236 +127,6 @@ def _check(
     known = (*task.metric_names(), *added)
     if other := set(best_metrics(known, metric)) - set(known):
         raise InputError(f"--metric_for_best_model {' '.join(other)}: give {', '.join(known)}")
-
-
-# --- inputs -----------------------------------------------------------------------------------
-
-
-class _Validation(Generic[S, E, P]):
-    """What the last evaluation of the held-out examples gave."""
-
-    def __init__(self, evaluator: Evaluator[S, E, P]) -> None:
-        self._evaluator = evaluator
-        self.step = -1
-        self.scores: Scores = {}
-        self.predictions: Sequence[P] = []
-
-    def __call__(
-        self, params: Params, step: int, stopped: Callable[[], bool] = lambda: False
-    ) -> Scores | None:
-        result = self._evaluator(params, stopped)
-        if result is None:
-            return None
-        (self.scores, self.predictions), self.step = result, step
-        logger.info("step %d: %s", step, show_scores(self.scores))
-        return self.scores
-
-
-@dataclasses.dataclass(frozen=True)
-class _Inputs(Generic[S, E, P]):
-    """All that a run is made of, read and checked.
-
-    Attributes:
-        features: of `examples`, those from which something can be learned.
-        held_out: the validation examples; None without any.
-        record: of this run, for its folder, with all options as the data have decided them.
-    """
-
-    task: Task[S, E, P]
-    loss: ChosenLoss
-    model: LoadedModel
-    examples: Sequence[E]
-    features: Features
-    sampler: Sampler
-    plan: Plan
-    held_out: Sequence[E] | None
-    validation: _Validation[S, E, P] | None
-    teacher: Teacher | None
-    corruption: UserFunction | None
-    record: RunRecord
-
-    @property
-    def parallel(self) -> Parallel:
-        """The devices."""
-        return self.model.compute.parallel
-
-
-def _read_inputs(
-    task: Task[S, E, P],
-    options: TrainingOptions,
-    loss: ChosenLoss,
-    run: RunFolder,
-    request: Request | None,
-    python_inputs: PythonInputs,
-) -> _Inputs[S, E, P]:
-    """Examples, model, features, the order of batches and the plan; compared with the record of the
-    run that is resumed, if there is one."""
-    if options.compilation_cache_dir:
-        keep_compiled(options.compilation_cache_dir)
-    source = options.training_source()
-    data = read_examples(task, source, python_inputs.train)
-    if data is None:
-        raise InputError("give --train_file or --dataset_name, the data to train on")
-    held_out = read_held_out(
-        task, options.validation_source(), python_inputs.validation, options.comparing_models
-    )
-    if held_out is None and python_inputs.metrics:
-        raise InputError("metrics: give validation_data, on which they are computed")
-    task = task.fit_to(data.examples, held_out)
-    fitted = {name: value for name, value in vars(task.settings).items() if name in vars(options)}
-    record = RunRecord.of(
-        task.name,
-        dataclasses.replace(options, **fitted),
-        loss=loss.source,
-        loss_values=loss.values,
-        functions=python_inputs.functions(),
-        job=processes.job(),
-        request=request,
-    )
-    # Before anything is read that takes long.
-    previous = run.find(record, teacher=loss.args.get("teacher"))
-
-    model = load_model(task, options, data, seed=options.seed, packing=options.packing)
-    added = {m.name for m in python_inputs.metrics}
-    if not added.issuperset(best_metrics((), options.metric_for_best_model)):
-        task.check_metric(options.metric_for_best_model, data.examples, model.cfg)
-    parallel = model.compute.parallel
-    if names := model.cfg.id2label:
-        shown = ", ".join(names[:12]) + ", ..." * (len(names) > 12)
-        logger.info("  %d outputs: %s", len(names), shown)
-    _check_freeze(model.params, options.freeze or ())
-    features = encode_examples(task, data.examples, model.tokenizer, model.cfg)
-    features = keep_learnable(
-        features, source.label if python_inputs.train is None else python_inputs.train.origin
-    )
-    sampler = make_sampler(
-        features.lengths,
-        width=model.cfg.hidden_size,
-        parts=parallel.devices * options.gradient_accumulation_steps,
-        per_device_train_batch_size=options.per_device_train_batch_size,
-        gradient_accumulation_steps=options.gradient_accumulation_steps,
-        packing=options.packing,
-        max_seq_length=task.settings.max_seq_length,
-        length_bucket=options.length_bucket,
-        seed=options.seed,
-        record=previous,
-        platform=model.compute.platform,
-    )
-    rows_for(sampler.rows, parallel, options.gradient_accumulation_steps)
-    lower = {m.name for m in task.metrics if m.lower_is_better}
-    lower |= {m.name for m in python_inputs.metrics if m.lower_is_better}
-    plan = Plan(
-        total=total_steps(options.num_train_epochs, options.max_steps, sampler.steps_per_epoch),
-        log_every=options.logging_steps,
-        eval_every=options.eval_steps or sampler.steps_per_epoch,
-        save_every=options.save_steps or sampler.steps_per_epoch,
-        patience=options.early_stopping_patience,
-        max_skipped=options.max_nonfinite_steps,
-        metrics=best_metrics([m.name for m in task.metrics], options.metric_for_best_model),
-        lower_is_better=frozenset({LOSS, *lower}),
-        may_lack=frozenset({LOSS, *added}),
-        keeps_best=options.load_best_model_at_end,
-    )
-    validation = None
-    if held_out is not None:
-        validation = _make_validation(
-            task,
-            model,
-            held_out,
-            per_device_eval_batch_size=options.per_device_eval_batch_size,
-            length_bucket=options.length_bucket,
-            metrics=python_inputs.metrics,
-        )
-        if plan.metrics == (LOSS,) and not any(map(task.learnable, held_out)):
-            raise InputError(
-                f"--metric_for_best_model {options.metric_for_best_model}: the validation data "
-                "have no example whose label is known and found, so they have no eval_loss; give "
-                "another score"
-            )
-    teacher = _teacher_of(loss, task, model)
-    prints = _fingerprints(model, features, held_out, teacher)
-    processes.check_alike("data", prints)
-    processes.check_alike("losses", [loss.source, dict(loss.values)])
-    processes.check_alike("functions", python_inputs.functions())
-    record = dataclasses.replace(
-        record, rows_per_step=sampler.rows, row_length=max(sampler.buckets), data=prints
-    )
-    run.check(record, user_loss=loss.user_defined)
-    return _Inputs(
-        task=task,
-        loss=loss,
-        model=model,
-        examples=data.examples,
-        features=features,
-        sampler=sampler,
-        plan=plan,
-        held_out=held_out,
-        validation=validation,
-        teacher=teacher,
-        corruption=python_inputs.corruption,
-        record=record,
-    )
-
-
-def _make_validation(
-    task: Task[S, E, P],
-    model: LoadedModel,
-    held_out: Sequence[E],
-    *,
-    per_device_eval_batch_size: int,
-    length_bucket: int,
-    metrics: Sequence[UserMetric],
-) -> _Validation[S, E, P]:
-    """The evaluation of the held-out examples, its user-defined metrics tried."""
-    parallel = model.compute.parallel
-    evaluator = Evaluator(
-        task,
-        model,
-        held_out,
-        encode_examples(task, held_out, model.tokenizer, model.cfg),
-        size=per_device_eval_batch_size * parallel.devices,
-        buckets=bucket_lengths(length_bucket, task.settings.max_seq_length),
-        metrics=metrics,
-    )
-    if metrics:
-        evaluator.try_metrics(parallel.replicate(model.params))
-    return _Validation(evaluator)
-
-
-def _fingerprints(
-    model: LoadedModel,
-    features: Features,
-    held_out: Collection[Hashable] | None,
-    teacher: Teacher | None,
-) -> dict[str, str]:
-    """What identifies the data of a run, by name, for its record."""
-    # The problem type is in the data's own fingerprint, and earlier versions did not keep it.
-    shape = config_to_dict(dataclasses.replace(model.cfg, problem_type=None))
-    prints = {"train": features.fingerprint(), "model": fingerprint_of(shape)}
-    if held_out is not None:
-        prints["validation"] = fingerprint_of(held_out)
-    if teacher is not None:
-        prints["teacher"] = teacher.fingerprint()
-    return prints
-
-
-def _check_freeze(params: Params, freeze: Sequence[str]) -> None:
-    paths = [p for p, _ in jax.tree_util.tree_leaves_with_path(params)]
-    names = [tuple(str(part.key) for part in path) for path in paths]
-    for name in freeze:
-        if not any(is_frozen(path, [name]) for path in names):
-            modules = sorted({part for path in names for part in path[:2]})
-            raise InputError(f"--freeze {name}: no such module; there are {', '.join(modules)}")
-    if freeze and all(is_frozen(path, freeze) for path in names):
-        raise InputError("--freeze leaves nothing to train")
-
-
-def _teacher_of(loss: ChosenLoss, task: Task[S, E, P], student: LoadedModel) -> Teacher | None:
-    """The model that the loss's options name, if they do."""
-    if "teacher" not in loss.args:
-        return None
-    first = None if loss.user_defined else bool(loss.args.get("hidden"))
-    return load_teacher(loss.args["teacher"], task, student, first=first)
 
 
 # --- program ----------------------------------------------------------------------------------
@@ -430,7 +156,7 @@ class _Prepared:
     state: TrainState
 
 
-def _make_program(inputs: _Inputs[S, E, P], options: TrainingOptions) -> _Prepared:
+def _make_program(inputs: Inputs[S, E, P], options: TrainingOptions) -> _Prepared:
     """Batches, loss, optimizer and step, the loss tried on a batch."""
     task, model, parallel = inputs.task, inputs.model, inputs.parallel
     schedule = make_schedule(
@@ -498,7 +224,7 @@ def _make_program(inputs: _Inputs[S, E, P], options: TrainingOptions) -> _Prepar
     return _Prepared(source, program, step, jax.device_get(init_state(model.params, tx)))
 
 
-def _corruption_of(inputs: _Inputs[S, E, P], seed: int) -> Corruption | None:
+def _corruption_of(inputs: Inputs[S, E, P], seed: int) -> Corruption | None:
     """What is done to every batch: the function that was given, tried, or else what the task does.
 
     Raises:
@@ -531,7 +257,7 @@ def _ids(examples: Sequence[E]) -> list[str] | None:
 
 
 def _open_folder(
-    run: RunFolder, inputs: _Inputs[S, E, P], prepared: _Prepared
+    run: RunFolder, inputs: Inputs[S, E, P], prepared: _Prepared
 ) -> tuple[TrainState, Progress]:
     """Make the folder this run's, or resume the run in it: the state and progress to go on with.
 
@@ -552,7 +278,7 @@ def _open_folder(
 
 def _fit(
     run: RunFolder,
-    inputs: _Inputs[S, E, P],
+    inputs: Inputs[S, E, P],
     prepared: _Prepared,
     state: TrainState,
     progress: Progress,
@@ -599,7 +325,7 @@ def _announce(plan: Plan, source: BatchSource, parallel: Parallel) -> None:
 
 
 def _result(
-    run: RunFolder, inputs: _Inputs[S, E, P], state: TrainState, progress: Progress
+    run: RunFolder, inputs: Inputs[S, E, P], state: TrainState, progress: Progress
 ) -> tuple[Params, int]:
     """The parameters to keep, and the step that they are of: the last, or the best if asked for."""
     last, best = int(state.step), progress.best_step
@@ -623,7 +349,7 @@ def _result(
     return state.params, last
 
 
-def _write_results(run: RunFolder, inputs: _Inputs[S, E, P], params: Params, step: int) -> Scores:
+def _write_results(run: RunFolder, inputs: Inputs[S, E, P], params: Params, step: int) -> Scores:
     """The model, its scores and the task's files; returns the scores."""
     task, model = inputs.task, inputs.model
     run.close()
