@@ -121,7 +121,14 @@ def saving(step: int) -> Callable[[Path], bool]:
     return lambda folder: (folder / "checkpoints" / str(step)).exists()
 
 
-@pytest.mark.parametrize("case", ["early", "late", "inside a save"])
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param("early", marks=pytest.mark.faults),
+        pytest.param("late", marks=pytest.mark.faults),
+        "inside a save",
+    ],
+)
 def test_killed_and_gone_on_with_the_parameters_are_equal_bit_for_bit(
     case: str, tiny_folder: Path, unbroken: Path, tmp_path: Path
 ) -> None:
@@ -140,7 +147,9 @@ def test_killed_and_gone_on_with_the_parameters_are_equal_bit_for_bit(
     assert steps_of(folder) == steps_of(unbroken), seed
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.faults)]
+)
 def test_a_signal_saves_and_leaves_with_status_75(
     number: signal.Signals, tiny_folder: Path, unbroken: Path, tmp_path: Path
 ) -> None:
@@ -152,6 +161,7 @@ def test_a_signal_saves_and_leaves_with_status_75(
     assert weights(folder) == weights(unbroken)
 
 
+@pytest.mark.faults
 def test_a_signal_ends_an_evaluation_and_it_is_done_when_the_run_goes_on(
     tiny_folder: Path, unbroken: Path, tmp_path: Path
 ) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 
 
 class Bin(NamedTuple):
@@ -68,6 +67,8 @@ def fit_temperature(scores: Sequence[np.ndarray], right: Sequence[bool]) -> floa
         scores: of each question, those of its n-best list, float64.
         right: whether the best of them is.
     """
+    from scipy.optimize import minimize_scalar  # half a second, which no other command needs
+
     hits = np.asarray(right, bool)
 
     def cost(log_temperature: float) -> float:
