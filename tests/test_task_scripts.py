@@ -346,9 +346,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-@pytest.mark.parametrize(
-    "task", [pytest.param("classification", marks=pytest.mark.faults), "mlm"]
-)
+@pytest.mark.parametrize("task", [pytest.param("classification", marks=pytest.mark.faults), "mlm"])
 def test_killed_and_gone_on_with_the_parameters_are_equal_bit_for_bit(
     task: str,
     words_of: Callable[..., list[str]],
