@@ -13,6 +13,8 @@ os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8 " + os.envir
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # JAX_PLATFORMS=cuda tries the kernels there
 os.environ["HF_HUB_OFFLINE"] = "1"
+if os.environ["JAX_PLATFORMS"] == "cpu":
+    os.environ["TRITON_INTERPRET"] = "1"  # read when triton is imported
 
 from checked_types import ROOMS
 from jaxtyping import install_import_hook

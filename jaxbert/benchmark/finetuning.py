@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -76,7 +75,7 @@ class FineTuning:
             some, length = ours_order.batch(step)
             batch = make_batch(self._features, some, length, ours_order.size)
             batches.append(ours_order.finish(batch))
-        kernel = setting.kernel(cfg, math.gcd(*ours_order.buckets), packed=packed)
+        kernel = setting.kernel(cfg, ours_order.buckets, packed=packed)
         made = ours.prepare(cfg, params, batches, precision=setting.precision, attention=kernel)
         found = ours.computed_in(cfg, params, batches[0], setting.precision)
         side = steps.training_side(made.run, cfg, batches, found)

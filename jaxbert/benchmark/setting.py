@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 
 from jaxbert.benchmark.machine import peak_flops
 from jaxbert.benchmark.timing import Side, Timed, compare
+from jaxbert.model.choose_attention import choose_attention
 from jaxbert.model.config import BertConfig
-from jaxbert.model.kernels import choose_attention
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,13 +59,14 @@ class Setting:
             bfloat16=bfloat16,
         )
 
-    def kernel(self, cfg: BertConfig, multiple: int, *, packed: bool = False) -> str:
+    def kernel(self, cfg: BertConfig, lengths: Sequence[int], *, packed: bool = False) -> str:
         """The attention that --attention auto takes in training."""
         return choose_attention(
             "auto",
             dtype=self.precision,
+            heads=cfg.num_attention_heads,
             head_size=cfg.head_size,
-            multiple=multiple,
+            lengths=lengths,
             packed=packed,
             dropout=cfg.attention_probs_dropout_prob,
         )[0]

@@ -103,7 +103,7 @@ def step(setting: Setting, name: str, model: str, length: int, precision: str) -
     size = max(1, round(times * batch_size(setting, model, length)))
     count = 1 if setting.quick else (10 if setting.gpu else 2)
     batches = [full_batch(cfg.vocab_size, size, length, seed) for seed in range(count)]
-    kernel = dataclasses.replace(setting, precision=precision).kernel(cfg, length)
+    kernel = dataclasses.replace(setting, precision=precision).kernel(cfg, [length])
     run = ours.prepare(cfg, params, batches, precision=precision, attention=kernel).run
     mine = training_side(run, cfg, batches, ours.computed_in(cfg, params, batches[0], precision))
     theirs, tried = baseline(setting, cfg, params, batches, precision)

@@ -45,7 +45,7 @@ def run(words: Sequence[str]) -> None:
     from jaxbert.benchmark import ours
     from jaxbert.benchmark.profiling import profile
     from jaxbert.benchmark.synthetic import full_batch
-    from jaxbert.model.kernels import choose_attention
+    from jaxbert.model.choose_attention import choose_attention
     from jaxbert.runtime.host import device
 
     cfg, params = ours.load(options.model_name_or_path)
@@ -56,8 +56,9 @@ def run(words: Sequence[str]) -> None:
     kernel, why = choose_attention(
         options.attention,
         dtype=options.dtype,
+        heads=cfg.num_attention_heads,
         head_size=cfg.head_size,
-        multiple=length,
+        lengths=[length],
         packed=False,
         dropout=cfg.attention_probs_dropout_prob,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
@@ -17,14 +16,14 @@ from transformers import PreTrainedTokenizerFast
 from jaxbert.data.batch import Batch
 from jaxbert.data.features import Features
 from jaxbert.data.sampling import NumpyBatch
-from jaxbert.errors import InputError
 from jaxbert.losses.forms import Arrays
+from jaxbert.model.choose_attention import choose_attention
 from jaxbert.model.config import BertConfig
 from jaxbert.model.folders import find_model_folder
 from jaxbert.model.heads import Apply, Params, init_params, make_apply
-from jaxbert.model.kernels import choose_attention
 from jaxbert.model.pretrained import load_pretrained, save_pretrained
 from jaxbert.model.tokenizer import load_tokenizer
+from jaxbert.runtime.target import Target
 from jaxbert.training.parallel import Parallel, make_parallel
 from jaxbert.training.predict import cached_tokens, predict
 from jaxbert.training.step import make_predict_step
@@ -39,18 +38,17 @@ class Compute:
 
     Attributes:
         dtype: of the activations, "float32" or "bfloat16".
-        attention: "auto" or the name of a backend; see model.kernels.
-        packing: it is trained on packed rows. Predictions have no packed rows, so a backend that
-            was asked for and cannot take theirs gives way to auto there.
+        attention: "auto" or the name of a backend; see model.choose_attention.
+        packing: it is trained on packed rows. Predictions have none.
         parallel: the devices.
-        platform: what these are, "cpu", "gpu" or "tpu".
+        target: what these are.
     """
 
     dtype: str = "float32"
     attention: str = "auto"
     packing: bool = False
     parallel: Parallel = dataclasses.field(default_factory=make_parallel)
-    platform: str = dataclasses.field(default_factory=jax.default_backend)
+    target: Target = dataclasses.field(default_factory=Target.here)
 
 
 class LoadedModel:
@@ -138,21 +136,16 @@ class LoadedModel:
             InputError: the backend that was asked for cannot compute it.
         """
         compute = self.compute
-        choose = functools.partial(
-            choose_attention,
+        return choose_attention(
+            compute.attention,
             dtype=compute.dtype,
+            heads=self.cfg.num_attention_heads,
             head_size=self.cfg.head_size,
-            multiple=math.gcd(*lengths),
+            lengths=lengths,
             packed=train and compute.packing,
             dropout=self.cfg.attention_probs_dropout_prob if train else 0.0,
-            platform=compute.platform,
+            target=compute.target,
         )
-        try:
-            return choose(compute.attention)
-        except InputError:
-            if train or not compute.packing:
-                raise
-            return choose("auto")
 
     def train_apply(
         self, lengths: Sequence[int], *, remat: bool = False, scan: bool = False
@@ -198,7 +191,7 @@ class LoadedModel:
             self.compute.parallel,
             size=size,
             buckets=buckets,
-            device_tokens=cached_tokens(self.compute.platform),
+            device_tokens=cached_tokens(self.compute.target.platform),
             prepare=corrupt or _unchanged,
             stopped=stopped,
         )
@@ -220,7 +213,8 @@ class LoadedModel:
             remat=remat,
             attention=kernel,
             scan=scan,
-            platform=self.compute.platform,
+            target=self.compute.target,
+            mesh=self.compute.parallel.mesh,
         )
 
     def _program(self, reduce: Reduce, kernel: str) -> Callable[[Params, Batch[jax.Array]], Arrays]:

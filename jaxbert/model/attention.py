@@ -1,22 +1,27 @@
-"""The function attention(q, k, v, ...) and its implementations.
+"""Attention: its reference in plain products, and what calls that or a fused kernel.
 
-To add a faster kernel, add a function to kernels.py and its name to KERNELS, to choose_attention
-(with what it does not support) and to --attention.
+To add a kernel, write a module such as tpu_attention.py, call it from Attention, and add its name
+to choose_attention (with what it cannot compute) and to --attention.
 B batch, T query length, S key length, N heads, H head size.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import itertools
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from jaxbert.model import kernels
+from jaxbert.model.cudnn_attention import cudnn
 from jaxbert.model.dropout import Seeds, dropout
+from jaxbert.model.nvidia_attention import Compiled, triton
 from jaxbert.model.params import AnyArray
+from jaxbert.model.tpu_attention import pallas
+from jaxbert.runtime.target import Target
 
 # Low enough to absorb any score added to it, but finite, so that a row without keys gets equal
 # weights instead of NaN.
@@ -91,42 +96,82 @@ def _xla_in_parts(
     return jnp.concatenate(parts)
 
 
-KERNELS: dict[str, Callable[..., Array]] = {
-    "cudnn": kernels.cudnn,
-    "pallas": kernels.pallas,
-}
+@dataclasses.dataclass(frozen=True)
+class Attention:
+    """How a model computes attention, and on what.
 
-
-def attention(
-    q: Float[Array, "B T N H"],
-    k: Float[Array, "B S N H"],
-    v: Float[Array, "B S N H"],
-    *,
-    key_mask: Shaped[AnyArray, "B S"] | None = None,
-    segment_ids: Int[AnyArray, "B S"] | None = None,
-    dropout_rate: float = 0.0,
-    seeds: Seeds | None = None,
-    site: int | Int[Array, ""] = 0,
-    backend: str = "xla",
-    platform: str | None = None,
-) -> Float[Array, "B T N H"]:
-    """Scaled dot-product attention, softmax(q k^T / sqrt(H)) v (Vaswani et al. 2017, 3.2.1).
-
-    Scores and softmax are float32, whatever the dtype of the inputs.
-
-    Args:
-        q: (B, T, N, H). k, v: (B, S, N, H).
-        key_mask: (B, S), nonzero where a key is a real token; or
-        segment_ids: (B, S) for packed rows, where S = T; 0 is padding.
-        dropout_rate, seeds, site: dropout of the attention weights; see `dropout`.
-        backend: xla, or a name in KERNELS; those apply no dropout (see kernels).
-        platform: "cpu", "gpu" or "tpu", what it is computed on; by default the default device.
-
-    Returns:
-        (B, T, N, H), with the dtype of v.
+    Attributes:
+        backend: "xla" (the reference), "pallas" (TPU), "triton" or "cudnn" (NVIDIA); see
+            choose_attention for what each can compute. cuDNN's drops no weights.
+        target: what the program is compiled for.
+        mesh: of the devices that share the rows of one program, over its only axis. XLA cannot
+            divide a kernel among them, so each device is given its rows.
     """
-    platform = platform or jax.default_backend()
-    if backend == "xla":
-        in_xla = _xla_in_parts if platform == "cpu" else _xla
-        return in_xla(q, k, v, key_mask, segment_ids, seeds, rate=dropout_rate, site=site)
-    return KERNELS[backend](q, k, v, key_mask, segment_ids, platform=platform)
+
+    backend: str = "xla"
+    target: Target = dataclasses.field(default_factory=Target.here)
+    mesh: Mesh | None = None
+
+    def __call__(
+        self,
+        q: Float[Array, "B T N H"],
+        k: Float[Array, "B S N H"],
+        v: Float[Array, "B S N H"],
+        *,
+        key_mask: Shaped[AnyArray, "B S"] | None = None,
+        segment_ids: Int[AnyArray, "B S"] | None = None,
+        dropout_rate: float = 0.0,
+        seeds: Seeds | None = None,
+        site: int | Int[Array, ""] = 0,
+    ) -> Float[Array, "B T N H"]:
+        """Scaled dot-product attention, softmax(q k^T / sqrt(H)) v (Vaswani et al. 2017, 3.2.1).
+
+        Scores and softmax are float32, whatever the dtype of the inputs.
+
+        Args:
+            q: (B, T, N, H). k, v: (B, S, N, H).
+            key_mask: (B, S), nonzero where a key is a real token; or
+            segment_ids: (B, S) for packed rows, where S = T; 0 is padding.
+            dropout_rate, seeds, site: dropout of the attention weights; see `dropout`.
+
+        Returns:
+            (B, T, N, H), with the dtype of v.
+        """
+        compute = functools.partial(self._on_one_device, rate=dropout_rate)
+        arrays = (q, k, v, key_mask, segment_ids, seeds)
+        if self.mesh is None or self.backend == "xla":
+            return compute(*arrays, site)
+        (axis,) = self.mesh.axis_names
+        rows, whole = PartitionSpec(axis), PartitionSpec()
+        specs = (*jax.tree.map(lambda _: rows, arrays), whole)
+        parted = jax.shard_map(
+            compute, mesh=self.mesh, in_specs=specs, out_specs=rows, check_vma=False
+        )
+        return parted(*arrays, jnp.asarray(site))
+
+    def _on_one_device(
+        self,
+        q: Float[Array, "B T N H"],
+        k: Float[Array, "B S N H"],
+        v: Float[Array, "B S N H"],
+        key_mask: Shaped[AnyArray, "B S"] | None,
+        segment_ids: Int[AnyArray, "B S"] | None,
+        seeds: Seeds | None,
+        site: int | Int[Array, ""],
+        *,
+        rate: float,
+    ) -> Float[Array, "B T N H"]:
+        arguments = (q, k, v, key_mask, segment_ids, seeds)
+        if self.backend == "pallas":
+            # Elsewhere than on a TPU it is interpreted, slowly.
+            interpret = self.target.platform != "tpu"
+            return pallas(*arguments, rate=rate, site=site, interpret=interpret)
+        if self.backend == "triton":
+            launch = Compiled(self.target.capability)
+            return triton(*arguments, rate=rate, site=site, launch=launch)
+        if self.backend == "cudnn":
+            if segment_ids is not None:
+                raise ValueError("cuDNN's attention has no segments")
+            return cudnn(q, k, v, key_mask)
+        in_xla = _xla_in_parts if self.target.platform == "cpu" else _xla
+        return in_xla(*arguments, rate=rate, site=site)

@@ -18,7 +18,7 @@ from jaxbert.model.params import AnyArray
 
 # Positions are numbered with this row length, at least that of any sequence or hidden state, so
 # padding a sequence does not renumber them. Two axes then fill 32 bits without collisions.
-_STRIDE = 1 << 16
+STRIDE = 1 << 16
 
 
 class Seeds(NamedTuple):
@@ -68,25 +68,46 @@ def keep_mask(
         shape: (B, T, D) or (B, N, T, S).
         rate: the probability of False, in steps of 2**-32.
     """
-    low = _mix(seeds.low + jnp.uint32(site) * jnp.uint32(0x9E3779B1)).reshape(shape[0], -1, 1)
-    high = _mix(seeds.high ^ (jnp.uint32(site) * jnp.uint32(0x85EBCA77))).reshape(low.shape)
-    if len(shape) == 4:  # each head has two words
+    low, high = (x.reshape(shape[0], -1, 1) for x in site_words(seeds, site))
+    if len(shape) == 4:
         heads = jnp.arange(shape[1], dtype=jnp.uint32)[:, None, None]
-        low = _mix(low[:, None] + heads * jnp.uint32(0xC2B2AE3D))
-        high = _mix(high[:, None] ^ (heads * jnp.uint32(0x27D4EB2F)))
-    position = _positions(seeds.positions, shape)
+        low, high = head_words(low[:, None], high[:, None], heads)
+    return kept(_positions(seeds.positions, shape), low, high, rate)
+
+
+Words = UInt32[Array, "..."]
+
+
+def site_words(seeds: Seeds, site: int | Int[Array, ""]) -> tuple[Words, Words]:
+    """The seeds' two words at one dropout of the model."""
+    low = _mix(seeds.low + jnp.uint32(site) * jnp.uint32(0x9E3779B1))
+    return low, _mix(seeds.high ^ (jnp.uint32(site) * jnp.uint32(0x85EBCA77)))
+
+
+def head_words(low: Words, high: Words, head: Words) -> tuple[Words, Words]:
+    """The two words of a head, from those of the site."""
+    return _mix(low + head * jnp.uint32(0xC2B2AE3D)), _mix(high ^ (head * jnp.uint32(0x27D4EB2F)))
+
+
+def kept(position: Words, low: Words, high: Words, rate: float) -> Bool[Array, "..."]:
+    """Whether the element at `position`, first index * STRIDE + second, is kept."""
     # The two words are mixed in at different points: with only one, rows whose seeds differ by d
     # would have the same mask shifted by d.
     bits = _mix((position * jnp.uint32(0x9E3779B1)) ^ low) + high
     bits = bits ^ (bits >> 15)
     bits = bits * jnp.uint32(0x2C1B3C6D)
     bits = bits ^ (bits >> 12)
-    return bits >= jnp.uint32(min(round(rate * 2**32), 2**32 - 1))
+    return bits >= jnp.uint32(threshold(rate))
+
+
+def threshold(rate: float) -> int:
+    """The smallest 32-bit hash that is kept."""
+    return min(round(rate * 2**32), 2**32 - 1)
 
 
 def _positions(positions: Int[Array, "B T"] | None, shape: tuple[int, ...]) -> UInt32[Array, "..."]:
     """The index of each element in its row or window: uint32, broadcast to `shape`."""
-    stride = jnp.uint32(_STRIDE)
+    stride = jnp.uint32(STRIDE)
     if positions is None:
         first = jax.lax.broadcasted_iota(jnp.uint32, shape[-2:], 0)
         return first * stride + jax.lax.broadcasted_iota(jnp.uint32, shape[-2:], 1)

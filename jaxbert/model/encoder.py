@@ -10,6 +10,7 @@ Parameters, LayerNorm statistics and softmax are float32, whatever `dtype` is.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, Shaped
 
-from jaxbert.model.attention import attention
+from jaxbert.model.attention import Attention
 from jaxbert.model.config import BertConfig
 from jaxbert.model.dropout import Seeds, dropout
 from jaxbert.model.params import Params
@@ -106,8 +107,7 @@ class SelfAttention(nn.Module):
 
     cfg: BertConfig
     dtype: DTypeLike
-    backend: str
-    platform: str | None = None
+    attention: Attention
 
     @nn.compact
     def __call__(
@@ -124,7 +124,7 @@ class SelfAttention(nn.Module):
             shape = (cfg.num_attention_heads, cfg.head_size)
             return Dense(cfg, shape, self.dtype, name=name)(x)
 
-        context = attention(
+        context = self.attention(
             project("query"),
             project("key"),
             project("value"),
@@ -133,8 +133,6 @@ class SelfAttention(nn.Module):
             dropout_rate=cfg.attention_probs_dropout_prob,
             seeds=seeds,
             site=site,
-            backend=self.backend,
-            platform=self.platform,
         )
         return Dense(cfg, (cfg.hidden_size,), self.dtype, inputs=2, name="output")(context)
 
@@ -144,8 +142,7 @@ class Layer(nn.Module):
 
     cfg: BertConfig
     dtype: DTypeLike
-    backend: str
-    platform: str | None = None
+    attention: Attention
 
     @nn.compact
     def __call__(
@@ -162,7 +159,7 @@ class Layer(nn.Module):
         def dense(width: int, name: str) -> Dense:
             return Dense(cfg, (width,), self.dtype, name=name)
 
-        a = SelfAttention(cfg, self.dtype, self.backend, self.platform, name="attention")(
+        a = SelfAttention(cfg, self.dtype, self.attention, name="attention")(
             x, key_mask, segment_ids, seeds, site
         )
         a = dropout(a, cfg.hidden_dropout_prob, seeds, site + 1)
@@ -181,17 +178,15 @@ class Encoder(nn.Module):
         dtype: dtype of the activations; parameters stay float32.
         remat: recompute each layer's activations in the backward pass instead of keeping them
             (Chen et al. 2016), which takes more time (BENCHMARKS.md).
-        backend: the backend of `attention`.
+        attention: how attention is computed, and on what.
         scan: compile one layer and loop over it, instead of compiling L layers.
-        platform: what it is computed on; see `attention`.
     """
 
     cfg: BertConfig
     dtype: DTypeLike = jnp.float32
     remat: bool = False
-    backend: str = "xla"
+    attention: Attention = dataclasses.field(default_factory=Attention)
     scan: bool = False
-    platform: str | None = None
 
     @nn.compact
     def __call__(
@@ -214,12 +209,12 @@ class Encoder(nn.Module):
         )
         states = [x]
         # Without a loop, XLA on CPUs merges the recomputation with the first computation.
-        needs_loop = self.remat and (self.platform or jax.default_backend()) == "cpu"
+        needs_loop = self.remat and self.attention.target.platform == "cpu"
         if (self.scan or needs_loop) and not self.is_initializing():
             return [*states, *self._scanned(x, attention_mask, segment_ids, seeds)]
         layer = nn.remat(Layer) if self.remat else Layer
         for index in range(self.cfg.num_hidden_layers):
-            x = layer(self.cfg, self.dtype, self.backend, self.platform, name=f"layer_{index}")(
+            x = layer(self.cfg, self.dtype, self.attention, name=f"layer_{index}")(
                 x, index, attention_mask, segment_ids, seeds
             )
             states.append(x)
@@ -235,7 +230,7 @@ class Encoder(nn.Module):
         """The outputs of all layers, with the same parameter names as without a scan."""
         count = self.cfg.num_hidden_layers
         layer_params = [self.variables["params"][f"layer_{index}"] for index in range(count)]
-        layer = Layer(self.cfg, self.dtype, self.backend, self.platform, parent=None)
+        layer = Layer(self.cfg, self.dtype, self.attention, parent=None)
 
         def apply_layer(
             x: Float[Array, "B T D"], params_and_index: tuple[Params, Int[Array, ""]]

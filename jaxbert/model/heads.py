@@ -7,22 +7,26 @@ C classes, K choices, P masked positions, V vocabulary.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from jaxbert.data.batch import Batch
+from jaxbert.model.attention import Attention
 from jaxbert.model.config import BertConfig
 from jaxbert.model.dropout import Seeds, dropout, row_seeds
 from jaxbert.model.encoder import ACTIVATIONS, Encoder
 from jaxbert.model.params import AnyArray, subtree
 from jaxbert.model.params import Params as Params
 from jaxbert.model.segments import first_tokens, token_seeds, windows
+from jaxbert.runtime.target import Target
 
 Outputs: TypeAlias = dict[str, Array]  # by the names that the heads document
 
@@ -184,9 +188,8 @@ class BertWithHead(nn.Module):
     head: str
     dtype: DTypeLike = jnp.float32
     remat: bool = False
-    attention: str = "xla"
+    attention: Attention = dataclasses.field(default_factory=Attention)
     scan: bool = False
-    platform: str | None = None
 
     @nn.compact
     def __call__(self, batch: Batch[Array], seeds: Seeds | None = None) -> Outputs:
@@ -196,9 +199,7 @@ class BertWithHead(nn.Module):
             inputs.pop("attention_mask", None)
         if batch["input_ids"].ndim == 3:  # (B, T, K): each choice becomes a row
             inputs = {n: jnp.moveaxis(x, 2, 1).reshape(-1, x.shape[1]) for n, x in inputs.items()}
-        encoder = Encoder(
-            cfg, self.dtype, self.remat, self.attention, self.scan, self.platform, name="bert"
-        )
+        encoder = Encoder(cfg, self.dtype, self.remat, self.attention, self.scan, name="bert")
         seeds_by_token = token_seeds(seeds, batch)
         hidden = encoder(**inputs, word_offsets=batch.get("word_offsets"), seeds=seeds_by_token)[-1]
         rate = cfg.classifier_dropout
@@ -224,7 +225,8 @@ def make_apply(
     remat: bool = False,
     attention: str = "xla",
     scan: bool = False,
-    platform: str | None = None,
+    target: Target | None = None,
+    mesh: Mesh | None = None,
 ) -> Apply:
     """The model as a pure function apply(params, batch, *, key=None, train=False) -> outputs.
 
@@ -240,10 +242,11 @@ def make_apply(
     batch's `row`, the index of each window, by default 0 .. B - 1. So a window has the same masks
     on any device and in any row.
 
-    `remat` and `scan` are those of the Encoder. `platform` is "cpu", "gpu" or "tpu", what the
-    program is made for, by default the platform of the default device.
+    `remat` and `scan` are those of the Encoder. `attention`, `target` (by default the devices that
+    are here) and `mesh` are those of Attention.
     """
-    model = BertWithHead(cfg, head, dtype, remat, attention, scan, platform)
+    how = Attention(attention, target or Target.here(), mesh)
+    model = BertWithHead(cfg, head, dtype, remat, how, scan)
 
     def apply(
         params: Params, batch: Batch[Array], *, key: Array | None = None, train: bool = False

@@ -87,7 +87,7 @@ class ModelOptions(DeviceOptions):
     dtype: Literal["float32", "bfloat16"] = option(
         "float32", "Type of the activations; parameters, softmax and loss are float32 always."
     )
-    attention: Literal["auto", "xla", "cudnn", "pallas"] = option(
+    attention: Literal["auto", "xla", "pallas", "triton", "cudnn"] = option(
         "auto", "How attention is computed: auto takes the fastest that is exact, and says which."
     )
 

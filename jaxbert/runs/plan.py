@@ -12,7 +12,6 @@ from jaxbert.data.packing import PackedSampler, Sampler, row_length
 from jaxbert.data.sampling import BucketSampler, bucket_lengths
 from jaxbert.errors import InputError
 from jaxbert.metrics.scores import LOSS
-from jaxbert.model.kernels import BLOCK as KERNEL_BLOCK
 from jaxbert.runs.record import RunRecord
 
 
@@ -57,10 +56,8 @@ def make_sampler(
         return BucketSampler(lengths, rows or windows, seed, buckets)
     if record:  # before rows had lengths of their own, they had max_seq_length
         buckets = (record.row_length or max_seq_length,)
-    elif (
-        platform or jax.default_backend()
-    ) != "cpu":  # what fused kernels take, and a TPU's registers
-        buckets = tuple(n for n in buckets if n % KERNEL_BLOCK == 0) or buckets[-1:]
+    elif (platform or jax.default_backend()) != "cpu":  # a TPU's registers have 128 lanes
+        buckets = tuple(n for n in buckets if n % 128 == 0) or buckets[-1:]
     capacity = row_length(lengths, buckets, width)
     return PackedSampler(lengths, windows, seed, capacity, parts, rows)
 

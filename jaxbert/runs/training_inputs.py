@@ -182,7 +182,7 @@ def read_inputs(
         length_bucket=options.length_bucket,
         seed=options.seed,
         record=previous,
-        platform=model.compute.platform,
+        platform=model.compute.target.platform,
     )
     rows_for(sampler.rows, parallel, options.gradient_accumulation_steps)
     lower = {m.name for m in task.metrics if m.lower_is_better}

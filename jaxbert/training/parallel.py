@@ -45,10 +45,12 @@ class Parallel(abc.ABC):
         axis_name: for psum inside the step; None where arrays are global.
         devices: how many there are, of all processes.
         processes: how many there are.
+        mesh: of the devices that one program is divided among; None where each has a program.
     """
 
     name: ClassVar[str]
     axis_name: ClassVar[str | None]
+    mesh: Mesh | None = None
 
     def __init__(self, devices: list[jax.Device]) -> None:
         self.devices = len(devices)
@@ -162,6 +164,7 @@ class _Jit(Parallel):
     def __init__(self, devices: list[jax.Device]) -> None:
         super().__init__(devices)
         mesh = Mesh(np.array(devices), (AXIS,))
+        self.mesh = mesh if len(devices) > 1 else None
         self._whole = NamedSharding(mesh, PartitionSpec())
         self._parted = NamedSharding(mesh, PartitionSpec(None, AXIS))
         self._rows = NamedSharding(mesh, PartitionSpec(AXIS))

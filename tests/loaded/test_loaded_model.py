@@ -20,6 +20,7 @@ from jaxbert.losses.forms import Arrays
 from jaxbert.model.heads import Params, init_params, make_apply
 from jaxbert.model.tokenizer import load_tokenizer
 from jaxbert.options.task_settings import QAOptions
+from jaxbert.runtime.target import Target
 from jaxbert.training.parallel import Backend, make_parallel
 
 pytestmark = pytest.mark.integration
@@ -178,22 +179,19 @@ def test_random_weights_are_those_of_the_key(tokenizer: PreTrainedTokenizerFast)
     jax.tree.map(np.testing.assert_array_equal, model.params, wanted)
 
 
-def test_a_backend_gives_way_in_predictions_only_where_rows_are_packed_in_training(
-    tokenizer: PreTrainedTokenizerFast,
-) -> None:
-    cfg = dataclasses.replace(TINY, attention_probs_dropout_prob=0.0)
+def test_the_attention_of_a_target(tokenizer: PreTrainedTokenizerFast) -> None:
+    """It is chosen for what the program is made for, with dropout in training."""
+    cfg = dataclasses.replace(TINY, hidden_size=128, num_attention_heads=2)
 
-    def attention(lengths: tuple[int, ...], *, train: bool, **how: str | bool) -> str:
-        model = LoadedModel(cfg, {}, tokenizer, "qa", compute_on(platform="tpu", **how))
-        return model.attention_for(lengths, train=train)[0]
+    def attention(asked: str, target: Target, *lengths: int, train: bool = True) -> str:
+        how = dataclasses.replace(compute_on(), attention=asked, packing=True, target=target)
+        return LoadedModel(cfg, {}, tokenizer, "qa", how).attention_for(lengths, train=train)[0]
 
-    asked = {"attention": "pallas", "packing": True}
-    assert attention((128,), train=True, **asked) == "pallas"
-    assert attention((64, 128), train=False, **asked) == "xla"
-    assert attention((128,), train=True, packing=True) == "pallas"
-    for train, packing in ((True, True), (True, False), (False, False)):
-        with pytest.raises(InputError, match="multiples of 128"):
-            attention((64, 128), train=train, attention="pallas", packing=packing)
+    for train in (True, False):
+        assert attention("auto", Target("tpu"), 64, 128, train=train) == "pallas"
+        assert attention("auto", Target("tpu"), 64, 640, train=train) == "xla"
+        with pytest.raises(InputError, match="up to 512 tokens, not 640"):
+            attention("pallas", Target("tpu"), 64, 640, train=train)
 
 
 def test_a_predictor_asks_a_model_on_several_devices(tiny_folder: Path) -> None:

@@ -1,157 +1,255 @@
-"""Every fused kernel against the plain products, and which one is taken where."""
+"""The fused kernels of attention beside the plain products, and the masks of their dropout.
+
+On a CPU they run operation by operation, by the interpreters of Pallas and Triton.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import functools
+import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.experimental.pallas import tpu as pallas_tpu
+from jax.sharding import Mesh
+from triton_interpreter import Interpreted
 
-from jaxbert.errors import InputError
-from jaxbert.model.attention import KERNELS, attention
-from jaxbert.model.kernels import choose_attention, pallas
+from jaxbert.model.attention import Attention
+from jaxbert.model.dropout import Seeds, keep_mask, row_seeds
+from jaxbert.model.nvidia_attention import triton
+from jaxbert.model.tpu_attention import pallas
+from jaxbert.runtime.target import Target
 
 pytestmark = pytest.mark.integration
 
-ROWS, LENGTH, HEADS, SIZE = 2, 128, 2, 32
-# Of each row the lengths of its windows; the rest is padding.
-PACKED = np.zeros((ROWS, LENGTH), np.int32)
-PACKED[0, :50], PACKED[0, 50:110], PACKED[1, :128] = 1, 2, 1
-MASKED = (np.arange(LENGTH) < [[90], [128]]).astype(np.int32)
+Kernel = Callable[..., jax.Array]
+RATE, SITE = 0.1, 4
 
 
-def inputs(dtype: Any = jnp.float32) -> list[jax.Array]:
-    keys = jax.random.split(jax.random.key(0), 3)
-    return [jax.random.normal(k, (ROWS, LENGTH, HEADS, SIZE), dtype) for k in keys]
+def kernel(name: str) -> Kernel:
+    if name == "pallas":
+        return partial(pallas, interpret=True)
+    pytest.importorskip("triton", reason="Triton's interpreter comes with triton")
+    return partial(triton, launch=Interpreted())
 
 
-def outputs(
-    attend: Callable[..., jax.Array], where: dict[str, np.ndarray], dtype: Any = jnp.float32
-) -> list[np.ndarray]:
-    """The real tokens' outputs, and the gradients of a function of them."""
-    [mask] = where.values()
-    real = jnp.asarray(mask != 0)[..., None, None]
+@dataclasses.dataclass
+class Case:
+    """Rows with masks or packed windows, and dropout."""
 
-    def total(*qkv: jax.Array) -> tuple[jax.Array, jax.Array]:
-        out = jnp.where(real, attend(*qkv, **where).astype(jnp.float32), 0)
-        return jnp.sum(jnp.sin(out)), out
+    rows: int
+    length: int
+    heads: int
+    size: int
+    mask: str = "none"  # or keys, packed, no keys
+    rate: float = RATE
+    dtype: Any = jnp.float32
 
-    grads, out = jax.grad(total, (0, 1, 2), has_aux=True)(*inputs(dtype))
-    return [np.asarray(x, np.float32) for x in (out, *grads)]
+    def qkv(self) -> list[jax.Array]:
+        shape = (self.rows, self.length, self.heads, self.size)
+        keys = jax.random.split(jax.random.key(0), 3)
+        return [jax.random.normal(key, shape, self.dtype) for key in keys]
+
+    def arguments(self) -> tuple[np.ndarray | None, np.ndarray | None, Seeds]:
+        """key_mask, segment_ids, seeds."""
+        seeds = row_seeds(jax.random.key(3), jnp.arange(self.rows))
+        lengths = np.linspace(self.length, self.length // 3, self.rows).astype(int)
+        mask = (np.arange(self.length) < lengths[:, None]).astype(np.int32)
+        if self.mask == "none":
+            return None, None, seeds
+        if self.mask == "keys":
+            return mask, None, seeds
+        if self.mask == "no keys":
+            mask[0] = 0
+            return mask, None, seeds
+        # Two windows a row, which begin again at position 0 and have seeds of their own.
+        second = np.arange(self.length) >= self.length // 2
+        segments = mask * np.where(second, 2, 1)
+        windows = row_seeds(jax.random.key(3), jnp.arange(2 * self.rows))
+        low, high = (
+            jnp.take_along_axis(x.reshape(self.rows, 2), jnp.asarray(second[None] * 1), axis=1)
+            for x in (windows.low, windows.high)
+        )
+        positions = np.arange(self.length) - second * (self.length // 2)
+        places = jnp.broadcast_to(jnp.asarray(positions, jnp.int32), mask.shape)
+        return None, segments.astype(np.int32), Seeds(low, high, places)
+
+    def values(self, attend: Kernel) -> list[np.ndarray]:
+        """The outputs of queries that see a key, or of all, and the gradients of their sines."""
+        key_mask, segments, seeds = self.arguments()
+        real = jnp.ones((self.rows, self.length), bool) if segments is None else segments != 0
+
+        def total(*qkv: jax.Array) -> tuple[jax.Array, jax.Array]:
+            out = attend(*qkv, key_mask, segments, seeds, rate=self.rate, site=SITE)
+            out = jnp.where(jnp.asarray(real)[..., None, None], out.astype(jnp.float32), 0)
+            return jnp.sum(jnp.sin(out)), out
+
+        grads, out = jax.jit(jax.grad(total, (0, 1, 2), has_aux=True))(*self.qkv())
+        return [np.asarray(x, np.float32) for x in (out, *grads)]
 
 
-def kernel(**fixed: Any) -> Callable[..., jax.Array]:
-    def attend(q: Any, k: Any, v: Any, key_mask: Any = None, segment_ids: Any = None) -> jax.Array:
-        return pallas(q, k, v, key_mask, segment_ids, **fixed)
+def plain(
+    q: jax.Array, k: jax.Array, v: jax.Array, key_mask: Any, segments: Any, seeds: Any, **how: Any
+) -> jax.Array:
+    return Attention()(
+        *(q, k, v),
+        key_mask=key_mask,
+        segment_ids=segments,
+        seeds=seeds,
+        dropout_rate=how["rate"],
+        site=how["site"],
+    )
 
-    return attend
+
+CASES = [
+    Case(2, 128, 2, 64),
+    Case(2, 128, 2, 64, "keys"),
+    Case(2, 128, 2, 64, "packed"),
+    Case(2, 128, 2, 64, "no keys"),
+    Case(2, 128, 2, 64, "packed", rate=0.0),
+    Case(1, 1, 2, 64),
+    Case(2, 37, 4, 32, "keys"),
+    Case(2, 130, 4, 32, "packed"),
+    Case(1, 200, 1, 128, "keys"),
+    Case(2, 48, 3, 26, "packed"),
+    Case(1, 512, 1, 64, "packed", rate=0.5),
+]
 
 
-@pytest.mark.parametrize("platform", ["gpu", "tpu"])
-@pytest.mark.parametrize("where", [{"segment_ids": PACKED}, {"key_mask": MASKED}], ids=str)
-def test_pallas_is_the_plain_product(platform: str, where: dict[str, np.ndarray]) -> None:
-    """On a CPU, by Pallas's interpreters for both."""
-    interpreter: Any = contextlib.nullcontext()
-    if platform == "tpu":
-        interpreter = pallas_tpu.force_tpu_interpret_mode()
-    with interpreter:
-        found = outputs(kernel(platform=platform, interpret=platform == "gpu"), where)
-    for ours, expected in zip(found, outputs(attention, where), strict=True):
-        np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-5)
+@pytest.mark.parametrize("name", ["pallas", "triton"])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_outputs_and_gradients_are_those_of_the_plain_products(name: str, case: Case) -> None:
+    for ours, expected in zip(case.values(kernel(name)), case.values(plain), strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=0, atol=5e-6)
+
+
+@pytest.mark.parametrize("name", ["pallas"])
+@pytest.mark.parametrize("mask", ["none", "keys", "packed", "no keys"])
+def test_in_bfloat16_it_is_as_near_as_the_plain_products(name: str, mask: str) -> None:
+    """To float32: Triton's interpreter has no bfloat16."""
+    case = Case(2, 130, 2, 64, mask)
+    exact = case.values(plain)
+    case = dataclasses.replace(case, dtype=jnp.bfloat16)
+    for ours, theirs, wanted in zip(
+        case.values(kernel(name)), case.values(plain), exact, strict=True
+    ):
+        assert np.abs(ours - wanted).max() <= 1.5 * np.abs(theirs - wanted).max()
+
+
+@pytest.mark.parametrize("name", ["pallas", "triton"])
+@pytest.mark.parametrize("mask", ["none", "packed"])
+@pytest.mark.parametrize("heads", [1, 4])
+def test_the_masks_are_equal_to_the_bit(name: str, mask: str, heads: int) -> None:
+    """With equal scores a weight is zero where it is dropped; the values are unit vectors."""
+    case = Case(3, 128, heads, 32, mask, rate=0.37)
+    key_mask, _, seeds = case.arguments()
+    zeros = jnp.zeros((case.rows, case.length, heads, case.size))
+    # In place of segments, so that each query has a weight for each key.
+    wanted = keep_mask(seeds, SITE, (case.rows, heads, case.length, case.length), case.rate)
+    attend = kernel(name)
+    for first in range(0, case.length, case.size):
+        units = (
+            jnp.zeros((case.length, case.size))
+            .at[first : first + case.size]
+            .set(jnp.eye(case.size))
+        )
+        v = jnp.broadcast_to(units[None, :, None], zeros.shape)
+        out = attend(zeros, zeros, v, key_mask, None, seeds, rate=case.rate, site=SITE)
+        found = jnp.moveaxis(out, 2, 1) != 0
+        np.testing.assert_array_equal(found, wanted[..., first : first + case.size])
+
+
+@pytest.mark.parametrize("name", ["pallas", "triton"])
+def test_no_window_sees_another(name: str) -> None:
+    """Other tokens in one window leave the other's outputs as they are, to the last bit."""
+    case = Case(2, 96, 2, 64, "packed")
+    key_mask, segments, seeds = case.arguments()
+    assert segments is not None
+    q, k, v = case.qkv()
+    second = jnp.asarray(segments == 2)[..., None, None]
+    attend = partial(kernel(name), rate=case.rate, site=SITE)
+    before = attend(q, k, v, key_mask, segments, seeds)
+    moved = [jnp.where(second, x + 1, x) for x in (q, k, v)]
+    after = attend(*moved, key_mask, segments, seeds)
+    first = np.asarray(segments == 1)
+    np.testing.assert_array_equal(np.asarray(after)[first], np.asarray(before)[first])
+    assert np.all(np.any(np.asarray(after)[segments == 2] != np.asarray(before)[segments == 2], -1))
+
+
+@pytest.mark.parametrize("name", ["pallas", "triton"])
+def test_packed_windows_are_those_of_rows_of_their_own(name: str) -> None:
+    """The dropout too."""
+    case = Case(2, 96, 2, 32, "packed")
+    _, segments, seeds = case.arguments()
+    assert segments is not None
+    assert seeds.positions is not None
+    q, k, v = case.qkv()
+    attend = partial(kernel(name), rate=case.rate, site=SITE)
+    packed = attend(q, k, v, None, segments, seeds)
+    for row in range(case.rows):
+        for segment in (1, 2):
+            at = np.flatnonzero(segments[row] == segment)
+            if not len(at):
+                continue
+            alone = [x[row : row + 1, at[0] : at[-1] + 1] for x in (q, k, v)]
+            own = Seeds(*(x[row : row + 1, at[0]] for x in seeds[:2]))
+            expected = attend(*alone, None, None, own)
+            np.testing.assert_allclose(packed[row, at], expected[0], rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("mask", ["keys", "packed"])
+def test_devices_share_the_rows_of_one_program(mask: str) -> None:
+    """Under jit, whose arrays lie on all devices: each computes its own rows, none the others'."""
+    case = Case(4, 64, 2, 64, mask)
+    key_mask, segments, seeds = case.arguments()
+    mesh = Mesh(np.array(jax.devices()[:4]), ("devices",))
+    rows = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("devices"))
+
+    def attend(how: Attention, *arrays: Any) -> jax.Array:
+        q, k, v, key_mask, segments, seeds = arrays
+        return how(
+            *(q, k, v),
+            key_mask=key_mask,
+            segment_ids=segments,
+            seeds=seeds,
+            dropout_rate=RATE,
+            site=SITE,
+        )
+
+    arrays = jax.device_put((*case.qkv(), key_mask, segments, seeds), rows)
+    on_four = jax.jit(partial(attend, Attention("pallas", Target("cpu"), mesh)))
+    found = on_four(*arrays)
+    assert found.sharding.is_equivalent_to(rows, 4)
+    assert "all-gather" not in on_four.lower(*arrays).compile().as_text()
+    alone = attend(Attention("pallas", Target("cpu")), *case.qkv(), key_mask, segments, seeds)
+    np.testing.assert_allclose(found, alone, rtol=0, atol=1e-6)
 
 
 @pytest.mark.skipif(jax.default_backend() == "cpu", reason="needs a GPU or TPU")
-@pytest.mark.parametrize("name", list(KERNELS))
-@pytest.mark.parametrize("where", [{"segment_ids": PACKED}, {"key_mask": MASKED}], ids=str)
-def test_the_kernels_of_this_machine(name: str, where: dict[str, np.ndarray]) -> None:
-    packed = "segment_ids" in where
-    options: dict[str, Any] = {"head_size": SIZE, "multiple": LENGTH, "packed": packed}
-    if name == "cudnn" and (packed or jax.default_backend() != "gpu"):
-        with pytest.raises(InputError, match="--attention cudnn"):
-            choose_attention(name, dtype="bfloat16", dropout=0.0, **options)
-        return
-    choose_attention(name, dtype="bfloat16", dropout=0.0, **options)
-    attend = functools.partial(attention, backend=name)
-    found = outputs(attend, where, jnp.bfloat16)
-    for ours, expected in zip(found, outputs(attention, where, jnp.bfloat16), strict=True):
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_the_kernel_of_this_machine(case: Case) -> None:
+    name = "pallas" if jax.default_backend() == "tpu" else "triton"
+    case = dataclasses.replace(case, dtype=jnp.bfloat16)
+
+    def attend(q: Any, k: Any, v: Any, key_mask: Any, segments: Any, seeds: Any, **how: Any) -> Any:
+        return Attention(name)(
+            *(q, k, v),
+            key_mask=key_mask,
+            segment_ids=segments,
+            seeds=seeds,
+            dropout_rate=how["rate"],
+            site=how["site"],
+        )
+
+    for ours, expected in zip(case.values(attend), case.values(plain), strict=True):
         np.testing.assert_allclose(ours, expected, rtol=0, atol=2e-2)
 
 
-BASE: dict[str, Any] = {
-    "dtype": "bfloat16",
-    "head_size": 64,
-    "multiple": 64,
-    "packed": False,
-    "dropout": 0.0,
-    "platform": "gpu",
-    "capability": 8.0,
-}
-
-
-def test_a_device_that_is_no_gpu_has_no_cudnn() -> None:
-    for capability in (None, 7.5):  # None is that of this machine's CPU
-        with pytest.raises(InputError, match="compute capability"):
-            choose_attention("cudnn", **{**BASE, "capability": capability})
-
-
-@pytest.mark.parametrize(
-    ("asked", "changed", "expected", "reason"),
-    [
-        ("auto", {}, "cudnn", "fused"),
-        ("auto", {"dropout": 0.1}, "xla", "--attention cudnn trains without that"),
-        ("auto", {"dropout": 0.1, "platform": "cpu"}, "xla", "no fused kernel does exactly"),
-        ("auto", {"dtype": "float32"}, "xla", "cudnn needs --dtype bfloat16"),
-        ("auto", {"packed": True, "multiple": 384}, "pallas", "fused"),
-        (
-            "auto",
-            {"packed": True, "multiple": 200},
-            "xla",
-            "cudnn has no packed rows; pallas needs --max",
-        ),
-        ("auto", {"platform": "tpu", "multiple": 128}, "pallas", "fused"),
-        ("auto", {"platform": "cpu"}, "xla", "pallas needs a TPU or an NVIDIA GPU"),
-        ("cudnn", {"dropout": 0.1}, "cudnn", "drops no attention weights"),
-        ("xla", {"dropout": 0.1}, "xla", "as asked"),
-    ],
-)
-def test_the_choice_is_exact_and_says_why(
-    asked: str, changed: dict[str, Any], expected: str, reason: str
-) -> None:
-    found, why = choose_attention(asked, **{**BASE, **changed})
-    assert found == expected
-    assert reason in why
-
-
-@pytest.mark.parametrize(
-    ("asked", "changed", "message"),
-    [
-        (
-            "cudnn",
-            {"platform": "cpu"},
-            "--attention cudnn needs an NVIDIA GPU",
-        ),
-        ("cudnn", {"dtype": "float32"}, "--attention cudnn needs --dtype bfloat16"),
-        ("cudnn", {"head_size": 20}, "multiple of 8, up to 128, not 20"),
-        ("cudnn", {"packed": True}, "--attention cudnn has no packed rows"),
-        ("pallas", {"platform": "cpu"}, "--attention pallas needs a TPU or an NVIDIA GPU"),
-        ("pallas", {"multiple": 64}, "--length_bucket to be multiples of 128"),
-    ],
-)
-def test_what_cannot_be_computed_is_refused(
-    asked: str, changed: dict[str, Any], message: str
-) -> None:
-    with pytest.raises(InputError) as caught:
-        choose_attention(asked, **{**BASE, **changed})
-    assert message in str(caught.value)
-    assert str(caught.value).endswith("; give auto or xla")
-
-
 def test_cudnn_refuses_segments() -> None:
+    segments = jnp.ones((2, 16), jnp.int32)
+    qkv = Case(2, 16, 2, 32).qkv()
     with pytest.raises(ValueError, match="no segments"):
-        attention(*inputs(), segment_ids=jnp.asarray(PACKED), backend="cudnn")
+        Attention("cudnn", Target("gpu", 90))(*qkv, segment_ids=segments)

@@ -21,6 +21,7 @@ from jaxbert.losses.label_losses import label_cross_entropy, squared_error
 from jaxbert.losses.span_losses import span_cross_entropy
 from jaxbert.model.heads import init_params, make_apply
 from jaxbert.options.task_settings import QAOptions, TaggingOptions
+from jaxbert.runtime.target import Platform, Target
 from jaxbert.tasks.qa import QA
 from jaxbert.tasks.tagging import Tagging
 from jaxbert.training.parallel import make_parallel
@@ -139,14 +140,16 @@ def test_packed_is_one_by_one(head: str, train: bool) -> None:
 
 
 @pytest.mark.parametrize(("how", "platform"), [({"scan": True}, "cpu"), ({"remat": True}, "gpu")])
-def test_packed_layers_in_a_loop_or_computed_again(how: dict[str, bool], platform: str) -> None:
+def test_packed_layers_in_a_loop_or_computed_again(
+    how: dict[str, bool], platform: Platform
+) -> None:
     """By the programs of both platforms, in bfloat16, with offsets of the words too."""
     _, packed, _ = batches("qa")
     rng = np.random.default_rng(4)
     shape = (*packed["input_ids"].shape, CFG.hidden_size)
     packed = {**packed, "word_offsets": rng.normal(0, 0.01, shape).astype(np.float32)}
     for dtype, atol in ((jnp.float32, 1e-5), (jnp.bfloat16, 0.05)):
-        same: dict[str, Any] = {"dtype": dtype, "platform": platform}
+        same: dict[str, Any] = {"dtype": dtype, "target": Target(platform)}
         plain = jax.tree.leaves(values("qa", packed, True, **same))
         found = jax.tree.leaves(values("qa", packed, True, **same, **how))
         for a, b in zip(found, plain, strict=True):  # each by its own size

@@ -29,7 +29,7 @@ from jaxbert.data.questions import read_qa
 from jaxbert.data.sampling import make_batch
 from jaxbert.errors import InputError
 from jaxbert.losses.span_losses import span_cross_entropy
-from jaxbert.model.attention import attention
+from jaxbert.model.attention import Attention
 from jaxbert.model.config import BertConfig, config_from_dict
 from jaxbert.model.folders import find_model_folder
 from jaxbert.model.heads import Outputs, Params, init_params, make_apply, make_hidden_states
@@ -430,17 +430,17 @@ def test_attention_over_segments_is_attention_in_each_segment() -> None:
     rng = np.random.default_rng(11)
     q, k, v = (jnp.asarray(rng.normal(size=(2, 12, 3, 5)), jnp.float32) for _ in range(3))
     segments = np.array([[1] * 5 + [2] * 4 + [3] + [0] * 2, [7] * 12], np.int32)
-    masked = jax.jit(lambda mask: attention(q, k, v, key_mask=mask))
-    packed = jax.jit(lambda ids: attention(q, k, v, segment_ids=ids))(segments)
+    masked = jax.jit(lambda mask: Attention()(q, k, v, key_mask=mask))
+    packed = jax.jit(lambda ids: Attention()(q, k, v, segment_ids=ids))(segments)
     for row, number in ((0, 1), (0, 2), (0, 3), (1, 7)):
         mask = segments == number
         alone = masked(mask)
         assert gap(packed[row][mask[row]], alone[row][mask[row]]) <= TOLERANCE
     part = [x[:1, :5] for x in (q, k, v)]  # and with nothing else there
-    assert gap(packed[0, :5], attention(*part)[0]) <= TOLERANCE
+    assert gap(packed[0, :5], Attention()(*part)[0]) <= TOLERANCE
     assert np.isfinite(packed).all()
     with pytest.raises(ValueError, match="not both"):
-        attention(q, k, v, key_mask=jnp.asarray(segments), segment_ids=jnp.asarray(segments))
+        Attention()(q, k, v, key_mask=jnp.asarray(segments), segment_ids=jnp.asarray(segments))
 
 
 def test_packed_rows_give_the_logits_of_the_rows_alone(deep: Pair) -> None:

@@ -41,7 +41,7 @@ def test_a_run_keeps_the_length_of_its_rows_wherever_it_goes_on() -> None:
     begun = order_of()
     record = record_of(OPTIONS, begun)
     assert begun.capacity == 64
-    assert order_of(platform="tpu").capacity == 128  # what a fused kernel takes
+    assert order_of(platform="tpu").capacity == 128  # a TPU's registers
     again = order_of(record=record, parts=4, platform="tpu")
     assert (again.capacity, again.rows) == (64, begun.rows)
     assert again.steps_per_epoch == begun.steps_per_epoch

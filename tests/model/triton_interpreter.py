@@ -1,0 +1,47 @@
+"""Runs the Triton kernels operation by operation on a CPU, by Triton's interpreter.
+
+That is on where TRITON_INTERPRET=1 when triton is imported; see tests/conftest.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import ml_dtypes
+import numpy as np
+import torch
+
+from jaxbert.model.nvidia_attention import Constants
+
+
+class Interpreted:
+    """A Launch for CPUs."""
+
+    def __call__(
+        self,
+        kernel: str,
+        inputs: Sequence[jax.Array],
+        outputs: Sequence[jax.ShapeDtypeStruct],
+        *,
+        grid: tuple[int, int],
+        constants: Constants,
+    ) -> list[jax.Array]:
+        from jaxbert.model import triton_kernels
+
+        function = getattr(triton_kernels, kernel)
+
+        def run(*arrays: np.ndarray) -> list[np.ndarray]:
+            values = [np.array(x) for x in arrays]
+            values += [np.full(x.shape, np.nan, x.dtype) for x in outputs]
+            tensors = []
+            for x in values:
+                bfloat16 = x.dtype == ml_dtypes.bfloat16
+                tensor = torch.from_numpy(x.view(np.int16) if bfloat16 else x)
+                tensors.append(tensor.view(torch.bfloat16) if bfloat16 else tensor)
+            with np.errstate(over="ignore"):  # hashes overflow
+                function[grid](*tensors, **constants)
+            return values[len(arrays) :]
+
+        made: list[jax.Array] = jax.pure_callback(run, list(outputs), *inputs)
+        return made
