@@ -10,22 +10,22 @@ from jaxtyping import TypeCheckError
 
 from jaxbert.decoding.spans import decode_spans
 from jaxbert.losses.forms import masked_log_softmax
-from jaxbert.model.attention import attention
+from jaxbert.model.attention import Attention
 from jaxbert.model.encoder import Encoder
 
 HEADS = jnp.zeros((2, 5, 3, 4))
 
 
 def test_heads_of_queries_and_keys_must_be_alike() -> None:
-    assert attention(HEADS, HEADS, HEADS).shape == HEADS.shape
+    assert Attention()(HEADS, HEADS, HEADS).shape == HEADS.shape
     with pytest.raises(TypeCheckError, match="parameter 'k'"):
-        attention(HEADS, HEADS[..., :2], HEADS)
+        Attention()(HEADS, HEADS[..., :2], HEADS)
 
 
 def test_a_mask_of_other_rows_is_refused_under_jit() -> None:
     """Without the check it would be broadcast: every row would have the first one's mask."""
     with pytest.raises(TypeCheckError, match="key_mask"):
-        jax.jit(lambda mask: attention(HEADS, HEADS, HEADS, key_mask=mask))(jnp.ones((1, 5)))
+        jax.jit(lambda mask: Attention()(HEADS, HEADS, HEADS, key_mask=mask))(jnp.ones((1, 5)))
 
 
 def test_positions_of_another_length_are_refused_by_a_module() -> None:
