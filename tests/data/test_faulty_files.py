@@ -223,6 +223,7 @@ def cost(read: Callable[..., Any], tokenizer: Any, task: Any, name: str, content
     return taken - 4 * 17 * int(features.bounds[-1]) - 300 * len(content)
 
 
+@pytest.mark.integration
 def test_memory_for_long_texts(read: Callable[..., Any], tokenizer: Any) -> None:
     """A paragraph of a megabyte and a question of 5000 words, and as long texts of other tasks.
 

@@ -95,6 +95,7 @@ def test_a_function_may_use_itself() -> None:
     assert values_of(again) == {"closure again": "the function itself again"}
 
 
+@pytest.mark.integration
 def test_the_record_is_the_same_in_every_process() -> None:
     """Sets are in another order there."""
     program = (
