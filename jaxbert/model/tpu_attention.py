@@ -173,8 +173,9 @@ class _Program:
         self.precision = jax.lax.Precision.HIGHEST if q.dtype == jnp.float32 else None
         by_key = facts.T
         key_segment = by_key[:, KEY_SEGMENT : KEY_SEGMENT + 1]
-        query_segment = facts[QUERY_SEGMENT : QUERY_SEGMENT + 1]
-        seen = (key_segment > 0) & ((key_segment == query_segment) | ~fixed.by_segment)
+        seen = key_segment > 0
+        if fixed.by_segment:
+            seen &= key_segment == facts[QUERY_SEGMENT : QUERY_SEGMENT + 1]
         self.bias = jnp.where(seen, 0.0, jnp.where(key_segment < 0, _OUTSIDE, _MASKED))
         words = jax.lax.bitcast_convert_type(facts, jnp.uint32)
         self.low, self.high = words[LOW : LOW + 1], words[HIGH : HIGH + 1]

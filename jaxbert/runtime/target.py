@@ -23,15 +23,21 @@ class Target(NamedTuple):
     @classmethod
     def here(cls) -> Self:
         """The default devices of this process."""
-        platform = jax.default_backend()
+        device = jax.local_devices()[0]
+        return cls.of(jax.default_backend(), str(getattr(device, "compute_capability", "")))
+
+    @classmethod
+    def of(cls, platform: str, capability: str) -> Self:
+        """A device by what JAX says of it.
+
+        Args:
+            platform: "cpu", "gpu", "cuda", "rocm" or "tpu".
+            capability: NVIDIA's have "9.0"; AMD's a name of another kind, such as "gfx90a".
+        """
         if platform == "tpu":
             return cls("tpu")
-        if platform in ("gpu", "cuda", "rocm"):
-            return cls("gpu", _capability(jax.local_devices()[0]))
-        return cls("cpu")
-
-
-def _capability(device: jax.Device) -> int | None:
-    """NVIDIA's devices have "9.0"; AMD's have a name of another kind, such as "gfx90a"."""
-    major, _, minor = str(getattr(device, "compute_capability", "")).partition(".")
-    return 10 * int(major) + int(minor) if major.isdigit() and minor.isdigit() else None
+        if platform not in ("gpu", "cuda", "rocm"):
+            return cls("cpu")
+        major, _, minor = capability.partition(".")
+        is_number = major.isdigit() and minor.isdigit()
+        return cls("gpu", 10 * int(major) + int(minor) if is_number else None)

@@ -88,11 +88,19 @@ def test_what_cannot_be_computed_is_refused(
     assert str(caught.value).endswith("; give auto or xla")
 
 
-class Device:
-    """What JAX says of a device."""
-
-    def __init__(self, compute_capability: str) -> None:
-        self.compute_capability = compute_capability
+@pytest.mark.parametrize(
+    ("platform", "capability", "expected"),
+    [
+        ("gpu", "9.0", Target("gpu", 90)),
+        ("gpu", "7.5", Target("gpu", 75)),
+        ("gpu", "12.1", Target("gpu", 121)),
+        ("gpu", "gfx90a", Target("gpu")),  # AMD's
+        ("tpu", "", Target("tpu")),
+        ("cpu", "", Target("cpu")),
+    ],
+)
+def test_the_target_of_a_device(platform: str, capability: str, expected: Target) -> None:
+    assert Target.of(platform, capability) == expected
 
 
 def test_the_target_of_this_process() -> None:

@@ -227,6 +227,17 @@ def test_devices_share_the_rows_of_one_program(mask: str) -> None:
     alone = attend(Attention("pallas", Target("cpu")), *case.qkv(), key_mask, segments, seeds)
     np.testing.assert_allclose(found, alone, rtol=0, atol=1e-6)
 
+    def total(how: Attention, q: jax.Array, *others: Any) -> jax.Array:
+        return jnp.sum(jnp.sin(attend(how, q, *others)))
+
+    grad = jax.grad(total, (1, 2, 3))
+    for ours, expected in zip(
+        jax.jit(partial(grad, Attention("pallas", Target("cpu"), mesh)))(*arrays),
+        grad(Attention("pallas", Target("cpu")), *case.qkv(), key_mask, segments, seeds),
+        strict=True,
+    ):
+        np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-6)
+
 
 @pytest.mark.skipif(jax.default_backend() == "cpu", reason="needs a GPU or TPU")
 @pytest.mark.parametrize("case", CASES, ids=str)
