@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Sequence
 
@@ -24,7 +25,8 @@ def check_callbacks(callbacks: Sequence[Notify]) -> None:
 
 
 class GuardedCallbacks:
-    """Calls each callback with every event, in their order.
+    """Calls each callback with every event, in their order, and with a copy of its own: what it
+    does to that changes neither the run nor what the next one is told.
 
     The first error of a callback is a warning with its name. It is still called with what follows:
     a server may be back by then.
@@ -37,10 +39,10 @@ class GuardedCallbacks:
     def __call__(self, event: Event) -> None:
         for number, callback in enumerate(self._callbacks):
             try:
-                callback(event)
+                callback(copy.deepcopy(event))
             except Exception as error:
                 if number not in self._failed:
-                    said = (str(error).strip().splitlines() or [""])[0]
+                    said = _first_line(error)
                     kind, what = type(error).__name__, type(event).__name__
                     logger.warning(
                         "the callback %s failed at %s: %s: %s; the run goes on, and further errors "
@@ -51,6 +53,13 @@ class GuardedCallbacks:
                         said,
                     )
                 self._failed.add(number)
+
+
+def _first_line(error: Exception) -> str:
+    try:
+        return (str(error).strip().splitlines() or [""])[0]
+    except Exception:  # an error whose text fails, too, ends no run
+        return "its text cannot be shown"
 
 
 def _name(callback: Notify) -> str:
