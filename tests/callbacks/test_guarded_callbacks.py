@@ -43,6 +43,6 @@ def test_an_error_without_a_text_is_a_warning(caplog: pytest.LogCaptureFixture) 
         GuardedCallbacks([fail, told.append])(Evaluated(1, {}))
     [record] = caplog.records
     assert record.getMessage().startswith(
-        "the callback fail failed at Evaluated: _UnprintableError: its text cannot be shown; the run "
+        "the callback fail failed at Evaluated: _UnprintableError: its text cannot be shown; "
     )
     assert told == [Evaluated(1, {})]
