@@ -2,8 +2,9 @@
 
 python -m jaxbert.benchmark.child MODEL SIZE LENGTH PRECISION [--remat] [--baseline] ...
 
-It prints one line of JSON: first_step (seconds since the process began, imports and compiling
-included), step (seconds of a later one), peak (bytes of memory). With --baseline it imports no JAX.
+It prints one line of JSON: first_step (seconds since the process started, with imports and
+compiling), step (seconds of a later one), peak (bytes of memory). With --baseline it imports no
+JAX.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,14 +35,25 @@ class Work(NamedTuple):
 
 
 def measure(
-    work: Work, *, baseline: bool = False, devices: int | None = None, cache: str | None = None
+    work: Work,
+    python: Sequence[str] = (sys.executable,),
+    *,
+    baseline: bool = False,
+    devices: int | None = None,
+    cache: str | None = None,
 ) -> dict[str, float]:
-    """What the child prints, from a child that is started for it.
+    """The measurements of a child that is started for this work.
+
+    Args:
+        python: the command of the interpreter.
+        baseline: the child is PyTorch's.
+        devices: that a CPU is divided into.
+        cache: the folder of JAX's compilation cache.
 
     Raises:
-        InputError: the child failed, for want of memory perhaps.
+        InputError: the child failed; it may have run out of memory.
     """
-    words = [sys.executable, "-m", "jaxbert.benchmark.child", *map(str, work[:4])]
+    words = ["jaxbert.benchmark.child", *map(str, work[:4])]
     words += ["--remat"] * work.remat + ["--baseline"] * baseline
     words += ["--cache", cache] if cache else []
     environment = dict(os.environ)
@@ -52,16 +64,18 @@ def measure(
         flags = f"--xla_force_host_platform_device_count={devices}"
         environment["XLA_FLAGS"] = f"{environment.get('XLA_FLAGS', '')} {flags}".strip()
     environment.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*python, "-m", *words], env=environment, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
-        raise InputError(f"{' '.join(words[2:])} failed: {reason}")
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
+        raise InputError(f"{' '.join(words)} failed: {reason}")
+    measured: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return measured
 
 
 def main() -> None:
-    """Measure in this process, which began when the operating system says it did."""
+    """Measure in this process, from the start time that the operating system has for it."""
     parser = argparse.ArgumentParser()
     parser.add_argument("model")
     parser.add_argument("size", type=int)
@@ -100,9 +114,9 @@ def _ours(work: Work, devices: int | None, cache: str | None) -> Callable[[], fl
 def _theirs(work: Work) -> Callable[[], float]:
     from jaxbert.benchmark import pytorch
 
-    model = pytorch.load_own(work.model)
+    model = pytorch.load_by_name(work.model)
     batches = [full_batch(model.config.vocab_size, work.size, work.length)]
-    return pytorch.training_of(model, batches, precision=work.precision, remat=work.remat)
+    return pytorch.prepare(model, batches, precision=work.precision, remat=work.remat).run
 
 
 def _process_start() -> float:
@@ -112,13 +126,13 @@ def _process_start() -> float:
 
 
 def _peak_of_process() -> float:
-    # Not getrusage(): its peak is inherited from the process that started this one.
+    # getrusage() would include the peak of the process that started this one.
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(float(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
 
 
 def _peak_of_jax() -> float:
-    """Bytes: of the device's memory, on a CPU of the process."""
+    """Bytes of the device's memory, or on a CPU of the process's."""
     import jax
 
     statistics = jax.local_devices()[0].memory_stats() or {}

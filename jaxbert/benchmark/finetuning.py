@@ -27,9 +27,10 @@ _LONGEST, _STRIDE = 384, 128
 
 
 class FineTuning:
-    """Batches from all over an epoch of questions, as each side makes them of the same windows: so
-    each is padded as in its own epoch. Both are samples of about as many tokens: of the batches in
-    order of their tokens, those at equal distances.
+    """Batches sampled from an epoch of questions, padded as each side pads them in its own epoch.
+
+    Both sides have the same windows. The batches of an epoch are sorted by their tokens, and those
+    at equal distances are taken: so both samples have about as many tokens.
     """
 
     def __init__(self, setting: Setting) -> None:
@@ -39,26 +40,29 @@ class FineTuning:
 
     @functools.cached_property
     def _features(self) -> Features:
-        tokenizer = load_tokenizer(find_model_folder("minilm-l6"))
+        tokenizer = load_tokenizer(find_model_folder(self._setting.small_model))
         examples = read_qa([self._setting.train_file]).examples
-        found = encode_qa(examples, tokenizer, max_length=_LONGEST, stride=_STRIDE)
-        return found.to_learn()  # PyTorch's side has no weights
+        features = encode_qa(examples, tokenizer, max_length=_LONGEST, stride=_STRIDE)
+        return features.to_learn()  # PyTorch's side has no weights
 
     @functools.cached_property
     def _model(self) -> tuple[BertConfig, Params]:
-        return ours.load("bert-base" if self._setting.gpu else "minilm-l6")
+        return ours.load(self._setting.model)
 
     def row(self, name: str, mine: str, theirs: str, *, weights_dropped: bool = True) -> Timed:
-        """One way of jaxbert's, buckets or packing, beside one of the baseline's.
+        """The row of jaxbert with buckets or packing and the baseline grouped or padded.
 
         Args:
-            weights_dropped: both sides drop attention weights; else fused kernels may be taken.
+            mine: "buckets" or "packing".
+            theirs: "grouped" or "padded".
+            weights_dropped: both sides apply dropout to attention weights; without it fused kernels
+                may be taken.
         """
         setting, (cfg, params) = self._setting, self._model
         if not weights_dropped:
             cfg = dataclasses.replace(cfg, attention_probs_dropout_prob=0.0)
         lengths, packed = self._features.lengths, mine == "packing"
-        ours_order = make_sampler(
+        sampler = make_sampler(
             lengths,
             width=cfg.hidden_size,
             parts=1,
@@ -69,44 +73,46 @@ class FineTuning:
             packing=packed,
         )
         parts = self._grouped() if theirs == "grouped" else self._shuffled()
-        epoch = [ours_order.batch(step)[0] for step in range(ours_order.steps_per_epoch)]
+        epoch = [sampler.batch(step)[0] for step in range(sampler.steps_per_epoch)]
         batches = []
         for step in self._sample([int(lengths[n[n >= 0]].sum()) for n in epoch]):
-            some, length = ours_order.batch(step)
-            batch = make_batch(self._features, some, length, ours_order.size)
-            batches.append(ours_order.finish(batch))
-        kernel = setting.kernel(cfg, ours_order.buckets, packed=packed)
-        made = ours.prepare(cfg, params, batches, precision=setting.precision, attention=kernel)
-        found = ours.computed_in(cfg, params, batches[0], setting.precision)
-        side = steps.training_side(made.run, cfg, batches, found)
+            rows, length = sampler.batch(step)
+            batch = make_batch(self._features, rows, length, sampler.size)
+            batches.append(sampler.finish(batch))
+        kernel = setting.kernel(cfg, sampler.buckets, packed=packed)
+        training = ours.prepare(cfg, params, batches, precision=setting.precision, attention=kernel)
+        computed_in = ours.computed_in(cfg, params, batches[0], setting.precision)
+        side = steps.training_side(training.run, cfg, batches, computed_in)
         side = dataclasses.replace(side, amount=side.tokens)
         longest = [_LONGEST if theirs == "padded" else int(lengths[p].max()) for p in parts]
-        if setting.gpu:  # as run_qa.py pads in half precision: tensor cores take eights
+        if setting.gpu:  # run_qa.py pads to eights in half precision, for tensor cores
             longest = [min(_LONGEST, -(-n // 8) * 8) for n in longest]
-        others = [
+        their_batches = [
             make_batch(self._features, parts[n], longest[n], len(parts[n]))
             for n in self._sample([int(lengths[part].sum()) for part in parts])
         ]
         ways = steps.WAYS | (steps.OF_BUCKETS if setting.gpu else {})
         if theirs == "padded":
             ways = steps.UNCOMPILED
-        other, tried = steps.baseline(setting, cfg, params, others, setting.precision, ways)
-        other = dataclasses.replace(other, amount=other.tokens)
+        their_side, tried = steps.baseline(
+            setting, cfg, params, their_batches, setting.precision, ways
+        )
+        their_side = dataclasses.replace(their_side, amount=their_side.tokens)
         computed = sum(len(p) * n for p, n in zip(parts, longest, strict=True))
-        row = setting.compare(name, "real tokens", side, other, alike=0.2)
+        row = setting.compare(name, "real tokens", side, their_side, tolerance=0.2)
         mean = float(lengths.mean())
         row.more.update(
             {
                 "batch": self._size,
                 "attention": kernel,
-                "row_lengths": ours_order.buckets,
+                "row_lengths": sampler.buckets,
                 "file": Path(setting.train_file).name,
                 "tokens_of_a_window": round(mean, 1),
                 "examples_per_second": {
                     who: rate / mean for who, rate in row.more["tokens_per_second"].items()
                 },
                 "padding_of_epoch": {
-                    "jaxbert": round(ours_order.padding(), 4),
+                    "jaxbert": round(sampler.padding(), 4),
                     "baseline": round(1 - int(lengths.sum()) / computed, 4),
                 },
                 "baseline_tried": tried,
@@ -115,7 +121,11 @@ class FineTuning:
         return row
 
     def _sample(self, tokens: Sequence[int]) -> list[int]:
-        """Numbers of batches, given how many real tokens each has."""
+        """The numbers of the sampled batches.
+
+        Args:
+            tokens: real ones per batch.
+        """
         count = min(self._steps, len(tokens))
         middles = (2 * np.arange(count) + 1) * len(tokens) // (2 * count)
         return sorted(np.argsort(tokens, kind="stable")[middles].tolist())
@@ -125,7 +135,7 @@ class FineTuning:
         return [order[a : a + self._size] for a in range(0, len(order), self._size)]
 
     def _grouped(self) -> list[np.ndarray]:
-        """Batches of transformers' own sampler."""
+        """Batches of transformers' LengthGroupedSampler."""
         import torch
         from transformers.trainer_pt_utils import LengthGroupedSampler
 

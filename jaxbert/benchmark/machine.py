@@ -1,4 +1,4 @@
-"""What it is measured on: device, versions, threads, and the most it can compute."""
+"""The machine that is measured: device, versions, threads, and its peak."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,15 +29,23 @@ _PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L4": 121e12}
 _SIZE = 2048
 
 
+class Peak(NamedTuple):
+    """The most floating-point operations a second of a device, and where the number is from."""
+
+    flops: float
+    source: str
+
+
 @dataclasses.dataclass(frozen=True)
 class Machine:
     """What a benchmark was run on, and how.
 
     Attributes:
-        platform, devices, torch_device: of JAX, and PyTorch's.
-        threads: of each library that says how many.
-        flags: the environment's variables that change what XLA does.
-        peak: floating-point operations a second; see peak_flops.
+        platform, devices: JAX's.
+        torch_device: PyTorch's.
+        threads: per library that reports a number.
+        flags: environment variables that change what XLA does.
+        peak: floating-point operations per second, for the MFU.
     """
 
     device: str
@@ -55,16 +63,11 @@ class Machine:
     peak_source: str
 
 
-def describe(precision: str) -> Machine:
-    """This machine and this command.
-
-    Args:
-        precision: of the peak.
-    """
+def describe(peak: Peak) -> Machine:
+    """This machine and this command."""
     import torch
 
     names = ("jax", "jaxlib", "flax", "optax", "torch", "transformers", "numpy")
-    peak, source = peak_flops(precision)
     return Machine(
         device=device(),
         platform=jax.default_backend(),
@@ -78,16 +81,16 @@ def describe(precision: str) -> Machine:
         | {name: importlib.metadata.version(name) for name in names},
         command=shlex.join(["python", *sys.argv]),
         date=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
-        peak=peak,
-        peak_source=source,
+        peak=peak.flops,
+        peak_source=peak.source,
     )
 
 
 def model_flops(cfg: BertConfig, tokens: int, length: int, *, training: bool) -> float:
-    """Floating-point operations of the model for so many real tokens in windows of this length.
+    """Floating-point operations of the model for this many real tokens in windows of this length.
 
-    For each token of a training step 6 P + 12 L D T, with P the parameters of the layers (Chowdhery
-    et al. 2022, appendix B); a third of it for a prediction.
+    A token of a training step takes 6 P + 12 L D T, with P the parameters of the layers (Chowdhery
+    et al. 2022, appendix B); a token of a prediction takes a third of that.
     """
     d, f, layers = cfg.hidden_size, cfg.intermediate_size, cfg.num_hidden_layers
     parameters = layers * (4 * d * (d + 1) + 2 * d * f + f + d + 4 * d)
@@ -96,32 +99,32 @@ def model_flops(cfg: BertConfig, tokens: int, length: int, *, training: bool) ->
 
 
 @functools.cache
-def peak_flops(precision: str) -> tuple[float, str]:
-    """The most operations a second, and where the number is from."""
+def peak_flops(precision: str) -> Peak:
+    """The peak of this machine: of its data sheet, or measured."""
     import torch
 
-    kind = jax.devices()[0].device_kind
+    device_kind = jax.devices()[0].device_kind
     for name, peak in _PEAKS.items():
-        if name in kind.replace("-", " ").split() and precision == "bfloat16":
-            return peak, f"data sheet of {name}"
+        if name in device_kind.replace("-", " ").split() and precision == "bfloat16":
+            return Peak(peak, f"data sheet of {name}")
     dtype = jnp.dtype(precision)
     x = jnp.ones((_SIZE, _SIZE), dtype)
     product = jax.jit(lambda x: x @ x)
     best = _fastest(lambda: product(x).block_until_ready())
-    where = "JAX"
+    library = "JAX"
     if jax.default_backend() == "cpu":
         y = torch.ones(_SIZE, _SIZE, dtype=getattr(torch, precision))
-        other = _fastest(lambda: y @ y)
-        best, where = min((best, where), (other, "PyTorch"))
+        of_torch = _fastest(lambda: y @ y)
+        best, library = min((best, library), (of_torch, "PyTorch"))
     size = f"{_SIZE} x {_SIZE}"
-    return 2 * _SIZE**3 / best, f"fastest product of two {size} matrices here, by {where}"
+    return Peak(2 * _SIZE**3 / best, f"fastest product of two {size} matrices here, by {library}")
 
 
 def _fastest(
     run: Callable[[], jax.Array | torch.Tensor], times: int = 15, enough: float = 10.0
 ) -> float:
-    """Seconds of the fastest run. No run begins after `enough` seconds: PyTorch's bfloat16 products
-    take half a minute each on a processor without instructions for them."""
+    """Seconds of the fastest run. No run starts after `enough` seconds: a bfloat16 product takes
+    PyTorch half a minute on a processor without instructions for it."""
     seconds: list[float] = []
     while len(seconds) < times and sum(seconds) < enough:
         start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""jaxbert's side: the model and the training step that users have."""
+"""jaxbert's side: the model and the training step, as users have them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from jaxbert.training.step import TrainState, init_state, make_train_step
 
 
 def load(name: str) -> tuple[BertConfig, Params]:
-    """A model with a head for questions; bert-base has random weights, which are as fast as any."""
+    """A model with a head for questions; bert-base has random weights, which train as fast."""
     key = jax.random.key(0)
     if name == "bert-base":
         cfg = BertConfig()
@@ -32,17 +32,17 @@ def load(name: str) -> tuple[BertConfig, Params]:
 
 
 def computed_in(cfg: BertConfig, params: Params, batch: NumpyBatch, precision: str) -> str:
-    """The dtype that the model's layers really have, when this precision is asked for."""
+    """The dtype that the model's layers compute in when this precision is asked for."""
     apply = make_apply(cfg, "qa", dtype=jnp.dtype(precision))
     return str(jax.eval_shape(apply, params, batch)["last_hidden_state"].dtype)
 
 
 @dataclasses.dataclass
 class Training:
-    """A compiled training step of question answering, and what it goes on from.
+    """A compiled training step of question answering with its state and batches.
 
     Attributes:
-        step: the state is donated to it.
+        step: it takes the state's memory for the state that it returns.
         batches: with the axis of micro-batches, on the host.
     """
 
@@ -52,7 +52,7 @@ class Training:
     batches: list[NumpyBatch]
 
     def run(self) -> float:
-        """Train on all batches once; the seconds."""
+        """Train on all batches once, and return the seconds."""
         key = jax.random.key(0)
         metrics: Arrays = {}
         jax.block_until_ready((self.state, key))
@@ -72,12 +72,13 @@ def prepare(
     attention: str = "xla",
     remat: bool = False,
     devices: int | None = None,
+    learning_rate: float = LEARNING_RATE,
 ) -> Training:
-    """The step as train/qa.py makes it."""
+    """The step as `jaxbert train qa` makes it."""
     parallel = make_parallel("auto", jax.local_devices()[: devices or 1])
     apply = make_apply(cfg, "qa", dtype=jnp.dtype(precision), attention=attention, remat=remat)
     tx = adamw(
-        make_schedule(LEARNING_RATE, steps=10**6, warmup_steps=0, decay="linear"),
+        make_schedule(learning_rate, steps=10**6, warmup_steps=0, decay="linear"),
         weight_decay=WEIGHT_DECAY,
         clip_norm=CLIP_NORM,
     )

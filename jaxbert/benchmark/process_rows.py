@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import statistics
 import tempfile
 from collections.abc import Callable
@@ -17,26 +18,25 @@ Measure = Callable[[], dict[str, float]]
 
 
 def _measured(setting: Setting, *sides: Measure) -> list[dict[str, list[float]]]:
-    """What each side's children say, by name, round by round."""
-    found = in_turns(setting.rounds, *sides)
-    return [{name: [one[name] for one in side] for name in side[0]} for side in found]
+    """Each side's measurements: a list by name, with a value per round."""
+    measured = in_turns(setting.rounds, *sides)
+    return [{name: [one[name] for one in side] for name in side[0]} for side in measured]
 
 
 def first_step(setting: Setting, name: str, warm: bool) -> Timed:
     """Seconds from the start of a process to the end of its first step, imports included.
 
-    The baseline is not compiled: torch.compile would only make it later.
+    The baseline is not compiled: torch.compile would only delay it.
     """
-    size, precision = batch_size(setting, "minilm-l6", _LONGEST), setting.precision
-    work = child.Work("minilm-l6", size, _LONGEST, precision)
+    size = batch_size(setting, setting.small_model, _LONGEST)
+    work = child.Work(setting.small_model, size, _LONGEST, setting.precision)
+    measure = functools.partial(child.measure, work, setting.python)
     with tempfile.TemporaryDirectory() as folder:
         cache = folder if warm else None
         if warm:
-            child.measure(work, cache=cache)
+            measure(cache=cache)
         mine, theirs = _measured(
-            setting,
-            lambda: child.measure(work, cache=cache),
-            lambda: child.measure(work, baseline=True),
+            setting, lambda: measure(cache=cache), lambda: measure(baseline=True)
         )
     seconds = mine["first_step"], theirs["first_step"]
     return of_less(name, "s", *seconds, batch=size, length=_LONGEST)
@@ -45,28 +45,24 @@ def first_step(setting: Setting, name: str, warm: bool) -> Timed:
 def memory(setting: Setting, name: str, remat: bool) -> Timed:
     """Peak memory of training at batch 8: of the device, or on a CPU of the whole process.
 
-    BERT-base's weights are random, each side's own.
+    Each side draws the random weights of BERT-base itself.
     """
-    work = child.Work("bert-base", 8, _LONGEST, setting.precision, remat=remat)
-    sides = _measured(
-        setting, lambda: child.measure(work), lambda: child.measure(work, baseline=True)
-    )
+    work = child.Work(setting.large_model, 8, _LONGEST, setting.precision, remat=remat)
+    measure = functools.partial(child.measure, work, setting.python)
+    sides = _measured(setting, measure, lambda: measure(baseline=True))
     peaks = [[bytes_ / 2**30 for bytes_ in side["peak"]] for side in sides]
-    # Not the baseline's: in its process freed memory is not kept, as it is where steps are timed.
+    # The baseline's is left out: its process does not keep freed memory, as the timed steps do.
     return of_less(name, "GiB", *peaks, step_seconds=statistics.median(sides[0]["step"]))
 
 
 def scaling(setting: Setting, name: str, devices: int) -> Timed:
-    """A step on several devices beside one, same batch; on a CPU the devices share its cores.
+    """A step on several devices and on one, with the same batch; a CPU's devices share its cores.
 
-    Of jaxbert alone: it has no baseline.
+    It has no baseline.
     """
-    work = child.Work("minilm-l6", 16, 192, setting.precision)
-    many, one = _measured(
-        setting,
-        lambda: child.measure(work, devices=devices),
-        lambda: child.measure(work, devices=1),
-    )
+    work = child.Work(setting.small_model, 16, 192, setting.precision)
+    measure = functools.partial(child.measure, work, setting.python)
+    many, one = _measured(setting, lambda: measure(devices=devices), lambda: measure(devices=1))
     alone = statistics.median(one["step"])
     seconds = many["step"], None
     return of_less(

@@ -1,7 +1,7 @@
 """Where the time of a training step goes, by the parts of the model.
 
-JAX's profiler says how long each operation of the compiled program ran, and the program's text from
-which line of the model each operation came.
+JAX's profiler tells how long each operation of the compiled program ran; the program's text tells
+which part of the model the operation came from.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import jax
 
 from jaxbert.benchmark.ours import Training
 
-# A part of the model, by the names in the path of an operation; the first that fits.
+# Parts of the model with patterns of operations' paths; the first that matches is taken.
 _PARTS = {
     "dense products": r"/(query|key|value|output|mlp_in|mlp_out|qa|pooler)/.*dot_general",
     "attention products": r"/attention/B\w+,B\w+->B\w+/",
@@ -31,9 +31,9 @@ _OTHER = "copies and the rest"
 
 
 class Profile(NamedTuple):
-    """Seconds of a step, from its start to its end, and those of its operations by part.
+    """Seconds of a step, and of its operations by part.
 
-    On a CPU operations run beside each other on its cores: their seconds can add up to more.
+    On a CPU operations run in parallel, so the parts can add up to more than the step.
     """
 
     step: float
@@ -41,15 +41,16 @@ class Profile(NamedTuple):
 
 
 def part_of(path: str) -> str:
-    """The part of the model of an operation with this path, as a compiled program names it."""
-    return next((part for part, words in _PARTS.items() if re.search(words, path)), _OTHER)
+    """The part of the model that an operation belongs to, by its path in the compiled program."""
+    return next((part for part, pattern in _PARTS.items() if re.search(pattern, path)), _OTHER)
 
 
 def parts_of(program: str) -> dict[str, str]:
     """The part of every operation of a compiled program, by the operation's name.
 
     Args:
-        program: its text. Of a fusion the products decide, else the part of most that it holds.
+        program: its text. A fusion belongs to the part of its products, if it has any; else to
+            its own part, or the most frequent one in it.
     """
     inside: dict[str, list[str]] = collections.defaultdict(list)
     operations = []
@@ -57,14 +58,14 @@ def parts_of(program: str) -> dict[str, str]:
     for line in program.splitlines():
         if line and not line[0].isspace():
             computation = line.removeprefix("ENTRY ").split(" ")[0].removeprefix("%")
-        found = re.match(r"\s+(?:ROOT )?%?([\w.-]+) = ", line)
-        if not found:
+        named = re.match(r"\s+(?:ROOT )?%?([\w.-]+) = ", line)
+        if not named:
             continue
         path = re.search(r'op_name="([^"]*)"', line)
         called = re.search(r"calls=%?([\w.-]+)", line)
         part = part_of(path[1]) if path else _OTHER
         inside[computation].append(part)
-        operations.append((found[1], called[1] if called else None, part))
+        operations.append((named[1], called[1] if called else None, part))
     return {
         name: _most(inside[called], part) if called else part for name, called, part in operations
     }
@@ -81,11 +82,11 @@ def _most(parts: list[str], own: str) -> str:
 
 
 def profile(training: Training, steps: int = 3) -> Profile:
-    """Run some steps under the profiler."""
+    """Profile a training by running some steps."""
     state, key = training.state, jax.random.key(0)
     batch = training.parallel.shard(training.batches[0])
     compiled = training.step.lower(state, batch, key).compile()
-    named = parts_of(compiled.as_text() or "")
+    part_by_operation = parts_of(compiled.as_text() or "")
     state, _ = jax.block_until_ready(compiled(state, batch, key))
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder):
@@ -101,7 +102,8 @@ def profile(training: Training, steps: int = 3) -> Profile:
                 operation = dict(event.stats).get("hlo_op") if event.duration_ns else None
                 if operation is None:
                     continue
-                parts[named.get(str(operation), _OTHER)] += event.duration_ns / 1e9 / steps
+                part = part_by_operation.get(str(operation), _OTHER)
+                parts[part] += event.duration_ns / 1e9 / steps
                 first = min(first, event.start_ns)
                 last = max(last, event.start_ns + event.duration_ns)
     return Profile((last - first) / 1e9 / steps, parts)

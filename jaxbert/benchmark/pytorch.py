@@ -1,15 +1,16 @@
-"""The baseline: transformers' PyTorch classes, trained and asked as a careful user would.
+"""The baseline: transformers' PyTorch classes, trained and run as a careful user would.
 
-Fused AdamW, all threads, nothing read from the device but at the end; transformers itself looks at
-the mask where the model is not compiled, so windows without padding have none. torch and
-transformers' models are imported where they are used: they come with the extra `baseline`. Of
-jaxbert only what needs no JAX is imported before a model is to be had from its parameters.
+It has fused AdamW and all threads, and reads nothing from the device before the end. transformers
+inspects the mask where the model is not compiled, so windows without padding have none. torch and
+transformers' models are imported where they are used: they come with the extra `baseline`. A
+process of the baseline alone imports only those modules of jaxbert that need no JAX.
 """
 
 from __future__ import annotations
 
 import collections
 import contextlib
+import dataclasses
 import gc
 import tempfile
 import time
@@ -32,7 +33,7 @@ _INPUTS = ("input_ids", "token_type_ids", "attention_mask", "start_positions", "
 
 
 def device() -> str:
-    """Where PyTorch computes: a GPU where there is one."""
+    """Where PyTorch computes: on the GPU where there is one."""
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
@@ -53,20 +54,20 @@ def load_model(
     transformers.utils.logging.disable_progress_bar()  # of the weights, once for every model
     with tempfile.TemporaryDirectory() as folder:
         save_pretrained(folder, cfg, params, None, head=head)
-        kind: type[PreTrainedModel] = getattr(transformers, ARCHITECTURES[head])
-        return _on_device(kind.from_pretrained(folder, attn_implementation=attention))
+        model_cls: type[PreTrainedModel] = getattr(transformers, ARCHITECTURES[head])
+        return _on_device(model_cls.from_pretrained(folder, attn_implementation=attention))
 
 
-def load_own(name: str) -> PreTrainedModel:
-    """transformers' model for questions by the name that the benchmark has for it."""
+def load_by_name(name: str) -> PreTrainedModel:
+    """transformers' model for questions, loaded without JAX; names are those of ours.load."""
     import transformers
 
     from jaxbert.model.folders import find_model_folder
 
-    kind = transformers.BertForQuestionAnswering
+    model_cls = transformers.BertForQuestionAnswering
     if name == "bert-base":
-        return _on_device(kind(transformers.BertConfig()))
-    return _on_device(kind.from_pretrained(find_model_folder(name)))
+        return _on_device(model_cls(transformers.BertConfig()))
+    return _on_device(model_cls.from_pretrained(find_model_folder(name)))
 
 
 def _on_device(model: PreTrainedModel) -> PreTrainedModel:
@@ -76,10 +77,14 @@ def _on_device(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def to_torch(head: str, batch: NumpyBatch, *, labelled: bool) -> dict[str, torch.Tensor]:
-    """The batch as transformers' class takes it, without its padding rows."""
+    """The batch as transformers' classes take it, without its padding rows.
+
+    Args:
+        labelled: with the labels, for training.
+    """
     import torch
 
-    count = int((batch["row"] >= 0).sum())  # not the weight: it is 0 where nothing can be learned
+    count = int((batch["row"] >= 0).sum())  # real rows may have weight 0: nothing to learn
     arrays = {n: batch[n][:count] for n in _INPUTS if n in batch and (labelled or "_pos" not in n)}
     if head == "multiple_choice":
         arrays = {n: np.swapaxes(x, 1, 2) for n, x in arrays.items()}
@@ -94,7 +99,7 @@ def to_torch(head: str, batch: NumpyBatch, *, labelled: bool) -> dict[str, torch
     return {n: torch.from_numpy(np.ascontiguousarray(x)) for n, x in wide.items()}
 
 
-def placed(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def to_device(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The batch on the device."""
     return {name: x.to(device(), non_blocking=True) for name, x in batch.items()}
 
@@ -107,12 +112,12 @@ def make_optimizer(
     betas: tuple[float, float] = (0.9, 0.999),
     eps: float = 1e-8,
 ) -> torch.optim.Optimizer:
-    """Fused AdamW with the decay of BERT's fine-tuning: none of biases and LayerNorm."""
+    """Fused AdamW; as in BERT's fine-tuning, biases and LayerNorm are not decayed."""
     import torch
 
     plain = [x for n, x in model.named_parameters() if n.endswith("bias") or "LayerNorm" in n]
-    known = {id(x) for x in plain}
-    decayed = [x for x in model.parameters() if id(x) not in known]
+    plain_ids = {id(x) for x in plain}
+    decayed = [x for x in model.parameters() if id(x) not in plain_ids]
     return torch.optim.AdamW(
         [
             {"params": decayed, "weight_decay": weight_decay},
@@ -126,7 +131,7 @@ def make_optimizer(
 
 
 def autocast(precision: str) -> torch.autocast | contextlib.nullcontext[None]:
-    """bfloat16 where it helps and float32 elsewhere, as Hugging Face's --bf16; or nothing."""
+    """PyTorch's mixed precision, as with Hugging Face's --bf16; for float32 none."""
     import torch
 
     if precision == "float32":
@@ -137,11 +142,11 @@ def autocast(precision: str) -> torch.autocast | contextlib.nullcontext[None]:
 
 
 def computed_in(cfg: BertConfig, params: Params, batch: NumpyBatch, precision: str) -> str:
-    """The dtype that the model's products really have, when this precision is asked for."""
+    """The dtype that the model's products have when this precision is asked for."""
     import torch
 
     model = load_model(cfg, params, "qa")
-    inputs = placed(to_torch("qa", {n: x[:1] for n, x in batch.items()}, labelled=False))
+    inputs = to_device(to_torch("qa", {n: x[:1] for n, x in batch.items()}, labelled=False))
     with torch.inference_mode(), autocast(precision):
         return str(model(**inputs).start_logits.dtype).removeprefix("torch.")
 
@@ -153,11 +158,11 @@ def train_step(
     precision: str,
     clip: float,
 ) -> torch.Tensor:
-    """One step; the loss is not read."""
+    """One step; returns the loss on the device, without waiting for it."""
     import torch
 
     with autocast(precision):
-        loss: torch.Tensor = model(**placed(batch)).loss
+        loss: torch.Tensor = model(**to_device(batch)).loss
     loss.backward()
     if clip:
         torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
@@ -176,18 +181,18 @@ def training(
     compiled: bool = False,
     multiple: int | None = None,
 ) -> Callable[[], float]:
-    """A function that trains question answering on all batches once, and gives the seconds.
+    """A function that trains question answering on all batches once and returns the seconds.
 
     Args:
-        compiled: by torch.compile, once for all lengths.
-        multiple: the batches are padded to multiples of it, and each length is compiled by itself.
+        compiled: with torch.compile, once for all lengths.
+        multiple: pads the batches to multiples of it and compiles each length by itself.
     """
     model = load_model(cfg, params, "qa", attention=attention)
     if multiple:
         batches = [_padded(batch, multiple) for batch in batches]
-    return training_of(
+    return prepare(
         model, batches, precision=precision, compiled=compiled, each_length=multiple is not None
-    )
+    ).run
 
 
 def _padded(batch: NumpyBatch, multiple: int) -> NumpyBatch:
@@ -195,7 +200,38 @@ def _padded(batch: NumpyBatch, multiple: int) -> NumpyBatch:
     return {n: np.pad(x, ((0, 0), (0, more))) if x.ndim == 2 else x for n, x in batch.items()}
 
 
-def training_of(
+@dataclasses.dataclass
+class Training:
+    """A model with its optimizer and batches.
+
+    Attributes:
+        model: in training mode, compiled or not.
+        batches: on the host, with labels.
+    """
+
+    model: torch.nn.Module
+    tx: torch.optim.Optimizer
+    batches: list[dict[str, torch.Tensor]]
+    precision: str
+
+    def step(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Train on a batch; see train_step."""
+        return train_step(self.model, self.tx, batch, self.precision, clip=CLIP_NORM)
+
+    def run(self) -> float:
+        """Train on all batches once, and return the seconds."""
+        finish()
+        start = time.perf_counter()
+        loss = None
+        for batch in self.batches:
+            loss = self.step(batch)
+        if loss is not None:
+            loss.item()
+        finish()
+        return time.perf_counter() - start
+
+
+def prepare(
     model: PreTrainedModel,
     batches: Sequence[NumpyBatch],
     *,
@@ -203,44 +239,38 @@ def training_of(
     compiled: bool = False,
     each_length: bool = False,
     remat: bool = False,
-) -> Callable[[], float]:
-    """The same of transformers' model."""
+    learning_rate: float = LEARNING_RATE,
+) -> Training:
+    """The training of question answering.
+
+    Args:
+        compiled: with torch.compile.
+        each_length: each length is compiled by itself, instead of all at once.
+        remat: activations are computed again for the gradient, to save memory.
+    """
     model.train()
     if remat:
         model.gradient_checkpointing_enable()
-    tx = make_optimizer(model, learning_rate=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    tx = make_optimizer(model, learning_rate=learning_rate, weight_decay=WEIGHT_DECAY)
     lengths = {batch["input_ids"].shape for batch in batches}
     dynamic = len(lengths) > 1 and not each_length
     called = compile_model(model, dynamic=dynamic) if compiled else model
     if all(batch["attention_mask"].all() for batch in batches):
         batches = [{n: x for n, x in b.items() if n != "attention_mask"} for b in batches]
     ready = [to_torch("qa", batch, labelled=True) for batch in batches]
-    pinned = device() == "cuda"
-    if pinned:
+    if device() == "cuda":
         ready = [{n: x.pin_memory() for n, x in batch.items()} for batch in ready]
-
-    def run() -> float:
-        finish()
-        start = time.perf_counter()
-        loss = None
-        for batch in ready:
-            loss = train_step(called, tx, batch, precision, clip=CLIP_NORM)
-        if loss is not None:
-            loss.item()
-        finish()
-        return time.perf_counter() - start
-
-    return run
+    return Training(called, tx, ready, precision)
 
 
 def compile_model(model: torch.nn.Module, *, dynamic: bool) -> torch.nn.Module:
     """The model compiled, for one shape or for all."""
     import torch
 
-    # Past eight programs of one class, those of earlier rows too, it would go on without compiling.
+    # By default a class has eight programs, those of earlier rows too; later ones are not compiled.
     torch._dynamo.config.recompile_limit = 64
     compiled = torch.compile(model, dynamic=dynamic)
-    assert isinstance(compiled, torch.nn.Module)  # its type says less: a function of the same form
+    assert isinstance(compiled, torch.nn.Module)  # its type is only a callable
     return compiled
 
 
@@ -253,7 +283,7 @@ def finish() -> None:
 
 
 def free() -> None:
-    """Give back the device's memory of what is no longer used; JAX may need it."""
+    """Free the unused memory of the device, for JAX."""
     import torch
 
     gc.collect()
@@ -265,10 +295,10 @@ def free() -> None:
 
 
 class Windows(TypedDict):
-    """The columns of prepare_validation_features: of each window a list with its tokens' values.
+    """The columns of prepare_validation_features: per window a list with a value per token.
 
     Attributes:
-        offset_mapping: of each token its characters, or None outside of the context.
+        offset_mapping: per token its characters, or None outside of the context.
         overflow_to_sample_mapping: the number of each window's question.
     """
 
@@ -280,7 +310,7 @@ class Windows(TypedDict):
 
 
 class Answer(TypedDict):
-    """A span of the context, in characters; what is in it is filled in for the n best."""
+    """A span of the context, in characters; the n best have a text and a probability."""
 
     score: float
     offsets: tuple[int, int]
@@ -297,7 +327,7 @@ def encode_questions(
     stride: int,
 ) -> Windows:
     """run_qa.py's prepare_validation_features: windows with the offsets of their context."""
-    found = tokenizer(
+    encoded = tokenizer(
         list(questions),
         list(contexts),
         truncation="only_second",
@@ -308,45 +338,46 @@ def encode_questions(
         return_token_type_ids=True,
         padding=False,
     )
-    for window, offsets in enumerate(found["offset_mapping"]):
-        second = found.sequence_ids(window)
-        found["offset_mapping"][window] = [
+    for window, offsets in enumerate(encoded["offset_mapping"]):
+        second = encoded.sequence_ids(window)
+        encoded["offset_mapping"][window] = [
             o if second[k] == 1 else None for k, o in enumerate(offsets)
         ]
     return {
-        "input_ids": found["input_ids"],
-        "token_type_ids": found["token_type_ids"],
-        "attention_mask": found["attention_mask"],
-        "offset_mapping": found["offset_mapping"],
-        "overflow_to_sample_mapping": found["overflow_to_sample_mapping"],
+        "input_ids": encoded["input_ids"],
+        "token_type_ids": encoded["token_type_ids"],
+        "attention_mask": encoded["attention_mask"],
+        "offset_mapping": encoded["offset_mapping"],
+        "overflow_to_sample_mapping": encoded["overflow_to_sample_mapping"],
     }
 
 
 def predict_questions(
     model: torch.nn.Module,
-    found: Windows,
+    windows: Windows,
     *,
     size: int,
     precision: str,
     most: int | None = None,
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Start and end logits of every window; batches of windows of like length, padded to theirs.
+    """Start and end logits of every window, in batches of similar length, padded to the longest.
 
     Args:
-        size: windows of a batch; halves of it where they have more than `most` tokens.
+        size: windows of a batch.
+        most: tokens of a batch; a batch with more is halved.
     """
     import torch
 
-    ids = found["input_ids"]
+    ids = windows["input_ids"]
     columns = {
         "input_ids": ids,
-        "token_type_ids": found["token_type_ids"],
-        "attention_mask": found["attention_mask"],
+        "token_type_ids": windows["token_type_ids"],
+        "attention_mask": windows["attention_mask"],
     }
     order = sorted(range(len(ids)), key=lambda n: len(ids[n]))
     starts = [np.empty(0)] * len(ids)
     ends = [np.empty(0)] * len(ids)
-    outputs = []  # read when all are on their way
+    outputs = []  # read after all batches have been started
     pinned = device() == "cuda"
     model.eval()
     with torch.inference_mode(), autocast(precision):
@@ -362,7 +393,7 @@ def predict_questions(
                 for row, n in enumerate(part):
                     padded[row, : len(ids[n])] = torch.tensor(values[n])
                 batch[name] = padded
-            out = model(**placed(batch))
+            out = model(**to_device(batch))
             outputs.append((part, out.start_logits, out.end_logits))
     for part, start_logits, end_logits in outputs:
         s, e = start_logits.float().cpu().numpy(), end_logits.float().cpu().numpy()
@@ -381,24 +412,24 @@ def best_answers(
     n_best: int = 20,
     max_answer_length: int = 30,
 ) -> list[list[Answer]]:
-    """The n-best search in pure Python, as transformers' postprocess_qa_predictions does it.
+    """The n-best search in pure Python, as in transformers' postprocess_qa_predictions.
 
     Args:
-        windows_of: of each question the numbers of its windows.
-        offsets: of each window, of each token its characters, or None outside of the context.
+        windows_of: per question the numbers of its windows.
+        offsets: per window and token its characters, or None outside of the context.
     """
     answers = []
     for context, windows in zip(contexts, windows_of, strict=True):
         entries: list[Answer] = []
         for w in windows:
-            places, s, e = offsets[w], starts[w], ends[w]
+            spans, s, e = offsets[w], starts[w], ends[w]
             first = np.argsort(s)[-1 : -n_best - 1 : -1].tolist()
             last = np.argsort(e)[-1 : -n_best - 1 : -1].tolist()
             for i in first:
                 for j in last:
-                    if i >= len(places) or j >= len(places):
+                    if i >= len(spans) or j >= len(spans):
                         continue
-                    start, end = places[i], places[j]
+                    start, end = spans[i], spans[j]
                     if not start or not end or j < i or j - i + 1 > max_answer_length:
                         continue
                     span = (start[0], end[1])
@@ -414,9 +445,9 @@ def best_answers(
     return answers
 
 
-def windows_of(found: Windows, questions: int) -> list[list[int]]:
-    """Of each question the numbers of its windows."""
+def windows_of(windows: Windows, questions: int) -> list[list[int]]:
+    """Per question the numbers of its windows."""
     groups = collections.defaultdict(list)
-    for window, question in enumerate(found["overflow_to_sample_mapping"]):
+    for window, question in enumerate(windows["overflow_to_sample_mapping"]):
         groups[question].append(window)
     return [groups[question] for question in range(questions)]

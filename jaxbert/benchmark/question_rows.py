@@ -1,4 +1,4 @@
-"""Rows of answering questions, and of what stands before and behind the model."""
+"""Rows of answering questions: the whole, and the steps before and after the model."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def _questions(setting: Setting, count: int) -> list[QAExample]:
 
 
 def inference(setting: Setting) -> Timed:
-    """Texts to answers, through the class and through a loop in PyTorch."""
-    cfg, params = ours.load("bert-base" if setting.gpu else "minilm-l6")
-    tokenizer = load_tokenizer(find_model_folder("minilm-l6"))
+    """Texts to answers: QuestionAnswerer beside a loop in PyTorch."""
+    cfg, params = ours.load(setting.model)
+    tokenizer = load_tokenizer(find_model_folder(setting.small_model))
     examples = _questions(setting, 2048 if setting.gpu else 32 if setting.quick else 256)
     questions, contexts = [e.question for e in examples], [e.context for e in examples]
     size = 128 if setting.gpu else 32
@@ -53,49 +53,51 @@ def inference(setting: Setting) -> Timed:
 
         def theirs() -> float:
             start = time.perf_counter()
-            found = pytorch.encode_questions(
+            windows = pytorch.encode_questions(
                 tokenizer, questions, contexts, length=_LONGEST, stride=_STRIDE
             )
             starts, ends = pytorch.predict_questions(
-                called, found, size=size, precision=setting.precision, most=most
+                called, windows, size=size, precision=setting.precision, most=most
             )
-            groups = pytorch.windows_of(found, len(questions))
-            pytorch.best_answers(contexts, groups, found["offset_mapping"], starts, ends)
+            groups = pytorch.windows_of(windows, len(questions))
+            pytorch.best_answers(contexts, groups, windows["offset_mapping"], starts, ends)
             return time.perf_counter() - start
 
         return theirs
 
     features = encode_qa(examples, tokenizer, max_length=_LONGEST, stride=_STRIDE)
-    found = pytorch.encode_questions(
+    windows = pytorch.encode_questions(
         tokenizer, questions, contexts, length=_LONGEST, stride=_STRIDE
     )
     tokens, length = int(features.lengths.sum()), round(float(features.lengths.mean()))
-    counted = sum(map(len, found["input_ids"]))
+    their_tokens = sum(map(len, windows["input_ids"]))
     flops = model_flops(cfg, tokens, length, training=False)
-    # On a CPU jaxbert makes smaller batches of itself (training.predict).
-    fewer: steps.Ways = {"sdpa, 2048 tokens at once": {**steps.WAYS["sdpa"], "most": 2048}}
-    ways = steps.WAYS if setting.gpu else steps.WAYS | fewer
+    # On a CPU jaxbert halves large batches itself (training.predict).
+    small_batches: steps.Ways = {"sdpa, 2048 tokens at once": {**steps.WAYS["sdpa"], "most": 2048}}
+    ways = steps.WAYS if setting.gpu else steps.WAYS | small_batches
     theirs, compiling, tried = steps.fastest(setting, their_way, ways)
     batch = make_batch(features, np.arange(1), _LONGEST, 1)
-    found_in = [side.computed_in(cfg, params, batch, setting.precision) for side in (ours, pytorch)]
+    mine_in, theirs_in = (
+        side.computed_in(cfg, params, batch, setting.precision) for side in (ours, pytorch)
+    )
     row = setting.compare(
         "inference",
         "questions",
-        Side(mine, found_in[0], tokens, len(examples), first_run(mine), flops),
-        Side(theirs, found_in[1], counted, len(examples), compiling, flops),
+        Side(mine, mine_in, tokens, len(examples), first_run(mine), flops),
+        Side(theirs, theirs_in, their_tokens, len(examples), compiling, flops),
     )
     row.more.update({"batch": size, "baseline_tried": tried})
     return row
 
 
 def decode(setting: Setting) -> Timed:
-    """Logits on the host -> the n best answers with their texts."""
-    tokenizer = load_tokenizer(find_model_folder("minilm-l6"))
+    """From logits on the host to the n best answers with their texts."""
+    tokenizer = load_tokenizer(find_model_folder(setting.small_model))
     examples = _questions(setting, 100 if setting.quick else 1000)
     features = encode_qa(examples, tokenizer, max_length=_LONGEST, stride=_STRIDE)
     rng = np.random.default_rng(0)
-    # As a trained model's: noise, and a peak at the start and, up to 7 tokens behind it, at the end
-    # of an answer.
+    # Like a trained model's: noise, a peak at the start of an answer, and one at its end, up to 7
+    # tokens later.
     peak = rng.integers((10, 0), (60, 8), (len(features), 2)).cumsum(1).T[:, :, None]
     distance = (np.arange(_LONGEST) - peak) / 2
     noise = rng.normal(0, 1, distance.shape)
@@ -126,8 +128,8 @@ def decode(setting: Setting) -> Timed:
     offsets = []
     for a, b in zip(features.bounds[:-1], features.bounds[1:], strict=True):
         real = features.tokens["context_mask"][a:b]
-        places = features.host["offsets"][a:b].tolist()
-        offsets.append([tuple(o) if r else None for o, r in zip(places, real, strict=True)])
+        spans = features.host["offsets"][a:b].tolist()
+        offsets.append([tuple(o) if r else None for o, r in zip(spans, real, strict=True)])
 
     def theirs() -> float:
         start = time.perf_counter()
@@ -143,12 +145,12 @@ def decode(setting: Setting) -> Timed:
 
 
 def encode(setting: Setting) -> Timed:
-    """Features of questions beside the tokenizer's call alone, as run_qa.py has it."""
-    tokenizer = load_tokenizer(find_model_folder("minilm-l6"))
+    """The features of questions, beside the tokenizer's call alone, as in run_qa.py."""
+    tokenizer = load_tokenizer(find_model_folder(setting.small_model))
     examples = read_qa([setting.train_file]).examples[: 200 if setting.quick else 4000]
     texts = [e.question for e in examples], [e.context for e in examples]
     options = {"truncation": "only_second", "max_length": _LONGEST, "stride": _STRIDE}
-    counted = tokenizer(*texts, return_overflowing_tokens=True, **options)["input_ids"]
+    their_ids = tokenizer(*texts, return_overflowing_tokens=True, **options)["input_ids"]
     features = encode_qa(examples, tokenizer, max_length=_LONGEST, stride=_STRIDE)
 
     def mine() -> float:
@@ -163,6 +165,6 @@ def encode(setting: Setting) -> Timed:
 
     sides = [
         Side(mine, "int32", int(features.lengths.sum()), len(features)),
-        Side(theirs, "int32", sum(map(len, counted)), len(counted)),
+        Side(theirs, "int32", sum(map(len, their_ids)), len(their_ids)),
     ]
     return setting.compare("features", "windows", *sides)

@@ -16,18 +16,21 @@ def write_report(folder: Path, machine: Machine, rows: Sequence[Timed], minutes:
     """Write all three; the picture only where matplotlib (extra `plot`) is installed.
 
     Args:
-        minutes: that the rows took.
+        minutes: the time that the rows took.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    listed = [dataclasses.asdict(row) for row in rows]
-    about = dataclasses.asdict(machine)
-    write_json(folder / "benchmark.json", {**about, "minutes": minutes, "rows": listed})
+    content = {
+        **dataclasses.asdict(machine),
+        "minutes": minutes,
+        "rows": [dataclasses.asdict(row) for row in rows],
+    }
+    write_json(folder / "benchmark.json", content)
     write_text(folder / "benchmark.md", markdown(machine, rows, minutes))
     _draw(folder / "benchmark.png", machine, rows)
 
 
 def markdown(machine: Machine, rows: Sequence[Timed], minutes: float) -> str:
-    """A table, and what it was measured on."""
+    """The table, under the machine that it was measured on."""
     versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
     lines = [
         f"{machine.device}, {machine.cores} cores, {machine.date}; {versions}.",
@@ -57,44 +60,45 @@ def markdown(machine: Machine, rows: Sequence[Timed], minutes: float) -> str:
         ]
         lines.append("| " + " | ".join(cells) + " |")
     lines.append("")
-    lines.extend(f"- {row.name}: {'; '.join(said)}" for row in rows if (said := _notes(row)))
+    lines.extend(f"- {row.name}: {'; '.join(notes)}" for row in rows if (notes := _notes(row)))
     return "\n".join(lines).rstrip() + "\n"
 
 
 def _notes(row: Timed) -> list[str]:
-    """What was measured, and how else the baseline was tried: the best of it is in the table."""
-    more, said = row.more, []
+    """Notes on a row: its work, and the other ways in which the baseline was tried."""
+    more = row.more
+    notes: list[str] = []
     if "batch" in more:
-        said.append(f"batches of {more['batch']}")
+        notes.append(f"batches of {more['batch']}")
     if more.get("attention", "xla") != "xla":
-        said.append(f"jaxbert's attention by {more['attention']}")
+        notes.append(f"jaxbert's attention by {more['attention']}")
     if "row_lengths" in more:
-        said.append(f"padded to {' '.join(map(str, more['row_lengths']))}")
+        notes.append(f"padded to {' '.join(map(str, more['row_lengths']))}")
     if "examples_per_second" in more:
-        said.append(f"{_both(more['examples_per_second'], '{:.3g}')} examples/s")
+        notes.append(f"{_both(more['examples_per_second'], '{:.3g}')} examples/s")
     if "padding_of_epoch" in more:
-        said.append(f"{_both(more['padding_of_epoch'], '{:.1%}')} padding")
+        notes.append(f"{_both(more['padding_of_epoch'], '{:.1%}')} padding")
     if "step_seconds" in more:
-        said.append(f"jaxbert takes {more['step_seconds']:.3g} s a step")
+        notes.append(f"jaxbert takes {more['step_seconds']:.3g} s a step")
     if "one_device" in more:
-        said.append(f"one device {more['one_device']:.4g} {row.unit}")
+        notes.append(f"one device {more['one_device']:.4g} {row.unit}")
     if batches := more.get("baseline_batches"):
         rates = ", ".join(f"{size} {rate:.3g}/s" for size, rate in batches.items())
-        said.append(f"batches tried with the baseline {rates}")
+        notes.append(f"batches tried with the baseline {rates}")
     if tried := more.get("baseline_tried"):
         ways = ", ".join(
-            f"{way} {found}" if isinstance(found, str) else f"{way} {found:.3g} s"
-            for way, found in tried.items()
+            f"{way} {result}" if isinstance(result, str) else f"{way} {result:.3g} s"
+            for way, result in tried.items()
         )
-        said.append(f"the baseline tried as {ways}")
+        notes.append(f"the baseline tried as {ways}")
     if fast := more.get("baseline_bfloat16"):
         low, high = fast["spread"]
-        said.append(
+        notes.append(
             f"the baseline in bfloat16 has {fast['value']:.4g} {row.unit}, "
             f"{fast['times_jaxbert']:.2f} ({low:.2f}-{high:.2f}) times jaxbert in "
             f"{more['precision']}"
         )
-    return said
+    return notes
 
 
 def _number(value: float | None) -> str:
@@ -107,18 +111,18 @@ def _both(values: Both | None, form: str) -> str:
 
 
 def _draw(path: Path, machine: Machine, rows: Sequence[Timed]) -> None:
-    """The ratios as bars with their spread; at 1 the baseline."""
+    """The ratios as bars with their spread; the baseline is the line at 1."""
     shown = [row for row in rows if row.ratio is not None]
     figure = new_figure(path.name, 8, 1.2 + 0.32 * len(shown))
     if figure is None:
         return
     axes = figure.add_subplot()
-    for place, row in enumerate(reversed(shown)):
+    for y, row in enumerate(reversed(shown)):
         ratio = row.ratio or 0.0
         low, high = row.spread or (ratio, ratio)
         color = "#2a7f62" if ratio >= 1 else "#b5483a"
-        axes.barh(place, ratio, xerr=[[ratio - low], [high - ratio]], color=color, capsize=2)
-        axes.text(high, place, f"  {ratio:.2f}", va="center", fontsize=8)
+        axes.barh(y, ratio, xerr=[[ratio - low], [high - ratio]], color=color, capsize=2)
+        axes.text(high, y, f"  {ratio:.2f}", va="center", fontsize=8)
     axes.set_yticks(range(len(shown)), [row.name for row in reversed(shown)], fontsize=8)
     axes.axvline(1, color="black", linewidth=0.8)
     axes.set_xlabel("jaxbert / PyTorch baseline: above 1 jaxbert is faster, or takes less")

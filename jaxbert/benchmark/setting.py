@@ -1,13 +1,14 @@
-"""How the rows are measured."""
+"""How the rows are measured: Setting."""
 
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable, Sequence
 
 import jax
 
-from jaxbert.benchmark.machine import peak_flops
+from jaxbert.benchmark.machine import Peak, peak_flops
 from jaxbert.benchmark.timing import Side, Timed, compare
 from jaxbert.model.choose_attention import choose_attention
 from jaxbert.model.config import BertConfig
@@ -15,13 +16,18 @@ from jaxbert.model.config import BertConfig
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """How it is measured.
+    """What is measured, how often, and by which means.
 
     Attributes:
         precision: "float32" or "bfloat16".
+        rounds: how often both sides are measured, in turns.
         train_file, validation_file: questions, for the rows of real text.
         quick: few rounds and little work.
-        say: prints a line, of what cannot be measured here.
+        say: prints a line about what cannot be measured here.
+        small_model, large_model: model folders, "minilm-l6", or "bert-base" with random weights.
+            Texts are tokenized by the small one's tokenizer.
+        peak_of: the machine's peak in a precision, for the MFU.
+        python: the command that starts a process of its own; ("numactl", "-C0", "python") pins it.
     """
 
     precision: str
@@ -30,11 +36,20 @@ class Setting:
     validation_file: str
     quick: bool
     say: Callable[[str], None]
+    small_model: str = "minilm-l6"
+    large_model: str = "bert-base"
+    peak_of: Callable[[str], Peak] = peak_flops
+    python: tuple[str, ...] = (sys.executable,)
 
     @property
     def gpu(self) -> bool:
         """Whether an accelerator computes."""
         return jax.default_backend() != "cpu"
+
+    @property
+    def model(self) -> str:
+        """The model of the rows of real text: the one that keeps the device busy."""
+        return self.large_model if self.gpu else self.small_model
 
     def compare(
         self,
@@ -43,18 +58,18 @@ class Setting:
         ours: Side,
         theirs: Side,
         *,
-        alike: float = 0.0,
+        tolerance: float = 0.0,
         bfloat16: Side | None = None,
     ) -> Timed:
         """See timing.compare."""
-        peak, _ = peak_flops(ours.precision) if ours.flops else (None, "")
+        peak = self.peak_of(ours.precision).flops if ours.flops else None
         return compare(
             name,
             unit,
             ours,
             theirs,
             rounds=self.rounds,
-            alike=alike,
+            tolerance=tolerance,
             peak=peak,
             bfloat16=bfloat16,
         )

@@ -21,11 +21,10 @@ from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import Params
 
 LENGTHS = (128, 192, 384, 512)
-MODELS = ("minilm-l6", "bert-base")
 
 
 class Way(TypedDict, total=False):
-    """One way to have PyTorch do the work: see pytorch.training, and predict_questions for most."""
+    """One way for PyTorch to do the work: options of pytorch.training and predict_questions."""
 
     attention: str
     compiled: bool
@@ -35,14 +34,14 @@ class Way(TypedDict, total=False):
 
 Ways = dict[str, Way]
 
-# How PyTorch is tried, the first always.
+# The ways that are tried; --quick tries the first one only.
 WAYS: Ways = {
     "sdpa": {"attention": "sdpa", "compiled": False},
     "eager attention": {"attention": "eager", "compiled": False},
     "sdpa, torch.compile": {"attention": "sdpa", "compiled": True},
 }
 UNCOMPILED: Ways = {name: way for name, way in WAYS.items() if not way["compiled"]}
-# On a GPU alone: on a processor, a step of one length is not faster when it is compiled.
+# Only on a GPU: on a processor a step of one length is not faster when it is compiled.
 OF_BUCKETS: Ways = {
     "sdpa, torch.compile for multiples of 64": {**WAYS["sdpa, torch.compile"], "multiple": 64}
 }
@@ -50,30 +49,31 @@ _TUNED_AT = 192
 
 
 def batch_size(setting: Setting, model: str, length: int) -> int:
-    """Windows of a batch that keeps the device busy: so many tokens."""
-    tokens = 16384 if setting.gpu else {"minilm-l6": 3072, "bert-base": 1536}[model]
+    """Windows of a batch with enough tokens to keep the device busy."""
+    tokens = 16384 if setting.gpu else 3072 if model == setting.small_model else 1536
     return max(1, tokens // length)
 
 
 @functools.cache
 def tuned(setting: Setting, model: str, precision: str) -> tuple[float, dict[str, float]]:
-    """How many times as large batches suit the baseline best, of half, one and two; and the
-    examples a second that it has with each. Less than 5 % faster is not faster.
+    """The multiple of the batch size (0.5, 1 or 2) at which the baseline is fastest, and its
+    examples per second at each. 1 is kept unless another is 5 % faster.
     """
     if setting.quick:
         return 1.0, {}
     cfg, params = ours.load(model)
-    found = {}
+    rates: dict[float, float] = {}
+    sizes: dict[float, int] = {}
     for times in (0.5, 1.0, 2.0):
-        size = round(times * batch_size(setting, model, _TUNED_AT))
+        size = sizes[times] = round(times * batch_size(setting, model, _TUNED_AT))
         batches = [full_batch(cfg.vocab_size, size, _TUNED_AT)]
         run = pytorch.training(cfg, params, batches, precision=precision)
         run()
-        found[times] = size, size / min(run(), run())
+        rates[times] = size / min(run(), run())
         del run
         pytorch.free()
-    rates = {f"{size} x {_TUNED_AT}": round(rate, 3) for size, rate in found.values()}
-    return max(found, key=lambda times: found[times][1] * (1.05 if times == 1 else 1)), rates
+    best = max(rates, key=lambda times: rates[times] * (1.05 if times == 1 else 1))
+    return best, {f"{sizes[n]} x {_TUNED_AT}": round(rate, 3) for n, rate in rates.items()}
 
 
 def training_side(
@@ -83,10 +83,10 @@ def training_side(
     precision: str,
     compile_seconds: float | None = None,
 ) -> Side:
-    """What `run` does with these batches.
+    """The Side of `run`, which trains on these batches.
 
     Args:
-        precision: that it computes in, as `computed_in` of either side found it.
+        precision: that `computed_in` of that side reports.
     """
     tokens = sum(int(b["attention_mask"].sum()) for b in batches)
     windows = sum(int((b["row"] >= 0).sum()) for b in batches)
@@ -129,17 +129,17 @@ def baseline(
     """PyTorch's fastest way, by default of WAYS; see `fastest`."""
     make = functools.partial(pytorch.training, cfg, params, batches, precision=precision)
     run, compiling, tried = fastest(setting, make, WAYS if ways is None else ways)
-    found = pytorch.computed_in(cfg, params, batches[0], precision)
-    return training_side(run, cfg, batches, found, compiling), tried
+    computed = pytorch.computed_in(cfg, params, batches[0], precision)
+    return training_side(run, cfg, batches, computed, compiling), tried
 
 
 def fastest(
     setting: Setting, make: Callable[..., Callable[[], float]], ways: Ways
 ) -> tuple[Callable[[], float], float, Tried]:
-    """The fastest of the ways, the seconds it compiles, and of each way the seconds, or why not.
+    """The fastest way, the seconds that it compiles, and the seconds of each way or why it failed.
 
     Args:
-        make: of a way's options, what is timed.
+        make: called with a way's options; gives the function to time.
         ways: as WAYS.
     """
     best: tuple[float, float, Callable[[], float]] | None = None
@@ -162,12 +162,12 @@ def fastest(
             setting.say(f"  baseline {name}: {tried[name]}")
         del run
         pytorch.free()  # the model of a slower way
-    assert best is not None  # the first way is never left out
+    assert best is not None  # the first way is always tried
     return best[2], best[1], tried
 
 
 class _Matrix(Protocol):
-    """What an array of JAX and a tensor of PyTorch have alike."""
+    """What JAX's arrays and PyTorch's tensors share."""
 
     @property
     def T(self) -> Self: ...  # noqa: N802
@@ -191,7 +191,7 @@ PRODUCTS: dict[str, _Product] = {
 
 
 def product(setting: Setting, name: str, form: str) -> Timed:
-    """One product of MiniLM-L6's MLP, alone: what the libraries below both sides make of it."""
+    """One matrix product of MiniLM-L6's MLP, to compare the libraries below both sides."""
     import torch
 
     m, k, n = (32768 if setting.gpu else 3072), 384, 1536
@@ -202,13 +202,13 @@ def product(setting: Setting, name: str, form: str) -> Timed:
     compiled = jax.jit(formula)
     xwy = [jax.device_put(a).astype(setting.precision) for a in arrays]
     dtype = getattr(torch, setting.precision)
-    other = [torch.from_numpy(a).to(pytorch.device(), dtype) for a in arrays]
+    tensors = [torch.from_numpy(a).to(pytorch.device(), dtype) for a in arrays]
 
     def mine() -> float:
         start = time.perf_counter()
         for number in range(count):
             y = compiled(*xwy)
-            if not setting.gpu or number == count - 1:  # as PyTorch: a GPU has the next at once
+            if not setting.gpu or number == count - 1:  # a GPU queues them, as PyTorch does
                 y.block_until_ready()
         return time.perf_counter() - start
 
@@ -217,14 +217,14 @@ def product(setting: Setting, name: str, form: str) -> Timed:
         start = time.perf_counter()
         with pytorch.autocast(setting.precision):
             for _ in range(count):
-                formula(*other)
+                formula(*tensors)
         pytorch.finish()
         return time.perf_counter() - start
 
     flops = 2.0 * m * k * n * count
-    dtypes = str(xwy[0].dtype), str(other[0].dtype).removeprefix("torch.")
+    dtypes = str(xwy[0].dtype), str(tensors[0].dtype).removeprefix("torch.")
     sides = [
-        Side(run, found, 0, flops / 1e9, first_run(run), flops)
-        for run, found in zip((mine, theirs), dtypes, strict=True)
+        Side(run, computed, 0, flops / 1e9, first_run(run), flops)
+        for run, computed in zip((mine, theirs), dtypes, strict=True)
     ]
     return setting.compare(name, "Gflop", *sides)

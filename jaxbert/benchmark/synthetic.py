@@ -1,4 +1,4 @@
-"""What both sides train on, and how; numpy alone, for either side's process."""
+"""The batches and the optimizer's settings of both sides; imports numpy only, for any process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ LEARNING_RATE, WEIGHT_DECAY, CLIP_NORM = 1e-5, 0.01, 1.0
 
 
 def full_batch(vocab_size: int, size: int, length: int, seed: int = 0) -> NumpyBatch:
-    """Windows without any padding, of random tokens of the vocabulary's second half."""
+    """Windows without padding, of random tokens from the second half of the vocabulary."""
     rng = np.random.default_rng(seed)
     start = rng.integers(0, length // 2, size)
     batch = {

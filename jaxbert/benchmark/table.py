@@ -17,22 +17,26 @@ Job = Callable[[], Timed]
 
 
 def choose(names: Sequence[str], asked: Sequence[str]) -> list[str]:
-    """The rows that are asked for, in their own order: one by its whole name, or all that begin so.
+    """The rows that are asked for, in the table's order.
+
+    Args:
+        asked: names of rows; one that names no row stands for all rows that begin with it.
 
     Raises:
-        InputError: there is none.
+        InputError: one matches no row.
     """
-    found: set[str] = set()
+    chosen: set[str] = set()
     for start in asked:
-        some = [start] if start in names else [n for n in names if n.startswith(start)]
-        if not some:
+        matching = [start] if start in names else [n for n in names if n.startswith(start)]
+        if not matching:
             raise InputError(f"--rows {start}: there are {', '.join(names)}")
-        found.update(some)
-    return [name for name in names if name in found]
+        chosen.update(matching)
+    return [name for name in names if name in chosen]
 
 
 def jobs(setting: Setting) -> dict[str, Job]:
-    """All rows by name, in the order in which they are measured; the fairest comparison first."""
+    """All rows by name, in the order in which they are measured: the fairest comparison first."""
+    models = setting.small_model, setting.large_model
     made: dict[str, Job] = {}
     tuning = FineTuning(setting)
     made["finetune/grouped"] = lambda: tuning.row("finetune/grouped", "buckets", "grouped")
@@ -51,14 +55,14 @@ def jobs(setting: Setting) -> dict[str, Job]:
             "finetune/padded packing", "packing", "padded"
         )
     lengths = (128, 384) if setting.quick else steps.LENGTHS
-    for model in steps.MODELS[: 1 if setting.quick else 2]:
+    for model in models[: 1 if setting.quick else 2]:
         for length in lengths:
             name = f"step/{model}/{length}"
             made[name] = functools.partial(
                 steps.step, setting, name, model, length, setting.precision
             )
     if not setting.gpu and not setting.quick:  # the fastest that a processor with AMX has
-        for model in steps.MODELS:
+        for model in models:
             name = f"step/{model}/384 bfloat16"
             made[name] = functools.partial(steps.step, setting, name, model, 384, "bfloat16")
     for form in steps.PRODUCTS:
@@ -72,7 +76,7 @@ def jobs(setting: Setting) -> dict[str, Job]:
             name = f"first step/{cache}"
             made[name] = functools.partial(process_rows.first_step, setting, name, cache == "warm")
         for remat in (False, True):
-            name = "memory/bert-base/384" + " recomputed" * remat
+            name = f"memory/{setting.large_model}/384" + " recomputed" * remat
             made[name] = functools.partial(process_rows.memory, setting, name, remat)
         for devices in (n for n in (2, 4) if not setting.gpu or jax.device_count() >= n):
             name = f"scaling/{devices} devices"

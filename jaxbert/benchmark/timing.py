@@ -1,4 +1,4 @@
-"""Two ways to do the same work, timed in turns, and what is said of them."""
+"""Times two ways to do the same work in turns; the result is a row."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TypeAlias, TypedDict, TypeVar, Unpack
 T = TypeVar("T")
 
 Both: TypeAlias = dict[str, float]  # a value each of "jaxbert" and "baseline"
-Tried: TypeAlias = dict[str, float | str]  # seconds of a way, or why it is not possible
+Tried: TypeAlias = dict[str, float | str]  # seconds of a way, or why it failed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,12 +19,12 @@ class Side:
     """One way to do the work.
 
     Attributes:
-        run: does it once, to its very end, and gives the seconds it took.
-        precision: what the products are computed in, as "float32".
-        tokens: real ones of the work; padding does not count.
-        amount: of the work, in the row's unit: examples, questions.
-        compile_seconds: that the first run took beyond a later one.
-        flops: of the model for this work (see model_flops), 0 where that says nothing.
+        run: does the work once, to its very end, and returns the seconds.
+        precision: the dtype of the products, as "float32".
+        tokens: real ones; padding does not count.
+        amount: how much work it is, in the row's unit: examples, questions.
+        compile_seconds: by which the first run was slower than a later one.
+        flops: of the model for this work (see model_flops); 0 where that has no meaning.
     """
 
     run: Callable[[], float]
@@ -36,7 +36,7 @@ class Side:
 
 
 class Other(TypedDict):
-    """The baseline in another precision: its rate, and that rate by jaxbert's with its spread."""
+    """The baseline in another precision: its rate, and the ratio to jaxbert's with its spread."""
 
     value: float
     times_jaxbert: float
@@ -44,19 +44,19 @@ class Other(TypedDict):
 
 
 class More(TypedDict, total=False):
-    """What else a row says, as benchmark.json has it.
+    """Further columns of a row, by their names in benchmark.json.
 
     Attributes:
-        seconds: of every round.
-        precision: that jaxbert computes in.
-        mfu: model_flops_per_second by the most that the machine can do.
-        batch, length: windows of a batch, and tokens of each.
-        attention: jaxbert's.
+        seconds: per round.
+        precision: of jaxbert.
+        mfu: model_flops_per_second divided by the machine's peak.
+        batch, length: windows per batch, and tokens per window.
+        attention: jaxbert's implementation.
         row_lengths: to which jaxbert pads.
-        padding_of_epoch: the part of all tokens.
-        baseline_batches: examples a second at the batches that were tried.
+        padding_of_epoch: its share of all tokens.
+        baseline_batches: examples per second at each batch size that was tried.
         step_seconds: jaxbert's.
-        one_device: the row's value there.
+        one_device: the row's value on one device.
     """
 
     seconds: dict[str, list[float]]
@@ -82,13 +82,12 @@ class More(TypedDict, total=False):
 
 @dataclasses.dataclass(frozen=True)
 class Timed:
-    """What was measured; None where one side has none.
+    """A measured row; baseline, ratio and spread are None where there is no baseline.
 
     Attributes:
         jaxbert, baseline: medians, in `unit`.
         ratio: the median of the rounds' ratios; above 1 jaxbert is faster, or takes less.
         spread: the lowest and the highest ratio of a round.
-        more: what else was counted.
     """
 
     name: str
@@ -102,20 +101,20 @@ class Timed:
 
 
 def first_run(run: Callable[[], float]) -> float:
-    """Seconds of compiling: those of the first run beyond the second."""
+    """Seconds of compiling: by which the first run is slower than the second."""
     first = run()
     return max(0.0, first - run())
 
 
 def in_turns(rounds: int, *sides: Callable[[], T]) -> list[list[T]]:
-    """What each side gives, round by round: A B, B A, A B, ..."""
-    found: list[list[T]] = [[] for _ in sides]
+    """The results of each side, round by round: A B, B A, A B, ..."""
+    results: list[list[T]] = [[] for _ in sides]
     for number in range(rounds):
-        pairs = list(zip(sides, found, strict=True))
+        pairs = list(zip(sides, results, strict=True))
         for run, values in pairs[:: 1 if number % 2 == 0 else -1]:
             gc.collect()  # or one side's garbage is collected in the other's time
             values.append(run())
-    return found
+    return results
 
 
 def compare(
@@ -125,26 +124,26 @@ def compare(
     theirs: Side,
     *,
     rounds: int,
-    alike: float = 0.0,
+    tolerance: float = 0.0,
     peak: float | None = None,
     bfloat16: Side | None = None,
 ) -> Timed:
     """Time both sides in turns.
 
     Args:
-        unit: of the amounts, "examples": the row's values are examples a second, and its ratios
-            those of such rates.
-        alike: by what part the sides' numbers of tokens may differ, where both are samples.
-        peak: floating-point operations a second that the machine can do, for the MFU.
-        bfloat16: the baseline in that precision, timed in the same turns and said beside the row.
+        unit: of the amounts: with "examples" the values are examples per second, and the ratios
+            those of these rates.
+        tolerance: the share by which the sides' tokens may differ, where both are samples.
+        peak: floating-point operations per second that the machine can do, for the MFU.
+        bfloat16: the baseline in that precision, timed in the same turns and reported with the row.
 
     Raises:
-        ValueError: the sides are unlike, another precision or number of real tokens.
+        ValueError: the sides differ in precision or in the number of real tokens.
     """
     if ours.precision != theirs.precision:
         raise ValueError(f"{name}: {ours.precision} is not compared with {theirs.precision}")
-    far = abs(ours.tokens - theirs.tokens) > alike * theirs.tokens
-    if far or (not alike and ours.amount != theirs.amount):
+    far = abs(ours.tokens - theirs.tokens) > tolerance * theirs.tokens
+    if far or (not tolerance and ours.amount != theirs.amount):
         raise ValueError(
             f"{name}: {ours.tokens} tokens of {ours.amount} {unit} are not compared with "
             f"{theirs.tokens} of {theirs.amount}"
@@ -162,20 +161,20 @@ def compare(
         "precision": ours.precision,
     }
     if bfloat16:
-        found = [x / y * bfloat16.amount / ours.amount for x, y in zip(a, c[0], strict=True)]
+        fast = [x / y * bfloat16.amount / ours.amount for x, y in zip(a, c[0], strict=True)]
         more["baseline_bfloat16"] = {
             "value": bfloat16.amount / statistics.median(c[0]),
-            "times_jaxbert": statistics.median(found),
-            "spread": (min(found), max(found)),
+            "times_jaxbert": statistics.median(fast),
+            "spread": (min(fast), max(fast)),
         }
     for who, side, seconds in (("jaxbert", ours, a), ("baseline", theirs, b)):
-        middle = statistics.median(seconds)
+        median = statistics.median(seconds)
         if side.tokens:
-            more.setdefault("tokens_per_second", {})[who] = round(side.tokens / middle, 1)
+            more.setdefault("tokens_per_second", {})[who] = round(side.tokens / median, 1)
         if side.flops:
-            more.setdefault("model_flops_per_second", {})[who] = side.flops / middle
+            more.setdefault("model_flops_per_second", {})[who] = side.flops / median
             if peak:
-                more.setdefault("mfu", {})[who] = round(side.flops / middle / peak, 4)
+                more.setdefault("mfu", {})[who] = round(side.flops / median / peak, 4)
     return Timed(
         name=name,
         unit=f"{unit}/s",
@@ -195,7 +194,7 @@ def of_less(
     theirs: Sequence[float] | None,
     **more: Unpack[More],
 ) -> Timed:
-    """A row of what is better when it is less, seconds or GiB, round by round."""
+    """A row whose values are better when they are lower: seconds or GiB, one per round."""
     mine = statistics.median(ours)
     if theirs is None:
         return Timed(name, unit, mine, None, None, None, len(ours), more)

@@ -89,7 +89,7 @@ def _evaluate(
         batch = make_batch(features, windows, length, len(windows))
         batch = corrupt(batch, EVALUATION) if corrupt else batch
         with torch.inference_mode():
-            found = model(**pytorch.placed(pytorch.to_torch(task.head, batch, labelled=False)))
+            found = model(**pytorch.to_device(pytorch.to_torch(task.head, batch, labelled=False)))
         names = ("start_logits", "end_logits") if task.head == "qa" else ("logits",)
         outputs = {n: found[n].float().cpu().numpy() for n in names}
         if task.head == "regression":

@@ -7,10 +7,9 @@ r"""Measure jaxbert beside PyTorch: the same weights, data, batches and precisio
 
 The baseline is transformers' BERT with fused AdamW and all threads, in whichever way is fastest
 here: SDPA attention, its plain attention, or SDPA compiled (finetune/padded: not compiled;
---quick: SDPA as it is). Above a ratio of 1 jaxbert is faster, or takes less; the
-spread is that of the rounds. Samples of real text may differ by a fifth in their tokens, and are
-compared by the token. The rows of scaling over devices are jaxbert's alone.
-Needs the extra `baseline`.
+--quick: SDPA as it is). A ratio above 1 means that jaxbert is faster, or takes less; the spread is
+that of the rounds. Samples of real text may differ by a fifth in their tokens, and are compared by
+the token. The rows of scaling over devices have no baseline. Needs the extra `baseline`.
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ import dataclasses
 import importlib.util
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import jax
 
@@ -30,6 +29,10 @@ from jaxbert.cli import command_line
 from jaxbert.errors import InputError
 from jaxbert.options.fields import Settings, option
 from jaxbert.runs.folder import check_writable
+
+if TYPE_CHECKING:
+    from jaxbert.benchmark.machine import Machine
+    from jaxbert.benchmark.table import Job
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +66,7 @@ class BenchmarkOptions(Settings):
 
 
 def run(words: Sequence[str]) -> None:
-    """Measure all rows, and write the report after each."""
+    """Measure the rows that are asked for."""
     # Both sides share a GPU: without this JAX would take most of its memory at once.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     options = command_line.parse(
@@ -73,9 +76,10 @@ def run(words: Sequence[str]) -> None:
         raise InputError('PyTorch is not installed; pip install "jaxbert[baseline]"')
     if options.rounds < 1:
         raise InputError(f"--rounds {options.rounds}: it must be at least 1")
-    if options.output_dir:
-        check_writable(Path(options.output_dir).expanduser())
-    from jaxbert.benchmark import machine, pytorch, report, table, timing
+    folder = Path(options.output_dir).expanduser() if options.output_dir else None
+    if folder:
+        check_writable(folder)
+    from jaxbert.benchmark import machine, pytorch, table
     from jaxbert.benchmark.setting import Setting
 
     ours, theirs = jax.default_backend(), pytorch.device()
@@ -87,7 +91,6 @@ def run(words: Sequence[str]) -> None:
     precision = options.precision
     if precision == "auto":
         precision = "float32" if jax.default_backend() == "cpu" else "bfloat16"
-    about = machine.describe(precision)
     setting = Setting(
         precision=precision,
         rounds=min(options.rounds, 2) if options.quick else options.rounds,
@@ -96,25 +99,43 @@ def run(words: Sequence[str]) -> None:
         quick=options.quick,
         say=lambda line: print(line, flush=True),
     )
-    made = table.jobs(setting)
-    chosen = table.choose(list(made), options.rows or [""])
+    jobs = table.jobs(setting)
+    chosen = {name: jobs[name] for name in table.choose(list(jobs), options.rows or [""])}
+    about = machine.describe(setting.peak_of(precision))
     print(f"{about.device}, {about.cores} cores, {precision}; peak {about.peak / 1e9:.0f} Gflop/s")
-    found, failed, start = [], [], time.perf_counter()
-    for name in chosen:
+    measure_rows(chosen, about, folder, debug=options.debug)
+
+
+def measure_rows(
+    jobs: Mapping[str, Job], about: Machine, folder: Path | None, *, debug: bool = False
+) -> None:
+    """Measure the rows in order, print each, and write the report after each.
+
+    Args:
+        folder: of the report, if there is to be one.
+        debug: a row that fails ends the command, with its traceback.
+
+    Raises:
+        InputError: some rows could not be measured; all others have been.
+    """
+    from jaxbert.benchmark import report, timing
+
+    measured, failed, start = [], [], time.perf_counter()
+    for name, job in jobs.items():
         try:
-            found.append(made[name]())
+            measured.append(job())
         except (ValueError, RuntimeError, MemoryError) as error:
-            # One that does not fit into memory, or compares what is unlike, costs no other row.
-            if options.debug:
+            # A row that does not fit into memory, or has unlike sides, costs no other row.
+            if debug:
                 raise
             failed.append(name)
-            reason = f"{type(error).__name__}: {error}"  # a MemoryError says no more than its name
+            reason = f"{type(error).__name__}: {error}"  # a MemoryError may have no message
             print(f"{name}: not measured: {reason.splitlines()[0]}")
             continue
-        setting.say(timing.show(found[-1]))
-        if options.output_dir:  # after every row: what is measured is not lost
+        print(timing.show(measured[-1]), flush=True)
+        if folder:  # after every row: no measurement is lost
             minutes = round((time.perf_counter() - start) / 60, 1)
-            report.write_report(Path(options.output_dir).expanduser(), about, found, minutes)
-    print(f"{len(found)} rows in {(time.perf_counter() - start) / 60:.1f} minutes")
+            report.write_report(folder, about, measured, minutes)
+    print(f"{len(measured)} rows in {(time.perf_counter() - start) / 60:.1f} minutes")
     if failed:
         raise InputError(f"not measured: {', '.join(failed)}; the reasons are above")

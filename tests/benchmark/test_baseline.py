@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 import pytest
-from conftest import DEMO, TINY
+from conftest import DEMO, TINIEST, TINY
 
 from jaxbert.benchmark import ours, pytorch, steps
+from jaxbert.benchmark.machine import Peak
 from jaxbert.benchmark.setting import Setting
 from jaxbert.benchmark.synthetic import full_batch
 from jaxbert.data.encode_qa import encode_qa
@@ -27,31 +27,40 @@ from jaxbert.model.tokenizer import load_tokenizer
 pytestmark = pytest.mark.integration
 
 
-def test_both_sides_train_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_sides_train_alike() -> None:
     """Without dropout, both have the same losses, step after step, at a rate that moves them."""
-    for module in (ours, pytorch):
-        monkeypatch.setattr(module, "LEARNING_RATE", 1e-2)
     cfg = dataclasses.replace(TINY, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     params = jax.device_get(init_params(cfg, "qa", jax.random.key(0)))
     batches = [full_batch(cfg.vocab_size, 4, 16, seed) for seed in (0, 1, 2)]
-    made = ours.prepare(cfg, params, batches, precision="float32")
+    made = ours.prepare(cfg, params, batches, precision="float32", learning_rate=1e-2)
     mine = []
     for batch in made.batches:
         made.state, metrics = made.step(made.state, made.parallel.shard(batch), jax.random.key(0))
         mine.append(float(made.parallel.fetch(metrics)["loss"]))
-    model = pytorch.load_model(cfg, params, "qa").train()
-    theirs: list[float] = []
-
-    def train_step(*given: Any, **options: Any) -> Any:
-        loss = once(*given, **options)
-        theirs.append(loss.item())
-        return loss
-
-    once = pytorch.train_step
-    monkeypatch.setattr(pytorch, "train_step", train_step)
-    assert pytorch.training_of(model, batches, precision="float32")() > 0
+    model = pytorch.load_model(cfg, params, "qa")
+    training = pytorch.prepare(model, batches, precision="float32", learning_rate=1e-2)
+    theirs = [training.step(batch).item() for batch in training.batches]
     assert mine == pytest.approx(theirs, abs=1e-5)
     assert mine[2] < mine[0] - 0.1
+
+
+def test_a_run_trains_on_each_batch_once() -> None:
+    """Of either side: both end at the parameters of as many single steps."""
+    cfg = dataclasses.replace(TINIEST, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    params = jax.device_get(init_params(cfg, "qa", jax.random.key(0)))
+    batches = [full_batch(cfg.vocab_size, 4, 16, seed) for seed in (0, 1)]
+    one, other = (
+        pytorch.prepare(pytorch.load_model(cfg, params, "qa"), batches, precision="float32")
+        for _ in range(2)
+    )
+    assert one.run() > 0
+    for batch in other.batches:
+        other.step(batch)
+    for x, y in zip(one.model.parameters(), other.model.parameters(), strict=True):
+        np.testing.assert_array_equal(x.detach().numpy(), y.detach().numpy())
+    mine = ours.prepare(cfg, params, batches, precision="float32")
+    assert mine.run() > 0
+    assert int(mine.parallel.fetch(mine.state).step) == 2
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -62,37 +71,57 @@ def test_the_precision_is_the_one_that_is_computed_in(precision: str) -> None:
     assert pytorch.computed_in(TINY, params, batch, precision) == precision
 
 
-def test_what_only_says_that_it_is_bfloat16_is_not_compared(
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_precision_that_is_asked_for_but_not_computed_in_is_not_compared(
+    tiny_folder: Path,
 ) -> None:
-    monkeypatch.setattr(pytorch, "autocast", lambda precision: contextlib.nullcontext())
-    monkeypatch.setattr(steps, "WAYS", {"sdpa": steps.WAYS["sdpa"]})
-    params = jax.device_get(init_params(TINY, "qa", jax.random.key(0)))
-    monkeypatch.setattr(ours, "load", lambda name: (TINY, params))
-    # PyTorch's bfloat16 products take half a minute each on some processors.
-    monkeypatch.setattr("jaxbert.benchmark.setting.peak_flops", lambda precision: (1e12, "a test"))
-    setting = Setting("bfloat16", 1, "", "", quick=True, say=lambda line: None)
-    with pytest.raises(ValueError, match="x: bfloat16 is not compared with float32"):
-        steps.step(setting, "x", "bert-base", 16, "bfloat16")
+    """The baseline's mixed precision is bfloat16, also where float16 is asked for."""
+    setting = Setting(
+        "float16",
+        1,
+        "",
+        "",
+        quick=True,
+        say=lambda line: None,
+        # PyTorch's products of half precision take half a minute each on some processors.
+        peak_of=lambda precision: Peak(1e12, "a data sheet"),
+    )
+    with pytest.raises(ValueError, match="x: float16 is not compared with bfloat16"):
+        steps.step(setting, "x", str(tiny_folder), 16, "float16")
 
 
+# PyTorch's compiler warns of its own code when it is imported.
+compiles = pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is dep:DeprecationWarning")
+
+
+@pytest.fixture
+def programs() -> Iterator[Callable[[], int]]:
+    """A function that counts the programs of torch.compile so far; they need no C++ compiler."""
+    import torch
+    from torch._dynamo.utils import counters
+
+    torch.compiler.reset()  # forgets the programs of other tests
+    with torch.compiler.set_stance(force_backend="eager"):
+        yield lambda: counters["stats"]["unique_graphs"]
+
+
+@compiles
+@pytest.mark.parametrize(("multiple", "expected"), [(None, 1), (8, 2)])
 def test_the_baseline_in_buckets_is_compiled_for_each_length(
-    monkeypatch: pytest.MonkeyPatch,
+    multiple: int | None, expected: int, programs: Callable[[], int]
 ) -> None:
+    """Else once for all lengths."""
+    params = jax.device_get(init_params(TINIEST, "qa", jax.random.key(0)))
+    batches = [full_batch(TINIEST.vocab_size, 2, length) for length in (9, 16, 17)]
+    before = programs()
+    pytorch.training(
+        TINIEST, params, batches, precision="float32", compiled=True, multiple=multiple
+    )()
+    assert programs() - before == expected
+
+
+def test_padding_to_a_multiple_changes_no_logit() -> None:
     params = jax.device_get(init_params(TINY, "qa", jax.random.key(0)))
     batches = [full_batch(TINY.vocab_size, 2, length) for length in (9, 16, 17)]
-    compiled: list[bool] = []
-
-    def compile_model(model: Any, *, dynamic: bool) -> Any:
-        compiled.append(dynamic)
-        return model
-
-    monkeypatch.setattr(pytorch, "compile_model", compile_model)
-    for multiple in (None, 8):
-        pytorch.training(
-            TINY, params, batches, precision="float32", compiled=True, multiple=multiple
-        )
-    assert compiled == [True, False]
     padded = [pytorch._padded(batch, 8) for batch in batches]
     assert [batch["input_ids"].shape for batch in padded] == [(2, 16), (2, 16), (2, 24)]
     model = pytorch.load_model(TINY, params, "qa").eval()
@@ -113,26 +142,23 @@ def test_every_window_is_predicted_also_where_nothing_can_be_learned(tiny_folder
     np.testing.assert_array_equal(inputs["input_ids"].numpy(), batch["input_ids"][:2])
 
 
-def test_a_later_model_does_not_undo_what_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+@compiles
+def test_a_later_model_does_not_undo_what_is_compiled(programs: Callable[[], int]) -> None:
     """Else the fastest way would compile again in a timed round."""
-    import torch
-    from torch._dynamo.utils import counters
-
-    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
     params = jax.device_get(init_params(TINY, "qa", jax.random.key(0)))
     batches = [full_batch(TINY.vocab_size, 2, length) for length in (9, 16)]
     make = functools.partial(
         pytorch.training, TINY, params, batches, precision="float32", compiled=True
     )
+    before = programs()
     first = make()
     first()
     first()
-    before = counters["stats"]["unique_graphs"]
-    assert before > 0
+    assert programs() > before
     make(multiple=8)()
-    between = counters["stats"]["unique_graphs"]
+    between = programs()
     first()
-    assert counters["stats"]["unique_graphs"] == between
+    assert programs() == between
 
 
 def test_the_search_in_pure_python_finds_the_best_span(tiny_folder: Path) -> None:
@@ -175,8 +201,8 @@ def test_a_process_of_the_baseline_has_no_jax_in_it(tiny_folder: Path) -> None:
     """So its first step does not wait for JAX's import, nor does its memory hold it."""
     script = (
         "import sys, jaxbert.benchmark.child as child; from jaxbert.benchmark import pytorch;"
-        "run = pytorch.training_of(pytorch.load_own(sys.argv[1]), [child.full_batch(500, 2, 16)],"
-        "precision='float32', remat=True); assert run() > 0; print('jax' in sys.modules)"
+        "made = pytorch.prepare(pytorch.load_by_name(sys.argv[1]), [child.full_batch(500, 2, 16)],"
+        "precision='float32', remat=True); assert made.run() > 0; print('jax' in sys.modules)"
     )
     done = subprocess.run(
         [sys.executable, "-c", script, str(tiny_folder)],

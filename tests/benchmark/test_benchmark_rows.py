@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 import json
+import sys
 import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
-from conftest import DEMO, TINY
+from conftest import DEMO
 from scripts import refuses
 
-from jaxbert.benchmark import child, finetuning, machine, ours, question_rows, steps, table
+from jaxbert.benchmark import finetuning, machine, steps, table
+from jaxbert.benchmark.machine import Peak
 from jaxbert.benchmark.setting import Setting
 from jaxbert.benchmark.timing import Timed, of_less
+from jaxbert.cli.benchmark_command import measure_rows
 from jaxbert.data.features import Features
 from jaxbert.data.packing import PackedSampler
 from jaxbert.data.sampling import BucketSampler, bucket_lengths
 from jaxbert.errors import InputError
-from jaxbert.model.heads import init_params
 
 pytestmark = pytest.mark.integration
+
+# In place of python -m jaxbert.benchmark.child: the numbers of a machine that is not here. Each
+# call is a line in the file calls beside it.
+CHILD = """
+import json, pathlib, sys
+with pathlib.Path(__file__).with_name("calls").open("a") as calls:
+    print(*sys.argv[1:], file=calls)
+baseline = "--baseline" in sys.argv
+peak = (6 if baseline else 3) * 2**30
+print("a line of another library")
+print(json.dumps({"first_step": 9.0, "step": 2.0 + baseline, "peak": peak}))
+"""
 
 
 def test_a_row_is_chosen_by_its_name_or_several_by_how_they_begin() -> None:
@@ -35,10 +48,7 @@ def test_a_row_is_chosen_by_its_name_or_several_by_how_they_begin() -> None:
         table.choose(names, ["step", "stepp"])
 
 
-def test_an_unknown_row_is_answered_with_those_there_are(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(machine, "peak_flops", lambda precision: (1e11, "a guess"))
+def test_an_unknown_row_is_answered_with_those_there_are() -> None:
     message = refuses("eval/benchmark.py", "--rows", "stepp")
     assert message.startswith("--rows stepp: there are finetune/grouped, ")
     assert "decode" in message
@@ -46,7 +56,7 @@ def test_an_unknown_row_is_answered_with_those_there_are(
 
 
 def test_a_row_that_cannot_be_measured_costs_no_other(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fails() -> Timed:
         raise RuntimeError("RESOURCE_EXHAUSTED: out of memory\nand more")
@@ -54,17 +64,34 @@ def test_a_row_that_cannot_be_measured_costs_no_other(
     def silent() -> Timed:
         raise MemoryError
 
-    made = {"a": fails, "c": silent, "b": lambda: of_less("b", "GiB", [2.0], [3.0])}
-    monkeypatch.setattr(machine, "peak_flops", lambda precision: (1e11, "a guess"))
-    monkeypatch.setattr(table, "jobs", lambda setting: made)
-    message = refuses("eval/benchmark.py", "--output_dir", str(tmp_path))
-    assert message == "not measured: a, c; the reasons are above"
+    jobs = {"a": fails, "c": silent, "b": lambda: of_less("b", "GiB", [2.0], [3.0])}
+    about = machine.describe(Peak(1e11, "a data sheet"))
+    with pytest.raises(InputError, match=r"^not measured: a, c; the reasons are above$"):
+        measure_rows(jobs, about, tmp_path)
     out = capsys.readouterr().out
     assert "a: not measured: RuntimeError: RESOURCE_EXHAUSTED: out of memory\nc: not" in out
     assert "c: not measured: MemoryError: \nb: jaxbert 2" in out
-    assert [
-        row["name"] for row in json.loads((tmp_path / "benchmark.json").read_text())["rows"]
-    ] == ["b"]
+    report = json.loads((tmp_path / "benchmark.json").read_text())
+    assert [row["name"] for row in report["rows"]] == ["b"]
+    assert (report["peak"], report["peak_source"]) == (1e11, "a data sheet")
+    with pytest.raises(RuntimeError, match="out of memory"):
+        measure_rows(jobs, about, None, debug=True)
+
+
+@pytest.mark.slow  # the machine's peak is measured
+def test_the_command_writes_what_it_has_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file that is not there costs the row that needs it."""
+    words = ["--quick", "--rows", "features", "product/forward", "--output_dir", str(tmp_path)]
+    missing = str(tmp_path / "missing.json")
+    message = refuses("eval/benchmark.py", *words, "--train_file", missing)
+    assert message == "not measured: features; the reasons are above"
+    report = json.loads((tmp_path / "benchmark.json").read_text())
+    assert [row["name"] for row in report["rows"]] == ["product/forward"]
+    out = capsys.readouterr().out
+    assert f"float32; peak {report['peak'] / 1e9:.0f} Gflop/s\n" in out
+    assert "\nfeatures: not measured: InputError: " in out
 
 
 def test_a_way_that_fails_is_said_and_slower_ways_are_let_go() -> None:
@@ -97,18 +124,43 @@ def test_a_way_that_fails_is_said_and_slower_ways_are_let_go() -> None:
     assert [ref() is not None for ref in kept] == [False, True, False, False]
 
 
-def test_processes_are_compared_and_less_is_better(monkeypatch: pytest.MonkeyPatch) -> None:
-    def measure(work: child.Work, *, baseline: bool = False, **options: Any) -> dict[str, float]:
-        assert (work.size, work.length) == (8, 384)
-        return {"first_step": 9.0, "step": 2.0 + baseline, "peak": (3 + 3 * baseline) * 2.0**30}
-
-    monkeypatch.setattr(child, "measure", measure)
-    setting = Setting("float32", 2, "", "", quick=False, say=lambda line: None)
+def test_processes_are_compared_and_less_is_better(tmp_path: Path) -> None:
+    script = tmp_path / "child.py"
+    script.write_text(CHILD)
+    python = (sys.executable, str(script))
+    setting = Setting("float32", 2, "", "", quick=False, say=lambda line: None, python=python)
     row = table.jobs(setting)["memory/bert-base/384 recomputed"]()
     assert (row.jaxbert, row.baseline, row.ratio, row.unit) == (3.0, 6.0, 2.0, "GiB")
     assert row.rounds == 2
     assert row.more["step_seconds"] == 2.0
+    ours = "-m jaxbert.benchmark.child bert-base 8 384 float32 --remat"
+    theirs = f"{ours} --baseline"
+    assert (tmp_path / "calls").read_text().splitlines() == [ours, theirs, theirs, ours]
+    (tmp_path / "calls").unlink()
     assert table.jobs(setting)["first step/warm"]().ratio == 1.0
+    calls = (tmp_path / "calls").read_text().splitlines()
+    ours, theirs = calls[0], calls[2]
+    assert ours.startswith("-m jaxbert.benchmark.child minilm-l6 8 384 float32 --cache ")
+    assert theirs == "-m jaxbert.benchmark.child minilm-l6 8 384 float32 --baseline"
+    assert calls == [ours, ours, theirs, theirs, ours]  # the first of them fills the cache
+    (tmp_path / "calls").unlink()
+    row = table.jobs(setting)["scaling/2 devices"]()
+    assert (row.jaxbert, row.baseline, row.more["one_device"]) == (2.0, None, 2.0)
+    work = "-m jaxbert.benchmark.child minilm-l6 16 192 float32 --devices"
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert calls == [f"{work} {devices}" for devices in (2, 1, 1, 2)]
+
+
+def test_a_process_that_fails_is_named_with_its_last_line(tmp_path: Path) -> None:
+    script = tmp_path / "child.py"
+    script.write_text("import sys; sys.exit('Traceback\\nMemoryError: 8 GiB')")
+    python = (sys.executable, str(script))
+    setting = Setting("float32", 2, "", "", quick=False, say=lambda line: None, python=python)
+    with pytest.raises(InputError) as caught:
+        table.jobs(setting)["scaling/2 devices"]()
+    assert str(caught.value) == (
+        "jaxbert.benchmark.child minilm-l6 16 192 float32 --devices 2 failed: MemoryError: 8 GiB"
+    )
 
 
 @pytest.mark.parametrize(
@@ -118,14 +170,7 @@ def test_processes_are_compared_and_less_is_better(monkeypatch: pytest.MonkeyPat
         pytest.param("finetune/padded packing", marks=pytest.mark.slow),
     ],
 )
-def test_a_row_is_measured(name: str, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (question_rows, finetuning):
-        monkeypatch.setattr(module, "find_model_folder", lambda model: tiny_folder)
-    params = init_params(TINY, "qa", jax.random.key(0))
-    monkeypatch.setattr(ours, "load", lambda name: (TINY, jax.device_get(params)))
-    ways = {"sdpa": steps.WAYS["sdpa"], "eager attention": steps.WAYS["eager attention"]}
-    monkeypatch.setattr(steps, "WAYS", ways)
-    monkeypatch.setattr(machine, "peak_flops", lambda precision: (1e11, "a guess"))
+def test_a_row_is_measured(name: str, tiny_folder: Path) -> None:
     said: list[str] = []
     setting = Setting(
         precision="float32",
@@ -134,6 +179,9 @@ def test_a_row_is_measured(name: str, tiny_folder: Path, monkeypatch: pytest.Mon
         validation_file=str(DEMO / "qa_en_dev.json"),
         quick=name != "finetune/padded packing",
         say=said.append,
+        small_model=str(tiny_folder),
+        large_model=str(tiny_folder),
+        peak_of=lambda precision: Peak(1e11, "a data sheet"),
     )
     made: dict[str, Callable[[], Timed]] = table.jobs(setting)
     row = made[name]()
@@ -144,10 +192,15 @@ def test_a_row_is_measured(name: str, tiny_folder: Path, monkeypatch: pytest.Mon
     units = {"features": "windows/s", "product/forward": "Gflop/s"}
     assert row.unit == units.get(name, "real tokens/s" if "finetune" in name else "questions/s")
     assert ("tokens_per_second" in row.more) == (name != "product/forward")
+    if "mfu" in row.more:
+        flops = row.more["model_flops_per_second"]["jaxbert"]
+        assert row.more["mfu"]["jaxbert"] == pytest.approx(flops / 1e11, abs=1e-4)
     if "finetune" in name:
         assert row.more["tokens_per_second"]["jaxbert"] == pytest.approx(row.jaxbert, rel=1e-3)
         assert len(row.more["row_lengths"]) == (1 if "packing" in name else 6)
-        assert set(row.more["baseline_tried"]) == ({"sdpa"} if setting.quick else set(ways))
+        assert set(row.more["baseline_tried"]) == (
+            {"sdpa"} if setting.quick else {"sdpa", "eager attention"}
+        )
         assert row.more["padding_of_epoch"]["baseline"] > 0
 
 

@@ -60,9 +60,9 @@ def test_samples_may_differ_a_little_and_are_compared_by_their_rates() -> None:
     log: list[str] = []
     a = side([1.0], log, "a", tokens=110, amount=110)
     b = side([1.0], log, "b", tokens=100, amount=100)
-    assert compare("x", "tokens", a, b, rounds=1, alike=0.2).ratio == pytest.approx(1.1)
+    assert compare("x", "tokens", a, b, rounds=1, tolerance=0.2).ratio == pytest.approx(1.1)
     with pytest.raises(ValueError, match="110 tokens"):
-        compare("x", "tokens", a, b, rounds=1, alike=0.05)
+        compare("x", "tokens", a, b, rounds=1, tolerance=0.05)
 
 
 def test_the_baseline_in_another_precision_is_timed_in_the_same_turns() -> None:
