@@ -1,4 +1,4 @@
-"""The scripts of every task but question answering: train, go on, evaluate, score; wrong input.
+"""The scripts of every task but question answering: train, evaluate, score; wrong input.
 
 Most run in this process, on its eight devices. Compilations would be most of the time: so they are
 quick ones, and kept for this file, since many runs compile the same.
@@ -6,84 +6,40 @@ quick ones, and kept for this file, since many runs compile the same.
 
 from __future__ import annotations
 
+import functools
 import json
-import logging
 import re
-import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
 import torch
 import transformers
-from conftest import DEMO, REPOSITORY
-from safetensors.numpy import load_file
 from scripts import (
     call,
     check_written,
-    copy_before_its_end,
-    process,
     read,
     refused,
     refuses,
     script,
-    steps_of,
-    weights,
+)
+from task_runs import (
+    CASES,
+    LENGTH,
+    STEPS,
+    Runs,
+    command_line,
+    train_once,
+    write_rows,
+    write_vocabulary,
 )
 
-from jaxbert import BertConfig, load_pretrained, make_apply
-from jaxbert.model.config import load_config
+from jaxbert import load_pretrained, make_apply
 from jaxbert.model.pretrained import ARCHITECTURES
 
-Runs = Callable[[str], Path]
-
-LENGTH = 64
-STEPS = 6
-# Three steps an epoch; what is evaluated at the ends of both is all in one batch.
-RECIPE = [
-    *("--max_seq_length", str(LENGTH), "--length_bucket", "0"),
-    *("--per_device_train_batch_size", "1", "--learning_rate", "1e-3", "--seed", "3"),
-    *("--max_steps", str(STEPS), "--save_steps", "2", "--parallel", "jit"),
-]
-
-
-class Case(NamedTuple):
-    """A task: its demo's files, what is given beside the recipe, and the scores it has."""
-
-    name: str
-    suffix: str
-    words: tuple[str, ...]
-    scores: str
-
-    def rows(self, split: str, count: int) -> str:
-        """So many examples of the demo, and the header where there is one."""
-        text = (DEMO / f"{self.name}_{split}.{self.suffix}").read_text(encoding="utf-8")
-        if self.suffix == "conll":
-            return "\n\n".join(text.split("\n\n")[:count]) + "\n"
-        return "\n".join(text.split("\n")[: count + (self.suffix == "tsv")]) + "\n"
-
-
-CASES = {
-    case.name: case
-    for case in (
-        Case(
-            "classification",
-            "tsv",
-            ("--class_weights", "balanced"),
-            "accuracy f1 positive_label f1_macro f1_micro matthews_correlation eval_loss",
-        ),
-        Case(
-            "regression", "tsv", ("--target_scaling", "standard"), "pearson spearmanr mse eval_loss"
-        ),
-        Case("tagging", "conll", ("--doc_stride", "8"), "precision recall f1 accuracy eval_loss"),
-        Case("multiple_choice", "jsonl", (), "accuracy eval_loss"),
-        Case("mlm", "txt", (), "perplexity accuracy eval_loss"),
-    )
-}
 # Files without any label: the same texts.
 UNLABELLED = {
     "classification": lambda text: re.sub(r"\t.*", "", text),
@@ -98,67 +54,22 @@ pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("compilations")]
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with TASK_train and TASK_dev: a few rows of the demos."""
-    folder = tmp_path_factory.mktemp("data")
-    for name, case in CASES.items():
-        for split, count in (("train", 24 if name != "mlm" else 20), ("dev", 8)):
-            path = folder / f"{name}_{split}.{case.suffix}"
-            path.write_text(case.rows(split, count), encoding="utf-8")
-    return folder
+    return write_rows(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")
-def from_scratch(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What train/vocabulary.py writes: a vocabulary, and the config of a tiny BERT."""
-    folder = tmp_path_factory.mktemp("vocabulary") / "v"
-    words = ["--train_file", str(DEMO / "mlm_train.txt"), "--output_dir", str(folder)]
-    sizes = ["--vocab_size", "512", "--hidden_size", "16", "--num_hidden_layers", "1"]
-    call(
-        *("train/vocabulary.py", *words, *sizes),
-        *("--num_attention_heads", "2", "--intermediate_size", "32"),
-    )
-    # Larger weights than BERT's 0.02: from so few and so small ones all texts would look the same.
-    config = read(folder / "config.json")
-    (folder / "config.json").write_text(json.dumps({**config, "initializer_range": 0.3}))
-    return folder
+def from_scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_vocabulary(tmp_path_factory.mktemp("vocabulary") / "v")
 
 
 @pytest.fixture(scope="module")
 def words_of(from_scratch: Path, data: Path) -> Callable[..., list[str]]:
-    """The command line of a task's run."""
-
-    def words(task: str, folder: Path) -> list[str]:
-        case = CASES[task]
-        files = [str(data / f"{task}_{split}.{case.suffix}") for split in ("train", "dev")]
-        given = ["--train_file", files[0], "--validation_file", files[1]]
-        return [
-            *given,
-            "--config_name",
-            str(from_scratch),
-            "--output_dir",
-            str(folder),
-            *RECIPE,
-            *case.words,
-        ]
-
-    return words
+    return functools.partial(command_line, from_scratch, data)
 
 
 @pytest.fixture(scope="module")
-def trained(
-    words_of: Callable[..., list[str]], tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str], Path]:
-    """The output of a task's whole run, made when it is first asked for."""
-    made: dict[str, Path] = {}
-
-    def run(task: str) -> Path:
-        if task not in made:
-            folder = tmp_path_factory.mktemp("runs") / task
-            assert call(f"train/{task}.py", *words_of(task, folder)) == 0
-            made[task] = folder
-        return made[task]
-
-    return run
+def trained(words_of: Callable[..., list[str]], tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    return train_once(words_of, tmp_path_factory.mktemp("runs"))
 
 
 def dev_file(data: Path, task: str) -> Path:
@@ -329,72 +240,6 @@ def test_transformers_fills_masks_alike(trained: Runs, data: Path) -> None:
     np.testing.assert_allclose(ours, logits_of(model, inputs).numpy(), rtol=0, atol=1e-5)
 
 
-# --- stop and go on ---------------------------------------------------------------------------
-
-# Runs a script that kills itself when it logs step 5: the save of step 4 is begun or done.
-KILLED = """
-import os, runpy, signal, sys
-from jaxbert.training.train_log import TrainLog
-write = TrainLog.write
-def last_words(self, record):
-    write(self, record)
-    if record["step"] == 5:
-        os.kill(os.getpid(), signal.SIGKILL)
-TrainLog.write = last_words
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
-
-
-@pytest.mark.parametrize("task", [pytest.param("classification", marks=pytest.mark.faults), "mlm"])
-def test_killed_and_gone_on_with_the_parameters_are_equal_bit_for_bit(
-    task: str,
-    words_of: Callable[..., list[str]],
-    trained: Runs,
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    folder = tmp_path / "run"
-    words = words_of(task, folder)
-    command = [sys.executable, "-c", KILLED, f"train/{task}.py", *words]
-    child = process(*command, devices=8, cwd=REPOSITORY)
-    assert child.returncode == -signal.SIGKILL, child.stderr[-2000:]
-    assert not (folder / "model.safetensors").exists()
-    with caplog.at_level(logging.INFO, logger="jaxbert"):
-        assert call(f"train/{task}.py", *words) == 0
-    found = re.search(rf"going on from step (\d) of {STEPS}", caplog.text)
-    assert found is not None
-    assert found[1] in "34"
-    assert weights(folder) == weights(trained(task))
-    assert steps_of(folder) == steps_of(trained(task))
-    assert read(folder / "metrics.json") == read(trained(task) / "metrics.json")
-
-
-def test_a_packed_run_is_gone_on_with_to_equal_bits(
-    words_of: Callable[..., list[str]], tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    whole, parted = tmp_path / "whole", tmp_path / "parted"
-    packed = ["--packing", "--length_bucket", "8"]
-    with caplog.at_level(logging.INFO, logger="jaxbert"):
-        assert call("train/tagging.py", *words_of("tagging", whole), *packed) == 0
-    rows = re.search(r"rows of (\d+) tokens with [0-9.]+ windows on average", caplog.text)
-    assert rows
-    assert int(rows[1]) < LENGTH
-    assert int(rows[1]) % 8 == 0
-    assert read(whole / "options.json")["row_length"] == int(rows[1])
-    copy_before_its_end(whole, parted)
-    (parted / "model.safetensors").unlink()
-    caplog.clear()
-    with caplog.at_level(logging.INFO, logger="jaxbert"):
-        assert call("train/tagging.py", *words_of("tagging", parted), *packed) == 0
-    assert re.search(r"going on from step \d", caplog.text)
-    assert weights(parted) == weights(whole)
-    assert steps_of(parted) == steps_of(whole)
-    # Rows that are not packed are another run.
-    message = refuses("train/tagging.py", *words_of("tagging", parted))
-    assert "--packing: True -> False" in message
-
-
 # --- evaluate and score -----------------------------------------------------------------------
 
 
@@ -489,64 +334,6 @@ def test_a_sentence_of_3000_words_has_3000_predictions(trained: Runs, tmp_path: 
     assert min(long["scores"]) > 1 / 7  # the best of seven classes, for every word
     assert len(short["tags"]) == 1
     assert set(read(tmp_path / "o" / "metrics.json")) == {*CASES["tagging"].scores.split()}
-
-
-# --- from one task to the next ----------------------------------------------------------------
-
-
-def test_vocabulary_writes_what_the_run_took(from_scratch: Path, trained: Runs) -> None:
-    names = {p.name for p in from_scratch.iterdir()}
-    assert names == {"vocab.txt", "config.json", "tokenizer.json", "tokenizer_config.json"}
-    cfg = load_config(from_scratch)
-    sizes = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
-    assert cfg == BertConfig(vocab_size=512, num_hidden_layers=1, initializer_range=0.3, **sizes)
-    assert load_config(trained("mlm")) == cfg
-    vocabulary = (from_scratch / "vocab.txt").read_text(encoding="utf-8").splitlines()
-    assert len(vocabulary) == 512
-    saved = transformers.AutoTokenizer.from_pretrained(trained("mlm"))
-    assert saved.convert_ids_to_tokens(range(512)) == vocabulary
-    words = ["--train_file", str(DEMO / "mlm_train.txt"), "--output_dir", str(from_scratch)]
-    assert "has a config.json already" in refuses("train/vocabulary.py", *words)
-
-
-def test_a_masked_language_model_goes_on_as_a_classifier(
-    trained: Runs,
-    words_of: Callable[..., list[str]],
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    words = words_of("classification", tmp_path / "o")
-    at = words.index("--config_name")
-    words[at : at + 2] = ["--model_name_or_path", str(trained("mlm"))]
-    with caplog.at_level(logging.INFO, logger="jaxbert"):
-        assert call("train/classification.py", *words) == 0
-    for drawn in ("bert.pooler.dense.weight", "bert.pooler.dense.bias", "classifier.weight"):
-        assert f"+ {drawn}  newly initialized" in caplog.text
-    assert "- cls.predictions.bias  left out" in caplog.text
-    # Six steps of at most 1e-3 from the language model's encoder.
-    then, now = (load_file(f / "model.safetensors") for f in (trained("mlm"), tmp_path / "o"))
-    encoder = [name for name in now if name.startswith("bert.") and "pooler" not in name]
-    assert len(encoder) == 5 + 16
-    for name in encoder:
-        np.testing.assert_allclose(now[name], then[name], rtol=0, atol=7e-3)
-        assert not np.array_equal(now[name], then[name])
-
-
-def test_the_options_of_another_task_or_weighting_are_refused(
-    trained: Runs, words_of: Callable[..., list[str]]
-) -> None:
-    folder = trained("classification")
-    weighting = read(folder / "options.json")["options"]["class_weights"]
-    assert len(weighting) == 2
-    message = refuses(
-        "train/classification.py",
-        *words_of("classification", folder),
-        *("--class_weights", "negative=2"),
-    )
-    assert f"--class_weights: {weighting} -> ['negative=2']" in message
-    assert "holds a run of the task classification" in refuses(
-        "train/regression.py", *words_of("regression", folder)
-    )
 
 
 def test_a_wrong_row_is_left_out_and_strictly_ends_an_evaluation(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 import logging
 import re
 from collections.abc import Iterator
@@ -14,34 +13,13 @@ from typing import Any
 import jax
 import pytest
 from conftest import REPOSITORY
-from every_task import OPTIONS
+from parsed_lines import CLASSES, EVALUATIONS, KINDS, MLM, NUMBERS, QA, TAGS, refusal
 from transformers import TrainingArguments
 
 from jaxbert.cli import command_line
 from jaxbert.cli.foreign_flags import FOREIGN, GLUE, SOURCES
 from jaxbert.cli.migrating import Answer, Case, Foreign
-from jaxbert.errors import InputError
-from jaxbert.options import command_settings, task_settings
-
-QA, MLM = OPTIONS["qa"], OPTIONS["mlm"]
-CLASSES, NUMBERS = OPTIONS["classification"], OPTIONS["regression"]
-TAGS, CHOICES = OPTIONS["tagging"], OPTIONS["multiple_choice"]
-EVALUATIONS = (
-    *(task_settings.QAEvalOptions, task_settings.ClassificationEvalOptions),
-    command_settings.CalibrateOptions,
-    *(task_settings.RegressionEvalOptions, task_settings.TaggingEvalOptions),
-    *(task_settings.MultipleChoiceEvalOptions, task_settings.MLMEvalOptions),
-)
-KINDS = (*OPTIONS.values(), *EVALUATIONS)
-
-
-def refusal(kind: Any, *words: str) -> str:
-    with pytest.raises(InputError) as caught:
-        command_line.parse(kind, words)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
-
+from jaxbert.options import task_settings
 
 # --- the table ----------------------------------------------------------------------------------
 
@@ -359,195 +337,6 @@ def test_resuming_is_from_the_newest_checkpoint_of_the_output_folder(tmp_path: P
         assert "from the newest checkpoint there" in refusal(QA, *words, str(place))
     assert "give --overwrite_output_dir" in refusal(QA, *words, "False")
     assert command_line.parse(QA, ["--output_dir", "new", "--resume_from_checkpoint", "False"])
-
-
-# --- unknown flags ------------------------------------------------------------------------------
-
-
-def test_all_that_cannot_be_used_is_named_at_once() -> None:
-    line = "--foo 1 --optim adafactor --learning_rte 1 --deepspeed c.json --bar --seed 3"
-    message = refusal(QA, *line.split())
-    assert "--foo, --learning_rte, --bar are not options" in message
-    assert "--optim adafactor is refused" in message
-    assert "--deepspeed c.json is refused" in message
-    assert message.count("did you mean") == 1
-    assert "did you mean --learning_rate for --learning_rte?" in message
-
-
-@pytest.mark.parametrize(
-    ("flag", "meant"),
-    [
-        ("--learning_rte", "--learning_rate"),
-        ("--learning-rte", "--learning_rate"),
-        ("--trian_file", "--train_file"),
-        ("--num_train_epoch", "--num_train_epochs"),
-        ("--sed", None),
-        ("--lr", None),
-        ("--max_train_step", None),
-        ("--deepsped", None),
-        ("--evaluate_file", None),
-        ("--predictfile", None),
-        ("--steps", None),
-    ],
-)
-def test_a_flag_is_taken_for_another_only_where_they_are_alike(
-    flag: str, meant: str | None
-) -> None:
-    message = refusal(QA, flag, "1")
-    assert message.startswith(f"{flag} is not an option; ")
-    assert ("did you mean" in message) == (meant is not None)
-    assert meant is None or f"did you mean {meant}?" in message
-
-
-@pytest.mark.parametrize("flag", ["--train", "--learning", "--out", "--max_train", "--no_debug"])
-def test_the_beginning_of_a_flag_is_not_the_flag(flag: str) -> None:
-    assert f"{flag} is not an option" in refusal(QA, flag, "1")
-
-
-def test_a_word_that_belongs_to_no_option_is_named() -> None:
-    assert "a.json belongs to no option; a JSON file" in refusal(QA, "--seed", "1", "a.json")
-    assert "word belongs to no option" in refusal(QA, "--seed", "1", "word")
-
-
-SECRET = "hf_abcdefgh"
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["--token", SECRET],
-        [f"--token={SECRET}"],
-        ["--use_auth_token", SECRET],
-        ["--hub_token", SECRET],
-        ["--push_to_hub_token", SECRET],
-        ["--push_to_hub", SECRET],
-        ["--tokn", SECRET],
-        [f"--api_key={SECRET}"],
-        ["--trust_remote_code", SECRET],
-    ],
-)
-def test_a_token_is_never_shown_or_kept(
-    words: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    name = words[0].split("=")[0].removeprefix("--")
-    path = tmp_path / "args.json"
-    path.write_text(json.dumps({name: SECRET}))
-    for line in (words, [str(path)]):
-        try:
-            with caplog.at_level(logging.DEBUG):
-                found = repr(command_line.parse(QA, line))
-        except InputError as error:
-            found = str(error)
-            assert name in found
-        assert SECRET not in found
-        assert SECRET not in caplog.text
-
-
-# --- a JSON file as the only word ---------------------------------------------------------------
-
-
-def write(path: Path, values: Any) -> str:
-    path.write_text(json.dumps(values))
-    return str(path)
-
-
-def test_a_json_file_is_a_command_line(tmp_path: Path) -> None:
-    values = {
-        "model_name_or_path": "m",
-        "train_file": "a.tsv",
-        "validation_file": ["b.tsv", "c.tsv"],
-        "text_column_name": ["x", "y"],
-        "do_train": True,
-        "per_gpu_train_batch_size": 4,
-        "learning_rate": 3e-5,
-        "num_train_epochs": 2,
-        "loss_args": {"smoothing": 0.1},
-        "loss": "label_smoothing",
-        "max_train_samples": None,
-        "report_to": "none",
-        "gradient_checkpointing_kwargs": {"use_reentrant": False},
-        "deepspeed": None,
-        "packing": True,
-    }
-    assert command_line.parse(CLASSES, [write(tmp_path / "args.json", values)]) == CLASSES(
-        model_name_or_path="m",
-        train_file=["a.tsv"],
-        validation_file=["b.tsv", "c.tsv"],
-        text_column_name=["x", "y"],
-        per_device_train_batch_size=4,
-        learning_rate=3e-5,
-        num_train_epochs=2.0,
-        loss="label_smoothing",
-        loss_args='{"smoothing": 0.1}',
-        packing=True,
-    )
-
-
-def test_flags_behind_a_json_file_override_it(tmp_path: Path) -> None:
-    path = write(tmp_path / "args.json", {"seed": 3, "max_steps": 5})
-    assert command_line.parse(QA, [path, "--seed", "4"]) == QA(seed=4, max_steps=5)
-    launched = ["--coordinator_address", "a:1", "--num_processes", "2", "--process_id", "1"]
-    assert command_line.parse(QA, [path, *launched]).process_id == 1
-
-
-@pytest.mark.parametrize(
-    ("values", "part"),
-    [
-        ({"learning_rate": "high"}, "--learning_rate 'high': it must be a number from 0 to 1000"),
-        ({"seed": 1.5}, "--seed 1.5: it must be a whole number"),
-        ({"seed": True}, "--seed True: it must be a whole number"),
-        ({"output_dir": 3}, "--output_dir 3: it must be a string"),
-        ({"packing": "yes please"}, "--packing 'yes please': it must be True or False"),
-        ({"dtype": "float16"}, "--dtype 'float16': it must be one of float32, bfloat16"),
-        ({"train_file": ["--seed", "3"]}, "--seed begins as a flag does"),
-        ({"learning_rte": 1, "foo": 2}, "--learning_rte, --foo are not options"),
-        ({"optim": "adafactor"}, "--optim adafactor is refused"),
-        ({"output_dir": "s3://bucket/x"}, "s3:// is not supported"),
-        (["--seed", "3"], "expected an object"),
-    ],
-)
-def test_a_json_file_is_held_to_the_same(values: Any, part: str, tmp_path: Path) -> None:
-    path = write(tmp_path / "args.json", values)
-    message = refusal(CLASSES, path)
-    assert part in message
-    assert message.startswith(path)
-    assert message.count(path) == 1
-
-
-def test_a_json_file_that_is_not_there(tmp_path: Path) -> None:
-    path = str(tmp_path / "args.json")
-    assert refusal(QA, path) == f"{path}: no such file"
-    Path(path).write_text("{")
-    assert "cannot be read as JSON" in refusal(QA, path)
-
-
-@pytest.mark.parametrize("name", OPTIONS)
-def test_options_json_of_a_run_gives_its_options_back(name: str, tmp_path: Path) -> None:
-    kind = OPTIONS[name]
-    wanted = kind(train_file=["a b.json"], learning_rate=1e-5, freeze=["embeddings"], seed=0)
-    record = {"task": name, "options": dataclasses.asdict(wanted), "rows_per_step": 8, "data": {}}
-    assert command_line.parse(kind, [write(tmp_path / "options.json", record)]) == wanted
-
-
-# --- addresses instead of paths -----------------------------------------------------------------
-
-
-@pytest.mark.parametrize("scheme", ["gs", "s3", "hdfs", "https", "file", "GS"])
-@pytest.mark.parametrize(
-    "name",
-    ["output_dir", "train_file", "validation_file", "model_name_or_path", "compilation_cache_dir"],
-)
-def test_an_address_is_refused_before_anything_is_read(name: str, scheme: str) -> None:
-    message = refusal(QA, f"--{name}", f"{scheme}://bucket/run")
-    assert f"--{name} {scheme}://bucket/run" in message
-    assert "is not supported" in message
-
-
-def test_an_evaluation_and_ask_refuse_addresses_too() -> None:
-    line = ["--output_dir", "gs://bucket/run"]
-    assert "--output_dir gs://" in refusal(task_settings.QAEvalOptions, *line)
-    with pytest.raises(InputError, match="gs:// is not supported"):
-        task_settings.QATrainOptions(output_dir="gs://bucket/run")  # from Python
 
 
 def test_of_answers_only_refusals_and_taken_flags_have_words() -> None:
