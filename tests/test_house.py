@@ -36,6 +36,14 @@ def test_wires_do_not_come_back() -> None:
     assert found["parameters of fit"] == 8
     assert found["functions that take settings"] <= 15
     assert found["Any, object, cast, type: ignore"] <= 62
+    assert int(str(found["longest function"]).split()[0]) <= 108
+
+
+def test_a_phase_of_a_training_fits_a_screen() -> None:
+    for name in ("train", "training_inputs"):
+        text = (TREE / f"jaxbert/runs/{name}.py").read_text(encoding="utf-8")
+        long = {f.name: house.lines_of(f) for f in house.functions(text)}
+        assert {n: lines for n, lines in long.items() if lines > 66} == {}
 
 
 def test_figures_count_what_they_say(tmp_path: Path) -> None:

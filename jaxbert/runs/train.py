@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -29,10 +29,11 @@ from jaxbert.options.fields import settings_of
 from jaxbert.options.settings import TrainingOptions
 from jaxbert.runs.folder import RunFolder
 from jaxbert.runs.plan import best_metrics, warmup_of
-from jaxbert.runs.record import Request
+from jaxbert.runs.record import Request, RunRecord
 from jaxbert.runs.teacher import with_teacher
-from jaxbert.runs.training_inputs import Inputs, PythonInputs, read_inputs
+from jaxbert.runs.training_inputs import Inputs, PythonInputs, read_data, read_inputs
 from jaxbert.runtime import processes
+from jaxbert.runtime.compiled import keep_compiled
 from jaxbert.tasks.task import E, P, S, Task
 from jaxbert.training.events import Finished, Notify
 from jaxbert.training.loop import Program, fit, ignore
@@ -81,10 +82,8 @@ def train(
     check_reports(options.report_to)
     if not options.output_dir:
         raise InputError("give --output_dir, the folder for the results")
-    names = {setting.name for setting in settings_of(type(options))} | {"metrics", "corruption"}
-    unknown = set(options.allow_changed_options or ()) - names
-    if unknown:
-        raise InputError(f"--allow_changed_options {' '.join(sorted(unknown))}: no such option")
+    names = {setting.name for setting in settings_of(type(options))}
+    _check_allowed(options.allow_changed_options or (), names | {"metrics", "corruption"})
     _check(
         task_cls,
         packing=options.packing,
@@ -97,6 +96,8 @@ def train(
     folder = Path(options.output_dir).expanduser()
     reports = make_reports(options.report_to, folder)
     notify = GuardedCallbacks([*callbacks, *reports]) if processes.is_first() else ignore
+    if options.compilation_cache_dir:
+        keep_compiled(options.compilation_cache_dir)
     with RunFolder.open(
         folder,
         writes=processes.is_first(),
@@ -104,13 +105,36 @@ def train(
         keep=options.save_total_limit,
         retry_on_error=options.save_errors == "retry",
     ) as run:
-        task = task_cls(options.part(task_cls.settings_cls))
-        inputs = read_inputs(task, options, loss, run, request, python_inputs)
+        read = read_data(
+            task_cls(options.part(task_cls.settings_cls)),
+            options.training_source(),
+            options.validation_source(),
+            python_inputs,
+            options.comparing_models,
+        )
+        fitted = {n: x for n, x in vars(read.task.settings).items() if n in vars(options)}
+        record = RunRecord.of(
+            task_cls.name,
+            dataclasses.replace(options, **fitted),
+            loss=loss.source,
+            loss_values=loss.values,
+            functions=python_inputs.functions(),
+            job=processes.job(),
+            request=request,
+        )
+        inputs = read_inputs(read, options, loss, run, record, python_inputs)
         prepared = _make_program(inputs, options)
         state, progress = _open_folder(run, inputs, prepared)
         trained = _fit(run, inputs, prepared, state, progress, notify)
     notify(Finished(int(trained.state.step), trained.scores, trained.done))
     return trained
+
+
+def _check_allowed(allowed: Collection[str], names: Collection[str]) -> None:
+    """Refuse to allow changes of what is no option."""
+    unknown = set(allowed) - set(names)
+    if unknown:
+        raise InputError(f"--allow_changed_options {' '.join(sorted(unknown))}: no such option")
 
 
 def _check(

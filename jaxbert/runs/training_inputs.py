@@ -12,6 +12,7 @@ import jax
 from jaxbert.data.features import Features
 from jaxbert.data.in_memory import InMemory
 from jaxbert.data.packing import Sampler
+from jaxbert.data.rows import Data
 from jaxbert.data.sampling import bucket_lengths
 from jaxbert.errors import InputError
 from jaxbert.io.files import Json
@@ -21,7 +22,7 @@ from jaxbert.metrics.scores import LOSS, Scores
 from jaxbert.metrics.user_metrics import UserMetric
 from jaxbert.model.config import config_to_dict
 from jaxbert.model.heads import Params
-from jaxbert.options.settings import TrainingOptions
+from jaxbert.options.settings import Source, TrainingOptions
 from jaxbert.options.user_function import UserFunction
 from jaxbert.runs.evaluate import Evaluator, show_scores
 from jaxbert.runs.folder import RunFolder
@@ -33,10 +34,9 @@ from jaxbert.runs.inputs import (
     read_held_out,
 )
 from jaxbert.runs.plan import best_metrics, make_sampler, total_steps
-from jaxbert.runs.record import Request, RunRecord, fingerprint_of
+from jaxbert.runs.record import RunRecord, fingerprint_of
 from jaxbert.runs.teacher import Teacher, load_teacher
 from jaxbert.runtime import processes
-from jaxbert.runtime.compiled import keep_compiled
 from jaxbert.tasks.task import E, P, S, Task
 from jaxbert.training.optim import is_frozen
 from jaxbert.training.parallel import Parallel, rows_for
@@ -123,58 +123,57 @@ class Inputs(Generic[S, E, P]):
         return self.model.compute.parallel
 
 
-def read_inputs(
+@dataclasses.dataclass(frozen=True)
+class Examples(Generic[S, E, P]):
+    """The data of a run, read, and the task fitted to them."""
+
+    task: Task[S, E, P]
+    data: Data[E]
+    held_out: Sequence[E] | None
+
+
+def read_data(
     task: Task[S, E, P],
+    training: Source,
+    validation: Source,
+    python_inputs: PythonInputs,
+    needed_by: Sequence[str],
+) -> Examples[S, E, P]:
+    """The examples to train on and those held out.
+
+    Args:
+        needed_by: the options given that need validation data.
+    """
+    data = read_examples(task, training, python_inputs.train)
+    if data is None:
+        raise InputError("give --train_file or --dataset_name, the data to train on")
+    held_out = read_held_out(task, validation, python_inputs.validation, needed_by)
+    if held_out is None and python_inputs.metrics:
+        raise InputError("metrics: give validation_data, on which they are computed")
+    return Examples(task.fit_to(data.examples, held_out), data, held_out)
+
+
+def read_inputs(
+    read: Examples[S, E, P],
     options: TrainingOptions,
     loss: ChosenLoss,
     run: RunFolder,
-    request: Request | None,
+    record: RunRecord,
     python_inputs: PythonInputs,
 ) -> Inputs[S, E, P]:
-    """Examples, model, features, the order of batches and the plan; compared with the record of the
-    run that is resumed, if there is one."""
-    if options.compilation_cache_dir:
-        keep_compiled(options.compilation_cache_dir)
-    source = options.training_source()
-    data = read_examples(task, source, python_inputs.train)
-    if data is None:
-        raise InputError("give --train_file or --dataset_name, the data to train on")
-    held_out = read_held_out(
-        task, options.validation_source(), python_inputs.validation, options.comparing_models
-    )
-    if held_out is None and python_inputs.metrics:
-        raise InputError("metrics: give validation_data, on which they are computed")
-    task = task.fit_to(data.examples, held_out)
-    fitted = {name: value for name, value in vars(task.settings).items() if name in vars(options)}
-    record = RunRecord.of(
-        task.name,
-        dataclasses.replace(options, **fitted),
-        loss=loss.source,
-        loss_values=loss.values,
-        functions=python_inputs.functions(),
-        job=processes.job(),
-        request=request,
-    )
+    """Model, features, the order of batches and the plan; compared with the record of the run that
+    is resumed, if there is one."""
+    task = read.task
     # Before anything is read that takes long.
     previous = run.find(record, teacher=loss.args.get("teacher"))
-
-    model = load_model(task, options, data, seed=options.seed, packing=options.packing)
-    added = {m.name for m in python_inputs.metrics}
-    if not added.issuperset(best_metrics((), options.metric_for_best_model)):
-        task.check_metric(options.metric_for_best_model, data.examples, model.cfg)
-    parallel = model.compute.parallel
-    if names := model.cfg.id2label:
-        shown = ", ".join(names[:12]) + ", ..." * (len(names) > 12)
-        logger.info("  %d outputs: %s", len(names), shown)
-    _check_freeze(model.params, options.freeze or ())
-    features = encode_examples(task, data.examples, model.tokenizer, model.cfg)
-    features = keep_learnable(
-        features, source.label if python_inputs.train is None else python_inputs.train.origin
-    )
+    model = load_model(task, options, read.data, seed=options.seed, packing=options.packing)
+    added = [m.name for m in python_inputs.metrics]
+    _check_model(read, model, options.metric_for_best_model, added, options.freeze or ())
+    features = _features_to_learn(read, model, options.training_source(), python_inputs.train)
     sampler = make_sampler(
         features.lengths,
         width=model.cfg.hidden_size,
-        parts=parallel.devices * options.gradient_accumulation_steps,
+        parts=model.compute.parallel.devices * options.gradient_accumulation_steps,
         per_device_train_batch_size=options.per_device_train_batch_size,
         gradient_accumulation_steps=options.gradient_accumulation_steps,
         packing=options.packing,
@@ -184,7 +183,7 @@ def read_inputs(
         record=previous,
         platform=model.compute.target.platform,
     )
-    rows_for(sampler.rows, parallel, options.gradient_accumulation_steps)
+    rows_for(sampler.rows, model.compute.parallel, options.gradient_accumulation_steps)
     lower = {m.name for m in task.metrics if m.lower_is_better}
     lower |= {m.name for m in python_inputs.metrics if m.lower_is_better}
     plan = Plan(
@@ -199,24 +198,73 @@ def read_inputs(
         may_lack=frozenset({LOSS, *added}),
         keeps_best=options.load_best_model_at_end,
     )
-    validation = None
-    if held_out is not None:
-        validation = _make_validation(
-            task,
-            model,
-            held_out,
-            per_device_eval_batch_size=options.per_device_eval_batch_size,
-            length_bucket=options.length_bucket,
-            metrics=python_inputs.metrics,
+    validation = _make_validation(
+        read,
+        model,
+        python_inputs.metrics,
+        size=options.per_device_eval_batch_size * model.compute.parallel.devices,
+        buckets=bucket_lengths(options.length_bucket, task.settings.max_seq_length),
+    )
+    if plan.metrics == (LOSS,):
+        _check_has_loss(read, options.metric_for_best_model)
+    return _compared(
+        read, loss, model, features, sampler, plan, validation, python_inputs, record, run
+    )
+
+
+def _check_model(
+    read: Examples[S, E, P],
+    model: LoadedModel,
+    metric: str | None,
+    added: Sequence[str],
+    freeze: Sequence[str],
+) -> None:
+    """Refuse a metric or a module to freeze that this model with these data does not have.
+
+    Args:
+        metric: --metric_for_best_model.
+        added: the names of scores beside the task's.
+    """
+    if not set(added).issuperset(best_metrics((), metric)):
+        read.task.check_metric(metric, read.data.examples, model.cfg)
+    if names := model.cfg.id2label:
+        shown = ", ".join(names[:12]) + ", ..." * (len(names) > 12)
+        logger.info("  %d outputs: %s", len(names), shown)
+    _check_freeze(model.params, freeze)
+
+
+def _features_to_learn(
+    read: Examples[S, E, P], model: LoadedModel, source: Source, rows: InMemory | None
+) -> Features:
+    """The features from which something can be learned."""
+    features = encode_examples(read.task, read.data.examples, model.tokenizer, model.cfg)
+    return keep_learnable(features, source.label if rows is None else rows.origin)
+
+
+def _check_has_loss(read: Examples[S, E, P], metric: str | None) -> None:
+    """Refuse to judge checkpoints by a loss that the validation data do not have."""
+    if read.held_out is not None and not any(map(read.task.learnable, read.held_out)):
+        raise InputError(
+            f"--metric_for_best_model {metric}: the validation data have no example whose label is "
+            "known and found, so they have no eval_loss; give another score"
         )
-        if plan.metrics == (LOSS,) and not any(map(task.learnable, held_out)):
-            raise InputError(
-                f"--metric_for_best_model {options.metric_for_best_model}: the validation data "
-                "have no example whose label is known and found, so they have no eval_loss; give "
-                "another score"
-            )
-    teacher = _teacher_of(loss, task, model)
-    prints = _fingerprints(model, features, held_out, teacher)
+
+
+def _compared(
+    read: Examples[S, E, P],
+    loss: ChosenLoss,
+    model: LoadedModel,
+    features: Features,
+    sampler: Sampler,
+    plan: Plan,
+    validation: Validation[S, E, P] | None,
+    python_inputs: PythonInputs,
+    record: RunRecord,
+    run: RunFolder,
+) -> Inputs[S, E, P]:
+    """All inputs, when the other processes have the same, and the run that is resumed had them."""
+    teacher = _teacher_of(loss, read.task, model)
+    prints = _fingerprints(model, features, read.held_out, teacher)
     processes.check_alike("data", prints)
     processes.check_alike("losses", [loss.source, dict(loss.values)])
     processes.check_alike("functions", python_inputs.functions())
@@ -225,14 +273,14 @@ def read_inputs(
     )
     run.check(record, user_loss=loss.user_defined)
     return Inputs(
-        task=task,
+        task=read.task,
         loss=loss,
         model=model,
-        examples=data.examples,
+        examples=read.data.examples,
         features=features,
         sampler=sampler,
         plan=plan,
-        held_out=held_out,
+        held_out=read.held_out,
         validation=validation,
         teacher=teacher,
         corruption=python_inputs.corruption,
@@ -241,27 +289,27 @@ def read_inputs(
 
 
 def _make_validation(
-    task: Task[S, E, P],
+    read: Examples[S, E, P],
     model: LoadedModel,
-    held_out: Sequence[E],
-    *,
-    per_device_eval_batch_size: int,
-    length_bucket: int,
     metrics: Sequence[UserMetric],
-) -> Validation[S, E, P]:
-    """The evaluation of the held-out examples, its user-defined metrics tried."""
-    parallel = model.compute.parallel
+    *,
+    size: int,
+    buckets: Sequence[int],
+) -> Validation[S, E, P] | None:
+    """The evaluation of the held-out examples, its user-defined metrics tried; None without any."""
+    if read.held_out is None:
+        return None
     evaluator = Evaluator(
-        task,
+        read.task,
         model,
-        held_out,
-        encode_examples(task, held_out, model.tokenizer, model.cfg),
-        size=per_device_eval_batch_size * parallel.devices,
-        buckets=bucket_lengths(length_bucket, task.settings.max_seq_length),
+        read.held_out,
+        encode_examples(read.task, read.held_out, model.tokenizer, model.cfg),
+        size=size,
+        buckets=buckets,
         metrics=metrics,
     )
     if metrics:
-        evaluator.try_metrics(parallel.replicate(model.params))
+        evaluator.try_metrics(model.compute.parallel.replicate(model.params))
     return Validation(evaluator)
 
 
