@@ -20,6 +20,7 @@ import argparse
 import contextlib
 import ctypes
 import dataclasses
+import difflib
 import functools
 import io
 import math
@@ -162,7 +163,9 @@ def _parse(words: Sequence[str], commands: Collection[str]) -> tuple[argparse.Na
     if is_script or first.startswith("-"):  # as in `python -m`
         return options, [sys.executable, *command]
     if first.endswith(".py") or shutil.which(first) is None:
-        raise InputError(f"{first}: no such script or program; give its path after --")
+        close = difflib.get_close_matches(first.replace("-", "_").lower(), commands, n=1)
+        meant = f"did you mean the command {close[0]}?" if close else "give its path after --"
+        raise InputError(f"{first}: no such script or program; {meant}")
     return options, command
 
 

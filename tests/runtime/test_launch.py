@@ -398,6 +398,12 @@ def test_wrong_usage_is_one_line(
     assert part in err
 
 
+def test_a_misspelled_command_names_the_closest(capfd: pytest.CaptureFixture[str]) -> None:
+    assert launcher.main(["-n", "1", "--", "trian", "qa"], commands={"train", "eval"}) == 2
+    message = "error: trian: no such script or program; did you mean the command train?\n"
+    assert capfd.readouterr().err == message
+
+
 def test_a_program_that_cannot_start_is_one_line(tmp_path: Path) -> None:
     program = tmp_path / "program"
     program.write_bytes(b"\x7fELF")
