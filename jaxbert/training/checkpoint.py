@@ -199,7 +199,7 @@ class Checkpoints:
             whole = ", ".join(map(str, sorted(self._verified))) or "none"
             raise InputError(
                 f"{folder}: the checkpoint could not be written ({_reason(error)}); whole steps "
-                f"before it: {whole}; mend it and start the same command again"
+                f"before it: {whole}; fix the problem and start the same command again"
             ) from error
         self._verified.add(step)
         kept = set(sorted(self._verified)[-self._keep :]) | {best_step}

@@ -40,7 +40,7 @@ class TrainLog:
         """Append a line, at once in the file for whoever follows it.
 
         Raises:
-            InputError: it cannot be written, and that is not forgiven.
+            InputError: it cannot be written, and errors are not retried.
         """
         before = bool(self._waiting)
         self._waiting += json.dumps(dict(record), allow_nan=False).encode() + b"\n"
