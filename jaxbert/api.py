@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jaxbert.callbacks.guarded_callbacks import check_callbacks
+from jaxbert.cli.foreign_flags import FOREIGN
+from jaxbert.cli.migrating import advice
 from jaxbert.data.in_memory import InMemory, Paths, Rows, paths_of, rows_in_memory
 from jaxbert.errors import InputError
 from jaxbert.io.files import Json
 from jaxbert.io.untrusted import shown
 from jaxbert.metrics.scores import Metric, Scores
 from jaxbert.metrics.user_metrics import user_metrics
+from jaxbert.options.fields import Settings
 from jaxbert.options.keywords import make_settings
 from jaxbert.options.user_function import Function, user_function
 from jaxbert.runs.evaluate import evaluate as evaluate_run
@@ -180,6 +184,7 @@ def train(
         TASK_COMMANDS[task].training,
         settings,
         listed_by=f"`jaxbert train {task} --help` lists the options",
+        advice=_advice(TASK_COMMANDS[task].training, settings),
     )
     check_callbacks(callbacks)
     python_inputs = PythonInputs(
@@ -189,9 +194,10 @@ def train(
         user_metrics(metrics),
         None if corruption is None else user_function(corruption, "corruption"),
     )
+    # Absolute, so that the run is found from another working directory too.
+    folder = Path(options.output_dir or "").expanduser().absolute()
     with shown_messages(quiet=quiet):
         trained = train_run(definition, options, callbacks=callbacks, python_inputs=python_inputs)
-    folder = Path(options.output_dir).expanduser()
     history = _history(folder, trained.evaluations)
     return Run(task, folder, trained.scores, history, trained.done)
 
@@ -263,7 +269,20 @@ def _source(
         if other in named:
             raise InputError(f"{name} and {other} both name data; give one of them")
     paths = paths_of(data)
+    missing = next((p for p in paths or () if p and not _exists(p)), None)
+    if missing is not None:
+        raise InputError(
+            f"{name}: {shown(missing)}: no such file; give paths of files, or rows as a list of "
+            "dicts, one per row"
+        )
     return (rows_in_memory(data, name), {}) if paths is None else (None, {flag: paths})
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).expanduser().exists()
+    except OSError:  # too long for a name: a text
+        return False
 
 
 def _evaluation_options(task: str, given: Mapping[str, Setting]) -> Any:
@@ -273,7 +292,15 @@ def _evaluation_options(task: str, given: Mapping[str, Setting]) -> Any:
         given,
         defaults=lambda options: options_of_training(definition, options),
         listed_by=f"`jaxbert eval {task} --help` lists the options",
+        advice=_advice(TASK_COMMANDS[task].evaluation, given),
     )
+
+
+def _advice(
+    cls: type[Settings], given: Mapping[str, Setting]
+) -> Callable[[Collection[str]], Mapping[str, str]]:
+    """What to give instead of flags of other scripts, as the command line knows them."""
+    return functools.partial(advice, cls, FOREIGN, {n: str(x) for n, x in given.items()})
 
 
 def _history(folder: Path, evaluations: Sequence[Mapping[str, float | str]]) -> History:

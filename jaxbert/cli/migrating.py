@@ -260,6 +260,35 @@ def migrate(words: Sequence[str], cls: type[Settings], table: Mapping[str, Forei
     return dataclasses.replace(result, cpu=cpu)
 
 
+def advice(
+    cls: type[Settings],
+    table: Mapping[str, Foreign],
+    values: Mapping[str, str],
+    names: Iterable[str],
+) -> dict[str, str]:
+    """What to do instead of keywords that are flags of other scripts, by name.
+
+    Args:
+        table: foreign flags by name.
+        values: of all settings that are given, as words of a command line.
+        names: of settings that `cls` does not have.
+    """
+    found = {}
+    for name in names:
+        foreign = table.get(name)
+        answer = _answer(foreign, values[name], cls, values) if foreign else None
+        if answer is None and foreign is not None:
+            found[name] = f"{name}: it asks for nothing; leave it out"
+        elif answer is not None and answer.kind == "refused":
+            found[name] = f"{name} is refused: {answer}"
+        elif answer is not None and answer.kind == "understood":
+            found[name] = f"{name}: {answer}; leave it out"
+        elif answer is not None:
+            what = " ".join(answer.becomes(values[name]))
+            found[name] = f"{name} is not a setting; give {' '.join([what, answer.text]).strip()}"
+    return found
+
+
 def _on(name: str, flags: Flags) -> bool:
     return _plain(flags.get(name, "false")) in _TRUE
 

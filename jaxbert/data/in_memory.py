@@ -88,6 +88,10 @@ def _content(data: Rows, origin: str) -> Table | dict[str, Cell]:
                 f"{origin}: a dict of columns; give a list of dicts, one per row, or convert it "
                 "with pandas.DataFrame"
             )
+        if data and "data" not in data:
+            raise InputError(
+                f'{origin}: a dict without "data", as of one row; give a list of dicts, one per row'
+            )
         return _object(data, origin)
     if isinstance(data, Iterator):
         raise InputError(

@@ -22,6 +22,7 @@ def make_settings(
     *,
     defaults: Callable[[S], Mapping[str, Json]] | None = None,
     listed_by: str = "",
+    advice: Callable[[Collection[str]], Mapping[str, str]] | None = None,
 ) -> S:
     """The settings that names and values give.
 
@@ -30,6 +31,7 @@ def make_settings(
         given: name -> value; what is not named has its default.
         defaults: given the settings as they would be, other defaults for what is not named.
         listed_by: what lists the options, for a message; by default the dataclass.
+        advice: given the unknown names, what to do instead of those of other programs.
 
     Raises:
         InputError: a name is unknown, or a value cannot be used.
@@ -37,6 +39,9 @@ def make_settings(
     known = [setting.name for setting in settings_of(cls)]
     unknown = [name for name in given if name not in known]
     if unknown:
+        advised = advice(unknown) if advice else {}
+        if advised:
+            raise InputError("; ".join(advised.values()))
         flags = [f"--{shown(name)}" for name in unknown]
         raise InputError(
             unknown_options(

@@ -102,8 +102,14 @@ _CIRCLE["sentence"].append(_CIRCLE)
         (iter([{}]), "train_data: a list_iterator can be read only once; give a list"),
         ([], "train_data: no example in it"),
         (datasets.DatasetDict(), "train_data: a DatasetDict of the splits"),
-        ("missing.tsv", "missing.tsv: no such file"),
-        ({"sentences": 1}, 'train_data: no field "data"; it has sentences'),
+        ("missing.tsv", "train_data: missing.tsv: no such file; give paths of files, or rows as"),
+        (["a sentence"], "train_data: a sentence: no such file; give paths of files, or rows as"),
+        (["long " * 99], "train_data: long long"),
+        (("a", "b"), "train_data: a: no such file; give paths of files, or rows as a list of"),
+        (
+            {"sentence": "hi"},
+            'train_data: a dict without "data", as of one row; give a list of dicts, one per row',
+        ),
         ({"sentence": ["a"]}, "train_data: a dict of columns; give a list of dicts, one per row"),
         (datasets.Dataset.from_dict({"a": ["b"]})["a"], "train_data: row 0: expected a dict"),
         ("", "--train_file '': an empty path; give a file or a folder"),
@@ -131,3 +137,22 @@ def test_data_are_given_once(tiniest_folder: Path, tmp_path: Path) -> None:
         jaxbert.train("qa", model=tiniest_folder, train_data=[{}], dataset_name="squad")
     with pytest.raises(InputError, match="model and model_name_or_path are the same"):
         jaxbert.train("qa", model=tiniest_folder, model_name_or_path="x")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"per_gpu_train_batch_size": 4},
+            "per_gpu_train_batch_size is not a setting; give --per_device_train_batch_size 4",
+        ),
+        ({"fp16": True}, "fp16 is refused: bfloat16 needs no loss scaling; give --dtype bfloat16"),
+        ({"learning_rat": 1.0}, "--learning_rat is not an option; did you mean --learning_rate?"),
+    ],
+)
+def test_keywords_of_other_scripts_have_the_command_lines_advice(
+    settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError) as error:
+        jaxbert.train("qa", **settings)
+    assert str(error.value) == message

@@ -86,6 +86,16 @@ def test_predictions_need_no_labels_and_are_those_of_an_evaluation(run: jaxbert.
         run.predict(bare)
 
 
+def test_a_relative_folder_is_found_from_elsewhere(
+    tiniest_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = train("classification", tiniest_folder, Path("run"))
+    monkeypatch.chdir("/")
+    assert run.output_dir == tmp_path / "run"
+    assert len(run.predict([{"sentence": "Fine."}])) == 1
+
+
 def test_predictors_are_those_of_the_task(run: jaxbert.Run) -> None:
     kinds = {
         "qa": jaxbert.QuestionAnswerer,
