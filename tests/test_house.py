@@ -39,6 +39,14 @@ def test_wires_do_not_come_back() -> None:
     assert int(str(found["longest function"]).split()[0]) <= 108
 
 
+def test_every_room_is_in_the_table_of_folders() -> None:
+    table = (TREE / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## The folders")[2]
+    rooms = [p.parent for p in (TREE / "jaxbert").glob("*/__init__.py")]
+    names = [f"`jaxbert/{room.name}/`" for room in rooms]
+    names += [f"`jaxbert/{path.name}`" for path in (TREE / "jaxbert").glob("*.py")]
+    assert [name for name in names if name not in table.partition("## ")[0]] == []
+
+
 def test_a_phase_of_a_training_fits_a_screen() -> None:
     for name in ("train", "training_inputs"):
         text = (TREE / f"jaxbert/runs/{name}.py").read_text(encoding="utf-8")
