@@ -17,6 +17,7 @@ import hashlib
 import importlib.metadata
 import inspect
 import logging
+import operator
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -63,7 +64,7 @@ class Dependencies:
         self.values: dict[str, str] = {}
         self._where, self._otherwise = where, otherwise
         # What is being described, the outermost first: a function may use itself.
-        self._within: list[tuple[str, object]] = [("function itself", self)]
+        self._within: list[tuple[str, int]] = [("function itself", 0)]  # with ids
         self.source = self._function("", function, strict=True)
 
     def _function(self, place: str, function: Function, strict: bool) -> str:
@@ -75,8 +76,8 @@ class Dependencies:
         """
         *wrappers, plain = _layers(function)
         name, _ = self._within[-1]  # the function's
-        again = [outer for outer, value in self._within[:-1] if value is plain]
-        self._within.append((name, plain))
+        again = [outer for outer, value in self._within[:-1] if value == id(plain)]
+        self._within.append((name, id(plain)))
         try:
             for depth, wrapper in enumerate(wrappers, start=1):
                 self._wrapper(place, depth, wrapper, strict)
@@ -141,7 +142,7 @@ class Dependencies:
         """A line that two equal values have alike in every process."""
         if value is None or isinstance(value, _PLAIN):
             if isinstance(value, enum.Enum):
-                self._class_of(place, value)
+                self._class_of(place, type(value))
             return _short(repr(value))
         if isinstance(value, re.Pattern):  # its repr is cut
             return _short(f"pattern {value.pattern!r} {value.flags}")
@@ -154,19 +155,29 @@ class Dependencies:
         if isinstance(value, np.dtype):
             return str(value)
         for outer, one in self._within:
-            if one is value:
+            if one == id(value):
                 return f"the {outer} again"
-        self._within.append((place, value))
+        self._within.append((place, id(value)))
         try:
             return self._object(place, value, strict)
         finally:
             self._within.pop()
 
     def _object(self, place: str, value: object, strict: bool) -> str:
-        if isinstance(value, list | tuple | set | frozenset | Mapping):
-            self._class_of(place, value)
-            return _short(f"{type(value).__name__}({', '.join(self._items(place, value, strict))})")
-        if library_name := _library_name(value):
+        items: list[str] | None = None
+        if isinstance(value, list | tuple):
+            items = [self._described(f"{place}[{n}]", x, strict) for n, x in enumerate(value)]
+        elif isinstance(value, set | frozenset):  # their order varies
+            items = sorted(self._described(place, item, strict) for item in value)
+        elif isinstance(value, Mapping):
+            items = [
+                f"{key!r}: {self._described(f'{place}[{key!r}]', item, strict)}"
+                for key, item in value.items()
+            ]
+        if items is not None:
+            self._class_of(place, type(value))
+            return _short(f"{type(value).__name__}({', '.join(items)})")
+        if callable(value) and (library_name := _library_name(value)):
             return library_name
         if isinstance(value, type):
             return self._class(place, value)
@@ -174,39 +185,24 @@ class Dependencies:
             callable(value) and hasattr(value, "__wrapped__")
         ):
             return f"function {_short(self._function(f'{place} ', value, strict))}"
-        attributes = _attributes(value)
-        of_a_user = _users_module(type(value).__module__)
-        if attributes is not None and (strict or of_a_user):
-            self._class_of(place, value)
-            of = f"{type(value).__module__}.{type(value).__qualname__}"
-            return _short(f"{of}({self._described(f'{place} attributes', attributes, strict)})")
+        cls = f"{type(value).__module__}.{type(value).__qualname__}"
+        slots = _slots(type(value))
+        if (slots or hasattr(value, "__dict__")) and (strict or _is_users_class(type(value))):
+            self._class_of(place, type(value))
+            kept = {name: getattr(value, name) for name in slots if hasattr(value, name)}
+            kept |= getattr(value, "__dict__", {})
+            return _short(f"{cls}({self._described(f'{place} attributes', kept, strict)})")
         if not strict:
-            return f"a {type(value).__module__}.{type(value).__qualname__}"
+            return f"a {cls}"
         raise InputError(
             f"{self._where} depends on {place}, a {type(value).__name__}, of which nothing can be "
             f"recorded; give it numbers, texts, arrays, functions or modules{self._otherwise}"
         )
 
-    def _items(
-        self,
-        place: str,
-        value: list[Any] | tuple[Any, ...] | set[Any] | frozenset[Any] | Mapping[Any, Any],
-        strict: bool,
-    ) -> list[str]:
-        """What a container holds; of a set sorted, for its order varies."""
-        if isinstance(value, Mapping):
-            return [
-                f"{key!r}: {self._described(f'{place}[{key!r}]', item, strict)}"
-                for key, item in value.items()
-            ]
-        if isinstance(value, set | frozenset):
-            return sorted(self._described(place, item, strict) for item in value)
-        return [self._described(f"{place}[{n}]", item, strict) for n, item in enumerate(value)]
-
-    def _class_of(self, place: str, value: object) -> None:
-        """Put what the type of a value is, where a user wrote it."""
-        if _users_module(type(value).__module__):
-            self._put(f"{place} class", type(value), strict=False)
+    def _class_of(self, place: str, cls: type) -> None:
+        """Put what the class of a value is, where a user wrote it."""
+        if _is_users_class(cls):
+            self._put(f"{place} class", cls, strict=False)
 
     def _class(self, place: str, cls: type) -> str:
         """A user's class by its text; put what its methods depend on and its attributes are.
@@ -214,10 +210,12 @@ class Dependencies:
         An attribute can be set after the definition, so the text alone does not tell.
         """
         for base in cls.__bases__:
-            if _users_module(base.__module__):
+            if _is_users_class(base):
                 self._put(f"{place} base {base.__name__}", base, strict=False)
         for name, member in sorted(vars(cls).items()):
-            function = _function_of(member)
+            function = member
+            for inner in ("__func__", "fget", "func"):  # of a class or static method, a property
+                function = getattr(function, inner, None) or function
             if isinstance(function, FunctionType):
                 plain = innermost(function)
                 if _is_users(plain) and not _is_generated(plain):
@@ -268,15 +266,6 @@ def _layers(function: Function) -> tuple[*tuple[Function, ...], FunctionType]:
     return (*wrappers, inner)
 
 
-def _function_of(member: object) -> object:
-    """The function in what a class has: a method of any kind, a property."""
-    if isinstance(member, staticmethod | classmethod):
-        return member.__func__
-    if isinstance(member, property):
-        return member.fget
-    return member.func if isinstance(member, functools.cached_property) else member
-
-
 def _is_generated(function: FunctionType) -> bool:
     """Whether a decorator such as dataclass wrote a method, so that no file has its text."""
     try:
@@ -286,18 +275,11 @@ def _is_generated(function: FunctionType) -> bool:
     return False
 
 
-def _attributes(value: object) -> dict[str, object] | None:
-    """The attributes of an object; None where it has no place for any."""
-    slots = [
-        name
-        for cls in type(value).__mro__
-        for name in np.atleast_1d(vars(cls).get("__slots__", ())).tolist()
-        if name not in ("__dict__", "__weakref__")
-    ]
-    if not hasattr(value, "__dict__") and not slots:
-        return None
-    kept = {str(name): getattr(value, name) for name in slots if hasattr(value, name)}
-    return kept | dict(getattr(value, "__dict__", {}))
+def _slots(cls: type) -> list[str]:
+    """The attributes that a class names in `__slots__`, with those of its bases."""
+    named = (vars(base).get("__slots__", ()) for base in cls.__mro__)
+    slots = [name for names in named for name in ([names] if isinstance(names, str) else names)]
+    return [name for name in slots if name not in ("__dict__", "__weakref__")]
 
 
 def _array(value: np.ndarray | np.generic | jax.Array) -> str:
@@ -316,7 +298,7 @@ def _short(text: str) -> str:
     return f"{' '.join(text.split())[:40]}... sha256 {digest}"
 
 
-def _library_name(value: object) -> str | None:
+def _library_name(value: Function) -> str | None:
     """Of what a package offers by name, that name with the package's version."""
     module = sys.modules.get(str(getattr(value, "__module__", None)))
     name = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
@@ -324,12 +306,17 @@ def _library_name(value: object) -> str | None:
         return None
     if _users_module(module.__name__):
         return None
-    offered: object = module
-    for part in name.split("."):
-        offered = getattr(offered, part, None)
+    try:
+        offered = operator.attrgetter(name)(module)
+    except AttributeError:
+        offered = None
     if offered is value or not isinstance(value, FunctionType):
         return f"{name} of {_module(module)}"
     return None  # made by a call: what it keeps in its closure counts
+
+
+def _is_users_class(cls: type) -> bool:
+    return _users_module(cls.__module__)
 
 
 def _is_users(function: FunctionType) -> bool:
