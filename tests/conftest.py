@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 
 # Compiling is most of the tests' time, and LLVM's optimizations most of that: without them the same
 # XLA programs are compiled in less than half the time. JAXBERT_TEST_XLA_FLAGS= (empty) has them; a
@@ -13,6 +14,9 @@ os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8 " + os.envir
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # JAX_PLATFORMS=cuda tries the kernels there
 os.environ["HF_HUB_OFFLINE"] = "1"
+# What `datasets` converts is written there, not among the user's files; read when it is imported.
+_DATASETS = tempfile.TemporaryDirectory(prefix="jaxbert-datasets-")
+os.environ["HF_DATASETS_CACHE"] = _DATASETS.name
 if os.environ["JAX_PLATFORMS"] == "cpu":
     os.environ["TRITON_INTERPRET"] = "1"  # read when triton is imported
 
