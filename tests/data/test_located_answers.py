@@ -1,4 +1,4 @@
-"""Answers held against their paragraph: which part of it they are, and what is said of each."""
+"""Answers held against their paragraph: which part of it they are, and what is reported of each."""
 
 from __future__ import annotations
 
