@@ -176,11 +176,17 @@ def write_squad(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of what this worker has compiled, whichever file of tests asked for it."""
+    return tmp_path_factory.mktemp("compiled")
+
+
 @pytest.fixture(scope="module")
-def compilations(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def compilations(compiled: Path) -> Iterator[None]:
     """Compilations are kept in a folder, and not optimized; also in processes that are started."""
     settings: dict[str, Any] = {
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
+        "jax_compilation_cache_dir": str(compiled),
         "jax_persistent_cache_min_compile_time_secs": 0.1,
         "jax_disable_most_optimizations": True,
     }
