@@ -16,8 +16,9 @@ from jaxbert.io.files import Json
 from jaxbert.io.untrusted import shown
 from jaxbert.metrics.scores import Metric, Scores
 from jaxbert.metrics.user_metrics import user_metrics
+from jaxbert.options.dependencies import Function
 from jaxbert.options.keywords import make_settings
-from jaxbert.options.user_function import Function, user_function
+from jaxbert.options.user_function import user_function
 from jaxbert.runs.evaluate import evaluate as evaluate_run
 from jaxbert.runs.predict_rows import as_dicts, predict_rows
 from jaxbert.runs.saved import options_of_training

@@ -11,7 +11,8 @@ from jaxbert.errors import InputError
 from jaxbert.io.files import Json
 from jaxbert.io.untrusted import shown
 from jaxbert.metrics.scores import Metric
-from jaxbert.options.user_function import Function, UserFunction, error_line, user_function
+from jaxbert.options.dependencies import Function
+from jaxbert.options.user_function import UserFunction, error_line, user_function
 
 # A prediction or an example, under the names of its fields.
 Record = Mapping[str, Json]
