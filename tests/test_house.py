@@ -20,6 +20,7 @@ FLOORS = (
     ("training",),
     ("loaded", "tasks", "callbacks"),
     ("runs",),
+    ("compiling",),
     ("predictors",),
     ("benchmark",),
     ("api", "cli", "launch", "__main__", "__init__"),

@@ -14,16 +14,18 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 
 from jaxbert.cli import command_line
-from jaxbert.compiling.described_devices import describe, prepare_environment
+from jaxbert.compiling.described_devices import Described, describe, prepare_environment
 from jaxbert.compiling.full_rows import letters_tokenizer
-from jaxbert.compiling.report import DoesNotFit, Report
+from jaxbert.compiling.step_report import DoesNotFit, Report
 from jaxbert.compiling.training_step import TrainingStep
+from jaxbert.data.features import Features
 from jaxbert.errors import InputError
 from jaxbert.io.files import Json, write_json
 from jaxbert.loaded.model import Compute, LoadedModel
@@ -35,7 +37,7 @@ from jaxbert.model.tokenizer import PreTrainedTokenizerFast as Tokenizer
 from jaxbert.model.tokenizer import load_tokenizer
 from jaxbert.options.fields import Settings, option
 from jaxbert.options.settings import TrainingOptions
-from jaxbert.tasks.registry import TASKS
+from jaxbert.tasks.registry import TASKS, AnyTask
 from jaxbert.tasks.task_commands import TASK_COMMANDS
 from jaxbert.training.optim import adamw, make_schedule
 from jaxbert.training.parallel import make_parallel
@@ -72,11 +74,14 @@ class _Options(CompileOptions, TrainingOptions):
     """With those of a training."""
 
 
-def run(name: str, words: Sequence[str]) -> None:
+def run(
+    name: str, words: Sequence[str], described_by: Callable[[str], Described] = describe
+) -> None:
     """Compile the step that a training would run, and print what it takes.
 
     Args:
         name: of the task.
+        described_by: gives the devices of a target.
 
     Raises:
         InputError: the target or a flag is wrong, or a compiler is not installed.
@@ -94,36 +99,24 @@ def run(name: str, words: Sequence[str]) -> None:
         raise InputError("--loss distillation: a teacher is asked on data; compile reads none")
     jax.config.update("jax_platforms", "cpu")
     prepare_environment()
-    described = describe(options.target)
+    described = described_by(options.target)
     parallel = make_parallel("jit", described.devices)
     cfg, tokenizer = _model(options.model_name_or_path, options.config_name)
     own = options.part(task_cls.settings_cls)
-    length = own.max_seq_length
-    if length > cfg.max_position_embeddings:
-        raise InputError(
-            f"--max_seq_length {length}: the model has {cfg.max_position_embeddings} positions"
-        )
     files = about.recipe["train_file"]
     assert isinstance(files, list)
-    # Columns have their usual names in the demo's files.
-    named = vars(own)
-    usual = {f.name: f.default for f in dataclasses.fields(task_cls.settings_cls)}
-    settings = {n: usual[n] if n.endswith("column_name") else x for n, x in named.items()}
-    task = task_cls(task_cls.settings_cls(**settings))
-    data = task.read([(path, task.load(path)) for path in files])
-    task = task.fit_to(data.examples, None)
-    if tokenizer is None:
-        tokenizer = letters_tokenizer("".join(Path(path).read_text("utf-8") for path in files))
-    if task.has_classes:
-        classes = data.classes or task.labels(data.examples)
-        cfg = dataclasses.replace(cfg, id2label=tuple(classes))
-    cfg = dataclasses.replace(cfg, problem_type=task.problem_type(cfg))
-    compute = Compute(
-        options.dtype, options.attention, options.packing, parallel, described.kind.target
+    columns = [f.name for f in dataclasses.fields(own) if f.name.endswith("column_name")]
+    usual = {name: getattr(task_cls.settings_cls(), name) for name in columns}
+    task = task_cls(dataclasses.replace(own, **usual))
+    examples = _examples(task, files, cfg, tokenizer)
+    model = LoadedModel(
+        examples.cfg,
+        jax.eval_shape(lambda: init_params(examples.cfg, task_cls.head, jax.random.key(0))),
+        examples.tokenizer,
+        task_cls.head,
+        Compute(options.dtype, options.attention, options.packing, parallel, described.kind.target),
     )
-    params = jax.eval_shape(lambda: init_params(cfg, task.head, jax.random.key(0)))
-    model = LoadedModel(cfg, params, tokenizer, task.head, compute)
-    lengths = [length]
+    lengths = [own.max_seq_length]
     kernel, why = model.attention_for(lengths, train=True)
     tx = adamw(
         make_schedule(options.learning_rate, steps=1000, decay=options.lr_scheduler_type),
@@ -137,24 +130,24 @@ def run(name: str, words: Sequence[str]) -> None:
     loss = choose_loss(task_cls.losses, options.loss, options.loss_args)
     step = make_train_step(
         model.train_apply(lengths, remat=options.gradient_checkpointing, scan=options.scan_layers),
-        with_keywords(loss, task.loss_keywords(cfg)).function,
+        with_keywords(loss, examples.task.loss_keywords(examples.cfg)).function,
         tx,
         accumulate=options.gradient_accumulation_steps,
-        measure=task.measure(),
+        measure=examples.task.measure(),
         frozen=options.freeze or (),
     )
     prepared = TrainingStep(
         step,
-        params,
+        model.params,
         tx,
-        task.encode(data.examples, tokenizer, cfg).to_learn(),
-        task.corrupt(tokenizer, cfg, seed=options.seed),
+        examples.features,
+        examples.task.corrupt(examples.tokenizer, examples.cfg, seed=options.seed),
         parallel,
         described.kind,
         dtype=options.dtype,
         width=cfg.hidden_size,
         accumulation=options.gradient_accumulation_steps,
-        length=length,
+        length=own.max_seq_length,
         length_bucket=options.length_bucket,
         packed=options.packing,
     )
@@ -169,14 +162,53 @@ def run(name: str, words: Sequence[str]) -> None:
         "attention": kernel,
         "per_device_train_batch_size": rows,
         "jax": jax.__version__,
-        **_figures(report, prepared.source(rows).rows * length),
+        **_figures(report, prepared.tokens(rows)),
     }
     if options.largest_batch_size:
         figures["largest_per_device_train_batch_size"] = prepared.most_rows(rows, logger.info)
-    for line in _lines(figures, report):
+    for line in lines(figures, report):
         print(line)
     if options.json:
         write_json(Path(options.json).expanduser(), figures)
+
+
+class _Examples(NamedTuple):
+    """The demo's examples as a training would have them, whose columns are those of its batches.
+
+    Attributes:
+        cfg: with their classes.
+    """
+
+    task: AnyTask
+    cfg: BertConfig
+    tokenizer: Tokenizer
+    features: Features
+
+
+def _examples(
+    task: AnyTask, files: Sequence[str], cfg: BertConfig, tokenizer: Tokenizer | None
+) -> _Examples:
+    """Examples of a task.
+
+    Args:
+        task: its columns have their usual names in the files.
+        tokenizer: where None is given, each letter is a token.
+    """
+    length = task.settings.max_seq_length
+    if length > cfg.max_position_embeddings:
+        raise InputError(
+            f"--max_seq_length {length}: the model has {cfg.max_position_embeddings} positions"
+        )
+    data = task.read([(path, task.load(path)) for path in files])
+    task = task.fit_to(data.examples, None)
+    if tokenizer is None:
+        tokenizer = letters_tokenizer("".join(Path(path).read_text("utf-8") for path in files))
+    if task.has_classes:
+        classes = data.classes or task.labels(data.examples)
+        cfg = dataclasses.replace(cfg, id2label=tuple(classes))
+    cfg = dataclasses.replace(cfg, problem_type=task.problem_type(cfg))
+    features = task.encode(data.examples, tokenizer, cfg).to_learn()
+    return _Examples(task, cfg, tokenizer, features)
 
 
 def _model(source: str | None, config: str | None) -> tuple[BertConfig, Tokenizer | None]:
@@ -220,12 +252,13 @@ def _figures(report: Report | DoesNotFit, tokens: int) -> dict[str, Json]:
     }
 
 
-def _lines(figures: dict[str, Json], report: Report | DoesNotFit) -> Iterator[str]:
+def lines(figures: dict[str, Json], report: Report | DoesNotFit) -> Iterator[str]:
     """The report as a person reads it."""
     rows = figures["per_device_train_batch_size"]
     yield (
-        f"{figures['target']}: {figures['devices']} devices on {figures['hosts']} hosts, {rows} "
-        f"rows a device, attention by {figures['attention']}, jax {figures['jax']}"
+        f"{figures['target']}: {_counted(figures['devices'], 'device')} on "
+        f"{_counted(figures['hosts'], 'host')}, {rows} rows a device, attention by "
+        f"{figures['attention']}, jax {figures['jax']}"
     )
     if isinstance(report, DoesNotFit):
         needed = f": it needs {report.needed_gib:.1f} GiB" if report.needed_gib else ""
@@ -250,3 +283,7 @@ def _lines(figures: dict[str, Json], report: Report | DoesNotFit) -> Iterator[st
     if "largest_per_device_train_batch_size" in figures:
         most = figures["largest_per_device_train_batch_size"]
         yield f"  the most rows a device that fit: {most}"
+
+
+def _counted(number: Json, name: str) -> str:
+    return f"{number} {name}{'s' * (number != 1)}"

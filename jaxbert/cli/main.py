@@ -34,6 +34,7 @@ class Command(NamedTuple):
         place: module:function in jaxbert.cli, called with the words behind the command; after the
             task's name where it takes a task.
         flags: whose flags it has, where it takes a task.
+        default_task: the task where flags follow at once.
         quiet: it prints for other programs, so nothing is logged.
     """
 
@@ -41,6 +42,7 @@ class Command(NamedTuple):
     example: str
     place: str
     flags: Literal["", "training", "evaluation"] = ""
+    default_task: str = ""
     quiet: bool = False
 
 
@@ -111,6 +113,7 @@ COMMANDS = {
         "compile qa --target h100 --config_name bert-base ...",
         "compile_command:run",
         flags="training",
+        default_task="qa",
     ),
     "baseline": Command(
         "Fine-tune the same with PyTorch, to compare the scores.",
@@ -128,6 +131,9 @@ def main(*first: str) -> NoReturn:
         first: words before those of the command line: a script is a command with its task.
     """
     words = [*first, *sys.argv[1:]]
+    command = COMMANDS.get(words[0]) if len(words) > 1 else None
+    if command and command.default_task and words[1].startswith("--") and words[1] not in _HELP:
+        words.insert(1, command.default_task)
     try:
         text = answer(words)
     except InputError as error:

@@ -53,9 +53,9 @@ TPUS = {
     "v6e": _tpu(32, 1640, 918),
 }
 GPUS = {
-    "a100": _nvidia(80, 80, 2039, 312, 156),
     "h100": _nvidia(90, 80, 3352, 989, 494),
     "h200": _nvidia(90, 141, 4800, 989, 494),
+    "a100": _nvidia(80, 80, 2039, 312, 156),
 }
 # What XLA's compiler is told of a card: multiprocessors, their shared memory and that of a block,
 # clock in GHz, level-two cache, lanes of a multiprocessor.

@@ -12,7 +12,7 @@ import optax
 from jaxbert.compiling.cost import cost_of
 from jaxbert.compiling.described_devices import DeviceKind
 from jaxbert.compiling.full_rows import stretched
-from jaxbert.compiling.report import DoesNotFit, Report, report_on
+from jaxbert.compiling.step_report import DoesNotFit, Report, report_on
 from jaxbert.data.batch_source import BatchSource, Corruption
 from jaxbert.data.features import Features
 from jaxbert.model.heads import Params
@@ -70,6 +70,11 @@ class TrainingStep:
             platform=self.kind.target.platform,
         )
         return BatchSource(features, sampler, self.corruption, self.accumulation)
+
+    def tokens(self, rows: int) -> int:
+        """Tokens of a step on all devices, padding among them."""
+        source = self.source(rows)
+        return source.rows * max(source.row_lengths)
 
     def report(self, rows: int) -> Report | DoesNotFit:
         """Compile the step for so many rows a device, and say what it takes."""

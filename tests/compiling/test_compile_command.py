@@ -1,0 +1,158 @@
+"""`jaxbert compile`: what it refuses, and its figures of small models on devices that are here or,
+where their compilers are installed, only described."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import pytest
+
+from jaxbert.cli import compile_command
+from jaxbert.compiling.described_devices import Described, DeviceKind, describe
+from jaxbert.compiling.step_report import DoesNotFit
+from jaxbert.errors import InputError
+from jaxbert.io.files import Json
+from jaxbert.runtime.target import Target
+from jaxbert.tasks.task_commands import TASK_COMMANDS
+
+Compile = Callable[..., dict[str, Json]]
+
+KIND = DeviceKind(Target("cpu"), 2**34, 1e11, 1e13, 1e12, 1.0)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    shape = {
+        "model_type": "bert",
+        "vocab_size": 300,
+        "hidden_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 128,
+        "max_position_embeddings": 128,
+        "type_vocab_size": 2,
+    }
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(shape))
+    return path
+
+
+@pytest.fixture
+def compile_here(config: Path, tmp_path: Path) -> Compile:
+    """Compiles for the first device that is here, as if it were described; returns the figures."""
+
+    def compiled(task: str, *flags: str) -> dict[str, Json]:
+        here = Described("here", KIND, jax.devices()[:1], 1)
+        out = tmp_path / "figures.json"
+        words = ["--target", "here", "--config_name", str(config), "--json", str(out)]
+        compile_command.run(task, [*words, "--max_seq_length", "64", *flags], lambda _: here)
+        return json.loads(out.read_text())
+
+    return compiled
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("task", TASK_COMMANDS)
+def test_the_step_of_every_task(
+    task: str, compile_here: Compile, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = ("--doc_stride", "16") if task == "qa" else ()
+    found = compile_here(task, *small)
+    assert found["fits"] is True
+    assert found["devices"] == found["hosts"] == 1
+    for name in ("args_gib", "temp_gib", "traffic_gib", "flops", "tokens_per_second"):
+        assert found[name] > 0, name
+    parts = found["traffic_parts_gib"]
+    assert sum(parts.values()) == pytest.approx(found["traffic_gib"])
+    total = found["memory_seconds"] + found["product_seconds"]
+    assert found["estimate_seconds"] == pytest.approx(total)
+    out = capsys.readouterr().out
+    assert out.startswith("here: 1 device on 1 host, 8 rows a device, attention by xla")
+    assert "traffic by part, GiB:" in out
+
+
+@pytest.mark.integration
+def test_operations_and_memory_are_those_of_the_shapes(compile_here: Compile) -> None:
+    words = ("--doc_stride", "16")
+    one = compile_here("qa", *words)
+    # Six products of D x D or the MLP's, those of the scores, and the head's; a gradient has two
+    # for each. The first layer's input needs none.
+    tokens, width = 8 * 64, 64
+    layer = 2 * tokens * (4 * width**2 + 2 * width * 128) + 4 * tokens * 64 * width
+    head = 2 * tokens * width * 2
+    assert one["flops"] == pytest.approx(3 * (2 * layer + head), rel=1e-6)
+    packed = compile_here("qa", *words, "--packing")
+    assert packed["per_device_train_batch_size"] == 8
+    assert packed["traffic_gib"] < one["traffic_gib"]  # fewer rows for as many windows
+    twice = compile_here("qa", *words, "--gradient_accumulation_steps", "2")
+    assert twice["flops"] == pytest.approx(2 * one["flops"], rel=1e-6)
+    assert twice["temp_gib"] < 1.5 * one["temp_gib"]
+    large = compile_here("qa", *words, "--per_device_train_batch_size", "16")
+    assert large["args_gib"] == pytest.approx(one["args_gib"], rel=0.1)
+    assert large["temp_gib"] > 1.5 * one["temp_gib"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "give --target, the device to compile for: h100, v5e:2x4, ..."),
+        (["--target", "h1000"], "--target h1000: did you mean h100? There are h100, h200, a100"),
+        (["--target", "v5e"], "--target v5e: which slice? For example v5e:2x2"),
+        (["--target", "v5p"], "--target v5p: which slice? For example v5p:2x2x1"),
+        (["--target", "v5e:2x2", "--parallel", "pmap"], "--parallel pmap: compile divides one"),
+        (["--target", "h100", "--loss", "distillation"], "--loss distillation: a teacher"),
+        (["--target", "h100", "--learning_rat", "1"], "did you mean --learning_rate"),
+    ],
+)
+def test_wrong_flags_are_one_line(words: list[str], said: str) -> None:
+    with pytest.raises(InputError) as error:
+        compile_command.run("qa", words)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("target", "extra"), [("h100", "cuda"), ("v6e:2x2", "tpu")])
+def test_without_its_compiler_a_target_names_what_to_install(target: str, extra: str) -> None:
+    module = {"cuda": "jax_cuda13_plugin", "tpu": "libtpu"}[extra]
+    if importlib.util.find_spec(module) is not None:
+        pytest.skip(f"{module} is installed")
+    said = f"--target {target}: its compiler is not installed; pip install 'jaxbert.compile-{extra}"
+    with pytest.raises(InputError, match=said):
+        describe(target)
+
+
+def test_a_step_that_the_compiler_refuses_says_what_it_needs() -> None:
+    lines = list(
+        compile_command.lines(
+            {
+                "target": "v5e:2x2",
+                "devices": 4,
+                "hosts": 1,
+                "per_device_train_batch_size": 512,
+                "attention": "pallas",
+                "jax": "0.10.2",
+            },
+            DoesNotFit(30.25),
+        )
+    )
+    assert lines[1] == "  the step does not fit in the device's memory: it needs 30.2 GiB"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["v5e:2x2", "v5e:4x4", "v5p:2x2x1", "v6e:2x2", "h100", "a100"])
+def test_described_devices(target: str, config: Path, tmp_path: Path) -> None:
+    module = "libtpu" if ":" in target else "jax_cuda13_plugin"
+    if importlib.util.find_spec(module) is None:
+        pytest.skip(f"{module} is not installed")
+    out = tmp_path / "figures.json"
+    words = ["--target", target, "--config_name", str(config), "--json", str(out)]
+    words += ["--max_seq_length", "64", "--doc_stride", "16"]
+    compile_command.run("qa", words)
+    found = json.loads(out.read_text())
+    assert found["attention"] == ("pallas" if ":" in target else "triton")
+    assert found["hosts"] == (4 if target == "v5e:4x4" else 1)
+    assert found["fits"] is True
