@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from jaxbert.cli.migrating import record_of
 from jaxbert.errors import InputError
+from jaxbert.io.files import Json
 from jaxbert.io.untrusted import read_object, shown
+from jaxbert.options.user_function import PREFIX
 
 logger = logging.getLogger("jaxbert")
 
@@ -38,12 +40,8 @@ def words_to_repeat(task: str, words: Sequence[str]) -> list[str]:
             "of that task"
         )
     given = [word.split("=")[0].replace("-", "_") for word in words[1:]]
-    if "__output_dir" in given and read_object(Path(words[0]).expanduser()).get("functions"):
-        raise InputError(
-            f"{words[0]}: the run has metrics or a corruption that are Python functions; repeat it "
-            "from Python, by the same call of jaxbert.train with another output_dir"
-        )
     if "__output_dir" in given:
+        _check_functions(words[0], record[1], given)
         logger.info("%s: its options again, in another folder", words[0])
         return list(words)
     if not (folder / "checkpoints").is_dir():
@@ -53,3 +51,27 @@ def words_to_repeat(task: str, words: Sequence[str]) -> list[str]:
         )
     logger.info("%s: that run is resumed; with --output_dir it is repeated", words[0])
     return [words[0], "--output_dir", str(folder), *words[1:]]
+
+
+def _check_functions(path: str, options: Mapping[str, Json], given: Collection[str]) -> None:
+    """Refuse to repeat a run whose functions are not in a file: a record has only their text.
+
+    Args:
+        path: of the record.
+        options: that it has.
+        given: the flags beside it, such as __loss.
+
+    Raises:
+        InputError: the run used functions of a Python program.
+    """
+    names = []
+    loss = options.get("loss")
+    if isinstance(loss, str) and loss.startswith(PREFIX) and "__loss" not in given:
+        names.append(f"loss {loss.removeprefix(PREFIX)}")
+    functions = read_object(Path(path).expanduser()).get("functions")
+    names += functions if isinstance(functions, dict) else []
+    if names:
+        raise InputError(
+            f"{path}: the run used functions of a Python program ({shown(', '.join(names))}); "
+            "repeat it from Python, by the same call of jaxbert.train with another output_dir"
+        )
