@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from jaxbert.cli.migrating import record_of
@@ -41,7 +41,8 @@ def words_to_repeat(task: str, words: Sequence[str]) -> list[str]:
         )
     given = [word.split("=")[0].replace("-", "_") for word in words[1:]]
     if "__output_dir" in given:
-        _check_functions(words[0], record[1], given)
+        loss = None if "__loss" in given else record[1].get("loss")
+        _check_functions(words[0], loss)
         logger.info("%s: its options again, in another folder", words[0])
         return list(words)
     if not (folder / "checkpoints").is_dir():
@@ -53,20 +54,18 @@ def words_to_repeat(task: str, words: Sequence[str]) -> list[str]:
     return [words[0], "--output_dir", str(folder), *words[1:]]
 
 
-def _check_functions(path: str, options: Mapping[str, Json], given: Collection[str]) -> None:
+def _check_functions(path: str, loss: Json) -> None:
     """Refuse to repeat a run whose functions are not in a file: a record has only their text.
 
     Args:
         path: of the record.
-        options: that it has.
-        given: the flags beside it, such as __loss.
+        loss: its name there; None where the command line has another.
 
     Raises:
         InputError: the run used functions of a Python program.
     """
     names = []
-    loss = options.get("loss")
-    if isinstance(loss, str) and loss.startswith(PREFIX) and "__loss" not in given:
+    if isinstance(loss, str) and loss.startswith(PREFIX):
         names.append(f"loss {loss.removeprefix(PREFIX)}")
     functions = read_object(Path(path).expanduser()).get("functions")
     names += functions if isinstance(functions, dict) else []
