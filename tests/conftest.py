@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 
 # Compiling is most of the tests' time, and LLVM's optimizations most of that: without them the same
 # XLA programs are compiled in less than half the time. JAXBERT_TEST_XLA_FLAGS= (empty) has them; a
@@ -13,6 +14,9 @@ os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8 " + os.envir
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # JAX_PLATFORMS=cuda tries the kernels there
 os.environ["HF_HUB_OFFLINE"] = "1"
+# What `datasets` converts is written there, not among the user's files; read when it is imported.
+_DATASETS = tempfile.TemporaryDirectory(prefix="jaxbert-datasets-")
+os.environ["HF_DATASETS_CACHE"] = _DATASETS.name
 if os.environ["JAX_PLATFORMS"] == "cpu":
     os.environ["TRITON_INTERPRET"] = "1"  # read when triton is imported
 
@@ -172,11 +176,17 @@ def write_squad(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of what this worker has compiled, whichever file of tests asked for it."""
+    return tmp_path_factory.mktemp("compiled")
+
+
 @pytest.fixture(scope="module")
-def compilations(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def compilations(compiled: Path) -> Iterator[None]:
     """Compilations are kept in a folder, and not optimized; also in processes that are started."""
     settings: dict[str, Any] = {
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
+        "jax_compilation_cache_dir": str(compiled),
         "jax_persistent_cache_min_compile_time_secs": 0.1,
         "jax_disable_most_optimizations": True,
     }

@@ -1,4 +1,4 @@
-"""Runs of other tasks than question answering that go on: after a kill, packed, to another task.
+"""Resumed runs of other tasks than question answering: after a kill, packed, to another task.
 
 Most run in this process, on its eight devices. Compilations would be most of the time: so they are
 quick ones, and kept for this file, since many runs compile the same.
@@ -7,6 +7,7 @@ quick ones, and kept for this file, since many runs compile the same.
 from __future__ import annotations
 
 import functools
+import json
 import logging
 import re
 import signal
@@ -22,9 +23,11 @@ from safetensors.numpy import load_file
 from scripts import (
     call,
     copy_before_its_end,
+    passed,
     process,
     read,
     refuses,
+    script,
     steps_of,
     weights,
 )
@@ -64,7 +67,7 @@ def trained(words_of: Callable[..., list[str]], tmp_path_factory: pytest.TempPat
     return train_once(words_of, tmp_path_factory.mktemp("runs"))
 
 
-# --- stop and go on ---------------------------------------------------------------------------
+# --- stop and resume ---------------------------------------------------------------------------
 
 # Runs a script that kills itself when it logs step 5: the save of step 4 is begun or done.
 KILLED = """
@@ -82,7 +85,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 @pytest.mark.parametrize("task", [pytest.param("classification", marks=pytest.mark.faults), "mlm"])
-def test_killed_and_gone_on_with_the_parameters_are_equal_bit_for_bit(
+def test_killed_and_resumed_the_parameters_are_equal_bit_for_bit(
     task: str,
     words_of: Callable[..., list[str]],
     trained: Runs,
@@ -105,7 +108,7 @@ def test_killed_and_gone_on_with_the_parameters_are_equal_bit_for_bit(
     assert read(folder / "metrics.json") == read(trained(task) / "metrics.json")
 
 
-def test_a_packed_run_is_gone_on_with_to_equal_bits(
+def test_a_packed_run_is_resumed_to_equal_bits(
     words_of: Callable[..., list[str]], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     whole, parted = tmp_path / "whole", tmp_path / "parted"
@@ -130,6 +133,23 @@ def test_a_packed_run_is_gone_on_with_to_equal_bits(
     assert "--packing: True -> False" in message
 
 
+@pytest.mark.faults
+def test_corruption_is_the_same_on_any_number_of_devices(
+    words_of: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    """Other masks would be other losses by far more than a sum in another order is."""
+    losses = []
+    for devices in (1, 2, 4):
+        folder = tmp_path / str(devices)
+        rows = ["--per_device_train_batch_size", str(8 // devices)]
+        passed(script("train/mlm.py", *words_of("mlm", folder), *rows, devices=devices))
+        lines = (folder / "train_log.jsonl").read_text().splitlines()
+        losses.append([json.loads(line)["loss"] for line in lines])
+    assert len(losses[0]) == STEPS
+    for others in losses[1:]:
+        assert others == pytest.approx(losses[0], abs=1e-5)
+
+
 # --- from one task to the next ----------------------------------------------------------------
 
 
@@ -148,13 +168,14 @@ def test_vocabulary_writes_what_the_run_took(from_scratch: Path, trained: Runs) 
     assert "has a config.json already" in refuses("train/vocabulary.py", *words)
 
 
-def test_a_masked_language_model_goes_on_as_a_classifier(
+def test_a_masked_language_model_becomes_a_classifier(
     trained: Runs,
     words_of: Callable[..., list[str]],
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    words = words_of("classification", tmp_path / "o")
+    folder = tmp_path / "o"
+    words = words_of("classification", folder)
     at = words.index("--config_name")
     words[at : at + 2] = ["--model_name_or_path", str(trained("mlm"))]
     with caplog.at_level(logging.INFO, logger="jaxbert"):
@@ -163,25 +184,16 @@ def test_a_masked_language_model_goes_on_as_a_classifier(
         assert f"+ {drawn}  newly initialized" in caplog.text
     assert "- cls.predictions.bias  left out" in caplog.text
     # Six steps of at most 1e-3 from the language model's encoder.
-    then, now = (load_file(f / "model.safetensors") for f in (trained("mlm"), tmp_path / "o"))
+    then, now = (load_file(f / "model.safetensors") for f in (trained("mlm"), folder))
     encoder = [name for name in now if name.startswith("bert.") and "pooler" not in name]
     assert len(encoder) == 5 + 16
     for name in encoder:
         np.testing.assert_allclose(now[name], then[name], rtol=0, atol=7e-3)
         assert not np.array_equal(now[name], then[name])
-
-
-def test_the_options_of_another_task_or_weighting_are_refused(
-    trained: Runs, words_of: Callable[..., list[str]]
-) -> None:
-    folder = trained("classification")
+    # Another weighting than this run's is refused, and so is another task.
     weighting = read(folder / "options.json")["options"]["class_weights"]
     assert len(weighting) == 2
-    message = refuses(
-        "train/classification.py",
-        *words_of("classification", folder),
-        *("--class_weights", "negative=2"),
-    )
+    message = refuses("train/classification.py", *words, "--class_weights", "negative=2")
     assert f"--class_weights: {weighting} -> ['negative=2']" in message
     assert "holds a run of the task classification" in refuses(
         "train/regression.py", *words_of("regression", folder)

@@ -1,7 +1,7 @@
 """Every parser under mutated files: it gives a value that is sound or an InputError of one line.
 
 The files are valid ones with a few faults: of bytes, or of values in their JSON. Hypothesis's own
-seed is fixed in the small counts, so that a run repeats; the nightly ones draw anew.
+seed is fixed in the small counts, so that a run repeats; the nightly ones draw others.
 """
 
 from __future__ import annotations

@@ -244,7 +244,7 @@ def test_labels_in_another_form_than_the_trainings_are_not_passed_over_in_silenc
     assert read(tmp_path / "metrics.json") == pytest.approx(wanted, rel=1e-5)
 
 
-def test_a_run_begun_before_goes_on(data: Path, tmp_path: Path) -> None:
+def test_a_run_begun_before_is_resumed(data: Path, tmp_path: Path) -> None:
     """Whose record has one column as a text, and whose config has no problem type."""
     rows = [
         json.dumps({"text": text, "label": "yes" if labels else "no"}) for text, labels in HELD_OUT

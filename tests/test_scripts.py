@@ -1,4 +1,4 @@
-"""The scripts as a user runs them: train, go on, evaluate, ask, score; kills; wrong input."""
+"""The scripts as a user runs them: train, resume, evaluate, ask, score; kills; wrong input."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_the_same_command_on_a_finished_run_trains_no_step(
     assert (weights(unbroken), (unbroken / "metrics.json").read_text()) == before
 
 
-def stop_and_go_on(
+def stop_and_resume(
     tiny_folder: Path,
     folder: Path,
     number: signal.Signals,
@@ -88,7 +88,7 @@ def stop_and_go_on(
     """Start a run, send it a signal when `when(folder)` is true, run it again to its end.
 
     Returns:
-        The first run's exit status and standard error, and the step that the second went on from.
+        The first run's exit status and standard error, and the step that the second resumed from.
     """
     flags = run_words(tiny_folder, folder, *more)
     words = [sys.executable, str(REPOSITORY / "train/qa.py"), *flags]
@@ -121,15 +121,14 @@ def saving(step: int) -> Callable[[Path], bool]:
     return lambda folder: (folder / "checkpoints" / str(step)).exists()
 
 
+# A kill between saves, one inside a save and a signal are tried in faults/test_kills.py every time,
+# on the same script.
+@pytest.mark.faults
 @pytest.mark.parametrize(
     "case",
-    [
-        pytest.param("early", marks=pytest.mark.faults),
-        pytest.param("late", marks=pytest.mark.faults),
-        "inside a save",
-    ],
+    ["early", "late", "inside a save"],
 )
-def test_killed_and_gone_on_with_the_parameters_are_equal_bit_for_bit(
+def test_killed_and_resumed_the_parameters_are_equal_bit_for_bit(
     case: str, tiny_folder: Path, unbroken: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
@@ -140,39 +139,38 @@ def test_killed_and_gone_on_with_the_parameters_are_equal_bit_for_bit(
         "late": logged(moment(5, 10)),
         "inside a save": saving(2 * moment(2, 5)),
     }[case]
-    status, _, went_on = stop_and_go_on(tiny_folder, folder, signal.SIGKILL, when)
+    status, _, resumed_at = stop_and_resume(tiny_folder, folder, signal.SIGKILL, when)
     assert status == -signal.SIGKILL, seed
-    assert went_on >= (0 if case == "early" else 2), seed
+    assert resumed_at >= (0 if case == "early" else 2), seed
     assert weights(folder) == weights(unbroken), seed
     assert steps_of(folder) == steps_of(unbroken), seed
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.faults)]
-)
+@pytest.mark.faults
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_leaves_with_status_75(
     number: signal.Signals, tiny_folder: Path, unbroken: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
-    status, errors, went_on = stop_and_go_on(tiny_folder, folder, number, logged(3))
+    status, errors, resumed_at = stop_and_resume(tiny_folder, folder, number, logged(3))
     assert status == 75, errors[-2000:]
     assert "Traceback" not in errors
-    assert 3 <= went_on < 12
+    assert 3 <= resumed_at < 12
     assert weights(folder) == weights(unbroken)
 
 
 @pytest.mark.faults
-def test_a_signal_ends_an_evaluation_and_it_is_done_when_the_run_goes_on(
+def test_a_signal_ends_an_evaluation_and_it_is_done_when_the_run_is_resumed(
     tiny_folder: Path, unbroken: Path, tmp_path: Path
 ) -> None:
     # The checkpoint of step 6 is written before the evaluation at the end of the first epoch.
     folder = tmp_path / "run"
     sealed = folder / "checkpoints" / "6" / "manifest.json"
-    status, errors, went_on = stop_and_go_on(
+    status, errors, resumed_at = stop_and_resume(
         tiny_folder, folder, signal.SIGTERM, lambda _: sealed.exists(), "--save_steps", "100"
     )
     assert status == 75, errors[-2000:]
-    assert went_on >= 6
+    assert resumed_at >= 6
     assert weights(folder) == weights(unbroken)
     kept, now = (
         json.loads(sorted((p / "checkpoints").glob("12/progress.json"))[0].read_text())
@@ -182,7 +180,7 @@ def test_a_signal_ends_an_evaluation_and_it_is_done_when_the_run_goes_on(
     assert [e["step"] for e in now["evaluations"]] == [6]
 
 
-def test_on_two_devices_a_run_goes_on_with_the_same_data(
+def test_on_two_devices_a_run_is_resumed_with_the_same_data(
     tiny_folder: Path, unbroken: Path, tmp_path: Path
 ) -> None:
     words = run_words(tiny_folder, tmp_path / "run")
@@ -279,8 +277,9 @@ def test_evaluate_score_and_ask_agree(unbroken: Path, tmp_path: Path) -> None:
     one_short = tmp_path / "short.json"
     one_short.write_text(json.dumps(dict(list(predictions.items())[1:])))
     files = ["--predictions", str(one_short), "--references", str(kept)]
-    result = script("eval/score.py", "--metric", "squad_v2", *files)
-    refused(result, "no prediction for 1 ids", next(iter(predictions)))
+    message = refuses("eval/score.py", "--metric", "squad_v2", *files)
+    assert "no prediction for 1 ids" in message
+    assert next(iter(predictions)) in message
     broken = tmp_path / "broken.json"  # a training would leave the question out
     next(q for a in reference["data"] for p in a["paragraphs"] for q in p["qas"])["question"] = 5
     broken.write_text(json.dumps(reference))
@@ -308,10 +307,12 @@ def test_a_model_folder_is_never_overwritten(tiny_folder: Path, tmp_path: Path) 
     folder = tmp_path / "m"
     shutil.copytree(tiny_folder, folder)
     before = {p.name: p.read_bytes() for p in folder.iterdir()}
-    words = run_words(folder, folder, "--overwrite_output_dir")
-    refused(script("train/qa.py", *words), "--output_dir", "--model_name_or_path too")
-    words = run_words(tiny_folder, folder, "--overwrite_output_dir")
-    refused(script("train/qa.py", *words), "there is a config.json", "another folder")
+    message = refuses("train/qa.py", *run_words(folder, folder, "--overwrite_output_dir"))
+    assert "--output_dir" in message
+    assert "--model_name_or_path too" in message
+    message = refuses("train/qa.py", *run_words(tiny_folder, folder, "--overwrite_output_dir"))
+    assert "there is a config.json" in message
+    assert "another folder" in message
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
 
 
@@ -337,7 +338,9 @@ def test_files_of_the_user_are_not_replaced(tiny_folder: Path, tmp_path: Path) -
     mine.write_text("mine")
     for more in ([], ["--overwrite_output_dir"]):
         words = run_words(tiny_folder, mine.parent, *more)
-        refused(script("train/qa.py", *words), "metrics.json", "another folder")
+        message = refuses("train/qa.py", *words)
+        assert "metrics.json" in message
+        assert "another folder" in message
     assert mine.read_text() == "mine"
     assert len(list(mine.parent.iterdir())) == 1
 
@@ -364,7 +367,9 @@ def test_ask_refuses_a_model_without_the_head(tiny_folder: Path, tmp_path: Path)
     path = tmp_path / "m" / "model.safetensors"
     save_file({n: x for n, x in load_file(path).items() if "qa_outputs" not in n}, path)
     words = ["--model_name_or_path", str(tmp_path / "m"), "--question", "who?", "--context", "Ada"]
-    refused(script("eval/ask.py", *words), "no qa head", "fine-tune")
+    message = refuses("eval/ask.py", *words)
+    assert "no qa head" in message
+    assert "fine-tune" in message
 
 
 def test_early_stopping_and_the_best_model(tiny_folder: Path, tmp_path: Path) -> None:

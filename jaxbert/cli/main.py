@@ -106,6 +106,12 @@ COMMANDS = {
         "step_profile --model_name_or_path minilm-l6",
         "step_profile_command:run",
     ),
+    "compile": Command(
+        "Memory and speed of a training on a device that is not here.",
+        "compile qa --target h100 --config_name bert-base ...",
+        "compile_command:run",
+        flags="training",
+    ),
     "baseline": Command(
         "Fine-tune the same with PyTorch, to compare the scores.",
         "baseline qa --model_name_or_path bert-base-uncased ...",

@@ -142,6 +142,29 @@ def _launch(
     )
 
 
+class KernelCost(NamedTuple):
+    """What a kernel does for one head of a row.
+
+    Attributes:
+        flops: of its products.
+        reread: elements that it reads beyond reading each input once.
+    """
+
+    flops: float
+    reread: float
+
+
+def cost(kernel: str, blocks: int, length: int, size: int) -> KernelCost:
+    """The cost of a kernel of triton_kernels.
+
+    Args:
+        blocks: its programs for a head of a row; each reads two inputs (T, H) as a whole.
+        size: H.
+    """
+    products = {"forward": 2, "backward_queries": 3, "backward_keys": 4}[kernel]
+    return KernelCost(2 * products * length**2 * size, 2 * (blocks - 1) * length * size)
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _attention(
     fixed: _Fixed,

@@ -74,6 +74,12 @@ class Parallel(abc.ABC):
         """The step compiled; it takes the state's memory for the state that it returns."""
 
     @abc.abstractmethod
+    def described(
+        self, state: TrainState, batch: NumpyBatch
+    ) -> tuple[TrainState, Batch[jax.Array]]:
+        """A state's and a batch's shapes as the compiled step takes them, without any values."""
+
+    @abc.abstractmethod
     def compile_predict(self, step: PredictStep) -> PredictStep:
         """The step compiled; its batches and outputs have no axis A."""
 
@@ -106,6 +112,11 @@ def make_parallel(backend: Backend = "auto", devices: list[jax.Device] | None = 
 
 def _copy(x: jax.Array | np.ndarray) -> np.ndarray:
     return np.array(x)  # a copy: on a CPU np.asarray would be a view of memory that is donated
+
+
+def _arrays(described: NumpyBatch) -> Batch[jax.Array]:
+    """What describes the arrays of a batch, in place of them: JAX compiles for either."""
+    return jax.tree.map(lambda x: x, described)
 
 
 class _Pmap(Parallel):
@@ -144,6 +155,19 @@ class _Pmap(Parallel):
         return jax.pmap(
             step, axis_name=AXIS, in_axes=(0, 0, None), donate_argnums=(0,), devices=self._devices
         )
+
+    def described(
+        self, state: TrainState, batch: NumpyBatch
+    ) -> tuple[TrainState, Batch[jax.Array]]:
+        def whole(x: jax.Array) -> jax.ShapeDtypeStruct:
+            shape = (self.devices, *x.shape)
+            return jax.ShapeDtypeStruct(shape, x.dtype, sharding=self._parted)
+
+        def parted(x: np.ndarray) -> jax.ShapeDtypeStruct:
+            shape = (self.devices, x.shape[0], x.shape[1] // self.devices, *x.shape[2:])
+            return jax.ShapeDtypeStruct(shape, x.dtype, sharding=self._parted)
+
+        return jax.tree.map(whole, state), _arrays(jax.tree.map(parted, batch))
 
     def compile_predict(self, step: PredictStep) -> PredictStep:
         return jax.pmap(step, devices=self._devices)
@@ -194,6 +218,17 @@ class _Jit(Parallel):
 
     def compile_train(self, step: TrainStep) -> CompiledStep:
         return jax.jit(step, donate_argnums=(0,), out_shardings=(self._whole, self._whole))
+
+    def described(
+        self, state: TrainState, batch: NumpyBatch
+    ) -> tuple[TrainState, Batch[jax.Array]]:
+        def whole(x: jax.Array) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self._whole)
+
+        def parted(x: np.ndarray) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self._parted)
+
+        return jax.tree.map(whole, state), _arrays(jax.tree.map(parted, batch))
 
     def compile_predict(self, step: PredictStep) -> PredictStep:
         return jax.jit(step, out_shardings=self._whole)

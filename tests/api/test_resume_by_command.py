@@ -1,4 +1,4 @@
-"""A run begun from Python goes on by the command, with the same rows in a file, and back."""
+"""A run begun from Python is resumed by the command, with the same rows in a file, and back."""
 
 from __future__ import annotations
 

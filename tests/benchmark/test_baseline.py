@@ -1,4 +1,4 @@
-"""The baseline is a fair one: it does the same work, in the precision that is said."""
+"""The baseline is a fair one: it does the same work, in the precision that is named."""
 
 from __future__ import annotations
 

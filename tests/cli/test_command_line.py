@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -101,12 +102,7 @@ def test_a_token_is_never_shown_or_kept(
 # --- a JSON file as the only word ---------------------------------------------------------------
 
 
-def write(path: Path, values: Any) -> str:
-    path.write_text(json.dumps(values))
-    return str(path)
-
-
-def test_a_json_file_is_a_command_line(tmp_path: Path) -> None:
+def test_a_json_file_is_a_command_line(write: Callable[..., str]) -> None:
     values = {
         "model_name_or_path": "m",
         "train_file": "a.tsv",
@@ -124,7 +120,7 @@ def test_a_json_file_is_a_command_line(tmp_path: Path) -> None:
         "deepspeed": None,
         "packing": True,
     }
-    assert command_line.parse(CLASSES, [write(tmp_path / "args.json", values)]) == CLASSES(
+    assert command_line.parse(CLASSES, [write(values, "args.json")]) == CLASSES(
         model_name_or_path="m",
         train_file=["a.tsv"],
         validation_file=["b.tsv", "c.tsv"],
@@ -138,8 +134,8 @@ def test_a_json_file_is_a_command_line(tmp_path: Path) -> None:
     )
 
 
-def test_flags_behind_a_json_file_override_it(tmp_path: Path) -> None:
-    path = write(tmp_path / "args.json", {"seed": 3, "max_steps": 5})
+def test_flags_behind_a_json_file_override_it(write: Callable[..., str]) -> None:
+    path = write({"seed": 3, "max_steps": 5}, "args.json")
     assert command_line.parse(QA, [path, "--seed", "4"]) == QA(seed=4, max_steps=5)
     launched = ["--coordinator_address", "a:1", "--num_processes", "2", "--process_id", "1"]
     assert command_line.parse(QA, [path, *launched]).process_id == 1
@@ -161,8 +157,8 @@ def test_flags_behind_a_json_file_override_it(tmp_path: Path) -> None:
         (["--seed", "3"], "expected an object"),
     ],
 )
-def test_a_json_file_is_held_to_the_same(values: Any, part: str, tmp_path: Path) -> None:
-    path = write(tmp_path / "args.json", values)
+def test_a_json_file_is_held_to_the_same(values: Any, part: str, write: Callable[..., str]) -> None:
+    path = write(values, "args.json")
     message = refusal(CLASSES, path)
     assert part in message
     assert message.startswith(path)
@@ -177,11 +173,11 @@ def test_a_json_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_options_json_of_a_run_gives_its_options_back(name: str, tmp_path: Path) -> None:
+def test_options_json_of_a_run_gives_its_options_back(name: str, write: Callable[..., str]) -> None:
     kind = OPTIONS[name]
     wanted = kind(train_file=["a b.json"], learning_rate=1e-5, freeze=["embeddings"], seed=0)
     record = {"task": name, "options": dataclasses.asdict(wanted), "rows_per_step": 8, "data": {}}
-    assert command_line.parse(kind, [write(tmp_path / "options.json", record)]) == wanted
+    assert command_line.parse(kind, [write(record, "options.json")]) == wanted
 
 
 # --- addresses instead of paths -----------------------------------------------------------------

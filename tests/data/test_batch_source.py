@@ -106,7 +106,7 @@ def test_an_epoch_has_every_window_once_in_micro_batches_of_equal_rows(source: B
     assert source.padding() == pytest.approx(1 - source.features.lengths.sum() / padded)
 
 
-def test_masks_are_drawn_anew_for_each_step() -> None:
+def test_each_step_draws_other_masks() -> None:
     features = features_of([20] * 4)
     sampler = BucketSampler(features.lengths, 4, 0, (LONGEST,))
     source = BatchSource(features, sampler, masked)

@@ -77,7 +77,7 @@ def test_batches_are_mixed_over_lengths() -> None:
 
 
 def test_the_order_is_this_one() -> None:
-    """Golden: a run that goes on must see the batches that it would have seen."""
+    """Golden: a resumed run must see the batches that it would have seen."""
     lengths = np.array([3, 9, 4, 12, 7, 2, 16, 5, 8, 11])
     batches = walk(BucketSampler(lengths, 4, 42, (8, 16)), 0)
     assert batches == [([5, 0, 7, 2], 8), ([9, 1], 16), ([4, 8, 6, 3], 16)]

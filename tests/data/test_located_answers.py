@@ -1,4 +1,4 @@
-"""Answers held against their paragraph: which part of it they are, and what is said of each."""
+"""Answers held against their paragraph: which part of it they are, and what is reported of each."""
 
 from __future__ import annotations
 
@@ -191,14 +191,11 @@ def test_answers_of_a_flat_row(answers: Any, expected: tuple[Answer, ...]) -> No
     assert data.problems == ()
 
 
-def test_a_list_of_answers_in_every_container(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_list_of_answers_in_every_container(tmp_path: Path) -> None:
     """JSON Lines, Parquet of Arrow's lists of structs, of pandas' objects, and a saved folder; one
     row has an empty list and one has null."""
     import datasets
 
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     rows = [
         flat([{"text": "Oats", "answer_start": 0}, {"text": "Rye", "answer_start": 25}]),
         flat([], id="b"),

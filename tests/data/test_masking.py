@@ -176,7 +176,7 @@ def test_another_draw_or_seed_gives_other_masks_and_the_same_gives_the_same() ->
 
 
 def test_the_masks_are_these() -> None:
-    """Golden: a run that goes on must draw the masks that it would have drawn."""
+    """Golden: a resumed run must draw the masks that it would have drawn."""
     batch = batch_of(make_features([[1, 2, 1, 3, 1, 2, 1, 1, 1, 2, 1]]))
     masked = mask(batch, draw=7)
     assert chosen(masked, 0) == [9, 10]

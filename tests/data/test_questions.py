@@ -73,12 +73,9 @@ def test_cmrc2018_in_the_layout_of_squad(write: Callable[..., str]) -> None:
     assert only(data).answers == (Answer("伦敦", 13),)
 
 
-def test_flat_rows_in_every_container(
-    write: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_flat_rows_in_every_container(write: Callable[..., str], tmp_path: Path) -> None:
     import datasets
 
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     rows = [flat(), flat("b", answers={"text": [], "answer_start": []})]
     expected = (LONDON, QAExample("b", "Where?", CONTEXT))
     lines = "\n".join(json.dumps(row) for row in rows)

@@ -251,10 +251,9 @@ def test_rows_of_json_lines_know_their_line(write: Callable[..., str]) -> None:
     assert where_of("a.json", 0, rows[0]) == "a.json: row 0"
 
 
-def test_class_labels_are_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_class_labels_are_names(tmp_path: Path) -> None:
     import datasets
 
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     classes = datasets.ClassLabel(names=["no", "yes"])
     table = datasets.Dataset.from_dict(
         {

@@ -1,4 +1,4 @@
-"""The fault harness: tiny trainings as child processes, to be killed, broken and gone on with.
+"""The fault harness: tiny trainings as child processes, to be killed, broken and resumed.
 
 Children are forked from a server that has imported everything and started nothing, so one takes
 seconds less than a script. Beside what a run writes, each child writes down the examples that lie

@@ -124,7 +124,7 @@ def one_device(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def test_a_run_goes_on_without_the_step_and_tells_of_it(
+def test_a_run_continues_without_the_step_and_tells_of_it(
     tiniest_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     data = write_questions(tmp_path / "q.jsonl", {5})

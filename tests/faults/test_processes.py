@@ -219,7 +219,7 @@ def test_the_launcher_starts_again_what_died_or_hangs(
         *WORDS,
         *ROWS,
     ]
-    # With --overwrite_output_dir the job goes on all the same when it is started again.
+    # With --overwrite_output_dir the job is resumed all the same when it is started again.
     words += [*batch(count), "--train_file", str(data), "--overwrite_output_dir"]
     launch = ["-m", "jaxbert.launch", "-n", str(count), "--stall_timeout", "15", "--"]
     job = subprocess.Popen(
@@ -282,7 +282,7 @@ OTHERS = [(1, 4), (1, 8), (2, 1), (2, 8), (4, 1), (4, 2), (8, 2), (8, 4)]
     ("before", "after"),
     [*PAIRS, *(pytest.param(*pair, marks=pytest.mark.nightly) for pair in OTHERS)],
 )
-def test_on_other_numbers_of_devices_a_run_goes_on(
+def test_a_run_is_resumed_on_other_numbers_of_devices(
     before: int, after: int, tiniest_folder: Path, tmp_path: Path
 ) -> None:
     """With the same examples at every step, and the same loss within 1e-6."""

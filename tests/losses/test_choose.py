@@ -326,7 +326,7 @@ def words(tiny_folder: Path, output: Path, *more: str) -> list[str]:
     return [*given, "--max_steps", "4", "--save_steps", "2", *more]
 
 
-def test_a_run_keeps_the_loss_and_goes_on_with_the_same_bits(
+def test_a_run_keeps_the_loss_and_is_resumed_with_the_same_bits(
     tiny_folder: Path, tmp_path: Path
 ) -> None:
     source = tmp_path / "losses.py"

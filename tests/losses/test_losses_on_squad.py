@@ -1,4 +1,4 @@
-"""Every loss of spans in a short run on public data, killed and gone on with to equal bits."""
+"""Every loss of spans in a short run on public data, killed and resumed to equal bits."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ARGS: dict[str, Any] = {"r_drop": {"base": "joint_span"}, "pgd": {"steps": 2}}
 
 @pytest.mark.slow
 @pytest.mark.parametrize("loss", QA.losses)
-def test_a_short_run_goes_on_with_equal_bits(
+def test_a_short_run_is_resumed_with_equal_bits(
     loss: str, tiny_folder: Path, tiniest_folder: Path, tmp_path: Path
 ) -> None:
     args = (

@@ -116,7 +116,7 @@ def test_the_textbook_loss_is_that_of_pytorch(source: Path, tmp_path: Path) -> N
     assert abs(float(loss_sum / weight) - theirs.item()) > 0.1  # ours, without padding
 
 
-def test_what_reads_padding_is_told_once_and_goes_on(
+def test_what_reads_padding_is_told_once_and_accepted(
     source: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, "jaxbert"):

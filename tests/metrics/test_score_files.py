@@ -1,4 +1,4 @@
-"""References that are odd: the numbers of the official scripts, what is said, and --strict."""
+"""References that are odd: the numbers of the official scripts, the warnings, and --strict."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def test_any_references_are_scored_as_the_script_does(
     agree(metric, paths)
 
 
-# --- what is said -----------------------------------------------------------------------------
+# --- the warnings -----------------------------------------------------------------------------
 
 SPOT = "article 0, paragraph 1, question 0"
 ODD = [

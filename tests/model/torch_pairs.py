@@ -88,7 +88,7 @@ def random_batch(cfg: BertConfig, seed: int, *, padded: bool = True, rows: int =
 
 
 def randomise(model: Any, seed: int) -> None:
-    """Every parameter anew, so large that no layer is nearly linear, no softmax nearly flat."""
+    """Every parameter redrawn, so large that no layer is nearly linear, no softmax nearly flat."""
     rng = np.random.default_rng(seed)
     with torch.no_grad():
         for name, x in model.named_parameters():

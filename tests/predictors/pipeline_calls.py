@@ -58,9 +58,9 @@ class Walk:
 
     def file(self, source: str) -> list[dict[str, Any]]:
         tree = ast.parse(source)
-        names: dict[str, Any] = {"np": np, "AggregationStrategy": mock.MagicMock()}
-        for name in ("NONE", "SIMPLE", "FIRST", "MAX", "AVERAGE"):
-            setattr(names["AggregationStrategy"], name, name.lower())
+        strategies = ("NONE", "SIMPLE", "FIRST", "MAX", "AVERAGE")
+        strategy = mock.MagicMock(**{name: name.lower() for name in strategies})
+        names: dict[str, Any] = {"np": np, "AggregationStrategy": strategy}
         for name in ("AutoTokenizer", "AutoModelForTokenClassification"):
             names[name] = mock.MagicMock()
         names["AutoTokenizer"].from_pretrained.return_value = self.tokenizer

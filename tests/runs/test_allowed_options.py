@@ -176,7 +176,7 @@ def test_another_text_of_a_users_loss_may_be_allowed_with_its_name(tmp_path: Pat
             resume(allowed, data, loss="two")
 
 
-def test_a_run_goes_on_with_all_of_them_at_once(
+def test_a_run_is_resumed_with_all_of_them_at_once(
     tiniest_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """All that may change does, in one resume, whose steps are then those asked for."""

@@ -32,7 +32,7 @@ def losses(folder: Path) -> dict[int, float]:
     return {line["step"]: line["loss"] for line in lines}
 
 
-def test_a_run_of_a_former_version_goes_on_with_its_bits(tmp_path: Path) -> None:
+def test_a_run_of_a_former_version_is_resumed_with_its_bits(tmp_path: Path) -> None:
     shutil.copytree(FOLDER, tmp_path / "begun")
     run, unbroken = tmp_path / "begun" / "run", tmp_path / "begun" / "unbroken"
     begun = RunRecord.read(run)

@@ -115,7 +115,7 @@ def test_every_pair_is_trained_once(
     assert trainer.compare(*stopped) == EXIT_STOPPED
 
 
-def test_a_run_of_anything_else_is_neither_done_nor_gone_on_with(
+def test_a_run_of_anything_else_is_neither_done_nor_resumed(
     tiny_folder: Path, tmp_path: Path, trainer: Trainer
 ) -> None:
     own, model, runs = tmp_path / "own.py", tmp_path / "model", tmp_path / "runs"
@@ -156,7 +156,7 @@ def test_another_data_set_is_another_run(
 
 
 @pytest.mark.parametrize("begun", [True, False])
-def test_what_was_to_be_trained_anew_is_so_after_an_interruption(
+def test_what_was_to_be_trained_again_is_so_after_an_interruption(
     begun: bool, tiny_folder: Path, tmp_path: Path
 ) -> None:
     class StoppedOnce(Trainer):
@@ -181,7 +181,7 @@ def test_what_was_to_be_trained_anew_is_so_after_an_interruption(
     assert trainer.compare(*changed) == 0
     assert [(o.seed, o.overwrite_output_dir) for o in trainer.runs[4:]] == [
         (1, True),
-        (1, not begun),  # if it had begun anew, it goes on
+        (1, not begun),  # if it had started over, it continues
         (2, True),
         (2, True),
     ]

@@ -42,14 +42,8 @@ ODD = [
 ]
 
 
-@pytest.fixture
-def write(tmp_path: Path) -> Callable[..., str]:
-    def write(rows: list[Any], name: str = "train.jsonl") -> str:
-        path = tmp_path / name
-        path.write_text("\n".join(json.dumps(row) for row in rows))
-        return str(path)
-
-    return write
+def json_lines(rows: list[Any]) -> str:
+    return "\n".join(json.dumps(row) for row in rows)
 
 
 def words(folder: Path, model: Path, train: str, *others: str) -> list[str]:
@@ -80,10 +74,26 @@ def test_a_training_is_that_without_what_cannot_be_learned(
     held_out += [question(11, []), ODD[3]]
     options = ["--version_2_with_negative"]
     with caplog.at_level(logging.INFO, "jaxbert"):
-        call("train/qa.py", *words(tmp_path / "clean", tiniest_folder, write(clean), *options))
+        call(
+            "train/qa.py",
+            *words(
+                tmp_path / "clean",
+                tiniest_folder,
+                write(json_lines(clean), "train.jsonl"),
+                *options,
+            ),
+        )
         assert not any("left out of training" in line for line in said(caplog))
-        options += ["--validation_file", write(held_out, "validation.jsonl")]
-        call("train/qa.py", *words(tmp_path / "mixed", tiniest_folder, write(mixed), *options))
+        options += ["--validation_file", write(json_lines(held_out), "validation.jsonl")]
+        call(
+            "train/qa.py",
+            *words(
+                tmp_path / "mixed",
+                tiniest_folder,
+                write(json_lines(mixed), "train.jsonl"),
+                *options,
+            ),
+        )
     assert weights(tmp_path / "mixed") == weights(tmp_path / "clean")
     assert steps_of(tmp_path / "mixed") == steps_of(tmp_path / "clean")
     lines = said(caplog)
@@ -157,10 +167,11 @@ def test_validation_data_of_another_field_is_refused(
     tiniest_folder: Path, tmp_path: Path, write: Callable[..., str], flags: tuple[str, ...]
 ) -> None:
     """With --version_2_with_negative all of it would be scored as without an answer."""
-    held_out = write([question(1, None, answer="oak")], "validation.jsonl")
+    held_out = write(json_lines([question(1, None, answer="oak")]), "validation.jsonl")
     others = ["--validation_file", held_out, *flags]
     message = refuses(
-        "train/qa.py", *words(tmp_path / "out", tiniest_folder, write(SOUND), *others)
+        "train/qa.py",
+        *words(tmp_path / "out", tiniest_folder, write(json_lines(SOUND), "train.jsonl"), *others),
     )
     assert message.startswith(f"{held_out}: no question has answers; the fields are id, question")
 
@@ -168,7 +179,7 @@ def test_validation_data_of_another_field_is_refused(
 def test_all_answers_elsewhere_are_refused(
     tiniest_folder: Path, tmp_path: Path, write: Callable[..., str]
 ) -> None:
-    train = write(ODD[:3])
+    train = write(json_lines(ODD[:3]), "train.jsonl")
     message = refuses("train/qa.py", *words(tmp_path / "out", tiniest_folder, train))
     assert message == (
         f"{train}: nothing can be learned from it: 2 of 3 questions are left out of training: the "
@@ -183,8 +194,11 @@ def test_no_best_model_by_a_loss_that_the_validation_data_cannot_have(
 ) -> None:
     """Said before the first step, not after the first evaluation."""
     best = ["--metric_for_best_model", "eval_loss", "--load_best_model_at_end"]
-    given = ["--validation_file", write(ODD[:2], "validation.jsonl"), *best]
-    message = refuses("train/qa.py", *words(tmp_path / "o", tiniest_folder, write(SOUND), *given))
+    given = ["--validation_file", write(json_lines(ODD[:2]), "validation.jsonl"), *best]
+    message = refuses(
+        "train/qa.py",
+        *words(tmp_path / "o", tiniest_folder, write(json_lines(SOUND), "train.jsonl"), *given),
+    )
     assert message.startswith("--metric_for_best_model eval_loss: ")
     assert "so they have no eval_loss" in message
     assert not (tmp_path / "o").exists()
@@ -193,7 +207,9 @@ def test_no_best_model_by_a_loss_that_the_validation_data_cannot_have(
 def test_questions_without_an_answer_are_counted(
     tiniest_folder: Path, write: Callable[..., str]
 ) -> None:
-    train = write([*SOUND, question(4, []), question(5, None, is_impossible=True)])
+    train = write(
+        json_lines([*SOUND, question(4, []), question(5, None, is_impossible=True)]), "train.jsonl"
+    )
     line = (
         "2 of 5 questions have no answer, which is learned; only with --version_2_with_negative "
         "can a prediction be none"

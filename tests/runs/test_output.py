@@ -1,4 +1,4 @@
-"""Which folder a run may write in, go on in or take options from."""
+"""Which folder a run may write in, resume or take options from."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def opened(options: QATrainOptions, *, writes: bool = True) -> RunFolder:
 def found(
     options: QATrainOptions, *, job: str | None = None, teacher: str | None = None
 ) -> RunRecord | None:
-    """The record of the run that goes on with these options."""
+    """The record of the run that is resumed with these options."""
     now = RunRecord.of("qa", options, rows_per_step=8, job=job)
     with opened(options) as run:
         return run.find(now, teacher=teacher)
@@ -107,7 +107,7 @@ def test_a_source_under_another_name_is_not_overwritten(tmp_path: Path) -> None:
             found(options_for(other), teacher=str(model))
 
 
-def test_a_run_that_was_there_meanwhile_is_not_gone_on_with_unseen(tmp_path: Path) -> None:
+def test_a_run_that_was_there_meanwhile_is_not_resumed_unseen(tmp_path: Path) -> None:
     options = options_for(tmp_path)
     now = RunRecord.of("qa", options, rows_per_step=8)
     with opened(options) as run:

@@ -37,7 +37,7 @@ def record_of(options: TaggingTrainOptions, order: PackedSampler) -> RunRecord:
     return dataclasses.replace(record, row_length=order.capacity)
 
 
-def test_a_run_keeps_the_length_of_its_rows_wherever_it_goes_on() -> None:
+def test_a_run_keeps_the_length_of_its_rows_wherever_it_is_resumed() -> None:
     begun = order_of()
     record = record_of(OPTIONS, begun)
     assert begun.capacity == 64

@@ -29,7 +29,7 @@ def words(tmp_path: Path) -> Callable[..., list[str]]:
 
 @pytest.fixture
 def scores(words: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]) -> Any:
-    """The scores, and what is said beside them."""
+    """The scores, and the messages beside them."""
 
     def scores(*case: Any) -> tuple[dict[str, float], list[str]]:
         call("eval/score.py", *words(*case))

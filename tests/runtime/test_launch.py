@@ -365,7 +365,7 @@ def test_what_a_failed_process_leaves_is_killed_and_a_signal_meanwhile_stops_the
     assert len(starts(tmp_path)) == 1
 
 
-def test_without_a_reader_the_job_goes_on(script: Callable[[str], str], tmp_path: Path) -> None:
+def test_without_a_reader_the_job_continues(script: Callable[[str], str], tmp_path: Path) -> None:
     with running("--", script("print('x\\n' * 10**5); tell(f'done-{rank}')")) as process:
         assert process.stdout is not None
         process.stdout.close()

@@ -96,7 +96,7 @@ def test_the_exported_layer_gives_what_the_scaled_predictions_are(
     )
     assert exported["bert"] is params["bert"]
     assert exported["classifier"]["kernel"].dtype == np.float32
-    for name, x in before.items():  # the run goes on with its own
+    for name, x in before.items():  # the resumed run keeps its own
         np.testing.assert_array_equal(params["classifier"][name], x)  # type: ignore[index]
 
 

@@ -144,7 +144,7 @@ def test_harm_to_any_file_falls_back_to_the_older_step(
     assert any("checkpoint 2 passed over" in line for line in said)
 
 
-def test_where_all_are_damaged_nothing_begins_anew(two_steps: Path, tmp_path: Path) -> None:
+def test_where_all_are_damaged_nothing_starts_over(two_steps: Path, tmp_path: Path) -> None:
     """They may come back, as when a file system answers again; a new start would remove them."""
     folder = tmp_path / "c"
     shutil.copytree(two_steps, folder)

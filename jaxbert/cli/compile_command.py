@@ -1,0 +1,252 @@
+r"""Compile a training step for devices that are not here: does it fit, and how fast is it?
+
+    jaxbert compile qa --target h100 --config_name bert-base --dtype bfloat16 \
+        --per_device_train_batch_size 32 --max_seq_length 384
+    jaxbert compile classification --target v5e:2x4 --model_name_or_path bert-base-uncased
+
+The other flags are those of `jaxbert train`. No data are read and nothing is trained: rows are full
+(packed, of windows of an eighth to all of their length), and classes as many as the demo's. Several
+devices are compiled as --parallel jit. Nothing has run on the device, so the time is an estimate:
+its memory's traffic, and its products at 80 % of the peak, one after the other.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import jax
+
+from jaxbert.cli import command_line
+from jaxbert.compiling.described_devices import describe, prepare_environment
+from jaxbert.compiling.full_rows import letters_tokenizer
+from jaxbert.compiling.report import DoesNotFit, Report
+from jaxbert.compiling.training_step import TrainingStep
+from jaxbert.errors import InputError
+from jaxbert.io.files import Json, write_json
+from jaxbert.loaded.model import Compute, LoadedModel
+from jaxbert.losses.choose import choose_loss, with_keywords
+from jaxbert.model.config import BertConfig, load_config
+from jaxbert.model.folders import find_model_folder
+from jaxbert.model.heads import init_params
+from jaxbert.model.tokenizer import PreTrainedTokenizerFast as Tokenizer
+from jaxbert.model.tokenizer import load_tokenizer
+from jaxbert.options.fields import Settings, option
+from jaxbert.options.settings import TrainingOptions
+from jaxbert.tasks.registry import TASKS
+from jaxbert.tasks.task_commands import TASK_COMMANDS
+from jaxbert.training.optim import adamw, make_schedule
+from jaxbert.training.parallel import make_parallel
+from jaxbert.training.step import make_train_step
+
+logger = logging.getLogger("jaxbert")
+
+_SHOWN = 12  # parts of the traffic
+# BERT's two sizes (Devlin et al. 2019).
+SHAPES = {
+    "bert-base": BertConfig(),
+    "bert-large": BertConfig(
+        hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class CompileOptions(Settings):
+    """Flags in addition to those of a training."""
+
+    GROUP = "devices, speed and debugging"
+
+    target: str | None = option(
+        None, "h100, h200, a100, or a slice of TPUs: v5e:2x4, v5p:2x2x1, v6e:2x2, v4:2x2x1."
+    )
+    json: str | None = option(None, "A file to write the figures to as well.", path=True)
+    largest_batch_size: bool = option(
+        False, "Also find the most rows that fit on a device, by compiling a few more times."
+    )
+
+
+class _Options(CompileOptions, TrainingOptions):
+    """With those of a training."""
+
+
+def run(name: str, words: Sequence[str]) -> None:
+    """Compile the step that a training would run, and print what it takes.
+
+    Args:
+        name: of the task.
+
+    Raises:
+        InputError: the target or a flag is wrong, or a compiler is not installed.
+    """
+    about, task_cls = TASK_COMMANDS[name], TASKS[name]
+    cls: type[_Options] = dataclasses.make_dataclass(
+        "CompileTask", [], bases=(_Options, about.training), frozen=True
+    )
+    options = command_line.parse(cls, words, prog=f"jaxbert compile {name}", description=__doc__)
+    if not options.target:
+        raise InputError("give --target, the device to compile for: h100, v5e:2x4, ...")
+    if options.parallel == "pmap":
+        raise InputError("--parallel pmap: compile divides one program; give jit (equal results)")
+    if options.loss.partition("{")[0] == "distillation":
+        raise InputError("--loss distillation: a teacher is asked on data; compile reads none")
+    jax.config.update("jax_platforms", "cpu")
+    prepare_environment()
+    described = describe(options.target)
+    parallel = make_parallel("jit", described.devices)
+    cfg, tokenizer = _model(options.model_name_or_path, options.config_name)
+    own = options.part(task_cls.settings_cls)
+    length = own.max_seq_length
+    if length > cfg.max_position_embeddings:
+        raise InputError(
+            f"--max_seq_length {length}: the model has {cfg.max_position_embeddings} positions"
+        )
+    files = about.recipe["train_file"]
+    assert isinstance(files, list)
+    # Columns have their usual names in the demo's files.
+    named = vars(own)
+    usual = {f.name: f.default for f in dataclasses.fields(task_cls.settings_cls)}
+    settings = {n: usual[n] if n.endswith("column_name") else x for n, x in named.items()}
+    task = task_cls(task_cls.settings_cls(**settings))
+    data = task.read([(path, task.load(path)) for path in files])
+    task = task.fit_to(data.examples, None)
+    if tokenizer is None:
+        tokenizer = letters_tokenizer("".join(Path(path).read_text("utf-8") for path in files))
+    if task.has_classes:
+        classes = data.classes or task.labels(data.examples)
+        cfg = dataclasses.replace(cfg, id2label=tuple(classes))
+    cfg = dataclasses.replace(cfg, problem_type=task.problem_type(cfg))
+    compute = Compute(
+        options.dtype, options.attention, options.packing, parallel, described.kind.target
+    )
+    params = jax.eval_shape(lambda: init_params(cfg, task.head, jax.random.key(0)))
+    model = LoadedModel(cfg, params, tokenizer, task.head, compute)
+    lengths = [length]
+    kernel, why = model.attention_for(lengths, train=True)
+    tx = adamw(
+        make_schedule(options.learning_rate, steps=1000, decay=options.lr_scheduler_type),
+        weight_decay=options.weight_decay,
+        clip_norm=options.max_grad_norm,
+        b1=options.adam_beta1,
+        b2=options.adam_beta2,
+        eps=options.adam_epsilon,
+        frozen=options.freeze or (),
+    )
+    loss = choose_loss(task_cls.losses, options.loss, options.loss_args)
+    step = make_train_step(
+        model.train_apply(lengths, remat=options.gradient_checkpointing, scan=options.scan_layers),
+        with_keywords(loss, task.loss_keywords(cfg)).function,
+        tx,
+        accumulate=options.gradient_accumulation_steps,
+        measure=task.measure(),
+        frozen=options.freeze or (),
+    )
+    prepared = TrainingStep(
+        step,
+        params,
+        tx,
+        task.encode(data.examples, tokenizer, cfg).to_learn(),
+        task.corrupt(tokenizer, cfg, seed=options.seed),
+        parallel,
+        described.kind,
+        dtype=options.dtype,
+        width=cfg.hidden_size,
+        accumulation=options.gradient_accumulation_steps,
+        length=length,
+        length_bucket=options.length_bucket,
+        packed=options.packing,
+    )
+    rows = options.per_device_train_batch_size
+    logger.info("attention by %s: %s", kernel, why)
+    logger.info("compiling for %s, which takes a minute or two", options.target)
+    report = prepared.report(rows)
+    figures: dict[str, Json] = {
+        "target": options.target,
+        "devices": parallel.devices,
+        "hosts": described.hosts,
+        "attention": kernel,
+        "per_device_train_batch_size": rows,
+        "jax": jax.__version__,
+        **_figures(report, prepared.source(rows).rows * length),
+    }
+    if options.largest_batch_size:
+        figures["largest_per_device_train_batch_size"] = prepared.most_rows(rows, logger.info)
+    for line in _lines(figures, report):
+        print(line)
+    if options.json:
+        write_json(Path(options.json).expanduser(), figures)
+
+
+def _model(source: str | None, config: str | None) -> tuple[BertConfig, Tokenizer | None]:
+    """The configuration, and the tokenizer where there is a folder of one.
+
+    Args:
+        config: a folder, a file, or a name of shapes that are built in.
+    """
+    if bool(source) == bool(config):
+        shapes = " or ".join(SHAPES)
+        raise InputError(f"give --model_name_or_path, or --config_name: {shapes}, or a config.json")
+    if config in SHAPES:
+        return SHAPES[config], None
+    path = Path(source or config or "").expanduser()
+    if path.is_file():
+        return load_config(path), None
+    folder = find_model_folder(source or config or "")
+    cfg = load_config(folder)
+    return cfg, load_tokenizer(folder, vocab_size=cfg.vocab_size) if source else None
+
+
+def _figures(report: Report | DoesNotFit, tokens: int) -> dict[str, Json]:
+    """What is written of a report.
+
+    Args:
+        tokens: of a step on all devices, with padding.
+    """
+    if isinstance(report, DoesNotFit):
+        return {"fits": False, "needed_gib": report.needed_gib}
+    return {
+        "args_gib": report.args_gib,
+        "temp_gib": report.temp_gib,
+        "traffic_gib": report.traffic_gib,
+        "flops": report.flops,
+        "memory_seconds": report.memory_seconds,
+        "product_seconds": report.product_seconds,
+        "estimate_seconds": report.estimate_seconds,
+        "tokens_per_second": tokens / report.estimate_seconds,
+        "fits": report.fits,
+        "traffic_parts_gib": dict(report.parts),
+    }
+
+
+def _lines(figures: dict[str, Json], report: Report | DoesNotFit) -> Iterator[str]:
+    """The report as a person reads it."""
+    rows = figures["per_device_train_batch_size"]
+    yield (
+        f"{figures['target']}: {figures['devices']} devices on {figures['hosts']} hosts, {rows} "
+        f"rows a device, attention by {figures['attention']}, jax {figures['jax']}"
+    )
+    if isinstance(report, DoesNotFit):
+        needed = f": it needs {report.needed_gib:.1f} GiB" if report.needed_gib else ""
+        yield f"  the step does not fit in the device's memory{needed}"
+        yield "  fewer rows (--per_device_train_batch_size) with --gradient_accumulation_steps,"
+        yield "  --gradient_checkpointing or --dtype bfloat16 take less"
+    else:
+        fits = "fits" if report.fits else "does not fit"
+        yield f"  parameters, optimizer and batch {report.args_gib:8.2f} GiB"
+        yield f"  temporary memory                {report.temp_gib:8.2f} GiB: it {fits}"
+        yield f"  memory traffic of a step        {report.traffic_gib:8.2f} GiB"
+        yield f"  products of a step              {report.flops / 1e12:8.2f} TFLOP"
+        yield (
+            f"  estimate: {1e3 * report.estimate_seconds:.1f} ms a step "
+            f"({1e3 * report.memory_seconds:.1f} for memory and "
+            f"{1e3 * report.product_seconds:.1f} for products), "
+            f"{figures['tokens_per_second']:,.0f} tokens a second on all devices"
+        )
+        yield "  traffic by part, GiB:"
+        for part, size in list(report.parts.items())[:_SHOWN]:
+            yield f"    {size:6.2f}  {part}"
+    if "largest_per_device_train_batch_size" in figures:
+        most = figures["largest_per_device_train_batch_size"]
+        yield f"  the most rows a device that fit: {most}"

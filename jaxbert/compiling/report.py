@@ -1,0 +1,106 @@
+"""What a compiled training step takes of a device: memory, traffic, operations, and so time."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+
+from jaxbert.compiling.cost import Cost
+from jaxbert.compiling.described_devices import DeviceKind
+from jaxbert.compiling.hlo import parse
+from jaxbert.compiling.traffic import moved_by
+from jaxbert.errors import InputError
+
+_GIB = 2**30
+_ATTAINED = 0.8  # of the peak of products, which large ones reach
+_NEEDS = re.compile(r"[Uu]sed ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?) hbm")
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+class Report(NamedTuple):
+    """Of one device.
+
+    Attributes:
+        args_gib: parameters, optimizer state and batch.
+        temp_gib: what is needed beside them while the step runs.
+        traffic_gib: read from and written to its memory in a step.
+        flops: of products in a step.
+        memory_seconds, product_seconds: the step's time by each alone, products at 80 % of peak.
+        fits: whether the memory suffices.
+        parts: GiB of traffic by part of the model, the largest first.
+    """
+
+    args_gib: float
+    temp_gib: float
+    traffic_gib: float
+    flops: float
+    memory_seconds: float
+    product_seconds: float
+    fits: bool
+    parts: dict[str, float]
+
+    @property
+    def estimate_seconds(self) -> float:
+        """A step, as if nothing overlapped."""
+        return self.memory_seconds + self.product_seconds
+
+
+class DoesNotFit(NamedTuple):
+    """A step that the compiler refuses, since it needs more memory than there is.
+
+    Attributes:
+        needed_gib: what it needs; None where the compiler does not say.
+    """
+
+    needed_gib: float | None
+
+
+def report_on(
+    lower: Callable[[], jax.stages.Lowered], cost: Cost, devices: int, kind: DeviceKind, dtype: str
+) -> Report | DoesNotFit:
+    """Compile a step and read what it takes.
+
+    Args:
+        cost: of all devices together.
+        dtype: of its products.
+
+    Raises:
+        InputError: the compiler fails for another reason than memory.
+    """
+    try:
+        compiled = lower().compile()
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            said = str(error).strip().splitlines()[0]
+            raise InputError(f"the step cannot be compiled: {said}") from None
+        needs = _NEEDS.search(str(error))
+        return DoesNotFit(float(needs[1]) * _UNITS[needs[2]] / _GIB if needs else None)
+    memory = compiled.memory_analysis()
+    if memory is None:
+        raise InputError("the compiler does not say what memory the step needs")
+    rows = moved_by(parse(compiled.as_text() or ""))
+    parts: defaultdict[str, float] = defaultdict(float)
+    for row in rows:
+        parts[row.part] += row.size / _GIB
+    reread = cost.reread / devices
+    if reread:
+        parts["tiles that attention reads again"] += reread / _GIB
+    traffic = sum(parts.values())
+    kept = memory.output_size_in_bytes - memory.alias_size_in_bytes
+    needed = memory.argument_size_in_bytes + memory.temp_size_in_bytes + kept
+    flops = cost.flops / devices
+    peak = kind.peak if dtype == "bfloat16" else kind.peak_float32
+    return Report(
+        args_gib=memory.argument_size_in_bytes / _GIB,
+        temp_gib=memory.temp_size_in_bytes / _GIB,
+        traffic_gib=traffic,
+        flops=flops,
+        memory_seconds=traffic * _GIB / kind.bandwidth,
+        product_seconds=flops / (_ATTAINED * peak),
+        fits=needed <= kind.usable * kind.memory,
+        parts=dict(sorted(parts.items(), key=lambda part: -part[1])),
+    )
