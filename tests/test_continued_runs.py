@@ -100,7 +100,7 @@ def test_killed_and_resumed_the_parameters_are_equal_bit_for_bit(
     assert not (folder / "model.safetensors").exists()
     with caplog.at_level(logging.INFO, logger="jaxbert"):
         assert call(f"train/{task}.py", *words) == 0
-    found = re.search(rf"going on from step (\d) of {STEPS}", caplog.text)
+    found = re.search(rf"resuming from step (\d) of {STEPS}", caplog.text)
     assert found is not None
     assert found[1] in "34"
     assert weights(folder) == weights(trained(task))
@@ -125,7 +125,7 @@ def test_a_packed_run_is_resumed_to_equal_bits(
     caplog.clear()
     with caplog.at_level(logging.INFO, logger="jaxbert"):
         assert call("train/tagging.py", *words_of("tagging", parted), *packed) == 0
-    assert re.search(r"going on from step \d", caplog.text)
+    assert re.search(r"resuming from step \d", caplog.text)
     assert weights(parted) == weights(whole)
     assert steps_of(parted) == steps_of(whole)
     # Rows that are not packed are another run.

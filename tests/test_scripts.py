@@ -74,7 +74,7 @@ def test_the_same_command_on_a_finished_run_trains_no_step(
 ) -> None:
     before = weights(unbroken), (unbroken / "metrics.json").read_text()
     out = passed(script("train/qa.py", *run_words(tiny_folder, unbroken)))
-    assert "going on from step 12 of 12" in out
+    assert "resuming from step 12 of 12" in out
     assert (weights(unbroken), (unbroken / "metrics.json").read_text()) == before
 
 
@@ -104,7 +104,7 @@ def stop_and_resume(
         finally:
             child.kill()
     out = passed(script("train/qa.py", *flags))
-    found = re.search(r"going on from step (\d+) of", out)
+    found = re.search(r"resuming from step (\d+) of", out)
     return status, log.read_text(), int(found[1]) if found else 0
 
 
@@ -188,7 +188,7 @@ def test_on_two_devices_a_run_is_resumed_with_the_same_data(
     (tmp_path / "run" / "checkpoints" / "11").mkdir()
     out = passed(script("train/qa.py", *words, devices=2))
     assert "checkpoint 11 passed over: unfinished" in out
-    assert "going on from step 10 of 12" in out
+    assert "resuming from step 10 of 12" in out
     assert "2 devices (cpu, pmap)" in out
     kept, now = (
         (p / "train_log.jsonl").read_text().splitlines() for p in (unbroken, tmp_path / "run")
@@ -382,5 +382,5 @@ def test_early_stopping_and_the_best_model(tiny_folder: Path, tmp_path: Path) ->
     assert steps_of(tmp_path / "o") == list(range(1, 7))
     assert "the best checkpoint is step 2" in out
     again = passed(script("train/qa.py", *words))
-    assert "going on from step 6" in again
+    assert "resuming from step 6" in again
     assert steps_of(tmp_path / "o") == list(range(1, 7))

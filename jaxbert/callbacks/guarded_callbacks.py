@@ -45,8 +45,8 @@ class GuardedCallbacks:
                     said = _first_line(error)
                     kind, what = type(error).__name__, type(event).__name__
                     logger.warning(
-                        "the callback %s failed at %s: %s: %s; the run goes on, and further errors "
-                        "of this callback are not reported",
+                        "the callback %s failed at %s: %s: %s; the run continues, and further "
+                        "errors of this callback are not reported",
                         _name(callback),
                         what,
                         kind,

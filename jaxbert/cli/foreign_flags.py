@@ -435,7 +435,7 @@ TRAINING_ARGUMENTS = (
     _one("hub_revision", _NOTHING_SENT),
     _switch(
         "ignore_data_skip",
-        _refused("a run that is resumed goes on with the next example; leave it out"),
+        _refused("a run that is resumed continues with the next example; leave it out"),
         training=True,
     ),
     _switch(

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from jaxbert.cli.migrating import record_of
 from jaxbert.errors import InputError
+from jaxbert.io.files import Json
 from jaxbert.io.untrusted import read_object, shown
+from jaxbert.options.user_function import PREFIX
 
 logger = logging.getLogger("jaxbert")
 
@@ -38,12 +40,9 @@ def words_to_repeat(task: str, words: Sequence[str]) -> list[str]:
             "of that task"
         )
     given = [word.split("=")[0].replace("-", "_") for word in words[1:]]
-    if "__output_dir" in given and read_object(Path(words[0]).expanduser()).get("functions"):
-        raise InputError(
-            f"{words[0]}: the run has metrics or a corruption that are Python functions; repeat it "
-            "from Python, by the same call of jaxbert.train with another output_dir"
-        )
     if "__output_dir" in given:
+        loss = None if "__loss" in given else record[1].get("loss")
+        _check_functions(words[0], loss)
         logger.info("%s: its options again, in another folder", words[0])
         return list(words)
     if not (folder / "checkpoints").is_dir():
@@ -53,3 +52,25 @@ def words_to_repeat(task: str, words: Sequence[str]) -> list[str]:
         )
     logger.info("%s: that run is resumed; with --output_dir it is repeated", words[0])
     return [words[0], "--output_dir", str(folder), *words[1:]]
+
+
+def _check_functions(path: str, loss: Json) -> None:
+    """Refuse to repeat a run whose functions are not in a file: a record has only their text.
+
+    Args:
+        path: of the record.
+        loss: its name there; None where the command line has another.
+
+    Raises:
+        InputError: the run used functions of a Python program.
+    """
+    names = []
+    if isinstance(loss, str) and loss.startswith(PREFIX):
+        names.append(f"loss {loss.removeprefix(PREFIX)}")
+    functions = read_object(Path(path).expanduser()).get("functions")
+    names += functions if isinstance(functions, dict) else []
+    if names:
+        raise InputError(
+            f"{path}: the run used functions of a Python program ({shown(', '.join(names))}); "
+            "repeat it from Python, by the same call of jaxbert.train with another output_dir"
+        )

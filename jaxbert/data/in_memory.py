@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
 
@@ -83,12 +83,12 @@ def rows_in_memory(data: Rows, origin: str) -> InMemory:
 
 def _content(data: Rows, origin: str) -> Table | dict[str, Cell]:
     if isinstance(data, Mapping):
-        if data and "data" not in data and all(isinstance(x, list) for x in data.values()):
+        if data and "data" not in data and all(map(_is_column, data.values())):
             raise InputError(
-                f"{origin}: a dict of columns; give a list of dicts, one per row, or convert it "
-                "with pandas.DataFrame"
+                f"{origin}: a dict of lists; give one row as a list of this dict, or convert "
+                "columns with pandas.DataFrame"
             )
-        if data and "data" not in data:
+        if "data" not in data:
             raise InputError(
                 f'{origin}: a dict without "data", as of one row; give a list of dicts, one per row'
             )
@@ -109,6 +109,10 @@ def _content(data: Rows, origin: str) -> Table | dict[str, Cell]:
             raise DataError(where, f"expected a dict, found {type(row).__name__}")
         table.append(_object(row, where))
     return table
+
+
+def _is_column(value: Value) -> bool:
+    return isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping)
 
 
 def _check_columns(frame: Frame, origin: str) -> None:

@@ -16,6 +16,8 @@ from transformers import PreTrainedTokenizerFast
 from jaxbert.data.batch import Batch
 from jaxbert.data.features import Features
 from jaxbert.data.sampling import NumpyBatch
+from jaxbert.errors import InputError
+from jaxbert.io.untrusted import shown
 from jaxbert.losses.forms import Arrays
 from jaxbert.model.choose_attention import choose_attention
 from jaxbert.model.config import BertConfig
@@ -49,6 +51,10 @@ class Compute:
     packing: bool = False
     parallel: Parallel = dataclasses.field(default_factory=make_parallel)
     target: Target = dataclasses.field(default_factory=Target.here)
+
+    def __post_init__(self) -> None:
+        if self.dtype not in ("float32", "bfloat16"):
+            raise InputError(f"dtype is {shown(repr(self.dtype))}: give float32 or bfloat16")
 
 
 class LoadedModel:

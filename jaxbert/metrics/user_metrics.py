@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from jaxbert.errors import InputError
 from jaxbert.io.files import Json
 from jaxbert.io.untrusted import shown
@@ -77,10 +79,8 @@ def user_metrics(given: Sequence[Function | Metric]) -> tuple[UserMetric, ...]:
     found: dict[str, UserMetric] = {}
     for each in given:
         metric = each if isinstance(each, Metric) else Metric(getattr(each, "__name__", ""), each)
-        if metric.function is None:
-            name = shown(repr(metric.name))
-            raise InputError(f"metrics {name}: no function; give jaxbert.Metric(name, function)")
-        function = user_function(metric.function, "metrics")
+        given_function = _function_of(each) if isinstance(each, Metric) else each
+        function = user_function(given_function, "metrics")
         name = metric.name
         if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]*", name):
             raise InputError(
@@ -94,3 +94,19 @@ def user_metrics(given: Sequence[Function | Metric]) -> tuple[UserMetric, ...]:
             raise InputError(f"metrics {name}: two metrics have this name")
         found[name] = UserMetric(name, function, metric.lower_is_better)
     return tuple(found.values())
+
+
+def _function_of(metric: Metric) -> Function:
+    """The function of a metric.
+
+    Raises:
+        InputError: a field of it has the wrong type.
+    """
+    usage = "give jaxbert.Metric(name, function, lower_is_better=False)"
+    where, lower = f"metrics {shown(repr(metric.name))}", metric.lower_is_better
+    if not callable(metric.function):
+        has = "no function" if metric.function is None else f"{metric.function!r} is no function"
+        raise InputError(f"{where}: {shown(has)}; {usage}")
+    if not isinstance(lower, bool | np.bool_):
+        raise InputError(f"{where}: lower_is_better is {shown(repr(lower))}, not a bool; {usage}")
+    return metric.function

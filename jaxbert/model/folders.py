@@ -49,6 +49,9 @@ def find_model_folder(path_or_name: str | Path) -> Path:
     Raises:
         InputError: there is no such model; the message says what to install or check.
     """
+    if not isinstance(path_or_name, str | Path):
+        kind = type(path_or_name).__name__
+        raise InputError(f"the model has the wrong type: {kind}; give a folder or a Hub name")
     try:
         folder = Path(path_or_name).expanduser()
         is_folder, is_file = folder.is_dir(), folder.is_file()

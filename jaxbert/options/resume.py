@@ -16,16 +16,16 @@ def advice_on(changed: Sequence[ChangedOption], folder: Path) -> str:
     for option in changed:
         if option.facts.resume == "never":
             return (
-                f"{option.facts.reason}; give the former --{option.name} to go on, or train on "
+                f"{option.facts.reason}; give the former --{option.name} to resume, or train on "
                 "from the model of this run in another folder: "
                 f"--model_name_or_path {folder} --output_dir OTHER"
             )
     if examples := [f"--{o.name}" for o in changed if o.facts.resume == "examples"]:
         return (
             f"a run keeps its examples, which depend on {' '.join(examples)}; give the former to "
-            "go on, or another --output_dir, or --overwrite_output_dir"
+            "resume, or another --output_dir, or --overwrite_output_dir"
         )
     return (
-        f"give --allow_changed_options {' '.join(option.name for option in changed)} to go on "
+        f"give --allow_changed_options {' '.join(option.name for option in changed)} to resume "
         "with the new ones, or --overwrite_output_dir"
     )

@@ -156,7 +156,7 @@ class FillMask(Predictor[MLMOptions, FillSettings]):
         examples = []
         for index, text in enumerate(texts, first):
             if not isinstance(text, str):
-                raise InputError(f"text {index} is not a string")
+                raise InputError(f"text {index} is not a string; give a text or a list of texts")
             examples.append(TextExample(f"text {index}", replace_surrogates(text)))
         features = self._encode(examples, lengths)
         reduce: Reduce

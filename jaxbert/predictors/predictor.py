@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Generic, Self, TypeVar
+from typing import ClassVar, Generic, Self, TypeGuard, TypeVar
 
 import jax
 import numpy as np
@@ -27,6 +27,18 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 
+def is_list(items: Iterable[Item] | None) -> TypeGuard[Iterable[Item]]:
+    """Whether it has items, as a list does. The items of a dict or of a table are names alone, and
+    those of bytes numbers."""
+    if items is None or isinstance(items, Mapping | bytes | bytearray) or hasattr(items, "columns"):
+        return False
+    try:
+        iter(items)
+    except TypeError:  # also of an array without dimensions
+        return False
+    return True
+
+
 def as_list(name: str, items: Iterable[Item] | None) -> list[Item]:
     """The items of a list or another iterable as a list.
 
@@ -36,7 +48,7 @@ def as_list(name: str, items: Iterable[Item] | None) -> list[Item]:
     Raises:
         InputError: it is not an iterable of items.
     """
-    if isinstance(items, Mapping | bytes) or not isinstance(items, Iterable):
+    if not is_list(items):
         raise InputError(
             f"{name} has the wrong type: {type(items).__name__}; give a text or a list of texts"
         )

@@ -18,7 +18,7 @@ from jaxbert.decoding.pipeline_answers import Answer, Window, pipeline_answers
 from jaxbert.errors import InputError
 from jaxbert.losses.forms import Arrays
 from jaxbert.options.task_settings import QAOptions
-from jaxbert.predictors.predictor import CallSettings, Predictor, answer_in_chunks, as_list
+from jaxbert.predictors.predictor import CallSettings, Predictor, answer_in_chunks, as_list, is_list
 from jaxbert.tasks.qa import QA
 
 Answers = Answer | list[Answer]
@@ -271,7 +271,7 @@ def _read(
     source = sources[0] if sources else inputs[0] if len(inputs) == 1 else list(inputs)
     if isinstance(source, Mapping):
         source = [source]
-    if isinstance(source, str | bytes) or not isinstance(source, Iterable):
+    if isinstance(source, str) or not is_list(source):
         raise InputError(f"the input has the wrong type: {type(source).__name__}; {_USAGE}")
     if isinstance(source, Iterator):
         return (
@@ -308,7 +308,7 @@ def _texts(name: str, texts: Inputs) -> list[Inputs]:
 def _fields(row: Inputs, index: int, *, allow_others: bool = False) -> tuple[Inputs, Inputs]:
     """question and context of a dict, which may have other fields, as rows of a data set have."""
     if not isinstance(row, Mapping):
-        raise InputError(f"question {index} is a {type(row).__name__}; {_USAGE}")
+        raise InputError(f"question {index} has the wrong type: {type(row).__name__}; {_USAGE}")
     for name in ("question", "context"):
         if name not in row:
             raise InputError(

@@ -68,7 +68,9 @@ def _example(number: int, item: Text) -> TextExample:
                 f'text {number} is not a text: give a string, or {{"text": ..., "text_pair": ...}}'
             )
     if not isinstance(text, str) or not isinstance(pair, str | None):
-        raise InputError(f"text {number} is not a string")
+        raise InputError(
+            f'text {number} is not a string; give two of them for {{"text": ..., "text_pair": ...}}'
+        )
     # transformers' tokenizers ignore an empty text_pair.
     return TextExample(
         f"text {number}", replace_surrogates(text), replace_surrogates(pair) if pair else None

@@ -90,7 +90,7 @@ def compare(
         train_one: trains a run and writes its record and scores, as `train` does.
 
     Returns:
-        Whether all is done; False when a signal stopped a run, and the same command goes on.
+        Whether all is done; False when a signal stopped a run, and the same command resumes.
 
     Raises:
         InputError: something the user gave cannot be used.

@@ -126,12 +126,12 @@ class RunFolder:
             self._lock.release(force=True)
 
     def find(self, now: RunRecord, *, teacher: Json = None) -> RunRecord | None:
-        """The record of the run in the folder that is to go on, whose lock is taken; None for a new
+        """The record of the run in the folder, whose lock is taken, to be resumed; None for a new
         start.
 
         Args:
             now: of this run; its job is the launcher's, which starts a job again with
-                --overwrite_output_dir too: the run that this very job has begun goes on.
+                --overwrite_output_dir too: the run that this very job has begun is resumed.
             teacher: the folder of the loss's teacher, if it has one.
 
         Raises:
@@ -157,7 +157,7 @@ class RunFolder:
         self._check_options(differences)
         if differences.environment:
             logger.warning(
-                "the run was started with %s; it goes on, but may not end with the same bits",
+                "the run was started with %s; it resumes, but may not end with the same bits",
                 "; ".join(map(str, differences.environment)),
             )
         self._take(record)
@@ -188,7 +188,7 @@ class RunFolder:
             if name not in ours and (self.path / name).exists():
                 raise InputError(
                     f"--output_dir {self.path}: there is a {name}, but no options.json of a run to "
-                    "go on with; give another folder"
+                    "resume; give another folder"
                 )
         return None
 
@@ -238,7 +238,7 @@ class RunFolder:
                 continue
             else:
                 advice = (
-                    f"give --allow_changed_options {option} to go on with what is given now, or "
+                    f"give --allow_changed_options {option} to resume with what is given now, or "
                     "--overwrite_output_dir"
                 )
             raise InputError(f"--output_dir {self.path}: {name}: {what}; {advice}")
@@ -246,7 +246,8 @@ class RunFolder:
             return
         loss = f"--loss {now.options.get('loss')}"
         advice = (
-            "give --allow_changed_options loss to go on with the new one, or --overwrite_output_dir"
+            "give --allow_changed_options loss to resume with the new one, or "
+            "--overwrite_output_dir"
         )
         if differences.loss:
             what = f"the text of {loss}" if now.loss_values else f"the file of {loss}"
@@ -302,7 +303,7 @@ class RunFolder:
         if not (record is None and self.overwrites) and RunRecord.read(self.path) != record:
             raise InputError(
                 f"--output_dir {self.path}: another run has written there since this one began; "
-                "start the command again to go on with it, or give another folder"
+                "start the command again to resume it, or give another folder"
             )
 
     def restore(
@@ -338,7 +339,7 @@ class RunFolder:
         return found, state, Progress.read(saved, place)
 
     def update_record(self, now: RunRecord) -> None:
-        """Have the record of a run that is resumed say how it goes on."""
+        """Have the record of a run that is resumed say what it has now."""
         if self.previous is not None:
             dataclasses.replace(now, void=self.previous.void).write(self.path)
 

@@ -283,7 +283,7 @@ def _ids(examples: Sequence[E]) -> list[str] | None:
 def _open_folder(
     run: RunFolder, inputs: Inputs[S, E, P], prepared: _Prepared
 ) -> tuple[TrainState, Progress]:
-    """Make the folder this run's, or resume the run in it: the state and progress to go on with.
+    """Make the folder this run's, or resume the run in it: the state and progress to start from.
 
     All that the user gave has been read and checked: from here on files are written.
     """
@@ -291,7 +291,7 @@ def _open_folder(
     step, state, progress = run.restore(prepared.state)
     if step is not None:
         progress.judge_again(inputs.plan)
-        logger.info("going on from step %d of %d", step, inputs.plan.total)
+        logger.info("resuming from step %d of %d", step, inputs.plan.total)
     progress.options = dict(inputs.record.options)
     run.update_record(inputs.record)
     return state, progress
@@ -329,7 +329,7 @@ def _fit(
     if not done:
         run.close()
         again = ", without --overwrite_output_dir," * run.overwrites
-        logger.info("saved in %s; the same command%s goes on from here", run.path, again)
+        logger.info("saved in %s; the same command%s resumes here", run.path, again)
         return Trained(state, {}, False, progress.evaluations)
     params, step = _result(run, inputs, state, progress)
     scores = _write_results(run, inputs, params, step)

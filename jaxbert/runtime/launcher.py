@@ -8,10 +8,10 @@ Each process gets --coordinator_address, --num_processes and --process_id after 
 one GPU if there is one for each. Its output comes line by line after its number: "[0] step 10".
 
 When a process ends otherwise than it should, or makes no step any more, all are killed and started
-again, and go on from the last checkpoint. SIGTERM and Ctrl-C are passed on: the processes save and
+again, and resume from the last checkpoint. SIGTERM and Ctrl-C are passed on: the processes save and
 end. A second one kills them.
 
-exit status: 0 all done; 1 given up; 2 wrong input; 75 stopped, the same command goes on.
+exit status: 0 all done; 1 given up; 2 wrong input; 75 stopped, the same command resumes.
 """
 
 from __future__ import annotations

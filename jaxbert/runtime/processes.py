@@ -24,7 +24,7 @@ from jaxbert.io.files import Json
 T = TypeVar("T")
 Tree = TypeVar("Tree")  # of arrays
 
-EXIT_STOPPED = 75  # EX_TEMPFAIL: start the same command again to go on
+EXIT_STOPPED = 75  # EX_TEMPFAIL: start the same command again to resume
 
 # A process that says nothing for so many seconds is taken for dead, and the others end.
 _SILENCE = 30

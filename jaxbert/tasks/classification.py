@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import logging
 import math
 from collections.abc import Iterable, Sequence
@@ -104,6 +105,17 @@ def read_weight(given: str) -> ClassWeight:
         return ClassWeight(given, name, math.nan)
 
 
+def rounded_weight(name: str, weight: float) -> ClassWeight:
+    """A measured weight, rounded as options.json keeps it: repeated by its record, a run has the
+    same.
+
+    >>> rounded_weight("a", 2 / 3)
+    ClassWeight(given='a=0.666667', name='a', weight=0.666667)
+    """
+    value = f"{weight:.6g}"
+    return ClassWeight(f"{name}={value}", name, float(value))
+
+
 def classes_of(example: TextExample) -> tuple[str, ...]:
     """Its classes, of which there is one where it has a label and not a list of them."""
     label = example.label
@@ -126,9 +138,9 @@ class Classification(RowTask[ClassificationSettings, TextExample, Classified | M
     has_classes = True
     settings_cls = ClassificationSettings
 
-    @property
+    @functools.cached_property
     def class_weights(self) -> tuple[ClassWeight, ...]:
-        """Of classes that count more or less in the loss."""
+        """Of classes that count more or less in the loss: those of the settings, until measured."""
         return tuple(map(read_weight, self.settings.class_weights or ()))
 
     def load(self, path: str) -> Content:
@@ -189,7 +201,7 @@ class Classification(RowTask[ClassificationSettings, TextExample, Classified | M
         n / (C n_c), as scikit-learn does."""
         if train is None:
             return self
-        settings = self.settings
+        settings, class_weights = self.settings, self.class_weights
         several = next((e for e in train if isinstance(e.label, tuple)), None)
         if several is not None and settings.problem_type == SINGLE_LABEL:
             raise InputError(
@@ -201,9 +213,12 @@ class Classification(RowTask[ClassificationSettings, TextExample, Classified | M
         if settings.class_weights == _BALANCED:
             counts = collections.Counter(name for e in train for name in classes_of(e))
             each = {n: counts.total() / (len(counts) * counts[n]) for n in sorted(counts)}
-            weights = [f"{name}={weight:.6g}" for name, weight in each.items()]
+            class_weights = tuple(rounded_weight(name, weight) for name, weight in each.items())
+            weights = [weight.given for weight in class_weights]
             settings = dataclasses.replace(settings, class_weights=weights)
-        return type(self)(settings)
+        fitted = type(self)(settings)
+        fitted.class_weights = class_weights
+        return fitted
 
     def problem_type(self, cfg: BertConfig) -> str:
         """As the settings and the data say, else as the model is."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Sequence
 from typing import ClassVar, Self
 
@@ -59,9 +60,9 @@ class Regression(RowTask[RegressionSettings, TextExample, float]):
     has_classes = True
     settings_cls = RegressionSettings
 
-    @property
+    @functools.cached_property
     def scaling(self) -> Scaling:
-        """Of the targets that are learned."""
+        """Of the targets that are learned: that of the settings, until it is measured."""
         return Scaling(*self.settings.mean_and_scale())
 
     def load(self, path: str) -> Content:
@@ -89,9 +90,11 @@ class Regression(RowTask[RegressionSettings, TextExample, float]):
         if train is None or not self.settings.measures_targets:
             return self
         targets = np.array([e.label for e in train], np.float64)
-        scale = float(targets.std()) or 1.0
-        words = [f"{targets.mean():.9g}", f"{scale:.9g}"]
-        return type(self)(dataclasses.replace(self.settings, target_scaling=words))
+        # Rounded as options.json keeps them: repeated by its record, a run has the same.
+        words = [f"{targets.mean():.9g}", f"{targets.std() or 1.0:.9g}"]
+        fitted = type(self)(dataclasses.replace(self.settings, target_scaling=words))
+        fitted.scaling = Scaling(*map(float, words))
+        return fitted
 
     def encode(
         self, examples: Sequence[TextExample], tokenizer: PreTrainedTokenizerFast, cfg: BertConfig

@@ -224,7 +224,7 @@ class Checkpoints:
         """The newest step that verifies; those that do not are named and passed over.
 
         Raises:
-            InputError: steps have been sealed, and none of them verifies: whoever goes on from
+            InputError: steps have been sealed, and none of them verifies: whoever resumes from
                 nothing loses them.
         """
         sealed = 0

@@ -344,7 +344,7 @@ def _finite(value: float) -> float | None:
 def _check_finite(params: Params, step: int) -> None:
     if not all(np.isfinite(x).all() for x in jax.tree.leaves(params)):
         raise InputError(
-            f"step {step}: parameters are not finite any more; to go on from the last "
+            f"step {step}: parameters are not finite any more; to resume from the last "
             "checkpoint give a lower --learning_rate and --allow_changed_options learning_rate"
         )
 
@@ -356,7 +356,7 @@ def _not_finite(steps: list[int], source: BatchSource) -> str:
     return (
         f"the loss or the gradient is not finite at {len(steps)} "
         f"step{'s' * (len(steps) > 1)} in a row, "
-        f"{', '.join(map(str, steps))}, of the examples {shown}; to go on from the last checkpoint "
-        "give a lower --learning_rate and --allow_changed_options learning_rate, or a higher "
-        "--max_nonfinite_steps"
+        f"{', '.join(map(str, steps))}, of the examples {shown}; to resume from the last "
+        "checkpoint give a lower --learning_rate and --allow_changed_options learning_rate, or a "
+        "higher --max_nonfinite_steps"
     )

@@ -249,7 +249,7 @@ def rows_for(rows: int, parallel: Parallel, accumulate: int = 1) -> int:
     if rows % (parallel.devices * accumulate):
         raise InputError(
             f"a batch of {rows} rows cannot be split over {parallel.devices} devices and "
-            f"{accumulate} accumulation steps; choose a batch size that is a multiple, or go on "
+            f"{accumulate} accumulation steps; choose a batch size that is a multiple, or resume "
             "with as many devices as the run was started with"
         )
     return rows

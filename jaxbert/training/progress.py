@@ -85,7 +85,7 @@ class Progress:
         for name, value in saved.items():
             if name not in hints:
                 raise InputError(
-                    f"{place}: {shown(name)} is not known; go on with the version of jaxbert that "
+                    f"{place}: {shown(name)} is not known; resume with the version of jaxbert that "
                     "wrote it, or give --overwrite_output_dir to start again"
                 )
             if not is_of(value, hints[name]):

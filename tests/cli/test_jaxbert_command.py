@@ -180,6 +180,26 @@ def test_a_record_without_another_folder_resumes_that_very_run(run: Path) -> Non
     assert "give --output_dir" in refuses("train/qa.py", str(run / "options.json"))
 
 
+def test_a_record_does_not_repeat_functions_of_a_python_program(run: Path) -> None:
+    """They are recorded as text, which is not run."""
+    path = run / "options.json"
+    record = json.loads(path.read_text())
+    functions = {"metrics errors": {"source": "def errors(p, e): ..."}, "corruption": {}}
+    for loss, recorded, names in [
+        ("function my_loss", {}, "loss my_loss"),
+        ("cross_entropy", functions, "metrics errors, corruption"),
+        ("function my_loss", functions, "loss my_loss, metrics errors, corruption"),
+    ]:
+        options = {**record["options"], "loss": loss}
+        path.write_text(json.dumps({**record, "options": options, "functions": recorded}))
+        assert refuses("train/qa.py", str(path), "--output_dir", "new") == (
+            f"{path}: the run used functions of a Python program ({names}); repeat it from Python, "
+            "by the same call of jaxbert.train with another output_dir"
+        )
+    path.write_text(json.dumps({**record, "options": options}))  # another loss: no function is left
+    assert asked(str(path), "--output_dir", "new", "--loss", "joint_span").loss == "joint_span"
+
+
 def test_a_record_of_another_task_is_refused(run: Path) -> None:
     path = str(run / "options.json")
     message = refuses("train/tagging.py", path, "--output_dir", "new")

@@ -152,7 +152,7 @@ def test_sigterm(seed: int, tiniest_folder: Path, unbroken: dict[str, str], tmp_
     assert step <= done < STEPS
     assert fault(folder / "checkpoints" / str(done)) is None
     whole(tiniest_folder, folder, *words)
-    found = re.findall(r"going on from step (\d+) of 12", said(folder, "out").read_text())
+    found = re.findall(r"resuming from step (\d+) of 12", said(folder, "out").read_text())
     assert found == [str(done)]
     assert trained(folder) == STEPS
     assert result(folder) == unbroken

@@ -247,7 +247,7 @@ def test_the_launcher_starts_again_what_died_or_hangs(
     job.stdout.close()
     text = "".join(lines)
     assert re.search(r"launch: process(es)? .*; starting again \(1 of 3\)", text)
-    assert re.search(r"\[0\] going on from step [1-9]\d* of 12", text)
+    assert re.search(r"\[0\] resuming from step [1-9]\d* of 12", text)
     if count == 4:  # whose sums are in another order than those of one process
         for child in together(tiniest_folder, tmp_path / "four", count):
             assert wait(child) == 0

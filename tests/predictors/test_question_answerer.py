@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 
 from jaxbert import InputError, QuestionAnswerer
@@ -139,12 +140,14 @@ def test_wrong_input_is_named(
         (5, "the input has the wrong type: int; give question= and context="),
         (None, "the input has the wrong type: NoneType"),
         ("Who?", "the input has the wrong type: str"),
+        (np.array("Who?"), "the input has the wrong type: ndarray; give question= and context="),
+        (pandas.DataFrame({"question": ["Who?"]}), "the input has the wrong type: DataFrame"),
         ({"question": "Who?", "text": "Ada"}, 'question 0: no field "context"; it has question'),
         (
             {"question": "Who?", "context": "Ada", "top_k": 3},
             "question 0 has other fields than question and context: top_k; remove them",
         ),
-        ([{"question": "Who?", "context": "Ada"}, "Who?"], "question 1 is a str; give question="),
+        ([{"question": "Who?", "context": "Ada"}, "Who?"], "question 1 has the wrong type: str"),
         ([{"question": "Who?", "context": "A"}] * 2 + [{"question": "", "context": "A"}], "n 2 is"),
     ],
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 import transformers
 from tiny_models import POSITIONS, assert_near, tiny_model
@@ -141,11 +142,35 @@ def test_nothing_and_lone_surrogates(classifier: TextClassifier) -> None:
         (None, "inputs has the wrong type: NoneType"),
         (5, "inputs has the wrong type: int"),
         (b"Who?", "inputs has the wrong type: bytes"),
+        (bytearray(b"Who?"), "inputs has the wrong type: bytearray"),
+        (np.array("Who?"), "inputs has the wrong type: ndarray; give a text or a list of texts"),
+        # Its items are the names of its columns, which would be classified.
+        (pandas.DataFrame({"text": ["Who?"]}), "inputs has the wrong type: DataFrame; give a text"),
+        ({"text": 1}, "text 0 is not a string; give two of them for"),
     ],
 )
 def test_wrong_input_is_named(classifier: TextClassifier, inputs: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         classifier(inputs)
+
+
+def test_a_column_of_texts_is_a_list(classifier: TextClassifier) -> None:
+    texts = ["Who?", "the end"]
+    for column in (pandas.Series(texts), np.array(texts), (text for text in texts)):
+        assert_near([*classifier(column)], classifier(texts))
+
+
+@pytest.mark.parametrize("name", [None, 5, b"x", ["x"]])
+def test_what_names_no_model_is_refused(name: Any) -> None:
+    kind = type(name).__name__
+    with pytest.raises(InputError, match=f"^the model has the wrong type: {kind}; give a folder"):
+        TextClassifier.from_pretrained(name)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "int8", 5, None])
+def test_only_the_dtypes_of_training_are_computed_in(dtype: Any, classifier_folder: Path) -> None:
+    with pytest.raises(InputError, match=f"dtype is {dtype!r}: give float32 or bfloat16"):
+        TextClassifier.from_pretrained(classifier_folder, dtype=dtype)
 
 
 @pytest.mark.parametrize("top_k", [0, -1])

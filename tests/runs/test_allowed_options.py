@@ -219,8 +219,8 @@ def test_what_the_bits_depend_on_is_recorded_and_told(
     (told,) = (r.getMessage() for r in caplog.records)
     now = np.__version__
     assert told == (
-        f"the run was started with numpy 1.0, now {now}; cores 96, now {host.cores()}; it goes "
-        "on, but may not end with the same bits"
+        f"the run was started with numpy 1.0, now {now}; cores 96, now {host.cores()}; it "
+        "resumes, but may not end with the same bits"
     )
     caplog.clear()
     del versions["numpy"], versions["ml_dtypes"], record["machine"]  # an older version's record

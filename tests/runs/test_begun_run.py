@@ -45,7 +45,7 @@ def test_a_run_of_a_former_version_is_resumed_with_its_bits(tmp_path: Path) -> N
         timeout=240,
         check=False,
     )
-    assert f"going on from step {STOPPED} of 6" in passed(result)
+    assert f"resuming from step {STOPPED} of 6" in passed(result)
     found, expected = (load_file(p / "model.safetensors") for p in (run, unbroken))
     assert found.keys() == expected.keys()
     for name, values in expected.items():

@@ -67,6 +67,7 @@ def test_balanced_weights_are_those_of_scikit_learn(labels: list[str]) -> None:
     np.testing.assert_allclose([each.weight for each in fitted.class_weights], wanted, rtol=1e-5)
     words = [f"{each.name}={each.weight:g}" for each in fitted.class_weights]
     assert fitted.settings.class_weights == words  # what options.json keeps
+    assert Classification(fitted.settings).class_weights == fitted.class_weights
 
 
 def test_an_evaluation_counts_no_classes() -> None:

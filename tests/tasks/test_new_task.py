@@ -1,4 +1,4 @@
-"""A new task from outside the package is trained and evaluated by the same code as the others.
+"""A new task is trained and evaluated by the same command, and the same functions, as the others.
 
 A real new task touches four files, and a fifth if it has a head of its own:
 
@@ -15,14 +15,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from transformers import PreTrainedTokenizerFast
 
+import jaxbert
+from jaxbert.cli.main import answer, start
 from jaxbert.data.encode_texts import encode_texts
 from jaxbert.data.features import Features
 from jaxbert.data.rows import Content, Data
@@ -32,12 +34,12 @@ from jaxbert.io.files import Json
 from jaxbert.losses.label_losses import label_cross_entropy
 from jaxbert.metrics.scores import Metric
 from jaxbert.model.config import BertConfig
-from jaxbert.options.fields import option
+from jaxbert.options.fields import Value, option
 from jaxbert.options.settings import EvaluationOptions, TrainingOptions
 from jaxbert.options.task_settings import TextOptions
-from jaxbert.runs.evaluate import evaluate
-from jaxbert.runs.train import train
+from jaxbert.tasks.registry import TASKS
 from jaxbert.tasks.task import Reduce, Task, number_of, probabilities
+from jaxbert.tasks.task_commands import TASK_COMMANDS, TaskCommand
 
 pytestmark = pytest.mark.integration
 
@@ -49,12 +51,12 @@ class CountOptions(TextOptions):
 
 @dataclasses.dataclass(frozen=True)
 class CountTrainOptions(CountOptions, TrainingOptions):
-    pass
+    """Count the word."""
 
 
 @dataclasses.dataclass(frozen=True)
 class CountEvalOptions(CountOptions, EvaluationOptions):
-    pass
+    """Evaluate a counter."""
 
 
 class Counting(Task[CountOptions, TextExample, int]):
@@ -110,34 +112,76 @@ class Counting(Task[CountOptions, TextExample, int]):
         return {"predictions.json": list(predictions)}
 
 
-def test_a_task_of_its_own_is_trained_and_evaluated(tiniest_folder: Path, tmp_path: Path) -> None:
-    texts = ["the of and", "who was at", "the the who", "in the which"]
-    data = tmp_path / "texts.jsonl"
-    data.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-    shared: dict[str, Any] = {"validation_file": [str(data)], "max_seq_length": 16}
-    options = CountTrainOptions(
-        model_name_or_path=str(tiniest_folder),
-        train_file=[str(data)],
-        output_dir=str(tmp_path / "run"),
-        per_device_train_batch_size=2,
-        max_steps=2,
-        parallel="jit",
-        **shared,
-    )
-    trained = train(Counting, options)
-    assert trained.done
-    assert trained.scores.keys() == {"mean_error", "eval_loss"}
-    record = json.loads((tmp_path / "run" / "options.json").read_text())
-    assert (record["task"], record["options"]["most"]) == ("counting", 2)
-    config = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert config["id2label"] == {"0": "0", "1": "1", "2": "2"}
-    found = evaluate(
-        Counting,
-        CountEvalOptions(
-            model_name_or_path=str(tmp_path / "run"), output_dir=str(tmp_path / "eval"), **shared
-        ),
-    )
-    assert found.scores == trained.scores
-    assert len(json.loads((tmp_path / "eval" / "predictions.json").read_text())) == len(texts)
+TEXTS = ["the of and", "who was at", "the the who", "in the which"]
+ROWS = [{"text": text} for text in TEXTS]
+
+
+@pytest.fixture
+def data(tiniest_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file of a demo; the task is registered as the two files of tasks/ do it."""
+    path = tmp_path / "texts.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    demo: dict[str, Value] = {
+        "model_name_or_path": str(tiniest_folder),
+        "train_file": [str(path)],
+        "validation_file": [str(path)],
+        "per_device_train_batch_size": 2,
+        "max_seq_length": 16,
+        "max_steps": 2,
+        "parallel": "jit",
+    }
+    command = TaskCommand(CountTrainOptions, CountEvalOptions, demo, "see {}/eval".format)
+    monkeypatch.setitem(TASKS, "counting", Counting)
+    monkeypatch.setitem(TASK_COMMANDS, "counting", command)
+    return path
+
+
+def test_the_command_has_it(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert re.search(r"^  counting +Count the word\.$", str(answer(["train"])), re.MULTILINE)
+    assert answer(["train", "counting"]) is None  # it is started, with its demo
+    assert " counting" in str(answer(["--print-completion", "bash"]))
+    run = tmp_path / "run"
+    assert start(["train", "counting", "--most", "3", "--output_dir", str(run)]) == 0
+    assert capsys.readouterr().out.endswith(f"see {run}/eval\n")
+    record = json.loads((run / "options.json").read_text())
+    assert (record["task"], record["options"]["most"]) == ("counting", 3)
+    assert list(json.loads((run / "config.json").read_text())["id2label"].values()) == [*"0123"]
+    scores = json.loads((run / "metrics.json").read_text())
+    assert scores.keys() == {"mean_error", "eval_loss"}
+    again = ["eval", "counting", "--model_name_or_path", str(run), "--validation_file", str(data)]
+    assert start([*again, "--output_dir", str(run / "eval")]) == 0  # --most is as it was trained
+    assert json.loads((run / "eval" / "metrics.json").read_text()) == scores
+    assert len(json.loads((run / "eval" / "predictions.json").read_text())) == len(TEXTS)
     with pytest.raises(InputError, match="--metric_for_best_model f1: give mean_error, eval_loss"):
-        train(Counting, dataclasses.replace(options, metric_for_best_model="f1"))
+        start(["train", "counting", "--metric_for_best_model", "f1", "--output_dir", f"{run}2"])
+    with pytest.raises(SystemExit):
+        start(["train", "counting", "--help"])
+    shown = capsys.readouterr().out
+    assert "The largest count that is told apart." in " ".join(shown.split())
+
+
+def test_python_has_it(tiniest_folder: Path, tmp_path: Path, data: Path) -> None:
+    run = jaxbert.train(
+        "counting",
+        model=tiniest_folder,
+        train_data=ROWS,
+        validation_data=ROWS,
+        output_dir=tmp_path / "run",
+        most=1,
+        max_steps=2,
+        per_device_train_batch_size=2,
+        max_seq_length=16,
+        parallel="jit",
+    )
+    assert run.scores.keys() == {"mean_error", "eval_loss"}
+    found = jaxbert.evaluate("counting", model=run.output_dir, data=data)
+    assert found.scores == run.scores
+    counts = [entry["score"] for entry in found.predictions]
+    assert run.scores["mean_error"] == np.mean(
+        [abs(n - m) for n, m in zip(counts, [1, 0, 1, 1], strict=True)]
+    )
+    assert run.predict(ROWS) == found.predictions
+    with pytest.raises(InputError, match=r"no predictor for counting; use predict\(rows\)"):
+        run.predictor()
+    with pytest.raises(InputError, match="--most 10: it must be from 1 to 9"):
+        jaxbert.train("counting", train_data=ROWS, output_dir=tmp_path / "other", most=10)

@@ -38,6 +38,7 @@ def test_standard_scaling_is_the_mean_and_deviation_of_the_training_data(
     fitted = scaled("standard").fit_to(examples(*labels), examples(1e6))
     mean, scale = fitted.scaling.mean, fitted.scaling.scale
     assert fitted.settings.target_scaling == [f"{mean:.9g}", f"{scale:.9g}"]  # in options.json
+    assert Regression(fitted.settings).scaling == fitted.scaling
     assert mean == pytest.approx(np.mean(labels), rel=1e-6, abs=1e-6)
     if len(set(labels)) == 1:
         assert scale > 0  # whatever rounding makes of a deviation of nothing

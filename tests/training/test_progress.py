@@ -49,7 +49,7 @@ def test_a_field_that_an_older_version_did_not_have_is_as_at_the_start(name: str
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"best_loss": 1.0}, "best_loss is not known; go on with the version of jaxbert that"),
+        ({"best_loss": 1.0}, "best_loss is not known; resume with the version of jaxbert that"),
         ({"best\nstep": 1}, r"best\nstep is not known"),
         ({"best_step": "2"}, "best_step is 2, which it cannot be; bring the file back"),
         ({"best_score": [1]}, "best_score is [1], which"),
