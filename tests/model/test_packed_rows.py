@@ -19,6 +19,7 @@ from jaxbert.data.packing import PackedSampler
 from jaxbert.data.sampling import NumpyBatch, make_batch
 from jaxbert.losses.label_losses import label_cross_entropy, squared_error
 from jaxbert.losses.span_losses import span_cross_entropy
+from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import init_params, make_apply
 from jaxbert.options.task_settings import QAOptions, TaggingOptions
 from jaxbert.runtime.target import Platform, Target
@@ -30,7 +31,8 @@ from jaxbert.training.step import init_state, make_train_step
 pytestmark = pytest.mark.integration
 
 CAPACITY = 20
-CFG = dataclasses.replace(SMALL, num_hidden_layers=2, max_position_embeddings=CAPACITY)
+CFG = dataclasses.replace(SMALL, max_position_embeddings=CAPACITY)
+DEEPER = dataclasses.replace(CFG, num_hidden_layers=2)
 LOSSES: dict[str, Any] = {
     "qa": span_cross_entropy,
     "classification": label_cross_entropy,
@@ -86,13 +88,13 @@ def batches(
 
 
 @functools.cache
-def params_of(head: str) -> Any:
-    return init_params(CFG, head, jax.random.key(1))
+def params_of(head: str, cfg: BertConfig = CFG) -> Any:
+    return init_params(cfg, head, jax.random.key(1))
 
 
-def values(head: str, batch: NumpyBatch, train: bool, **how: Any) -> Any:
+def values(head: str, batch: NumpyBatch, train: bool, cfg: BertConfig = CFG, **how: Any) -> Any:
     """Outputs, loss sums and gradients."""
-    apply = make_apply(CFG, head, **how)
+    apply = make_apply(cfg, head, **how)
 
     @jax.jit
     def compute(params: Any, batch: Any) -> Any:
@@ -105,7 +107,7 @@ def values(head: str, batch: NumpyBatch, train: bool, **how: Any) -> Any:
         outputs.pop("last_hidden_state")  # of rows, not of windows
         return outputs, total, weight, grads
 
-    return jax.device_get(compute(params_of(head), batch))
+    return jax.device_get(compute(params_of(head, cfg), batch))
 
 
 def real(name: str, outputs: Any, plain: NumpyBatch) -> np.ndarray:
@@ -150,8 +152,8 @@ def test_packed_layers_in_a_loop_or_computed_again(
     packed = {**packed, "word_offsets": rng.normal(0, 0.01, shape).astype(np.float32)}
     for dtype, atol in ((jnp.float32, 1e-5), (jnp.bfloat16, 0.05)):
         same: dict[str, Any] = {"dtype": dtype, "target": Target(platform)}
-        plain = jax.tree.leaves(values("qa", packed, True, **same))
-        found = jax.tree.leaves(values("qa", packed, True, **same, **how))
+        plain = jax.tree.leaves(values("qa", packed, True, DEEPER, **same))
+        found = jax.tree.leaves(values("qa", packed, True, DEEPER, **same, **how))
         for a, b in zip(found, plain, strict=True):  # each by its own size
             np.testing.assert_allclose(a, b, rtol=0, atol=atol * max(1, np.abs(b).max()))
 
@@ -213,8 +215,8 @@ def test_tags_are_decoded_window_by_window() -> None:
     plain, packed, _ = batches("tagging")
     apply = make_apply(CFG, "tagging")
     reduce = Tagging(TaggingOptions(max_seq_length=CAPACITY)).reduce()
-    params = params_of("tagging")
-    expected, found = (jax.device_get(reduce(apply(params, b), b)) for b in (plain, packed))
+    labels = jax.jit(lambda params, batch: reduce(apply(params, batch), batch))
+    expected, found = (jax.device_get(labels(params_of("tagging"), b)) for b in (plain, packed))
     mask = plain["attention_mask"] != 0
     np.testing.assert_array_equal(found["label"][mask], expected["label"][mask])
     np.testing.assert_allclose(found["score"][mask], expected["score"][mask], atol=1e-5)
