@@ -34,7 +34,7 @@ class Case(NamedTuple):
     scores: str
 
     def rows(self, split: str, count: int) -> str:
-        """So many examples of the demo, and the header where there is one."""
+        """The first `count` examples of the demo, and the header where there is one."""
         text = (DEMO / f"{self.name}_{split}.{self.suffix}").read_text(encoding="utf-8")
         if self.suffix == "conll":
             return "\n\n".join(text.split("\n\n")[:count]) + "\n"

@@ -5,9 +5,9 @@ r"""Compile a training step for devices that are not here: does it fit, and how 
     jaxbert compile classification --target v5e:2x4 --model_name_or_path bert-base-uncased
 
 The other flags are those of `jaxbert train`. No data are read and nothing is trained: rows are full
-(packed, of windows of an eighth to all of their length), and classes as many as the demo's. Several
-devices are compiled as --parallel jit. Nothing has run on the device, so the time is an estimate:
-its memory's traffic, and its products at 80 % of the peak, one after the other.
+(packed, of windows of an eighth to all of their length), and classes as many as the demo's. Nothing
+has run on the device, so the time is an estimate: its memory's traffic, and its products at 80 % of
+the peak, one after the other.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ from jaxbert.compiling.full_rows import letters_tokenizer
 from jaxbert.compiling.step_report import DoesNotFit, Report
 from jaxbert.compiling.training_step import TrainingStep
 from jaxbert.data.features import Features
+from jaxbert.data.sampling import bucket_lengths
 from jaxbert.errors import InputError
 from jaxbert.io.files import Json, write_json
 from jaxbert.loaded.model import Compute, LoadedModel
 from jaxbert.losses.choose import choose_loss, with_keywords
-from jaxbert.model.config import BertConfig, load_config
+from jaxbert.model.config import SIZES, BertConfig, load_config
 from jaxbert.model.folders import find_model_folder
 from jaxbert.model.heads import init_params
 from jaxbert.model.tokenizer import PreTrainedTokenizerFast as Tokenizer
@@ -46,13 +47,6 @@ from jaxbert.training.step import make_train_step
 logger = logging.getLogger("jaxbert")
 
 _SHOWN = 12  # parts of the traffic
-# BERT's two sizes (Devlin et al. 2019).
-SHAPES = {
-    "bert-base": BertConfig(),
-    "bert-large": BertConfig(
-        hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096
-    ),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,14 +87,13 @@ def run(
     options = command_line.parse(cls, words, prog=f"jaxbert compile {name}", description=__doc__)
     if not options.target:
         raise InputError("give --target, the device to compile for: h100, v5e:2x4, ...")
-    if options.parallel == "pmap":
-        raise InputError("--parallel pmap: compile divides one program; give jit (equal results)")
-    if options.loss.partition("{")[0] == "distillation":
-        raise InputError("--loss distillation: a teacher is asked on data; compile reads none")
+    loss = choose_loss(task_cls.losses, options.loss, options.loss_args)
+    if "teacher" in loss.args:
+        raise InputError(f"--loss {loss.name}: a teacher is asked about data; compile reads none")
     jax.config.update("jax_platforms", "cpu")
     prepare_environment()
     described = described_by(options.target)
-    parallel = make_parallel("jit", described.devices)
+    parallel = make_parallel(options.parallel, described.devices)
     cfg, tokenizer = _model(options.model_name_or_path, options.config_name)
     own = options.part(task_cls.settings_cls)
     files = about.recipe["train_file"]
@@ -116,18 +109,10 @@ def run(
         task_cls.head,
         Compute(options.dtype, options.attention, options.packing, parallel, described.kind.target),
     )
-    lengths = [own.max_seq_length]
+    lengths = bucket_lengths(options.length_bucket, own.max_seq_length)
     kernel, why = model.attention_for(lengths, train=True)
-    tx = adamw(
-        make_schedule(options.learning_rate, steps=1000, decay=options.lr_scheduler_type),
-        weight_decay=options.weight_decay,
-        clip_norm=options.max_grad_norm,
-        b1=options.adam_beta1,
-        b2=options.adam_beta2,
-        eps=options.adam_epsilon,
-        frozen=options.freeze or (),
-    )
-    loss = choose_loss(task_cls.losses, options.loss, options.loss_args)
+    schedule = make_schedule(options.learning_rate, steps=1000, decay=options.lr_scheduler_type)
+    tx = adamw(schedule, **options.adamw())
     step = make_train_step(
         model.train_apply(lengths, remat=options.gradient_checkpointing, scan=options.scan_layers),
         with_keywords(loss, examples.task.loss_keywords(examples.cfg)).function,
@@ -135,6 +120,7 @@ def run(
         accumulate=options.gradient_accumulation_steps,
         measure=examples.task.measure(),
         frozen=options.freeze or (),
+        axis_name=parallel.axis_name,
     )
     prepared = TrainingStep(
         step,
@@ -165,7 +151,8 @@ def run(
         **_figures(report, prepared.tokens(rows)),
     }
     if options.largest_batch_size:
-        figures["largest_per_device_train_batch_size"] = prepared.most_rows(rows, logger.info)
+        most = prepared.most_rows(rows, report, logger.info)
+        figures["largest_per_device_train_batch_size"] = most
     for line in lines(figures, report):
         print(line)
     if options.json:
@@ -215,13 +202,13 @@ def _model(source: str | None, config: str | None) -> tuple[BertConfig, Tokenize
     """The configuration, and the tokenizer where there is a folder of one.
 
     Args:
-        config: a folder, a file, or a name of shapes that are built in.
+        config: a folder, a file, or one of BERT's sizes.
     """
     if bool(source) == bool(config):
-        shapes = " or ".join(SHAPES)
-        raise InputError(f"give --model_name_or_path, or --config_name: {shapes}, or a config.json")
-    if config in SHAPES:
-        return SHAPES[config], None
+        sizes = ", ".join(SIZES)
+        raise InputError(f"give --model_name_or_path, or --config_name: {sizes} or a config.json")
+    if config in SIZES:
+        return SIZES[config], None
     path = Path(source or config or "").expanduser()
     if path.is_file():
         return load_config(path), None
@@ -282,7 +269,7 @@ def lines(figures: dict[str, Json], report: Report | DoesNotFit) -> Iterator[str
             yield f"    {size:6.2f}  {part}"
     if "largest_per_device_train_batch_size" in figures:
         most = figures["largest_per_device_train_batch_size"]
-        yield f"  the most rows a device that fit: {most}"
+        yield f"  rows a device that fit, tried to a sixteenth: {most}"
 
 
 def _counted(number: Json, name: str) -> str:

@@ -25,7 +25,7 @@ class Cost(NamedTuple):
     reread: float
 
     def times(self, number: float) -> Cost:
-        """So many of it."""
+        """The cost of computing it that many times."""
         return Cost(self.flops * number, self.reread * number)
 
     def plus(self, other: Cost) -> Cost:

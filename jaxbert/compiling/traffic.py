@@ -1,8 +1,9 @@
 """What a compiled program reads from and writes to the device's main memory.
 
 Every instruction reads its operands and writes its result; a fusion does so once for all that is in
-it. Bodies of loops count as often as they run. Of an array from which only a slice or some rows are
-taken, these count, and of one in which a slice is replaced in place, the slice.
+it. Bodies of loops count as often as they run, once where the compiler does not know. Of an array
+from which only a slice or some rows are taken, these count, and of one in which a slice is replaced
+in place, the slice.
 """
 
 from __future__ import annotations

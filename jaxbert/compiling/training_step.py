@@ -49,7 +49,11 @@ class TrainingStep:
     packed: bool
 
     def source(self, rows: int) -> BatchSource:
-        """The batches of a run with so many rows a device."""
+        """The batches of a run.
+
+        Args:
+            rows: of a micro-batch on each device.
+        """
         parts = self.parallel.devices * self.accumulation
         count = rows * parts
         lengths = np.full(count, self.length)
@@ -77,13 +81,17 @@ class TrainingStep:
         return source.rows * max(source.row_lengths)
 
     def report(self, rows: int) -> Report | DoesNotFit:
-        """Compile the step for so many rows a device, and say what it takes."""
+        """Compile the step, and read what it takes.
+
+        Args:
+            rows: see source.
+        """
         batch = self.source(rows).batch(0)
         state = jax.eval_shape(lambda params: init_state(params, self.tx), self.params)
         arguments = self.parallel.described(state, batch)
         key = jax.eval_shape(lambda: jax.random.key(0))
         program = self.parallel.compile_train(self.step)
-        jaxpr = jax.make_jaxpr(self.step)(*arguments, key)
+        jaxpr = jax.make_jaxpr(program)(*arguments, key)
         return report_on(
             lambda: program.lower(*arguments, key),
             cost_of(jaxpr.jaxpr),
@@ -92,23 +100,40 @@ class TrainingStep:
             self.dtype,
         )
 
-    def most_rows(self, rows: int, said: Callable[[str], None]) -> int:
-        """The most rows a device that fit; 0 where not one does.
-
-        The memory that a step needs grows with its rows: by the sizes of two programs the next
-        number is chosen, until one fits and the next greater one tried does not.
+    def most_rows(self, rows: int, first: Report | DoesNotFit, said: Callable[[str], None]) -> int:
+        """The most rows a device that fit, to a sixteenth; 0 where not one does.
 
         Args:
-            rows: to begin with.
-            said: is told of each number that was tried.
+            rows: of `first`, a report that has been made.
+            said: is told of each number that is tried.
         """
-        fits, fails = 0, _MOST + 1
-        while fails - fits > max(1, fits // 16):
-            found = self.report(rows)
-            is_fit = isinstance(found, Report) and found.fits
-            said(f"{rows} rows a device: {'fit' if is_fit else 'do not fit'}")
-            fits, fails = (rows, fails) if is_fit else (fits, rows)
-            rows = min(2 * fits, _MOST) if fails > _MOST else (fits + fails) // 2
-            if fits == _MOST:
-                break
-        return fits
+
+        def fits(rows: int) -> bool:
+            is_fit = _fits(self.report(rows))
+            said(f"{rows} rows a device {'fit' if is_fit else 'do not fit'}")
+            return is_fit
+
+        return most(fits, rows, first_fits=_fits(first))
+
+
+def _fits(report: Report | DoesNotFit) -> bool:
+    return isinstance(report, Report) and report.fits
+
+
+def most(fits: Callable[[int], bool], first: int, *, first_fits: bool) -> int:
+    """The largest number that fits, to a sixteenth: exact below 32, 4096 at most, 0 if none does.
+
+    Args:
+        fits: whether a number does; if one does, so do all below.
+        first: a number of which it is known.
+    """
+    low, high = (first, _MOST + 1) if first_fits else (0, first)
+    while high - low > max(1, low // 16):
+        number = min(2 * low, _MOST) if high > _MOST else (low + high) // 2
+        if fits(number):
+            low = number
+        else:
+            high = number
+        if low == _MOST:
+            break
+    return low

@@ -149,6 +149,15 @@ def _is_number(value: Json) -> bool:
     return _is_int(value) or isinstance(value, float)
 
 
+# BERT's two sizes (Devlin et al. 2019).
+SIZES = {
+    "bert-base": BertConfig(),
+    "bert-large": BertConfig(
+        hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096
+    ),
+}
+
+
 def config_from_dict(raw: Json, origin: str) -> BertConfig:
     """Make a BertConfig from the content of a config.json.
 

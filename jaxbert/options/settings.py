@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, TypedDict
 
 from jaxbert.options.fields import Settings, option
 
@@ -252,6 +252,17 @@ class CheckpointOptions(Settings):
         return [name for name in names if getattr(self, name)]
 
 
+class AdamWSettings(TypedDict):
+    """Keywords of training.optim.adamw."""
+
+    weight_decay: float
+    clip_norm: float
+    b1: float
+    b2: float
+    eps: float
+    frozen: Sequence[str]
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainingOptions(CheckpointOptions, TrainingDataOptions, ModelOptions):
     """How a model learns, the same for every task."""
@@ -305,6 +316,17 @@ class TrainingOptions(CheckpointOptions, TrainingDataOptions, ModelOptions):
     scan_layers: bool = option(
         False, "Compile one layer and loop over it: compiling is faster, training slower."
     )
+
+    def adamw(self) -> AdamWSettings:
+        """All of the optimizer but its schedule."""
+        return {
+            "weight_decay": self.weight_decay,
+            "clip_norm": self.max_grad_norm,
+            "b1": self.adam_beta1,
+            "b2": self.adam_beta2,
+            "eps": self.adam_epsilon,
+            "frozen": self.freeze or (),
+        }
 
 
 @dataclasses.dataclass(frozen=True)

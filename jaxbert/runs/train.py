@@ -189,15 +189,7 @@ def _make_program(inputs: Inputs[S, E, P], options: TrainingOptions) -> _Prepare
         warmup_steps=warmup_of(options.warmup_steps, options.warmup_ratio, inputs.plan.total),
         decay=options.lr_scheduler_type,
     )
-    tx = adamw(
-        schedule,
-        weight_decay=options.weight_decay,
-        clip_norm=options.max_grad_norm,
-        b1=options.adam_beta1,
-        b2=options.adam_beta2,
-        eps=options.adam_epsilon,
-        frozen=options.freeze or (),
-    )
+    tx = adamw(schedule, **options.adamw())
     features = inputs.features
     if inputs.teacher is not None:
         features = with_teacher(

@@ -5,13 +5,11 @@ One class a text, or any number of them (multi-label): config.json's problem_typ
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import functools
 import logging
-import math
 from collections.abc import Iterable, Sequence
-from typing import ClassVar, NamedTuple, Self
+from typing import ClassVar, Self
 
 import jax
 import numpy as np
@@ -33,6 +31,7 @@ from jaxbert.model.config import MULTI_LABEL, PROBLEM_TYPES, BertConfig
 from jaxbert.options.task_settings import (
     ClassificationSettings,
 )
+from jaxbert.tasks.class_weights import ClassWeight, balanced, read_weight, weight_array
 from jaxbert.tasks.task import (
     OF_LABELS,
     WITH_BASE,
@@ -67,15 +66,6 @@ class MultiClassified:
     scores: dict[str, float]
 
 
-class ClassWeight(NamedTuple):
-    """How much a class counts in the loss: the words that say so, the class, and a number, NaN
-    where the words have none."""
-
-    given: str
-    name: str
-    weight: float
-
-
 # What can tell the best checkpoint where a text has one class, and where it has any number.
 _METRICS = {
     False: ("accuracy", "f1", "f1_micro", "f1_macro", "matthews_correlation"),
@@ -90,30 +80,6 @@ _METRICS = {
 SINGLE_LABEL = PROBLEM_TYPES[0]
 _BALANCED = ["balanced"]
 _FEW = 20  # examples; with fewer, each class may have one
-
-
-def read_weight(given: str) -> ClassWeight:
-    """NAME=WEIGHT, where a name may have an equals sign too.
-
-    >>> read_weight("a=b=3")
-    ClassWeight(given='a=b=3', name='a=b', weight=3.0)
-    """
-    name, _, value = given.rpartition("=")
-    try:
-        return ClassWeight(given, name, float(value))
-    except ValueError:
-        return ClassWeight(given, name, math.nan)
-
-
-def rounded_weight(name: str, weight: float) -> ClassWeight:
-    """A measured weight, rounded as options.json keeps it: repeated by its record, a run has the
-    same.
-
-    >>> rounded_weight("a", 2 / 3)
-    ClassWeight(given='a=0.666667', name='a', weight=0.666667)
-    """
-    value = f"{weight:.6g}"
-    return ClassWeight(f"{name}={value}", name, float(value))
 
 
 def classes_of(example: TextExample) -> tuple[str, ...]:
@@ -197,8 +163,8 @@ class Classification(RowTask[ClassificationSettings, TextExample, Classified | M
     def fit_to(
         self, train: Sequence[TextExample] | None, held_out: Sequence[TextExample] | None
     ) -> Self:
-        """See whether rows have any number of labels, and count them for --class_weights balanced:
-        n / (C n_c), as scikit-learn does."""
+        """See whether rows have any number of labels, and count them for --class_weights
+        balanced."""
         if train is None:
             return self
         settings, class_weights = self.settings, self.class_weights
@@ -211,9 +177,7 @@ class Classification(RowTask[ClassificationSettings, TextExample, Classified | M
         if several is not None:
             settings = dataclasses.replace(settings, problem_type=MULTI_LABEL)
         if settings.class_weights == _BALANCED:
-            counts = collections.Counter(name for e in train for name in classes_of(e))
-            each = {n: counts.total() / (len(counts) * counts[n]) for n in sorted(counts)}
-            class_weights = tuple(rounded_weight(name, weight) for name, weight in each.items())
+            class_weights = balanced(name for e in train for name in classes_of(e))
             weights = [weight.given for weight in class_weights]
             settings = dataclasses.replace(settings, class_weights=weights)
         fitted = type(self)(settings)
@@ -252,18 +216,7 @@ class Classification(RowTask[ClassificationSettings, TextExample, Classified | M
         """class_weights, (C,) float32; 1 for a class that is not named."""
         if not self.class_weights:
             return {"class_weights": None}
-        weights = np.ones(len(cfg.id2label), np.float32)
-        for given, name, weight in self.class_weights:
-            if name not in cfg.id2label or not 0 <= weight < math.inf:
-                raise InputError(
-                    f"--class_weights {given}: give balanced, or NAME=WEIGHT with a class of "
-                    f"{', '.join(cfg.id2label)}"
-                )
-            weights[cfg.id2label.index(name)] = weight
-        if not weights.any():
-            words = " ".join(weight.given for weight in self.class_weights)
-            raise InputError(f"--class_weights {words}: all are 0")
-        return {"class_weights": weights}
+        return {"class_weights": weight_array(self.class_weights, cfg.id2label)}
 
     def encode(
         self, examples: Sequence[TextExample], tokenizer: PreTrainedTokenizerFast, cfg: BertConfig

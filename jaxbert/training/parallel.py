@@ -114,11 +114,6 @@ def _copy(x: jax.Array | np.ndarray) -> np.ndarray:
     return np.array(x)  # a copy: on a CPU np.asarray would be a view of memory that is donated
 
 
-def _arrays(described: NumpyBatch) -> Batch[jax.Array]:
-    """What describes the arrays of a batch, in place of them: JAX compiles for either."""
-    return jax.tree.map(lambda x: x, described)
-
-
 class _Pmap(Parallel):
     """Every array has a first axis of the devices."""
 
@@ -167,7 +162,8 @@ class _Pmap(Parallel):
             shape = (self.devices, x.shape[0], x.shape[1] // self.devices, *x.shape[2:])
             return jax.ShapeDtypeStruct(shape, x.dtype, sharding=self._parted)
 
-        return jax.tree.map(whole, state), _arrays(jax.tree.map(parted, batch))
+        columns, form = jax.tree.flatten(batch)
+        return jax.tree.map(whole, state), jax.tree.unflatten(form, map(parted, columns))
 
     def compile_predict(self, step: PredictStep) -> PredictStep:
         return jax.pmap(step, devices=self._devices)
@@ -228,7 +224,8 @@ class _Jit(Parallel):
         def parted(x: np.ndarray) -> jax.ShapeDtypeStruct:
             return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self._parted)
 
-        return jax.tree.map(whole, state), _arrays(jax.tree.map(parted, batch))
+        columns, form = jax.tree.flatten(batch)
+        return jax.tree.map(whole, state), jax.tree.unflatten(form, map(parted, columns))
 
     def compile_predict(self, step: PredictStep) -> PredictStep:
         return jax.jit(step, out_shardings=self._whole)

@@ -10,10 +10,13 @@ from pathlib import Path
 
 import jax
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jaxbert.cli import compile_command
 from jaxbert.compiling.described_devices import Described, DeviceKind, describe
 from jaxbert.compiling.step_report import DoesNotFit
+from jaxbert.compiling.training_step import most
 from jaxbert.errors import InputError
 from jaxbert.io.files import Json
 from jaxbert.runtime.target import Target
@@ -79,8 +82,8 @@ def test_the_step_of_every_task(
 def test_operations_and_memory_are_those_of_the_shapes(compile_here: Compile) -> None:
     words = ("--doc_stride", "16")
     one = compile_here("qa", *words)
-    # Six products of D x D or the MLP's, those of the scores, and the head's; a gradient has two
-    # for each. The first layer's input needs none.
+    # Four products of D x D, the MLP's two, those of the scores, and the head's; the gradient has
+    # two for each.
     tokens, width = 8 * 64, 64
     layer = 2 * tokens * (4 * width**2 + 2 * width * 128) + 4 * tokens * 64 * width
     head = 2 * tokens * width * 2
@@ -96,6 +99,38 @@ def test_operations_and_memory_are_those_of_the_shapes(compile_here: Compile) ->
     assert large["temp_gib"] > 1.5 * one["temp_gib"]
 
 
+@pytest.mark.integration
+def test_several_devices_share_the_rows_by_either_way(config: Path, tmp_path: Path) -> None:
+    found = {}
+    for way in ("pmap", "jit"):
+        here = Described("here", KIND, jax.devices()[:2], 1)
+        out = tmp_path / f"{way}.json"
+        words = ["--target", "here", "--config_name", str(config), "--json", str(out)]
+        words += ["--max_seq_length", "64", "--doc_stride", "16", "--parallel", way]
+        compile_command.run("qa", words, lambda _, here=here: here)
+        found[way] = json.loads(out.read_text())
+        assert found[way]["devices"] == 2
+    assert found["pmap"]["flops"] == found["jit"]["flops"]  # of one device
+    assert found["pmap"]["args_gib"] == pytest.approx(found["jit"]["args_gib"], rel=0.01)
+
+
+@given(largest=st.integers(0, 5000), first=st.integers(1, 4096))
+def test_the_most_rows_are_found_to_a_sixteenth(largest: int, first: int) -> None:
+    tried: list[int] = []
+
+    def fits(number: int) -> bool:
+        tried.append(number)
+        return number <= largest
+
+    found = most(fits, first, first_fits=first <= largest)
+    assert found <= largest
+    assert (
+        found == min(largest, 4096) if largest < 32 else found >= min(largest, 4096) * 15 / 16 - 1
+    )
+    assert len(tried) == len(set(tried)) <= 20
+    assert first not in tried
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -103,8 +138,11 @@ def test_operations_and_memory_are_those_of_the_shapes(compile_here: Compile) ->
         (["--target", "h1000"], "--target h1000: did you mean h100? There are h100, h200, a100"),
         (["--target", "v5e"], "--target v5e: which slice? For example v5e:2x2"),
         (["--target", "v5p"], "--target v5p: which slice? For example v5p:2x2x1"),
-        (["--target", "v5e:2x2", "--parallel", "pmap"], "--parallel pmap: compile divides one"),
-        (["--target", "h100", "--loss", "distillation"], "--loss distillation: a teacher"),
+        (
+            ["--target", "h100", "--loss", "distillation", "--loss_args", '{"teacher": "runs/a"}'],
+            "--loss distillation: a teacher is asked about data; compile reads none",
+        ),
+        (["--target", "h100", "--packin"], "did you mean --packing"),
         (["--target", "h100", "--learning_rat", "1"], "did you mean --learning_rate"),
     ],
 )
@@ -156,3 +194,21 @@ def test_described_devices(target: str, config: Path, tmp_path: Path) -> None:
     assert found["attention"] == ("pallas" if ":" in target else "triton")
     assert found["hosts"] == (4 if target == "v5e:4x4" else 1)
     assert found["fits"] is True
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["v5e:2x2", "h100"])
+def test_a_loop_over_layers_moves_what_layers_one_by_one_do(
+    target: str, config: Path, tmp_path: Path
+) -> None:
+    module = "libtpu" if ":" in target else "jax_cuda13_plugin"
+    if importlib.util.find_spec(module) is None:
+        pytest.skip(f"{module} is not installed")
+    moved = []
+    for how in ([], ["--scan_layers"]):
+        out = tmp_path / "figures.json"
+        words = ["--target", target, "--config_name", str(config), "--json", str(out), *how]
+        words += ["--per_device_train_batch_size", "64"]
+        compile_command.run("qa", [*words, "--max_seq_length", "128", "--doc_stride", "32"])
+        moved.append(json.loads(out.read_text())["traffic_gib"])
+    assert moved[1] == pytest.approx(moved[0], rel=0.05)
