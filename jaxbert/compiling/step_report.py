@@ -17,7 +17,8 @@ from jaxbert.errors import InputError
 
 _GIB = 2**30
 _ATTAINED = 0.8  # of the peak of products, which large ones reach
-_NEEDS = re.compile(r"[Uu]sed ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?) hbm")
+# "Used 20.74G of 15.75G hbm", "required for HLO temporaries (200.74G) exceeds available HBM"
+_NEEDS = re.compile(r"(?:Used |required [\w ]+ \()([\d.]+)([KMGT]?)")
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 

@@ -172,9 +172,11 @@ def part_of(op_name: str) -> str:
     'layer/mlp/mlp_in backward'
     >>> part_of("jit(train_step)/jvp(BertWithHead)/bert/embeddings/word_embeddings/gather")
     'embeddings/word_embeddings forward'
+    >>> part_of("jit(train_step)/jvp(BertWithHead)/bert/bert._scanned/while/body/Layer/mlp_in/add")
+    'layer/mlp_in forward'
     """
     way = "backward" if "transpose(" in op_name else "forward"
-    if found := re.search(r"layers?(?:_\d+)?/(.+)", op_name):
+    if found := re.search(r"(?:layer_\d+|Layer)/(.+)", op_name):
         return f"layer/{'/'.join(found[1].split('/')[:-1][:2]) or found[1]} {way}"
     if found := re.search(r"bert/(embeddings.*)", op_name):
         return f"{'/'.join(found[1].split('/')[:-1][:2])} {way}"

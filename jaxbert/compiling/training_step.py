@@ -20,7 +20,7 @@ from jaxbert.runs.plan import make_sampler
 from jaxbert.training.parallel import Parallel
 from jaxbert.training.step import TrainStep, init_state
 
-_MOST = 4096  # rows a device that are tried
+_MOST = 4096  # rows a device
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,19 +121,21 @@ def _fits(report: Report | DoesNotFit) -> bool:
 
 
 def most(fits: Callable[[int], bool], first: int, *, first_fits: bool) -> int:
-    """The largest number that fits, to a sixteenth: exact below 32, 4096 at most, 0 if none does.
+    """The largest number that fits, to a sixteenth, and exact below 32; 0 where none does.
+
+    Above 4096 none is tried that is greater than `first`.
 
     Args:
         fits: whether a number does; if one does, so do all below.
         first: a number of which it is known.
     """
-    low, high = (first, _MOST + 1) if first_fits else (0, first)
-    while high - low > max(1, low // 16):
-        number = min(2 * low, _MOST) if high > _MOST else (low + high) // 2
+    low, high = (first, None) if first_fits else (0, first)
+    while high is None or high - low > max(1, low // 16):
+        number = (low + high) // 2 if high is not None else min(2 * low, _MOST)
+        if number <= low:
+            break
         if fits(number):
             low = number
         else:
             high = number
-        if low == _MOST:
-            break
     return low

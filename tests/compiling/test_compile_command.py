@@ -5,11 +5,15 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import jax
 import pytest
+from conftest import REPOSITORY
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -114,7 +118,7 @@ def test_several_devices_share_the_rows_by_either_way(config: Path, tmp_path: Pa
     assert found["pmap"]["args_gib"] == pytest.approx(found["jit"]["args_gib"], rel=0.01)
 
 
-@given(largest=st.integers(0, 5000), first=st.integers(1, 4096))
+@given(largest=st.integers(0, 20_000), first=st.integers(1, 20_000))
 def test_the_most_rows_are_found_to_a_sixteenth(largest: int, first: int) -> None:
     tried: list[int] = []
 
@@ -180,35 +184,54 @@ def test_a_step_that_the_compiler_refuses_says_what_it_needs() -> None:
     assert lines[1] == "  the step does not fit in the device's memory: it needs 30.2 GiB"
 
 
+# --- by the compilers of described devices -------------------------------------------------------
+
+
+@pytest.fixture
+def compile_for(config: Path, tmp_path: Path) -> Compile:
+    """Compiles in a process of its own, in which Triton does not interpret; returns the figures."""
+
+    def compiled(target: str, *flags: str) -> dict[str, Json]:
+        module = "libtpu" if ":" in target else "jax_cuda13_plugin"
+        if importlib.util.find_spec(module) is None:
+            pytest.skip(f"{module} is not installed")
+        shape = json.loads(config.read_text()) | {"hidden_size": 128}
+        config.write_text(json.dumps(shape))
+        out = tmp_path / "figures.json"
+        words = ["--target", target, "--config_name", str(config), "--json", str(out)]
+        words += ["--max_seq_length", "128", "--doc_stride", "32", *flags]
+        command = [sys.executable, "eval/compile.py", *words]
+        environment = {
+            n: x for n, x in os.environ.items() if n not in ("TRITON_INTERPRET", "XLA_FLAGS")
+        }
+        subprocess.run(command, cwd=REPOSITORY, env=environment, check=True)
+        return json.loads(out.read_text())
+
+    return compiled
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("target", ["v5e:2x2", "v5e:4x4", "v5p:2x2x1", "v6e:2x2", "h100", "a100"])
-def test_described_devices(target: str, config: Path, tmp_path: Path) -> None:
-    module = "libtpu" if ":" in target else "jax_cuda13_plugin"
-    if importlib.util.find_spec(module) is None:
-        pytest.skip(f"{module} is not installed")
-    out = tmp_path / "figures.json"
-    words = ["--target", target, "--config_name", str(config), "--json", str(out)]
-    words += ["--max_seq_length", "64", "--doc_stride", "16"]
-    compile_command.run("qa", words)
-    found = json.loads(out.read_text())
+def test_described_devices(target: str, compile_for: Compile) -> None:
+    found = compile_for(target)
     assert found["attention"] == ("pallas" if ":" in target else "triton")
     assert found["hosts"] == (4 if target == "v5e:4x4" else 1)
     assert found["fits"] is True
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", ["v5e:2x2", "h100"])
-def test_a_loop_over_layers_moves_what_layers_one_by_one_do(
-    target: str, config: Path, tmp_path: Path
-) -> None:
-    module = "libtpu" if ":" in target else "jax_cuda13_plugin"
-    if importlib.util.find_spec(module) is None:
-        pytest.skip(f"{module} is not installed")
-    moved = []
-    for how in ([], ["--scan_layers"]):
-        out = tmp_path / "figures.json"
-        words = ["--target", target, "--config_name", str(config), "--json", str(out), *how]
-        words += ["--per_device_train_batch_size", "64"]
-        compile_command.run("qa", [*words, "--max_seq_length", "128", "--doc_stride", "32"])
-        moved.append(json.loads(out.read_text())["traffic_gib"])
-    assert moved[1] == pytest.approx(moved[0], rel=0.05)
+def test_a_loop_over_layers_computes_the_same_and_moves_more(compile_for: Compile) -> None:
+    """What the backward pass needs of each layer is copied to a stack and from it. (On a TPU so
+    small a model without a loop stays in the memory beside its units.)"""
+    rows = ("--per_device_train_batch_size", "64", "--length_bucket", "0")
+    one_by_one = compile_for("h100", *rows)
+    looped = compile_for("h100", *rows, "--scan_layers")
+    assert looped["flops"] == one_by_one["flops"]
+    assert 1 <= looped["traffic_gib"] / one_by_one["traffic_gib"] < 2
+
+
+@pytest.mark.slow
+def test_a_tpu_whose_memory_is_too_small_says_what_is_needed(compile_for: Compile) -> None:
+    found = compile_for("v5e:2x2", "--per_device_train_batch_size", "65536")
+    assert found["fits"] is False
+    assert found["needed_gib"] > 16
