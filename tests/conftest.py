@@ -57,7 +57,7 @@ _PUBLIC = os.environ.get("JAXBERT_DATA", REPOSITORY.parent / "shared" / "data")
 # A worker takes a file of tests at a time: the longest first, so that both end together.
 LONGEST = (
     *("test_task_scripts.py", "test_scripts.py", "test_own_losses.py", "test_kills.py"),
-    "test_continued_runs.py",
+    "test_packed_and_masked_runs.py",
     *("test_passes.py", "test_invariances.py", "test_hostile_folders.py", "test_packed_rows.py"),
     *("test_choose.py", "test_devices.py", "test_train.py", "test_in_memory.py"),
     *("test_parity.py", "test_heads.py", "test_benchmark_rows.py", "test_own_calls.py"),

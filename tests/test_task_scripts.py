@@ -1,4 +1,4 @@
-"""The scripts of every task but question answering: train, evaluate, score; wrong input.
+"""The scripts of every task but question answering, from training to resuming and the next task.
 
 Most run in this process, on its eight devices. Compilations would be most of the time: so they are
 quick ones, and kept for this file, since many runs compile the same.
@@ -10,6 +10,8 @@ import functools
 import json
 import logging
 import re
+import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,12 +21,9 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from scripts import (
-    call,
-    check_written,
-    read,
-    refuses,
-)
+from conftest import DEMO, REPOSITORY
+from safetensors.numpy import load_file
+from scripts import call, check_written, process, read, refuses, steps_of, weights
 from task_runs import (
     CASES,
     LENGTH,
@@ -36,7 +35,8 @@ from task_runs import (
     write_vocabulary,
 )
 
-from jaxbert import load_pretrained, make_apply
+from jaxbert import BertConfig, load_pretrained, make_apply
+from jaxbert.model.config import load_config
 from jaxbert.model.pretrained import ARCHITECTURES
 
 # Files without any label: the same texts.
@@ -352,3 +352,94 @@ def test_a_wrong_row_is_left_out_and_strictly_ends_an_evaluation(
         assert call("eval/regression.py", *words) == 0
     assert "x.tsv: line 4" in caplog.text
     assert len(read(tmp_path / "o" / "predictions.json")) == 2
+
+
+# --- stop and resume ---------------------------------------------------------------------------
+
+# Runs a script that kills itself when it logs step 5: the save of step 4 is begun or done.
+KILLED = """
+import os, runpy, signal, sys
+from jaxbert.training.train_log import TrainLog
+write = TrainLog.write
+def last_words(self, record):
+    write(self, record)
+    if record["step"] == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+TrainLog.write = last_words
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("task", [pytest.param("classification", marks=pytest.mark.faults), "mlm"])
+def test_killed_and_resumed_the_parameters_are_equal_bit_for_bit(
+    task: str,
+    words_of: Callable[..., list[str]],
+    trained: Runs,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    folder = tmp_path / "run"
+    words = words_of(task, folder)
+    command = [sys.executable, "-c", KILLED, f"train/{task}.py", *words]
+    child = process(*command, devices=8, cwd=REPOSITORY)
+    assert child.returncode == -signal.SIGKILL, child.stderr[-2000:]
+    assert not (folder / "model.safetensors").exists()
+    with caplog.at_level(logging.INFO, logger="jaxbert"):
+        assert call(f"train/{task}.py", *words) == 0
+    found = re.search(rf"resuming from step (\d) of {STEPS}", caplog.text)
+    assert found is not None
+    assert found[1] in "34"
+    assert weights(folder) == weights(trained(task))
+    assert steps_of(folder) == steps_of(trained(task))
+    assert read(folder / "metrics.json") == read(trained(task) / "metrics.json")
+
+
+# --- from one task to the next ----------------------------------------------------------------
+
+
+def test_vocabulary_writes_what_the_run_took(from_scratch: Path, trained: Runs) -> None:
+    names = {p.name for p in from_scratch.iterdir()}
+    assert names == {"vocab.txt", "config.json", "tokenizer.json", "tokenizer_config.json"}
+    cfg = load_config(from_scratch)
+    sizes = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
+    assert cfg == BertConfig(vocab_size=512, num_hidden_layers=1, initializer_range=0.3, **sizes)
+    assert load_config(trained("mlm")) == cfg
+    vocabulary = (from_scratch / "vocab.txt").read_text(encoding="utf-8").splitlines()
+    assert len(vocabulary) == 512
+    saved = transformers.AutoTokenizer.from_pretrained(trained("mlm"))
+    assert saved.convert_ids_to_tokens(range(512)) == vocabulary
+    words = ["--train_file", str(DEMO / "mlm_train.txt"), "--output_dir", str(from_scratch)]
+    assert "has a config.json already" in refuses("train/vocabulary.py", *words)
+
+
+def test_a_masked_language_model_becomes_a_classifier(
+    trained: Runs,
+    words_of: Callable[..., list[str]],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    folder = tmp_path / "o"
+    words = words_of("classification", folder)
+    at = words.index("--config_name")
+    words[at : at + 2] = ["--model_name_or_path", str(trained("mlm"))]
+    with caplog.at_level(logging.INFO, logger="jaxbert"):
+        assert call("train/classification.py", *words) == 0
+    for drawn in ("bert.pooler.dense.weight", "bert.pooler.dense.bias", "classifier.weight"):
+        assert f"+ {drawn}  newly initialized" in caplog.text
+    assert "- cls.predictions.bias  left out" in caplog.text
+    # Six steps of at most 1e-3 from the language model's encoder.
+    then, now = (load_file(f / "model.safetensors") for f in (trained("mlm"), folder))
+    encoder = [name for name in now if name.startswith("bert.") and "pooler" not in name]
+    assert len(encoder) == 5 + 16
+    for name in encoder:
+        np.testing.assert_allclose(now[name], then[name], rtol=0, atol=7e-3)
+        assert not np.array_equal(now[name], then[name])
+    # Another weighting than this run's is refused, and so is another task.
+    weighting = read(folder / "options.json")["options"]["class_weights"]
+    assert len(weighting) == 2
+    message = refuses("train/classification.py", *words, "--class_weights", "negative=2")
+    assert f"--class_weights: {weighting} -> ['negative=2']" in message
+    assert "holds a run of the task classification" in refuses(
+        "train/regression.py", *words_of("regression", folder)
+    )
