@@ -13,6 +13,7 @@ the peak, one after the other.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -38,6 +39,7 @@ from jaxbert.model.tokenizer import PreTrainedTokenizerFast as Tokenizer
 from jaxbert.model.tokenizer import load_tokenizer
 from jaxbert.options.fields import Settings, option
 from jaxbert.options.settings import TrainingOptions
+from jaxbert.runs.folder import check_writable
 from jaxbert.tasks.registry import TASKS, AnyTask
 from jaxbert.tasks.task_commands import TASK_COMMANDS
 from jaxbert.training.optim import adamw, make_schedule
@@ -87,6 +89,11 @@ def run(
     options = command_line.parse(cls, words, prog=f"jaxbert compile {name}", description=__doc__)
     if not options.target:
         raise InputError("give --target, the device to compile for: h100, v5e:2x4, ...")
+    out = Path(options.json).expanduser() if options.json else None
+    if out:  # before minutes of compiling
+        if out.is_dir():
+            raise InputError(f"--json {out}: it is a folder; give a file")
+        check_writable(out.parent, "--json, in")
     loss = choose_loss(task_cls.losses, options.loss, options.loss_args)
     if "teacher" in loss.args:
         raise InputError(f"--loss {loss.name}: a teacher is asked about data; compile reads none")
@@ -155,8 +162,9 @@ def run(
         figures["largest_per_device_train_batch_size"] = most
     for line in lines(figures, report):
         print(line)
-    if options.json:
-        write_json(Path(options.json).expanduser(), figures)
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_json(out, figures)
 
 
 class _Examples(NamedTuple):
@@ -212,6 +220,9 @@ def _model(source: str | None, config: str | None) -> tuple[BertConfig, Tokenize
     path = Path(source or config or "").expanduser()
     if path.is_file():
         return load_config(path), None
+    close = difflib.get_close_matches(config or "", SIZES, n=1, cutoff=0.85)
+    if close and not path.exists():
+        raise InputError(f"--config_name {config}: no such file; did you mean {close[0]}?")
     folder = find_model_folder(source or config or "")
     cfg = load_config(folder)
     return cfg, load_tokenizer(folder, vocab_size=cfg.vocab_size) if source else None

@@ -411,15 +411,19 @@ class _Follower(RunFolder):
         pass
 
 
-def check_writable(folder: Path) -> None:
-    """Raise InputError when the folder is a file, or cannot be made or written."""
+def check_writable(folder: Path, flag: str = "--output_dir") -> None:
+    """Raise InputError when the folder is a file, or cannot be made or written.
+
+    Args:
+        flag: that named it, for the message.
+    """
     place = folder
     while not place.exists() and place != place.parent:
         place = place.parent
     if not place.is_dir():
-        raise InputError(f"--output_dir {folder}: {place} is a file; give a folder")
+        raise InputError(f"{flag} {folder}: {place} is a file; give a folder")
     if not os.access(place, os.W_OK | os.X_OK):
-        raise InputError(f"--output_dir {folder}: no permission to write in {place}")
+        raise InputError(f"{flag} {folder}: no permission to write in {place}")
 
 
 def remove_run(folder: Path) -> None:

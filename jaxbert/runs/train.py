@@ -315,7 +315,8 @@ def _fit(
             notify,
         )
     seconds, shapes = time.perf_counter() - started, prepared.step.times
-    logger.info("step %d after %.0f s; %d shapes compiled", int(state.step), seconds, shapes)
+    compiled = f"{shapes} shape{'s' * (shapes != 1)} compiled"
+    logger.info("step %d after %.0f s; %s", int(state.step), seconds, compiled)
     if progress.skipped:
         logger.warning("%d steps were skipped: not finite", progress.skipped)
     if not done:

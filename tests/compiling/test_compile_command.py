@@ -146,6 +146,11 @@ def test_the_most_rows_are_found_to_a_sixteenth(largest: int, first: int) -> Non
             ["--target", "h100", "--loss", "distillation", "--loss_args", '{"teacher": "runs/a"}'],
             "--loss distillation: a teacher is asked about data; compile reads none",
         ),
+        (["--target", "h100", "--json", "."], "--json .: it is a folder; give a file"),
+        (
+            ["--target", "h100", "--json", f"{__file__}/x.json"],
+            f"--json, in {__file__}: {__file__} is a file; give a folder",
+        ),
         (["--target", "h100", "--packin"], "did you mean --packing"),
         (["--target", "h100", "--learning_rat", "1"], "did you mean --learning_rate"),
     ],
@@ -155,6 +160,14 @@ def test_wrong_flags_are_one_line(words: list[str], said: str) -> None:
         compile_command.run("qa", words)
     assert said in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_misspelled_size_is_told() -> None:
+    here = Described("here", KIND, jax.devices()[:1], 1)
+    with pytest.raises(
+        InputError, match="--config_name bert-bas: no such file; did you mean bert-base"
+    ):
+        compile_command.run("qa", ["--target", "h", "--config_name", "bert-bas"], lambda _: here)
 
 
 @pytest.mark.parametrize(("target", "extra"), [("h100", "cuda"), ("v6e:2x2", "tpu")])
