@@ -65,6 +65,8 @@ class Dependencies:
         self._where, self._otherwise = where, otherwise
         # What is being described, the outermost first: a function may use itself.
         self._within: list[tuple[str, int]] = [("function itself", 0)]  # with ids
+        # Where each function and class is described; all other places refer to that one.
+        self._first: dict[FunctionType | type, str] = {}
         self.source = self._function("", function, strict=True)
 
     def _function(self, place: str, function: Function, strict: bool) -> str:
@@ -76,13 +78,14 @@ class Dependencies:
         """
         *wrappers, plain = _layers(function)
         name, _ = self._within[-1]  # the function's
-        again = [outer for outer, value in self._within[:-1] if value == id(plain)]
+        first = self._first.get(plain)
+        self._first.setdefault(plain, name)
         self._within.append((name, id(plain)))
         try:
             for depth, wrapper in enumerate(wrappers, start=1):
                 self._wrapper(place, depth, wrapper, strict)
-            if again:
-                return f"the {again[0]} again"
+            if first is not None:
+                return f"the {first} again"
             if not _is_users(plain):
                 self._closure(place, plain, strict=False)
                 return f"{plain.__code__.co_qualname} of {_module_of(plain)}"
@@ -209,6 +212,9 @@ class Dependencies:
 
         An attribute can be set after the definition, so the text alone does not tell.
         """
+        if cls in self._first:
+            return f"the {self._first[cls]} again"
+        self._first[cls] = place
         for base in cls.__bases__:
             if _is_users_class(base):
                 self._put(f"{place} base {base.__name__}", base, strict=False)

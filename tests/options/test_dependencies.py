@@ -248,3 +248,24 @@ def test_a_stateful_object_is_refused_wherever_a_function_keeps_it() -> None:
     for loss in (using(drawn), Noisy(), scaled(drawn)(plain)):  # type: ignore[arg-type]
         with pytest.raises(InputError, match="a Generator, of which nothing can be recorded"):
             user_function(loss, "--loss")
+
+
+def test_what_many_functions_use_is_described_once() -> None:
+    """Else each of 60 levels would double the work."""
+
+    def levels(function: Loss) -> Loss:
+        for _ in range(60):
+            function = using_both(using(function), using(function))
+        return function
+
+    before = values_of(levels(plain))
+    assert len(before) < 1000
+    assert before == values_of(levels(plain))
+    assert before != values_of(levels(other))
+
+
+def using_both(left: Loss, right: Loss) -> Loss:
+    def loss(outputs: Any, batch: Any) -> Any:
+        return left(outputs, batch) + right(outputs, batch)
+
+    return loss
