@@ -51,9 +51,9 @@ class Instruction(NamedTuple):
         shapes: what it gives, flat where it is a tuple.
         operands: names of instructions of the same computation.
         called: "calls", "body", ... -> names of computations.
-        trips: how often a loop runs; None where the compiler does not know, or it is none.
+        trips: how often a loop runs; None where the compiler does not say, or it is none.
         target: of a custom call.
-        literal: what stands in its brackets: the number of a parameter.
+        literal: what stands in its brackets: the number of a parameter, or a constant.
         op_name: where it is from in the traced function: "jit(train_step)/jvp(...)/bert/...".
     """
 

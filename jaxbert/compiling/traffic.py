@@ -1,9 +1,8 @@
 """What a compiled program reads from and writes to the device's main memory.
 
 Every instruction reads its operands and writes its result; a fusion does so once for all that is in
-it. Bodies of loops count as often as they run, once where the compiler does not know. Of an array
-from which only a slice or some rows are taken, these count, and of one in which a slice is replaced
-in place, the slice.
+it. Bodies of loops count as often as they run. Of an array from which only a slice or some rows are
+taken, these count, and of one in which a slice is replaced in place, the slice.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from jaxbert.compiling.hlo import Computation, Instruction, Program, Shape
+from jaxbert.errors import InputError
 
 # They move nothing: names, views, and the ends of what was begun before.
 _FREE = {
@@ -48,7 +48,11 @@ class Moved(NamedTuple):
 
 
 def moved_by(program: Program) -> list[Moved]:
-    """All that moves something, in the order of the program."""
+    """All that moves something, in the order of the program.
+
+    Raises:
+        InputError: nothing says how often a loop runs.
+    """
     return list(_of(program, program.computations[program.entry], 1))
 
 
@@ -59,7 +63,7 @@ def _of(program: Program, computation: Computation, times: int) -> Iterator[Move
         if opcode in _FREE or opcode.endswith(("-done", "-update")):
             continue
         if opcode == "while":
-            trips = times * (instruction.trips or 1)
+            trips = times * _trips(program, instruction)
             for name in (*called.get("body", ()), *called.get("condition", ())):
                 yield from _of(program, program.computations[name], trips)
         elif opcode == "conditional":  # the branch that moves most
@@ -78,6 +82,24 @@ def _of(program: Program, computation: Computation, times: int) -> Iterator[Move
             if size:
                 part = part_of(instruction.op_name) or f"({opcode})"
                 yield Moved(size * times, times, instruction, part)
+
+
+def _trips(program: Program, loop: Instruction) -> int:
+    """How often a loop runs: as the compiler says, or else by its condition, `i < n`: JAX's loops
+    count from 0.
+
+    Raises:
+        InputError: neither tells.
+    """
+    if loop.trips is not None:
+        return loop.trips
+    condition = program.computations[loop.called["condition"][0]]
+    root = condition.instructions[condition.root]
+    if root.opcode == "compare" and "direction=LT" in root.attributes:
+        bound = condition.instructions[root.operands[1]]
+        if bound.opcode == "constant" and bound.literal.isdecimal():
+            return int(bound.literal)
+    raise InputError(f"{loop.name}: nothing says how often the loop runs, so nothing is counted")
 
 
 def _size(program: Program, computation: Computation, instruction: Instruction) -> float:
@@ -174,11 +196,13 @@ def part_of(op_name: str) -> str:
     'embeddings/word_embeddings forward'
     >>> part_of("jit(train_step)/jvp(BertWithHead)/bert/bert._scanned/while/body/Layer/mlp_in/add")
     'layer/mlp_in forward'
+    >>> part_of("jit(train_step)/shard_map/jit(_where)/select_n"), part_of("jit(f)/jvp(A)/bert/add")
+    ('jit(_where)', 'model forward')
     """
     way = "backward" if "transpose(" in op_name else "forward"
     if found := re.search(r"(?:layer_\d+|Layer)/(.+)", op_name):
         return f"layer/{'/'.join(found[1].split('/')[:-1][:2]) or found[1]} {way}"
     if found := re.search(r"bert/(embeddings.*)", op_name):
         return f"{'/'.join(found[1].split('/')[:-1][:2])} {way}"
-    rest = re.sub(r"^jit\(\w+\)/", "", op_name)
-    return rest.split("/")[0]
+    rest = re.sub(r"^(jit\((?!_)\w+\)/|shard_map/)*", "", op_name)
+    return f"model {way}" if "jvp(" in rest else rest.split("/")[0]

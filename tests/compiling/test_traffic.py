@@ -47,8 +47,27 @@ def test_a_fusion_reads_its_operands_and_writes_its_result_once() -> None:
     )
 
 
-def test_a_loop_counts_as_often_as_it_runs() -> None:
-    body = [
+KNOWN = ', backend_config={"known_trip_count":{"n":"12"}}'
+
+
+@pytest.mark.parametrize(
+    ("condition", "said"),
+    [
+        ("pred[] constant(true)", KNOWN),
+        ("pred[] compare(%i, %n), direction=LT", ""),  # as the TPU's compiler leaves it
+    ],
+)
+def test_a_loop_counts_as_often_as_it_runs(condition: str, said: str) -> None:
+    assert moved(*ADDED, *loop(condition, said)) == pytest.approx(12 * 3 * KIB)
+
+
+def test_a_loop_that_runs_nobody_knows_how_often_is_not_counted() -> None:
+    with pytest.raises(InputError, match="w: nothing says how often the loop runs"):
+        moved(*ADDED, *loop("pred[] compare(%i, %i), direction=LT", ""))
+
+
+def loop(condition: str, said: str) -> list[str]:
+    return [
         "%body (p: (s32[], f32[256])) -> (s32[], f32[256]) {",
         "  %p = (s32[], f32[256]{0}) parameter(0)",
         "  %i = s32[] get-tuple-element(%p), index=0",
@@ -59,18 +78,16 @@ def test_a_loop_counts_as_often_as_it_runs() -> None:
         "",
         "%test (p: (s32[], f32[256])) -> pred[] {",
         "  %p = (s32[], f32[256]{0}) parameter(0)",
-        "  ROOT %c = pred[] constant(true)",
+        "  %i = s32[]{:S(1)} get-tuple-element(%p), index=0",
+        "  %n = s32[]{:S(1)} constant(12)",
+        f"  ROOT %c = {condition}".replace("pred[]", "pred[]{:S(1)}"),
         "}",
         "",
-    ]
-    entry = [
         "ENTRY %main (x: (s32[], f32[256])) -> (s32[], f32[256]) {",
         "  %x = (s32[], f32[256]{0}) parameter(0)",
-        "  ROOT %w = (s32[], f32[256]{0}) while(%x), condition=%test, body=%body, "
-        'backend_config={"known_trip_count":{"n":"12"}}',
+        f"  ROOT %w = (s32[], f32[256]{{0}}) while(%x), condition=%test, body=%body{said}",
         "}",
     ]
-    assert moved(*ADDED, *body, *entry) == 12 * 3 * KIB
 
 
 def test_of_a_slice_the_slice_counts_and_of_one_replaced_in_place_too() -> None:
