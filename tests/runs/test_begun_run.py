@@ -49,6 +49,10 @@ def test_a_run_of_a_former_version_is_resumed_with_its_bits(tmp_path: Path) -> N
     found, expected = (load_file(p / "model.safetensors") for p in (run, unbroken))
     assert found.keys() == expected.keys()
     for name, values in expected.items():
+        if name.endswith("key.bias"):
+            # Softmax does not depend on it: its gradient is rounding alone, another on another
+            # machine, and AdamW makes steps of full size of it.
+            continue
         np.testing.assert_allclose(found[name], values, rtol=0, atol=1e-6, err_msg=name)
     assert list(losses(run)) == [1, 2, 3, 4, 5, 6]
     np.testing.assert_allclose(
