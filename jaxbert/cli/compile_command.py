@@ -247,6 +247,7 @@ def _figures(report: Report | DoesNotFit, tokens: int) -> dict[str, Json]:
         "tokens_per_second": tokens / report.estimate_seconds,
         "fits": report.fits,
         "traffic_parts_gib": dict(report.parts),
+        "unordered_sums": report.unordered,
     }
 
 
@@ -275,6 +276,8 @@ def lines(figures: dict[str, Json], report: Report | DoesNotFit) -> Iterator[str
             f"{1e3 * report.product_seconds:.1f} for products), "
             f"{figures['tokens_per_second']:,.0f} tokens a second on all devices"
         )
+        if report.unordered is not None:
+            yield f"  sums in no fixed order: {', '.join(report.unordered) or 'none'}"
         yield "  traffic by part, GiB:"
         for part, size in list(report.parts.items())[:_SHOWN]:
             yield f"    {size:6.2f}  {part}"

@@ -18,19 +18,19 @@ class Cost(NamedTuple):
 
     Attributes:
         flops: of products of matrices; a multiplication and an addition are two.
-        reread: bytes that kernels read beyond reading each operand once.
+        beyond: bytes that kernels read beyond reading each operand once.
     """
 
     flops: float
-    reread: float
+    beyond: float
 
     def times(self, number: float) -> Cost:
         """The cost of computing it that many times."""
-        return Cost(self.flops * number, self.reread * number)
+        return Cost(self.flops * number, self.beyond * number)
 
     def plus(self, other: Cost) -> Cost:
         """Both."""
-        return Cost(self.flops + other.flops, self.reread + other.reread)
+        return Cost(self.flops + other.flops, self.beyond + other.beyond)
 
 
 def cost_of(jaxpr: core.Jaxpr) -> Cost:
@@ -48,11 +48,11 @@ def _of(equation: core.JaxprEqn) -> Cost:
         left, result = _array(equation.invars[0]).shape, _array(equation.outvars[0]).shape
         terms = math.prod(left[axis] for axis in contracted)
         return Cost(2 * math.prod(result) * terms, 0)
-    if name == "triton_kernel_call":
-        queries = _array(equation.invars[0])
-        rows, length, heads, size = queries.shape
+    if name == "triton_kernel_call" and params["fn"].fn.__module__.endswith("triton_attention"):
+        qkv = _array(equation.invars[0])
+        rows, length, _, heads, size = qkv.shape
         made = nvidia_attention.cost(params["fn"].fn.__name__, params["grid"][0], length, size)
-        return Cost(made.flops, made.reread * queries.dtype.itemsize).times(rows * heads)
+        return Cost(made.flops, made.beyond * qkv.dtype.itemsize).times(rows * heads)
     inner = [cost_of(jaxpr) for jaxpr in _inside(equation)]
     if name == "cond":
         return max(inner)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import os
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -103,11 +104,16 @@ def describe(name: str) -> Described:
 
 
 def prepare_environment() -> None:
-    """What has to be set before libtpu is loaded: it asks no machine of a cloud what it is."""
+    """What has to be set before a compiler is loaded: libtpu asks no machine of a cloud what it is,
+    and XLA takes the assembler that was installed with it, not an older one of the machine."""
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
     os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-4")
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "true")
+    for folder in getattr(importlib.util.find_spec("nvidia"), "submodule_search_locations", ()):
+        tools = Path(folder, "cu13", "bin")
+        if (tools / "ptxas").exists():
+            os.environ["PATH"] = os.pathsep.join((str(tools), os.environ.get("PATH", "")))
 
 
 def _need(module: str, extra: str, name: str) -> None:

@@ -13,6 +13,7 @@ from jaxbert.compiling.cost import Cost
 from jaxbert.compiling.described_devices import DeviceKind
 from jaxbert.compiling.hlo import parse
 from jaxbert.compiling.traffic import moved_by
+from jaxbert.compiling.unordered import unordered
 from jaxbert.errors import InputError
 
 _GIB = 2**30
@@ -33,6 +34,8 @@ class Report(NamedTuple):
         memory_seconds, product_seconds: the step's time by each alone, products at 80 % of peak.
         fits: whether the memory suffices.
         parts: GiB of traffic by part of the model, the largest first.
+        unordered: parts with sums whose order is left open; see `unordered`. None where the
+            device leaves none open.
     """
 
     args_gib: float
@@ -43,6 +46,7 @@ class Report(NamedTuple):
     product_seconds: float
     fits: bool
     parts: dict[str, float]
+    unordered: list[str] | None
 
     @property
     def estimate_seconds(self) -> float:
@@ -83,13 +87,14 @@ def report_on(
     memory = compiled.memory_analysis()
     if memory is None:
         raise InputError("the compiler does not say what memory the step needs")
-    rows = moved_by(parse(compiled.as_text() or ""))
+    program = parse(compiled.as_text() or "")
+    rows = moved_by(program)
     parts: defaultdict[str, float] = defaultdict(float)
     for row in rows:
         parts[row.part] += row.size / _GIB
-    reread = cost.reread / devices
-    if reread:
-        parts["tiles that attention reads again"] += reread / _GIB
+    beyond = cost.beyond / devices
+    if beyond:
+        parts["tiles that attention reads again"] += beyond / _GIB
     traffic = sum(parts.values())
     kept = memory.output_size_in_bytes - memory.alias_size_in_bytes
     needed = memory.argument_size_in_bytes + memory.temp_size_in_bytes + kept
@@ -104,4 +109,5 @@ def report_on(
         product_seconds=flops / (_ATTAINED * peak),
         fits=needed <= kind.usable * kind.memory,
         parts=dict(sorted(parts.items(), key=lambda part: -part[1])),
+        unordered=unordered(program) if kind.target.platform == "gpu" else None,
     )

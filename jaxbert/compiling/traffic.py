@@ -147,9 +147,8 @@ def _fusion(
     written = 0.0
     for name, shape in zip(ends, results, strict=False):
         end = inside.instructions[_source(inside, name)]
-        replaced = end.opcode == "dynamic-update-slice"
-        part = _sizes(inside.instructions[end.operands[1]].shapes) if replaced else shape.size
-        written += 0.0 if shape.is_near else part
+        replacing = _replacing(inside, end)
+        written += 0.0 if shape.is_near else shape.size if replacing is None else replacing
     return read + written
 
 
@@ -164,11 +163,21 @@ def _read(inside: Computation, name: str, shapes: tuple[Shape, ...]) -> float:
             part += _sizes(user.shapes)
         elif user.opcode == "dynamic-update-slice" and user.operands.index(name) == 0:
             continue  # replaced in place
+        elif user.opcode == "scatter" and user.operands.index(name) == 0:
+            part += _replacing(inside, user) or 0.0
         elif user.opcode in _VIEWS:
             part += _read(inside, user.name, shapes)
         else:
             return whole
     return min(part, whole)
+
+
+def _replacing(inside: Computation, end: Instruction) -> float | None:
+    """Bytes that are written where a part of an array is replaced in place; else None."""
+    if end.opcode not in ("dynamic-update-slice", "scatter"):
+        return None
+    updates = end.operands[1] if end.opcode == "dynamic-update-slice" else end.operands[-1]
+    return _sizes(inside.instructions[updates].shapes)
 
 
 def _source(inside: Computation, name: str) -> str:

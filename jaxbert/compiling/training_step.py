@@ -17,7 +17,7 @@ from jaxbert.data.batch_source import BatchSource, Corruption
 from jaxbert.data.features import Features
 from jaxbert.model.heads import Params
 from jaxbert.runs.plan import make_sampler
-from jaxbert.training.parallel import Parallel
+from jaxbert.training.parallel import Parallel, Traceable
 from jaxbert.training.step import TrainStep, init_state
 
 _MOST = 4096  # rows a device
@@ -91,7 +91,10 @@ class TrainingStep:
         arguments = self.parallel.described(state, batch)
         key = jax.eval_shape(lambda: jax.random.key(0))
         program = self.parallel.compile_train(self.step)
-        jaxpr = jax.make_jaxpr(program)(*arguments, key)
+        if isinstance(program, Traceable):
+            jaxpr = program.trace(*arguments, key).jaxpr
+        else:
+            jaxpr = jax.make_jaxpr(program)(*arguments, key)
         return report_on(
             lambda: program.lower(*arguments, key),
             cost_of(jaxpr.jaxpr),

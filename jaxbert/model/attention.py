@@ -10,15 +10,18 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
+from jaxbert.model.by_rows import by_rows
 from jaxbert.model.cudnn_attention import cudnn
 from jaxbert.model.dropout import Seeds, dropout
-from jaxbert.model.nvidia_attention import Compiled, triton
+from jaxbert.model.kernel_launch import Compiled
+from jaxbert.model.nvidia_attention import triton
 from jaxbert.model.params import AnyArray
 from jaxbert.model.tpu_attention import pallas
 from jaxbert.runtime.target import Target
@@ -96,6 +99,10 @@ def _xla_in_parts(
     return jnp.concatenate(parts)
 
 
+# qkv, key_mask, segment_ids, seeds
+_Rows: TypeAlias = tuple[tuple[Array, ...], AnyArray | None, AnyArray | None, Seeds | None]
+
+
 @dataclasses.dataclass(frozen=True)
 class Attention:
     """How a model computes attention, and on what.
@@ -114,10 +121,7 @@ class Attention:
 
     def __call__(
         self,
-        q: Float[Array, "B T N H"],
-        k: Float[Array, "B S N H"],
-        v: Float[Array, "B S N H"],
-        *,
+        *qkv: Float[Array, "B T ..."],
         key_mask: Shaped[AnyArray, "B S"] | None = None,
         segment_ids: Int[AnyArray, "B S"] | None = None,
         dropout_rate: float = 0.0,
@@ -129,7 +133,8 @@ class Attention:
         Scores and softmax are float32, whatever the dtype of the inputs.
 
         Args:
-            q: (B, T, N, H). k, v: (B, S, N, H).
+            qkv: queries (B, T, N, H), keys and values (B, S, N, H); or all of them as one array
+                (B, T, 3, N, H), which "triton" reads without a copy.
             key_mask: (B, S), nonzero where a key is a real token; or
             segment_ids: (B, S) for packed rows, where S = T; 0 is padding.
             dropout_rate, seeds, site: dropout of the attention weights; see `dropout`.
@@ -138,37 +143,24 @@ class Attention:
             (B, T, N, H), with the dtype of v.
         """
         compute = functools.partial(self._on_one_device, rate=dropout_rate)
-        arrays = (q, k, v, key_mask, segment_ids, seeds)
-        if self.mesh is None or self.backend == "xla":
-            return compute(*arrays, site)
-        (axis,) = self.mesh.axis_names
-        rows, whole = PartitionSpec(axis), PartitionSpec()
-        specs = (*jax.tree.map(lambda _: rows, arrays), whole)
-        parted = jax.shard_map(
-            compute, mesh=self.mesh, in_specs=specs, out_specs=rows, check_vma=False
-        )
-        return parted(*arrays, jnp.asarray(site))
+        mesh = None if self.backend == "xla" else self.mesh
+        return by_rows(compute, mesh, (qkv, key_mask, segment_ids, seeds), jnp.asarray(site))
 
     def _on_one_device(
-        self,
-        q: Float[Array, "B T N H"],
-        k: Float[Array, "B S N H"],
-        v: Float[Array, "B S N H"],
-        key_mask: Shaped[AnyArray, "B S"] | None,
-        segment_ids: Int[AnyArray, "B S"] | None,
-        seeds: Seeds | None,
-        site: int | Int[Array, ""],
-        *,
-        rate: float,
+        self, rows: _Rows, site: int | Int[Array, ""], *, rate: float
     ) -> Float[Array, "B T N H"]:
+        qkv, key_mask, segment_ids, seeds = rows
+        if self.backend == "triton":
+            assert self.target.capability is not None  # choose_attention sees to it
+            one = qkv[0] if len(qkv) == 1 else jnp.stack(qkv, axis=2)
+            launch = Compiled(self.target.capability)
+            return triton(one, key_mask, segment_ids, seeds, rate=rate, site=site, launch=launch)
+        q, k, v = qkv if len(qkv) > 1 else jnp.unstack(qkv[0], axis=2)
         arguments = (q, k, v, key_mask, segment_ids, seeds)
         if self.backend == "pallas":
             # Elsewhere than on a TPU it is interpreted, slowly.
             interpret = self.target.platform != "tpu"
             return pallas(*arguments, rate=rate, site=site, interpret=interpret)
-        if self.backend == "triton":
-            launch = Compiled(self.target.capability)
-            return triton(*arguments, rate=rate, site=site, launch=launch)
         if self.backend == "cudnn":
             if segment_ids is not None:
                 raise ValueError("cuDNN's attention has no segments")

@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax
@@ -25,7 +25,9 @@ from jaxtyping import Array, Float, Int, Shaped
 from jaxbert.model.attention import Attention
 from jaxbert.model.config import BertConfig
 from jaxbert.model.dropout import Seeds, dropout
+from jaxbert.model.embedding_lookup import Lookup
 from jaxbert.model.params import Params
+from jaxbert.model.residual_norm import ResidualNorm, layer_norm
 
 # erf GELU is recomputed in the backward pass to save memory (BENCHMARKS.md).
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
@@ -38,10 +40,6 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 def _normal(cfg: BertConfig) -> Initializer:
     """A plain normal, like Hugging Face; Devlin et al. truncate it at two standard deviations."""
     return nn.initializers.normal(stddev=cfg.initializer_range)
-
-
-def _layer_norm(cfg: BertConfig, dtype: DTypeLike, name: str) -> nn.LayerNorm:
-    return nn.LayerNorm(epsilon=cfg.layer_norm_eps, use_fast_variance=False, dtype=dtype, name=name)
 
 
 class Dense(nn.Module):
@@ -60,17 +58,60 @@ class Dense(nn.Module):
     dtype: DTypeLike
     inputs: int = 1
 
-    @nn.compact
     def __call__(self, x: Shaped[Array, "*inputs"]) -> Float[Array, "*outputs"]:
-        shape, outputs = x.shape[-self.inputs :], self.outputs
-        kernel = self.param("kernel", _normal(self.cfg), (*shape, *outputs))
-        bias = self.param("bias", nn.initializers.zeros, outputs)
-        rows, columns = math.prod(shape), math.prod(outputs)
-        y = x.astype(self.dtype).reshape(-1, rows) @ kernel.astype(self.dtype).reshape(
-            rows, columns
+        kernel, bias = self.weights(x.shape[-self.inputs :])
+        y = x.astype(self.dtype).reshape(-1, kernel.shape[0]) @ kernel + bias
+        return y.reshape(*x.shape[: -self.inputs], *self.outputs)
+
+    @nn.compact
+    def weights(
+        self, shape: tuple[int, ...]
+    ) -> tuple[Float[Array, "rows columns"], Float[Array, "columns"]]:
+        """The kernel as a matrix and the bias, in `dtype`, for inputs of that shape."""
+        kernel = self.param("kernel", _normal(self.cfg), (*shape, *self.outputs))
+        bias = self.param("bias", nn.initializers.zeros, self.outputs)
+        rows, columns = math.prod(shape), math.prod(self.outputs)
+        matrix = kernel.astype(self.dtype).reshape(rows, columns)
+        return matrix, bias.astype(self.dtype).reshape(columns)
+
+
+def joint(parts: Sequence[Dense], x: Float[Array, "B T D"]) -> Float[Array, "B T parts *outputs"]:
+    """Several Dense of the same input and of equal outputs as one product."""
+    kernels, biases = zip(*(part.weights(x.shape[-1:]) for part in parts), strict=True)
+    y = x.astype(kernels[0].dtype).reshape(-1, x.shape[-1]) @ jnp.concatenate(kernels, axis=1)
+    y += jnp.concatenate(biases)
+    return y.reshape(*x.shape[:-1], len(parts), *parts[0].outputs)
+
+
+class LayerNorm(nn.Module):
+    """LayerNorm of x, or of x + dropout(branch).
+
+    Attributes:
+        sum_norm: how the latter is computed.
+    """
+
+    cfg: BertConfig
+    dtype: DTypeLike
+    sum_norm: ResidualNorm = dataclasses.field(default_factory=ResidualNorm)
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "B T D"],
+        branch: Float[Array, "B T D"] | None = None,
+        seeds: Seeds | None = None,
+        site: int | Int[Array, ""] = 0,
+    ) -> Float[Array, "B T D"]:
+        cfg, shape = self.cfg, x.shape[-1:]
+        scale = self.param("scale", nn.initializers.ones, shape)
+        bias = self.param("bias", nn.initializers.zeros, shape)
+        eps = cfg.layer_norm_eps
+        if branch is None:
+            return layer_norm(x, scale, bias, eps, self.dtype)
+        rate = cfg.hidden_dropout_prob
+        return self.sum_norm(
+            x, branch, scale, bias, eps=eps, dropout_rate=rate, seeds=seeds, site=site
         )
-        y += bias.astype(self.dtype).reshape(columns)
-        return y.reshape(*x.shape[: -self.inputs], *outputs)
 
 
 class Embeddings(nn.Module):
@@ -78,27 +119,32 @@ class Embeddings(nn.Module):
 
     cfg: BertConfig
     dtype: DTypeLike
+    lookup: Lookup
 
     @nn.compact
     def __call__(
         self,
         input_ids: Int[Array, "B T"],
         token_type_ids: Int[Array, "B T"],
-        position_ids: Int[Array, "B T"],
+        position_ids: Int[Array, "B T"] | None,
         word_offsets: Float[Array, "B T D"] | None,
         seeds: Seeds | None,
     ) -> Float[Array, "B T D"]:
         cfg = self.cfg
 
-        def table(rows: int, name: str) -> nn.Embed:
-            return nn.Embed(rows, cfg.hidden_size, embedding_init=_normal(cfg), name=name)
+        def table(rows: int, name: str) -> Float[Array, "{rows} D"]:
+            return nn.Embed(rows, cfg.hidden_size, embedding_init=_normal(cfg), name=name).embedding
 
-        x = table(cfg.vocab_size, "word_embeddings")(input_ids)
+        x = self.lookup(table(cfg.vocab_size, "word_embeddings"), input_ids)
         if word_offsets is not None:
             x += word_offsets
-        x += table(cfg.type_vocab_size, "token_type_embeddings")(token_type_ids)
-        x += table(cfg.max_position_embeddings, "position_embeddings")(position_ids)
-        x = _layer_norm(cfg, self.dtype, "layer_norm")(x)
+        x += self.lookup(table(cfg.type_vocab_size, "token_type_embeddings"), token_type_ids)
+        positions = table(cfg.max_position_embeddings, "position_embeddings")
+        if position_ids is None:
+            x += self.lookup.places(positions, input_ids)
+        else:
+            x += self.lookup(positions, position_ids)
+        x = LayerNorm(cfg, self.dtype, name="layer_norm")(x)
         return dropout(x, cfg.hidden_dropout_prob, seeds, site=0)
 
 
@@ -120,14 +166,11 @@ class SelfAttention(nn.Module):
     ) -> Float[Array, "B T D"]:
         cfg = self.cfg
 
-        def project(name: str) -> Float[Array, "B T N H"]:
-            shape = (cfg.num_attention_heads, cfg.head_size)
-            return Dense(cfg, shape, self.dtype, name=name)(x)
-
+        shape = (cfg.num_attention_heads, cfg.head_size)
+        parts = [Dense(cfg, shape, self.dtype, name=name) for name in ("query", "key", "value")]
+        is_joint = self.attention.backend == "triton"  # it reads all three from one array
         context = self.attention(
-            project("query"),
-            project("key"),
-            project("value"),
+            *([joint(parts, x)] if is_joint else [part(x) for part in parts]),
             key_mask=key_mask,
             segment_ids=segment_ids,
             dropout_rate=cfg.attention_probs_dropout_prob,
@@ -159,16 +202,17 @@ class Layer(nn.Module):
         def dense(width: int, name: str) -> Dense:
             return Dense(cfg, (width,), self.dtype, name=name)
 
+        def norm(name: str) -> LayerNorm:
+            return LayerNorm(cfg, self.dtype, ResidualNorm.beside(self.attention), name=name)
+
         a = SelfAttention(cfg, self.dtype, self.attention, name="attention")(
             x, key_mask, segment_ids, seeds, site
         )
-        a = dropout(a, cfg.hidden_dropout_prob, seeds, site + 1)
-        x = _layer_norm(cfg, self.dtype, "attention_norm")(x + a)
+        x = norm("attention_norm")(x, a, seeds, site + 1)
 
         m = ACTIVATIONS[cfg.hidden_act](dense(cfg.intermediate_size, "mlp_in")(x))
         m = dense(cfg.hidden_size, "mlp_out")(m)
-        m = dropout(m, cfg.hidden_dropout_prob, seeds, site + 2)
-        return _layer_norm(cfg, self.dtype, "mlp_norm")(x + m)
+        return norm("mlp_norm")(x, m, seeds, site + 2)
 
 
 class Encoder(nn.Module):
@@ -202,9 +246,8 @@ class Encoder(nn.Module):
         """Hidden states: the embeddings and the output of every layer, L + 1 arrays (B, T, D)."""
         if token_type_ids is None:
             token_type_ids = jnp.zeros_like(input_ids)
-        if position_ids is None:
-            position_ids = jnp.broadcast_to(jnp.arange(input_ids.shape[1]), input_ids.shape)
-        x = Embeddings(self.cfg, self.dtype, name="embeddings")(
+        lookup = Lookup(self.attention.target.platform, self.attention.mesh)
+        x = Embeddings(self.cfg, self.dtype, lookup, name="embeddings")(
             input_ids, token_type_ids, position_ids, word_offsets, seeds
         )
         states = [x]

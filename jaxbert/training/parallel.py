@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import abc
 import collections
+import logging
 from collections.abc import Callable, Iterable, Iterator
-from typing import ClassVar, Literal, Protocol, TypeVar
+from typing import ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
 import jax
 import numpy as np
@@ -16,7 +17,11 @@ from jaxbert.data.batch import Batch
 from jaxbert.data.sampling import NumpyBatch
 from jaxbert.errors import InputError
 from jaxbert.losses.forms import Arrays
+from jaxbert.runtime.compiler_options import compiler_options
+from jaxbert.runtime.target import Platform, Target
 from jaxbert.training.step import PredictStep, TrainState, TrainStep
+
+logger = logging.getLogger("jaxbert")
 
 Backend = Literal["auto", "pmap", "jit"]
 AXIS = "devices"
@@ -35,6 +40,15 @@ class CompiledStep(Protocol):
     def lower(
         self, state: TrainState, batch: Batch[jax.Array], key: jax.Array, /
     ) -> jax.stages.Lowered: ...
+
+
+@runtime_checkable
+class Traceable(Protocol):
+    """A step of jit; where the compiler has options, it cannot be part of another function."""
+
+    def trace(
+        self, state: TrainState, batch: Batch[jax.Array], key: jax.Array, /
+    ) -> jax.stages.Traced: ...
 
 
 class Parallel(abc.ABC):
@@ -95,10 +109,11 @@ class Parallel(abc.ABC):
 def make_parallel(backend: Backend = "auto", devices: list[jax.Device] | None = None) -> Parallel:
     """The backend of that name on all devices; auto is pmap on several, jit on one.
 
-    Several processes go by jit, whose arrays lie over all of them.
+    Several processes go by jit, whose arrays lie over all of them, and so do GPUs: pmap takes no
+    options of the compiler, which equal bits need there.
 
     pmap is in maintenance mode in JAX (it is jit and shard_map underneath since 0.8); both backends
-    give equal results, and a test holds them equal.
+    give equal results, and a test holds them equal. When it goes, so does _Pmap, and auto is jit.
     """
     devices = jax.devices() if devices is None else devices
     if any(device.process_index != jax.process_index() for device in devices):
@@ -106,8 +121,16 @@ def make_parallel(backend: Backend = "auto", devices: list[jax.Device] | None = 
             raise InputError("--parallel pmap is for one process; give jit for several")
         backend = "jit"
     elif backend == "auto":
-        backend = "pmap" if len(devices) > 1 else "jit"
+        backend = "pmap" if len(devices) > 1 and _platform(devices) != "gpu" else "jit"
+    if backend == "pmap" and _platform(devices) == "gpu":
+        logger.warning(
+            "with --parallel pmap a GPU's sums may have other bits on each run; jit is exact"
+        )
     return _Pmap(devices) if backend == "pmap" else _Jit(devices)
+
+
+def _platform(devices: list[jax.Device]) -> Platform:
+    return Target.of(devices[0].platform, "").platform
 
 
 def _copy(x: jax.Array | np.ndarray) -> np.ndarray:
@@ -188,6 +211,7 @@ class _Jit(Parallel):
         self._whole = NamedSharding(mesh, PartitionSpec())
         self._parted = NamedSharding(mesh, PartitionSpec(None, AXIS))
         self._rows = NamedSharding(mesh, PartitionSpec(AXIS))
+        self._options = compiler_options(_platform(devices))
 
     def replicate(self, tree: Tree) -> Tree:
         return jax.tree.map(self._spread, tree)
@@ -213,7 +237,12 @@ class _Jit(Parallel):
         )
 
     def compile_train(self, step: TrainStep) -> CompiledStep:
-        return jax.jit(step, donate_argnums=(0,), out_shardings=(self._whole, self._whole))
+        return jax.jit(
+            step,
+            donate_argnums=(0,),
+            out_shardings=(self._whole, self._whole),
+            compiler_options=self._options,
+        )
 
     def described(
         self, state: TrainState, batch: NumpyBatch
@@ -228,7 +257,7 @@ class _Jit(Parallel):
         return jax.tree.map(whole, state), jax.tree.unflatten(form, map(parted, columns))
 
     def compile_predict(self, step: PredictStep) -> PredictStep:
-        return jax.jit(step, out_shardings=self._whole)
+        return jax.jit(step, out_shardings=self._whole, compiler_options=self._options)
 
     def shard_predict(self, batch: NumpyBatch) -> Batch[jax.Array]:
         return self._put(batch, self._rows, 0)

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -204,7 +205,7 @@ def test_a_step_that_the_compiler_refuses_says_what_it_needs() -> None:
 def compile_for(config: Path, tmp_path: Path) -> Compile:
     """Compiles in a process of its own, in which Triton does not interpret; returns the figures."""
 
-    def compiled(target: str, *flags: str) -> dict[str, Json]:
+    def compiled(target: str, *flags: str, task: str = "qa") -> dict[str, Json]:
         module = "libtpu" if ":" in target else "jax_cuda13_plugin"
         if importlib.util.find_spec(module) is None:
             pytest.skip(f"{module} is not installed")
@@ -212,8 +213,9 @@ def compile_for(config: Path, tmp_path: Path) -> Compile:
         config.write_text(json.dumps(shape))
         out = tmp_path / "figures.json"
         words = ["--target", target, "--config_name", str(config), "--json", str(out)]
-        words += ["--max_seq_length", "128", "--doc_stride", "32", *flags]
-        command = [sys.executable, "eval/compile.py", *words]
+        words += ["--max_seq_length", "128", *flags]
+        words += ["--doc_stride", "32"] if task == "qa" else []
+        command = [sys.executable, "-m", "jaxbert", "compile", task, *words]
         environment = {
             n: x for n, x in os.environ.items() if n not in ("TRITON_INTERPRET", "XLA_FLAGS")
         }
@@ -230,6 +232,19 @@ def test_described_devices(target: str, compile_for: Compile) -> None:
     assert found["attention"] == ("pallas" if ":" in target else "triton")
     assert found["hosts"] == (4 if target == "v5e:4x4" else 1)
     assert found["fits"] is True
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("attention", ["auto", "xla"])
+@pytest.mark.parametrize("task", TASK_COMMANDS)
+def test_on_a_gpu_every_sum_has_its_order(task: str, attention: str, compile_for: Compile) -> None:
+    if task != "qa":
+        compile_for = partial(compile_for, task=task)
+    found = compile_for("h100", "--attention", attention)
+    assert found["unordered_sums"] == []
+    packed = task != "multiple_choice"
+    if packed:
+        assert compile_for("h100", "--attention", attention, "--packing")["unordered_sums"] == []
 
 
 @pytest.mark.slow

@@ -115,6 +115,28 @@ def test_of_a_slice_the_slice_counts_and_of_one_replaced_in_place_too() -> None:
     assert moved(*fused, *entry) == 3 * KIB + 4  # the slice, the update, the result; the index
 
 
+def test_of_a_table_to_whose_rows_is_added_the_rows_count() -> None:
+    assert (
+        moved(
+            *ADDED,
+            "%fused (t: f32[30522,256], i: s32[8,1], u: f32[8,1,256]) -> f32[30522,256] {",
+            "  %t = f32[30522,256]{1,0} parameter(0)",
+            "  %i = s32[8,1]{1,0} parameter(1)",
+            "  %u = f32[8,1,256]{2,1,0} parameter(2)",
+            "  ROOT %s = f32[30522,256]{1,0} scatter(%t, %i, %u), to_apply=%added",
+            "}",
+            "",
+            "ENTRY %main (t: f32[30522,256], i: s32[8,1], u: f32[8,1,256]) -> f32[30522,256] {",
+            "  %t = f32[30522,256]{1,0} parameter(0)",
+            "  %i = s32[8,1]{1,0} parameter(1)",
+            "  %u = f32[8,1,256]{2,1,0} parameter(2)",
+            "  ROOT %f = f32[30522,256]{1,0} fusion(%t, %i, %u), kind=kInput, calls=%fused",
+            "}",
+        )
+        == 3 * 8 * KIB + 32
+    )
+
+
 def test_rows_of_a_table_count_not_the_table() -> None:
     assert (
         moved(

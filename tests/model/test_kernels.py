@@ -17,9 +17,11 @@ import pytest
 from jax.sharding import Mesh
 from triton_interpreter import Interpreted
 
+from jaxbert.model import nvidia_norm
 from jaxbert.model.attention import Attention
 from jaxbert.model.dropout import Seeds, keep_mask, row_seeds
 from jaxbert.model.nvidia_attention import triton
+from jaxbert.model.residual_norm import ResidualNorm
 from jaxbert.model.tpu_attention import pallas
 from jaxbert.runtime.target import Target
 
@@ -33,7 +35,11 @@ def kernel(name: str) -> Kernel:
     if name == "pallas":
         return partial(pallas, interpret=True)
     pytest.importorskip("triton", reason="Triton's interpreter comes with triton")
-    return partial(triton, launch=Interpreted())
+
+    def attend(q: jax.Array, k: jax.Array, v: jax.Array, *others: Any, **how: Any) -> jax.Array:
+        return triton(jnp.stack((q, k, v), axis=2), *others, launch=Interpreted(), **how)
+
+    return attend
 
 
 @dataclasses.dataclass
@@ -264,3 +270,34 @@ def test_cudnn_refuses_segments() -> None:
     qkv = Case(2, 16, 2, 32).qkv()
     with pytest.raises(ValueError, match="no segments"):
         Attention("cudnn", Target("gpu", 90))(*qkv, segment_ids=segments)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("rate", [0.0, RATE])
+@pytest.mark.parametrize("size", [32, 26])
+def test_the_norm_of_a_sum_is_that_of_plain_operations(
+    packed: bool, rate: float, size: int
+) -> None:
+    pytest.importorskip("triton", reason="Triton's interpreter comes with triton")
+    case = Case(3, 23, 1, size, "packed" if packed else "none")
+    seeds = case.arguments()[2]
+    x, branch = (part[:, :, 0] for part in case.qkv()[:2])
+    scale, bias = 1 + x[0, 0], branch[0, 0]
+    how = {"eps": 1e-12, "rate": rate, "site": SITE}
+
+    def values(norm: Callable[..., jax.Array]) -> list[jax.Array]:
+        def total(*arrays: jax.Array) -> tuple[jax.Array, jax.Array]:
+            y = norm(*arrays, seeds)
+            return jnp.sum(jnp.sin(y)), y
+
+        grads, y = jax.grad(total, (0, 1, 2, 3), has_aux=True)(x, branch, scale, bias)
+        return [y, *grads]
+
+    def plain_norm(*arguments: Any) -> jax.Array:
+        *arrays, seeds = arguments
+        named = {"eps": 1e-12, "dropout_rate": rate, "seeds": seeds, "site": SITE}
+        return ResidualNorm()(*arrays, **named)
+
+    fused = partial(nvidia_norm.triton, launch=Interpreted(), **how)
+    for ours, expected in zip(values(fused), values(plain_norm), strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-6, atol=5e-6)

@@ -12,11 +12,13 @@ import ml_dtypes
 import numpy as np
 import torch
 
-from jaxbert.model.nvidia_attention import Constants
+from jaxbert.model.kernel_launch import Constants, kernel_named
 
 
 class Interpreted:
     """A Launch for CPUs."""
+
+    capability = 90
 
     def __call__(
         self,
@@ -24,12 +26,11 @@ class Interpreted:
         inputs: Sequence[jax.Array],
         outputs: Sequence[jax.ShapeDtypeStruct],
         *,
-        grid: tuple[int, int],
+        grid: tuple[int, ...],
+        warps: int,
         constants: Constants,
     ) -> list[jax.Array]:
-        from jaxbert.model import triton_kernels
-
-        function = getattr(triton_kernels, kernel)
+        function = kernel_named(kernel)
 
         def run(*arrays: np.ndarray) -> list[np.ndarray]:
             values = [np.array(x) for x in arrays]

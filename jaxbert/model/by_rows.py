@@ -1,0 +1,32 @@
+"""Kernels on several devices that share the rows of one program, which XLA cannot divide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import jax
+from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import Array
+
+Rows = TypeVar("Rows")
+Whole = TypeVar("Whole")
+
+
+def by_rows(
+    compute: Callable[[Rows, Whole], Array], mesh: Mesh | None, rows: Rows, whole: Whole
+) -> Array:
+    """compute(rows, whole), of which each device is given its part of the rows.
+
+    Args:
+        mesh: of the devices, over its only axis; None for one device, or inside pmap.
+        rows: arrays (B, ...), as the result.
+        whole: arrays that each device has.
+    """
+    if mesh is None:
+        return compute(rows, whole)
+    (axis,) = mesh.axis_names
+    by_row, not_parted = PartitionSpec(axis), PartitionSpec()
+    specs = jax.tree.map(lambda _: by_row, rows), jax.tree.map(lambda _: not_parted, whole)
+    parted = jax.shard_map(compute, mesh=mesh, in_specs=specs, out_specs=by_row, check_vma=False)
+    return parted(rows, whole)

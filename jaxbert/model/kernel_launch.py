@@ -1,0 +1,97 @@
+"""How kernels in Triton's language are run: as Triton compiles them, or otherwise in tests.
+
+jax-triton calls them: Triton's own language runs on every NVIDIA card from Ampere on, compiles for
+a card that is not there, and has an interpreter for CPUs. (Pallas's Triton backend is deprecated
+since JAX 0.11, and its Mosaic GPU needs Hopper.)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeAlias
+
+import jax
+from jaxtyping import Array
+
+Constants: TypeAlias = dict[str, int | float | bool | str]
+
+
+class Launch(Protocol):
+    """Runs a kernel on a grid, and gives its outputs.
+
+    Attributes:
+        capability: the card's, 80 for 8.0 and so on.
+    """
+
+    @property
+    def capability(self) -> int: ...
+
+    def __call__(
+        self,
+        kernel: str,
+        inputs: Sequence[Array],
+        outputs: Sequence[jax.ShapeDtypeStruct],
+        *,
+        grid: tuple[int, ...],
+        warps: int,
+        constants: Constants,
+    ) -> list[Array]:
+        """Run it.
+
+        Args:
+            kernel: "file.function", of this folder.
+            warps: of 32 threads, of a program.
+        """
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Compiled:
+    """Runs kernels as Triton compiles them for NVIDIA cards."""
+
+    capability: int
+
+    def __call__(
+        self,
+        kernel: str,
+        inputs: Sequence[Array],
+        outputs: Sequence[jax.ShapeDtypeStruct],
+        *,
+        grid: tuple[int, ...],
+        warps: int,
+        constants: Constants,
+    ) -> list[Array]:
+        import jax_triton
+        from jax_triton import triton_lib
+
+        if hasattr(triton_lib, "pe"):
+            # The rule of jax-triton 0.4.1 for calls whose results are not used takes the arguments
+            # of JAX 0.11; JAX 0.12 gives one more. JAX's own rule does for kernels without effects.
+            triton_lib.pe.dce_rules.pop(triton_lib.triton_kernel_call_p, None)
+        made: list[Array] = jax_triton.triton_call(
+            *inputs,
+            kernel=kernel_named(kernel),
+            out_shape=list(outputs),
+            grid=grid,
+            num_warps=warps,
+            num_stages=2,
+            compute_capability=self.capability,
+            **constants,
+        )
+        return made
+
+
+def kernel_named(name: str) -> Callable[..., object]:
+    """The function of a kernel, "file.function"; Triton is imported here, where it is used."""
+    file, function = name.split(".")
+    found: Callable[..., object] = getattr(
+        importlib.import_module(f"jaxbert.model.{file}"), function
+    )
+    return found
+
+
+def lanes(size: int) -> int:
+    """Elements that a kernel has of an axis of that size: a power of 2, and 16 at least."""
+    return max(16, 1 << (size - 1).bit_length())
