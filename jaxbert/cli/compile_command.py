@@ -114,7 +114,14 @@ def run(
         jax.eval_shape(lambda: init_params(examples.cfg, task_cls.head, jax.random.key(0))),
         examples.tokenizer,
         task_cls.head,
-        Compute(options.dtype, options.attention, options.packing, parallel, described.kind.target),
+        Compute(
+            options.dtype,
+            options.attention,
+            options.packing,
+            parallel,
+            described.kind.target,
+            options.matmul_precision,
+        ),
     )
     lengths = bucket_lengths(options.length_bucket, own.max_seq_length)
     kernel, why = model.attention_for(lengths, train=True)

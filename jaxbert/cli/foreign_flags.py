@@ -127,6 +127,7 @@ def _several(name: str, *answers: Case | Answer, training: bool = False) -> Fore
 
 
 _BFLOAT16 = ("--dtype", "bfloat16")
+_FLOAT16 = ("--dtype", "float16")
 _CPU = Answer("taken", "the run computes on the CPU", cpu=True)
 _NOTHING_SENT = _understood("nothing is uploaded; `hf upload` does that when the run is done")
 _DDP = _understood("devices are XLA's, which has no such setting")
@@ -199,13 +200,17 @@ TRAINING_ARGUMENTS = (
         training=True,
     ),
     _switch("bf16", _taken(*_BFLOAT16)),
-    _switch("fp16", _refused("bfloat16 needs no loss scaling", *_BFLOAT16)),
+    _switch("fp16", _taken(*_FLOAT16)),
     _switch(
         "bf16_full_eval",
         Case(_taken(*_BFLOAT16), of=(EvaluationOptions,)),
         _refused("training and evaluation have one type", *_BFLOAT16),
     ),
-    _switch("fp16_full_eval", _refused("bfloat16 is the short type", *_BFLOAT16)),
+    _switch(
+        "fp16_full_eval",
+        Case(_taken(*_FLOAT16), of=(EvaluationOptions,)),
+        _refused("training and evaluation have one type", *_FLOAT16),
+    ),
     _switch(
         "tf32",
         _understood("JAX multiplies float32 as TF32 on the GPUs that have it"),
@@ -570,9 +575,9 @@ EARLIER_TRAINING_ARGUMENTS = (
     _switch(
         "evaluate_during_training", _refused("say how often", "--eval_steps", "500"), training=True
     ),
-    _one("fp16_opt_level", _refused("bfloat16 is the short type", *_BFLOAT16)),
-    _one("fp16_backend", _refused("bfloat16 is the short type", *_BFLOAT16)),
-    _one("half_precision_backend", _refused("bfloat16 is the short type", *_BFLOAT16)),
+    _one("fp16_opt_level", _understood("float16 is for activations alone, with a scaled loss")),
+    _one("fp16_backend", _understood("there is one way to compute in float16")),
+    _one("half_precision_backend", _understood("there is one way to compute in float16")),
     _switch("jit_mode_eval", _understood("every step is compiled, by XLA")),
     _switch("use_ipex", _understood("every step is compiled, by XLA")),
     _one("torchdynamo", _understood("every step is compiled, by XLA")),
@@ -867,8 +872,8 @@ OLD_SCRIPTS = (
     _one("server_port", _refused("there is no remote debugger; leave it out")),
     _one(
         "loss_scale",
-        Case(_understood("losses are not scaled"), _for("0", "1")),
-        _refused("bfloat16 needs no loss scaling", *_BFLOAT16),
+        Case(_understood("float16 finds its loss scale while it trains"), _for("0")),
+        _refused("float16 finds its loss scale while it trains; leave it out"),
         training=True,
     ),
     _one("labels", _refused("classes are found in the training data; leave it out")),

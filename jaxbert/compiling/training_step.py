@@ -87,7 +87,7 @@ class TrainingStep:
             rows: see source.
         """
         batch = self.source(rows).batch(0)
-        state = jax.eval_shape(lambda params: init_state(params, self.tx), self.params)
+        state = jax.eval_shape(lambda params: init_state(params, self.tx, self.dtype), self.params)
         arguments = self.parallel.described(state, batch)
         key = jax.eval_shape(lambda: jax.random.key(0))
         program = self.parallel.compile_train(self.step)

@@ -39,11 +39,12 @@ class Compute:
     """How and on what a model is computed.
 
     Attributes:
-        dtype: of the activations, "float32" or "bfloat16".
+        dtype: of the activations, "float32", "bfloat16" or "float16".
         attention: "auto" or the name of a backend; see model.choose_attention.
         packing: it is trained on packed rows. Predictions have none.
         parallel: the devices.
         target: what these are.
+        matmul_precision: of products in float32, as jax.default_matmul_precision has it.
     """
 
     dtype: str = "float32"
@@ -51,10 +52,15 @@ class Compute:
     packing: bool = False
     parallel: Parallel = dataclasses.field(default_factory=make_parallel)
     target: Target = dataclasses.field(default_factory=Target.here)
+    matmul_precision: str = "default"
 
     def __post_init__(self) -> None:
-        if self.dtype not in ("float32", "bfloat16"):
-            raise InputError(f"dtype is {shown(repr(self.dtype))}: give float32 or bfloat16")
+        if self.dtype not in ("float32", "bfloat16", "float16"):
+            raise InputError(
+                f"dtype is {shown(repr(self.dtype))}: give float32, bfloat16 or float16"
+            )
+        if self.dtype == "float16" and self.target.platform == "tpu":
+            raise InputError("dtype float16: a TPU multiplies bfloat16; give that")
 
 
 class LoadedModel:
@@ -221,6 +227,7 @@ class LoadedModel:
             scan=scan,
             target=self.compute.target,
             mesh=self.compute.parallel.mesh,
+            matmul_precision=self.compute.matmul_precision,
         )
 
     def _program(self, reduce: Reduce, kernel: str) -> Callable[[Params, Batch[jax.Array]], Arrays]:

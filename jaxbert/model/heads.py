@@ -227,6 +227,7 @@ def make_apply(
     scan: bool = False,
     target: Target | None = None,
     mesh: Mesh | None = None,
+    matmul_precision: str = "default",
 ) -> Apply:
     """The model as a pure function apply(params, batch, *, key=None, train=False) -> outputs.
 
@@ -243,7 +244,8 @@ def make_apply(
     on any device and in any row.
 
     `remat` and `scan` are those of the Encoder. `attention`, `target` (by default the devices that
-    are here) and `mesh` are those of Attention.
+    are here) and `mesh` are those of Attention. `matmul_precision`, of products in float32, is that
+    of jax.default_matmul_precision.
     """
     how = Attention(attention, target or Target.here(), mesh)
     model = BertWithHead(cfg, head, dtype, remat, how, scan)
@@ -262,7 +264,8 @@ def make_apply(
                 choices = ids.shape[2]
                 rows = (rows[:, None] * choices + jnp.arange(choices)).reshape(-1)
             seeds = row_seeds(key, rows)
-        outputs = model.apply({"params": params}, batch, seeds)
+        with jax.default_matmul_precision(matmul_precision):
+            outputs = model.apply({"params": params}, batch, seeds)
         assert not isinstance(outputs, tuple)  # it is a pair only with mutable variables
         return outputs
 

@@ -84,8 +84,14 @@ class ModelOptions(DeviceOptions):
         path=True,
         names_input=True,
     )
-    dtype: Literal["float32", "bfloat16"] = option(
-        "float32", "Type of the activations; parameters, softmax and loss are float32 always."
+    dtype: Literal["float32", "bfloat16", "float16"] = option(
+        "float32",
+        "Type of the activations; parameters, softmax and loss are float32 always. float16 is for "
+        "GPUs without bfloat16, and scales the loss.",
+    )
+    matmul_precision: Literal["default", "high", "highest"] = option(
+        "default",
+        "How a GPU or TPU multiplies float32: by default as TF32 or bfloat16; highest as float32.",
     )
     attention: Literal["auto", "xla", "pallas", "triton", "cudnn"] = option(
         "auto", "How attention is computed: auto takes the fastest that is exact, and says which."

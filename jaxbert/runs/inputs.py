@@ -56,6 +56,7 @@ def load_model(
         options.attention,
         packing,
         make_parallel(options.parallel),
+        matmul_precision=options.matmul_precision,
     )
     if source:
         folder = find_model_folder(source)

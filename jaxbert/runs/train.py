@@ -237,7 +237,9 @@ def _make_program(inputs: Inputs[S, E, P], options: TrainingOptions) -> _Prepare
         )
     )
     program = Program(parallel.compile_train(step), key, schedule, parallel)
-    return _Prepared(source, program, step, jax.device_get(init_state(model.params, tx)))
+    return _Prepared(
+        source, program, step, jax.device_get(init_state(model.params, tx, options.dtype))
+    )
 
 
 def _corruption_of(inputs: Inputs[S, E, P], seed: int) -> Corruption | None:

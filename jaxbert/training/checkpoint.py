@@ -76,6 +76,11 @@ def fault(folder: Path) -> str | None:
     return None
 
 
+def _parts(state: TrainState) -> dict[str, optax.OptState]:
+    """What a state has, by name; without a loss scale it is as before there was one."""
+    return {name: part for name, part in state._asdict().items() if part is not None}
+
+
 def _names(tree: Mapping[str, optax.OptState]) -> list[str]:
     """Of each leaf the names on the way to it, without places in sequences: opt_state/mu/..."""
     found = []
@@ -189,7 +194,7 @@ class Checkpoints:
             folder.mkdir()
             ours = True
             write_text(folder / "progress.json", progress)
-            self._orbax.save(folder / "state", args=ocp.args.StandardSave(state._asdict()))
+            self._orbax.save(folder / "state", args=ocp.args.StandardSave(_parts(state)))
             self._check_there()  # Orbax would make it again, without what was in it
             seal(folder)
             sync(self._folder)
@@ -258,7 +263,7 @@ class Checkpoints:
         wrong = fault(folder)
         if wrong is not None:
             raise InputError(f"{folder}: {wrong}")
-        wanted = like._asdict()
+        wanted = _parts(like)
         try:
             there = self._orbax.metadata(folder / "state").item_metadata.tree
             given, asked = _names(there), _names(wanted)

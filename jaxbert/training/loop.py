@@ -27,6 +27,7 @@ from jaxbert.model.heads import Params
 from jaxbert.runtime import memory, processes
 from jaxbert.runtime.stop_signals import StopSignals
 from jaxbert.training.events import Evaluated, Event, Logged, Notify, Saved, Started
+from jaxbert.training.loss_scale import can_fall
 from jaxbert.training.optim import Schedule
 from jaxbert.training.parallel import Parallel, prefetch
 from jaxbert.training.progress import Plan, Progress
@@ -215,7 +216,13 @@ class _Run:
         values = {n: float(x) for n, x in host.items()}
         skipped = bool(values.pop("skipped"))
         self.stop.read(values)
-        if skipped:
+        if skipped and can_fall(values.get("loss_scale", 1.0)):
+            self._progress.skipped += 1
+            lower = values["loss_scale"] / 2
+            logger.info(
+                "step %d skipped: float16 overflowed; the loss scale is now %g", step, lower
+            )
+        elif skipped:
             self._skip(step, values)
         else:
             self._progress.skipped_now.clear()

@@ -19,6 +19,7 @@ from jaxbert.losses.forms import (
     objective_of,
 )
 from jaxbert.model.heads import Apply, Params
+from jaxbert.training.loss_scale import LossScale, first_scale
 from jaxbert.training.optim import is_frozen, name_mask
 
 Tree = TypeVar("Tree")
@@ -28,21 +29,30 @@ class TrainState(NamedTuple):
     """All that a run carries from step to step; nothing random is in it.
 
     step: () int32, the number of steps done. params: float32. opt_state: of the optimizer.
+    scale: of the loss in float16, else None.
     """
 
     step: jax.Array
     params: Params
     opt_state: optax.OptState
+    scale: LossScale | None = None
 
 
 TrainStep = Callable[[TrainState, Batch[jax.Array], jax.Array], tuple[TrainState, Arrays]]
 PredictStep = Callable[[Params, Batch[jax.Array]], Arrays]
 
 
-def init_state(params: Params, tx: optax.GradientTransformation) -> TrainState:
-    """The state before the first step."""
+def init_state(
+    params: Params, tx: optax.GradientTransformation, dtype: str = "float32"
+) -> TrainState:
+    """The state before the first step.
+
+    Args:
+        dtype: of the activations; in float16 the loss is scaled.
+    """
     params = jax.tree.map(jnp.asarray, params)
-    return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params))
+    scale = first_scale() if dtype == "float16" else None
+    return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params), scale)
 
 
 def make_train_step(
@@ -60,7 +70,8 @@ def make_train_step(
     Gradients of the loss's sums are added over micro-batches and, with `axis_name`, over devices,
     and divided once by the weight of the whole global batch. Each term of a loss has a weight of
     its own. Where the loss or a gradient is not finite the step is skipped: parameters and
-    optimizer stay, and only the number of the step goes on.
+    optimizer stay, and only the number of the step goes on. With a loss scale in the state it falls
+    then; see loss_scale.
 
     Args:
         loss: of either form; see losses.forms.
@@ -72,14 +83,19 @@ def make_train_step(
 
     Returns:
         A function of a state, a batch and the run's key. Its metrics are float32 scalars: loss,
-        grad_norm (before clipping), weight, skipped (1 or 0), what `measure` or the loss itself
-        gives, and stop where the batch has it: the greatest of all its rows, in all processes.
+        grad_norm (before clipping), weight, skipped (1 or 0), loss_scale where there is one, what
+        `measure` or the loss itself gives, and stop where the batch has it: the greatest of all its
+        rows, in all processes.
     """
     objective = objective_of(loss, measure)
 
     def sums(
-        params: Params, batch: Batch[jax.Array], key: jax.Array, weights: tuple[jax.Array, ...] = ()
-    ) -> tuple[jax.Array, Sums]:
+        params: Params,
+        batch: Batch[jax.Array],
+        key: jax.Array,
+        weights: tuple[jax.Array, ...] = (),
+        scale: LossScale | None = None,
+    ) -> tuple[jax.Array, tuple[Sums, jax.Array | None]]:
         if frozen:
             kept = name_mask(params, lambda path: is_frozen(path, frozen))
             params = jax.tree.map(lambda x, k: jax.lax.stop_gradient(x) if k else x, params, kept)
@@ -92,9 +108,21 @@ def make_train_step(
             # the two are equal, as without class weights, it is a product with exactly 1.
             share = jnp.where(weight == 0, 0.0, divisor(weights[0]) / divisor(weight))
             loss_sum += term.factor * term.sum * share
-        return loss_sum, {"loss": (loss_sum, terms[0].weight), **reported}
+        factor = None if scale is None else scale.factor(terms[0].weight)
+        scaled = loss_sum if factor is None else loss_sum * factor
+        return scaled, ({"loss": (loss_sum, terms[0].weight), **reported}, factor)
 
-    gradient = jax.grad(sums, has_aux=True)
+    def gradient(
+        params: Params,
+        batch: Batch[jax.Array],
+        key: jax.Array,
+        weights: tuple[jax.Array, ...] = (),
+        scale: LossScale | None = None,
+    ) -> tuple[Params, Sums]:
+        grads, (measured, factor) = jax.grad(sums, has_aux=True)(params, batch, key, weights, scale)
+        if factor is not None:
+            grads = jax.tree.map(lambda g: g / factor, grads)
+        return grads, measured
 
     def weights_of(
         params: Params, batch: Batch[jax.Array], key: jax.Array
@@ -125,14 +153,16 @@ def make_train_step(
         key = jax.random.fold_in(key, state.step)
         params, first = state.params, jax.tree.map(lambda x: x[0], batch)
         if accumulate == 1:
-            grads, measured = over_devices(gradient(params, first, key))
+            grads, measured = over_devices(gradient(params, first, key, (), state.scale))
         else:
             weights: tuple[jax.Array, ...] = ()
             if len(jax.eval_shape(weights_of, params, first, key)) > 1:
                 # They must be known before gradients are added. Of this pass the compiler leaves
                 # out what weights do not need, the model above all.
                 weights = over_all(lambda part: weights_of(params, part, key), batch)
-            grads, measured = over_all(lambda part: gradient(params, part, key, weights), batch)
+            grads, measured = over_all(
+                lambda part: gradient(params, part, key, weights, state.scale), batch
+            )
         weight = divisor(measured["loss"][1])
         grads = jax.tree.map(lambda g: g / weight, grads)
         metrics = {n: part / divisor(count) for n, (part, count) in measured.items()}
@@ -140,6 +170,8 @@ def make_train_step(
         metrics["grad_norm"] = optax.tree.norm(grads)
         finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["grad_norm"])
         metrics["skipped"] = 1.0 - finite
+        if state.scale is not None:
+            metrics["loss_scale"] = state.scale.value
         if "stop" in batch:
             metrics["stop"] = jnp.max(batch["stop"])
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
@@ -149,7 +181,8 @@ def make_train_step(
             (params, opt_state),
             (state.params, state.opt_state),
         )
-        return TrainState(state.step + 1, params, opt_state), metrics
+        scale = None if state.scale is None else state.scale.after(finite)
+        return TrainState(state.step + 1, params, opt_state, scale), metrics
 
     return train_step
 

@@ -206,7 +206,7 @@ def _row(outputs: Any, batch: Any) -> Any:
     [
         ({"learing_rate": 1e-3}, "--learing_rate is not an option; did you mean --learning_rate?"),
         ({"learning_rate": "fast"}, "--learning_rate 'fast'"),
-        ({"dtype": "float16"}, "--dtype 'float16'"),
+        ({"dtype": "float64"}, "--dtype 'float64'"),
         ({"report_to": ["comet"]}, "--report_to comet: there are tensorboard, wandb, mlflow"),
         ({"loss": "nonsense"}, "--loss nonsense: there are cross_entropy"),
         ({"loss": 7}, "--loss (of type int): give a name, FILE.py:FUNCTION, or a Python function"),

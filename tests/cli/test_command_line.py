@@ -149,7 +149,7 @@ def test_flags_behind_a_json_file_override_it(write: Callable[..., str]) -> None
         ({"seed": True}, "--seed True: it must be a whole number"),
         ({"output_dir": 3}, "--output_dir 3: it must be a string"),
         ({"packing": "yes please"}, "--packing 'yes please': it must be True or False"),
-        ({"dtype": "float16"}, "--dtype 'float16': it must be one of float32, bfloat16"),
+        ({"dtype": "float64"}, "--dtype 'float64': it must be one of float32, bfloat16, float16"),
         ({"train_file": ["--seed", "3"]}, "--seed begins as a flag does"),
         ({"learning_rte": 1, "foo": 2}, "--learning_rte, --foo are not options"),
         ({"optim": "adafactor"}, "--optim adafactor is refused"),

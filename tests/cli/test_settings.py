@@ -70,7 +70,7 @@ def test_what_python_gives_is_kept_as_a_command_line_gives_it(
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("dtype", "float16", "--dtype 'float16': it must be one of float32, bfloat16"),
+        ("dtype", "float64", "--dtype 'float64': it must be one of float32, bfloat16, float16"),
         ("dtype", np.float32, "--dtype (of type type): it must be one of float32, bfloat16"),
         ("seed", True, "--seed True: it must be a whole number from 0 to 4.29497e+09"),
         ("seed", 1.0, "--seed 1.0: it must be a whole number from 0 to 4.29497e+09"),

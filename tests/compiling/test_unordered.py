@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 
@@ -102,4 +103,5 @@ def test_kernels_have_no_atomics(kernel: str, capability: str) -> None:
     )
     assert result.returncode == 0, result.stderr[-2000:]
     assert ".entry" in result.stdout
-    assert not [line for line in result.stdout.splitlines() if "atom." in line or "red." in line]
+    assert "ld.global" in result.stdout
+    assert not re.findall(r"\b(?:atom|red)\.\S*", result.stdout)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,45 @@ def test_twenty_adamw_steps_equal_torch(tmp_path: Path) -> None:
         norms.append(float(metrics["grad_norm"]))
     assert max(norms) > 1.0  # else clipping was never tried
     assert np.mean(losses[-4:]) < np.mean(losses[:4])
+
+
+def test_float16_is_as_near_as_pytorchs_autocast_and_grad_scaler(tmp_path: Path) -> None:
+    pair = make_pair(tmp_path, CONFIGS["gelu-3x5"])
+    steps, rate = 12, 1e-3
+
+    def with_torch(dtype: torch.dtype) -> list[float]:
+        model = copy.deepcopy(pair.model)
+        optimizer, schedule = torch_adamw(model, rate, steps, 0)
+        scaler = torch.amp.GradScaler("cpu", enabled=dtype == torch.float16)
+        found = []
+        for step in range(steps):
+            optimizer.zero_grad()
+            with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
+                loss = torch_loss(model, random_batch(pair.cfg, seed=100 + step % 4))
+            scaler.scale(loss).backward()
+            scaler.unscale_(optimizer)
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            scaler.step(optimizer)
+            scaler.update()
+            schedule.step()
+            found.append(float(loss.detach()))
+        return found
+
+    tx = adamw(make_schedule(rate, steps=steps), weight_decay=0.01, clip_norm=1.0)
+    apply = make_apply(pair.cfg, "qa", dtype=jnp.float16)
+    train_step = jit(make_train_step(apply, span_cross_entropy, tx))
+    state = init_state(pair.params, tx, "float16")
+    ours = []
+    for step in range(steps):
+        one = {n: x[None] for n, x in random_batch(pair.cfg, seed=100 + step % 4).items()}
+        state, metrics = train_step(state, one, jax.random.key(0))
+        assert not metrics["skipped"]
+        assert metrics["loss_scale"] == 2**16
+        ours.append(float(metrics["loss"]))
+    exact, theirs = with_torch(torch.float32), with_torch(torch.float16)
+    noise = np.abs(np.subtract(theirs, exact)).max()
+    assert 0 < np.abs(np.subtract(ours, exact)).max() < 3 * noise
+    assert {x.dtype for x in jax.tree.leaves(state.params)} == {jnp.dtype(jnp.float32)}
 
 
 def test_bfloat16_computes_near_float32_and_keeps_float32_parameters(deep: Pair) -> None:
