@@ -40,6 +40,12 @@ WAYS: Ways = {
     "eager attention": {"attention": "eager", "compiled": False},
     "sdpa, torch.compile": {"attention": "sdpa", "compiled": True},
 }
+# Only on a GPU: FlashAttention-2 drops attention weights inside its kernel, and removes padding. It
+# comes with the package flash-attn; without that the row says so.
+FLASH: Ways = {
+    "FlashAttention-2": {"attention": "flash_attention_2", "compiled": False},
+    "FlashAttention-2, torch.compile": {"attention": "flash_attention_2", "compiled": True},
+}
 UNCOMPILED: Ways = {name: way for name, way in WAYS.items() if not way["compiled"]}
 # Only on a GPU: on a processor a step of one length is not faster when it is compiled.
 OF_BUCKETS: Ways = {
@@ -118,6 +124,11 @@ def step(setting: Setting, name: str, model: str, length: int, precision: str) -
     return row
 
 
+def ways_here(setting: Setting) -> Ways:
+    """All ways that this device may have."""
+    return WAYS | (FLASH if setting.gpu and jax.default_backend() == "gpu" else {})
+
+
 def baseline(
     setting: Setting,
     cfg: BertConfig,
@@ -126,9 +137,9 @@ def baseline(
     precision: str,
     ways: Ways | None = None,
 ) -> tuple[Side, Tried]:
-    """PyTorch's fastest way, by default of WAYS; see `fastest`."""
+    """PyTorch's fastest way, by default of WAYS, and on a GPU of FLASH; see `fastest`."""
     make = functools.partial(pytorch.training, cfg, params, batches, precision=precision)
-    run, compiling, tried = fastest(setting, make, WAYS if ways is None else ways)
+    run, compiling, tried = fastest(setting, make, ways_here(setting) if ways is None else ways)
     computed = pytorch.computed_in(cfg, params, batches[0], precision)
     return training_side(run, cfg, batches, computed, compiling), tried
 
@@ -158,12 +169,18 @@ def fastest(
         except Exception as error:  # torch.compile needs a C++ compiler
             if name == "sdpa":
                 raise
-            tried[name] = f"not possible here ({type(error).__name__})"
+            tried[name] = f"not possible here ({_reason(error)})"
             setting.say(f"  baseline {name}: {tried[name]}")
         del run
         pytorch.free()  # the model of a slower way
     assert best is not None  # the first way is always tried
     return best[2], best[1], tried
+
+
+def _reason(error: Exception) -> str:
+    """The error in one short line."""
+    said = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {said[:100]}".rstrip(": ")
 
 
 class _Matrix(Protocol):

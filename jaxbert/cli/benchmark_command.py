@@ -4,12 +4,16 @@ r"""Measure jaxbert beside PyTorch: the same weights, data, batches and precisio
     jaxbert benchmark --train_file train-v1.1.json --validation_file dev-v1.1.json \
         --output_dir bench
     jaxbert benchmark --rows step/minilm-l6 decode
+    jaxbert benchmark --gpu_report DIR --train_file ... --validation_file ...
 
 The baseline is transformers' BERT with fused AdamW and all threads, in whichever way is fastest
 here: SDPA attention, its plain attention, or SDPA compiled (finetune/padded: not compiled;
 --quick: SDPA as it is). A ratio above 1 means that jaxbert is faster, or takes less; the spread is
 that of the rounds. Samples of real text may differ by a fifth in their tokens, and are compared by
 the token. The rows of scaling over devices have no baseline. Needs the extra `baseline`.
+
+--gpu_report does on a GPU or TPU all that can only be done there, in one go: kernels beside the
+plain operations, a resumed run beside an unbroken one, all rows, and three epochs on the questions.
 """
 
 from __future__ import annotations
@@ -44,6 +48,9 @@ class BenchmarkOptions(Settings):
         "Where benchmark.json, benchmark.md and benchmark.png go; by default nowhere.",
         path=True,
     )
+    gpu_report: str | None = option(
+        None, "A folder for a report of this GPU or TPU: right first, then fast.", path=True
+    )
     rows: list[str] | None = option(None, "Names of rows, or how several begin; by default all.")
     quick: bool = option(False, "Few rows, rounds and examples: 3 minutes on 2 cores.")
     rounds: int = option(5, "Times that both sides are measured, in turns.")
@@ -76,13 +83,18 @@ def run(words: Sequence[str]) -> None:
         raise InputError('PyTorch is not installed; pip install "jaxbert[baseline]"')
     if options.rounds < 1:
         raise InputError(f"--rounds {options.rounds}: it must be at least 1")
-    folder = Path(options.output_dir).expanduser() if options.output_dir else None
+    if options.gpu_report and options.output_dir:
+        raise InputError("give --gpu_report or --output_dir: both name the folder of the report")
+    given = options.gpu_report or options.output_dir
+    folder = Path(given).expanduser() if given else None
     if folder:
         check_writable(folder)
-    from jaxbert.benchmark import machine, pytorch, table
+    from jaxbert.benchmark import gpu_report, machine, pytorch, table
     from jaxbert.benchmark.setting import Setting
 
     ours, theirs = jax.default_backend(), pytorch.device()
+    if options.gpu_report and ours == "cpu":
+        raise InputError("--gpu_report: JAX computes on a CPU here; it is for a GPU or TPU")
     if (ours == "cpu") != (theirs == "cpu"):
         raise InputError(
             f"JAX computes on {ours} and PyTorch on {theirs}, which is no comparison; install the "
@@ -101,9 +113,13 @@ def run(words: Sequence[str]) -> None:
     )
     jobs = table.jobs(setting)
     chosen = {name: jobs[name] for name in table.choose(list(jobs), options.rows or [""])}
+    if folder and options.gpu_report:
+        gpu_report.check(folder)
     about = machine.describe(setting.peak_of(precision))
     print(f"{about.device}, {about.cores} cores, {precision}; peak {about.peak / 1e9:.0f} Gflop/s")
     measure_rows(chosen, about, folder, debug=options.debug)
+    if folder and options.gpu_report:
+        gpu_report.train(folder, options.train_file, options.validation_file)
 
 
 def measure_rows(

@@ -58,7 +58,7 @@ class CompileOptions(Settings):
     GROUP = "devices, speed and debugging"
 
     target: str | None = option(
-        None, "h100, h200, a100, or a slice of TPUs: v5e:2x4, v5p:2x2x1, v6e:2x2, v4:2x2x1."
+        None, "h100, h200, a100, t4, or a slice of TPUs: v5e:2x4, v5p:2x2x1, v6e:2x2, v4:2x2x1."
     )
     json: str | None = option(None, "A file to write the figures to as well.", path=True)
     largest_batch_size: bool = option(

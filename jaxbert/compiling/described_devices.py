@@ -21,8 +21,9 @@ class DeviceKind(NamedTuple):
     Attributes:
         memory: bytes of a device's main memory.
         bandwidth: of it, bytes a second.
-        peak: floating-point operations a second of products in bfloat16.
+        peak: floating-point operations a second of products in bfloat16 or float16.
         peak_float32: the same of float32 as XLA multiplies it by default (TF32, or bfloat16).
+        has_bfloat16: else XLA computes it as float32.
         usable: the fraction of the memory that a program gets: JAX takes three quarters of a GPU's.
     """
 
@@ -32,6 +33,12 @@ class DeviceKind(NamedTuple):
     peak: float
     peak_float32: float
     usable: float
+    has_bfloat16: bool = True
+
+    def peak_of(self, dtype: str) -> float:
+        """The peak of products of a dtype."""
+        is_short = dtype == "float16" or (dtype == "bfloat16" and self.has_bfloat16)
+        return self.peak if is_short else self.peak_float32
 
 
 def _tpu(memory: float, bandwidth: float, peak: float) -> DeviceKind:
@@ -42,7 +49,13 @@ def _nvidia(
     capability: int, memory: float, bandwidth: float, peak: float, tf32: float
 ) -> DeviceKind:
     return DeviceKind(
-        Target("gpu", capability), memory * 1e9, bandwidth * 1e9, peak * 1e12, tf32 * 1e12, 0.75
+        Target("gpu", capability),
+        memory * 1e9,
+        bandwidth * 1e9,
+        peak * 1e12,
+        tf32 * 1e12,
+        0.75,
+        has_bfloat16=capability >= 80,
     )
 
 
@@ -57,11 +70,13 @@ GPUS = {
     "h100": _nvidia(90, 80, 3352, 989, 494),
     "h200": _nvidia(90, 141, 4800, 989, 494),
     "a100": _nvidia(80, 80, 2039, 312, 156),
+    "t4": _nvidia(75, 16, 320, 65, 8.1),  # Colab's; PCIe
 }
 # What XLA's compiler is told of a card: multiprocessors, their shared memory and that of a block,
 # clock in GHz, level-two cache, lanes of a multiprocessor.
 _CARDS = {
     "a100": (108, 167936, 166912, 1.41, 41943040, 64),
+    "t4": (40, 65536, 65536, 1.59, 4194304, 64),
     "h100": (132, 233472, 232448, 1.98, 52428800, 128),
     "h200": (132, 233472, 232448, 1.98, 52428800, 128),
 }

@@ -99,14 +99,13 @@ def report_on(
     kept = memory.output_size_in_bytes - memory.alias_size_in_bytes
     needed = memory.argument_size_in_bytes + memory.temp_size_in_bytes + kept
     flops = cost.flops / devices
-    peak = kind.peak if dtype == "bfloat16" else kind.peak_float32
     return Report(
         args_gib=memory.argument_size_in_bytes / _GIB,
         temp_gib=memory.temp_size_in_bytes / _GIB,
         traffic_gib=traffic,
         flops=flops,
         memory_seconds=traffic * _GIB / kind.bandwidth,
-        product_seconds=flops / (_ATTAINED * peak),
+        product_seconds=flops / (_ATTAINED * kind.peak_of(dtype)),
         fits=needed <= kind.usable * kind.memory,
         parts=dict(sorted(parts.items(), key=lambda part: -part[1])),
         unordered=unordered(program) if kind.target.platform == "gpu" else None,

@@ -25,6 +25,7 @@ from jaxbert.model.folders import find_model_folder
 from jaxbert.model.heads import Apply, Params, init_params, make_apply
 from jaxbert.model.pretrained import load_pretrained, save_pretrained
 from jaxbert.model.tokenizer import load_tokenizer
+from jaxbert.runtime.device_memory import memory_is_told
 from jaxbert.runtime.target import Target
 from jaxbert.training.parallel import Parallel, make_parallel
 from jaxbert.training.predict import cached_tokens, predict
@@ -32,6 +33,8 @@ from jaxbert.training.step import make_predict_step
 
 # (outputs, batch) -> the small arrays that are kept of a prediction.
 Reduce = Callable[[Arrays, Batch[jax.Array]], Arrays]
+
+_TAKES_LESS = "give fewer rows of a batch (--per_device_eval_batch_size)"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,20 +196,24 @@ class LoadedModel:
             name -> (M, ...), row m for window m of the features; None when it was stopped.
 
         Raises:
-            InputError: the attention that was asked for cannot compute rows of these lengths.
+            InputError: the attention that was asked for cannot compute rows of these lengths, or
+                the device's memory does not suffice.
         """
         kernel, _ = self.attention_for(buckets)
-        return predict(
-            self._program(reduce, kernel),
-            self._replicated() if params is None else params,
-            features,
-            self.compute.parallel,
-            size=size,
-            buckets=buckets,
-            device_tokens=cached_tokens(self.compute.target.platform),
-            prepare=corrupt or _unchanged,
-            stopped=stopped,
-        )
+        with memory_is_told(
+            "prediction", "give fewer rows of a batch (--per_device_eval_batch_size)"
+        ):
+            return predict(
+                self._program(reduce, kernel),
+                self._replicated() if params is None else params,
+                features,
+                self.compute.parallel,
+                size=size,
+                buckets=buckets,
+                device_tokens=cached_tokens(self.compute.target.platform),
+                prepare=corrupt or _unchanged,
+                stopped=stopped,
+            )
 
     def save(self, folder: str | Path, params: Params | None = None) -> None:
         """Write a folder that from_folder and transformers open; see save_pretrained.

@@ -16,6 +16,7 @@ import jax
 from jaxtyping import Array
 
 Constants: TypeAlias = dict[str, int | float | bool | str]
+Kernel: TypeAlias = Callable[..., None]  # a function in Triton's language
 
 
 class Launch(Protocol):
@@ -83,12 +84,10 @@ class Compiled:
         return made
 
 
-def kernel_named(name: str) -> Callable[..., object]:
+def kernel_named(name: str) -> Kernel:
     """The function of a kernel, "file.function"; Triton is imported here, where it is used."""
     file, function = name.split(".")
-    found: Callable[..., object] = getattr(
-        importlib.import_module(f"jaxbert.model.{file}"), function
-    )
+    found: Kernel = getattr(importlib.import_module(f"jaxbert.model.{file}"), function)
     return found
 
 

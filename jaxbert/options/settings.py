@@ -322,6 +322,11 @@ class TrainingOptions(CheckpointOptions, TrainingDataOptions, ModelOptions):
     scan_layers: bool = option(
         False, "Compile one layer and loop over it: compiling is faster, training slower."
     )
+    profile_steps: str | None = option(
+        None,
+        "FIRST:LAST, steps whose trace goes to --output_dir/profile, for XProf or Perfetto.",
+        resume="free",
+    )
 
     def adamw(self) -> AdamWSettings:
         """All of the optimizer but its schedule."""

@@ -42,9 +42,10 @@ COMPARED = "compared.json"
 # The files of a task that an evaluation writes, where it has them.
 _RESULTS = ("predictions.json", "nbest_predictions.json", "null_odds.json", "entity_report.json")
 # All that a run writes in its output directory; --overwrite_output_dir removes nothing else.
+TRACE = "profile"  # the folder of --profile_steps
 _RUN_FILES = (
     *(_CHECKPOINTS, _LOG, _METRICS, *_RESULTS),
-    *("calibration.json", "reliability.png", COMPARED, TENSORBOARD),
+    *("calibration.json", "reliability.png", COMPARED, TENSORBOARD, TRACE),
     *("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"),
     RECORD,  # the last to be removed: without it the others would be taken for another's
 )
@@ -155,11 +156,6 @@ class RunFolder:
             )
         differences = record.differences(now)
         self._check_options(differences)
-        if differences.environment:
-            logger.warning(
-                "the run was started with %s; it resumes, but may not end with the same bits",
-                "; ".join(map(str, differences.environment)),
-            )
         self._take(record)
         return record.to_json()
 
@@ -216,6 +212,11 @@ class RunFolder:
         if self.previous is None:
             return
         differences = self.previous.differences(now)
+        if differences.environment:
+            logger.warning(
+                "the run was started with %s; it resumes, but may not end with the same bits",
+                "; ".join(map(str, differences.environment)),
+            )
         given = now.options.get("allow_changed_options")
         allowed = given if isinstance(given, list) else ()
         # The options of the loss name the teacher.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import importlib.metadata
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+
+import jax
 
 from jaxbert.errors import InputError
 from jaxbert.io.files import Json, write_json
@@ -23,6 +26,11 @@ RECORD = "options.json"
 _PACKAGES = (
     *("jaxbert", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tokenizers"),
     *("numpy", "ml_dtypes"),
+)
+# What else compiles and computes on GPUs and TPUs, where it is installed.
+_DEVICE_PACKAGES = (
+    *("jax-cuda13-pjrt", "jax-cuda12-pjrt", "nvidia-cublas", "nvidia-cublas-cu12"),
+    *("jax-triton", "triton", "libtpu"),
 )
 
 
@@ -109,7 +117,8 @@ class RunRecord:
         loss: the source text of the loss; None in older records.
         loss_values: what a function of a Python program depends on besides its text.
         job: the launcher's name for all starts of the job that began the run.
-        versions, machine: what the run was last started with; empty in older records.
+        versions, machine: what the run was last started with, attention's kernel too; empty in
+            older records.
         rows_per_step: of the whole batch, over all devices; 0 while it is not known.
         row_length: tokens of the longest row; None in older records.
         data: fingerprints by name: train, validation, teacher, model; empty while not known.
@@ -154,7 +163,7 @@ class RunRecord:
             options=dataclasses.asdict(options),
             loss=loss,
             job=job,
-            versions={name: importlib.metadata.version(name) for name in _PACKAGES},
+            versions=_versions(),
             machine=host.describe(),
             rows_per_step=rows_per_step,
             request=request,
@@ -268,6 +277,15 @@ class RunRecord:
                 *_changed(self.machine, now.machine),
             ],
         )
+
+
+def _versions() -> dict[str, Json]:
+    found: dict[str, Json] = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    if jax.default_backend() != "cpu":
+        for name in _DEVICE_PACKAGES:
+            with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+                found[name] = importlib.metadata.version(name)
+    return found
 
 
 def fingerprint_of(content: Collection[Hashable] | Mapping[str, Json]) -> str:

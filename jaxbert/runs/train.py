@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import logging
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -25,15 +25,16 @@ from jaxbert.losses.choose import choose_loss, with_keywords
 from jaxbert.losses.forms import Arrays
 from jaxbert.metrics.scores import Scores
 from jaxbert.model.heads import Params
-from jaxbert.options.fields import settings_of
+from jaxbert.options.fields import Setting, settings_of
 from jaxbert.options.settings import TrainingOptions
-from jaxbert.runs.folder import RunFolder
+from jaxbert.runs.folder import TRACE, RunFolder
 from jaxbert.runs.plan import best_metrics, warmup_of
 from jaxbert.runs.record import Request, RunRecord
 from jaxbert.runs.teacher import with_teacher
 from jaxbert.runs.training_inputs import Inputs, PythonInputs, read_data, read_inputs
 from jaxbert.runtime import processes
 from jaxbert.runtime.compiled import keep_compiled
+from jaxbert.runtime.device_memory import memory_is_told
 from jaxbert.tasks.task import E, P, S, Task
 from jaxbert.training.events import Finished, Notify
 from jaxbert.training.loop import Program, fit, ignore
@@ -41,6 +42,7 @@ from jaxbert.training.optim import adamw, make_schedule
 from jaxbert.training.parallel import Parallel
 from jaxbert.training.progress import Plan, Progress
 from jaxbert.training.step import TrainState, TrainStep, init_state, make_train_step
+from jaxbert.training.traced_steps import TracedSteps, steps_of
 
 logger = logging.getLogger("jaxbert")
 
@@ -60,6 +62,10 @@ class Trained:
 
 
 _NOTHING = PythonInputs()
+_TAKES_LESS = (
+    "fewer rows (--per_device_train_batch_size) with --gradient_accumulation_steps, "
+    "--gradient_checkpointing or --dtype bfloat16 take less, and `jaxbert compile` tells what fits"
+)
 
 
 def train(
@@ -82,8 +88,8 @@ def train(
     check_reports(options.report_to)
     if not options.output_dir:
         raise InputError("give --output_dir, the folder for the results")
-    names = {setting.name for setting in settings_of(type(options))}
-    _check_allowed(options.allow_changed_options or (), names | {"metrics", "corruption"})
+    traced = steps_of(options.profile_steps) if options.profile_steps else range(0)
+    _check_allowed(options.allow_changed_options or (), settings_of(type(options)))
     _check(
         task_cls,
         packing=options.packing,
@@ -125,14 +131,14 @@ def train(
         inputs = read_inputs(read, options, loss, run, record, python_inputs)
         prepared = _make_program(inputs, options)
         state, progress = _open_folder(run, inputs, prepared)
-        trained = _fit(run, inputs, prepared, state, progress, notify)
+        trained = _fit(run, inputs, prepared, state, progress, notify, traced)
     notify(Finished(int(trained.state.step), trained.scores, trained.done))
     return trained
 
 
-def _check_allowed(allowed: Collection[str], names: Collection[str]) -> None:
+def _check_allowed(allowed: Collection[str], known: Iterable[Setting]) -> None:
     """Refuse to allow changes of what is no option."""
-    unknown = set(allowed) - set(names)
+    unknown = set(allowed) - {setting.name for setting in known} - {"metrics", "corruption"}
     if unknown:
         raise InputError(f"--allow_changed_options {' '.join(sorted(unknown))}: no such option")
 
@@ -301,16 +307,26 @@ def _fit(
     state: TrainState,
     progress: Progress,
     notify: Notify,
+    traced: range,
 ) -> Trained:
-    """Train to the end of the plan, then write the model and its results."""
+    """Train to the end of the plan, then write the model and its results.
+
+    Args:
+        traced: the steps to be traced.
+    """
     _announce(inputs.plan, prepared.source, inputs.parallel)
     started = time.perf_counter()
-    with run.storage(int(state.step)) as storage:
+    steps = TracedSteps(prepared.program.step, traced, run.path / TRACE)
+    with (
+        run.storage(int(state.step)) as storage,
+        steps,
+        memory_is_told("training", _TAKES_LESS),
+    ):
         state, done = fit(
             state,
             progress,
             prepared.source,
-            prepared.program,
+            prepared.program._replace(step=steps),
             inputs.plan,
             storage,
             inputs.validation,

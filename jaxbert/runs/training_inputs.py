@@ -268,8 +268,13 @@ def _compared(
     processes.check_alike("data", prints)
     processes.check_alike("losses", [loss.source, dict(loss.values)])
     processes.check_alike("functions", python_inputs.functions())
+    kernel, _ = model.attention_for(sampler.buckets, train=True)
     record = dataclasses.replace(
-        record, rows_per_step=sampler.rows, row_length=max(sampler.buckets), data=prints
+        record,
+        machine={**record.machine, "attention": kernel},
+        rows_per_step=sampler.rows,
+        row_length=max(sampler.buckets),
+        data=prints,
     )
     run.check(record, user_loss=loss.user_defined)
     return Inputs(

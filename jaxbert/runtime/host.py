@@ -29,7 +29,7 @@ def cores() -> int:
 
 
 def describe(platform_name: str | None = None) -> dict[str, str | int]:
-    """Platform, architecture, device, how many devices, and of a CPU the cores.
+    """Platform, architecture, device, how many devices, of a CPU the cores, and XLA's flags.
 
     Args:
         platform_name: "cpu", "gpu" or "tpu"; by default that of the default device.
@@ -39,5 +39,6 @@ def describe(platform_name: str | None = None) -> dict[str, str | int]:
         "architecture": platform.machine(),
         "device": device(platform_name),
         "devices": jax.device_count(),
+        "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
     }
     return found | ({"cores": cores()} if found["platform"] == "cpu" else {})

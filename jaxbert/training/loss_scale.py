@@ -7,10 +7,14 @@ underflows.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Concatenate, NamedTuple, ParamSpec
 
 import jax
 import jax.numpy as jnp
+
+from jaxbert.losses.forms import Sums
+from jaxbert.model.heads import Params
 
 _START, _LOWEST, _GROWS_AFTER = 2.0**16, 1.0, 2000
 
@@ -48,6 +52,37 @@ class LossScale(NamedTuple):
         """
         weight = jax.lax.stop_gradient(jnp.maximum(weight, 1.0))
         return self.value * jnp.exp2(-jnp.ceil(jnp.log2(weight)))
+
+
+P = ParamSpec("P")
+
+
+def gradient_of(
+    sums: Callable[Concatenate[Params, P], tuple[jax.Array, Sums]], scale: LossScale | None
+) -> Callable[Concatenate[Params, P], tuple[Params, Sums]]:
+    """The function that gives the gradient by the parameters of a sum of losses, and what is
+    reported beside it.
+
+    Args:
+        sums: gives a sum of losses, and the sum and its weight among others as "loss".
+        scale: by which the backward pass is scaled; None where it is not.
+    """
+    if scale is None:
+        plain: Callable[Concatenate[Params, P], tuple[Params, Sums]] = jax.grad(sums, has_aux=True)
+        return plain
+
+    def scaled(
+        params: Params, *args: P.args, **kwargs: P.kwargs
+    ) -> tuple[jax.Array, tuple[Sums, jax.Array]]:
+        total, reported = sums(params, *args, **kwargs)
+        factor = scale.factor(reported["loss"][1])
+        return total * factor, (reported, factor)
+
+    def gradient(params: Params, *args: P.args, **kwargs: P.kwargs) -> tuple[Params, Sums]:
+        grads, (reported, factor) = jax.grad(scaled, has_aux=True)(params, *args, **kwargs)
+        return jax.tree.map(lambda g: g / factor, grads), reported
+
+    return gradient
 
 
 def first_scale() -> LossScale:

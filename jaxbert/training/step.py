@@ -19,7 +19,7 @@ from jaxbert.losses.forms import (
     objective_of,
 )
 from jaxbert.model.heads import Apply, Params
-from jaxbert.training.loss_scale import LossScale, first_scale
+from jaxbert.training.loss_scale import LossScale, first_scale, gradient_of
 from jaxbert.training.optim import is_frozen, name_mask
 
 Tree = TypeVar("Tree")
@@ -90,12 +90,8 @@ def make_train_step(
     objective = objective_of(loss, measure)
 
     def sums(
-        params: Params,
-        batch: Batch[jax.Array],
-        key: jax.Array,
-        weights: tuple[jax.Array, ...] = (),
-        scale: LossScale | None = None,
-    ) -> tuple[jax.Array, tuple[Sums, jax.Array | None]]:
+        params: Params, batch: Batch[jax.Array], key: jax.Array, weights: tuple[jax.Array, ...] = ()
+    ) -> tuple[jax.Array, Sums]:
         if frozen:
             kept = name_mask(params, lambda path: is_frozen(path, frozen))
             params = jax.tree.map(lambda x, k: jax.lax.stop_gradient(x) if k else x, params, kept)
@@ -108,21 +104,7 @@ def make_train_step(
             # the two are equal, as without class weights, it is a product with exactly 1.
             share = jnp.where(weight == 0, 0.0, divisor(weights[0]) / divisor(weight))
             loss_sum += term.factor * term.sum * share
-        factor = None if scale is None else scale.factor(terms[0].weight)
-        scaled = loss_sum if factor is None else loss_sum * factor
-        return scaled, ({"loss": (loss_sum, terms[0].weight), **reported}, factor)
-
-    def gradient(
-        params: Params,
-        batch: Batch[jax.Array],
-        key: jax.Array,
-        weights: tuple[jax.Array, ...] = (),
-        scale: LossScale | None = None,
-    ) -> tuple[Params, Sums]:
-        grads, (measured, factor) = jax.grad(sums, has_aux=True)(params, batch, key, weights, scale)
-        if factor is not None:
-            grads = jax.tree.map(lambda g: g / factor, grads)
-        return grads, measured
+        return loss_sum, {"loss": (loss_sum, terms[0].weight), **reported}
 
     def weights_of(
         params: Params, batch: Batch[jax.Array], key: jax.Array
@@ -152,17 +134,16 @@ def make_train_step(
         # row's own number, so neither the device nor the micro-batch matters.
         key = jax.random.fold_in(key, state.step)
         params, first = state.params, jax.tree.map(lambda x: x[0], batch)
+        gradient = gradient_of(sums, state.scale)
         if accumulate == 1:
-            grads, measured = over_devices(gradient(params, first, key, (), state.scale))
+            grads, measured = over_devices(gradient(params, first, key))
         else:
             weights: tuple[jax.Array, ...] = ()
             if len(jax.eval_shape(weights_of, params, first, key)) > 1:
                 # They must be known before gradients are added. Of this pass the compiler leaves
                 # out what weights do not need, the model above all.
                 weights = over_all(lambda part: weights_of(params, part, key), batch)
-            grads, measured = over_all(
-                lambda part: gradient(params, part, key, weights, state.scale), batch
-            )
+            grads, measured = over_all(lambda part: gradient(params, part, key, weights), batch)
         weight = divisor(measured["loss"][1])
         grads = jax.tree.map(lambda g: g / weight, grads)
         metrics = {n: part / divisor(count) for n, (part, count) in measured.items()}
@@ -175,16 +156,18 @@ def make_train_step(
         if "stop" in batch:
             metrics["stop"] = jnp.max(batch["stop"])
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        params, opt_state = jax.tree.map(
-            lambda new, old: jnp.where(finite, new, old),
-            (params, opt_state),
-            (state.params, state.opt_state),
-        )
+        new = optax.apply_updates(state.params, updates), opt_state
+        params, opt_state = _chosen(finite, new, (state.params, state.opt_state))
         scale = None if state.scale is None else state.scale.after(finite)
         return TrainState(state.step + 1, params, opt_state, scale), metrics
 
     return train_step
+
+
+def _chosen(first: jax.Array, a: Tree, b: Tree) -> Tree:
+    """The first of two trees where a boolean is true, else the second."""
+    chosen: Tree = jax.tree.map(lambda x, y: jnp.where(first, x, y), a, b)
+    return chosen
 
 
 def make_predict_step(

@@ -1,0 +1,63 @@
+"""The parts of --gpu_report that are no rows of the benchmark: what is right on this device, and a
+whole training."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import jax
+
+from jaxbert.benchmark.device_checks import Check, equal_bits, kernels
+from jaxbert.errors import InputError
+from jaxbert.io.files import write_json, write_text
+
+
+def check(folder: Path) -> None:
+    """Try kernels and equal bits; checks.json and checks.md have what was found.
+
+    Raises:
+        InputError: something is wrong, of which no time would be worth anything.
+    """
+    backend = "pallas" if jax.default_backend() == "tpu" else "triton"
+    found = _shown([*kernels(backend), equal_bits(folder / "runs", [sys.executable])])
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "checks.json", [one._asdict() for one in found])
+    rows = [f"| {one.name} | {'yes' if one.passed else '**no**'} | {one.found} |" for one in found]
+    write_text(
+        folder / "checks.md", "\n".join(["| what | right | found |", "|---|---|---|", *rows])
+    )
+    if wrong := [one.name for one in found if not one.passed]:
+        raise InputError(f"not right on this device: {'; '.join(wrong)}; see {folder}/checks.md")
+
+
+def _shown(checks: Iterable[Check]) -> list[Check]:
+    """All of them, each printed when it is done."""
+    found = []
+    for one in checks:
+        print(f"{'right' if one.passed else 'WRONG'}: {one.name}: {one.found}", flush=True)
+        found.append(one)
+    return found
+
+
+def train(folder: Path, train_file: str, validation_file: str) -> None:
+    """Three epochs of questions in bfloat16, packed; the run has its scores and its log.
+
+    Raises:
+        InputError: the training failed.
+    """
+    output = folder / "runs" / "questions"
+    words = ["train", "qa", "--model_name_or_path", "minilm-l6", "--num_train_epochs", "3"]
+    words += ["--train_file", train_file, "--validation_file", validation_file]
+    words += ["--per_device_train_batch_size", "64", "--dtype", "bfloat16", "--packing"]
+    words += ["--learning_rate", "1e-4", "--warmup_ratio", "0.1", "--output_dir", str(output)]
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-m", "jaxbert", *words], check=False)
+    if done.returncode:
+        raise InputError(f"three epochs of {train_file}: the training failed; see above")
+    seconds = time.perf_counter() - start
+    write_json(folder / "training.json", {"command": words, "seconds": round(seconds, 1)})
+    print(f"three epochs in {seconds:.0f} s, with reading, compiling and evaluating")

@@ -1,0 +1,73 @@
+"""The checks of --gpu_report, with the kernel for TPUs in its interpreter, and a wrong kernel."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import pytest
+
+from jaxbert.benchmark import device_checks, gpu_report
+from jaxbert.benchmark.device_checks import Check, equal_bits, kernels
+from jaxbert.cli import benchmark_command
+from jaxbert.errors import InputError
+from jaxbert.model.attention import Attention
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def few_cases(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device_checks, "_LENGTHS", (37,))
+    monkeypatch.setattr(device_checks, "_SIZES", (64,))
+
+
+@pytest.mark.usefixtures("few_cases")
+def test_a_kernel_that_is_right_passes() -> None:
+    found = list(kernels("pallas"))
+    assert [one.name for one in found if not one.passed] == []
+    assert len(found) == 5
+    assert found[0] == Check("masks: 37 tokens, heads of 64", True, "0 weights differ")
+
+
+@pytest.mark.usefixtures("few_cases")
+def test_a_kernel_that_is_wrong_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = Attention.__call__
+
+    def other_site(self: Attention, *qkv: jax.Array, **how: Any) -> jax.Array:
+        return right(self, *qkv, **how | {"site": how["site"] + (self.backend != "xla")})
+
+    monkeypatch.setattr(Attention, "__call__", other_site)
+    found = list(kernels("pallas"))
+    assert [one.passed for one in found] == [False] * 4 + [True]
+
+
+def test_a_run_that_is_stopped_and_resumed_is_compared_with_one_that_is_not(tmp_path: Path) -> None:
+    tiny = ("--max_train_samples", "40", "--max_eval_samples", "8", "--max_seq_length", "16")
+    found = equal_bits(tmp_path, [sys.executable], *tiny)
+    assert found == Check("a resumed run has equal bits", True, "equal")
+    assert not equal_bits(tmp_path / "other", [sys.executable], "--nonsense").passed
+
+
+def test_what_is_not_right_ends_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_report, "kernels", lambda _: [Check("masks", False, "3 differ")])
+    monkeypatch.setattr(gpu_report, "equal_bits", lambda *_: Check("bits", True, "equal"))
+    with pytest.raises(InputError, match="not right on this device: masks; see"):
+        gpu_report.check(tmp_path)
+    assert "| masks | **no** | 3 differ |" in (tmp_path / "checks.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--gpu_report", "a"], "JAX computes on a CPU here"),
+        (["--gpu_report", "a", "--output_dir", "b"], "give --gpu_report or --output_dir"),
+    ],
+)
+def test_it_is_for_an_accelerator(words: list[str], said: str, tmp_path: Path) -> None:
+    words = [str(tmp_path / w) if len(w) == 1 else w for w in words]
+    with pytest.raises(InputError, match=said):
+        benchmark_command.run(words)
+    assert not list(tmp_path.iterdir())
