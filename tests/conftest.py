@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import re
 import tempfile
 
 # Compiling is most of the tests' time, and LLVM's optimizations most of that: without them the same
@@ -22,6 +24,11 @@ if os.environ["JAX_PLATFORMS"] == "cpu":
 
 from checked_types import ROOMS
 from jaxtyping import install_import_hook
+
+# Without PyTorch, as on an interpreter that is tried beside the main one, files that compare with
+# it are left out.
+HAS_TORCH = importlib.util.find_spec("torch") is not None
+_IMPORTS_TORCH = re.compile(r"^ *(?:import|from) torch", re.MULTILINE)
 
 if os.environ.get("JAXBERT_TEST_TYPES", "1") != "0":
     install_import_hook(ROOMS, "checked_types.check")
@@ -52,6 +59,19 @@ COMPILER_FLAGS = os.environ["XLA_FLAGS"].partition(" ")[2]
 REPOSITORY = Path(__file__).parent.parent
 DEMO = REPOSITORY / "jaxbert" / "demo"
 _PUBLIC = os.environ.get("JAXBERT_DATA", REPOSITORY.parent / "shared" / "data")
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Leave out what needs PyTorch where it is not; None leaves the decision to pytest."""
+    if HAS_TORCH or not collection_path.match("test_*.py"):
+        return None
+    return True if _IMPORTS_TORCH.search(collection_path.read_text("utf-8")) else None
+
+
+def pytest_report_header() -> str | None:
+    if HAS_TORCH:
+        return None
+    return "PyTorch is not installed: files that compare with it are left out"
 
 
 # A worker takes a file of tests at a time: the longest first, so that both end together.
