@@ -6,41 +6,48 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
-
-import jax
 
 from jaxbert.benchmark.device_checks import Check, equal_bits, kernels
 from jaxbert.errors import InputError
 from jaxbert.io.files import write_json, write_text
+from jaxbert.model.choose_attention import choose_attention
 
 
 def check(folder: Path) -> None:
-    """Try kernels and equal bits; checks.json and checks.md have what was found.
+    """Try kernels and equal bits; checks.json and checks.md have what was found so far.
 
     Raises:
         InputError: something is wrong, of which no time would be worth anything.
     """
-    backend = "pallas" if jax.default_backend() == "tpu" else "triton"
-    found = _shown([*kernels(backend), equal_bits(folder / "runs", [sys.executable])])
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "checks.json", [one._asdict() for one in found])
-    rows = [f"| {one.name} | {'yes' if one.passed else '**no**'} | {one.found} |" for one in found]
-    write_text(
-        folder / "checks.md", "\n".join(["| what | right | found |", "|---|---|---|", *rows])
-    )
+    found: list[Check] = []
+    for one in _checks(folder):
+        print(f"{'right' if one.passed else 'WRONG'}: {one.name}: {one.found}", flush=True)
+        found.append(one)
+        _write(folder, found)
     if wrong := [one.name for one in found if not one.passed]:
         raise InputError(f"not right on this device: {'; '.join(wrong)}; see {folder}/checks.md")
 
 
-def _shown(checks: Iterable[Check]) -> list[Check]:
-    """All of them, each printed when it is done."""
-    found = []
-    for one in checks:
-        print(f"{'right' if one.passed else 'WRONG'}: {one.name}: {one.found}", flush=True)
-        found.append(one)
-    return found
+def _checks(folder: Path) -> Iterator[Check]:
+    """Those of the kernels that this card has, then the one of equal bits."""
+    kernel, why = choose_attention(
+        "auto", dtype="bfloat16", heads=12, head_size=64, lengths=[512], packed=True, dropout=0.1
+    )
+    if kernel == "xla":
+        yield Check("kernels", True, f"none to try: {why}")
+    else:
+        yield from kernels(kernel)
+    yield equal_bits(folder / "runs", [sys.executable])
+
+
+def _write(folder: Path, found: list[Check]) -> None:
+    write_json(folder / "checks.json", [one._asdict() for one in found])
+    rows = [f"| {one.name} | {'yes' if one.passed else '**no**'} | {one.found} |" for one in found]
+    table = ["| what | right | found |", "|---|---|---|", *rows]
+    write_text(folder / "checks.md", "\n".join(table) + "\n")
 
 
 def train(folder: Path, train_file: str, validation_file: str) -> None:
@@ -54,6 +61,7 @@ def train(folder: Path, train_file: str, validation_file: str) -> None:
     words += ["--train_file", train_file, "--validation_file", validation_file]
     words += ["--per_device_train_batch_size", "64", "--dtype", "bfloat16", "--packing"]
     words += ["--learning_rate", "1e-4", "--warmup_ratio", "0.1", "--output_dir", str(output)]
+    words += ["--overwrite_output_dir"]  # a former report's run would be there already, and done
     start = time.perf_counter()
     done = subprocess.run([sys.executable, "-m", "jaxbert", *words], check=False)
     if done.returncode:

@@ -76,7 +76,14 @@ def prepare(
 ) -> Training:
     """The step as `jaxbert train qa` makes it."""
     parallel = make_parallel("auto", jax.local_devices()[: devices or 1])
-    apply = make_apply(cfg, "qa", dtype=jnp.dtype(precision), attention=attention, remat=remat)
+    apply = make_apply(
+        cfg,
+        "qa",
+        dtype=jnp.dtype(precision),
+        attention=attention,
+        remat=remat,
+        mesh=parallel.mesh,
+    )
     tx = adamw(
         make_schedule(learning_rate, steps=10**6, warmup_steps=0, decay="linear"),
         weight_decay=WEIGHT_DECAY,

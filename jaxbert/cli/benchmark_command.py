@@ -12,8 +12,8 @@ here: SDPA attention, its plain attention, or SDPA compiled (finetune/padded: no
 that of the rounds. Samples of real text may differ by a fifth in their tokens, and are compared by
 the token. The rows of scaling over devices have no baseline. Needs the extra `baseline`.
 
---gpu_report does on a GPU or TPU all that can only be done there, in one go: kernels beside the
-plain operations, a resumed run beside an unbroken one, all rows, and three epochs on the questions.
+--gpu_report does on a GPU all that can only be done there, in one go: kernels beside the plain
+operations, a resumed run beside an unbroken one, all rows, and three epochs on the questions.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class BenchmarkOptions(Settings):
         path=True,
     )
     gpu_report: str | None = option(
-        None, "A folder for a report of this GPU or TPU: right first, then fast.", path=True
+        None, "A folder for a report of this GPU: right first, then fast.", path=True
     )
     rows: list[str] | None = option(None, "Names of rows, or how several begin; by default all.")
     quick: bool = option(False, "Few rows, rounds and examples: 3 minutes on 2 cores.")
@@ -93,8 +93,8 @@ def run(words: Sequence[str]) -> None:
     from jaxbert.benchmark.setting import Setting
 
     ours, theirs = jax.default_backend(), pytorch.device()
-    if options.gpu_report and ours == "cpu":
-        raise InputError("--gpu_report: JAX computes on a CPU here; it is for a GPU or TPU")
+    if options.gpu_report and ours != "gpu":
+        raise InputError(f"--gpu_report: JAX computes on a {ours.upper()} here, not on a GPU")
     if (ours == "cpu") != (theirs == "cpu"):
         raise InputError(
             f"JAX computes on {ours} and PyTorch on {theirs}, which is no comparison; install the "

@@ -160,6 +160,7 @@ def run(
         "devices": parallel.devices,
         "hosts": described.hosts,
         "attention": kernel,
+        "matmul_precision": options.matmul_precision,
         "per_device_train_batch_size": rows,
         "jax": jax.__version__,
         **_figures(report, prepared.tokens(rows)),
@@ -270,7 +271,7 @@ def lines(figures: dict[str, Json], report: Report | DoesNotFit) -> Iterator[str
         needed = f": it needs {report.needed_gib:.1f} GiB" if report.needed_gib else ""
         yield f"  the step does not fit in the device's memory{needed}"
         yield "  fewer rows (--per_device_train_batch_size) with --gradient_accumulation_steps,"
-        yield "  --gradient_checkpointing or --dtype bfloat16 take less"
+        yield "  --gradient_checkpointing or a shorter --dtype take less"
     else:
         fits = "fits" if report.fits else "does not fit"
         yield f"  parameters, optimizer and batch {report.args_gib:8.2f} GiB"
@@ -283,6 +284,8 @@ def lines(figures: dict[str, Json], report: Report | DoesNotFit) -> Iterator[str
             f"{1e3 * report.product_seconds:.1f} for products), "
             f"{figures['tokens_per_second']:,.0f} tokens a second on all devices"
         )
+        if figures["matmul_precision"] != "default":
+            yield "  (the time of products is that of --matmul_precision default)"
         if report.unordered is not None:
             yield f"  sums in no fixed order: {', '.join(report.unordered) or 'none'}"
         yield "  traffic by part, GiB:"

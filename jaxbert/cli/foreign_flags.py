@@ -214,9 +214,7 @@ TRAINING_ARGUMENTS = (
     _switch(
         "tf32",
         _understood("JAX multiplies float32 as TF32 on the GPUs that have it"),
-        Case(
-            _refused("set JAX_DEFAULT_MATMUL_PRECISION=float32 instead, and leave it out"), _FALSE
-        ),
+        Case(_taken("--matmul_precision", "highest"), _FALSE),
     ),
     _switch("activation_checkpointing", _taken("--gradient_checkpointing"), training=True),
     _one(
@@ -469,10 +467,7 @@ TRAINING_ARGUMENTS = (
     # --- reproducibility, devices, data ---
     _switch(
         "full_determinism",
-        _understood(
-            "runs on the CPU are equal to the bit; on a GPU set "
-            "`XLA_FLAGS=--xla_gpu_deterministic_ops=true`"
-        ),
+        _understood("equal inputs have equal bits, on a CPU and by --parallel jit on a GPU"),
     ),
     _one(
         "data_seed",

@@ -23,8 +23,8 @@ class DeviceKind(NamedTuple):
         bandwidth: of it, bytes a second.
         peak: floating-point operations a second of products in bfloat16 or float16.
         peak_float32: the same of float32 as XLA multiplies it by default (TF32, or bfloat16).
-        has_bfloat16: else XLA computes it as float32.
         usable: the fraction of the memory that a program gets: JAX takes three quarters of a GPU's.
+        has_bfloat16: else XLA computes it as float32.
     """
 
     target: Target

@@ -206,12 +206,13 @@ def part_of(op_name: str) -> str:
     >>> part_of("jit(train_step)/jvp(BertWithHead)/bert/bert._scanned/while/body/Layer/mlp_in/add")
     'layer/mlp_in forward'
     >>> part_of("jit(train_step)/shard_map/jit(_where)/select_n"), part_of("jit(f)/jvp(A)/bert/add")
-    ('jit(_where)', 'model forward')
+    ('optimizer', 'model forward')
     """
     way = "backward" if "transpose(" in op_name else "forward"
     if found := re.search(r"(?:layer_\d+|Layer)/(.+)", op_name):
         return f"layer/{'/'.join(found[1].split('/')[:-1][:2]) or found[1]} {way}"
     if found := re.search(r"bert/(embeddings.*)", op_name):
         return f"{'/'.join(found[1].split('/')[:-1][:2])} {way}"
-    rest = re.sub(r"^(jit\((?!_)\w+\)/|shard_map/)*", "", op_name)
-    return f"model {way}" if "jvp(" in rest else rest.split("/")[0]
+    if not op_name:
+        return ""
+    return f"model {way}" if "jvp(" in op_name else "optimizer"

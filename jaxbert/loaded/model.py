@@ -34,7 +34,7 @@ from jaxbert.training.step import make_predict_step
 # (outputs, batch) -> the small arrays that are kept of a prediction.
 Reduce = Callable[[Arrays, Batch[jax.Array]], Arrays]
 
-_TAKES_LESS = "give fewer rows of a batch (--per_device_eval_batch_size)"
+_TAKES_LESS = "give fewer rows of a batch (--per_device_eval_batch_size, or batch_size)"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,11 +163,20 @@ class LoadedModel:
         )
 
     def train_apply(
-        self, lengths: Sequence[int], *, remat: bool = False, scan: bool = False
+        self,
+        lengths: Sequence[int],
+        *,
+        remat: bool = False,
+        scan: bool = False,
+        on_one_device: bool = False,
     ) -> Apply:
-        """The model as training computes it, on rows of these lengths; see make_apply."""
+        """The model as training computes it, on rows of these lengths; see make_apply.
+
+        Args:
+            on_one_device: for any number of rows, not for a part of them on each device.
+        """
         kernel, _ = self.attention_for(lengths, train=True)
-        return self._apply(kernel, remat=remat, scan=scan)
+        return self._apply(kernel, remat=remat, scan=scan, on_one_device=on_one_device)
 
     def predict(
         self,
@@ -200,9 +209,7 @@ class LoadedModel:
                 the device's memory does not suffice.
         """
         kernel, _ = self.attention_for(buckets)
-        with memory_is_told(
-            "prediction", "give fewer rows of a batch (--per_device_eval_batch_size)"
-        ):
+        with memory_is_told("prediction", _TAKES_LESS):
             return predict(
                 self._program(reduce, kernel),
                 self._replicated() if params is None else params,
@@ -224,7 +231,10 @@ class LoadedModel:
         params = self.params if params is None else params
         save_pretrained(folder, self.cfg, params, self.tokenizer, head=self.head)
 
-    def _apply(self, kernel: str, *, remat: bool = False, scan: bool = False) -> Apply:
+    def _apply(
+        self, kernel: str, *, remat: bool = False, scan: bool = False, on_one_device: bool = False
+    ) -> Apply:
+        precision = self.compute.matmul_precision
         return make_apply(
             self.cfg,
             self.head,
@@ -233,8 +243,8 @@ class LoadedModel:
             attention=kernel,
             scan=scan,
             target=self.compute.target,
-            mesh=self.compute.parallel.mesh,
-            matmul_precision=self.compute.matmul_precision,
+            mesh=None if on_one_device else self.compute.parallel.mesh,
+            matmul_precision=None if precision == "default" else precision,
         )
 
     def _program(self, reduce: Reduce, kernel: str) -> Callable[[Params, Batch[jax.Array]], Arrays]:

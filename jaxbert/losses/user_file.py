@@ -24,6 +24,7 @@ UserLoss: TypeAlias = Callable[..., Result | jax.Array]
 
 # What the step and the log report themselves.
 _TAKEN = {"loss", "weight", "grad_norm", "skipped", "stop", "step", "epoch", "learning_rate"} | {
+    "loss_scale",
     "examples_per_second",
     "tokens_per_second",
 }

@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from jaxbert.model.by_rows import by_rows
+from jaxbert.model.params import AnyArray
 from jaxbert.runtime.target import Platform
 
 _BLOCK = 128
@@ -34,15 +35,17 @@ class Lookup:
     platform: Platform
     mesh: Mesh | None
 
-    def __call__(self, table: Float[Array, "V D"], ids: Int[Array, "B T"]) -> Float[Array, "B T D"]:
+    def __call__(
+        self, table: Float[AnyArray, "V D"], ids: Int[Array, "B T"]
+    ) -> Float[Array, "B T D"]:
         """table[ids]."""
         if self.platform != "gpu":
             return jnp.take(table, ids, axis=0)
-        return by_rows(lambda ids, table: _lookup(table, ids), self.mesh, ids, table)
+        return by_rows(lambda ids, table: _lookup(table, ids), self.mesh, ids, jnp.asarray(table))
 
     def places(
-        self, table: Float[Array, "V D"], ids: Int[Array, "B T"]
-    ) -> Float[Array, "T D"] | Float[Array, "B T D"]:
+        self, table: Float[AnyArray, "V D"], ids: Int[Array, "B T"]
+    ) -> Float[AnyArray, "T D"] | Float[Array, "B T D"]:
         """The table's first rows, one for each place of a row of ids.
 
         Their gradient is a plain sum. On a CPU they are looked up: the sum has other bits there

@@ -26,7 +26,7 @@ from jaxbert.model.attention import Attention
 from jaxbert.model.config import BertConfig
 from jaxbert.model.dropout import Seeds, dropout
 from jaxbert.model.embedding_lookup import Lookup
-from jaxbert.model.params import Params
+from jaxbert.model.params import AnyArray, Params
 from jaxbert.model.residual_norm import ResidualNorm, layer_norm
 
 # erf GELU is recomputed in the backward pass to save memory (BENCHMARKS.md).
@@ -71,8 +71,8 @@ class Dense(nn.Module):
         kernel = self.param("kernel", _normal(self.cfg), (*shape, *self.outputs))
         bias = self.param("bias", nn.initializers.zeros, self.outputs)
         rows, columns = math.prod(shape), math.prod(self.outputs)
-        matrix = kernel.astype(self.dtype).reshape(rows, columns)
-        return matrix, bias.astype(self.dtype).reshape(columns)
+        matrix = jnp.asarray(kernel, self.dtype).reshape(rows, columns)
+        return matrix, jnp.asarray(bias, self.dtype).reshape(columns)
 
 
 def joint(parts: Sequence[Dense], x: Float[Array, "B T D"]) -> Float[Array, "B T parts *outputs"]:
@@ -103,8 +103,8 @@ class LayerNorm(nn.Module):
         site: int | Int[Array, ""] = 0,
     ) -> Float[Array, "B T D"]:
         cfg, shape = self.cfg, x.shape[-1:]
-        scale = self.param("scale", nn.initializers.ones, shape)
-        bias = self.param("bias", nn.initializers.zeros, shape)
+        scale = jnp.asarray(self.param("scale", nn.initializers.ones, shape))
+        bias = jnp.asarray(self.param("bias", nn.initializers.zeros, shape))
         eps = cfg.layer_norm_eps
         if branch is None:
             return layer_norm(x, scale, bias, eps, self.dtype)
@@ -132,7 +132,7 @@ class Embeddings(nn.Module):
     ) -> Float[Array, "B T D"]:
         cfg = self.cfg
 
-        def table(rows: int, name: str) -> Float[Array, "{rows} D"]:
+        def table(rows: int, name: str) -> Float[AnyArray, "{rows} D"]:
             return nn.Embed(rows, cfg.hidden_size, embedding_init=_normal(cfg), name=name).embedding
 
         x = self.lookup(table(cfg.vocab_size, "word_embeddings"), input_ids)
@@ -210,7 +210,9 @@ class Layer(nn.Module):
         )
         x = norm("attention_norm")(x, a, seeds, site + 1)
 
-        m = ACTIVATIONS[cfg.hidden_act](dense(cfg.intermediate_size, "mlp_in")(x))
+        m = dense(cfg.intermediate_size, "mlp_in")(x)
+        with jax.named_scope("activation"):
+            m = ACTIVATIONS[cfg.hidden_act](m)
         m = dense(cfg.hidden_size, "mlp_out")(m)
         return norm("mlp_norm")(x, m, seeds, site + 2)
 

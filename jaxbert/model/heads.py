@@ -7,6 +7,7 @@ C classes, K choices, P masked positions, V vocabulary.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
@@ -227,7 +228,7 @@ def make_apply(
     scan: bool = False,
     target: Target | None = None,
     mesh: Mesh | None = None,
-    matmul_precision: str = "default",
+    matmul_precision: str | None = None,
 ) -> Apply:
     """The model as a pure function apply(params, batch, *, key=None, train=False) -> outputs.
 
@@ -245,9 +246,15 @@ def make_apply(
 
     `remat` and `scan` are those of the Encoder. `attention`, `target` (by default the devices that
     are here) and `mesh` are those of Attention. `matmul_precision`, of products in float32, is that
-    of jax.default_matmul_precision.
+    of jax.default_matmul_precision; None leaves it as it is.
     """
     how = Attention(attention, target or Target.here(), mesh)
+
+    def precision() -> contextlib.AbstractContextManager[None]:
+        if matmul_precision is None:
+            return contextlib.nullcontext()
+        return jax.default_matmul_precision(matmul_precision)
+
     model = BertWithHead(cfg, head, dtype, remat, how, scan)
 
     def apply(
@@ -264,7 +271,7 @@ def make_apply(
                 choices = ids.shape[2]
                 rows = (rows[:, None] * choices + jnp.arange(choices)).reshape(-1)
             seeds = row_seeds(key, rows)
-        with jax.default_matmul_precision(matmul_precision):
+        with precision():
             outputs = model.apply({"params": params}, batch, seeds)
         assert not isinstance(outputs, tuple)  # it is a pair only with mutable variables
         return outputs

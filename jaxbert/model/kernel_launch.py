@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import os
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias
 
@@ -64,6 +65,9 @@ class Compiled:
         warps: int,
         constants: Constants,
     ) -> list[Array]:
+        # Products and sums are fused, as by Triton's default until 3.9. A later default is another,
+        # and so would be the bits.
+        os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
         import jax_triton
         from jax_triton import triton_lib
 

@@ -29,9 +29,9 @@ def layer_norm(
     dtype: DTypeLike,
 ) -> Float[Array, "*rows D"]:
     """Ba et al. 2016, with a variance in two passes, float32 inside; the result has `dtype`."""
-    x = x.astype(jnp.float32)
-    mean = jnp.mean(x, axis=-1, keepdims=True)
-    variance = jnp.mean(jnp.square(x - mean), axis=-1, keepdims=True)
+    wide = x.astype(jnp.float32)
+    mean = jnp.mean(wide, axis=-1, keepdims=True)
+    variance = jnp.mean(jnp.square(wide - mean), axis=-1, keepdims=True)
     return ((x - mean) * (jax.lax.rsqrt(variance + eps) * scale) + bias).astype(dtype)
 
 

@@ -1,8 +1,8 @@
 """Attention for NVIDIA GPUs, forward and backward, in Triton's language (Tillet et al. 2019).
 
 The tiled algorithm of Dao et al. 2022 with dropout inside, by the hash of model/dropout.py. No
-atomics: gradients of queries, and those of keys and values, have a kernel each and are added up in
-a fixed order, so equal inputs give equal bits. Imported only where it is used: see
+atomics: gradients of queries, and those of keys and values, have programs of their own that add up
+in a fixed order, so equal inputs give equal bits. Imported only where it is used: see
 nvidia_attention.py for arguments and layouts.
 
 B batch, T query length, S key length (S = T), N heads, H head size, W the power of 2 from H.

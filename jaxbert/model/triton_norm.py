@@ -17,8 +17,9 @@ from jaxbert.model.triton_dropout import HIGH, LOW, POSITION, fact, kept
 
 
 @triton.jit
-def _keep(facts, tokens, lanes, T: tl.constexpr, THRESHOLD: tl.constexpr):
-    """Which elements of these tokens are kept, (tokens, W)."""
+def _keep(facts, tokens, lanes, M: tl.constexpr, T: tl.constexpr, THRESHOLD: tl.constexpr):
+    """Which elements of these tokens are kept, (tokens, W); those after the last stand for it."""
+    tokens = tl.minimum(tokens, M - 1)
     row, place = tokens // T, tokens % T
     facts += row * 8 * T
     low, high = fact(facts, LOW, place, T), fact(facts, HIGH, place, T)
@@ -48,7 +49,7 @@ def forward(
     at = tokens.to(tl.int64)[:, None] * D + lanes[None, :]
     added = tl.load(branch + at, mask=inside, other=0.0).to(tl.float32)
     if DROP:
-        added = tl.where(_keep(facts, tokens, lanes, T, THRESHOLD), added * KEEP, 0.0)
+        added = tl.where(_keep(facts, tokens, lanes, M, T, THRESHOLD), added * KEEP, 0.0)
     summed = (tl.load(x + at, mask=inside, other=0.0).to(tl.float32) + added).to(x.dtype.element_ty)
     tl.store(total + at, summed, mask=inside)
     normal, _ = _normalized(summed.to(tl.float32), inside, D, EPS)
@@ -82,7 +83,7 @@ def backward(
         d = (g - (tl.sum(g, 1) / D)[:, None] - normal * along[:, None]) * inverse[:, None]
         tl.store(dx + at, d.to(dx.dtype.element_ty), mask=inside)
         if DROP:
-            d = tl.where(_keep(facts, tokens, lanes, T, THRESHOLD), d * KEEP, 0.0)
+            d = tl.where(_keep(facts, tokens, lanes, M, T, THRESHOLD), d * KEEP, 0.0)
         tl.store(dbranch + at, d.to(dx.dtype.element_ty), mask=inside)
     at = tl.program_id(0) * D + lanes
     tl.store(dscale + at, by_scale, mask=lanes < D)

@@ -32,7 +32,7 @@ class DeviceOptions(Settings):
     GROUP = "devices, speed and debugging"
 
     parallel: Literal["auto", "pmap", "jit"] = option(
-        "auto", "Several devices: auto is pmap; both give equal results."
+        "auto", "Several devices: auto is jit on GPUs, else pmap; both give equal results."
     )
     coordinator_address: str | None = option(
         None,

@@ -126,7 +126,7 @@ class Predictor(Generic[Options, Settings]):
         Lengths and similar options come from the folder's options.json, or are the defaults.
 
         Args:
-            dtype: dtype of the activations, "float32" or "bfloat16".
+            dtype: dtype of the activations, "float32", "bfloat16" or "float16".
             batch_size: rows computed at once; 32 by default.
             keywords: keywords of a call, for all calls that do not give them.
 

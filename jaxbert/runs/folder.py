@@ -41,8 +41,8 @@ _METRICS = "metrics.json"
 COMPARED = "compared.json"
 # The files of a task that an evaluation writes, where it has them.
 _RESULTS = ("predictions.json", "nbest_predictions.json", "null_odds.json", "entity_report.json")
-# All that a run writes in its output directory; --overwrite_output_dir removes nothing else.
 TRACE = "profile"  # the folder of --profile_steps
+# All that a run writes in its output directory; --overwrite_output_dir removes nothing else.
 _RUN_FILES = (
     *(_CHECKPOINTS, _LOG, _METRICS, *_RESULTS),
     *("calibration.json", "reliability.png", COMPARED, TENSORBOARD, TRACE),

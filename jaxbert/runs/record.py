@@ -82,7 +82,7 @@ class Changed:
     now: Json
 
     def __str__(self) -> str:
-        return f"{self.name} {shown(self.before)}, now {self.now}"
+        return f"{self.name} {shown(self.before) or 'none'}, now {self.now or 'none'}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -64,7 +64,7 @@ class Trained:
 _NOTHING = PythonInputs()
 _TAKES_LESS = (
     "fewer rows (--per_device_train_batch_size) with --gradient_accumulation_steps, "
-    "--gradient_checkpointing or --dtype bfloat16 take less, and `jaxbert compile` tells what fits"
+    "--gradient_checkpointing or a shorter --dtype take less, and `jaxbert compile` tells what fits"
 )
 
 
@@ -221,7 +221,7 @@ def _make_program(inputs: Inputs[S, E, P], options: TrainingOptions) -> _Prepare
     loss = with_keywords(inputs.loss, task.loss_keywords(model.cfg))
     try_loss(
         loss,
-        apply,
+        model.train_apply(lengths, on_one_device=True),
         model.params,
         {n: x[0][: x.shape[1] // parallel.devices] for n, x in source.batch(0).items()},
         features,

@@ -266,11 +266,14 @@ class Checkpoints:
         wanted = _parts(like)
         try:
             there = self._orbax.metadata(folder / "state").item_metadata.tree
-            given, asked = _names(there), _names(wanted)
+            # A run whose dtype was changed has a loss scale that the saved one had not, or had.
+            shared = {n: x for n, x in wanted.items() if n in there or n != "scale"}
+            taken = {n: x for n, x in there.items() if n in shared or n != "scale"}
+            given, asked = _names(taken), _names(shared)
             if given != asked:
                 alone = min(set(given) ^ set(asked), default="another order")
                 raise ValueError(f"{alone} is in one of them alone")
-            arrays = zip(given, jax.tree.leaves(there), jax.tree.leaves(wanted), strict=True)
+            arrays = zip(given, jax.tree.leaves(taken), jax.tree.leaves(shared), strict=True)
             for name, x, y in arrays:
                 if x.shape != y.shape or x.dtype != y.dtype:
                     raise ValueError(
@@ -278,7 +281,8 @@ class Checkpoints:
                     )
             target = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), there)
             found = self._orbax.restore(folder / "state", args=ocp.args.StandardRestore(target))
-            tree = jax.tree.unflatten(jax.tree.structure(wanted), jax.tree.leaves(found))
+            leaves = jax.tree.leaves({n: found[n] for n in taken})
+            tree = wanted | jax.tree.unflatten(jax.tree.structure(shared), leaves)
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"{folder}: its arrays are not those of this model and optimizer "

@@ -216,7 +216,8 @@ class _Run:
         values = {n: float(x) for n, x in host.items()}
         skipped = bool(values.pop("skipped"))
         self.stop.read(values)
-        if skipped and can_fall(values.get("loss_scale", 1.0)):
+        overflowed = skipped and math.isfinite(values["loss"])
+        if overflowed and can_fall(values.get("loss_scale", 1.0)):
             self._progress.skipped += 1
             lower = values["loss_scale"] / 2
             logger.info(

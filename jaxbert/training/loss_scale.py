@@ -33,10 +33,10 @@ class LossScale(NamedTuple):
     value: jax.Array
 
     def after(self, finite: jax.Array) -> LossScale:
-        """Half after a step that was not finite, twice as much after 2000 in a row that were.
+        """Half after a step that overflowed, twice as much after 2000 in a row that were finite.
 
         Args:
-            finite: () boolean.
+            finite: () boolean, of the gradients.
         """
         good = jnp.where(finite, self.good + 1, 0)
         grows = good >= _GROWS_AFTER
@@ -50,8 +50,8 @@ class LossScale(NamedTuple):
         Args:
             weight: () float32, how many losses the sum has.
         """
-        weight = jax.lax.stop_gradient(jnp.maximum(weight, 1.0))
-        return self.value * jnp.exp2(-jnp.ceil(jnp.log2(weight)))
+        _, exponent = jnp.frexp(jax.lax.stop_gradient(jnp.maximum(weight, 1.0)))
+        return jnp.ldexp(self.value, -exponent)
 
 
 P = ParamSpec("P")

@@ -158,7 +158,8 @@ def make_train_step(
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         new = optax.apply_updates(state.params, updates), opt_state
         params, opt_state = _chosen(finite, new, (state.params, state.opt_state))
-        scale = None if state.scale is None else state.scale.after(finite)
+        if (scale := state.scale) is not None:  # no remedy for a loss that itself is not finite
+            scale = _chosen(jnp.isfinite(metrics["loss"]), scale.after(finite), scale)
         return TrainState(state.step + 1, params, opt_state, scale), metrics
 
     return train_step

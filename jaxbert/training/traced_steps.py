@@ -46,7 +46,7 @@ class TracedSteps:
     def __init__(self, step: TrainStep, steps: range, folder: Path) -> None:
         self._step, self._steps, self._folder = step, steps, folder
         self._number: int | None = None  # of the last step that was started
-        self._is_open = False
+        self._is_open = self._is_done = False
 
     def __call__(
         self, state: TrainState, batch: Batch[jax.Array], key: jax.Array
@@ -80,10 +80,12 @@ class TracedSteps:
     ) -> None:
         if self._is_open:
             self._close()
-        elif self._steps and self._number is not None and self._number < self._steps[-1]:
-            logger.warning("no trace: the run ended before step %d", self._steps[0])
+        elif self._steps and not self._is_done:
+            logger.warning(
+                "no trace: none of the steps %d to %d ran", self._steps[0], self._steps[-1]
+            )
 
     def _close(self) -> None:
-        self._is_open = False
+        self._is_open, self._is_done = False, True
         jax.profiler.stop_trace()
         logger.info("trace in %s: xprof or tensorboard --logdir opens it", self._folder)

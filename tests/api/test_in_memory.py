@@ -159,7 +159,7 @@ def test_data_are_given_once(tiniest_folder: Path, tmp_path: Path) -> None:
             {"per_gpu_train_batch_size": 4},
             "per_gpu_train_batch_size is not a setting; give --per_device_train_batch_size 4",
         ),
-        ({"fp16": True}, "fp16 is refused: bfloat16 needs no loss scaling; give --dtype bfloat16"),
+        ({"fp16": True}, "fp16 is not a setting; give --dtype float16"),
         ({"learning_rat": 1.0}, "--learning_rat is not an option; did you mean --learning_rate?"),
     ],
 )

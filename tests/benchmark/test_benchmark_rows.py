@@ -117,10 +117,10 @@ def test_a_way_that_fails_is_said_and_slower_ways_are_let_go() -> None:
     assert tried == {
         "sdpa": 3.0,
         "eager": 2.0,
-        "compiled": "not possible here (RuntimeError)",
+        "compiled": "not possible here (RuntimeError: no compiler)",
         "other": 4.0,
     }
-    assert said == ["  baseline compiled: not possible here (RuntimeError)"]
+    assert said == ["  baseline compiled: not possible here (RuntimeError: no compiler)"]
     assert [ref() is not None for ref in kept] == [False, True, False, False]
 
 

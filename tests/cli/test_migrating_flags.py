@@ -89,6 +89,8 @@ TAKEN: dict[str, tuple[Any, dict[str, Any]]] = {
     "--bf16": (QA, {"dtype": "bfloat16"}),
     "--bf16 False": (QA, {"dtype": "float32"}),
     "--fp16": (QA, {"dtype": "float16"}),
+    "--tf32 False": (QA, {"matmul_precision": "highest"}),
+    "--no_tf32": (QA, {"matmul_precision": "highest"}),
     "--half_precision": (MLM, {"dtype": "bfloat16"}),
     "--activation_checkpointing": (QA, {"gradient_checkpointing": True}),
     "--warmup_proportion 0.1": (QA, {"warmup_ratio": 0.1}),
@@ -200,7 +202,7 @@ UNDERSTOOD = {
     "--overwrite_cache": "not cached",
     "--logging_strategy steps": "--logging_steps",
     "--eval_delay 0": "not late",
-    "--full_determinism": "equal to the bit",
+    "--full_determinism": "equal bits",
     "--average_tokens_across_devices": "all devices",
     "--metric_for_best_model eval_f1 --greater_is_better True": "says it itself",
 }
@@ -304,8 +306,6 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "--do_eval": (QA, "--do_eval without --do_train"),
     "--do_predict": (CLASSES, "--do_predict without --do_train"),
     "--trust_remote_code": (QA, "no code"),
-    "--tf32 False": (QA, "JAX_DEFAULT_MATMUL_PRECISION"),
-    "--no_tf32": (QA, "JAX_DEFAULT_MATMUL_PRECISION"),
     "--fp16 maybe": (QA, "not True or False"),
     "--optim": (QA, "give its value"),
 }

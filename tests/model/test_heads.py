@@ -5,11 +5,13 @@ Question answering has its own, deeper file: test_parity.py.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
@@ -313,3 +315,32 @@ def test_a_pooler_is_drawn_where_masked_lm_had_none(
         load_pretrained(folder, "classification", id2label=["x", "y"])
     assert "+ bert.pooler.dense.weight  newly initialized" in caplog.text
     assert "- cls.predictions.bias  left out" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("asked", "around", "expected"),
+    [
+        (None, None, None),
+        (None, "highest", "HIGHEST"),  # the user's own setting stays
+        ("high", None, "HIGH"),
+        ("highest", "high", "HIGHEST"),
+    ],
+)
+def test_products_have_the_precision_that_is_asked_for(
+    asked: str | None, around: str | None, expected: str | None
+) -> None:
+    cfg = BertConfig(
+        vocab_size=30,
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=8,
+    )
+    params = jax.eval_shape(lambda: init_params(cfg, "qa", jax.random.key(0)))
+    apply = make_apply(cfg, "qa", matmul_precision=asked)
+    with jax.default_matmul_precision(around) if around else contextlib.nullcontext():
+        made = jax.make_jaxpr(apply)(params, {"input_ids": jnp.ones((2, 4), jnp.int32)})
+    found = [e.params["precision"] for e in made.jaxpr.eqns if e.primitive.name == "dot_general"]
+    names = {None if p is None else p[0].name for p in found}
+    assert names == {expected}

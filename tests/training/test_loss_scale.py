@@ -70,7 +70,7 @@ def state(scale: float | None, w: float = 0.3) -> TrainState:
 
 
 @pytest.mark.parametrize("scale", [1.0, 2.0**7, 2.0**30])
-@pytest.mark.parametrize("rows", [1, 12])
+@pytest.mark.parametrize("rows", [1, 12, 5000])
 def test_a_scale_that_neither_over_nor_underflows_changes_no_bit(scale: float, rows: int) -> None:
     plain, metrics = STEP(state(None), batch(rows), jax.random.key(0))
     scaled, reported = STEP(state(scale), batch(rows), jax.random.key(0))
@@ -79,6 +79,24 @@ def test_a_scale_that_neither_over_nor_underflows_changes_no_bit(scale: float, r
     assert "loss_scale" not in metrics
     for name, value in metrics.items():
         assert reported[name].tobytes() == value.tobytes(), name
+
+
+@given(st.floats(1, 1e6))
+def test_a_factor_is_a_power_of_two(weight: float) -> None:
+    factor = float(first_scale().factor(jnp.float32(weight)))
+    assert np.frexp(factor)[0] == 0.5
+    assert 2**15 / weight <= factor <= 2**16 / weight * (1 + 1e-6)
+
+
+def test_a_loss_that_is_not_finite_leaves_the_scale() -> None:
+    wrong = batch()
+    wrong["x"][0, 0, 0] = np.inf
+    begun = state(2.0**16)
+    after, metrics = STEP(begun, wrong, jax.random.key(0))
+    assert float(metrics["skipped"]) == 1
+    assert not np.isfinite(metrics["loss"])
+    assert after.scale is not None
+    assert float(after.scale.value) == 2.0**16
 
 
 def test_a_step_that_overflows_is_skipped_and_halves_the_scale() -> None:
@@ -102,3 +120,19 @@ def test_a_checkpoint_keeps_the_scale(tmp_path: Any) -> None:
     assert restored.scale is not None
     assert float(restored.scale.value) == 2.0**9
     assert jax.tree.structure(restored) == jax.tree.structure(saved)
+
+
+@pytest.mark.parametrize(("before", "now"), [(None, 2.0**16), (2.0**9, None)])
+def test_a_run_whose_dtype_changes_has_a_new_scale_or_none(
+    before: float | None, now: float | None, tmp_path: Any
+) -> None:
+    """--allow_changed_options dtype."""
+    saved = jax.tree.map(np.array, state(before, w=0.7)._replace(step=jnp.int32(3)))
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(saved, {})
+    checkpoints.close()
+    again = Checkpoints(tmp_path)
+    restored, _ = again.restore(3, state(now))
+    again.close()
+    np.testing.assert_array_equal(restored.params["w"], saved.params["w"])
+    assert (None if restored.scale is None else float(restored.scale.value)) == now
