@@ -28,7 +28,7 @@ from jaxtyping import install_import_hook
 # Without PyTorch, as on an interpreter that is tried beside the main one, files that compare with
 # it are left out.
 HAS_TORCH = importlib.util.find_spec("torch") is not None
-_IMPORTS_TORCH = re.compile(r"^ *(?:import|from) torch", re.MULTILINE)
+_IMPORTS_TORCH = re.compile(r"^(?:import|from) torch", re.MULTILINE)
 
 if os.environ.get("JAXBERT_TEST_TYPES", "1") != "0":
     install_import_hook(ROOMS, "checked_types.check")
@@ -63,7 +63,7 @@ _PUBLIC = os.environ.get("JAXBERT_DATA", REPOSITORY.parent / "shared" / "data")
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
     """Leave out what needs PyTorch where it is not; None leaves the decision to pytest."""
-    if HAS_TORCH or not collection_path.match("test_*.py"):
+    if HAS_TORCH or collection_path.suffix != ".py":
         return None
     return True if _IMPORTS_TORCH.search(collection_path.read_text("utf-8")) else None
 

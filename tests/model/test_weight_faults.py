@@ -236,7 +236,7 @@ def test_pickles_beside_the_weights_do_not_matter(
 def test_conversion_command_of_the_refusal(
     make: Callable[..., Path], tensors: Tensors, params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import torch
+    torch = pytest.importorskip("torch")
 
     folder = make({"optimizer.pt": b"", "training_args.bin": b""})
     torch.save({n: torch.tensor(t) for n, t in tensors.items()}, folder / "pytorch_model.bin")

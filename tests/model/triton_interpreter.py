@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import jax
 import ml_dtypes
 import numpy as np
-import torch
 
 from jaxbert.model.kernel_launch import Constants, kernel_named
 
@@ -30,6 +29,8 @@ class Interpreted:
         warps: int,
         constants: Constants,
     ) -> list[jax.Array]:
+        import torch
+
         function = kernel_named(kernel)
 
         def run(*arrays: np.ndarray) -> list[np.ndarray]:
