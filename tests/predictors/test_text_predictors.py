@@ -167,9 +167,9 @@ def test_what_names_no_model_is_refused(name: Any) -> None:
         TextClassifier.from_pretrained(name)
 
 
-@pytest.mark.parametrize("dtype", ["float16", "int8", 5, None])
+@pytest.mark.parametrize("dtype", ["float64", "int8", 5, None])
 def test_only_the_dtypes_of_training_are_computed_in(dtype: Any, classifier_folder: Path) -> None:
-    with pytest.raises(InputError, match=f"dtype is {dtype!r}: give float32 or bfloat16"):
+    with pytest.raises(InputError, match=f"dtype is {dtype!r}: give float32, bfloat16 or"):
         TextClassifier.from_pretrained(classifier_folder, dtype=dtype)
 
 

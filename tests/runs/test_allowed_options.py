@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import logging
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -205,22 +206,23 @@ def test_what_the_bits_depend_on_is_recorded_and_told(
     RunRecord.of("qa", options, rows_per_step=8).write(tmp_path)
     record = json.loads((tmp_path / "options.json").read_text())
     assert {"numpy", "ml_dtypes", "jax", "jaxlib"} <= record["versions"].keys()
-    names = {"platform", "architecture", "device", "devices", "cores"}
+    names = {"platform", "architecture", "device", "devices", "cores", "XLA_FLAGS"}
     assert record["machine"].keys() == names
     assert record["machine"]["cores"] == host.cores()
     with caplog.at_level(logging.WARNING, "jaxbert"):
         resume(options)
         assert not caplog.records
         versions, before = dict(record["versions"]), dict(record["machine"])
-        versions["numpy"], before["cores"] = "1.0", 96
+        versions["numpy"], before["cores"], before["XLA_FLAGS"] = "1.0", 96, ""
         record |= {"versions": versions, "machine": before}
         (tmp_path / "options.json").write_text(json.dumps(record))
         resume(options)
     (told,) = (r.getMessage() for r in caplog.records)
     now = np.__version__
     assert told == (
-        f"the run was started with numpy 1.0, now {now}; cores 96, now {host.cores()}; it "
-        "resumes, but may not end with the same bits"
+        f"the run was started with numpy 1.0, now {now}; XLA_FLAGS none, now "
+        f"{os.environ['XLA_FLAGS']}; cores 96, now {host.cores()}; it resumes, but may not end "
+        "with the same bits"
     )
     caplog.clear()
     del versions["numpy"], versions["ml_dtypes"], record["machine"]  # an older version's record
