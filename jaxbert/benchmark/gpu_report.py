@@ -6,24 +6,25 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from jaxbert.benchmark.device_checks import Check, equal_bits, kernels
 from jaxbert.errors import InputError
 from jaxbert.io.files import write_json, write_text
+from jaxbert.model.attention import Attention
 from jaxbert.model.choose_attention import choose_attention
 
 
-def check(folder: Path) -> None:
-    """Try kernels and equal bits; checks.json and checks.md have what was found so far.
+def check(folder: Path, checks: Iterable[Check]) -> None:
+    """Try all; checks.json and checks.md have what was found so far.
 
     Raises:
         InputError: something is wrong, of which no time would be worth anything.
     """
     folder.mkdir(parents=True, exist_ok=True)
     found: list[Check] = []
-    for one in _checks(folder):
+    for one in checks:
         print(f"{'right' if one.passed else 'WRONG'}: {one.name}: {one.found}", flush=True)
         found.append(one)
         _write(folder, found)
@@ -31,15 +32,19 @@ def check(folder: Path) -> None:
         raise InputError(f"not right on this device: {'; '.join(wrong)}; see {folder}/checks.md")
 
 
-def _checks(folder: Path) -> Iterator[Check]:
-    """Those of the kernels that this card has, then the one of equal bits."""
+def checks_here(folder: Path) -> Iterator[Check]:
+    """Those of the kernels that this card has, then the one of equal bits.
+
+    Args:
+        folder: for the runs that are compared.
+    """
     kernel, why = choose_attention(
         "auto", dtype="bfloat16", heads=12, head_size=64, lengths=[512], packed=True, dropout=0.1
     )
     if kernel == "xla":
         yield Check("kernels", True, f"none to try: {why}")
     else:
-        yield from kernels(kernel)
+        yield from kernels(Attention(kernel))
     yield equal_bits(folder / "runs", [sys.executable])
 
 

@@ -114,7 +114,7 @@ def run(words: Sequence[str]) -> None:
     jobs = table.jobs(setting)
     chosen = {name: jobs[name] for name in table.choose(list(jobs), options.rows or [""])}
     if folder and options.gpu_report:
-        gpu_report.check(folder)
+        gpu_report.check(folder, gpu_report.checks_here(folder))
     about = machine.describe(setting.peak_of(precision))
     print(f"{about.device}, {about.cores} cores, {precision}; peak {about.peak / 1e9:.0f} Gflop/s")
     measure_rows(chosen, about, folder, debug=options.debug)

@@ -11,7 +11,7 @@ import dataclasses
 import importlib
 import os
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 import jax
 from jaxtyping import Array
@@ -20,8 +20,27 @@ Constants: TypeAlias = dict[str, int | float | bool | str]
 Kernel: TypeAlias = Callable[..., None]  # a function in Triton's language
 
 
+class KernelCall(NamedTuple):
+    """A kernel with what it is given.
+
+    Attributes:
+        kernel: "file.function", of this folder.
+        outputs: shapes and dtypes of the arrays that it writes, its arguments after the inputs.
+        grid: numbers of programs.
+        warps: of 32 threads, of a program.
+        constants: the rest of its arguments, by name.
+    """
+
+    kernel: str
+    inputs: Sequence[Array]
+    outputs: Sequence[jax.ShapeDtypeStruct]
+    grid: tuple[int, ...]
+    warps: int
+    constants: Constants
+
+
 class Launch(Protocol):
-    """Runs a kernel on a grid, and gives its outputs.
+    """Runs kernels, and gives their outputs.
 
     Attributes:
         capability: the card's, 80 for 8.0 and so on.
@@ -30,23 +49,7 @@ class Launch(Protocol):
     @property
     def capability(self) -> int: ...
 
-    def __call__(
-        self,
-        kernel: str,
-        inputs: Sequence[Array],
-        outputs: Sequence[jax.ShapeDtypeStruct],
-        *,
-        grid: tuple[int, ...],
-        warps: int,
-        constants: Constants,
-    ) -> list[Array]:
-        """Run it.
-
-        Args:
-            kernel: "file.function", of this folder.
-            warps: of 32 threads, of a program.
-        """
-        ...
+    def __call__(self, call: KernelCall, /) -> list[Array]: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,16 +58,7 @@ class Compiled:
 
     capability: int
 
-    def __call__(
-        self,
-        kernel: str,
-        inputs: Sequence[Array],
-        outputs: Sequence[jax.ShapeDtypeStruct],
-        *,
-        grid: tuple[int, ...],
-        warps: int,
-        constants: Constants,
-    ) -> list[Array]:
+    def __call__(self, call: KernelCall) -> list[Array]:
         # Products and sums are fused, as by Triton's default until 3.9. A later default is another,
         # and so would be the bits.
         os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
@@ -76,14 +70,14 @@ class Compiled:
             # of JAX 0.11; JAX 0.12 gives one more. JAX's own rule does for kernels without effects.
             triton_lib.pe.dce_rules.pop(triton_lib.triton_kernel_call_p, None)
         made: list[Array] = jax_triton.triton_call(
-            *inputs,
-            kernel=kernel_named(kernel),
-            out_shape=list(outputs),
-            grid=grid,
-            num_warps=warps,
+            *call.inputs,
+            kernel=kernel_named(call.kernel),
+            out_shape=list(call.outputs),
+            grid=call.grid,
+            num_warps=call.warps,
             num_stages=2,
             compute_capability=self.capability,
-            **constants,
+            **call.constants,
         )
         return made
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxbert.model.dropout import Seeds, threshold
-from jaxbert.model.kernel_launch import Constants, Launch, lanes
+from jaxbert.model.kernel_launch import Constants, KernelCall, Launch, lanes
 from jaxbert.model.token_facts import token_facts
 
 _TOKENS, _STEPS, _WARPS = 2, 16, 4
@@ -68,7 +68,7 @@ def _forward(
     fixed: _Fixed, x: Array, branch: Array, scale: Array, bias: Array, facts: Array
 ) -> tuple[Float[Array, "B T D"], _Saved]:
     like = jax.ShapeDtypeStruct(x.shape, x.dtype)
-    y, total = fixed.launch(
+    call = KernelCall(
         "triton_norm.forward",
         (x, branch, scale, bias, facts),
         [like, like],
@@ -76,6 +76,7 @@ def _forward(
         warps=_WARPS,
         constants=_constants(fixed, like),
     )
+    y, total = fixed.launch(call)
     return y, (total, scale, facts)
 
 
@@ -86,7 +87,7 @@ def _backward(
     like = jax.ShapeDtypeStruct(total.shape, total.dtype)
     programs = -(-total.shape[0] * total.shape[1] // (_TOKENS * _STEPS))
     sums = jax.ShapeDtypeStruct((programs, total.shape[2]), jnp.float32)
-    dx, dbranch, dscale, dbias = fixed.launch(
+    call = KernelCall(
         "triton_norm.backward",
         (total, grad, scale, facts),
         [like, like, sums, sums],
@@ -94,6 +95,7 @@ def _backward(
         warps=_WARPS,
         constants={**_constants(fixed, like), "STEPS": _STEPS},
     )
+    dx, dbranch, dscale, dbias = fixed.launch(call)
     return dx, dbranch, jnp.sum(dscale, axis=0), jnp.sum(dbias, axis=0), None
 
 

@@ -33,6 +33,34 @@ def _query_words(facts, head, queries, T: tl.constexpr):
 
 
 @triton.jit
+def _kept(low, high, query_position, key_position, THRESHOLD: tl.constexpr):
+    """(T, S), which weights are kept."""
+    return kept(
+        low[:, None], high[:, None], query_position[:, None], key_position[None, :], THRESHOLD
+    )
+
+
+@triton.jit
+def _of_head(facts, program, T: tl.constexpr, N: tl.constexpr, H: tl.constexpr):
+    """Of the row and head of a program: the head, its first places in (B, T, N) and in
+    (B, T, 3, N, H), and the row's facts."""
+    row, head = program // N, program % N
+    first = row.to(tl.int64) * T * N
+    return head, first + head, (3 * first + head) * H, facts + row * 8 * T
+
+
+@triton.jit
+def _statistics(
+    largest, norm, mean, program, place, queries, T: tl.constexpr, N: tl.constexpr
+):  # fmt: skip
+    """Of each query: its largest score, the sum of its weights, and the mean of their gradients."""
+    inside, at = queries < T, program * T + queries
+    m = tl.load(largest + at, mask=inside, other=0.0)
+    n = tl.load(norm + at, mask=inside, other=1.0)
+    return m, n, tl.load(mean + place + queries * N, mask=inside, other=0.0)
+
+
+@triton.jit
 def _tile(x, tokens, T: tl.constexpr, stride: tl.constexpr, H: tl.constexpr, W: tl.constexpr):
     """(tokens, W) of one head; zeros outside."""
     lanes = tl.arange(0, W)
@@ -80,13 +108,11 @@ def forward(
     DROP: tl.constexpr, THRESHOLD: tl.constexpr, KEEP: tl.constexpr, DOT: tl.constexpr,
 ):  # fmt: skip
     """One block of queries of one head."""
-    row, head = tl.program_id(1) // N, tl.program_id(1) % N
     stride: tl.constexpr = N * H  # from token to token, of out and grad
     wide: tl.constexpr = 3 * N * H  # of qkv
-    start = (row.to(tl.int64) * T * N + head) * H
-    q = qkv + (row.to(tl.int64) * T * 3 * N + head) * H
+    head, place, first_of_qkv, facts = _of_head(facts, tl.program_id(1), T, N, H)
+    q = qkv + first_of_qkv
     k, v = q + N * H, q + 2 * N * H
-    facts += row * 8 * T
     queries = tl.program_id(0) * QUERIES + tl.arange(0, QUERIES)
     query = _tile(q, queries, T, wide, H, W)
     query_segment = fact(facts, QUERY_SEGMENT, queries, T)
@@ -105,20 +131,15 @@ def forward(
         weights = tl.exp(scores - new[:, None])
         n = n * shrink + tl.sum(weights, 1)
         if DROP:
-            keep = kept(
-                low[:, None],
-                high[:, None],
-                query_position[:, None],
-                fact(facts, POSITION, keys, T)[None, :],
-                THRESHOLD,
-            )
+            key_position = fact(facts, POSITION, keys, T)
+            keep = _kept(low, high, query_position, key_position, THRESHOLD)
             weights = tl.where(keep, weights * KEEP, 0.0)
         value = _tile(v, keys, T, wide, H, W)
         total = total * shrink[:, None] + tl.dot(
             weights.to(value.dtype), value, input_precision=DOT
         )
         m = new
-    _store(out + start, total / n[:, None], queries, T, stride, H, W)
+    _store(out + place * H, total / n[:, None], queries, T, stride, H, W)
     at = tl.program_id(1) * T + queries
     tl.store(largest + at, m, mask=queries < T)
     tl.store(norm + at, n, mask=queries < T)
@@ -132,23 +153,18 @@ def _backward_queries(
     DROP: tl.constexpr, THRESHOLD: tl.constexpr, KEEP: tl.constexpr, DOT: tl.constexpr,
 ):  # fmt: skip
     """One block of queries of one head: their part of dqkv."""
-    row, head = program // N, program % N
     stride: tl.constexpr = N * H  # from token to token, of out and grad
     wide: tl.constexpr = 3 * N * H  # of qkv
-    start = (row.to(tl.int64) * T * N + head) * H
-    q = qkv + (row.to(tl.int64) * T * 3 * N + head) * H
+    head, place, first_of_qkv, facts = _of_head(facts, program, T, N, H)
+    q = qkv + first_of_qkv
     k, v = q + N * H, q + 2 * N * H
-    facts += row * 8 * T
     queries = block * QUERIES + tl.arange(0, QUERIES)
     query = _tile(q, queries, T, wide, H, W)
-    g = _tile(grad + start, queries, T, stride, H, W)
-    average = tl.load(mean + (row * T + queries) * N + head, mask=queries < T, other=0.0)
+    g = _tile(grad + place * H, queries, T, stride, H, W)
+    m, n, average = _statistics(largest, norm, mean, program, place, queries, T, N)
     query_segment = fact(facts, QUERY_SEGMENT, queries, T)
     query_position = fact(facts, POSITION, queries, T)
     low, high = _query_words(facts, head.to(tl.uint32), queries, T)
-    at = program * T + queries
-    m = tl.load(largest + at, mask=queries < T, other=0.0)
-    n = tl.load(norm + at, mask=queries < T, other=1.0)
     total = tl.zeros((QUERIES, W), tl.float32)
     for first in range(0, T, KEYS):
         keys = first + tl.arange(0, KEYS)
@@ -159,17 +175,12 @@ def _backward_queries(
         value = _tile(v, keys, T, wide, H, W)
         dweights = tl.dot(g, tl.trans(value), input_precision=DOT)
         if DROP:
-            keep = kept(
-                low[:, None],
-                high[:, None],
-                query_position[:, None],
-                fact(facts, POSITION, keys, T)[None, :],
-                THRESHOLD,
-            )
+            key_position = fact(facts, POSITION, keys, T)
+            keep = _kept(low, high, query_position, key_position, THRESHOLD)
             dweights = tl.where(keep, dweights * KEEP, 0.0)
         dscores = weights * (dweights - average[:, None])
         total += tl.dot(dscores.to(key.dtype), key, input_precision=DOT)
-    dq = dqkv + (row.to(tl.int64) * T * 3 * N + head) * H
+    dq = dqkv + first_of_qkv
     _store(dq, total * SCALE, queries, T, wide, H, W)
 
 
@@ -181,13 +192,11 @@ def _backward_keys(
     DROP: tl.constexpr, THRESHOLD: tl.constexpr, KEEP: tl.constexpr, DOT: tl.constexpr,
 ):  # fmt: skip
     """One block of keys of one head: their parts of dqkv, and those of values."""
-    row, head = program // N, program % N
     stride: tl.constexpr = N * H  # from token to token, of out and grad
     wide: tl.constexpr = 3 * N * H  # of qkv
-    start = (row.to(tl.int64) * T * N + head) * H
-    q = qkv + (row.to(tl.int64) * T * 3 * N + head) * H
+    head, place, first_of_qkv, facts = _of_head(facts, program, T, N, H)
+    q = qkv + first_of_qkv
     k, v = q + N * H, q + 2 * N * H
-    facts += row * 8 * T
     keys = block * KEYS + tl.arange(0, KEYS)
     key = _tile(k, keys, T, wide, H, W)
     value = _tile(v, keys, T, wide, H, W)
@@ -198,12 +207,9 @@ def _backward_keys(
     for first in range(0, T, QUERIES):
         queries = first + tl.arange(0, QUERIES)
         query = _tile(q, queries, T, wide, H, W)
-        g = _tile(grad + start, queries, T, stride, H, W)
+        g = _tile(grad + place * H, queries, T, stride, H, W)
         query_segment = fact(facts, QUERY_SEGMENT, queries, T)
-        at = program * T + queries
-        m = tl.load(largest + at, mask=queries < T, other=0.0)
-        n = tl.load(norm + at, mask=queries < T, other=1.0)
-        average = tl.load(mean + (row * T + queries) * N + head, mask=queries < T, other=0.0)
+        m, n, average = _statistics(largest, norm, mean, program, place, queries, T, N)
         scores = _scores(query, key, query_segment, key_segment, keys, T, SCALE, BY_SEGMENT, DOT)
         weights = tl.exp(scores - m[:, None]) / n[:, None]
         dweights = tl.dot(g, tl.trans(value), input_precision=DOT)
@@ -211,20 +217,14 @@ def _backward_keys(
         if DROP:
             low, high = _query_words(facts, head.to(tl.uint32), queries, T)
             query_position = fact(facts, POSITION, queries, T)
-            keep = kept(
-                low[:, None],
-                high[:, None],
-                query_position[:, None],
-                key_position[None, :],
-                THRESHOLD,
-            )
+            keep = _kept(low, high, query_position, key_position, THRESHOLD)
             dropped = tl.where(keep, weights * KEEP, 0.0)
             dweights = tl.where(keep, dweights * KEEP, 0.0)
         # A query after the row's end has a gradient of zeros and adds nothing.
         dvalue += tl.dot(tl.trans(dropped.to(g.dtype)), g, input_precision=DOT)
         dscores = weights * (dweights - average[:, None])
         dkey += tl.dot(tl.trans(dscores.to(query.dtype)), query, input_precision=DOT)
-    dq = dqkv + (row.to(tl.int64) * T * 3 * N + head) * H
+    dq = dqkv + first_of_qkv
     _store(dq + N * H, dkey * SCALE, keys, T, wide, H, W)
     _store(dq + 2 * N * H, dvalue, keys, T, wide, H, W)
 

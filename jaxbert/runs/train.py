@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import logging
@@ -319,7 +320,7 @@ def _fit(
     steps = TracedSteps(prepared.program.step, traced, run.path / TRACE)
     with (
         run.storage(int(state.step)) as storage,
-        steps,
+        contextlib.closing(steps),
         memory_is_told("training", _TAKES_LESS),
     ):
         state, done = fit(

@@ -54,12 +54,12 @@ class LossScale(NamedTuple):
         return jnp.ldexp(self.value, -exponent)
 
 
-P = ParamSpec("P")
+_P = ParamSpec("_P")
 
 
 def gradient_of(
-    sums: Callable[Concatenate[Params, P], tuple[jax.Array, Sums]], scale: LossScale | None
-) -> Callable[Concatenate[Params, P], tuple[Params, Sums]]:
+    sums: Callable[Concatenate[Params, _P], tuple[jax.Array, Sums]], scale: LossScale | None
+) -> Callable[Concatenate[Params, _P], tuple[Params, Sums]]:
     """The function that gives the gradient by the parameters of a sum of losses, and what is
     reported beside it.
 
@@ -68,17 +68,17 @@ def gradient_of(
         scale: by which the backward pass is scaled; None where it is not.
     """
     if scale is None:
-        plain: Callable[Concatenate[Params, P], tuple[Params, Sums]] = jax.grad(sums, has_aux=True)
+        plain: Callable[Concatenate[Params, _P], tuple[Params, Sums]] = jax.grad(sums, has_aux=True)
         return plain
 
     def scaled(
-        params: Params, *args: P.args, **kwargs: P.kwargs
+        params: Params, *args: _P.args, **kwargs: _P.kwargs
     ) -> tuple[jax.Array, tuple[Sums, jax.Array]]:
         total, reported = sums(params, *args, **kwargs)
         factor = scale.factor(reported["loss"][1])
         return total * factor, (reported, factor)
 
-    def gradient(params: Params, *args: P.args, **kwargs: P.kwargs) -> tuple[Params, Sums]:
+    def gradient(params: Params, *args: _P.args, **kwargs: _P.kwargs) -> tuple[Params, Sums]:
         grads, (reported, factor) = jax.grad(scaled, has_aux=True)(params, *args, **kwargs)
         return jax.tree.map(lambda g: g / factor, grads), reported
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import re
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import jax
 
@@ -66,26 +64,18 @@ class TracedSteps:
             done = self._step(state, batch, key)
         if self._number == self._steps[-1]:
             jax.block_until_ready(done)
-            self._close()
+            self._stop()
         return done
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """End a trace whose last step did not come, or say that there is none."""
         if self._is_open:
-            self._close()
+            self._stop()
         elif self._steps and not self._is_done:
-            logger.warning(
-                "no trace: none of the steps %d to %d ran", self._steps[0], self._steps[-1]
-            )
+            first, last = self._steps[0], self._steps[-1]
+            logger.warning("no trace: none of the steps %d to %d ran", first, last)
 
-    def _close(self) -> None:
+    def _stop(self) -> None:
         self._is_open, self._is_done = False, True
         jax.profiler.stop_trace()
         logger.info("trace in %s: xprof or tensorboard --logdir opens it", self._folder)

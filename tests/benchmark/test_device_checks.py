@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import pytest
 
-from jaxbert.benchmark import device_checks, gpu_report
+from jaxbert.benchmark import gpu_report
 from jaxbert.benchmark.device_checks import Check, equal_bits, kernels
 from jaxbert.cli import benchmark_command
 from jaxbert.errors import InputError
@@ -18,30 +20,33 @@ from jaxbert.model.attention import Attention
 pytestmark = pytest.mark.integration
 
 
-@pytest.fixture
-def few_cases(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device_checks, "_LENGTHS", (37,))
-    monkeypatch.setattr(device_checks, "_SIZES", (64,))
-
-
-@pytest.mark.usefixtures("few_cases")
 def test_a_kernel_that_is_right_passes() -> None:
-    found = list(kernels("pallas"))
+    found = list(kernels(Attention("pallas"), lengths=[37], sizes=[64]))
     assert [one.name for one in found if not one.passed] == []
     assert len(found) == 4
     assert found[0] == Check("masks: 37 tokens, heads of 64", True, "0 weights differ")
 
 
-@pytest.mark.usefixtures("few_cases")
-def test_a_kernel_that_is_wrong_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = Attention.__call__
+class Dropping(Attention):
+    """It drops other weights."""
 
-    def other_site(self: Attention, *qkv: jax.Array, **how: Any) -> jax.Array:
-        return right(self, *qkv, **how | {"site": how["site"] + (self.backend != "xla")})
+    def __call__(self, *qkv: jax.Array, **how: Any) -> jax.Array:
+        return super().__call__(*qkv, **how | {"site": how["site"] + 1})
 
-    monkeypatch.setattr(Attention, "__call__", other_site)
-    found = list(kernels("pallas"))
-    assert [one.passed for one in found] == [False] * 4
+
+class Shrinking(Attention):
+    """Its values are 5 % too small."""
+
+    def __call__(self, *qkv: jax.Array, **how: Any) -> jax.Array:
+        return super().__call__(*qkv, **how) * jnp.asarray(0.95, qkv[0].dtype)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "passed"),
+    [(Dropping("pallas"), [False] * 4), (Shrinking("pallas"), [True, False] * 2)],
+)
+def test_a_kernel_that_is_wrong_is_found(wrong: Attention, passed: list[bool]) -> None:
+    assert [one.passed for one in kernels(wrong, lengths=[37], sizes=[64])] == passed
 
 
 @pytest.mark.slow
@@ -52,13 +57,12 @@ def test_a_run_that_is_stopped_and_resumed_is_compared_with_one_that_is_not(tmp_
     assert not equal_bits(tmp_path / "other", [sys.executable], "--nonsense").passed
 
 
-def test_what_is_not_right_ends_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu_report, "choose_attention", lambda *_, **how: ("triton", "fused"))
-    monkeypatch.setattr(gpu_report, "kernels", lambda _: [Check("masks", False, "3 differ")])
-    monkeypatch.setattr(gpu_report, "equal_bits", lambda *_: Check("bits", True, "equal"))
+def test_what_is_not_right_ends_the_report(tmp_path: Path) -> None:
+    checks = [Check("masks", False, "3 differ"), Check("bits", True, "equal")]
     with pytest.raises(InputError, match="not right on this device: masks; see"):
-        gpu_report.check(tmp_path)
+        gpu_report.check(tmp_path, checks)
     assert "| masks | **no** | 3 differ |" in (tmp_path / "checks.md").read_text()
+    assert len(json.loads((tmp_path / "checks.json").read_text())) == 2
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from conftest import TINY
 from flax import traverse_util
 
 from jaxbert.errors import InputError
@@ -329,16 +330,8 @@ def test_a_pooler_is_drawn_where_masked_lm_had_none(
 def test_products_have_the_precision_that_is_asked_for(
     asked: str | None, around: str | None, expected: str | None
 ) -> None:
-    cfg = BertConfig(
-        vocab_size=30,
-        hidden_size=8,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-        max_position_embeddings=8,
-    )
-    params = jax.eval_shape(lambda: init_params(cfg, "qa", jax.random.key(0)))
-    apply = make_apply(cfg, "qa", matmul_precision=asked)
+    params = jax.eval_shape(lambda: init_params(TINY, "qa", jax.random.key(0)))
+    apply = make_apply(TINY, "qa", matmul_precision=asked)
     with jax.default_matmul_precision(around) if around else contextlib.nullcontext():
         made = jax.make_jaxpr(apply)(params, {"input_ids": jnp.ones((2, 4), jnp.int32)})
     found = [e.params["precision"] for e in made.jaxpr.eqns if e.primitive.name == "dot_general"]

@@ -5,13 +5,11 @@ That is on where TRITON_INTERPRET=1 when triton is imported; see tests/conftest.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import jax
 import ml_dtypes
 import numpy as np
 
-from jaxbert.model.kernel_launch import Constants, kernel_named
+from jaxbert.model.kernel_launch import KernelCall, kernel_named
 
 
 class Interpreted:
@@ -19,31 +17,22 @@ class Interpreted:
 
     capability = 90
 
-    def __call__(
-        self,
-        kernel: str,
-        inputs: Sequence[jax.Array],
-        outputs: Sequence[jax.ShapeDtypeStruct],
-        *,
-        grid: tuple[int, ...],
-        warps: int,
-        constants: Constants,
-    ) -> list[jax.Array]:
+    def __call__(self, call: KernelCall) -> list[jax.Array]:
         import torch
 
-        function = kernel_named(kernel)
+        function = kernel_named(call.kernel)
 
         def run(*arrays: np.ndarray) -> list[np.ndarray]:
             values = [np.array(x) for x in arrays]
-            values += [np.full(x.shape, np.nan, x.dtype) for x in outputs]
+            values += [np.full(x.shape, np.nan, x.dtype) for x in call.outputs]
             tensors = []
             for x in values:
                 bfloat16 = x.dtype == ml_dtypes.bfloat16
                 tensor = torch.from_numpy(x.view(np.int16) if bfloat16 else x)
                 tensors.append(tensor.view(torch.bfloat16) if bfloat16 else tensor)
             with np.errstate(over="ignore"):  # hashes overflow
-                function[grid](*tensors, **constants)
+                function[call.grid](*tensors, **call.constants)
             return values[len(arrays) :]
 
-        made: list[jax.Array] = jax.pure_callback(run, list(outputs), *inputs)
+        made: list[jax.Array] = jax.pure_callback(run, list(call.outputs), *call.inputs)
         return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import logging
@@ -36,7 +37,7 @@ def step(state: TrainState, batch: Any, key: Any) -> Any:
 
 def run(folder: Path, steps: range, *, begin: int = 0, end: int = 6) -> None:
     at = state(begin)
-    with TracedSteps(step, steps, folder) as traced:
+    with contextlib.closing(TracedSteps(step, steps, folder)) as traced:
         for _ in range(begin, end):
             at, _ = traced(at, {"x": jnp.ones(3)}, jax.random.key(0))
     assert int(at.step) == end
