@@ -27,6 +27,7 @@ from jaxbert.training.checkpoint import Checkpoints
 from jaxbert.training.loop import Nowhere, Storage
 from jaxbert.training.progress import Progress
 from jaxbert.training.step import TrainState
+from jaxbert.training.step_folders import LocalSteps
 from jaxbert.training.train_log import TrainLog
 
 if TYPE_CHECKING:
@@ -279,7 +280,7 @@ class RunFolder:
                 remove_run(self.path)
             now.write(self.path)
         self.checkpoints = Checkpoints(
-            self.path / _CHECKPOINTS,
+            LocalSteps(self.path / _CHECKPOINTS),
             self._keep,
             logger.info,
             retry_on_error=self._retry_on_error,

@@ -2,11 +2,7 @@
 
 Orbax commits a step atomically but holds no checksum of its data: a flipped bit can be restored
 without an error, as a wrong value. So a step counts here only when its manifest is there and every
-file that it names has the size and hash that it says.
-
-    checkpoints/<step>/state/...        Orbax
-    checkpoints/<step>/progress.json    score history, options and what else the run must remember
-    checkpoints/<step>/manifest.json    name -> [size, SHA-256] of every other file
+file that it names has the size and hash that it says; see jaxbert.training.step_folders.
 """
 
 from __future__ import annotations
@@ -14,66 +10,21 @@ from __future__ import annotations
 import errno
 import json
 import os
-import shutil
-import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 
 import jax
 import numpy as np
 import optax
 
 from jaxbert.errors import InputError
-from jaxbert.io.files import Json, digest_of, sync, write_text
+from jaxbert.io.files import Json, write_text
 from jaxbert.runtime.messages import root_handlers_kept
 from jaxbert.training.step import TrainState
+from jaxbert.training.step_folders import StepFolders, fault
 
 with root_handlers_kept():
     import orbax.checkpoint as ocp
-
-_MANIFEST = "manifest.json"
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / _MANIFEST)
-
-
-def _digest(path: Path) -> list[int | str]:
-    return [path.stat().st_size, digest_of(path)]
-
-
-def seal(folder: Path) -> None:
-    """Write the manifest of a step folder whose other files are complete.
-
-    It is on the disk after all that it names, so that a power cut leaves no step that looks whole.
-    """
-    for path in folder.rglob("*"):
-        sync(path)
-    manifest = {p.relative_to(folder).as_posix(): _digest(p) for p in _files(folder)}
-    # Not a byte is spare: a manifest cut anywhere is no JSON any more.
-    write_text(folder / _MANIFEST, json.dumps(manifest))
-
-
-def fault(folder: Path) -> str | None:
-    """What is wrong with a step folder, in a few words; None when every file verifies."""
-    try:
-        manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
-        if not isinstance(manifest, dict) or not manifest:
-            return "its manifest is empty"
-        for name, expected in manifest.items():
-            path = folder / name
-            if not path.is_file():
-                return f"{name} is missing"
-            if _digest(path) != expected:
-                return f"{name} is damaged"
-    except FileNotFoundError:
-        return "unfinished: it has no manifest"
-    except OSError as error:
-        return f"{error.filename or folder} cannot be read ({error.strerror or error})"
-    except ValueError as error:
-        return f"its manifest cannot be read ({error})"
-    return None
 
 
 def _parts(state: TrainState) -> dict[str, optax.OptState]:
@@ -97,27 +48,15 @@ def _reason(error: Exception) -> str:
     return next((word for word in words if word in text), text[:200])
 
 
-def _clear(folder: Path) -> None:
-    """Remove what a failed save left: its room is needed, though without a manifest it is no step.
-
-    TensorStore's other writes of that save may still come for a moment, and make the folder anew.
-    """
-    for _ in range(20):
-        shutil.rmtree(folder, ignore_errors=True)
-        time.sleep(0.05)
-        if not folder.exists():
-            return
-
-
 class Checkpoints:
-    """The checkpoints of one run, in one folder.
+    """The checkpoints of one run.
 
     Saving returns at once: a thread of its own writes through Orbax, seals, and removes old steps
     while training goes on. What was written of a save that failed is removed, and its error raised
     by the next call of `save` or `wait`.
 
     Args:
-        folder: made when it is not there.
+        folders: where they lie.
         keep: how many of the newest verified steps are kept, at least two; the best one, as
             `save` was told, is kept beside them.
         retry_on_error: a save that failed is reported by `say` when the next one begins, which
@@ -126,16 +65,13 @@ class Checkpoints:
 
     def __init__(
         self,
-        folder: Path,
+        folders: StepFolders,
         keep: int = 2,
         say: Callable[[str], None] = print,
         *,
         retry_on_error: bool = False,
     ) -> None:
-        self._folder = folder.absolute()
-        self._folder.mkdir(parents=True, exist_ok=True)
-        # Held open, so that another folder of this name cannot be taken for it.
-        self._held = os.open(self._folder, os.O_RDONLY)
+        self._folders = folders
         self._keep = max(2, keep)
         self._say = say
         self._retry_on_error = retry_on_error
@@ -156,8 +92,7 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Numbers of the step folders, whole or not, ascending."""
-        names = [p.name for p in self._folder.iterdir()]
-        return sorted(int(n) for n in names if n.isascii() and n.isdecimal() and str(int(n)) == n)
+        return self._folders.numbers()
 
     def save(
         self, state: TrainState, progress: dict[str, Json], *, best_step: int | None = None
@@ -184,27 +119,21 @@ class Checkpoints:
 
     def _write(self, state: TrainState, progress: str, best_step: int | None) -> None:
         step = int(state.step)
-        folder = self._folder / str(step)
         ours = False
         try:
-            self._check_there()
-            if folder.exists():  # an unfinished or damaged step of this number
-                self._verified.discard(step)
-                shutil.rmtree(folder)
-            folder.mkdir()
+            self._verified.discard(step)
+            folder = self._folders.prepare(step)
             ours = True
             write_text(folder / "progress.json", progress)
             self._orbax.save(folder / "state", args=ocp.args.StandardSave(_parts(state)))
-            self._check_there()  # Orbax would make it again, without what was in it
-            seal(folder)
-            sync(self._folder)
+            self._folders.publish(step)
         except Exception as error:  # Orbax and TensorStore have many of their own
             if ours:
-                _clear(folder)
+                self._folders.abandon(step)
             whole = ", ".join(map(str, sorted(self._verified))) or "none"
             raise InputError(
-                f"{folder}: the checkpoint could not be written ({_reason(error)}); whole steps "
-                f"before it: {whole}; fix the problem and start the same command again"
+                f"{self._place(step)}: the checkpoint could not be written ({_reason(error)}); "
+                f"whole steps before it: {whole}; fix the problem and start the same command again"
             ) from error
         self._verified.add(step)
         kept = set(sorted(self._verified)[-self._keep :]) | {best_step}
@@ -212,12 +141,10 @@ class Checkpoints:
             # Steps of unknown worth go only when enough verified ones are there.
             if old not in kept and len(self._verified) >= self._keep:
                 self._verified.discard(old)
-                shutil.rmtree(self._folder / str(old), ignore_errors=True)
+                self._folders.remove(old)
 
-    def _check_there(self) -> None:
-        """Raise FileNotFoundError when the folder has been removed, or another one is there."""
-        if not os.path.samestat(os.fstat(self._held), self._folder.stat()):
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self._folder))
+    def _place(self, step: int) -> str:
+        return f"{self._folders.place}/{step}"
 
     def wait(self) -> None:
         """Wait until the step being written is whole and sealed."""
@@ -234,16 +161,16 @@ class Checkpoints:
         """
         sealed = 0
         for step in reversed(self.steps()):
-            wrong = fault(self._folder / str(step))
+            wrong = fault(self._folders.fetch(step))
             if wrong is None:
                 self._verified.add(step)
                 return step
             self._say(f"checkpoint {step} passed over: {wrong}")
-            sealed += (self._folder / str(step) / _MANIFEST).exists()
+            sealed += self._folders.is_sealed(step)
         if sealed:
             raise InputError(
-                f"{self._folder}: no checkpoint verifies, and {sealed} had been whole; bring one "
-                "back, or give --overwrite_output_dir to start anew"
+                f"{self._folders.place}: no checkpoint verifies, and {sealed} had been whole; "
+                "bring one back, or give --overwrite_output_dir to start anew"
             )
         return None
 
@@ -259,10 +186,10 @@ class Checkpoints:
         Raises:
             InputError: the step is damaged, or its arrays are not those of this model.
         """
-        folder = self._folder / str(step)
+        folder = self._folders.fetch(step)
         wrong = fault(folder)
         if wrong is not None:
-            raise InputError(f"{folder}: {wrong}")
+            raise InputError(f"{self._place(step)}: {wrong}")
         wanted = _parts(like)
         try:
             there = self._orbax.metadata(folder / "state").item_metadata.tree
@@ -285,7 +212,7 @@ class Checkpoints:
             tree = wanted | jax.tree.unflatten(jax.tree.structure(shared), leaves)
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
-                f"{folder}: its arrays are not those of this model and optimizer "
+                f"{self._place(step)}: its arrays are not those of this model and optimizer "
                 f"({str(error).splitlines()[0]}); give the model and options that the run was "
                 "started with, or --overwrite_output_dir to start anew"
             ) from None
@@ -293,7 +220,7 @@ class Checkpoints:
             progress = json.loads((folder / "progress.json").read_text(encoding="utf-8"))
         except ValueError as error:
             raise InputError(
-                f"{folder / 'progress.json'}: cannot be read as JSON ({error})"
+                f"{self._place(step)}/progress.json: cannot be read as JSON ({error})"
             ) from None
         return TrainState(**tree), progress
 
@@ -302,6 +229,4 @@ class Checkpoints:
         self.wait()
         self._thread.shutdown()
         self._orbax.close()
-        if self._held >= 0:
-            os.close(self._held)
-            self._held = -1
+        self._folders.close()

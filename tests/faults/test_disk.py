@@ -16,7 +16,7 @@ from conftest import REPOSITORY
 from faults.runs import result, said, send, start, stopped, until, wait, whole
 from scripts import environment
 
-from jaxbert.training.checkpoint import fault
+from jaxbert.training.step_folders import fault
 
 pytestmark = pytest.mark.integration
 
@@ -132,12 +132,13 @@ import subprocess, sys, time
 from pathlib import Path
 import numpy as np
 from jaxbert.errors import InputError
-from jaxbert.training.checkpoint import Checkpoints, fault
+from jaxbert.training.checkpoint import Checkpoints
+from jaxbert.training.step_folders import LocalSteps, fault
 from jaxbert.training.step import TrainState
 
 place = Path(sys.argv[1])
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", place], check=True)
-checkpoints = Checkpoints(place / "c")
+checkpoints = Checkpoints(LocalSteps(place / "c"))
 
 def save(step):
     x = np.random.default_rng(step).normal(size=(64, 1024)).astype(np.float32)

@@ -25,7 +25,7 @@ from faults.runs import (
     write_questions,
 )
 
-from jaxbert.training.checkpoint import fault
+from jaxbert.training.step_folders import fault
 
 pytestmark = pytest.mark.integration
 

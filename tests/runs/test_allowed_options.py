@@ -28,6 +28,7 @@ from jaxbert.runtime import host
 from jaxbert.training.checkpoint import Checkpoints
 from jaxbert.training.optim import adamw
 from jaxbert.training.step import TrainState, init_state
+from jaxbert.training.step_folders import LocalSteps
 
 pytestmark = pytest.mark.integration
 
@@ -128,7 +129,7 @@ def test_decay_and_clipping_change_no_array_of_the_optimizer(
 ) -> None:
     """Its arrays come back with their bits whatever the chain of transformations was."""
     saved = small_state(QATrainOptions(**before), 0)
-    checkpoints = Checkpoints(tmp_path)
+    checkpoints = Checkpoints(LocalSteps(tmp_path))
     checkpoints.save(saved, {})
     checkpoints.wait()
     for now in CHAINS:

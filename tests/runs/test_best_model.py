@@ -10,7 +10,7 @@ import pytest
 from conftest import DEMO
 from scripts import call, refuses
 
-from jaxbert.training.checkpoint import fault
+from jaxbert.training.step_folders import fault
 
 pytestmark = pytest.mark.integration
 

@@ -14,9 +14,10 @@ import optax
 import pytest
 
 from jaxbert.errors import InputError
-from jaxbert.training.checkpoint import Checkpoints, fault, seal
+from jaxbert.training.checkpoint import Checkpoints
 from jaxbert.training.optim import adamw, make_schedule
 from jaxbert.training.step import TrainState, init_state
+from jaxbert.training.step_folders import LocalSteps, fault, seal
 
 pytestmark = pytest.mark.integration
 
@@ -46,7 +47,7 @@ def assert_equal(a: TrainState, b: TrainState) -> None:
 def two_steps(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the steps 1 and 2; copy it before harming it."""
     folder = tmp_path_factory.mktemp("saved")
-    checkpoints = Checkpoints(folder)
+    checkpoints = Checkpoints(LocalSteps(folder))
     for step in (1, 2):
         checkpoints.save(state_at(step), {"waited": step})
     checkpoints.close()
@@ -56,10 +57,10 @@ def two_steps(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("frozen", [(), ("bert",)])
 def test_what_is_saved_comes_back_bit_for_bit(tmp_path: Path, frozen: tuple[str, ...]) -> None:
     saved = state_at(3, frozen=frozen)
-    checkpoints = Checkpoints(tmp_path)
+    checkpoints = Checkpoints(LocalSteps(tmp_path))
     checkpoints.save(saved, {"best_score": 0.1 + 0.2})
     checkpoints.close()
-    again = Checkpoints(tmp_path)
+    again = Checkpoints(LocalSteps(tmp_path))
     assert again.newest() == 3
     state, progress = again.restore(3, state_at(0, frozen=frozen))
     again.close()
@@ -68,7 +69,7 @@ def test_what_is_saved_comes_back_bit_for_bit(tmp_path: Path, frozen: tuple[str,
 
 
 def test_the_newest_and_the_best_are_kept(tmp_path: Path) -> None:
-    checkpoints = Checkpoints(tmp_path, keep=2)
+    checkpoints = Checkpoints(LocalSteps(tmp_path), keep=2)
     for step in range(1, 7):
         checkpoints.save(state_at(step), {}, best_step=2 if step >= 2 else None)
     checkpoints.close()
@@ -80,7 +81,7 @@ def test_a_save_does_not_see_later_changes(tmp_path: Path) -> None:
     # As a donated buffer would be: the arrays are overwritten while Orbax may still be writing.
     saved = state_at(1)
     kept = jax.tree.map(np.array, saved)
-    checkpoints = Checkpoints(tmp_path)
+    checkpoints = Checkpoints(LocalSteps(tmp_path))
     checkpoints.save(saved, {})
     checkpoints.wait()
     for leaf in jax.tree.leaves(saved.params):
@@ -91,7 +92,7 @@ def test_a_save_does_not_see_later_changes(tmp_path: Path) -> None:
 
 
 def test_a_step_is_sealed_without_another_call(tmp_path: Path) -> None:
-    checkpoints = Checkpoints(tmp_path)
+    checkpoints = Checkpoints(LocalSteps(tmp_path))
     checkpoints.save(state_at(1), {})
     until = time.monotonic() + 60
     while fault(tmp_path / "1") is not None and time.monotonic() < until:
@@ -109,7 +110,7 @@ def test_every_single_bit_flip_is_noticed_and_the_older_step_used(
     shutil.copytree(two_steps, folder)
     files = [p for p in (folder / "2").rglob("*") if p.is_file() and p.stat().st_size]
     said: list[str] = []
-    checkpoints = Checkpoints(folder, say=said.append)
+    checkpoints = Checkpoints(LocalSteps(folder), say=said.append)
     for _ in range(flips):
         path = files[rng.integers(len(files))]
         whole = path.read_bytes()
@@ -138,7 +139,7 @@ def test_harm_to_any_file_falls_back_to_the_older_step(
             path.unlink()
         else:
             path.write_bytes(b"" if harm == "empty" else path.read_bytes()[:-1])
-        checkpoints = Checkpoints(folder, say=said.append)
+        checkpoints = Checkpoints(LocalSteps(folder), say=said.append)
         assert checkpoints.newest() == 1, name
         checkpoints.close()
     assert any("checkpoint 2 passed over" in line for line in said)
@@ -150,7 +151,7 @@ def test_where_all_are_damaged_nothing_starts_over(two_steps: Path, tmp_path: Pa
     shutil.copytree(two_steps, folder)
     for step in ("1", "2"):
         (folder / step / "progress.json").write_text("{}")
-    checkpoints = Checkpoints(folder, say=lambda line: None)
+    checkpoints = Checkpoints(LocalSteps(folder), say=lambda line: None)
     with pytest.raises(InputError, match="no checkpoint verifies, and 2 had been whole; bring one"):
         checkpoints.newest()
     checkpoints.close()
@@ -164,7 +165,7 @@ def test_stray_files_and_folders_do_no_harm(two_steps: Path, tmp_path: Path) -> 
     (folder / "notes.txt").write_text("mine")
     (folder / "99").mkdir()  # an empty directory named as the newest step
     said: list[str] = []
-    checkpoints = Checkpoints(folder, say=said.append)
+    checkpoints = Checkpoints(LocalSteps(folder), say=said.append)
     assert checkpoints.newest() == 2
     state, _ = checkpoints.restore(2, state_at(0))
     checkpoints.save(state_at(3), {})
@@ -177,7 +178,7 @@ def test_stray_files_and_folders_do_no_harm(two_steps: Path, tmp_path: Path) -> 
 def test_an_unfinished_step_of_the_same_number_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "1" / "state").mkdir(parents=True)
     (tmp_path / "1" / "state" / "half").write_bytes(b"half")
-    checkpoints = Checkpoints(tmp_path)
+    checkpoints = Checkpoints(LocalSteps(tmp_path))
     assert checkpoints.newest() is None
     checkpoints.save(state_at(1), {})
     checkpoints.close()
@@ -188,7 +189,7 @@ def test_an_unfinished_step_of_the_same_number_is_replaced(tmp_path: Path) -> No
 def test_another_model_is_refused_in_one_line(two_steps: Path, tmp_path: Path) -> None:
     folder = tmp_path / "c"
     shutil.copytree(two_steps, folder)
-    checkpoints = Checkpoints(folder)
+    checkpoints = Checkpoints(LocalSteps(folder))
     wider = state_at(0)
     wider.params["bert"]["mlp_in"]["kernel"] = np.zeros((5, 8), np.float32)
     fewer = state_at(0)
@@ -207,7 +208,7 @@ def test_restore_refuses_what_does_not_verify(two_steps: Path, tmp_path: Path) -
     entries = json.loads(manifest.read_text())
     entries["progress.json"][1] = "0" * 64
     manifest.write_text(json.dumps(entries))
-    checkpoints = Checkpoints(folder)
+    checkpoints = Checkpoints(LocalSteps(folder))
     with pytest.raises(InputError, match=r"progress\.json is damaged"):
         checkpoints.restore(2, state_at(0))
     checkpoints.close()
@@ -224,7 +225,7 @@ def test_seal_names_every_file(tmp_path: Path) -> None:
 def test_a_folder_that_was_removed_is_not_made_again(tmp_path: Path) -> None:
     """Also where another one has its name, as when a save in progress made it again."""
     folder = tmp_path / "c"
-    checkpoints = Checkpoints(folder)
+    checkpoints = Checkpoints(LocalSteps(folder))
     checkpoints.save(state_at(1), {}, best_step=None)
     checkpoints.wait()
     shutil.rmtree(folder)

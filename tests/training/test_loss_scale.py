@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from jaxbert.training.checkpoint import Checkpoints
 from jaxbert.training.loss_scale import LossScale, first_scale
 from jaxbert.training.step import TrainState, init_state, make_train_step
+from jaxbert.training.step_folders import LocalSteps
 
 TX = optax.adam(1e-2)
 
@@ -111,10 +112,10 @@ def test_a_step_that_overflows_is_skipped_and_halves_the_scale() -> None:
 
 def test_a_checkpoint_keeps_the_scale(tmp_path: Any) -> None:
     saved = jax.tree.map(np.array, state(2.0**9)._replace(step=jnp.int32(3)))
-    checkpoints = Checkpoints(tmp_path)
+    checkpoints = Checkpoints(LocalSteps(tmp_path))
     checkpoints.save(saved, {})
     checkpoints.close()
-    again = Checkpoints(tmp_path)
+    again = Checkpoints(LocalSteps(tmp_path))
     restored, _ = again.restore(3, state(2.0**16))
     again.close()
     assert restored.scale is not None
@@ -128,10 +129,10 @@ def test_a_run_whose_dtype_changes_has_a_new_scale_or_none(
 ) -> None:
     """--allow_changed_options dtype."""
     saved = jax.tree.map(np.array, state(before, w=0.7)._replace(step=jnp.int32(3)))
-    checkpoints = Checkpoints(tmp_path)
+    checkpoints = Checkpoints(LocalSteps(tmp_path))
     checkpoints.save(saved, {})
     checkpoints.close()
-    again = Checkpoints(tmp_path)
+    again = Checkpoints(LocalSteps(tmp_path))
     restored, _ = again.restore(3, state(now))
     again.close()
     np.testing.assert_array_equal(restored.params["w"], saved.params["w"])
