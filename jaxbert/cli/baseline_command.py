@@ -31,7 +31,7 @@ from jaxbert.loaded.model import LoadedModel
 from jaxbert.metrics.scores import Scores
 from jaxbert.options.fields import settings_of
 from jaxbert.runs.evaluate import show_scores
-from jaxbert.runs.folder import check_writable, write_results
+from jaxbert.runs.folder import write_results
 from jaxbert.runs.inputs import (
     encode_examples,
     keep_learnable,
@@ -39,6 +39,7 @@ from jaxbert.runs.inputs import (
     read_examples,
     read_held_out,
 )
+from jaxbert.runs.place import check_writable
 from jaxbert.runs.plan import make_sampler, total_steps, warmup_of
 from jaxbert.tasks.registry import TASKS
 from jaxbert.tasks.task import EVALUATION, E, P, S, Task

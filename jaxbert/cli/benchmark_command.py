@@ -32,7 +32,7 @@ from jaxbert import demo
 from jaxbert.cli import command_line
 from jaxbert.errors import InputError
 from jaxbert.options.fields import Settings, option
-from jaxbert.runs.folder import check_writable
+from jaxbert.runs.place import check_writable
 
 if TYPE_CHECKING:
     from jaxbert.benchmark.machine import Machine

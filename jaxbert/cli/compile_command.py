@@ -39,7 +39,7 @@ from jaxbert.model.tokenizer import PreTrainedTokenizerFast as Tokenizer
 from jaxbert.model.tokenizer import load_tokenizer
 from jaxbert.options.fields import Settings, option
 from jaxbert.options.settings import TrainingOptions
-from jaxbert.runs.folder import check_writable
+from jaxbert.runs.place import check_writable
 from jaxbert.tasks.registry import TASKS, AnyTask
 from jaxbert.tasks.task_commands import TASK_COMMANDS
 from jaxbert.training.optim import adamw, make_schedule

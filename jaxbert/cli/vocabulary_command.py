@@ -20,7 +20,7 @@ from jaxbert.errors import InputError
 from jaxbert.io.files import write_json
 from jaxbert.model.config import BertConfig, config_to_dict
 from jaxbert.options.fields import Settings, option
-from jaxbert.runs.folder import check_writable
+from jaxbert.runs.place import check_writable
 
 
 @dataclasses.dataclass(frozen=True)

@@ -215,6 +215,8 @@ class Bucket:
 
         try:
             yield
+        except BucketError:
+            raise
         except FileNotFoundError as error:
             if "NoSuchBucket" not in str(error):
                 raise

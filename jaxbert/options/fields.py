@@ -19,6 +19,7 @@ from typing import Literal, TypeGuard, TypeVar
 import numpy as np
 
 from jaxbert.errors import InputError
+from jaxbert.io.bucket import SCHEMES, is_address
 from jaxbert.io.files import Json
 from jaxbert.io.untrusted import shown
 
@@ -46,6 +47,7 @@ class Facts:
             run computes; named: where --allow_changed_options names it; examples: so too, but the
             run keeps its examples, which may depend on it; never: not even so.
         path: it names a file or folder, or something that may be one.
+        address: the file or folder may lie in a bucket, gs://... or s3://...
         names_input: it says which model or data; a run where no such setting is given is the demo.
         json: a dict is taken too, and kept as JSON.
         reason: why it may never differ.
@@ -55,6 +57,7 @@ class Facts:
     range: tuple[float, float] | None = None
     resume: Resume = "named"
     path: bool = False
+    address: bool = False
     names_input: bool = False
     json: bool = False
     reason: str = ""
@@ -67,12 +70,13 @@ def option(
     range: tuple[float, float] | None = None,
     resume: Resume = "named",
     path: bool = False,
+    address: bool = False,
     names_input: bool = False,
     json: bool = False,
     reason: str = "",
 ) -> T:
     """A field of a Settings dataclass; see Facts."""
-    facts = Facts(help, range, resume, path, names_input, json, reason)
+    facts = Facts(help, range, resume, path or address, address, names_input, json, reason)
     return dataclasses.field(default=default, metadata={"facts": facts})
 
 
@@ -174,12 +178,15 @@ class Setting:
 
     def _check_path(self, place: Value) -> None:
         found = _ADDRESS.fullmatch(place) if isinstance(place, str) else None
+        if found and self.facts.address and found[1] in SCHEMES:
+            return
         if found:
             scheme = found[1].lower()
             what = "a web address" if scheme in ("http", "https") else "an address"
+            buckets = ", gs://... or s3://..." if self.facts.address else ""
             raise InputError(
                 f"--{self.name} {shown(place)}: {what}; {scheme}:// is not supported: give a "
-                "path on this machine, and copy from or to there yourself"
+                f"path on this machine{buckets}, and copy from or to there yourself"
             )
 
 
@@ -231,6 +238,24 @@ class Settings:
         """Those that name a model or data, by name, where they are given."""
         named = (s.name for s in settings_of(type(self)) if s.facts.names_input)
         return {name: getattr(self, name) for name in named if getattr(self, name)}
+
+    def check_on_this_machine(self, command: str) -> None:
+        """Refuse addresses of buckets.
+
+        Args:
+            command: that does not read and write there, for the message.
+
+        Raises:
+            InputError: a setting has one.
+        """
+        for setting in settings_of(type(self)):
+            value = getattr(self, setting.name)
+            for place in value if isinstance(value, list) else [value]:
+                if setting.facts.path and isinstance(place, str) and is_address(place):
+                    raise InputError(
+                        f"--{setting.name} {shown(place)}: {command} works with files of this "
+                        "machine alone; copy from or to there yourself"
+                    )
 
     def part(self, cls: type[Part]) -> Part:
         """The settings of another dataclass, from the fields that have its names.

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from jaxbert.options.fields import ChangedOption
 
 
-def advice_on(changed: Sequence[ChangedOption], folder: Path) -> str:
+def advice_on(changed: Sequence[ChangedOption], folder: str) -> str:
     """What to do about options that differ from those of the run in the folder.
 
     Only such as can be allowed are advised to be.

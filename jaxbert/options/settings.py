@@ -67,21 +67,21 @@ class ModelOptions(DeviceOptions):
     model_name_or_path: str | None = option(
         None,
         "A BERT folder, a Hub name, or minilm-l6 (carried by a Python package).",
-        path=True,
+        address=True,
         names_input=True,
     )
     config_name: str | None = option(
         None,
         "A config.json or its folder, to start from random weights instead.",
         resume="examples",
-        path=True,
+        address=True,
         names_input=True,
     )
     tokenizer_name: str | None = option(
         None,
         "A tokenizer's folder; by default the model's.",
         resume="examples",
-        path=True,
+        address=True,
         names_input=True,
     )
     dtype: Literal["float32", "bfloat16", "float16"] = option(
@@ -129,7 +129,7 @@ class SourceOptions(Settings):
     GROUP = "data"
 
     validation_file: list[str] | None = option(
-        None, "One or more files to evaluate on.", resume="free", path=True, names_input=True
+        None, "One or more files to evaluate on.", resume="free", address=True, names_input=True
     )
     dataset_name: str | None = option(
         None,
@@ -181,7 +181,7 @@ class TrainingDataOptions(SourceOptions):
     GROUP = "data"
 
     train_file: list[str] | None = option(
-        None, "One or more files to train on.", resume="free", path=True, names_input=True
+        None, "One or more files to train on.", resume="free", address=True, names_input=True
     )
     max_train_samples: int | None = option(
         None, "Train on the first N examples at most.", range=(1, 1e12), resume="examples"
@@ -209,7 +209,7 @@ class CheckpointOptions(Settings):
         None,
         "Where all results go; a run that was stopped there is resumed.",
         resume="free",
-        path=True,
+        address=True,
     )
     overwrite_output_dir: bool = option(
         False,
@@ -347,5 +347,5 @@ class EvaluationOptions(SourceOptions, ModelOptions):
     GROUP = "results and checkpoints"
 
     output_dir: str | None = option(
-        None, "Where metrics and predictions go.", resume="free", path=True
+        None, "Where metrics and predictions go.", resume="free", address=True
     )

@@ -29,8 +29,8 @@ from jaxbert.metrics.calibration import (
 )
 from jaxbert.options.command_settings import CalibrateOptions
 from jaxbert.runs.evaluate import assess, show_scores
-from jaxbert.runs.folder import check_writable
 from jaxbert.runs.inputs import load_model, read_examples
+from jaxbert.runs.place import check_writable
 from jaxbert.runs.record import check_task
 from jaxbert.runs.saved import digests_of_model
 from jaxbert.runtime.compiled import keep_compiled

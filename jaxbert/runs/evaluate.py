@@ -9,7 +9,6 @@ import logging
 import math
 import time
 from collections.abc import Callable, Container, Sequence
-from pathlib import Path
 from typing import Generic
 
 import jax
@@ -25,15 +24,17 @@ from jaxbert.loaded.model import LoadedModel, Reduce
 from jaxbert.losses.forms import Arrays, Loss
 from jaxbert.metrics.scores import LOSS, Scores
 from jaxbert.metrics.user_metrics import UserMetric
+from jaxbert.model.folders import folder_of
 from jaxbert.model.heads import Params
 from jaxbert.options.settings import EvaluationOptions
-from jaxbert.runs.folder import check_writable, write_results
+from jaxbert.runs.folder import publish_results
 from jaxbert.runs.inputs import (
     check_labels,
     encode_examples,
     load_model,
     read_examples,
 )
+from jaxbert.runs.place import place_of
 from jaxbert.runs.predict_rows import as_dicts
 from jaxbert.runs.record import check_task
 from jaxbert.runs.saved import read_calibration
@@ -301,12 +302,12 @@ def evaluate(
         InputError: something the user gave cannot be used; nothing has been written.
     """
     processes.join(options.coordinator_address, options.num_processes, options.process_id)
-    output = Path(options.output_dir).expanduser() if options.output_dir else None
-    if output is not None:
-        processes.from_first(functools.partial(check_writable, output))
+    if options.output_dir:
+        place = place_of(options.output_dir)
+        processes.from_first(place.check_writable)
     if options.compilation_cache_dir:
         keep_compiled(options.compilation_cache_dir)
-    folder = Path(options.model_name_or_path).expanduser() if options.model_name_or_path else None
+    folder = folder_of(options.model_name_or_path) if options.model_name_or_path else None
     if folder is not None:
         check_task(folder, task_cls.name)
     task = task_cls(options.part(task_cls.settings_cls))
@@ -340,7 +341,7 @@ def evaluate(
         metrics=metrics,
     )
     files = task.artifacts(examples, predictions, model.cfg)
-    if output is not None and processes.is_first():
-        write_results(output, scores, files)
+    if options.output_dir and processes.is_first():
+        publish_results(place, scores, files)
     logger.info("%s", show_scores(scores) or _without_labels(data))
     return Assessed(examples, scores, predictions)

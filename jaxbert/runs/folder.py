@@ -5,14 +5,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-import os
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
-
-from filelock import FileLock, Timeout
 
 from jaxbert.callbacks.reports import TENSORBOARD
 from jaxbert.errors import InputError
@@ -21,13 +17,13 @@ from jaxbert.io.untrusted import shown
 from jaxbert.metrics.scores import Scores
 from jaxbert.model.heads import Params
 from jaxbert.options.resume import advice_on
+from jaxbert.runs.place import Place, place_of
 from jaxbert.runs.record import RECORD, Differences, RunRecord
 from jaxbert.runtime import processes
 from jaxbert.training.checkpoint import Checkpoints
 from jaxbert.training.loop import Nowhere, Storage
 from jaxbert.training.progress import Progress
 from jaxbert.training.step import TrainState
-from jaxbert.training.step_folders import LocalSteps
 from jaxbert.training.train_log import TrainLog
 
 if TYPE_CHECKING:
@@ -74,25 +70,24 @@ class RunFolder:
     writes the folder; the others get what it found, also its errors, and write nothing.
 
     Attributes:
-        path: the directory.
+        place: where it lies.
+        path: the folder of this machine in which its files are written.
         previous: the record of the run that is resumed, once it has been found; None for a new one.
         overwrites: a run that is there is replaced by a new one.
         checkpoints: open from `begin` to `close`; None in the processes that write nothing.
     """
 
-    def __init__(self, path: Path, *, overwrite: bool, keep: int, retry_on_error: bool) -> None:
-        self.path = path
+    def __init__(self, place: Place, *, overwrite: bool, keep: int, retry_on_error: bool) -> None:
+        self.place = place
+        self.path = place.path
         self.previous: RunRecord | None = None
         self.checkpoints: Checkpoints | None = None
         self.overwrites, self._keep, self._retry_on_error = overwrite, keep, retry_on_error
-        # It ends with the process, however that does: the operating system holds it, and the file
-        # that is left means nothing.
-        self._lock = FileLock(path / ".lock")
 
     @classmethod
     def open(
         cls,
-        path: Path,
+        given: str | Path,
         *,
         writes: bool,
         overwrite: bool = False,
@@ -102,6 +97,7 @@ class RunFolder:
         """The folder, not locked yet.
 
         Args:
+            given: its path, or its address in a bucket.
             writes: whether this process is the first one.
             overwrite: a run that is there is to be replaced, see `find`.
             keep, retry_on_error: see Checkpoints; the log's errors are treated likewise.
@@ -109,9 +105,10 @@ class RunFolder:
         Raises:
             InputError: it is a file, or cannot be made or written.
         """
-        processes.from_first(lambda: check_writable(path))
+        place = place_of(given)
+        processes.from_first(place.check_writable)
         kind = cls if writes else _Follower
-        return kind(path, overwrite=overwrite, keep=keep, retry_on_error=retry_on_error)
+        return kind(place, overwrite=overwrite, keep=keep, retry_on_error=retry_on_error)
 
     def __enter__(self) -> Self:
         return self
@@ -125,7 +122,7 @@ class RunFolder:
         try:
             self.close()
         finally:
-            self._lock.release(force=True)
+            self.place.leave()
 
     def find(self, now: RunRecord, *, teacher: Json = None) -> RunRecord | None:
         """The record of the run in the folder, whose lock is taken, to be resumed; None for a new
@@ -153,7 +150,7 @@ class RunFolder:
             return None
         if record.task != now.task:
             raise InputError(
-                f"--output_dir {self.path} holds a run of the task {shown(record.task)}"
+                f"--output_dir {self.place} holds a run of the task {shown(record.task)}"
             )
         differences = record.differences(now)
         self._check_options(differences)
@@ -162,38 +159,39 @@ class RunFolder:
 
     def _check_sources(self, sources: Mapping[str, Json]) -> None:
         for name, given in sources.items():
-            if not (isinstance(given, str) and given and self.path.exists()):
-                continue
-            if Path(given).expanduser().resolve() == self.path.resolve():
-                raise InputError(f"--output_dir {self.path} is the {name} too; give another folder")
+            if isinstance(given, str) and given and self.place.is_where(given):
+                raise InputError(
+                    f"--output_dir {self.place} is the {name} too; give another folder"
+                )
 
     def _read_record(self) -> RunRecord | None:
         """The record, if there is a run."""
-        saved = self.path / _CHECKPOINTS
+        self.place.bring([RECORD, COMPARED])
         try:
             record = RunRecord.read(self.path)
-        except InputError:
-            if self.overwrites and saved.is_dir():  # ours, damaged
+        except InputError as error:
+            if self.overwrites and self.place.has(_CHECKPOINTS):  # ours, damaged
                 return None
-            raise
+            raise InputError(str(error).replace(str(self.path), str(self.place))) from None
         if record is not None:
             return record
         ours = {COMPARED}  # train/compare.py of earlier versions began with it
+        saved = self.path / _CHECKPOINTS
         if saved.is_dir() and not any(saved.iterdir()):
             ours.add(_CHECKPOINTS)
         for name in _RUN_FILES:
-            if name not in ours and (self.path / name).exists():
+            if name not in ours and self.place.has(name):
                 raise InputError(
-                    f"--output_dir {self.path}: there is a {name}, but no options.json of a run to "
-                    "resume; give another folder"
+                    f"--output_dir {self.place}: there is a {name}, but no options.json of a run "
+                    "to resume; give another folder"
                 )
         return None
 
     def _check_options(self, differences: Differences) -> None:
         if changed := differences.options:
             raise InputError(
-                f"--output_dir {self.path} holds a run with other options: "
-                f"{'; '.join(map(str, changed))}; {advice_on(changed, self.path)}"
+                f"--output_dir {self.place} holds a run with other options: "
+                f"{'; '.join(map(str, changed))}; {advice_on(changed, str(self.place))}"
             )
 
     def check(self, now: RunRecord, *, user_loss: bool) -> None:
@@ -225,7 +223,7 @@ class RunFolder:
         for name, what in _DATA.items():
             if name in differences.data - may_differ:
                 raise InputError(
-                    f"--output_dir {self.path}: the run was started with {what}; give that, or "
+                    f"--output_dir {self.place}: the run was started with {what}; give that, or "
                     "--overwrite_output_dir"
                 )
         best = now.options.get("metric_for_best_model")
@@ -243,7 +241,7 @@ class RunFolder:
                     f"give --allow_changed_options {option} to resume with what is given now, or "
                     "--overwrite_output_dir"
                 )
-            raise InputError(f"--output_dir {self.path}: {name}: {what}; {advice}")
+            raise InputError(f"--output_dir {self.place}: {name}: {what}; {advice}")
         if not user_loss or "loss" in allowed:
             return
         loss = f"--loss {now.options.get('loss')}"
@@ -254,12 +252,12 @@ class RunFolder:
         if differences.loss:
             what = f"the text of {loss}" if now.loss_values else f"the file of {loss}"
             raise InputError(
-                f"--output_dir {self.path}: {what} is not the one that the run was started with, "
+                f"--output_dir {self.place}: {what} is not the one that the run was started with, "
                 f"whose text is in options.json; {advice}"
             )
         if differences.loss_value:
             raise InputError(
-                f"--output_dir {self.path}: {loss}: {differences.loss_value}; {advice}"
+                f"--output_dir {self.place}: {loss}: {differences.loss_value}; {advice}"
             )
 
     def begin(self, now: RunRecord) -> None:
@@ -277,10 +275,13 @@ class RunFolder:
         self._take(self.previous)
         if self.previous is None:
             if self.overwrites:
-                remove_run(self.path)
+                remove_run(self.place)
             now.write(self.path)
+            self.place.publish()
+        else:
+            self.place.bring([_LOG])
         self.checkpoints = Checkpoints(
-            LocalSteps(self.path / _CHECKPOINTS),
+            self.place.steps(_CHECKPOINTS),
             self._keep,
             logger.info,
             retry_on_error=self._retry_on_error,
@@ -292,19 +293,13 @@ class RunFolder:
         Args:
             record: what was found before the folder was locked.
         """
-        if self._lock.is_locked:
+        if self.place.is_locked():
             return
-        self.path.mkdir(parents=True, exist_ok=True)
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            raise InputError(
-                f"--output_dir {self.path}: another run is writing there; wait for its end, or "
-                "give another folder"
-            ) from None
+        self.place.lock()
+        self.place.bring([RECORD])  # again: now nobody else changes it
         if not (record is None and self.overwrites) and RunRecord.read(self.path) != record:
             raise InputError(
-                f"--output_dir {self.path}: another run has written there since this one began; "
+                f"--output_dir {self.place}: another run has written there since this one began; "
                 "start the command again to resume it, or give another folder"
             )
 
@@ -337,13 +332,14 @@ class RunFolder:
         state = processes.arrays_from_first(state)
         if found is None:
             return None, state, Progress()
-        place = self.path / _CHECKPOINTS / str(found) / "progress.json"
+        place = f"{self.place}/{_CHECKPOINTS}/{found}/progress.json"
         return found, state, Progress.read(saved, place)
 
     def update_record(self, now: RunRecord) -> None:
         """Have the record of a run that is resumed say what it has now."""
         if self.previous is not None:
             dataclasses.replace(now, void=self.previous.void).write(self.path)
+            self.place.publish()
 
     @contextlib.contextmanager
     def storage(self, first_step: int) -> Iterator[Storage]:
@@ -358,10 +354,11 @@ class RunFolder:
         assert self.checkpoints is not None
         path = self.path / _LOG
         with TrainLog(path, first_step, retry_on_error=self._retry_on_error) as log:
-            yield _Files(self.path / _CHECKPOINTS, self.checkpoints, log)
+            yield _Files(self.place.named(_CHECKPOINTS), self.checkpoints, log)
 
     def close(self) -> None:
-        """Wait for the checkpoint that is being written; there are none after that.
+        """Wait for the checkpoint that is being written; there are none after that, and the log is
+        where the run lies.
 
         Raises:
             InputError: it could not be written.
@@ -369,23 +366,25 @@ class RunFolder:
         checkpoints, self.checkpoints = self.checkpoints, None
         if checkpoints is not None:
             checkpoints.close()
+            self.place.publish()
 
     def save_model(self, model: LoadedModel, params: Params) -> None:
         """The model as a folder that transformers reads too."""
         model.save(self.path, params)
+        self.place.publish()
 
     def write_results(self, scores: Scores, files: Mapping[str, Json]) -> None:
         """See the function of this name."""
-        write_results(self.path, scores, files)
+        publish_results(self.place, scores, files)
 
 
 class _Files:
     """The Storage of the first process: its checkpoints and its log."""
 
-    def __init__(self, folder: Path, checkpoints: Checkpoints, log: TrainLog) -> None:
+    def __init__(self, folder: Path | str, checkpoints: Checkpoints, log: TrainLog) -> None:
         self._folder, self._checkpoints, self._log = folder, checkpoints, log
 
-    def save(self, state: TrainState, progress: Progress) -> Path:
+    def save(self, state: TrainState, progress: Progress) -> Path | str:
         self._checkpoints.save(state, dataclasses.asdict(progress), best_step=progress.best_step)
         return self._folder
 
@@ -413,29 +412,16 @@ class _Follower(RunFolder):
         pass
 
 
-def check_writable(folder: Path, flag: str = "--output_dir") -> None:
-    """Raise InputError when the folder is a file, or cannot be made or written.
-
-    Args:
-        flag: that named it, for the message.
-    """
-    place = folder
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    if not place.is_dir():
-        raise InputError(f"{flag} {folder}: {place} is a file; give a folder")
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise InputError(f"{flag} {folder}: no permission to write in {place}")
-
-
-def remove_run(folder: Path) -> None:
+def remove_run(place: Place) -> None:
     """Remove what a run writes, and nothing else that may lie in the folder."""
-    for name in _RUN_FILES:
-        path = folder / name
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+    place.remove(_RUN_FILES)
+
+
+def publish_results(place: Place, scores: Scores, files: Mapping[str, Json]) -> None:
+    """Write them where the run lies; see write_results."""
+    write_results(place.path, scores, files)
+    place.remove([name for name in _RESULTS if name not in files])
+    place.publish()
 
 
 def write_results(folder: Path, scores: Scores, files: Mapping[str, Json]) -> None:

@@ -14,9 +14,10 @@ from transformers import PreTrainedTokenizerFast
 
 from jaxbert.data.features import Features, check_ids
 from jaxbert.data.in_memory import InMemory
-from jaxbert.data.rows import Data, names_of, problem_lines
+from jaxbert.data.rows import Content, Data, names_of, problem_lines
 from jaxbert.data.sources import MissingSplitError, load_hub_rows, validation_split_of
 from jaxbert.errors import InputError
+from jaxbert.io.fetched import fetched_file
 from jaxbert.loaded.model import Compute, LoadedModel
 from jaxbert.model.config import BertConfig, load_config
 from jaxbert.model.folders import find_model_folder
@@ -112,7 +113,7 @@ def read_examples(
         data = task.read([rows])
     elif source.files:
         origin = ", ".join(source.files)
-        data = task.read((path, task.load(path)) for path in source.files)
+        data = task.read((path, _load(task, path, source)) for path in source.files)
     elif source.dataset_name:
         name, config = source.dataset_name, source.dataset_config_name
         split = "train"
@@ -135,6 +136,12 @@ def read_examples(
         if not set(classes) <= set(data.classes):
             data = dataclasses.replace(data, classes=classes)
     return _first(task, data, source.limit, origin) if source.limit else data
+
+
+def _load(task: AnyTask, place: str, source: Source) -> Content:
+    """What a file has, of this machine or of a bucket."""
+    with fetched_file(place, "--train_file" if source.training else "--validation_file") as path:
+        return task.load(path)
 
 
 def _first(task: Task[S, E, P], data: Data[E], limit: int, origin: str) -> Data[E]:

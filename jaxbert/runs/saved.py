@@ -8,6 +8,7 @@ from pathlib import Path
 from jaxbert.errors import InputError
 from jaxbert.io.files import Json, digest_of
 from jaxbert.io.untrusted import read_object
+from jaxbert.model.folders import folder_of
 from jaxbert.options.fields import Settings, Value, settings_of
 from jaxbert.options.keywords import check_saved
 from jaxbert.options.settings import ModelOptions
@@ -60,7 +61,7 @@ def options_of_training(
     """
     if not options.model_name_or_path:
         return {}
-    folder = Path(options.model_name_or_path).expanduser()
+    folder = folder_of(options.model_name_or_path)
     saved = saved_options(folder, type(options), calibrated=calibrated)
     names = {s.name for s in settings_of(task.settings_cls) if s.facts.resume != "free"}
     names -= task.fresh

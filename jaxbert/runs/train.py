@@ -8,7 +8,6 @@ import functools
 import logging
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from pathlib import Path
 
 import jax
 
@@ -100,18 +99,17 @@ def train(
     loss = choose_loss(task_cls.losses, options.loss, options.loss_args, python_inputs.loss)
     processes.join(options.coordinator_address, options.num_processes, options.process_id)
     processes.check_alike("options", options.deciding())
-    folder = Path(options.output_dir).expanduser()
-    reports = make_reports(options.report_to, folder)
-    notify = GuardedCallbacks([*callbacks, *reports]) if processes.is_first() else ignore
     if options.compilation_cache_dir:
         keep_compiled(options.compilation_cache_dir)
     with RunFolder.open(
-        folder,
+        options.output_dir,
         writes=processes.is_first(),
         overwrite=options.overwrite_output_dir,
         keep=options.save_total_limit,
         retry_on_error=options.save_errors == "retry",
     ) as run:
+        reports = make_reports(options.report_to, run.path)
+        notify = GuardedCallbacks([*callbacks, *reports]) if processes.is_first() else ignore
         read = read_data(
             task_cls(options.part(task_cls.settings_cls)),
             options.training_source(),
@@ -341,7 +339,7 @@ def _fit(
     if not done:
         run.close()
         again = ", without --overwrite_output_dir," * run.overwrites
-        logger.info("saved in %s; the same command%s resumes here", run.path, again)
+        logger.info("saved in %s; the same command%s resumes here", run.place, again)
         return Trained(state, {}, False, progress.evaluations)
     params, step = _result(run, inputs, state, progress)
     scores = _write_results(run, inputs, params, step)
@@ -399,5 +397,5 @@ def _write_results(run: RunFolder, inputs: Inputs[S, E, P], params: Params, step
         scores = validation.scores
         files = task.artifacts(inputs.held_out or (), validation.predictions, model.cfg)
     run.write_results(scores, files)
-    logger.info("model and results in %s", run.path)
+    logger.info("model and results in %s", run.place)
     return scores

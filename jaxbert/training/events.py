@@ -46,10 +46,14 @@ class Evaluated:
 
 @dataclasses.dataclass(frozen=True)
 class Saved:
-    """A checkpoint was handed to the disk after `step` steps; `folder` is that of all of them."""
+    """A checkpoint was handed to the disk, or to a bucket, after `step` steps.
+
+    Attributes:
+        folder: that of all of them; in a bucket its address.
+    """
 
     step: int
-    folder: Path
+    folder: Path | str
 
 
 @dataclasses.dataclass(frozen=True)

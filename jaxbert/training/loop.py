@@ -58,7 +58,7 @@ class Program(NamedTuple):
 class Storage(Protocol):
     """Where a run is kept. In a process that is not the first one it keeps nothing."""
 
-    def save(self, state: TrainState, progress: Progress) -> Path | None:
+    def save(self, state: TrainState, progress: Progress) -> Path | str | None:
         """Start to write a checkpoint; returns the folder of all of them, None if it keeps none.
 
         Args:

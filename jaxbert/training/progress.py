@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from pathlib import Path
 from typing import Any
 
 from jaxbert.errors import InputError
@@ -73,7 +72,7 @@ class Progress:
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @classmethod
-    def read(cls, saved: object, place: Path) -> Progress:
+    def read(cls, saved: object, place: str) -> Progress:
         """What a checkpoint says; fields that an older version did not have are as at the start.
 
         Raises:

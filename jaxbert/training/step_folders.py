@@ -61,7 +61,7 @@ def fault(folder: Path) -> str | None:
     return None
 
 
-def _clear(folder: Path) -> None:
+def clear(folder: Path) -> None:
     """Remove what a failed save left: its room is needed, though without a manifest it is no step.
 
     TensorStore's other writes of that save may still come for a moment, and make the folder anew.
@@ -166,7 +166,7 @@ class LocalSteps:
         sync(self._folder)
 
     def abandon(self, step: int) -> None:
-        _clear(self._folder / str(step))
+        clear(self._folder / str(step))
 
     def fetch(self, step: int) -> Path:
         return self._folder / str(step)

@@ -17,6 +17,7 @@ from jaxbert.model.config import BertConfig
 from jaxbert.options.fields import settings_of
 from jaxbert.options.task_settings import QAOptions, QATrainOptions
 from jaxbert.runs.folder import RunFolder, remove_run
+from jaxbert.runs.place import LocalPlace
 from jaxbert.runs.record import RunRecord
 from jaxbert.runs.saved import digests_of_model, read_calibration, saved_options
 from jaxbert.runtime import processes
@@ -70,7 +71,7 @@ def test_the_record_goes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         unlink(path, missing_ok=missing_ok)
 
     monkeypatch.setattr(Path, "unlink", noted)
-    remove_run(tmp_path)
+    remove_run(LocalPlace(tmp_path))
     assert removed == ["train_log.jsonl", "options.json"]
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
 

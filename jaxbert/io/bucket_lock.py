@@ -1,0 +1,173 @@
+"""A lock on a folder in a bucket, where no operating system holds one."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable
+
+from jaxbert.io.bucket import Bucket, BucketError, ChangedError
+from jaxbert.io.untrusted import shown
+
+logger = logging.getLogger("jaxbert")
+
+_LOCK = ".lock"
+_CLOCK = ".clock"  # written to learn the server's time
+RENEWED = 15.0  # seconds from one sign of life of the owner to the next
+DEAD = 90.0  # seconds without one, after which the lock is another's to take
+
+
+class BucketLock:
+    """An object that says who writes under an address.
+
+    Its owner writes it again every 15 seconds. One that has not been written for 90 seconds is a
+    dead owner's, and is taken over. Every write asks that the object be the one that this owner
+    wrote before, so of two that want it one gets it, and an owner that was taken for dead notices.
+
+    Args:
+        bucket: of the folder.
+        named: the flag and the address, for messages.
+        renewed, dead: see RENEWED and DEAD.
+    """
+
+    def __init__(
+        self, bucket: Bucket, named: str, *, renewed: float = RENEWED, dead: float = DEAD
+    ) -> None:
+        self._bucket, self._named = bucket, named
+        self._every, self._dead = renewed, dead
+        self._me = uuid.uuid4().hex
+        self._version = ""
+        self._lost = ""
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether this object has taken the lock, and not given it back."""
+        return self._thread is not None
+
+    def acquire(self) -> None:
+        """Take the lock; of an owner that may be dead, wait until that is known.
+
+        Raises:
+            BucketError: another run has it, or the bucket cannot be written.
+        """
+        try:
+            self._version = self._write("")
+        except ChangedError:
+            self._version = self._take_over()
+        self._thread = threading.Thread(target=self._renew, daemon=True)
+        self._thread.start()
+
+    def _take_over(self) -> str:
+        """Wait until the owner shows itself or is dead; returns the version of our own object."""
+        seen = self._bucket.stat(_LOCK)
+        if seen is not None:
+            owner = self._owner()
+            if owner.get("id") == self._me:  # our first write was answered by no one, and done
+                return seen.version
+            silent = self._seconds_since(seen.modified.timestamp())
+            until, waits = time.monotonic() + self._dead - silent, False
+            while (left := until - time.monotonic()) > 0:
+                if not waits:
+                    waits = True
+                    logger.info("%s: waiting, as another run may be writing there", self._named)
+                time.sleep(min(left, self._every / 3))
+                now = self._bucket.stat(_LOCK)
+                if now is None:
+                    break
+                if now.version != seen.version:
+                    raise self._held_by(self._owner())
+            else:
+                now = seen
+            seen = now
+        try:
+            return self._write(seen.version if seen is not None else "")
+        except ChangedError:
+            raise self._held_by(self._owner()) from None
+
+    def _held_by(self, owner: dict[str, str]) -> BucketError:
+        where = f"{owner.get('host', 'unknown')}, process {owner.get('process', 'unknown')}"
+        return BucketError(
+            f"{self._named}: another run is writing there ({shown(where)}); wait for its end, or "
+            f"give another folder; a run that has died leaves it free after {self._dead:.0f} s"
+        )
+
+    def _owner(self) -> dict[str, str]:
+        try:
+            raw = json.loads(self._bucket.read(_LOCK) or b"{}")
+        except ValueError:
+            return {}
+        return {str(n): str(x) for n, x in raw.items()} if isinstance(raw, dict) else {}
+
+    def _seconds_since(self, moment: float) -> float:
+        """By the server's clock alone: this machine's may be wrong."""
+        self._bucket.write(_CLOCK, b"")
+        now = self._bucket.stat(_CLOCK)
+        self._bucket.remove([_CLOCK])
+        return max(0.0, now.modified.timestamp() - moment) if now is not None else 0.0
+
+    def _write(self, instead_of: str) -> str:
+        content = {
+            "id": self._me,
+            "host": socket.gethostname(),
+            "process": str(os.getpid()),
+            "renewal": uuid.uuid4().hex,  # another content each time, and so another version
+        }
+        return self._bucket.write(_LOCK, json.dumps(content).encode(), instead_of=instead_of)
+
+    def _renew(self) -> None:
+        while not self._ended.wait(self._every):
+            try:
+                self._version = self._write(self._version)
+            except ChangedError:
+                if self._is_ours():
+                    continue
+                self._lost = (
+                    f"{self._named}: another run has taken it over, since this one had shown no "
+                    "sign of life; start the command again when that has ended"
+                )
+                logger.error("%s", self._lost)
+                return
+            except BucketError as error:
+                logger.warning("%s; the lock is renewed again in %.0f s", error, self._every)
+
+    def _is_ours(self) -> bool:
+        """Whether the object is ours, with another version: an answer to a write was lost."""
+        try:
+            found = self._bucket.stat(_LOCK)
+            if found is None or self._owner().get("id") != self._me:
+                return False
+        except BucketError:
+            return True  # not known; the next renewal asks again
+        self._version = found.version
+        return True
+
+    def check(self) -> None:
+        """Hold that the folder is still this run's.
+
+        Raises:
+            BucketError: another run has taken it.
+        """
+        if self._lost:
+            raise BucketError(self._lost)
+
+    def release(self, warn: Callable[[str], None] = logger.warning) -> None:
+        """Give the lock back, if it is held."""
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        self._ended.set()
+        thread.join()
+        if self._lost:
+            return
+        try:
+            if self._owner().get("id") == self._me:
+                self._bucket.remove([_LOCK])
+        except BucketError as error:
+            warn(f"{error}; the lock stays, and is free in {self._dead:.0f} s")

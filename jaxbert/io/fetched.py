@@ -1,0 +1,83 @@
+"""Files by an address, gs://... or s3://..., as files of this machine."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import fnmatch
+import functools
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from jaxbert.errors import DataError, InputError
+from jaxbert.io.bucket import Bucket, BucketError, is_address
+
+
+@functools.cache
+def scratch() -> Path:
+    """A folder for copies, which is removed when this process ends."""
+    folder = Path(tempfile.mkdtemp(prefix="jaxbert-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def fetched_folder(address: str, flag: str, patterns: Sequence[str]) -> Path:
+    """The files of a folder in a bucket, on this machine until the process ends.
+
+    A folder that has not changed since it was fetched is not fetched again.
+
+    Args:
+        flag: that gave the address, for messages.
+        patterns: of the names of the files, as in *.safetensors; those in folders are left out.
+
+    Raises:
+        InputError: the bucket cannot be read, or has no such folder.
+    """
+    bucket = Bucket(address, flag)
+    there = bucket.names()
+    if not there:
+        raise BucketError(f"{flag} {address}: there is nothing".strip())
+    names = sorted(
+        n for n in there if any(fnmatch.fnmatch(n, p) and "/" not in n for p in patterns)
+    )
+    content = "\n".join(f"{name}\n{there[name].version}" for name in names)
+    folder = scratch() / hashlib.sha256(f"{address}\n{content}".encode()).hexdigest()[:16]
+    for name in names:
+        if not (folder / name).exists():
+            bucket.download(name, folder / name)
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@contextlib.contextmanager
+def fetched_file(place: str, flag: str = "") -> Iterator[str]:
+    """A file's path on this machine, while it is entered; that of a file here is what it is.
+
+    Errors that name the copy name the address instead.
+
+    Args:
+        place: a path or an address.
+        flag: that gave it, for messages.
+
+    Raises:
+        InputError: the bucket cannot be read, or has no such file.
+    """
+    if not is_address(place):
+        yield place
+        return
+    parent, _, name = place.rstrip("/").rpartition("/")
+    with tempfile.TemporaryDirectory(dir=scratch()) as folder:
+        path = Path(folder, name)
+        try:
+            Bucket(parent, flag).download(name, path)
+        except FileNotFoundError:
+            raise InputError(f"{place}: no such file") from None
+        try:
+            yield str(path)
+        except DataError as error:
+            raise DataError(error.where.replace(str(path), place), error.what) from None
+        except InputError as error:
+            raise type(error)(str(error).replace(str(path), place)) from None
