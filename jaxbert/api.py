@@ -15,6 +15,7 @@ from jaxbert.cli.foreign_flags import FOREIGN
 from jaxbert.cli.migrating import advice
 from jaxbert.data.in_memory import InMemory, Paths, Rows, paths_of, rows_in_memory
 from jaxbert.errors import InputError
+from jaxbert.io.bucket import Bucket, is_address
 from jaxbert.io.files import Json
 from jaxbert.io.untrusted import shown
 from jaxbert.metrics.scores import Metric, Scores
@@ -61,14 +62,14 @@ class Run:
 
     Attributes:
         task: its name.
-        output_dir: where the model, the checkpoints and the results are.
+        output_dir: where the model, the checkpoints and the results are; of a bucket the address.
         scores: of the saved model on the validation data; empty without them.
         history: of the whole run, with what was before it was resumed.
         done: False where it was interrupted: the same call resumes it.
     """
 
     task: str
-    output_dir: Path
+    output_dir: Path | str
     scores: Scores
     history: History = dataclasses.field(repr=False)
     done: bool
@@ -196,7 +197,9 @@ def train(
         None if corruption is None else user_function(corruption, "corruption"),
     )
     # Absolute, so that the run is found from another working directory too.
-    folder = Path(options.output_dir or "").expanduser().absolute()
+    folder: Path | str = options.output_dir or ""
+    if not is_address(folder):
+        folder = Path(folder).expanduser().absolute()
     with shown_messages(quiet=quiet):
         trained = train_run(definition, options, callbacks=callbacks, python_inputs=python_inputs)
     history = _history(folder, trained.evaluations)
@@ -280,6 +283,8 @@ def _source(
 
 
 def _exists(path: str) -> bool:
+    if is_address(path):  # reading it tells
+        return True
     try:
         return Path(path).expanduser().exists()
     except OSError:  # too long for a name: a text
@@ -304,10 +309,13 @@ def _advice(
     return functools.partial(advice, cls, FOREIGN, {n: str(x) for n, x in given.items()})
 
 
-def _history(folder: Path, evaluations: Sequence[Mapping[str, float | str]]) -> History:
+def _history(folder: Path | str, evaluations: Sequence[Mapping[str, float | str]]) -> History:
     """What the log of a run has, and its evaluations, each behind the step that it is after."""
-    log = folder / "train_log.jsonl"
-    lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+    lines = []
+    if is_address(folder):
+        lines = (Bucket(str(folder)).read("train_log.jsonl") or b"").decode().splitlines()
+    elif (log := Path(folder, "train_log.jsonl")).exists():
+        lines = log.read_text(encoding="utf-8").splitlines()
     records: list[Record] = [json.loads(line) for line in lines]
     records += [{**evaluation} for evaluation in evaluations]
     return History(sorted(records, key=lambda record: float(record["step"] or 0)))

@@ -18,6 +18,7 @@ from jaxbert.cli import command_line
 from jaxbert.cli.askers import ASKERS, Asker
 from jaxbert.errors import InputError
 from jaxbert.io.untrusted import shown
+from jaxbert.model.folders import folder_of
 from jaxbert.options.fields import Settings, option
 from jaxbert.runs.record import RunRecord
 from jaxbert.tasks.qa import QA
@@ -28,7 +29,9 @@ from jaxbert.tasks.registry import TASKS
 class AskOptions(Settings):
     """Flags of the command."""
 
-    model_name_or_path: str | None = option(None, "The folder of a run, or a Hub name.", path=True)
+    model_name_or_path: str | None = option(
+        None, "The folder of a run, or a Hub name.", address=True
+    )
     question: str | None = option(None, "The question; without it a prompt opens.")
     context: str | None = option(None, "The text that holds the answer.")
     context_file: str | None = option(None, "The same as a UTF-8 file.", path=True)
@@ -45,7 +48,7 @@ class AskOptions(Settings):
 
 def _record_of(model: str) -> RunRecord | None:
     try:
-        folder = Path(model).expanduser()
+        folder = folder_of(model)
         return RunRecord.read(folder) if folder.is_dir() else None
     except (OSError, RuntimeError):  # what is wrong, opening the model tells
         return None

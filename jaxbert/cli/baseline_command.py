@@ -123,6 +123,7 @@ def run(name: str, words: Sequence[str]) -> None:
     opts = command_line.parse(flags, words, prog=f"jaxbert baseline {name}", description=__doc__)
     if not opts.output_dir:
         raise InputError("give --output_dir, the folder for the results")
+    opts.check_on_this_machine("jaxbert baseline")
     for setting in settings_of(type(opts)):
         if setting.name in _UNKNOWN and getattr(opts, setting.name) != setting.default:
             raise InputError(f"--{setting.name} is not for the baseline, which does not have it")

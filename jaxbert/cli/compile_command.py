@@ -97,6 +97,7 @@ def run(
     loss = choose_loss(task_cls.losses, options.loss, options.loss_args)
     if "teacher" in loss.args:
         raise InputError(f"--loss {loss.name}: a teacher is asked about data; compile reads none")
+    options.check_on_this_machine("jaxbert compile")
     jax.config.update("jax_platforms", "cpu")
     prepare_environment()
     described = described_by(options.target)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from jaxbert.errors import InputError
 from jaxbert.io.untrusted import shown
@@ -23,14 +24,21 @@ if TYPE_CHECKING:
     from obstore import UpdateVersion
     from obstore.store import ClientConfig, GCSConfig, GCSStore, RetryConfig, S3Store
 
+T = TypeVar("T")
+
 # Scheme -> the extra that has what it needs.
 SCHEMES = {"gs": "gcs", "s3": "s3"}
 _ADDRESS = re.compile(r"(gs|s3)://([a-z0-9][a-z0-9._-]+[a-z0-9])((?:/[^/]+)*)/?")
 _CHUNK = 8 << 20  # bytes of a download that are in memory at once
-_TRIES = 4  # of a download that is cut
+_TRIES = 5  # of an answer that is cut; all else obstore tries again
+_CUT = re.compile("body error|decoding response body|response body")
 # "Server returned non-2xx status code: 403 Forbidden: <?xml ...><Code>AccessDenied</Code>"
 _STATUS = re.compile(r"status code: (\d{3})[ \w]*")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
+_CAUSE = re.compile(
+    "Connection refused|Connection reset|dns error|operation timed out|certificate|"
+    "connection closed before message completed|error sending request|response body"
+)
 
 
 class BucketError(InputError):
@@ -39,6 +47,10 @@ class BucketError(InputError):
 
 class ChangedError(BucketError):
     """An object is not the one that it should be: somebody else has written it."""
+
+
+class CutError(BucketError):
+    """An answer was cut."""
 
 
 class Stat(NamedTuple):
@@ -100,12 +112,14 @@ class Bucket:
         """An object's content; None where there is none."""
         import obstore
 
-        with self._errors():
+        def read() -> bytes | None:
             try:
                 return bytes(obstore.get(self._store, name).bytes())
             except FileNotFoundError as error:
                 self._check_bucket(error)
                 return None
+
+        return self._again(read)
 
     def stat(self, name: str) -> Stat | None:
         """What the server says of an object; None where there is none."""
@@ -164,35 +178,36 @@ class Bucket:
         """
         import obstore
 
+        def download() -> None:
+            with partial.open("wb") as file:
+                got = obstore.get(self._store, name)
+                for chunk in got.stream(min_chunk_size=_CHUNK):
+                    file.write(chunk)
+                if file.tell() != got.meta["size"]:
+                    raise CutError(f"{self.address}/{name}: it did not come whole")
+
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.partial")
-        for left in reversed(range(_TRIES)):
-            try:
-                with self._errors(), partial.open("wb") as file:
-                    got = obstore.get(self._store, name)
-                    for chunk in got.stream(min_chunk_size=_CHUNK):
-                        file.write(chunk)
-                    size = file.tell()
-                if size == got.meta["size"]:
-                    break
-                raise BucketError(f"{self.address}/{name}: {size} of {got.meta['size']} bytes came")
-            except BucketError:
-                if not left:
-                    partial.unlink(missing_ok=True)
-                    raise
+        try:
+            self._again(download)
+        except (BucketError, FileNotFoundError):
+            partial.unlink(missing_ok=True)
+            raise
         partial.replace(path)
 
     def names(self, prefix: str = "") -> dict[str, Stat]:
         """The objects whose names begin with the parts of `prefix`, a/b."""
         import obstore
 
-        found: dict[str, Stat] = {}
-        with self._errors():
+        def names() -> dict[str, Stat]:
+            found: dict[str, Stat] = {}
             for chunk in obstore.list(self._store, prefix or None):
                 for one in chunk:
                     version = _version(one["e_tag"], one["version"])
                     found[one["path"]] = Stat(version, one["last_modified"], one["size"])
-        return found
+            return found
+
+        return self._again(names)
 
     def remove(self, names: Sequence[str]) -> None:
         """Remove objects, those that are there."""
@@ -202,6 +217,14 @@ class Bucket:
             for name in names:  # one by one: not every server takes several
                 with contextlib.suppress(FileNotFoundError):
                     obstore.delete(self._store, name)
+
+    def _again(self, ask: Callable[[], T]) -> T:
+        """What a request that changes nothing gives, asked again where its answer is cut."""
+        for _ in range(_TRIES - 1):
+            with contextlib.suppress(CutError), self._errors():
+                return ask()
+        with self._errors():
+            return ask()
 
     def _check_bucket(self, error: FileNotFoundError) -> None:
         """Raise the error where it is the bucket that is missing."""
@@ -217,15 +240,16 @@ class Bucket:
             yield
         except BucketError:
             raise
-        except FileNotFoundError as error:
-            if "NoSuchBucket" not in str(error):
+        except (FileNotFoundError, obstore.exceptions.BaseError, ValueError) as error:
+            if "NoSuchBucket" in str(error):
+                raise BucketError(
+                    f"{self._said}: there is no bucket {self._name}; make it, or check its name "
+                    "and, of s3, AWS_ENDPOINT_URL and AWS_REGION"
+                ) from None
+            if isinstance(error, FileNotFoundError):
                 raise
-            raise BucketError(
-                f"{self._said}: there is no bucket {self._name}; make it, or check its name and, "
-                "of s3, AWS_ENDPOINT_URL and AWS_REGION"
-            ) from None
-        except (obstore.exceptions.BaseError, ValueError) as error:
-            raise BucketError(f"{self._said}: {_reason(str(error))}") from None
+            kind = CutError if _CUT.search(str(error)) else BucketError
+            raise kind(f"{self._said}: {_reason(str(error))}") from None
 
 
 def _version(e_tag: str | None, version: str | None) -> str:
@@ -237,6 +261,11 @@ def _reason(text: str) -> str:
     """The part of obstore's text that says why, and what to do."""
     status, code = _STATUS.search(text), _CODE.search(text)
     said = ", ".join(part for part in (status and status[1], code and code[1]) if part)
+    if "169.254." in text or "metadata" in text.lower() or "token request" in text:
+        return (
+            "no keys were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or of gs "
+            "GOOGLE_APPLICATION_CREDENTIALS (gcloud auth application-default login makes some)"
+        )
     if (status and status[1] in ("401", "403")) or "Unauthenticated" in text:
         return (
             f"no permission ({said}); check that the keys or the account that are in use may read "
@@ -247,12 +276,8 @@ def _reason(text: str) -> str:
     if status:
         return f"the server fails ({said}); start the same command again later"
     line = text.strip().splitlines()[0] if text.strip() else "no reason was given"
-    if "credentials" in text.lower() or "metadata" in text.lower() or "token" in text.lower():
-        return f"no credentials were found ({shown(line)})"
-    cause = re.search(
-        r"(Connection refused|dns error|timed out|Connection reset|certificate)", text
-    )
-    why = cause[1] if cause else shown(line)
+    cause = _CAUSE.search(text)
+    why = cause[0] if cause else shown(line)
     return f"no answer from the server ({why}); check the network and the server's address"
 
 
@@ -278,7 +303,9 @@ def _open(scheme: str, bucket: str, prefix: str, seconds: float) -> GCSStore | S
         emulator: GCSConfig = {}
         if host:  # it asks for no key
             url = host if "://" in host else f"http://{host}"
-            emulator = {"base_url": url.rstrip("/"), "skip_signature": True}
+            account = {"gcs_base_url": url.rstrip("/"), "disable_oauth": True}
+            account |= dict.fromkeys(("client_email", "private_key", "private_key_id"), "")
+            emulator = {"service_account_key": json.dumps(account)}
             client["allow_http"] = url.startswith("http://")
         return GCSStore(
             bucket,

@@ -22,6 +22,11 @@ RENEWED = 15.0  # seconds from one sign of life of the owner to the next
 DEAD = 90.0  # seconds without one, after which the lock is another's to take
 
 
+def _now() -> float:
+    """Seconds by a clock that also runs while the machine sleeps."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
 class BucketLock:
     """An object that says who writes under an address.
 
@@ -43,6 +48,8 @@ class BucketLock:
         self._me = uuid.uuid4().hex
         self._version = ""
         self._lost = ""
+        self._renewed_at = 0.0
+        self._renewing = threading.Lock()
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -61,7 +68,8 @@ class BucketLock:
             self._version = self._write("")
         except ChangedError:
             self._version = self._take_over()
-        self._thread = threading.Thread(target=self._renew, daemon=True)
+        self._renewed_at = _now()
+        self._thread = threading.Thread(target=self._live, daemon=True)
         self._thread.start()
 
     def _take_over(self) -> str:
@@ -121,21 +129,33 @@ class BucketLock:
         }
         return self._bucket.write(_LOCK, json.dumps(content).encode(), instead_of=instead_of)
 
+    def _live(self) -> None:
+        """Show signs of life until the lock is given back or lost."""
+        while not self._ended.wait(self._every) and not self._lost:
+            try:
+                self._renew()
+            except BucketError as error:
+                if not self._lost:
+                    logger.warning("%s; the lock is renewed again in %.0f s", error, self._every)
+
     def _renew(self) -> None:
-        while not self._ended.wait(self._every):
+        """Show a sign of life.
+
+        Raises:
+            BucketError: the bucket cannot be written, or another run has the lock.
+        """
+        with self._renewing:
             try:
                 self._version = self._write(self._version)
             except ChangedError:
-                if self._is_ours():
-                    continue
-                self._lost = (
-                    f"{self._named}: another run has taken it over, since this one had shown no "
-                    "sign of life; start the command again when that has ended"
-                )
-                logger.error("%s", self._lost)
-                return
-            except BucketError as error:
-                logger.warning("%s; the lock is renewed again in %.0f s", error, self._every)
+                if not self._is_ours():
+                    self._lost = (
+                        f"{self._named}: another run has taken it over, since this one had shown "
+                        "no sign of life; start the command again when that has ended"
+                    )
+                    logger.error("%s", self._lost)
+                    raise BucketError(self._lost) from None
+            self._renewed_at = _now()
 
     def _is_ours(self) -> bool:
         """Whether the object is ours, with another version: an answer to a write was lost."""
@@ -154,6 +174,8 @@ class BucketLock:
         Raises:
             BucketError: another run has taken it.
         """
+        if self.is_held and not self._lost and _now() - self._renewed_at > self._dead / 2:
+            self._renew()  # this process was stopped, or the bucket was not there, for long
         if self._lost:
             raise BucketError(self._lost)
 

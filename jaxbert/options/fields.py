@@ -28,6 +28,7 @@ Value = str | int | float | bool | list[str] | None
 Resume = Literal["free", "named", "examples", "never"]
 
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://.*", re.DOTALL)
+_ONE_SLASH = re.compile(rf"({'|'.join(SCHEMES)}):/([^/]+/)")
 _KINDS = {str: "a string", int: "a whole number", float: "a number", bool: "True or False"}
 # What a switch takes on a command line, as Hugging Face's scripts take it.
 _BOOLEANS = {
@@ -178,6 +179,8 @@ class Setting:
 
     def _check_path(self, place: Value) -> None:
         found = _ADDRESS.fullmatch(place) if isinstance(place, str) else None
+        if isinstance(place, str) and (one := _ONE_SLASH.match(place)):
+            raise InputError(f"--{self.name} {shown(place)}: did you mean {one[1]}://{one[2]}...?")
         if found and self.facts.address and found[1] in SCHEMES:
             return
         if found:

@@ -55,6 +55,7 @@ def calibrate(options: CalibrateOptions) -> dict[str, Json]:
     """
     if not options.model_name_or_path:
         raise InputError("give --model_name_or_path, the folder of a fine-tuned model")
+    options.check_on_this_machine("jaxbert calibrate")
     folder = Path(options.model_name_or_path).expanduser()
     if not folder.is_dir():
         raise InputError(f"--model_name_or_path {folder}: give a folder; the result is kept there")

@@ -121,6 +121,9 @@ class RunFolder:
     ) -> None:
         try:
             self.close()
+        except InputError:
+            if error is None:  # else that says what is wrong
+                raise
         finally:
             self.place.leave()
 

@@ -204,17 +204,15 @@ class BucketPlace:
         self._lock.acquire()
 
     def steps(self, name: str) -> StepFolders:
-        return BucketSteps(self._bucket, name, self._scratch / "steps", self._before_manifest)
-
-    def _before_manifest(self) -> None:
-        self._lock.check()
-        self._copy.push()
+        scratch = self._scratch / "steps"
+        return BucketSteps(self._bucket, name, scratch, self._lock.check, self._copy.push)
 
     def publish(self) -> None:
         self._lock.check()
         self._copy.push()
 
     def remove(self, names: Sequence[str]) -> None:
+        self._lock.check()
         for name in names:
             self._bucket.remove([*self._bucket.names(name), name])
 

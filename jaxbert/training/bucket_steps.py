@@ -20,11 +20,20 @@ class BucketSteps:
         bucket: of the run.
         name: of the folder of all steps in it.
         scratch: a folder on this machine, for one step at a time.
-        ready: called before a manifest is written: raises where the step may not count.
+        check: called before anything is written or removed: raises where that may not be.
+        before_manifest: called when all but the manifest is there.
     """
 
-    def __init__(self, bucket: Bucket, name: str, scratch: Path, ready: Callable[[], None]) -> None:
-        self._bucket, self._name, self._scratch, self._ready = bucket, name, scratch, ready
+    def __init__(
+        self,
+        bucket: Bucket,
+        name: str,
+        scratch: Path,
+        check: Callable[[], None],
+        before_manifest: Callable[[], None],
+    ) -> None:
+        self._bucket, self._name, self._scratch = bucket, name, scratch
+        self._check, self._before_manifest = check, before_manifest
         scratch.mkdir(parents=True, exist_ok=True)
 
     @property
@@ -54,13 +63,15 @@ class BucketSteps:
     def publish(self, step: int) -> None:
         folder = self._scratch / str(step)
         seal(folder)
+        self._check()
         sizes: dict[str, int] = {}
         for path in sorted(p for p in folder.rglob("*") if p.is_file()):
             name = f"{self._name}/{step}/{path.relative_to(folder).as_posix()}"
             sizes[name] = path.stat().st_size
             if name != self._manifest(step):
                 self._bucket.upload(path, name)
-        self._ready()
+        self._before_manifest()
+        self._check()
         self._bucket.upload(folder / MANIFEST, self._manifest(step))
         there = self._bucket.names(f"{self._name}/{step}")
         for name, size in sizes.items():
@@ -89,6 +100,7 @@ class BucketSteps:
         return folder
 
     def remove(self, step: int) -> None:
+        self._check()
         # Without its manifest first of all: a step that is removed in part counts for nothing.
         self._bucket.remove([self._manifest(step)])
         self._bucket.remove(self._objects(step))

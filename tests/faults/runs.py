@@ -8,6 +8,7 @@ on its devices at each step.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import multiprocessing
@@ -68,17 +69,24 @@ def write_questions(path: Path, unknown: set[int] = frozenset()) -> Path:
 
 
 def start(
-    model: Path, folder: Path, *more: str, devices: int = 1, name: str = "run", **about: Any
+    model: Path,
+    folder: Path,
+    *more: str,
+    devices: int = 1,
+    name: str = "run",
+    place: str | None = None,
+    **about: Any,
 ) -> BaseProcess:
     """Start train/qa.py in a child; its output goes to files beside the folder.
 
     Args:
+        place: where the run lies, if it is not the folder: an address.
         about: variables of its environment; with STOP_AT it stops itself (SIGSTOP) at that step.
     """
     data = folder.parent / "questions.jsonl"
     if not data.exists():
         write_questions(data)
-    words = ["--model_name_or_path", str(model), "--output_dir", str(folder), *WORDS]
+    words = ["--model_name_or_path", str(model), "--output_dir", place or str(folder), *WORDS]
     words += ["--train_file", str(data), *more]
     variables = environment(devices) | {k: str(v) for k, v in about.items()}
     places = [said(folder, "out", name), said(folder, "err", name), _ids(folder)]
@@ -115,8 +123,20 @@ def _train(words: list[str], variables: dict[str, str], given: list[Any]) -> Non
     sys.stdout = os.fdopen(1, "w", buffering=1)
     sys.stderr = os.fdopen(2, "w", buffering=1)
     _log_examples(ids)
+    _hurry()
     sys.argv = ["train/qa.py", *words]
     runpy.run_path(str(REPOSITORY / "train/qa.py"), run_name="__main__")
+
+
+def _hurry() -> None:
+    """With HURRY a bucket's owner is dead after so many seconds, and its faults are given up."""
+    from jaxbert.runs import place
+
+    if seconds := float(os.environ.get("HURRY", 0)):
+        place.BucketLock = functools.partial(  # type: ignore[misc, assignment]
+            place.BucketLock, renewed=seconds / 8, dead=seconds
+        )
+        place.Bucket = functools.partial(place.Bucket, seconds=seconds)  # type: ignore[misc, assignment]
 
 
 def _log_examples(target: int) -> None:
