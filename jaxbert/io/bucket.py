@@ -72,6 +72,24 @@ def is_address(place: str | Path) -> bool:
     return str(place).startswith(tuple(f"{scheme}://" for scheme in SCHEMES))
 
 
+def parts_of(address: str, flag: str = "") -> tuple[str, str, str]:
+    """The scheme, the bucket and the prefix of an address.
+
+    Args:
+        flag: that gave it, for the message.
+
+    Raises:
+        BucketError: it is none.
+    """
+    found = _ADDRESS.fullmatch(address)
+    if found is None:
+        said = f"{flag} {shown(address)}".strip()
+        raise BucketError(
+            f"{said}: no address of a bucket; give gs://BUCKET/PREFIX or s3://BUCKET/PREFIX"
+        )
+    return found[1], found[2], found[3].strip("/")
+
+
 def joined(place: str, name: str) -> str:
     """The address of a thing in a place."""
     return f"{place.rstrip('/')}/{name}"
@@ -93,13 +111,7 @@ class Bucket:
     def __init__(self, address: str, flag: str = "", *, seconds: float = 120) -> None:
         self.address = address.rstrip("/")
         self._said = f"{flag} {shown(self.address)}".strip()
-        found = _ADDRESS.fullmatch(address)
-        if found is None:
-            raise BucketError(
-                f"{self._said}: no address of a bucket; give gs://BUCKET/PREFIX or "
-                "s3://BUCKET/PREFIX"
-            )
-        scheme, self._name, prefix = found[1], found[2], found[3].strip("/")
+        scheme, self._name, prefix = parts_of(address, flag)
         if importlib.util.find_spec("obstore") is None:
             raise BucketError(
                 f"{self._said}: the package obstore is not installed; "

@@ -19,7 +19,7 @@ from typing import Literal, TypeGuard, TypeVar
 import numpy as np
 
 from jaxbert.errors import InputError
-from jaxbert.io.bucket import SCHEMES, is_address
+from jaxbert.io.bucket import SCHEMES, is_address, parts_of
 from jaxbert.io.files import Json
 from jaxbert.io.untrusted import shown
 
@@ -182,6 +182,7 @@ class Setting:
         if isinstance(place, str) and (one := _ONE_SLASH.match(place)):
             raise InputError(f"--{self.name} {shown(place)}: did you mean {one[1]}://{one[2]}...?")
         if found and self.facts.address and found[1] in SCHEMES:
+            parts_of(found[0], f"--{self.name}")
             return
         if found:
             scheme = found[1].lower()

@@ -94,8 +94,11 @@ def test_what_python_gives_is_kept_as_a_command_line_gives_it(
             "--train_file (of type ndarray): it must be a string, or a list of them",
         ),
         ("loss_args", {"f": abs}, "it must be a string of JSON, or a dict"),
-        ("output_dir", "gs://a", "--output_dir gs://a: an address; gs:// is not supported"),
-        ("train_file", ["a", "s3://b"], "--train_file s3://b: an address"),
+        ("output_dir", "az://a", "--output_dir az://a: an address; az:// is not supported"),
+        ("output_dir", "gs://a", "--output_dir gs://a: no address of a bucket; give gs://BUCKET"),
+        ("train_file", ["a", "s3://b c/d"], "--train_file s3://b c/d: no address of a bucket"),
+        ("train_file", ["s3:/bucket/x"], "--train_file s3:/bucket/x: did you mean s3://bucket/"),
+        ("compilation_cache_dir", "s3://bucket/x", "s3://bucket/x: an address; s3:// is not"),
         ("eval_steps", 0.1, "--eval_steps 0.1: it must be a whole number from 1 to 1e+09"),
     ],
 )
