@@ -20,7 +20,7 @@ from jaxbert.runs.saved import options_of_training
 from jaxbert.runs.score_questions import score_files
 from jaxbert.runs.score_rows import score_rows
 from jaxbert.runs.train import train
-from jaxbert.runtime.processes import EXIT_STOPPED
+from jaxbert.runtime.signal_listener import EXIT_STOPPED
 from jaxbert.tasks.qa import QA
 from jaxbert.tasks.registry import TASKS
 from jaxbert.tasks.task_commands import TASK_COMMANDS

@@ -17,7 +17,7 @@ from jaxbert.cli.commands import check_training_data
 from jaxbert.errors import InputError
 from jaxbert.runs.compare import TrainOne, compare
 from jaxbert.runs.train import train
-from jaxbert.runtime.processes import EXIT_STOPPED
+from jaxbert.runtime.signal_listener import EXIT_STOPPED
 from jaxbert.tasks.registry import TASKS
 from jaxbert.tasks.task_commands import TASK_COMMANDS
 

@@ -5,6 +5,7 @@ Nothing here imports JAX: --help, --version and a wrong command are answered at 
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import importlib
@@ -18,11 +19,13 @@ from typing import Literal, NamedTuple, NoReturn
 
 from jaxbert.errors import InputError
 from jaxbert.io.untrusted import shown
-from jaxbert.runtime import launcher
+from jaxbert.runtime import launcher, preemption
+from jaxbert.runtime.signal_listener import LeaveAtOnce
 from jaxbert.tasks.task_commands import TASK_COMMANDS
 
 _HELP = ("-h", "--help")
 _WIDTH = 80
+_RESUMABLE = ("train", "compare")  # commands that, stopped by a signal, are given again
 
 
 class Command(NamedTuple):
@@ -144,9 +147,12 @@ def main(*first: str) -> NoReturn:
         sys.exit(0)
     if words[0] == "launch":  # it says what is wrong itself, and waits for no JAX
         sys.exit(launch(words[1:]))
-    from jaxbert.cli import command_line
+    with LeaveAtOnce() if words[0] in _RESUMABLE else contextlib.nullcontext():
+        if words[0] in _RESUMABLE:
+            preemption.watch()
+        from jaxbert.cli import command_line
 
-    command_line.main(functools.partial(start, words), quiet=COMMANDS[words[0]].quiet)
+        command_line.main(functools.partial(start, words), quiet=COMMANDS[words[0]].quiet)
 
 
 def launch(words: Sequence[str]) -> int:

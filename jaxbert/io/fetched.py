@@ -20,8 +20,14 @@ from jaxbert.io.bucket import Bucket, BucketError, is_address
 def scratch() -> Path:
     """A folder for copies, which is removed when this process ends."""
     folder = Path(tempfile.mkdtemp(prefix="jaxbert-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    atexit.register(remove_scratch)
     return folder
+
+
+def remove_scratch() -> None:
+    """Remove that folder, if there is one."""
+    if scratch.cache_info().currsize:
+        shutil.rmtree(scratch(), ignore_errors=True)
 
 
 def fetched_folder(address: str, flag: str, patterns: Sequence[str]) -> Path:

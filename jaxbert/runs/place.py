@@ -16,6 +16,7 @@ from jaxbert.io.bucket import Bucket, is_address, joined
 from jaxbert.io.bucket_copy import BucketCopy
 from jaxbert.io.bucket_lock import BucketLock
 from jaxbert.io.fetched import scratch
+from jaxbert.runtime.signal_listener import when_leaving
 from jaxbert.training.bucket_steps import BucketSteps
 from jaxbert.training.step_folders import LocalSteps, StepFolders
 
@@ -168,7 +169,8 @@ class BucketPlace:
         self._bucket = Bucket(address, "--output_dir")
         self._lock = BucketLock(self._bucket, f"--output_dir {self._bucket.address}")
         self._scratch = Path(tempfile.mkdtemp(dir=scratch()))
-        (self._scratch / "run").mkdir()
+        self._path = self._scratch / "run" / self._bucket.address.rpartition("/")[2]
+        self._path.mkdir(parents=True)
         self._copy = BucketCopy(self._bucket, self.path)
 
     def __str__(self) -> str:
@@ -176,7 +178,7 @@ class BucketPlace:
 
     @property
     def path(self) -> Path:
-        return self._scratch / "run"
+        return self._path
 
     def check_writable(self, flag: str = "--output_dir") -> None:
         bucket = Bucket(self._bucket.address, flag, seconds=_FIRST_ANSWER)
@@ -202,6 +204,7 @@ class BucketPlace:
 
     def lock(self) -> None:
         self._lock.acquire()
+        when_leaving(self._lock.release)
 
     def steps(self, name: str) -> StepFolders:
         scratch = self._scratch / "steps"

@@ -38,9 +38,9 @@ from pathlib import Path
 from typing import IO, NamedTuple, NoReturn
 
 from jaxbert.errors import InputError
+from jaxbert.runtime.signal_listener import EXIT_STOPPED
 
 EXIT_WRONG_INPUT = 2
-EXIT_STOPPED = 75  # that of processes.py, which imports JAX
 
 _POLL = 0.1  # seconds between two looks at the processes
 # A failing process takes the others with it, since JAX's service is gone; one of them may be the

@@ -20,11 +20,10 @@ from jax.experimental import multihost_utils
 
 from jaxbert.errors import InputError
 from jaxbert.io.files import Json
+from jaxbert.runtime.signal_listener import EXIT_STOPPED
 
 T = TypeVar("T")
 Tree = TypeVar("Tree")  # of arrays
-
-EXIT_STOPPED = 75  # EX_TEMPFAIL: start the same command again to resume
 
 # A process that says nothing for so many seconds is taken for dead, and the others end.
 _SILENCE = 30
