@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import jax
 
-from jaxbert.benchmark import process_rows, question_rows, steps
+from jaxbert.benchmark import host_rows, process_rows, question_rows, steps
 from jaxbert.benchmark.finetuning import FineTuning
 from jaxbert.benchmark.setting import Setting
 from jaxbert.benchmark.timing import Timed
@@ -71,6 +71,12 @@ def jobs(setting: Setting) -> dict[str, Job]:
     made["inference"] = functools.partial(question_rows.inference, setting)
     made["decode"] = functools.partial(question_rows.decode, setting)
     made["features"] = functools.partial(question_rows.encode, setting)
+    for packing in (False, True):
+        name = "host/questions" + " packing" * packing
+        made[name] = functools.partial(host_rows.questions, setting, name, packing=packing)
+    made["host/masked words"] = functools.partial(
+        host_rows.masked_words, setting, "host/masked words"
+    )
     if not setting.quick:
         for cache in ("cold", "warm"):
             name = f"first step/{cache}"

@@ -6,6 +6,7 @@ M windows of T tokens each. The tokens of all windows are concatenated without p
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -50,7 +51,7 @@ class Features:
     def __len__(self) -> int:
         return len(self.bounds) - 1
 
-    @property
+    @functools.cached_property
     def lengths(self) -> np.ndarray:
         """(M,) int64, tokens of each window."""
         return np.diff(self.bounds)

@@ -56,34 +56,58 @@ def mask_batch(
     special = special[special < vocab_size]
     words = np.where(np.isin(ids, special), -1, batch["word"])
     words[batch["attention_mask"] == 0] = -1
-    for b, row in enumerate(batch["row"].tolist()):
-        maskable = np.flatnonzero(words[b] >= 0)
-        if row < 0 or not len(maskable):
-            continue
-        rng = np.random.default_rng([seed, draw, row])
-        budget = max(1, round(probability * len(maskable)))
+    words[batch["row"] < 0] = -1
+    # The tokens that may be chosen, of all rows one after the other: a row's are those from
+    # first[b] to first[b + 1]. What is not drawn is done for all rows at once.
+    at_row, at = np.nonzero(words >= 0)
+    first = np.searchsorted(at_row, np.arange(size + 1))
+    word = words[at_row, at]
+    begins = np.ones(len(at) + 1, bool)
+    begins[1:-1] = (word[1:] != word[:-1]) | (at_row[1:] != at_row[:-1])
+    bounds = np.flatnonzero(begins)
+    first_word = np.searchsorted(bounds, first).tolist()
+    rows = [b for b in range(size) if first[b] < first[b + 1]]
+    chosen: list[np.ndarray] = []
+    actions: list[np.ndarray] = []
+    others: list[np.ndarray] = []
+    # An array is read sooner than a list of the same numbers, which gives the same draws.
+    key = np.array([seed, draw, 0], np.uint32)
+    for b in rows:
+        key[2] = batch["row"][b]
+        rng = np.random.default_rng(key)
+        begin, count = int(first[b]), int(first[b + 1] - first[b])
+        budget = max(1, round(probability * count))
         if whole_words:
-            chosen = maskable[_whole_words(words[b, maskable], budget, rng)]
+            of_row = bounds[first_word[b] : first_word[b + 1] + 1].tolist()
+            chosen.append(_whole_words(of_row, budget, rng))
         else:
-            chosen = maskable[np.sort(rng.permutation(len(maskable))[:budget])]
-        count = len(chosen)
-        positions[b, :count] = chosen
-        labels[b, :count] = ids[b, chosen]
-        action_draw = rng.random(count)
-        random_ids = rng.integers(vocab_size - len(special), size=count, dtype=ids.dtype)
-        # In ascending order, this skips special ids and leaves all others equally likely.
-        for special_id in special:
-            random_ids += random_ids >= special_id
-        ids[b, chosen] = np.where(
-            action_draw < 0.8, mask_id, np.where(action_draw < 0.9, random_ids, labels[b, :count])
+            chosen.append(begin + np.sort(rng.permutation(count)[:budget]))
+        actions.append(rng.random(len(chosen[-1])))
+        others.append(
+            rng.integers(vocab_size - len(special), size=len(chosen[-1]), dtype=ids.dtype)
         )
     masked = {name: column for name, column in batch.items() if name != "word"}
-    return masked | {"input_ids": ids, "masked_positions": positions, "labels": labels}
+    masked |= {"input_ids": ids, "masked_positions": positions, "labels": labels}
+    if not rows:
+        return masked
+    counts = [len(part) for part in chosen]
+    token, action, random_ids = map(np.concatenate, (chosen, actions, others))
+    # In ascending order, this skips special ids and leaves all others equally likely.
+    for special_id in special:
+        random_ids += random_ids >= special_id
+    b, t = at_row[token], at[token]
+    slot = np.arange(len(token)) - np.repeat(np.cumsum(counts) - counts, counts)
+    positions[b, slot], labels[b, slot] = t, ids[b, t]
+    ids[b, t] = np.where(action < 0.8, mask_id, np.where(action < 0.9, random_ids, ids[b, t]))
+    return masked
 
 
-def _whole_words(words: np.ndarray, budget: int, rng: np.random.Generator) -> np.ndarray:
-    """The indices, ascending, of at most `budget` tokens to mask, given their words (n,)."""
-    bounds = [*np.flatnonzero(np.diff(words, prepend=-1)).tolist(), len(words)]
+def _whole_words(bounds: Sequence[int], budget: int, rng: np.random.Generator) -> np.ndarray:
+    """At most `budget` tokens to mask, ascending.
+
+    Args:
+        bounds: where each word begins, and where the last one ends.
+    """
     order = rng.permutation(len(bounds) - 1).tolist()
     chosen: list[int] = []
     for word in order:

@@ -193,16 +193,17 @@ def pack_batch(batch: NumpyBatch, rows: int) -> NumpyBatch:
     row = np.arange(slots) // (slots // rows)
     counts = mask.sum(1).reshape(rows, -1)
     starts = (np.cumsum(counts, 1) - counts).reshape(-1)
-    slot, position = np.nonzero(mask)
-    target = (row[slot], starts[slot] + position)
+    source = np.flatnonzero(mask)
+    slot, position = np.divmod(source, length)
+    target = (row * length + starts)[slot] + position
 
     def pack(values: np.ndarray) -> np.ndarray:
-        column = np.zeros((rows, length), np.int32)
+        column = np.zeros(rows * length, np.int32)
         column[target] = values
-        return column
+        return column.reshape(rows, length)
 
     packed_batch = {name: column for name, column in batch.items() if name not in _ENCODER_COLUMNS}
-    packed_batch |= {name: pack(batch[name][mask]) for name in _ENCODER_COLUMNS}
+    packed_batch |= {name: pack(batch[name].reshape(-1)[source]) for name in _ENCODER_COLUMNS}
     packed_batch["position_ids"] = pack(position)
     packed_batch["segment_ids"] = pack(slot % (slots // rows) + 1)
     # After a full row, an empty slot would begin outside the row and read NaN.

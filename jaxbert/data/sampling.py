@@ -132,11 +132,12 @@ def make_batch(features: Features, windows: np.ndarray, length: int, size: int) 
     lengths = np.where(row >= 0, features.lengths[row], 0)
     position = np.arange(length)
     is_token = position < lengths[:, None]  # (size, length)
-    source = (features.bounds[row][:, None] + position)[is_token]
+    place = np.flatnonzero(is_token)  # quicker to index by than a mask
+    source = (features.bounds[row][:, None] + position).reshape(-1)[place]
     batch: NumpyBatch = {}
     for name, column in features.tokens.items():
         padded = np.full((size, length, *column.shape[1:]), PADDING.get(name, 0), column.dtype)
-        padded[is_token] = column[source]
+        padded.reshape(-1, *column.shape[1:])[place] = column[source]
         batch[name] = padded
     for name, column in features.rows.items():
         filled = np.zeros((size, *column.shape[1:]), column.dtype)

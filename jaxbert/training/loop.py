@@ -183,6 +183,7 @@ class _Run:
     def __enter__(self) -> _Run:
         self._at_end.enter_context(self._signals)
         self._at_end.enter_context(self._bar)
+        self._at_end.callback(self._batches.close)
         self._at_end.callback(self._storage.wait)  # also when a step fails: what is saved is whole
         self._notify(Started(self.step, self._plan.total))
         return self

@@ -6,7 +6,8 @@ from __future__ import annotations
 import abc
 import collections
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
 import jax
@@ -281,11 +282,24 @@ def rows_for(rows: int, parallel: Parallel, accumulate: int = 1) -> int:
     return rows
 
 
-def prefetch(batches: Iterable[T], put: Callable[[T], U], ahead: int = 2) -> Iterator[U]:
-    """put(batch) for each batch, started `ahead` batches before it is asked for."""
-    queue: collections.deque[U] = collections.deque()
-    for batch in batches:
-        queue.append(put(batch))
-        if len(queue) > ahead:
-            yield queue.popleft()
-    yield from queue
+def prefetch(batches: Iterable[T], put: Callable[[T], U], ahead: int = 2) -> Generator[U]:
+    """put(batch) for each batch, by a thread that is `ahead` batches before what is asked for.
+
+    The device computes and the main thread starts the next step meanwhile. What making a batch or
+    `put` raises is raised where that batch is asked for.
+    """
+    left = iter(batches)
+
+    def make() -> tuple[U] | None:
+        for batch in left:
+            return (put(batch),)
+        return None
+
+    thread = ThreadPoolExecutor(1, thread_name_prefix="batches")
+    try:
+        queue = collections.deque(thread.submit(make) for _ in range(ahead + 1))
+        while (made := queue.popleft().result()) is not None:
+            queue.append(thread.submit(make))
+            yield made[0]
+    finally:
+        thread.shutdown(cancel_futures=True)

@@ -1,0 +1,84 @@
+"""Rows of the host: how many tokens a second it makes batches of, whatever computes with them."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import jax
+import numpy as np
+
+from jaxbert.benchmark.setting import Setting
+from jaxbert.benchmark.timing import Timed
+from jaxbert.data.batch_source import BatchSource, Corruption
+from jaxbert.data.encode_qa import encode_qa
+from jaxbert.data.features import Features
+from jaxbert.data.lines import LineExample
+from jaxbert.data.questions import read_qa
+from jaxbert.model.config import SIZES
+from jaxbert.model.folders import find_model_folder
+from jaxbert.model.tokenizer import load_tokenizer
+from jaxbert.options.task_settings import MLMOptions
+from jaxbert.runs.plan import make_sampler
+from jaxbert.tasks.mlm import MLM, Masking
+from jaxbert.training.parallel import make_parallel, prefetch
+
+_ROWS = 32
+_SECONDS = 3.0
+_QA_LENGTH, _MLM_LENGTH = 384, 128
+
+
+def questions(setting: Setting, name: str, *, packing: bool) -> Timed:
+    """Batches of questions."""
+    tokenizer = load_tokenizer(find_model_folder(setting.small_model))
+    examples = read_qa([setting.train_file]).examples
+    features = encode_qa(examples, tokenizer, max_length=_QA_LENGTH, stride=128).to_learn()
+    return _row(setting, name, features, _QA_LENGTH, packing=packing)
+
+
+def masked_words(setting: Setting, name: str) -> Timed:
+    """Batches of masked language modelling, whole words masked."""
+    tokenizer = load_tokenizer(find_model_folder(setting.small_model))
+    texts = dict.fromkeys(e.context for e in read_qa([setting.train_file]).examples)
+    settings = MLMOptions(max_seq_length=_MLM_LENGTH)
+    lines = [LineExample(f"paragraph {number}", text) for number, text in enumerate(texts)]
+    task = MLM(settings)
+    features = task.encode(lines, tokenizer, SIZES["bert-base"])
+    return _row(setting, name, features, _MLM_LENGTH, Masking(settings, tokenizer, seed=0))
+
+
+def _row(
+    setting: Setting,
+    name: str,
+    features: Features,
+    length: int,
+    corruption: Corruption | None = None,
+    *,
+    packing: bool = False,
+) -> Timed:
+    parallel = make_parallel("jit", jax.local_devices()[:1])
+    sampler = make_sampler(
+        features.lengths,
+        width=384,
+        parts=1,
+        per_device_train_batch_size=_ROWS,
+        max_seq_length=length,
+        length_bucket=64,
+        seed=0,
+        packing=packing,
+    )
+    source = BatchSource(features, sampler, corruption)
+    rates = []
+    for _ in range(setting.rounds):
+        tokens = 0
+        batches = prefetch(source.iter_from(0), parallel.shard)
+        next(batches)  # the order of the epoch is made with the first
+        start = time.perf_counter()
+        while time.perf_counter() - start < _SECONDS:
+            tokens += int(np.count_nonzero(next(batches)["attention_mask"]))
+        rates.append(tokens / (time.perf_counter() - start))
+        batches.close()
+    rate = statistics.median(rates)
+    return Timed(
+        name, "tokens/s", rate, None, None, None, len(rates), {"batch": _ROWS, "length": length}
+    )
