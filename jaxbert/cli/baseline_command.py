@@ -29,7 +29,7 @@ from jaxbert.data.sampling import bucket_lengths, by_length, make_batch
 from jaxbert.errors import InputError
 from jaxbert.loaded.model import LoadedModel
 from jaxbert.metrics.scores import Scores
-from jaxbert.options.fields import settings_of
+from jaxbert.options.fields import AUTO, settings_of
 from jaxbert.runs.evaluate import show_scores
 from jaxbert.runs.folder import write_results
 from jaxbert.runs.inputs import (
@@ -124,6 +124,10 @@ def run(name: str, words: Sequence[str]) -> None:
     if not opts.output_dir:
         raise InputError("give --output_dir, the folder for the results")
     opts.check_on_this_machine("jaxbert baseline")
+    if opts.per_device_train_batch_size == AUTO:
+        raise InputError(
+            "--per_device_train_batch_size auto is not for the baseline; give a number"
+        )
     for setting in settings_of(type(opts)):
         if setting.name in _UNKNOWN and getattr(opts, setting.name) != setting.default:
             raise InputError(f"--{setting.name} is not for the baseline, which does not have it")

@@ -31,20 +31,21 @@ from jaxbert.data.sampling import bucket_lengths
 from jaxbert.errors import InputError
 from jaxbert.io.files import Json, write_json
 from jaxbert.loaded.model import Compute, LoadedModel
-from jaxbert.losses.choose import choose_loss, with_keywords
+from jaxbert.losses.choose import choose_loss
 from jaxbert.model.config import SIZES, BertConfig, load_config
 from jaxbert.model.folders import find_model_folder
 from jaxbert.model.heads import init_params
 from jaxbert.model.tokenizer import PreTrainedTokenizerFast as Tokenizer
 from jaxbert.model.tokenizer import load_tokenizer
-from jaxbert.options.fields import Settings, option
+from jaxbert.options.fields import AUTO, Settings, option
 from jaxbert.options.settings import TrainingOptions
 from jaxbert.runs.place import check_writable
+from jaxbert.runs.plan import full_rows
+from jaxbert.runs.run_step import make_step
 from jaxbert.tasks.registry import TASKS, AnyTask
 from jaxbert.tasks.task_commands import TASK_COMMANDS
 from jaxbert.training.optim import adamw, make_schedule
 from jaxbert.training.parallel import make_parallel
-from jaxbert.training.step import make_train_step
 
 logger = logging.getLogger("jaxbert")
 
@@ -98,6 +99,8 @@ def run(
     if "teacher" in loss.args:
         raise InputError(f"--loss {loss.name}: a teacher is asked about data; compile reads none")
     options.check_on_this_machine("jaxbert compile")
+    if options.per_device_train_batch_size == AUTO:
+        raise InputError("--per_device_train_batch_size auto: give a number, --largest_batch_size")
     jax.config.update("jax_platforms", "cpu")
     prepare_environment()
     described = described_by(options.target)
@@ -128,34 +131,35 @@ def run(
     kernel, why = model.attention_for(lengths, train=True)
     schedule = make_schedule(options.learning_rate, steps=1000, decay=options.lr_scheduler_type)
     tx = adamw(schedule, **options.adamw())
-    step = make_train_step(
-        model.train_apply(lengths, remat=options.gradient_checkpointing, scan=options.scan_layers),
-        with_keywords(loss, examples.task.loss_keywords(examples.cfg)).function,
+    step = make_step(
+        examples.task,
+        model,
+        loss,
         tx,
-        accumulate=options.gradient_accumulation_steps,
-        measure=examples.task.measure(),
-        frozen=options.freeze or (),
-        axis_name=parallel.axis_name,
+        lengths,
+        **options.step(),
     )
     prepared = TrainingStep(
         step,
         model.params,
         tx,
-        examples.features,
-        examples.task.corrupt(examples.tokenizer, examples.cfg, seed=options.seed),
+        lambda rows: full_rows(
+            examples.features,
+            rows=rows,
+            width=cfg.hidden_size,
+            parts=parallel.devices * options.gradient_accumulation_steps,
+            max_seq_length=own.max_seq_length,
+            platform=described.kind.target.platform,
+            corruption=examples.task.corrupt(examples.tokenizer, examples.cfg, seed=options.seed),
+            **options.batches(),
+        ),
         parallel,
-        described.kind,
-        dtype=options.dtype,
-        width=cfg.hidden_size,
-        accumulation=options.gradient_accumulation_steps,
-        length=own.max_seq_length,
-        length_bucket=options.length_bucket,
-        packed=options.packing,
+        options.dtype,
     )
     rows = options.per_device_train_batch_size
     logger.info("attention by %s: %s", kernel, why)
     logger.info("compiling for %s, which takes a minute or two", options.target)
-    report = prepared.report(rows)
+    report = prepared.report(rows, described.kind)
     figures: dict[str, Json] = {
         "target": options.target,
         "devices": parallel.devices,
@@ -167,7 +171,7 @@ def run(
         **_figures(report, prepared.tokens(rows)),
     }
     if options.largest_batch_size:
-        most = prepared.most_rows(rows, report, logger.info)
+        most = prepared.most_rows(rows, report, described.kind, logger.info)
         figures["largest_per_device_train_batch_size"] = most
     for line in lines(figures, report):
         print(line)

@@ -64,6 +64,50 @@ class DoesNotFit(NamedTuple):
     needed_gib: float | None
 
 
+def compile_step(lower: Callable[[], jax.stages.Lowered]) -> jax.stages.Compiled | DoesNotFit:
+    """Compile a step.
+
+    Raises:
+        InputError: the compiler fails for another reason than memory.
+    """
+    try:
+        return lower().compile()
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            said = str(error).strip().splitlines()[0]
+            raise InputError(f"the step cannot be compiled: {said}") from None
+        needs = _NEEDS.search(str(error))
+        return DoesNotFit(float(needs[1]) * _UNITS[needs[2]] / _GIB if needs else None)
+
+
+class Memory(NamedTuple):
+    """What a compiled step takes of a device's memory, in bytes.
+
+    Attributes:
+        arguments: parameters, optimizer state and batch.
+        temporary: what is needed beside them while it runs.
+        needed: both, and results that are in no argument's place.
+    """
+
+    arguments: int
+    temporary: int
+    needed: int
+
+
+def memory_of(compiled: jax.stages.Compiled) -> Memory:
+    """What the compiler says of a step's memory.
+
+    Raises:
+        InputError: it does not say.
+    """
+    memory = compiled.memory_analysis()
+    if memory is None:
+        raise InputError("the compiler does not say what memory the step needs")
+    kept = memory.output_size_in_bytes - memory.alias_size_in_bytes
+    arguments, temporary = memory.argument_size_in_bytes, memory.temp_size_in_bytes
+    return Memory(arguments, temporary, arguments + temporary + kept)
+
+
 def report_on(
     lower: Callable[[], jax.stages.Lowered], cost: Cost, devices: int, kind: DeviceKind, dtype: str
 ) -> Report | DoesNotFit:
@@ -76,17 +120,10 @@ def report_on(
     Raises:
         InputError: the compiler fails for another reason than memory.
     """
-    try:
-        compiled = lower().compile()
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            said = str(error).strip().splitlines()[0]
-            raise InputError(f"the step cannot be compiled: {said}") from None
-        needs = _NEEDS.search(str(error))
-        return DoesNotFit(float(needs[1]) * _UNITS[needs[2]] / _GIB if needs else None)
-    memory = compiled.memory_analysis()
-    if memory is None:
-        raise InputError("the compiler does not say what memory the step needs")
+    compiled = compile_step(lower)
+    if isinstance(compiled, DoesNotFit):
+        return compiled
+    memory = memory_of(compiled)
     program = parse(compiled.as_text() or "")
     rows = moved_by(program)
     parts: defaultdict[str, float] = defaultdict(float)
@@ -96,17 +133,15 @@ def report_on(
     if beyond:
         parts["tiles that attention reads again"] += beyond / _GIB
     traffic = sum(parts.values())
-    kept = memory.output_size_in_bytes - memory.alias_size_in_bytes
-    needed = memory.argument_size_in_bytes + memory.temp_size_in_bytes + kept
     flops = cost.flops / devices
     return Report(
-        args_gib=memory.argument_size_in_bytes / _GIB,
-        temp_gib=memory.temp_size_in_bytes / _GIB,
+        args_gib=memory.arguments / _GIB,
+        temp_gib=memory.temporary / _GIB,
         traffic_gib=traffic,
         flops=flops,
         memory_seconds=traffic * _GIB / kind.bandwidth,
         product_seconds=flops / (_ATTAINED * kind.peak_of(dtype)),
-        fits=needed <= kind.usable * kind.memory,
+        fits=memory.needed <= kind.usable * kind.memory,
         parts=dict(sorted(parts.items(), key=lambda part: -part[1])),
         unordered=unordered(program) if kind.target.platform == "gpu" else None,
     )

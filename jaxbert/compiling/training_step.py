@@ -6,19 +6,22 @@ import dataclasses
 from collections.abc import Callable
 
 import jax
-import numpy as np
 import optax
 
 from jaxbert.compiling.cost import cost_of
 from jaxbert.compiling.described_devices import DeviceKind
-from jaxbert.compiling.full_rows import stretched
-from jaxbert.compiling.step_report import DoesNotFit, Report, report_on
-from jaxbert.data.batch_source import BatchSource, Corruption
-from jaxbert.data.features import Features
+from jaxbert.compiling.step_report import (
+    DoesNotFit,
+    Report,
+    compile_step,
+    memory_of,
+    report_on,
+)
+from jaxbert.data.batch import Batch
+from jaxbert.data.batch_source import BatchSource
 from jaxbert.model.heads import Params
-from jaxbert.runs.plan import make_sampler
-from jaxbert.training.parallel import Parallel, Traceable
-from jaxbert.training.step import TrainStep, init_state
+from jaxbert.training.parallel import CompiledStep, Parallel, Traceable
+from jaxbert.training.step import TrainState, TrainStep, init_state
 
 _MOST = 4096  # rows a device
 
@@ -29,81 +32,67 @@ class TrainingStep:
 
     Attributes:
         params: shapes alone.
-        features: of any windows of the task.
-        packed: rows have several windows, of an eighth to all of a row.
-        length_bucket: of packed rows, whose length it decides.
+        source: rows of a micro-batch on each device -> the batches of a run.
     """
 
     step: TrainStep
     params: Params
     tx: optax.GradientTransformation
-    features: Features
-    corruption: Corruption | None
+    source: Callable[[int], BatchSource]
     parallel: Parallel
-    kind: DeviceKind
     dtype: str
-    width: int
-    accumulation: int
-    length: int
-    length_bucket: int
-    packed: bool
-
-    def source(self, rows: int) -> BatchSource:
-        """The batches of a run.
-
-        Args:
-            rows: of a micro-batch on each device.
-        """
-        parts = self.parallel.devices * self.accumulation
-        count = rows * parts
-        lengths = np.full(count, self.length)
-        if self.packed:
-            rng = np.random.default_rng(0)
-            lengths = rng.integers(self.length // 8, self.length + 1, 8 * count)
-        features = stretched(self.features, lengths)
-        sampler = make_sampler(
-            features.lengths,
-            width=self.width,
-            parts=parts,
-            per_device_train_batch_size=rows,
-            gradient_accumulation_steps=self.accumulation,
-            packing=self.packed,
-            max_seq_length=self.length,
-            length_bucket=self.length_bucket if self.packed else 0,
-            seed=0,
-            platform=self.kind.target.platform,
-        )
-        return BatchSource(features, sampler, self.corruption, self.accumulation)
 
     def tokens(self, rows: int) -> int:
         """Tokens of a step on all devices, padding among them."""
         source = self.source(rows)
         return source.rows * max(source.row_lengths)
 
-    def report(self, rows: int) -> Report | DoesNotFit:
+    def _arguments(
+        self, rows: int
+    ) -> tuple[CompiledStep, tuple[TrainState, Batch[jax.Array], jax.Array]]:
+        """The step to be compiled, and the shapes that it is called with."""
+        batch = self.source(rows).batch(0)
+        state = jax.eval_shape(lambda params: init_state(params, self.tx, self.dtype), self.params)
+        key = jax.eval_shape(lambda: jax.random.key(0))
+        program = self.parallel.compile_train(self.step)
+        return program, (*self.parallel.described(state, batch), key)
+
+    def report(self, rows: int, kind: DeviceKind) -> Report | DoesNotFit:
         """Compile the step, and read what it takes.
 
         Args:
             rows: see source.
         """
-        batch = self.source(rows).batch(0)
-        state = jax.eval_shape(lambda params: init_state(params, self.tx, self.dtype), self.params)
-        arguments = self.parallel.described(state, batch)
-        key = jax.eval_shape(lambda: jax.random.key(0))
-        program = self.parallel.compile_train(self.step)
+        program, arguments = self._arguments(rows)
         if isinstance(program, Traceable):
-            jaxpr = program.trace(*arguments, key).jaxpr
+            jaxpr = program.trace(*arguments).jaxpr
         else:
-            jaxpr = jax.make_jaxpr(program)(*arguments, key)
+            jaxpr = jax.make_jaxpr(program)(*arguments)
         return report_on(
-            lambda: program.lower(*arguments, key),
+            lambda: program.lower(*arguments),
             cost_of(jaxpr.jaxpr),
             self.parallel.devices,
-            self.kind,
+            kind,
             self.dtype,
         )
 
-    def most_rows(self, rows: int, first: Report | DoesNotFit, said: Callable[[str], None]) -> int:
+    def needs(self, rows: int) -> int | DoesNotFit:
+        """Compile the step, and read how many bytes of a device's memory it takes.
+
+        Args:
+            rows: see source.
+        """
+        program, arguments = self._arguments(rows)
+        compiled = compile_step(lambda: program.lower(*arguments))
+        return compiled if isinstance(compiled, DoesNotFit) else memory_of(compiled).needed
+
+    def most_rows(
+        self,
+        rows: int,
+        first: Report | DoesNotFit,
+        kind: DeviceKind,
+        said: Callable[[str], None],
+    ) -> int:
         """The most rows a device that fit, to a sixteenth; 0 where not one does.
 
         Args:
@@ -112,7 +101,7 @@ class TrainingStep:
         """
 
         def fits(rows: int) -> bool:
-            is_fit = _fits(self.report(rows))
+            is_fit = _fits(self.report(rows, kind))
             said(f"{rows} rows a device {'fit' if is_fit else 'do not fit'}")
             return is_fit
 

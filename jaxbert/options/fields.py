@@ -31,6 +31,7 @@ _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://.*", re.DOTALL)
 _ONE_SLASH = re.compile(rf"({'|'.join(SCHEMES)}):/([^/]+/)")
 _KINDS = {str: "a string", int: "a whole number", float: "a number", bool: "True or False"}
 # What a switch takes on a command line, as Hugging Face's scripts take it.
+AUTO = -(2**31)  # of a number that a run decides; it is none that anybody gives
 _BOOLEANS = {
     **dict.fromkeys(("yes", "true", "t", "y", "1"), True),
     **dict.fromkeys(("no", "false", "f", "n", "0"), False),
@@ -51,6 +52,8 @@ class Facts:
         address: the file or folder may lie in a bucket, gs://... or s3://...
         names_input: it says which model or data; a run where no such setting is given is the demo.
         json: a dict is taken too, and kept as JSON.
+        auto: of a number, the word auto is taken too, and kept as AUTO; a run decides it, and keeps
+            what it has decided when it is resumed.
         reason: why it may never differ.
     """
 
@@ -61,6 +64,7 @@ class Facts:
     address: bool = False
     names_input: bool = False
     json: bool = False
+    auto: bool = False
     reason: str = ""
 
 
@@ -74,10 +78,11 @@ def option(
     address: bool = False,
     names_input: bool = False,
     json: bool = False,
+    auto: bool = False,
     reason: str = "",
 ) -> T:
     """A field of a Settings dataclass; see Facts."""
-    facts = Facts(help, range, resume, path or address, address, names_input, json, reason)
+    facts = Facts(help, range, resume, path or address, address, names_input, json, auto, reason)
     return dataclasses.field(default=default, metadata={"facts": facts})
 
 
@@ -110,7 +115,8 @@ class Setting:
         value = self.plain(given)
         if not self._is_of_type(value):
             raise InputError(f"--{self.name} {_shown(given)}: it must be {self._takes()}")
-        if self.facts.range is not None and isinstance(value, int | float):
+        is_auto = self.facts.auto and value == AUTO
+        if self.facts.range is not None and isinstance(value, int | float) and not is_auto:
             least, most = self.facts.range
             if not least <= value <= most:  # NaN is in no range
                 raise InputError(
@@ -149,6 +155,8 @@ class Setting:
         return given
 
     def _plain_one(self, given: object) -> object:
+        if self.facts.auto and given == "auto":
+            return AUTO
         if isinstance(given, np.generic):
             given = given.item()
         if isinstance(given, os.PathLike):
@@ -173,6 +181,8 @@ class Setting:
         what = f"one of {', '.join(self.choices)}" if self.choices else _KINDS[self.kind]
         if self.facts.range is not None:
             what += " from {:g} to {:g}".format(*self.facts.range)
+        if self.facts.auto:
+            what += ", or auto"
         if self.facts.json:
             what += " of JSON, or a dict"
         return f"{what}, or a list of them" if self.several else what
@@ -284,6 +294,7 @@ class Settings:
             now = getattr(self, setting.name)
             free = setting.facts.resume == "free"
             free |= setting.name in allowed and setting.facts.resume != "never"
+            free |= setting.facts.auto and now == AUTO  # what it had decided stays
             if setting.plain(before) != now and not free:
                 changed.append(ChangedOption(setting.name, before, now, setting.facts))
         return sorted(changed, key=lambda option: option.name)

@@ -269,6 +269,24 @@ class AdamWSettings(TypedDict):
     frozen: Sequence[str]
 
 
+class StepKeywords(TypedDict):
+    """Keywords of runs.run_step.make_step."""
+
+    accumulate: int
+    frozen: Sequence[str]
+    remat: bool
+    scan: bool
+
+
+class BatchKeywords(TypedDict):
+    """Keywords of runs.plan.make_sampler that the options alone decide."""
+
+    gradient_accumulation_steps: int
+    packing: bool
+    length_bucket: int
+    seed: int
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainingOptions(CheckpointOptions, TrainingDataOptions, ModelOptions):
     """How a model learns, the same for every task."""
@@ -281,7 +299,10 @@ class TrainingOptions(CheckpointOptions, TrainingDataOptions, ModelOptions):
     num_train_epochs: float = option(3.0, "Passes over the training data.", range=(0, 1e6))
     max_steps: int = option(-1, "Stop after so many steps instead, when above 0.", range=(-1, 1e9))
     per_device_train_batch_size: int = option(
-        8, "Rows of a micro-batch on each device.", range=(1, 65536)
+        8,
+        "Rows of a micro-batch on each device; auto: as many as fit in a GPU's or TPU's memory.",
+        range=(1, 65536),
+        auto=True,
     )
     packing: bool = option(False, "Put several windows in one row: hardly any padding is computed.")
     gradient_accumulation_steps: int = option(1, "Micro-batches of a step.", range=(1, 65536))
@@ -327,6 +348,24 @@ class TrainingOptions(CheckpointOptions, TrainingDataOptions, ModelOptions):
         "FIRST:LAST, steps whose trace goes to --output_dir/profile, for XProf or Perfetto.",
         resume="free",
     )
+
+    def step(self) -> StepKeywords:
+        """What is computed in a step, beside model, loss and optimizer."""
+        return {
+            "accumulate": self.gradient_accumulation_steps,
+            "frozen": self.freeze or (),
+            "remat": self.gradient_checkpointing,
+            "scan": self.scan_layers,
+        }
+
+    def batches(self) -> BatchKeywords:
+        """What batches are made of, beside the features and how many rows there are."""
+        return {
+            "gradient_accumulation_steps": self.gradient_accumulation_steps,
+            "packing": self.packing,
+            "length_bucket": self.length_bucket,
+            "seed": self.seed,
+        }
 
     def adamw(self) -> AdamWSettings:
         """All of the optimizer but its schedule."""

@@ -8,6 +8,9 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
+from jaxbert.compiling.full_rows import stretched
+from jaxbert.data.batch_source import BatchSource, Corruption
+from jaxbert.data.features import Features
 from jaxbert.data.packing import PackedSampler, Sampler, row_length
 from jaxbert.data.sampling import BucketSampler, bucket_lengths
 from jaxbert.errors import InputError
@@ -60,6 +63,50 @@ def make_sampler(
         buckets = tuple(n for n in buckets if n % 128 == 0) or buckets[-1:]
     capacity = row_length(lengths, buckets, width)
     return PackedSampler(lengths, windows, seed, capacity, parts, rows)
+
+
+def full_rows(
+    features: Features,
+    *,
+    rows: int,
+    width: int,
+    parts: int,
+    gradient_accumulation_steps: int,
+    packing: bool,
+    max_seq_length: int,
+    length_bucket: int,
+    seed: int,
+    platform: str,
+    corruption: Corruption | None,
+) -> BatchSource:
+    """The batches of a run whose windows are all as long as rows can be, to have their shapes.
+
+    Packed rows have windows of an eighth to all of a row.
+
+    Args:
+        features: any windows of the task.
+        rows: of a micro-batch on each device.
+        width, parts, platform: see make_sampler.
+        length_bucket: of packed rows, whose length it decides.
+    """
+    lengths = np.full(rows * parts, max_seq_length)
+    if packing:
+        rng = np.random.default_rng(seed)
+        lengths = rng.integers(max_seq_length // 8, max_seq_length + 1, 8 * rows * parts)
+    stretched_features = stretched(features, lengths)
+    sampler = make_sampler(
+        stretched_features.lengths,
+        width=width,
+        parts=parts,
+        per_device_train_batch_size=rows,
+        gradient_accumulation_steps=gradient_accumulation_steps,
+        packing=packing,
+        max_seq_length=max_seq_length,
+        length_bucket=length_bucket if packing else 0,
+        seed=seed,
+        platform=platform,
+    )
+    return BatchSource(stretched_features, sampler, corruption, gradient_accumulation_steps)
 
 
 def total_steps(num_train_epochs: float, max_steps: int, steps_per_epoch: int) -> int:

@@ -172,6 +172,10 @@ class RunRecord:
             functions=dict(functions),
         )
 
+    def decided(self, name: str, value: Json) -> RunRecord:
+        """The record with an option that the run has decided itself."""
+        return dataclasses.replace(self, options={**self.options, name: value})
+
     @classmethod
     def read(cls, folder: Path) -> RunRecord | None:
         """The record in a folder, its options in today's form; None where there is none.

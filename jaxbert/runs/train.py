@@ -14,10 +14,9 @@ import jax
 from jaxbert.callbacks.guarded_callbacks import GuardedCallbacks
 from jaxbert.callbacks.reports import check_reports, make_reports
 from jaxbert.data.batch import Batch
-from jaxbert.data.batch_source import BatchSource, Corruption
+from jaxbert.data.batch_source import BatchSource
 from jaxbert.data.packing import PackedSampler
 from jaxbert.data.sampling import bucket_lengths
-from jaxbert.data.user_corruption import UserCorruption, check_corruption
 from jaxbert.errors import InputError
 from jaxbert.io.files import Json
 from jaxbert.losses.check import try_loss
@@ -30,6 +29,7 @@ from jaxbert.options.settings import TrainingOptions
 from jaxbert.runs.folder import TRACE, RunFolder
 from jaxbert.runs.plan import best_metrics, warmup_of
 from jaxbert.runs.record import Request, RunRecord
+from jaxbert.runs.run_step import corruption_of, make_step
 from jaxbert.runs.teacher import with_teacher
 from jaxbert.runs.training_inputs import Inputs, PythonInputs, read_data, read_inputs
 from jaxbert.runtime import processes
@@ -41,7 +41,7 @@ from jaxbert.training.loop import Program, fit, ignore
 from jaxbert.training.optim import adamw, make_schedule
 from jaxbert.training.parallel import Parallel
 from jaxbert.training.progress import Plan, Progress
-from jaxbert.training.step import TrainState, TrainStep, init_state, make_train_step
+from jaxbert.training.step import TrainState, TrainStep, init_state
 from jaxbert.training.traced_steps import TracedSteps, steps_of
 
 logger = logging.getLogger("jaxbert")
@@ -201,18 +201,15 @@ def _make_program(inputs: Inputs[S, E, P], options: TrainingOptions) -> _Prepare
             features,
             inputs.teacher,
             task.token_outputs,
-            size=options.per_device_train_batch_size * parallel.devices,
+            size=inputs.batch_size * parallel.devices,
             buckets=bucket_lengths(options.length_bucket, task.settings.max_seq_length),
         )
     lengths = inputs.sampler.buckets
     logger.info("  attention by %s: %s", *model.attention_for(lengths, train=True))
-    apply = model.train_apply(
-        lengths, remat=options.gradient_checkpointing, scan=options.scan_layers
-    )
     source = BatchSource(
         features,
         inputs.sampler,
-        _corruption_of(inputs, options.seed),
+        corruption_of(task, model, inputs.features, inputs.corruption, options.seed),
         options.gradient_accumulation_steps,
         _ids(inputs.examples),
     )
@@ -231,43 +228,19 @@ def _make_program(inputs: Inputs[S, E, P], options: TrainingOptions) -> _Prepare
         tolerance=1e-3 if options.dtype == "float32" else 2e-2,
     )
     step = _Counted(
-        make_train_step(
-            apply,
-            loss.function,
+        make_step(
+            task,
+            model,
+            inputs.loss,
             tx,
-            accumulate=options.gradient_accumulation_steps,
-            measure=task.measure(),
-            frozen=options.freeze or (),
-            axis_name=parallel.axis_name,
+            lengths,
+            **options.step(),
         )
     )
     program = Program(parallel.compile_train(step), key, schedule, parallel)
     return _Prepared(
         source, program, step, jax.device_get(init_state(model.params, tx, options.dtype))
     )
-
-
-def _corruption_of(inputs: Inputs[S, E, P], seed: int) -> Corruption | None:
-    """What is done to every batch: the function that was given, tried, or else what the task does.
-
-    Raises:
-        InputError: the function cannot be used.
-    """
-    model = inputs.model
-    of_task = inputs.task.corrupt(model.tokenizer, model.cfg, seed=seed)
-    if inputs.corruption is None:
-        return of_task
-    corruption = UserCorruption(
-        inputs.corruption,
-        seed=seed,
-        of_tokens=tuple(inputs.features.tokens),
-        of_rows=tuple(inputs.features.rows),
-        special_ids=tuple(model.tokenizer.all_special_ids),
-        vocab_size=model.cfg.vocab_size,
-        predicts=of_task is not None,
-    )
-    check_corruption(corruption, inputs.features)
-    return corruption
 
 
 def _ids(examples: Sequence[E]) -> list[str] | None:

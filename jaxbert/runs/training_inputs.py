@@ -8,7 +8,9 @@ from collections.abc import Callable, Collection, Hashable, Sequence
 from typing import Generic
 
 import jax
+import optax
 
+from jaxbert.compiling.training_step import TrainingStep
 from jaxbert.data.features import Features
 from jaxbert.data.in_memory import InMemory
 from jaxbert.data.packing import Sampler
@@ -22,8 +24,10 @@ from jaxbert.metrics.scores import LOSS, Scores
 from jaxbert.metrics.user_metrics import UserMetric
 from jaxbert.model.config import config_to_dict
 from jaxbert.model.heads import Params
-from jaxbert.options.settings import Source, TrainingOptions
+from jaxbert.options.fields import AUTO
+from jaxbert.options.settings import BatchKeywords, Source, StepKeywords, TrainingOptions
 from jaxbert.options.user_function import UserFunction
+from jaxbert.runs.batch_size import room, rows_that_fit
 from jaxbert.runs.evaluate import Evaluator, show_scores
 from jaxbert.runs.folder import RunFolder
 from jaxbert.runs.inputs import (
@@ -33,12 +37,13 @@ from jaxbert.runs.inputs import (
     read_examples,
     read_held_out,
 )
-from jaxbert.runs.plan import best_metrics, make_sampler, total_steps
+from jaxbert.runs.plan import best_metrics, full_rows, make_sampler, total_steps
 from jaxbert.runs.record import RunRecord, fingerprint_of
+from jaxbert.runs.run_step import corruption_of, make_step
 from jaxbert.runs.teacher import Teacher, load_teacher
 from jaxbert.runtime import processes
 from jaxbert.tasks.task import E, P, S, Task
-from jaxbert.training.optim import is_frozen
+from jaxbert.training.optim import adamw, is_frozen, make_schedule
 from jaxbert.training.parallel import Parallel, rows_for
 from jaxbert.training.progress import Plan
 
@@ -118,6 +123,13 @@ class Inputs(Generic[S, E, P]):
     record: RunRecord
 
     @property
+    def batch_size(self) -> int:
+        """Rows of a micro-batch on each device, as given or decided."""
+        rows = self.record.options["per_device_train_batch_size"]
+        assert isinstance(rows, int)
+        return rows
+
+    @property
     def parallel(self) -> Parallel:
         """The devices."""
         return self.model.compute.parallel
@@ -170,22 +182,23 @@ def read_inputs(
     added = [m.name for m in python_inputs.metrics]
     _check_model(read, model, options.metric_for_best_model, added, options.freeze or ())
     features = _features_to_learn(read, model, options.training_source(), python_inputs.train)
+    batch_size = options.per_device_train_batch_size
+    if batch_size == AUTO and (batch_size := _decided(previous)) == AUTO:
+        tx = adamw(make_schedule(options.learning_rate, steps=1), **options.adamw())
+        step, batches, corruption = options.step(), options.batches(), python_inputs.corruption
+        batch_size = _most_rows(task, model, features, loss, tx, corruption, step, batches)
+    record = record.decided("per_device_train_batch_size", batch_size)
     sampler = make_sampler(
         features.lengths,
         width=model.cfg.hidden_size,
         parts=model.compute.parallel.devices * options.gradient_accumulation_steps,
-        per_device_train_batch_size=options.per_device_train_batch_size,
-        gradient_accumulation_steps=options.gradient_accumulation_steps,
-        packing=options.packing,
+        per_device_train_batch_size=batch_size,
         max_seq_length=task.settings.max_seq_length,
-        length_bucket=options.length_bucket,
-        seed=options.seed,
         record=previous,
         platform=model.compute.target.platform,
+        **options.batches(),
     )
     rows_for(sampler.rows, model.compute.parallel, options.gradient_accumulation_steps)
-    lower = {m.name for m in task.metrics if m.lower_is_better}
-    lower |= {m.name for m in python_inputs.metrics if m.lower_is_better}
     plan = Plan(
         total=total_steps(options.num_train_epochs, options.max_steps, sampler.steps_per_epoch),
         log_every=options.logging_steps,
@@ -194,7 +207,7 @@ def read_inputs(
         patience=options.early_stopping_patience,
         max_skipped=options.max_nonfinite_steps,
         metrics=best_metrics([m.name for m in task.metrics], options.metric_for_best_model),
-        lower_is_better=frozenset({LOSS, *lower}),
+        lower_is_better=_lower_is_better(task, python_inputs.metrics),
         may_lack=frozenset({LOSS, *added}),
         keeps_best=options.load_best_model_at_end,
     )
@@ -210,6 +223,57 @@ def read_inputs(
     return _compared(
         read, loss, model, features, sampler, plan, validation, python_inputs, record, run
     )
+
+
+def _lower_is_better(task: Task[S, E, P], added: Sequence[UserMetric]) -> frozenset[str]:
+    """The scores that are better when they are lower."""
+    lower = {m.name for m in task.metrics if m.lower_is_better}
+    return frozenset({LOSS, *lower, *(m.name for m in added if m.lower_is_better)})
+
+
+def _decided(previous: RunRecord | None) -> int:
+    """The rows that the run that is resumed has decided on; AUTO where there is none."""
+    rows = previous.options.get("per_device_train_batch_size") if previous else AUTO
+    return rows if isinstance(rows, int) else AUTO
+
+
+def _most_rows(
+    task: Task[S, E, P],
+    model: LoadedModel,
+    features: Features,
+    loss: ChosenLoss,
+    tx: optax.GradientTransformation,
+    corruption: UserFunction | None,
+    step: StepKeywords,
+    batches: BatchKeywords,
+) -> int:
+    """--per_device_train_batch_size auto."""
+    if "teacher" in loss.args:
+        raise InputError(
+            "--per_device_train_batch_size auto is not for a loss with a teacher; give a number"
+        )
+    bytes_of_device = room()
+    parts = model.compute.parallel.devices * step["accumulate"]
+    length = task.settings.max_seq_length
+    lengths = bucket_lengths(batches["length_bucket"], length)
+    tried = TrainingStep(
+        make_step(task, model, loss, tx, lengths, **step),
+        model.params,
+        tx,
+        lambda rows: full_rows(
+            features,
+            rows=rows,
+            width=model.cfg.hidden_size,
+            parts=parts,
+            max_seq_length=length,
+            platform=model.compute.target.platform,
+            corruption=corruption_of(task, model, features, corruption, batches["seed"]),
+            **batches,
+        ),
+        model.compute.parallel,
+        model.compute.dtype,
+    )
+    return rows_that_fit(tried, bytes_of_device, -(-len(features) // parts))
 
 
 def _check_model(

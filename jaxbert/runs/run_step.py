@@ -1,0 +1,75 @@
+"""The step of a run, before it is compiled, and what is done to its batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import optax
+
+from jaxbert.data.batch_source import Corruption
+from jaxbert.data.features import Features
+from jaxbert.data.user_corruption import UserCorruption, check_corruption
+from jaxbert.loaded.model import LoadedModel
+from jaxbert.losses.choose import ChosenLoss, with_keywords
+from jaxbert.options.user_function import UserFunction
+from jaxbert.tasks.task import E, P, S, Task
+from jaxbert.training.step import TrainStep, make_train_step
+
+
+def make_step(
+    task: Task[S, E, P],
+    model: LoadedModel,
+    loss: ChosenLoss,
+    tx: optax.GradientTransformation,
+    lengths: Sequence[int],
+    *,
+    accumulate: int,
+    frozen: Sequence[str],
+    remat: bool,
+    scan: bool,
+) -> TrainStep:
+    """One step of training.
+
+    Args:
+        lengths: of rows.
+        accumulate: micro-batches.
+        frozen: see adamw.
+        remat, scan: see LoadedModel.train_apply.
+    """
+    return make_train_step(
+        model.train_apply(lengths, remat=remat, scan=scan),
+        with_keywords(loss, task.loss_keywords(model.cfg)).function,
+        tx,
+        accumulate=accumulate,
+        measure=task.measure(),
+        frozen=frozen,
+        axis_name=model.compute.parallel.axis_name,
+    )
+
+
+def corruption_of(
+    task: Task[S, E, P],
+    model: LoadedModel,
+    features: Features,
+    given: UserFunction | None,
+    seed: int,
+) -> Corruption | None:
+    """What is done to every batch: the function that was given, tried, or else what the task does.
+
+    Raises:
+        InputError: the function cannot be used.
+    """
+    of_task = task.corrupt(model.tokenizer, model.cfg, seed=seed)
+    if given is None:
+        return of_task
+    corruption = UserCorruption(
+        given,
+        seed=seed,
+        of_tokens=tuple(features.tokens),
+        of_rows=tuple(features.rows),
+        special_ids=tuple(model.tokenizer.all_special_ids),
+        vocab_size=model.cfg.vocab_size,
+        predicts=of_task is not None,
+    )
+    check_corruption(corruption, features)
+    return corruption
