@@ -6,15 +6,16 @@ import statistics
 import time
 
 import jax
-import numpy as np
 
 from jaxbert.benchmark.setting import Setting
 from jaxbert.benchmark.timing import Timed
+from jaxbert.data.batch import Batch
 from jaxbert.data.batch_source import BatchSource, Corruption
 from jaxbert.data.encode_qa import encode_qa
 from jaxbert.data.features import Features
 from jaxbert.data.lines import LineExample
 from jaxbert.data.questions import read_qa
+from jaxbert.data.sampling import NumpyBatch
 from jaxbert.model.config import SIZES
 from jaxbert.model.folders import find_model_folder
 from jaxbert.model.tokenizer import load_tokenizer
@@ -68,14 +69,19 @@ def _row(
         packing=packing,
     )
     source = BatchSource(features, sampler, corruption)
+
+    def place(batch: NumpyBatch) -> tuple[int, Batch[jax.Array]]:
+        """As the training loop does: the tokens are counted for the log."""
+        return int(batch["attention_mask"].sum()), parallel.shard(batch)
+
     rates = []
     for _ in range(setting.rounds):
         tokens = 0
-        batches = prefetch(source.iter_from(0), parallel.shard)
+        batches = prefetch(source.iter_from(0), place)
         next(batches)  # the order of the epoch is made with the first
         start = time.perf_counter()
         while time.perf_counter() - start < _SECONDS:
-            tokens += int(np.count_nonzero(next(batches)["attention_mask"]))
+            tokens += next(batches)[0]
         rates.append(tokens / (time.perf_counter() - start))
         batches.close()
     rate = statistics.median(rates)
