@@ -615,7 +615,6 @@ EXAMPLE_SCRIPTS = (
             "DIR",
         ),
     ),
-    _one("cache_dir", _understood("downloads go where HF_HOME says")),
     _switch(
         "use_fast_tokenizer",
         _understood("tokenizers are fast, with the same ids"),
@@ -696,7 +695,10 @@ EXAMPLE_SCRIPTS = (
         Case(_understood("the data decide"), _for("swag", "squad", "mlm")),
         _refused("the script is the task; leave it out"),
     ),
-    _switch("overwrite_cache", _understood("features are not cached")),
+    _switch(
+        "overwrite_cache",
+        _understood("--cache_dir is read where data and settings are equal"),
+    ),
     _one("preprocessing_num_workers", _understood("texts are tokenized in threads")),
     _switch(
         "pad_to_max_length",

@@ -49,6 +49,12 @@ class DeviceOptions(Settings):
     length_bucket: int = option(
         64, "Pad to multiples of this; 0 pads all to max_seq_length.", range=(0, 1e6)
     )
+    cache_dir: str | None = option(
+        None,
+        "A folder for tokenized data: the next start reads them from there, by memory map.",
+        resume="free",
+        path=True,
+    )
     compilation_cache_dir: str | None = option(
         None,
         "A private folder for compiled programs: a second start compiles hardly anything.",

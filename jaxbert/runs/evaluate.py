@@ -241,13 +241,14 @@ def assess(
     per_device_eval_batch_size: int,
     length_bucket: int,
     metrics: Sequence[UserMetric] = (),
+    cache_dir: str | None = None,
 ) -> tuple[Scores, Sequence[P]]:
     """The scores of a model on examples, and its predictions.
 
     Args:
         task: fitted to the examples.
     """
-    features = encode_examples(task, examples, model.tokenizer, model.cfg)
+    features = encode_examples(task, examples, model.tokenizer, model.cfg, cache_dir)
     size = per_device_eval_batch_size * model.compute.parallel.devices
     buckets = bucket_lengths(length_bucket, task.settings.max_seq_length)
     logger.info("  attention by %s: %s", *model.attention_for(buckets))
@@ -339,6 +340,7 @@ def evaluate(
         per_device_eval_batch_size=options.per_device_eval_batch_size,
         length_bucket=options.length_bucket,
         metrics=metrics,
+        cache_dir=options.cache_dir,
     )
     files = task.artifacts(examples, predictions, model.cfg)
     if options.output_dir and processes.is_first():

@@ -23,6 +23,7 @@ from jaxbert.model.config import BertConfig, load_config
 from jaxbert.model.folders import find_model_folder
 from jaxbert.model.tokenizer import load_tokenizer
 from jaxbert.options.settings import ModelOptions, Source
+from jaxbert.runs.feature_cache import kept
 from jaxbert.tasks.registry import AnyTask
 from jaxbert.tasks.task import E, P, S, Task
 from jaxbert.training.parallel import make_parallel
@@ -209,8 +210,12 @@ def encode_examples(
     examples: Sequence[E],
     tokenizer: PreTrainedTokenizerFast,
     cfg: BertConfig,
+    cache_dir: str | None = None,
 ) -> Features:
     """The features of examples, checked against the model's tables; their notes are logged.
+
+    Args:
+        cache_dir: see jaxbert.runs.feature_cache.
 
     Raises:
         InputError: rows are to be longer than the model's positions, or an id is out of range.
@@ -221,7 +226,14 @@ def encode_examples(
             f"--max_seq_length {length}: the model has {cfg.max_position_embeddings} positions; "
             "give that or less"
         )
-    features = task.encode(examples, tokenizer, cfg)
+    features = kept(
+        cache_dir,
+        task,
+        examples,
+        tokenizer,
+        cfg,
+        lambda: task.encode(examples, tokenizer, cfg),
+    )
     check_ids(
         features,
         vocab_size=cfg.vocab_size,

@@ -181,7 +181,9 @@ def read_inputs(
     model = load_model(task, options, read.data, seed=options.seed, packing=options.packing)
     added = [m.name for m in python_inputs.metrics]
     _check_model(read, model, options.metric_for_best_model, added, options.freeze or ())
-    features = _features_to_learn(read, model, options.training_source(), python_inputs.train)
+    features = _features_to_learn(
+        read, model, options.training_source(), python_inputs.train, options.cache_dir
+    )
     batch_size = options.per_device_train_batch_size
     if batch_size == AUTO and (batch_size := _decided(previous)) == AUTO:
         tx = adamw(make_schedule(options.learning_rate, steps=1), **options.adamw())
@@ -215,6 +217,7 @@ def read_inputs(
         read,
         model,
         python_inputs.metrics,
+        cache_dir=options.cache_dir,
         size=options.per_device_eval_batch_size * model.compute.parallel.devices,
         buckets=bucket_lengths(options.length_bucket, task.settings.max_seq_length),
     )
@@ -298,10 +301,14 @@ def _check_model(
 
 
 def _features_to_learn(
-    read: Examples[S, E, P], model: LoadedModel, source: Source, rows: InMemory | None
+    read: Examples[S, E, P],
+    model: LoadedModel,
+    source: Source,
+    rows: InMemory | None,
+    cache_dir: str | None,
 ) -> Features:
     """The features from which something can be learned."""
-    features = encode_examples(read.task, read.data.examples, model.tokenizer, model.cfg)
+    features = encode_examples(read.task, read.data.examples, model.tokenizer, model.cfg, cache_dir)
     return keep_learnable(features, source.label if rows is None else rows.origin)
 
 
@@ -362,6 +369,7 @@ def _make_validation(
     model: LoadedModel,
     metrics: Sequence[UserMetric],
     *,
+    cache_dir: str | None,
     size: int,
     buckets: Sequence[int],
 ) -> Validation[S, E, P] | None:
@@ -372,7 +380,7 @@ def _make_validation(
         read.task,
         model,
         read.held_out,
-        encode_examples(read.task, read.held_out, model.tokenizer, model.cfg),
+        encode_examples(read.task, read.held_out, model.tokenizer, model.cfg, cache_dir),
         size=size,
         buckets=buckets,
         metrics=metrics,

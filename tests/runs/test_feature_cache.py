@@ -1,0 +1,199 @@
+"""--cache_dir: features that are kept are those that are made, to the bit."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import DEMO
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxbert.data.feature_files import load_features, save_features
+from jaxbert.data.features import Features
+from jaxbert.errors import InputError
+from jaxbert.model.config import load_config
+from jaxbert.model.tokenizer import load_tokenizer
+from jaxbert.options.task_settings import ClassificationTrainOptions
+from jaxbert.runs import feature_cache
+from jaxbert.runs.feature_cache import kept, key_of
+from jaxbert.runs.train import train
+from jaxbert.tasks.classification import Classification
+from jaxbert.tasks.registry import TASKS, AnyTask
+from jaxbert.tasks.task_commands import TASK_COMMANDS
+
+
+def assert_equal(a: Features, b: Features) -> None:
+    assert (a.notes, a.left_out) == (b.notes, b.left_out)
+    for one, other in ((a.tokens, b.tokens), (a.rows, b.rows), (a.host, b.host)):
+        assert list(one) == list(other)
+        for name in one:
+            assert one[name].dtype == other[name].dtype
+            np.testing.assert_array_equal(one[name], other[name])
+    for x, y in ((a.bounds, b.bounds), (a.example, b.example), (a.learnable, b.learnable)):
+        assert (x is None) == (y is None)
+        if x is not None and y is not None:
+            assert x.dtype == y.dtype
+            np.testing.assert_array_equal(x, y)
+    assert a.fingerprint() == b.fingerprint()
+
+
+@given(
+    lengths=st.lists(st.integers(0, 5), max_size=6),
+    learnable=st.booleans(),
+    width=st.integers(0, 3),
+    seed=st.integers(0, 99),
+)
+def test_any_features_come_back(
+    lengths: list[int],
+    learnable: bool,
+    width: int,
+    seed: int,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    rng = np.random.default_rng(seed)
+    total, count = sum(lengths), len(lengths)
+    features = Features(
+        bounds=np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64),
+        tokens={
+            "input_ids": rng.integers(0, 9, total, np.int32),
+            "context_mask": rng.random(total) < 0.5,
+            "labels": rng.random((total, width)).astype(np.float32),
+        },
+        rows={"answer_starts": rng.integers(0, 9, (count, width), np.int32)},
+        example=np.arange(count, dtype=np.int32),
+        host={"offsets": rng.integers(0, 9, (total, 2), np.int32)} if seed % 2 else {},
+        notes=("a note \u4e2d",),
+        learnable=rng.random(count) < 0.5 if learnable else None,
+        left_out=("one",),
+    )
+    folder = tmp_path_factory.mktemp("features") / "f"
+    save_features(features, folder)
+    save_features(features, folder)  # another process with the same
+    assert_equal(load_features(folder), features)
+    assert [path.name for path in folder.parent.iterdir()] == ["f"]
+
+
+def made(name: str, folder: Path) -> tuple[AnyTask, Any, Any, Any]:
+    """A task with the demo's examples, a tokenizer and a config."""
+    cls = TASKS[name]
+    task = cls(cls.settings_cls())
+    files = TASK_COMMANDS[name].recipe["train_file"]
+    assert isinstance(files, list)
+    data = task.read([(path, task.load(path)) for path in files])
+    task = task.fit_to(data.examples, None)
+    cfg = load_config(folder)
+    classes = tuple(data.classes or task.labels(data.examples)) if task.has_classes else ()
+    cfg = dataclasses.replace(cfg, id2label=classes)
+    cfg = dataclasses.replace(cfg, problem_type=task.problem_type(cfg))
+    return task, data.examples, load_tokenizer(folder, vocab_size=cfg.vocab_size), cfg
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_task(name: str, tiniest_folder: Path, tmp_path: Path) -> None:
+    task, examples, tokenizer, cfg = made(name, tiniest_folder)
+    cache = str(tmp_path / "cache")
+
+    def make() -> Features:
+        return task.encode(examples, tokenizer, cfg)
+
+    first = kept(cache, task, examples, tokenizer, cfg, make)
+    second = kept(cache, task, examples, tokenizer, cfg, lambda: pytest.fail("it was made again"))
+    for features in (first, second):
+        assert_equal(features, make())
+        assert not features.tokens["input_ids"].flags.owndata  # a view of the memory map
+    if features.learnable is not None:
+        assert_equal(features.to_learn(), make().to_learn())
+
+
+def test_the_key_is_of_all_that_decides(tiniest_folder: Path, tmp_path: Path) -> None:
+    task, examples, tokenizer, cfg = made("mlm", tiniest_folder)
+    words = tmp_path / "words.txt"
+    words.write_text("one\n")
+
+    def with_settings(**more: Any) -> AnyTask:
+        return type(task)(dataclasses.replace(task.settings, **more))
+
+    keys = [
+        key_of(task, examples, tokenizer, cfg),
+        key_of(task, examples[:-1], tokenizer, cfg),
+        key_of(with_settings(max_seq_length=32), examples, tokenizer, cfg),
+        key_of(with_settings(words=str(words)), examples, tokenizer, cfg),
+        key_of(task, examples, tokenizer, dataclasses.replace(cfg, vocab_size=1000)),
+        key_of(TASKS["regression"](TASKS["regression"].settings_cls()), (), tokenizer, cfg),
+    ]
+    words.write_text("two\n")
+    keys.append(key_of(with_settings(words=str(words)), examples, tokenizer, cfg))
+    tokenizer.backend_tokenizer.add_tokens(["other"])
+    keys.append(key_of(task, examples, tokenizer, cfg))
+    assert len(set(keys)) == len(keys)
+
+
+@pytest.mark.parametrize("harm", ["flip", "cut", "delete", "about"])
+def test_what_is_damaged_is_made_again(
+    harm: str, tiniest_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    task, examples, tokenizer, cfg = made("qa", tiniest_folder)
+
+    def make() -> Features:
+        return task.encode(examples, tokenizer, cfg)
+
+    cache = str(tmp_path / "cache")
+    kept(cache, task, examples, tokenizer, cfg, make)
+    (folder,) = Path(cache).iterdir()
+    file = folder / ("about.json" if harm == "about" else "tokens.arrow")
+    content = bytearray(file.read_bytes())
+    if harm == "delete":
+        file.unlink()
+    elif harm == "flip":
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+    else:
+        file.write_bytes(content[: len(content) // 2])
+    with caplog.at_level(logging.WARNING, "jaxbert"):
+        assert_equal(kept(cache, task, examples, tokenizer, cfg, make), make())
+    assert "it is made again" in caplog.text
+    assert_equal(load_features(folder), make())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a file in a folder's place serves all users")
+def test_a_folder_that_cannot_be_written(tiniest_folder: Path, tmp_path: Path) -> None:
+    task, examples, tokenizer, cfg = made("qa", tiniest_folder)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"--cache_dir .*file: the features cannot be kept there"):
+        kept(
+            str(tmp_path / "file"),
+            task,
+            examples,
+            tokenizer,
+            cfg,
+            lambda: task.encode(examples, tokenizer, cfg),
+        )
+
+
+@pytest.mark.integration
+def test_a_run_has_the_same_bits_with_and_without(
+    tiniest_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def model(name: str, cache: str | None) -> bytes:
+        options = ClassificationTrainOptions(
+            model_name_or_path=str(tiniest_folder),
+            train_file=[str(DEMO / "classification_train.tsv")],
+            validation_file=[str(DEMO / "classification_dev.tsv")],
+            output_dir=str(tmp_path / name),
+            num_train_epochs=1.0,
+            cache_dir=cache,
+        )
+        train(Classification, options)
+        return (tmp_path / name / "model.safetensors").read_bytes()
+
+    without = model("without", None)
+    cache = str(tmp_path / "cache")
+    assert model("first", cache) == without
+    monkeypatch.setattr(feature_cache, "save_features", lambda *_: pytest.fail("it was made again"))
+    assert model("second", cache) == without
