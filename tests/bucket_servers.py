@@ -35,7 +35,7 @@ class Proxy:
     Attributes:
         fault: "" passes all on. "503" and "403" answer so, "cut" closes in the middle of what is
             sent to the server, "truncate" closes in the middle of the answer to a GET, "silent"
-            never answers.
+            never answers, "hold" passes a request on when it is released.
         where: the faults are made at requests whose line this expression is found in.
         left: of so many requests; -1 for all.
         made: how many faults there have been.
@@ -43,6 +43,7 @@ class Proxy:
 
     def __init__(self, server_port: int) -> None:
         self.fault, self.where, self.left, self.made = "", re.compile(""), 0, 0
+        self._released = threading.Event()
         self._server = server_port
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.port: int = self._listener.getsockname()[1]
@@ -51,6 +52,11 @@ class Proxy:
     def make(self, fault: str, where: str = "", left: int = -1) -> None:
         """Begin to make faults."""
         self.fault, self.where, self.left, self.made = fault, re.compile(where), left, 0
+        self._released.clear()
+
+    def release(self) -> None:
+        """Pass on what is held."""
+        self._released.set()
 
     def close(self) -> None:
         self._listener.close()
@@ -80,6 +86,8 @@ class Proxy:
         size = int(found[1]) if found else 0
         if fault == "silent":
             time.sleep(3600)
+        if fault == "hold":
+            self._released.wait(600)
         if fault in ("503", "403"):
             _read(reader, size)
             code = {"503": "SlowDown", "403": "AccessDenied"}[fault]

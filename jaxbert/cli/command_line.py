@@ -18,11 +18,13 @@ from jaxbert.cli.flags import flags_of, make_parser
 from jaxbert.cli.foreign_flags import FOREIGN
 from jaxbert.cli.migrating import migrate, words_of_file
 from jaxbert.errors import InputError
+from jaxbert.io.fetched import with_addresses
 from jaxbert.io.untrusted import shown
 from jaxbert.options.fields import Settings, Value
 from jaxbert.options.keywords import make_settings, unknown_options
 from jaxbert.runtime import devices, memory, processes
 from jaxbert.runtime.messages import PlainLines
+from jaxbert.runtime.signal_listener import wait_if_leaving
 
 S = TypeVar("S", bound=Settings)
 
@@ -138,16 +140,19 @@ def main(command: Callable[[], int | None], *, quiet: bool = False) -> NoReturn:
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     try:
         status = command() or 0
+        wait_if_leaving()
     except InputError as error:
+        wait_if_leaving()
         if "--debug" in sys.argv:
             traceback.print_exc()
-        message = " ".join(str(error).split())
+        message = " ".join(with_addresses(str(error)).split())
         print(f"error: {message}", file=sys.stderr)
         status = 2
     except BrokenPipeError:
         _drop_stdout()
         status = 1
     except OSError as error:
+        wait_if_leaving()
         if "--debug" in sys.argv:
             traceback.print_exc()
         place = f"{error.filename}: " if error.filename else ""

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import numpy as np
 
 from jaxbert.cli import command_line
 from jaxbert.compiling.described_devices import Described, describe, prepare_environment
@@ -109,10 +110,7 @@ def run(
     own = options.part(task_cls.settings_cls)
     files = about.recipe["train_file"]
     assert isinstance(files, list)
-    columns = [f.name for f in dataclasses.fields(own) if f.name.endswith("column_name")]
-    usual = {name: getattr(task_cls.settings_cls(), name) for name in columns}
-    task = task_cls(dataclasses.replace(own, **usual))
-    examples = _examples(task, files, cfg, tokenizer)
+    examples = _examples(_on_usual_columns(task_cls(own)), files, cfg, tokenizer)
     model = LoadedModel(
         examples.cfg,
         jax.eval_shape(lambda: init_params(examples.cfg, task_cls.head, jax.random.key(0))),
@@ -127,7 +125,8 @@ def run(
             options.matmul_precision,
         ),
     )
-    lengths = bucket_lengths(options.length_bucket, own.max_seq_length)
+    length, parts = own.max_seq_length, parallel.devices * options.gradient_accumulation_steps
+    lengths = bucket_lengths(options.length_bucket, length)
     kernel, why = model.attention_for(lengths, train=True)
     schedule = make_schedule(options.learning_rate, steps=1000, decay=options.lr_scheduler_type)
     tx = adamw(schedule, **options.adamw())
@@ -145,10 +144,12 @@ def run(
         tx,
         lambda rows: full_rows(
             examples.features,
+            # Packed rows have windows of an eighth to all of a row.
+            np.random.default_rng(0).integers(length // 8, length + 1, 8 * rows * parts),
             rows=rows,
             width=cfg.hidden_size,
-            parts=parallel.devices * options.gradient_accumulation_steps,
-            max_seq_length=own.max_seq_length,
+            parts=parts,
+            max_seq_length=length,
             platform=described.kind.target.platform,
             corruption=examples.task.corrupt(examples.tokenizer, examples.cfg, seed=options.seed),
             **options.batches(),
@@ -178,6 +179,14 @@ def run(
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_json(out, figures)
+
+
+def _on_usual_columns(task: AnyTask) -> AnyTask:
+    """The task for files whose columns have their usual names."""
+    own, usual = task.settings, type(task.settings)()
+    columns = [f.name for f in dataclasses.fields(own) if f.name.endswith("column_name")]
+    names = {name: getattr(usual, name) for name in columns}
+    return type(task)(dataclasses.replace(own, **names))
 
 
 class _Examples(NamedTuple):

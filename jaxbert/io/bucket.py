@@ -273,11 +273,13 @@ def _reason(text: str) -> str:
     """The part of obstore's text that says why, and what to do."""
     status, code = _STATUS.search(text), _CODE.search(text)
     said = ", ".join(part for part in (status and status[1], code and code[1]) if part)
-    if "169.254." in text or "metadata" in text.lower() or "token request" in text:
+    if any(host in text for host in ("169.254.", "metadata.google.internal", "token request")):
         return (
             "no keys were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or of gs "
             "GOOGLE_APPLICATION_CREDENTIALS (gcloud auth application-default login makes some)"
         )
+    if code and code[1] in ("ExpiredToken", "InvalidToken", "TokenRefreshRequired"):
+        return f"the keys have expired ({said}); get new ones, and start the same command again"
     if (status and status[1] in ("401", "403")) or "Unauthenticated" in text:
         return (
             f"no permission ({said}); check that the keys or the account that are in use may read "
@@ -308,7 +310,8 @@ def _open(scheme: str, bucket: str, prefix: str, seconds: float) -> GCSStore | S
     }
     client: ClientConfig = {
         "connect_timeout": timedelta(seconds=5),
-        "timeout": timedelta(seconds=60),
+        "read_timeout": timedelta(seconds=30),  # without a byte
+        "timeout": timedelta(hours=1),  # of a whole request, a large object on a slow line
     }
     if scheme == "gs":
         host = os.environ.get("STORAGE_EMULATOR_HOST")
@@ -334,8 +337,12 @@ def _open(scheme: str, bucket: str, prefix: str, seconds: float) -> GCSStore | S
     if not has_keys and importlib.util.find_spec("boto3"):  # the profiles of ~/.aws
         from obstore.auth.boto3 import Boto3CredentialProvider
 
-        with contextlib.suppress(ValueError):  # there is none; a machine of Amazon has its own
+        try:
             provider = Boto3CredentialProvider()
+        except ValueError:  # there is none; a machine of Amazon has its own
+            pass
+        except Exception as error:  # botocore's have no type in common
+            raise BucketError(f"s3://{bucket}: the keys cannot be read ({shown(error)})") from None
     return S3Store(
         bucket,
         prefix=prefix or None,

@@ -18,6 +18,12 @@ logger = logging.getLogger("jaxbert")
 
 _LOCK = ".lock"
 _CLOCK = ".clock"  # written to learn the server's time
+
+
+class LockLostError(BucketError):
+    """The lock is another run's: nothing more may be written, now or later."""
+
+
 RENEWED = 15.0  # seconds from one sign of life of the owner to the next
 DEAD = 90.0  # seconds without one, after which the lock is another's to take
 
@@ -64,11 +70,11 @@ class BucketLock:
         Raises:
             BucketError: another run has it, or the bucket cannot be written.
         """
+        self._renewed_at = _now()
         try:
             self._version = self._write("")
         except ChangedError:
             self._version = self._take_over()
-        self._renewed_at = _now()
         self._thread = threading.Thread(target=self._live, daemon=True)
         self._thread.start()
 
@@ -76,9 +82,8 @@ class BucketLock:
         """Wait until the owner shows itself or is dead; returns the version of our own object."""
         seen = self._bucket.stat(_LOCK)
         if seen is not None:
-            owner = self._owner()
-            if owner.get("id") == self._me:  # our first write was answered by no one, and done
-                return seen.version
+            if (version := self._own_version()) is not None:
+                return version
             silent = self._seconds_since(seen.modified.timestamp())
             until, waits = time.monotonic() + self._dead - silent, False
             while (left := until - time.monotonic()) > 0:
@@ -94,9 +99,12 @@ class BucketLock:
             else:
                 now = seen
             seen = now
+        self._renewed_at = _now()
         try:
             return self._write(seen.version if seen is not None else "")
         except ChangedError:
+            if (version := self._own_version()) is not None:
+                return version
             raise self._held_by(self._owner()) from None
 
     def _held_by(self, owner: dict[str, str]) -> BucketError:
@@ -107,11 +115,19 @@ class BucketLock:
         )
 
     def _owner(self) -> dict[str, str]:
+        content = self._bucket.read(_LOCK) or b"{}"
         try:
-            raw = json.loads(self._bucket.read(_LOCK) or b"{}")
+            raw = json.loads(content)
         except ValueError:
             return {}
         return {str(n): str(x) for n, x in raw.items()} if isinstance(raw, dict) else {}
+
+    def _own_version(self) -> str | None:
+        """The object's version where it is ours, as after a write that was done and not answered;
+        else None."""
+        found = self._bucket.stat(_LOCK)
+        is_ours = found is not None and self._owner().get("id") == self._me
+        return found.version if found is not None and is_ours else None
 
     def _seconds_since(self, moment: float) -> float:
         """By the server's clock alone: this machine's may be wrong."""
@@ -145,39 +161,33 @@ class BucketLock:
             BucketError: the bucket cannot be written, or another run has the lock.
         """
         with self._renewing:
+            asked_at = _now()  # the server may answer much later than it writes
             try:
-                self._version = self._write(self._version)
+                version: str | None = self._write(self._version)
             except ChangedError:
-                if not self._is_ours():
-                    self._lost = (
-                        f"{self._named}: another run has taken it over, since this one had shown "
-                        "no sign of life; start the command again when that has ended"
-                    )
-                    logger.error("%s", self._lost)
-                    raise BucketError(self._lost) from None
-            self._renewed_at = _now()
-
-    def _is_ours(self) -> bool:
-        """Whether the object is ours, with another version: an answer to a write was lost."""
-        try:
-            found = self._bucket.stat(_LOCK)
-            if found is None or self._owner().get("id") != self._me:
-                return False
-        except BucketError:
-            return True  # not known; the next renewal asks again
-        self._version = found.version
-        return True
+                version = self._own_version()
+            if version is None:
+                self._lost = (
+                    f"{self._named}: another run has taken it over, since this one had shown no "
+                    "sign of life; start the command again when that has ended"
+                )
+                logger.error("%s", self._lost)
+                raise LockLostError(self._lost)
+            self._version, self._renewed_at = version, asked_at
 
     def check(self) -> None:
         """Hold that the folder is still this run's.
 
         Raises:
-            BucketError: another run has taken it.
+            LockLostError: another run has taken it, or it has been given back.
+            BucketError: the lock is to be renewed, and the bucket does not answer.
         """
+        if self._ended.is_set():
+            raise LockLostError(f"{self._named}: this run has ended")
         if self.is_held and not self._lost and _now() - self._renewed_at > self._dead / 2:
             self._renew()  # this process was stopped, or the bucket was not there, for long
         if self._lost:
-            raise BucketError(self._lost)
+            raise LockLostError(self._lost)
 
     def release(self, warn: Callable[[str], None] = logger.warning) -> None:
         """Give the lock back, if it is held."""
@@ -185,7 +195,7 @@ class BucketLock:
         if thread is None:
             return
         self._ended.set()
-        thread.join()
+        thread.join(5)  # a write under way finds the object gone, and changes nothing
         if self._lost:
             return
         try:

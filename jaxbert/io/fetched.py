@@ -30,22 +30,22 @@ def remove_scratch() -> None:
         shutil.rmtree(scratch(), ignore_errors=True)
 
 
-def fetched_folder(address: str, flag: str, patterns: Sequence[str]) -> Path:
+def fetched_folder(address: str, patterns: Sequence[str]) -> Path:
     """The files of a folder in a bucket, on this machine until the process ends.
 
     A folder that has not changed since it was fetched is not fetched again.
 
     Args:
-        flag: that gave the address, for messages.
-        patterns: of the names of the files, as in *.safetensors; those in folders are left out.
+        patterns: of the names of the files, as in *.safetensors; of folders in it there are the
+            names alone.
 
     Raises:
         InputError: the bucket cannot be read, or has no such folder.
     """
-    bucket = Bucket(address, flag)
+    bucket = Bucket(address)
     there = bucket.names()
     if not there:
-        raise BucketError(f"{flag} {address}: there is nothing".strip())
+        raise BucketError(f"{address}: there is nothing; is it the address of a folder?")
     names = sorted(
         n for n in there if any(fnmatch.fnmatch(n, p) and "/" not in n for p in patterns)
     )
@@ -55,7 +55,20 @@ def fetched_folder(address: str, flag: str, patterns: Sequence[str]) -> Path:
         if not (folder / name).exists():
             bucket.download(name, folder / name)
     folder.mkdir(exist_ok=True)
+    for name in {name.partition("/")[0] for name in there if "/" in name}:
+        (folder / name).mkdir(exist_ok=True)
+    _addresses[str(folder)] = address.rstrip("/")
     return folder
+
+
+_addresses: dict[str, str] = {}  # of the folders that have been fetched
+
+
+def with_addresses(text: str) -> str:
+    """A message with the addresses of what was fetched in place of its copies' paths."""
+    for copy, address in _addresses.items():
+        text = text.replace(copy, address)
+    return text
 
 
 @contextlib.contextmanager

@@ -51,9 +51,25 @@ def folder_of(path_or_address: str | Path) -> Path:
         InputError: the bucket cannot be read, or there is nothing.
     """
     if is_address(path_or_address):
-        patterns = [*_HUB_FILES, *_RUN_FILES]
-        return fetched_folder(str(path_or_address), "--model_name_or_path", patterns)
+        return fetched_folder(str(path_or_address), [*_HUB_FILES, *_RUN_FILES])
     return Path(path_or_address).expanduser()
+
+
+def config_of(path_or_name: str) -> tuple[Path, Path]:
+    """A config.json, which may have another name, or else the folder that has one; and the folder.
+
+    Raises:
+        InputError: there is no such file or model.
+    """
+    if is_address(path_or_name) and path_or_name.endswith(".json"):
+        place, _, name = path_or_name.rpartition("/")
+        folder = folder_of(place)
+        return folder / name, folder
+    path = Path(path_or_name).expanduser()
+    if not is_address(path_or_name) and path.is_file():
+        return path, path.parent
+    folder = find_model_folder(path_or_name)
+    return folder, folder
 
 
 def find_model_folder(path_or_name: str | Path) -> Path:

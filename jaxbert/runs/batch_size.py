@@ -47,7 +47,7 @@ def rows_that_fit(step: TrainingStep, bytes_of_device: int, most: int) -> int:
         InputError: not even one row fits.
     """
     limit = 1
-    while limit < min(most, _MOST):
+    while 2 * limit <= min(most, _MOST):
         limit *= 2
 
     def fits(rows: int) -> bool:

@@ -24,10 +24,10 @@ from jaxbert.losses.choose import choose_loss
 from jaxbert.metrics.scores import Scores, number_of
 from jaxbert.options.fields import Value
 from jaxbert.options.settings import TrainingOptions
-from jaxbert.runs.folder import COMPARED
 from jaxbert.runs.place import check_writable
 from jaxbert.runs.published import Published, published_for
 from jaxbert.runs.record import Request, RunRecord
+from jaxbert.runs.run_files import COMPARED
 from jaxbert.runs.train import Trained, train
 from jaxbert.runtime.processes import launched
 from jaxbert.tasks.registry import AnyTask

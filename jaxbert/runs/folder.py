@@ -10,7 +10,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from jaxbert.callbacks.reports import TENSORBOARD
 from jaxbert.errors import InputError
 from jaxbert.io.files import Json, write_json
 from jaxbert.io.untrusted import shown
@@ -19,6 +18,7 @@ from jaxbert.model.heads import Params
 from jaxbert.options.resume import advice_on
 from jaxbert.runs.place import Place, place_of
 from jaxbert.runs.record import RECORD, Differences, RunRecord
+from jaxbert.runs.run_files import CHECKPOINTS, COMPARED, LOG, METRICS, RESULTS, RUN_FILES
 from jaxbert.runtime import processes
 from jaxbert.training.checkpoint import Checkpoints
 from jaxbert.training.loop import Nowhere, Storage
@@ -31,21 +31,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("jaxbert")
 
-_CHECKPOINTS = "checkpoints"
-_LOG = "train_log.jsonl"
-_METRICS = "metrics.json"
-# Beside the record of a run that an earlier version compared: what it was asked for, or void.
-COMPARED = "compared.json"
-# The files of a task that an evaluation writes, where it has them.
-_RESULTS = ("predictions.json", "nbest_predictions.json", "null_odds.json", "entity_report.json")
-TRACE = "profile"  # the folder of --profile_steps
-# All that a run writes in its output directory; --overwrite_output_dir removes nothing else.
-_RUN_FILES = (
-    *(_CHECKPOINTS, _LOG, _METRICS, *_RESULTS),
-    *("calibration.json", "reliability.png", COMPARED, TENSORBOARD, TRACE),
-    *("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"),
-    RECORD,  # the last to be removed: without it the others would be taken for another's
-)
 # Of the fingerprints of a record, in the order in which they are compared.
 _DATA = {
     "train": "other train data or another tokenizer",
@@ -173,16 +158,16 @@ class RunFolder:
         try:
             record = RunRecord.read(self.path)
         except InputError as error:
-            if self.overwrites and self.place.has(_CHECKPOINTS):  # ours, damaged
+            if self.overwrites and self.place.has(CHECKPOINTS):  # ours, damaged
                 return None
             raise InputError(str(error).replace(str(self.path), str(self.place))) from None
         if record is not None:
             return record
         ours = {COMPARED}  # train/compare.py of earlier versions began with it
-        saved = self.path / _CHECKPOINTS
+        saved = self.path / CHECKPOINTS
         if saved.is_dir() and not any(saved.iterdir()):
-            ours.add(_CHECKPOINTS)
-        for name in _RUN_FILES:
+            ours.add(CHECKPOINTS)
+        for name in RUN_FILES:
             if name not in ours and self.place.has(name):
                 raise InputError(
                     f"--output_dir {self.place}: there is a {name}, but no options.json of a run "
@@ -282,9 +267,9 @@ class RunFolder:
             now.write(self.path)
             self.place.publish()
         else:
-            self.place.bring([_LOG])
+            self.place.bring([LOG])
         self.checkpoints = Checkpoints(
-            self.place.steps(_CHECKPOINTS),
+            self.place.steps(CHECKPOINTS),
             self._keep,
             logger.info,
             retry_on_error=self._retry_on_error,
@@ -335,7 +320,7 @@ class RunFolder:
         state = processes.arrays_from_first(state)
         if found is None:
             return None, state, Progress()
-        place = f"{self.place}/{_CHECKPOINTS}/{found}/progress.json"
+        place = f"{self.place}/{CHECKPOINTS}/{found}/progress.json"
         return found, state, Progress.read(saved, place)
 
     def update_record(self, now: RunRecord) -> None:
@@ -355,9 +340,9 @@ class RunFolder:
             InputError: the log cannot be written.
         """
         assert self.checkpoints is not None
-        path = self.path / _LOG
+        path = self.path / LOG
         with TrainLog(path, first_step, retry_on_error=self._retry_on_error) as log:
-            yield _Files(self.place.named(_CHECKPOINTS), self.checkpoints, log)
+            yield _Files(self.place.named(CHECKPOINTS), self.checkpoints, log)
 
     def close(self) -> None:
         """Wait for the checkpoint that is being written; there are none after that, and the log is
@@ -417,22 +402,22 @@ class _Follower(RunFolder):
 
 def remove_run(place: Place) -> None:
     """Remove what a run writes, and nothing else that may lie in the folder."""
-    place.remove(_RUN_FILES)
+    place.remove(RUN_FILES)
 
 
 def publish_results(place: Place, scores: Scores, files: Mapping[str, Json]) -> None:
     """Write them where the run lies; see write_results."""
     write_results(place.path, scores, files)
-    place.remove([name for name in _RESULTS if name not in files])
+    place.remove([name for name in RESULTS if name not in files])
     place.publish()
 
 
 def write_results(folder: Path, scores: Scores, files: Mapping[str, Json]) -> None:
     """metrics.json, and the task's own files: name -> JSON content."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in _RESULTS:
+    for name in RESULTS:
         if name not in files:  # of an earlier evaluation, of other data perhaps
             (folder / name).unlink(missing_ok=True)
     for name, content in files.items():
         write_json(folder / name, content)
-    write_json(folder / _METRICS, scores)
+    write_json(folder / METRICS, scores)

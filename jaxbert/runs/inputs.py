@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -20,7 +19,7 @@ from jaxbert.errors import InputError
 from jaxbert.io.fetched import fetched_file
 from jaxbert.loaded.model import Compute, LoadedModel
 from jaxbert.model.config import BertConfig, load_config
-from jaxbert.model.folders import find_model_folder
+from jaxbert.model.folders import config_of, find_model_folder
 from jaxbert.model.tokenizer import load_tokenizer
 from jaxbert.options.settings import ModelOptions, Source
 from jaxbert.runs.feature_cache import kept
@@ -73,9 +72,8 @@ def load_model(
             tokenizer=options.tokenizer_name,
         )
     elif config:
-        path = Path(config).expanduser()
-        folder = path.parent if path.is_file() else find_model_folder(config)
-        cfg = load_config(path if path.is_file() else folder)
+        path, folder = config_of(config)
+        cfg = load_config(path)
         labels = _labels(task, cfg, data)
         cfg = dataclasses.replace(cfg, id2label=tuple(labels or ()))
         if options.tokenizer_name:

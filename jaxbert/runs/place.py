@@ -16,6 +16,7 @@ from jaxbert.io.bucket import Bucket, is_address, joined
 from jaxbert.io.bucket_copy import BucketCopy
 from jaxbert.io.bucket_lock import BucketLock
 from jaxbert.io.fetched import scratch
+from jaxbert.runs.run_files import CHECKPOINTS, RUN_FILES
 from jaxbert.runtime.signal_listener import when_leaving
 from jaxbert.training.bucket_steps import BucketSteps
 from jaxbert.training.step_folders import LocalSteps, StepFolders
@@ -171,7 +172,8 @@ class BucketPlace:
         self._scratch = Path(tempfile.mkdtemp(dir=scratch()))
         self._path = self._scratch / "run" / self._bucket.address.rpartition("/")[2]
         self._path.mkdir(parents=True)
-        self._copy = BucketCopy(self._bucket, self.path)
+        names = set(RUN_FILES) - {CHECKPOINTS}
+        self._copy = BucketCopy(self._bucket, self.path, names, self._lock.check)
 
     def __str__(self) -> str:
         return self._bucket.address
@@ -211,13 +213,10 @@ class BucketPlace:
         return BucketSteps(self._bucket, name, scratch, self._lock.check, self._copy.push)
 
     def publish(self) -> None:
-        self._lock.check()
         self._copy.push()
 
     def remove(self, names: Sequence[str]) -> None:
-        self._lock.check()
-        for name in names:
-            self._bucket.remove([*self._bucket.names(name), name])
+        self._copy.remove(names)
 
     def leave(self) -> None:
         self._lock.release()

@@ -67,6 +67,7 @@ def make_sampler(
 
 def full_rows(
     features: Features,
+    lengths: np.ndarray,
     *,
     rows: int,
     width: int,
@@ -79,20 +80,17 @@ def full_rows(
     platform: str,
     corruption: Corruption | None,
 ) -> BatchSource:
-    """The batches of a run whose windows are all as long as rows can be, to have their shapes.
-
-    Packed rows have windows of an eighth to all of a row.
+    """Batches of windows of other lengths, to have their shapes.
 
     Args:
         features: any windows of the task.
+        lengths: (M,) tokens of each window; rows that are not packed are as long as they can be.
         rows: of a micro-batch on each device.
         width, parts, platform: see make_sampler.
         length_bucket: of packed rows, whose length it decides.
     """
-    lengths = np.full(rows * parts, max_seq_length)
-    if packing:
-        rng = np.random.default_rng(seed)
-        lengths = rng.integers(max_seq_length // 8, max_seq_length + 1, 8 * rows * parts)
+    if not packing:
+        lengths = np.full(rows * parts, max_seq_length)
     stretched_features = stretched(features, lengths)
     sampler = make_sampler(
         stretched_features.lengths,

@@ -26,9 +26,10 @@ from jaxbert.metrics.scores import Scores
 from jaxbert.model.heads import Params
 from jaxbert.options.fields import Setting, settings_of
 from jaxbert.options.settings import TrainingOptions
-from jaxbert.runs.folder import TRACE, RunFolder
+from jaxbert.runs.folder import RunFolder
 from jaxbert.runs.plan import best_metrics, warmup_of
 from jaxbert.runs.record import Request, RunRecord
+from jaxbert.runs.run_files import TRACE
 from jaxbert.runs.run_step import corruption_of, make_step
 from jaxbert.runs.teacher import with_teacher
 from jaxbert.runs.training_inputs import Inputs, PythonInputs, read_data, read_inputs

@@ -265,6 +265,7 @@ def _most_rows(
         tx,
         lambda rows: full_rows(
             features,
+            features.lengths,
             rows=rows,
             width=model.cfg.hidden_size,
             parts=parts,

@@ -7,15 +7,17 @@ Engine, "Get live migration notices"); Amazon by `spot/instance-action`, two min
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
-import sys
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+
+from jaxbert.runtime.signal_listener import taken
 
 _EVERY = 5.0  # seconds between two looks
 _GOOGLE = "metadata.google.internal"
@@ -94,7 +96,9 @@ def _watch(ask: Callable[[], str], every: float) -> None:
         except OSError:  # a server that is away comes back, or tells nothing
             notice = ""
         if notice:
-            print(f"the cloud takes this machine: {notice}", file=sys.stderr)
+            taken.set()
             os.kill(os.getpid(), signal.SIGTERM)
+            with contextlib.suppress(OSError):  # after the signal, since its reader may have paused
+                os.write(2, f"the cloud takes this machine: {notice}\n".encode())
             return
         time.sleep(every)

@@ -20,7 +20,7 @@ from jax.experimental import multihost_utils
 
 from jaxbert.errors import InputError
 from jaxbert.io.files import Json
-from jaxbert.runtime.signal_listener import EXIT_STOPPED
+from jaxbert.runtime.signal_listener import EXIT_STOPPED, leave_now
 
 T = TypeVar("T")
 Tree = TypeVar("Tree")  # of arrays
@@ -156,7 +156,7 @@ def leave(status: int) -> None:
     if status not in (0, EXIT_STOPPED) and several():
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(status)
+        leave_now(status)
 
 
 def job() -> str | None:

@@ -11,9 +11,10 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 from jaxbert.io import fetched
 
@@ -28,9 +29,12 @@ class SignalListener(abc.ABC):
     the process by a segmentation fault.
     """
 
+    _hears: ClassVar[SignalListener | None] = None
+
     def __init__(self) -> None:
         self._before: dict[int, _Handler] = {}
         self._written = (-1, -1)  # where the numbers of signals go, and where they went before
+        self._around: SignalListener | None = None
 
     @abc.abstractmethod
     def _note(self, number: int) -> None:
@@ -54,6 +58,8 @@ class SignalListener(abc.ABC):
         for number in (signal.SIGTERM, signal.SIGINT):
             self._before[number] = signal.signal(number, lambda *_: None)
         threading.Thread(target=self._listen, args=(source,), daemon=True).start()
+        self._around = SignalListener._hears
+        SignalListener._hears = self
         return self
 
     def __exit__(
@@ -69,14 +75,43 @@ class SignalListener(abc.ABC):
         target, before = self._written
         signal.set_wakeup_fd(before)
         os.close(target)
+        SignalListener._hears = self._around
+
+    def pass_on(self, number: int) -> None:
+        """Have the listener around this one, if there is one, do what it does for a signal."""
+        if self._around is not None:
+            self._around._note(number)
 
 
 _at_leaving: list[Callable[[], None]] = []
+_leaving = threading.Event()
+# A cloud has told that it takes the machine: that is a signal already, and the system sends others.
+taken = threading.Event()
+_CLEANING = 5.0  # seconds; a bucket's server may not answer
 
 
 def when_leaving(leave: Callable[[], None]) -> None:
-    """Have a function called when a signal ends the process, before any other that was given."""
-    _at_leaving.insert(0, leave)
+    """Have a function called before the process ends by `leave_now`."""
+    _at_leaving.append(leave)
+
+
+def leave_now(status: int) -> None:
+    """End the process, whatever its other threads do; locks are given back, and copies removed."""
+    _leaving.set()
+    threads = [threading.Thread(target=leave, daemon=True) for leave in _at_leaving]
+    for thread in threads:
+        thread.start()
+    until = time.monotonic() + _CLEANING
+    for thread in threads:
+        thread.join(max(0.0, until - time.monotonic()))
+    fetched.remove_scratch()
+    os._exit(status)
+
+
+def wait_if_leaving() -> None:
+    """Where another thread ends the process, let it: what fails meanwhile is of no interest."""
+    while _leaving.is_set():
+        time.sleep(1)
 
 
 class LeaveAtOnce(SignalListener):
@@ -88,24 +123,15 @@ class LeaveAtOnce(SignalListener):
 
     def _note(self, number: int) -> None:
         # Not by sys.stderr, whose lock whoever waits for its reader holds.
-        with contextlib.suppress(OSError):
-            os.write(
-                2,
-                f"\n{signal.Signals(number).name}: leaving between steps; the same command, "
-                "given again, resumes\n".encode(),
-            )
-        # What does not answer does not hold the process: a bucket's server, for example.
-        cleaning = threading.Thread(target=_clean, daemon=True)
-        cleaning.start()
-        cleaning.join(5)
-        os._exit(EXIT_STOPPED)
+        said = f"\n{signal.Signals(number).name}: leaving between steps; the same command, given "
+        threading.Thread(target=_write, args=(f"{said}again, resumes\n",), daemon=True).start()
+        time.sleep(0.1)
+        leave_now(EXIT_STOPPED)
 
 
-def _clean() -> None:
-    for leave in _at_leaving:
-        with contextlib.suppress(Exception):
-            leave()
-    fetched.remove_scratch()
+def _write(text: str) -> None:
+    with contextlib.suppress(OSError):  # its reader may have gone; or paused, so in a thread
+        os.write(2, text.encode())
 
 
 def is_interactive() -> bool:

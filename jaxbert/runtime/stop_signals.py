@@ -7,9 +7,16 @@ import os
 import signal
 import threading
 import time
+from types import TracebackType
 
 from jaxbert.runtime import processes
-from jaxbert.runtime.signal_listener import EXIT_STOPPED, SignalListener, is_interactive
+from jaxbert.runtime.signal_listener import (
+    EXIT_STOPPED,
+    SignalListener,
+    is_interactive,
+    leave_now,
+    taken,
+)
 
 # What stops a process may signal it twice at once: timeout(1) the process, and then its group.
 _ONE = 1.0  # second
@@ -21,23 +28,37 @@ class StopSignals(SignalListener):
 
     Attributes:
         caught: a signal has come.
+        goes_on: what it was noted for is done, and more follows: at the end a signal is passed on.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.caught = False
-        self._caught_at = 0.0
+        self.caught, self.goes_on = False, False
+        self._caught_at, self._number = 0.0, 0
 
     def _note(self, number: int) -> None:
         if not self.caught:
-            self.caught, self._caught_at = True, time.monotonic()
+            self.caught, self._caught_at, self._number = True, time.monotonic(), number
             threading.Thread(target=_say, args=(number,), daemon=True).start()
-        # A notebook's kernel has more than this run, and is restarted by other means.
-        elif number == signal.SIGINT and is_interactive():
             return
+        # A notebook's kernel has more than this run, and is restarted by other means.
+        left_alone = number == signal.SIGINT and is_interactive()
+        # A machine that is taken is told so several times, while the last step is saved.
+        left_alone |= number == signal.SIGTERM and taken.is_set()
         # Whoever stops a job may signal each process and the launcher, which kills.
-        elif time.monotonic() - self._caught_at > _ONE and not processes.launched():
-            os._exit(EXIT_STOPPED)
+        left_alone |= processes.launched()
+        if not left_alone and time.monotonic() - self._caught_at > _ONE:
+            leave_now(EXIT_STOPPED)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        super().__exit__(kind, error, traceback)
+        if self.caught and self.goes_on and error is None:
+            self.pass_on(self._number)
 
 
 def _say(number: int) -> None:

@@ -6,8 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from jaxbert.errors import InputError
-from jaxbert.io.bucket import Bucket, joined
+from jaxbert.io.bucket import Bucket, BucketError, ChangedError, joined
 from jaxbert.training.step_folders import MANIFEST, clear, seal, step_numbers
 
 
@@ -34,7 +33,6 @@ class BucketSteps:
     ) -> None:
         self._bucket, self._name, self._scratch = bucket, name, scratch
         self._check, self._before_manifest = check, before_manifest
-        scratch.mkdir(parents=True, exist_ok=True)
 
     @property
     def place(self) -> str:
@@ -47,8 +45,8 @@ class BucketSteps:
         return f"{self._name}/{step}/{MANIFEST}"
 
     def numbers(self) -> list[int]:
-        depth = self._name.count("/") + 1
-        return step_numbers([name.split("/")[depth] for name in self._bucket.names(self._name)])
+        inside = [name[len(self._name) + 1 :] for name in self._bucket.names(self._name)]
+        return step_numbers([name.split("/")[0] for name in inside if "/" in name])
 
     def is_sealed(self, step: int) -> bool:
         return self._bucket.stat(self._manifest(step)) is not None
@@ -57,30 +55,36 @@ class BucketSteps:
         self.remove(step)
         self._forget()
         folder = self._scratch / str(step)
-        folder.mkdir()
+        folder.mkdir(parents=True)
         return folder
 
     def publish(self, step: int) -> None:
         folder = self._scratch / str(step)
         seal(folder)
-        self._check()
         sizes: dict[str, int] = {}
         for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+            if path == folder / MANIFEST:
+                continue
             name = f"{self._name}/{step}/{path.relative_to(folder).as_posix()}"
             sizes[name] = path.stat().st_size
-            if name != self._manifest(step):
-                self._bucket.upload(path, name)
-        self._before_manifest()
-        self._check()
-        self._bucket.upload(folder / MANIFEST, self._manifest(step))
+            self._check()
+            self._bucket.upload(path, name)
         there = self._bucket.names(f"{self._name}/{step}")
         for name, size in sizes.items():
             if name not in there or there[name].size != size:
-                self._bucket.remove([self._manifest(step)])
-                raise InputError(
+                raise BucketError(
                     f"{joined(self._bucket.address, name)}: it is not there whole after it was "
                     "written"
                 )
+        self._before_manifest()
+        self._check()
+        # None may be there: `prepare` has removed what was, and another run's would not be this.
+        content = (folder / MANIFEST).read_bytes()
+        try:
+            self._bucket.write(self._manifest(step), content, instead_of="")
+        except ChangedError:
+            if self._bucket.read(self._manifest(step)) != content:  # else an answer was lost
+                raise
         self._forget()
 
     def abandon(self, step: int) -> None:
@@ -91,12 +95,12 @@ class BucketSteps:
         if (folder / MANIFEST).exists():  # of this step, a moment ago
             return folder
         self._forget()
-        folder.mkdir()
+        folder.mkdir(parents=True)
         if self.is_sealed(step):  # the manifest comes last here too
-            names = [name for name in self._objects(step) if name != self._manifest(step)]
-            for name in [*names, self._manifest(step)]:
-                path = folder.joinpath(*name.split("/")[self._name.count("/") + 2 :])
-                self._bucket.download(name, path)
+            inside = f"{self._name}/{step}/"
+            names = [name for name in self._objects(step) if len(name) > len(inside)]
+            for name in sorted(names, key=lambda name: name == self._manifest(step)):
+                self._bucket.download(name, folder / name[len(inside) :])
         return folder
 
     def remove(self, step: int) -> None:
@@ -110,5 +114,4 @@ class BucketSteps:
 
     def _forget(self) -> None:
         """Remove the steps on this machine."""
-        for path in self._scratch.iterdir():
-            shutil.rmtree(path, ignore_errors=True)
+        shutil.rmtree(self._scratch, ignore_errors=True)

@@ -18,6 +18,7 @@ import numpy as np
 import optax
 
 from jaxbert.errors import InputError
+from jaxbert.io.bucket_lock import LockLostError
 from jaxbert.io.files import Json, write_text
 from jaxbert.runtime.messages import root_handlers_kept
 from jaxbert.training.step import TrainState
@@ -105,10 +106,13 @@ class Checkpoints:
             best_step: the step that is never removed.
 
         Raises:
-            InputError: the save before this one failed.
+            InputError: the save before this one failed, and is not to be tried again; the run's
+                lock is another's.
         """
         try:
             self.wait()
+        except LockLostError:
+            raise
         except InputError as error:
             if not self._retry_on_error:
                 raise
@@ -127,6 +131,9 @@ class Checkpoints:
             write_text(folder / "progress.json", progress)
             self._orbax.save(folder / "state", args=ocp.args.StandardSave(_parts(state)))
             self._folders.publish(step)
+        except LockLostError:
+            self._folders.abandon(step)
+            raise
         except Exception as error:  # Orbax and TensorStore have many of their own
             if ours:
                 self._folders.abandon(step)

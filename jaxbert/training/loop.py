@@ -130,6 +130,7 @@ def fit(
                 break
             if run.evaluation_is_due():
                 run.evaluate()
+        run.signals.goes_on = run.ended()
         return program.parallel.fetch(run.state), run.ended()
 
 
@@ -147,6 +148,7 @@ class _Run:
         step: steps that have been started.
         state: after them, on the devices.
         stop: tells whether the run is to stop.
+        signals: that are heard meanwhile.
     """
 
     def __init__(
@@ -164,8 +166,8 @@ class _Run:
         self.state = program.parallel.replicate(state)
         self._progress, self._source, self._program, self._plan = progress, source, program, plan
         self._storage, self._evaluate, self._notify = storage, evaluate, notify
-        self._signals, self._at_end = StopSignals(), contextlib.ExitStack()
-        self.stop = _Stop(self._signals, program.parallel.processes)
+        self.signals, self._at_end = StopSignals(), contextlib.ExitStack()
+        self.stop = _Stop(self.signals, program.parallel.processes)
         batches = itertools.islice(source.iter_from(self.step), max(0, plan.total - self.step))
         self._batches = prefetch(batches, self._place)
         self._late: collections.deque[tuple[int, _Size, Arrays]] = collections.deque()
@@ -181,7 +183,7 @@ class _Run:
         )
 
     def __enter__(self) -> _Run:
-        self._at_end.enter_context(self._signals)
+        self._at_end.enter_context(self.signals)
         self._at_end.enter_context(self._bar)
         self._at_end.callback(self._batches.close)
         self._at_end.callback(self._storage.wait)  # also when a step fails: what is saved is whole

@@ -297,7 +297,7 @@ def prefetch(batches: Iterable[T], put: Callable[[T], U], ahead: int = 2) -> Gen
 
     thread = ThreadPoolExecutor(1, thread_name_prefix="batches")
     try:
-        queue = collections.deque(thread.submit(make) for _ in range(ahead + 1))
+        queue = collections.deque(thread.submit(make) for _ in range(ahead))
         while (made := queue.popleft().result()) is not None:
             queue.append(thread.submit(make))
             yield made[0]

@@ -247,6 +247,28 @@ def test_a_run_that_was_taken_over_ends(run: Run, unbroken: dict[str, str]) -> N
     run.ends_like(unbroken)
 
 
+def test_a_run_that_was_taken_over_does_not_try_again(run: Run, unbroken: dict[str, str]) -> None:
+    """Stopped while it copies a step, and with --save_errors retry."""
+    first = run.stopped_at(5, "--save_errors", "retry")
+    run.server.proxy.make("hold", "^PUT .*checkpoints.*progress", left=1)
+    send([first], signal.SIGCONT)
+    until(lambda: run.server.proxy.made > 0, [first])
+    send([first], signal.SIGSTOP)
+    second = run.start(name="second")
+    assert wait(second) == 0, said(run.folder, name="second").read_text()[-3000:]
+    before = {n: s.version for n, s in Bucket(run.address).names().items()}
+    run.server.proxy.release()
+    send([first], signal.SIGCONT)
+    assert wait(first) == 2
+    assert "another run has taken it over" in run.error()
+    after = {n: s.version for n, s in Bucket(run.address).names().items()}
+    # The request that was under way then may have been done.
+    assert {n: v for n, v in after.items() if "progress" not in n} == {
+        n: v for n, v in before.items() if "progress" not in n
+    }
+    run.ends_like(unbroken)
+
+
 def test_sigterm_saves_and_resumes(run: Run, unbroken: dict[str, str]) -> None:
     child = run.stopped_at(6)
     send([child], signal.SIGTERM)

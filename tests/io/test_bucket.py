@@ -14,8 +14,8 @@ from bucket_servers import SCHEMES, Server, free_port, running
 from jaxbert.errors import InputError
 from jaxbert.io.bucket import Bucket, BucketError, ChangedError, is_address
 from jaxbert.io.bucket_copy import BucketCopy
-from jaxbert.io.bucket_lock import BucketLock
-from jaxbert.io.fetched import fetched_file, fetched_folder
+from jaxbert.io.bucket_lock import BucketLock, LockLostError
+from jaxbert.io.fetched import fetched_file, fetched_folder, with_addresses
 
 pytestmark = pytest.mark.integration
 
@@ -232,20 +232,63 @@ def test_an_owner_outlives_faults(server: Server, address: str) -> None:
     assert Bucket(address).names() == {}
 
 
+def test_what_is_not_known_neither_loses_the_lock_nor_renews_it(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = Bucket(address)
+    lock = BucketLock(bucket, "x", renewed=60, dead=1)
+    lock.acquire()
+    found = bucket.stat(".lock")
+    assert found is not None
+    content = bucket.read(".lock")
+    assert content is not None
+    # A write that was done and not answered: the object is ours, with another version.
+    bucket.write(".lock", content + b" ", instead_of=found.version)
+    threading.Event().wait(0.6)  # the lease is old
+    read = Bucket.read
+
+    def silent(self: Bucket, name: str) -> bytes | None:
+        raise BucketError("no answer")
+
+    monkeypatch.setattr(Bucket, "read", silent)
+    for _ in range(2):
+        with pytest.raises(BucketError, match="no answer") as error:
+            lock.check()
+        assert not isinstance(error.value, LockLostError)
+    monkeypatch.setattr(Bucket, "read", read)
+    lock.check()
+    bucket.write(".lock", b"{}")  # another's
+    threading.Event().wait(0.6)
+    with pytest.raises(LockLostError):
+        lock.check()
+    lock.release()
+    assert bucket.read(".lock") == b"{}"
+    with pytest.raises(LockLostError, match="this run has ended"):
+        lock.check()
+
+
 def test_a_copy_has_what_changes(address: str, tmp_path: Path) -> None:
     bucket = Bucket(address)
     bucket.write("kept", b"not ours")
-    copy = BucketCopy(bucket, tmp_path)
+    checked: list[int] = []
+    copy = BucketCopy(bucket, tmp_path, {"in", "b", "none"}, lambda: checked.append(1))
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a").write_text("a")
     (tmp_path / "b").write_text("b")
-    (tmp_path / ".hidden").write_text("h")
+    (tmp_path / "other").write_text("another program's")
     copy.push()
     assert sorted(bucket.names()) == ["b", "in/a", "kept"]
     (tmp_path / "b").write_text("changed")
-    (tmp_path / "in" / "a").unlink()
+    (tmp_path / "in" / "a").unlink()  # what cleans old files does so
     copy.push()
-    assert {n: bucket.read(n) for n in bucket.names()} == {"b": b"changed", "kept": b"not ours"}
+    assert len(checked) == 3
+    content = {n: bucket.read(n) for n in bucket.names()}
+    assert content == {"b": b"changed", "in/a": b"a", "kept": b"not ours"}
+    bucket.write("bc", b"not ours either")
+    copy.remove(["b", "in"])
+    assert sorted(bucket.names()) == ["bc", "kept"]
+    copy.push()
+    assert sorted(bucket.names()) == ["b", "bc", "kept"]
 
 
 def test_files_and_folders_are_fetched(address: str) -> None:
@@ -253,11 +296,12 @@ def test_files_and_folders_are_fetched(address: str) -> None:
     bucket.write("config.json", b"{}")
     bucket.write("other.bin", b"1")
     bucket.write("checkpoints/1/config.json", b"{}")
-    folder = fetched_folder(address, "--model_name_or_path", ["*.json"])
-    assert [p.name for p in folder.iterdir()] == ["config.json"]
-    assert fetched_folder(address, "", ["*.json"]) == folder
+    folder = fetched_folder(address, ["*.json"])
+    assert sorted(p.name for p in folder.iterdir()) == ["checkpoints", "config.json"]
+    assert with_addresses(f"{folder}/config.json: wrong") == f"{address}/config.json: wrong"
+    assert fetched_folder(address, ["*.json"]) == folder
     bucket.write("config.json", b"[]")
-    again = fetched_folder(address, "", ["*.json"])
+    again = fetched_folder(address, ["*.json"])
     assert (again / "config.json").read_text() == "[]"
     with fetched_file(f"{address}/other.bin") as path:
         assert Path(path).read_bytes() == b"1"
@@ -265,4 +309,4 @@ def test_files_and_folders_are_fetched(address: str) -> None:
     with pytest.raises(InputError, match=f"{address}/none.json: no such file"):
         fetched_file(f"{address}/none.json").__enter__()
     with pytest.raises(InputError, match="there is nothing"):
-        fetched_folder(f"{address}/nothing", "--model_name_or_path", ["*.json"])
+        fetched_folder(f"{address}/nothing", ["*.json"])

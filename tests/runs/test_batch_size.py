@@ -44,8 +44,7 @@ class Step:
 def test_the_largest_power_of_two_that_fits(fixed: int, row: int, most: int, room: int) -> None:
     step = Step(fixed, row)
     able = [n for n in (2**k for k in range(11)) if fixed + n * row <= room]
-    # One row more than half of the data: a power above them would be padding alone.
-    able = [n for n in able if n == 1 or n < 2 * most]
+    able = [n for n in able if n <= most]  # more would be padding alone
     if fixed + row > room:
         with pytest.raises(InputError, match="not even one row fits"):
             rows_that_fit(step, room, most)  # type: ignore[arg-type]

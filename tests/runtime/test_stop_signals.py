@@ -78,6 +78,52 @@ def test_a_second_signal_leaves_at_once(numbers: tuple[signal.Signals, ...]) -> 
         child.communicate()
 
 
+TAKEN = SCRIPT.replace(
+    "with StopSignals():",
+    """
+from jaxbert.runtime.signal_listener import taken
+taken.set()
+with StopSignals():""",
+)
+
+
+def test_a_machine_that_is_taken_is_told_so_again_and_goes_on_saving() -> None:
+    child = started(TAKEN)
+    try:
+        time.sleep(0.2)
+        stop(child, signal.SIGTERM)
+        time.sleep(1.5)
+        child.send_signal(signal.SIGTERM)
+        time.sleep(1.5)
+        assert child.poll() is None
+        child.send_signal(signal.SIGINT)  # a person's
+        assert child.wait(20) == 75
+    finally:
+        child.kill()
+        child.communicate()
+
+
+def test_a_signal_that_comes_at_the_end_is_passed_on() -> None:
+    code = """
+import os, signal, time
+from jaxbert.runtime.signal_listener import LeaveAtOnce
+from jaxbert.runtime.stop_signals import StopSignals
+with LeaveAtOnce():
+    with StopSignals() as signals:
+        print("ready", flush=True)
+        while not signals.caught:
+            time.sleep(0.05)
+        signals.goes_on = True
+    print("went on", flush=True)
+"""
+    child = started(code)
+    stop(child, signal.SIGTERM)
+    out, err = child.communicate(timeout=20)
+    assert child.returncode == 75
+    assert "went on" not in out
+    assert "leaving between steps" in err
+
+
 def wait_until_caught(signals: StopSignals) -> None:
     end = time.monotonic() + 10
     while not signals.caught and time.monotonic() < end:
