@@ -70,10 +70,9 @@ def mask_batch(
     chosen: list[np.ndarray] = []
     actions: list[np.ndarray] = []
     others: list[np.ndarray] = []
-    # An array is read sooner than a list of the same numbers, which gives the same draws.
-    key = np.array([seed, draw, 0], np.uint32)
+    key = draws_of(seed, draw)
     for b in rows:
-        key[2] = batch["row"][b]
+        key[-1] = batch["row"][b]
         rng = np.random.default_rng(key)
         begin, count = int(first[b]), int(first[b + 1] - first[b])
         budget = max(1, round(probability * count))
@@ -100,6 +99,24 @@ def mask_batch(
     positions[b, slot], labels[b, slot] = t, ids[b, t]
     ids[b, t] = np.where(action < 0.8, mask_id, np.where(action < 0.9, random_ids, ids[b, t]))
     return masked
+
+
+def draws_of(seed: int, draw: int) -> np.ndarray:
+    """A key of default_rng, whose last number is to be a row's.
+
+    As an array it is read sooner than [seed, draw, row], which gives the same draws.
+
+    >>> key = draws_of(3, 2**40)
+    >>> key[-1] = 7
+    >>> np.random.default_rng(key).random() == np.random.default_rng([3, 2**40, 7]).random()
+    True
+    """
+    words: list[int] = []
+    for number in (seed, draw):
+        words.append(number & 0xFFFFFFFF)
+        while number := number >> 32:
+            words.append(number & 0xFFFFFFFF)
+    return np.array([*words, 0], np.uint32)
 
 
 def _whole_words(bounds: Sequence[int], budget: int, rng: np.random.Generator) -> np.ndarray:

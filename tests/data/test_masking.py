@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jaxbert.data.features import Features
-from jaxbert.data.masking import mask_batch
+from jaxbert.data.masking import draws_of, mask_batch
 from jaxbert.data.sampling import NumpyBatch, make_batch
 
 PAD, UNK, CLS, SEP, MASK = 0, 100, 101, 102, 103
@@ -245,3 +245,11 @@ def test_properties(
             again["input_ids"][place, :length], masked["input_ids"][row, :length]
         )
         assert not again["input_ids"][place, length:].any()
+
+
+@given(seed=st.integers(0, 2**33), draw=st.integers(0, 2**70), row=st.integers(0, 2**31 - 1))
+def test_a_key_draws_as_a_list_of_its_numbers(seed: int, draw: int, row: int) -> None:
+    key = draws_of(seed, draw)
+    key[-1] = row
+    found, wanted = np.random.default_rng(key), np.random.default_rng([seed, draw, row])
+    np.testing.assert_array_equal(found.random(4), wanted.random(4))
