@@ -13,7 +13,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from conftest import DEMO
 from scripts import environment
 
 pytestmark = pytest.mark.integration
@@ -45,10 +44,6 @@ def start(tiniest_folder: Path, tmp_path: Path) -> Iterator[Start]:
     for child in children:
         child.kill()
         child.communicate()
-
-
-def give_data(tmp_path: Path) -> None:
-    (tmp_path / "data.tsv").write_bytes((DEMO / "classification_train.tsv").read_bytes())
 
 
 def listens(child: subprocess.Popen[str]) -> bool:
