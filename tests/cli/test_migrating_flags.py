@@ -199,7 +199,7 @@ UNDERSTOOD = {
     "--verbose_logging": "reported",
     "--threads 4": "threads",
     "--resume_from_checkpoint True": "is resumed",
-    "--overwrite_cache": "not cached",
+    "--overwrite_cache": "--cache_dir is read",
     "--logging_strategy steps": "--logging_steps",
     "--eval_delay 0": "not late",
     "--full_determinism": "equal bits",
