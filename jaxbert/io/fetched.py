@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from jaxbert.errors import DataError, InputError
-from jaxbert.io.bucket import Bucket, BucketError, is_address
+from jaxbert.io.bucket import Bucket, BucketError, is_address, parts_of
 
 
 @functools.cache
@@ -87,6 +87,8 @@ def fetched_file(place: str, flag: str = "") -> Iterator[str]:
     if not is_address(place):
         yield place
         return
+    if not parts_of(place, flag)[2]:
+        raise InputError(f"{flag} {place}: a bucket; give a file in it".strip())
     parent, _, name = place.rstrip("/").rpartition("/")
     with tempfile.TemporaryDirectory(dir=scratch()) as folder:
         path = Path(folder, name)

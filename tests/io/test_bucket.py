@@ -308,5 +308,7 @@ def test_files_and_folders_are_fetched(address: str) -> None:
     assert not Path(path).exists()
     with pytest.raises(InputError, match=f"{address}/none.json: no such file"):
         fetched_file(f"{address}/none.json").__enter__()
+    with pytest.raises(InputError, match=r"--train_file .*://bucket: a bucket; give a file in it"):
+        fetched_file(address.rpartition("/")[0], "--train_file").__enter__()
     with pytest.raises(InputError, match="there is nothing"):
         fetched_folder(f"{address}/nothing", ["*.json"])
