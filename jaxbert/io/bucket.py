@@ -12,6 +12,7 @@ import importlib.util
 import json
 import os
 import re
+import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -154,8 +155,20 @@ class Bucket:
             instead_of: the version that must be there, "" for none; by default any may.
 
         Raises:
-            ChangedError: another one is there.
+            ChangedError: another one is there; it may be this content, whose first write was done
+                and not answered.
         """
+        # obstore does not try a write again that has a condition and gets no answer.
+        for number in range(1, _TRIES if instead_of is not None else 1):
+            try:
+                return self._write(name, content, instead_of)
+            except ChangedError:
+                raise
+            except BucketError:
+                time.sleep(0.2 * number)
+        return self._write(name, content, instead_of)
+
+    def _write(self, name: str, content: bytes, instead_of: str | None) -> str:
         import obstore
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
@@ -304,7 +317,7 @@ def _open(scheme: str, bucket: str, prefix: str, seconds: float) -> GCSStore | S
     from obstore.store import GCSStore, S3Store
 
     retries: RetryConfig = {
-        "max_retries": max(2, int(seconds / 5)),
+        "max_retries": max(6, int(seconds / 5)),
         "retry_timeout": timedelta(seconds=seconds),
         "backoff": {"init_backoff": timedelta(seconds=0.2), "max_backoff": timedelta(seconds=10)},
     }

@@ -109,6 +109,16 @@ def test_faults_that_pass_are_tried_again(
     assert (tmp_path / "back").read_bytes() == file.read_bytes()
 
 
+def test_a_write_with_a_condition_is_tried_again_too(server: Server, address: str) -> None:
+    bucket = Bucket(address)
+    server.proxy.make("cut", "PUT", left=3)
+    version = bucket.write("x", b"1", instead_of="")
+    server.proxy.make("cut", "PUT", left=3)
+    bucket.write("x", b"2", instead_of=version)
+    assert server.proxy.made == 3
+    assert bucket.read("x") == b"2"
+
+
 def test_what_is_truncated_each_time_is_no_file(
     server: Server, address: str, tmp_path: Path
 ) -> None:
