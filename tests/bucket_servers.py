@@ -14,6 +14,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -37,7 +38,7 @@ class Proxy:
             sent to the server, "truncate" closes in the middle of the answer to a GET, "silent"
             never answers, "hold" passes a request on when it is released.
         where: the faults are made at requests whose line this expression is found in.
-        left: of so many requests; -1 for all.
+        left: how many more requests fail; -1 for all.
         made: how many faults there have been.
     """
 
@@ -75,7 +76,7 @@ class Proxy:
                 if not self._pass(client, reader, head):
                     return
 
-    def _pass(self, client: socket.socket, reader: object, head: bytes) -> bool:
+    def _pass(self, client: socket.socket, reader: BinaryIO, head: bytes) -> bool:
         """One request; false ends the connection."""
         line = head.split(b"\r\n", 1)[0].decode()
         fault = self.fault if self.left and self.where.search(line) else ""
@@ -118,17 +119,17 @@ class Proxy:
         return True
 
 
-def _head(reader: object) -> bytes | None:
+def _head(reader: BinaryIO) -> bytes | None:
     lines = []
-    while line := reader.readline():  # type: ignore[attr-defined]
+    while line := reader.readline():
         lines.append(line)
         if line == b"\r\n":
             return b"".join(lines)
     return None
 
 
-def _read(reader: object, size: int) -> bytes:
-    content: bytes = reader.read(size)  # type: ignore[attr-defined]
+def _read(reader: BinaryIO, size: int) -> bytes:
+    content: bytes = reader.read(size)
     if len(content) < size:
         raise OSError("the client is gone")
     return content

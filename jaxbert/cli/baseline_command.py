@@ -151,9 +151,9 @@ def run(name: str, words: Sequence[str]) -> None:
     loaded = load_model(task, opts, data, seed=opts.seed)
     cfg, params, tokenizer = loaded.cfg, loaded.params, loaded.tokenizer
     model = pytorch.load_model(cfg, params, task.head).train()  # the drawn head too is the same
-    features = encode_examples(task, examples, tokenizer, cfg)
+    features = encode_examples(task, examples, tokenizer, cfg, opts.cache_dir)
     features = keep_learnable(features, learned.label)
-    held_out_features = encode_examples(task, held_out, tokenizer, cfg)
+    held_out_features = encode_examples(task, held_out, tokenizer, cfg, opts.cache_dir)
     sampler = make_sampler(
         features.lengths,
         width=cfg.hidden_size,

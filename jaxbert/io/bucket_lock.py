@@ -18,14 +18,12 @@ logger = logging.getLogger("jaxbert")
 
 _LOCK = ".lock"
 _CLOCK = ".clock"  # written to learn the server's time
+RENEWED = 15.0  # seconds from one sign of life of the owner to the next
+DEAD = 90.0  # seconds without one, after which another run may take the lock
 
 
 class LockLostError(BucketError):
-    """The lock is another run's: nothing more may be written, now or later."""
-
-
-RENEWED = 15.0  # seconds from one sign of life of the owner to the next
-DEAD = 90.0  # seconds without one, after which the lock is another's to take
+    """Another run has the lock: nothing more may be written, now or later."""
 
 
 def _now() -> float:
@@ -176,7 +174,7 @@ class BucketLock:
             self._version, self._renewed_at = version, asked_at
 
     def check(self) -> None:
-        """Hold that the folder is still this run's.
+        """Check that the folder still belongs to this run.
 
         Raises:
             LockLostError: another run has taken it, or it has been given back.

@@ -44,7 +44,7 @@ def predict_rows(
         raise InputError(
             f"a {task.name} model predicts what is masked in a text, not rows; use predictor()"
         )
-    features = encode_examples(task, data.examples, model.tokenizer, model.cfg)
+    features = encode_examples(task, data.examples, model.tokenizer, model.cfg, options.cache_dir)
     arrays = model.predict(
         features,
         task.reduce(),

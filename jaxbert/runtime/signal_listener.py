@@ -124,8 +124,9 @@ class LeaveAtOnce(SignalListener):
     def _note(self, number: int) -> None:
         # Not by sys.stderr, whose lock whoever waits for its reader holds.
         said = f"\n{signal.Signals(number).name}: leaving between steps; the same command, given "
-        threading.Thread(target=_write, args=(f"{said}again, resumes\n",), daemon=True).start()
-        time.sleep(0.1)
+        saying = threading.Thread(target=_write, args=(f"{said}again, resumes\n",), daemon=True)
+        saying.start()
+        saying.join(1)
         leave_now(EXIT_STOPPED)
 
 

@@ -177,7 +177,7 @@ class Checkpoints:
         if sealed:
             raise InputError(
                 f"{self._folders.place}: no checkpoint verifies, and {sealed} had been whole; "
-                "bring one back, or give --overwrite_output_dir to start anew"
+                "bring one back, or give --overwrite_output_dir to start over"
             )
         return None
 
@@ -221,7 +221,7 @@ class Checkpoints:
             raise InputError(
                 f"{self._place(step)}: its arrays are not those of this model and optimizer "
                 f"({str(error).splitlines()[0]}); give the model and options that the run was "
-                "started with, or --overwrite_output_dir to start anew"
+                "started with, or --overwrite_output_dir to start over"
             ) from None
         try:
             progress = json.loads((folder / "progress.json").read_text(encoding="utf-8"))

@@ -64,7 +64,7 @@ def fault(folder: Path) -> str | None:
 def clear(folder: Path) -> None:
     """Remove what a failed save left: its room is needed, though without a manifest it is no step.
 
-    TensorStore's other writes of that save may still come for a moment, and make the folder anew.
+    TensorStore's other writes of that save may still arrive for a moment and create it again.
     """
     for _ in range(20):
         shutil.rmtree(folder, ignore_errors=True)

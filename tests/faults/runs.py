@@ -33,6 +33,8 @@ from scripts import environment
 
 # A dozen steps of tiny batches; the loss moves at once, so that any difference shows in the bits.
 QUESTIONS = 24
+EVERY_STEP = ("--save_steps", "1")
+STEPS = 2 * QUESTIONS // 4
 WORDS = [
     *("--per_device_train_batch_size", "4", "--learning_rate", "1e-3", "--num_train_epochs", "2"),
     *("--max_seq_length", "64", "--doc_stride", "16", "--length_bucket", "0", "--seed", "3"),
@@ -129,7 +131,8 @@ def _train(words: list[str], variables: dict[str, str], given: list[Any]) -> Non
 
 
 def _hurry() -> None:
-    """With HURRY a bucket's owner is dead after so many seconds, and its faults are given up."""
+    """With HURRY=SECONDS a silent owner counts as dead, and a bucket that fails is given up on,
+    after that long."""
     from jaxbert.runs import place
 
     if seconds := float(os.environ.get("HURRY", 0)):

@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 from bucket_servers import Server, copied, running
 from faults.runs import (
-    QUESTIONS,
+    EVERY_STEP,
+    STEPS,
     often,
     result,
     said,
@@ -37,9 +38,6 @@ from jaxbert.io.bucket_lock import BucketLock
 from jaxbert.training.step_folders import fault
 
 pytestmark = pytest.mark.integration
-
-EVERY_STEP = ("--save_steps", "1")
-STEPS = 2 * QUESTIONS // 4
 
 
 @pytest.fixture(scope="module")

@@ -13,14 +13,13 @@ from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY
-from faults.runs import result, said, send, start, stopped, until, wait, whole
+from faults.runs import EVERY_STEP, result, said, send, start, stopped, until, wait, whole
 from scripts import environment
 
 from jaxbert.training.step_folders import fault
 
 pytestmark = pytest.mark.integration
 
-EVERY_STEP = ("--save_steps", "1")
 # From nothing to nearly all that a step of the tiny model takes in one file.
 LIMITS = [0, 1, 100, 1_000, 3_000, 8_000, 12_000, 20_000, 40_000, 60_000]
 STEPS = [2, 3, 4, 7, 10]

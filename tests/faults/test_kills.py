@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from faults.runs import (
-    QUESTIONS,
+    EVERY_STEP,
+    STEPS,
     often,
     result,
     said,
@@ -28,9 +29,6 @@ from faults.runs import (
 from jaxbert.training.step_folders import fault
 
 pytestmark = pytest.mark.integration
-
-EVERY_STEP = ("--save_steps", "1")
-STEPS = 2 * QUESTIONS // 4
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from jaxbert.tasks.classification import Classification
 
 
 class Step:
-    """A step of which a row takes so many bytes, beside what does not depend on the rows."""
+    """A step that takes a fixed number of bytes, and some more for each row."""
 
     def __init__(self, fixed: int, row: int) -> None:
         self.fixed, self.row = fixed, row

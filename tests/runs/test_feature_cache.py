@@ -134,9 +134,10 @@ def test_the_key_is_of_all_that_decides(tiniest_folder: Path, tmp_path: Path) ->
     assert len(set(keys)) == len(keys)
 
 
+@pytest.mark.parametrize("name", ["tokens", "host", "windows", "bounds"])
 @pytest.mark.parametrize("harm", ["flip", "cut", "delete", "about"])
 def test_what_is_damaged_is_made_again(
-    harm: str, tiniest_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    harm: str, name: str, tiniest_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     task, examples, tokenizer, cfg = made("qa", tiniest_folder)
 
@@ -146,7 +147,7 @@ def test_what_is_damaged_is_made_again(
     cache = str(tmp_path / "cache")
     kept(cache, task, examples, tokenizer, cfg, make)
     (folder,) = Path(cache).iterdir()
-    file = folder / ("about.json" if harm == "about" else "tokens.arrow")
+    file = folder / ("about.json" if harm == "about" else f"{name}.arrow")
     content = bytearray(file.read_bytes())
     if harm == "delete":
         file.unlink()
