@@ -30,15 +30,10 @@ from jaxbert.errors import InputError
 from jaxbert.loaded.model import LoadedModel
 from jaxbert.metrics.scores import Scores
 from jaxbert.options.fields import AUTO, settings_of
+from jaxbert.runs.encoding import encode_examples, encode_to_learn
 from jaxbert.runs.evaluate import show_scores
 from jaxbert.runs.folder import write_results
-from jaxbert.runs.inputs import (
-    encode_examples,
-    keep_learnable,
-    load_model,
-    read_examples,
-    read_held_out,
-)
+from jaxbert.runs.inputs import load_model, read_examples, read_held_out
 from jaxbert.runs.place import check_writable
 from jaxbert.runs.plan import make_sampler, total_steps, warmup_of
 from jaxbert.tasks.registry import TASKS
@@ -151,9 +146,9 @@ def run(name: str, words: Sequence[str]) -> None:
     loaded = load_model(task, opts, data, seed=opts.seed)
     cfg, params, tokenizer = loaded.cfg, loaded.params, loaded.tokenizer
     model = pytorch.load_model(cfg, params, task.head).train()  # the drawn head too is the same
-    features = encode_examples(task, examples, tokenizer, cfg, opts.cache_dir)
-    features = keep_learnable(features, learned.label)
-    held_out_features = encode_examples(task, held_out, tokenizer, cfg, opts.cache_dir)
+    encoding = opts.encoding()
+    features = encode_to_learn(task, examples, tokenizer, cfg, learned.label, **encoding)
+    held_out_features = encode_examples(task, held_out, tokenizer, cfg, **encoding)
     sampler = make_sampler(
         features.lengths,
         width=cfg.hidden_size,

@@ -699,7 +699,6 @@ EXAMPLE_SCRIPTS = (
         "overwrite_cache",
         _understood("--cache_dir is read where data and settings are equal"),
     ),
-    _one("preprocessing_num_workers", _understood("texts are tokenized in threads")),
     _switch(
         "pad_to_max_length",
         _understood(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from jaxbert.data.features import Features, ranges, tokenize
+from jaxbert.data.feature_parts import merged
+from jaxbert.data.features import Features, Line, as_text, ranges, tokenize
 from jaxbert.data.lines import LineExample
 from jaxbert.data.segment import FindWords, Segmenter
 from jaxbert.errors import InputError
@@ -48,54 +49,190 @@ def encode_lines(
     Raises:
         InputError: max_length leaves no room for a token, or the lines have no tokens.
     """
+    parts = [tokenize_lines(examples, tokenizer, segmenter)]
+    return merged(
+        windows_of_lines(
+            parts,
+            examples,
+            tokenizer,
+            max_length=max_length,
+            line_by_line=line_by_line,
+            segmenter=segmenter,
+        )
+    )
+
+
+def tokenize_lines(
+    examples: Sequence[LineExample], tokenizer: PreTrainedTokenizerFast, segmenter: Segmenter
+) -> Features:
+    """The tokens of lines, of which windows_of_lines makes windows.
+
+    Returns:
+        Features with an entry for each line that has tokens: these, then [SEP]. Their tokens are
+        input_ids int32 and word int64: words are numbered consecutively over all lines, and -1 at
+        special tokens.
+    """
+    sep = np.array([tokenizer.sep_token_id], np.int32)
+    ids, words, line = _sequence(examples, tokenizer, segmenter[0], sep)
+    is_end = np.diff(line, append=-1) != 0  # each line's [SEP]
+    bounds = np.concatenate([[0], np.flatnonzero(is_end) + 1]).astype(np.int64)
+    return Features(
+        bounds=bounds,
+        tokens={"input_ids": ids, "word": words},
+        rows={},
+        example=line[bounds[1:] - 1].astype(np.int32),
+        sums={"examples": len(examples)},
+    )
+
+
+def windows_of_lines(
+    parts: Iterable[Features],
+    examples: Sequence[LineExample],
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    max_length: int,
+    line_by_line: bool,
+    segmenter: Segmenter,
+) -> Iterator[Features]:
+    """The windows of consecutive parts of the lines, each given by tokenize_lines.
+
+    They are the same however the lines are divided: the tokens after a part's last full window are
+    the first of the next part's.
+
+    Args:
+        examples: all lines.
+
+    Raises:
+        InputError: as encode_lines.
+    """
     if max_length < 3:
         raise InputError(
             f"--max_seq_length {max_length} leaves no room for a token between [CLS] and [SEP]; "
             "give 3 or more"
         )
-    find, description = segmenter
-    special = np.array([tokenizer.cls_token_id, tokenizer.sep_token_id], np.int32)
-    ids, words, line = _sequence(examples, tokenizer, find, special[1:])
-    if not (words >= 0).any():
-        raise InputError(
-            f"{examples[0].where if examples else 'the text'}: no token in {len(examples)} lines"
+    room = max_length - 2
+    lines = _lines(tokenizer, max_length, line_by_line, segmenter[1])
+    left = _Sequence(np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros(0, np.int64))
+    seen = next_word = 0  # lines and words of the parts so far
+    found = False
+    for part in parts:
+        line = np.repeat(part.example.astype(np.int64), part.lengths)
+        word = part.tokens["word"]
+        text = _Sequence(
+            np.concatenate([left.ids, part.tokens["input_ids"]]),
+            np.concatenate([left.words, np.where(word >= 0, word + next_word, -1)]),
+            np.concatenate([left.line, line + seen]),
         )
-    is_end = np.diff(line, append=-1) != 0  # each line's [SEP]
-    starts, ends = _windows(is_end, max_length - 2, line_by_line)
+        next_word += int(word.max(initial=-1)) + 2
+        seen += part.sums["examples"]
+        starts, ends, after = _windows(text.is_end, room, line_by_line, complete=False)
+        if len(starts):
+            found = found or bool((text.words >= 0).any())
+            yield _features(text, starts, ends, tokenizer, lines, part.sums["examples"])
+        else:  # too few tokens for a window; its lines still count
+            yield _no_windows(lines, part.sums["examples"])
+        left = _Sequence(text.ids[after:], text.words[after:], text.line[after:])
+    if len(left.ids):
+        found = found or bool((left.words >= 0).any())
+        starts, ends, _ = _windows(left.is_end, room, line_by_line, complete=True)
+        yield _features(left, starts, ends, tokenizer, lines, 0)
+    if not found:
+        where = examples[0].where if examples else "the text"
+        raise InputError(f"{where}: no token in {len(examples)} lines")
 
+
+class _Sequence(NamedTuple):
+    """Consecutive lines with a [SEP] after each: ids int32, words and line int64, (N,).
+
+    Words are numbered consecutively over all lines, and -1 at special tokens.
+    """
+
+    ids: np.ndarray
+    words: np.ndarray
+    line: np.ndarray
+
+    @property
+    def is_end(self) -> np.ndarray:
+        """(N,) bool, True at each line's [SEP]."""
+        found: np.ndarray = np.diff(self.line, append=-1) != 0
+        return found
+
+
+def _features(
+    text: _Sequence,
+    starts: np.ndarray,
+    ends: np.ndarray,
+    tokenizer: PreTrainedTokenizerFast,
+    lines: tuple[Line, ...],
+    examples: int,
+) -> Features:
+    """Windows of a text, given the first token of each and the one after its last, (M,)."""
+    special = np.array([tokenizer.cls_token_id, tokenizer.sep_token_id], np.int32)
     lengths = ends - starts + 2
     bounds = np.concatenate([[0], np.cumsum(lengths)])
     positions = ranges(bounds[:-1] + 1, lengths - 2)
     source = ranges(starts, lengths - 2)
     input_ids = np.full(bounds[-1], special[1])
     input_ids[bounds[:-1]] = special[0]
-    input_ids[positions] = ids[source]
+    input_ids[positions] = text.ids[source]
     word = np.full(bounds[-1], -1, np.int32)
     window = np.repeat(np.arange(len(lengths)), lengths - 2)
-    in_word = words[source] >= 0
-    word[positions[in_word]] = _renumber(words[source][in_word], window[in_word])
+    words = text.words[source]
+    in_word = words >= 0
+    word[positions[in_word]] = _renumber(words[in_word], window[in_word])
     # As in data.masking: [UNK] is a word of the text, but never masked.
     masked = (word >= 0) & np.isin(input_ids, tokenizer.all_special_ids, invert=True)
     learnable = np.logical_or.reduceat(masked, bounds[:-1])
-    skipped = int((~learnable).sum())
-    mode = "line by line" if line_by_line else "packed"
     return Features(
         bounds=bounds,
         tokens={"input_ids": input_ids, "token_type_ids": np.zeros_like(word), "word": word},
         rows={},
-        example=line[starts].astype(np.int32),
-        notes=(
-            f"{len(lengths)} windows of {len(examples)} lines (max_seq_length {max_length}, "
-            f"{mode}), {lengths.mean():.1f} tokens on average",
-            f"{(np.maximum.reduceat(word, bounds[:-1]) + 1).mean():.1f} words a window "
-            f"(Chinese: {description})",
+        example=text.line[starts].astype(np.int32),
+        learnable=None if learnable.all() else learnable,
+        lines=lines,
+        sums={
+            "examples": examples,
+            "windows": len(lengths),
+            "tokens": int(lengths.sum()),
+            "words": int((np.maximum.reduceat(word, bounds[:-1]) + 1).sum()),
+            "skipped": int((~learnable).sum()),
+        },
+    )
+
+
+def _no_windows(lines: tuple[Line, ...], examples: int) -> Features:
+    nothing = np.zeros(0, np.int32)
+    return Features(
+        bounds=np.zeros(1, np.int64),
+        tokens={"input_ids": nothing, "token_type_ids": nothing, "word": nothing},
+        rows={},
+        example=nothing,
+        lines=lines,
+        sums={"examples": examples, "windows": 0, "tokens": 0, "words": 0, "skipped": 0},
+    )
+
+
+def _lines(
+    tokenizer: PreTrainedTokenizerFast, max_length: int, line_by_line: bool, description: str
+) -> tuple[Line, ...]:
+    """Lines of the log about the windows."""
+    mode = "line by line" if line_by_line else "packed"
+    return (
+        Line(
+            f"{{windows}} windows of {{examples}} lines (max_seq_length {max_length}, {mode}), "
+            "{mean:.1f} tokens on average",
+            mean=("tokens", "windows"),
         ),
-        learnable=learnable if skipped else None,
-        left_out=(
-            f"{skipped} of {len(lengths)} windows {'is' if skipped == 1 else 'are'} left out of "
-            f"training: all tokens are {tokenizer.unk_token} or special",
-        )
-        * (skipped > 0),
+        Line(
+            f"{{mean:.1f}} words a window (Chinese: {as_text(description)})",
+            mean=("words", "windows"),
+        ),
+        Line(
+            "{skipped} of {windows} windows {are} left out of training: all tokens are "
+            f"{as_text(str(tokenizer.unk_token))} or special",
+            "skipped",
+            left_out=True,
+        ),
     )
 
 
@@ -136,17 +273,25 @@ def _special_except_unknown(tokenizer: PreTrainedTokenizerFast) -> list[int]:
     return [i for i in tokenizer.all_special_ids if i != tokenizer.unk_token_id]
 
 
-def _windows(is_end: np.ndarray, room: int, line_by_line: bool) -> tuple[np.ndarray, np.ndarray]:
-    """First token of each window and the one after its last, (M,) int64, without line ends."""
+def _windows(
+    is_end: np.ndarray, room: int, line_by_line: bool, *, complete: bool
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """First token of each window and the one after its last, (M,) int64, without line ends; and the
+    first token that is in none of them.
+
+    Args:
+        complete: whether this is all of the text; else windows that more text would change are
+            left out.
+    """
     ends = np.flatnonzero(is_end)
     if line_by_line:
-        firsts = np.concatenate([[0], ends[:-1] + 1])
+        firsts = np.concatenate([[0], ends[:-1] + 1])[: len(ends)]
         counts = -(-(ends - firsts) // room)
         starts = np.repeat(firsts, counts) + room * ranges(np.zeros_like(counts), counts)
-        return starts, np.minimum(starts + room, np.repeat(ends, counts))
+        return starts, np.minimum(starts + room, np.repeat(ends, counts)), len(is_end)
     bounds = []
     start = 0
-    while start < len(is_end):
+    while start < len(is_end) and (complete or start + room < len(is_end)):
         end = after = min(start + room, len(is_end))
         if is_end[end - 1]:
             end -= 1
@@ -154,8 +299,8 @@ def _windows(is_end: np.ndarray, room: int, line_by_line: bool) -> tuple[np.ndar
             after += 1
         bounds.append((start, end))
         start = after
-    windows = np.array(bounds, np.int64)
-    return windows[:, 0], windows[:, 1]
+    windows = np.array(bounds, np.int64).reshape(-1, 2)
+    return windows[:, 0], windows[:, 1], start
 
 
 def _renumber(words: np.ndarray, window: np.ndarray) -> np.ndarray:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from jaxbert.data.features import Features, Tokenized, tokenize
+from jaxbert.data.features import Features, Line, Tokenized, tokenize
 from jaxbert.data.questions import QAExample
 from jaxbert.errors import InputError
 
@@ -18,6 +18,15 @@ if TYPE_CHECKING:
 _MAX_ANSWERS = 16  # reference answers kept per question
 
 StrideMode = Literal["overlap", "step"]
+
+# Why nothing can be learned from a question, by the name of the sum.
+_UNLEARNABLE = {
+    "empty": 'the answer is empty; if there is none, give "answers": []',
+    "absent": "the answer is not in the paragraph",
+    "too_long": "the answer fits in no window",
+    "no_token": "the answer has no token",
+    "unknown": "nothing says whether there is an answer",
+}
 
 
 def _window_starts(length: int, room: int, step: int) -> np.ndarray:
@@ -33,6 +42,31 @@ def encode_qa(
     max_length: int = 384,
     stride: int = 128,
     stride_mode: StrideMode = "overlap",
+) -> Features:
+    """Encode questions as encode_qa_part does; without answer_starts and answer_ends where no
+    question has several different answers."""
+    return without_lone_answers(
+        encode_qa_part(
+            examples, tokenizer, max_length=max_length, stride=stride, stride_mode=stride_mode
+        )
+    )
+
+
+def without_lone_answers(features: Features) -> Features:
+    """The features without the columns of all answers, if start_positions says as much."""
+    if features.rows["answer_starts"].shape[1] > 1:
+        return features
+    rows = {n: x for n, x in features.rows.items() if n not in ("answer_starts", "answer_ends")}
+    return dataclasses.replace(features, rows=rows)
+
+
+def encode_qa_part(
+    examples: Sequence[QAExample],
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    max_length: int,
+    stride: int,
+    stride_mode: StrideMode,
 ) -> Features:
     """Encode windows [CLS] question [SEP] part of the paragraph [SEP], with the gold span of each.
 
@@ -51,8 +85,8 @@ def encode_qa(
           part of an answer;
         - rows start_positions, end_positions int32: inclusive token positions in the window, 0
           ([CLS]) where the window does not hold the complete gold answer;
-        - if a question has several different answers, rows answer_starts, answer_ends (M, G) int32
-          with all of them: -1 for one that is not in the window, and 0 first if none is;
+        - rows answer_starts, answer_ends (M, G) int32 with all different answers: -1 for one that
+          is not in the window, and 0 first if none is;
         - on the host, offsets (total, 2) int32: the characters of the paragraph's tokens in the
           paragraph, (0, 0) for all other tokens.
 
@@ -104,22 +138,15 @@ def encode_qa(
     in_second = position >= np.repeat(context_starts, lengths)
     is_last = np.zeros(len(position), bool)
     is_last[bounds[1:] - 1] = True
-    notes = [
-        f"{len(lengths)} windows of {len(examples)} questions (max_seq_length {max_length}, "
-        f"doc_stride {stride}: {stride_mode})"
-    ]
-    if answerable := sum(w.has_answer for w in windows):
-        fits = sum(w.is_complete for w in windows)
-        notes.append(f"{fits} of {answerable} gold answers fit in a window")
-    if cut:
-        notes.append(f"{cut} questions cut to {longest_question} tokens")
-    counts = Counter(w.unlearnable for w in windows if w.unlearnable is not None)
-    left_out = [
-        f"{count} of {len(examples)} questions {'is' if count == 1 else 'are'} left out of "
-        f"training: {reason}"
-        for reason, count in counts.items()
-    ]
     learnable = np.repeat([w.unlearnable is None for w in windows], counts_of_windows)
+    sums = {
+        "windows": len(lengths),
+        "examples": len(examples),
+        "answerable": sum(w.has_answer for w in windows),
+        "complete": sum(w.is_complete for w in windows),
+        "cut": cut,
+        **{name: sum(w.unlearnable == name for w in windows) for name in _UNLEARNABLE},
+    }
     return Features(
         bounds=bounds,
         tokens={
@@ -130,9 +157,24 @@ def encode_qa(
         rows=_answer_rows(windows),
         example=np.repeat(np.arange(len(examples), dtype=np.int32), counts_of_windows),
         host={"offsets": np.concatenate(offsets)},
-        notes=tuple(notes),
-        learnable=learnable if counts else None,
-        left_out=tuple(left_out),
+        learnable=None if learnable.all() else learnable,
+        lines=(
+            Line(
+                f"{{windows}} windows of {{examples}} questions (max_seq_length {max_length}, "
+                f"doc_stride {stride}: {stride_mode})"
+            ),
+            Line("{complete} of {answerable} gold answers fit in a window", "answerable"),
+            Line(f"{{cut}} questions cut to {longest_question} tokens", "cut"),
+            *(
+                Line(
+                    f"{{{name}}} of {{examples}} questions {{are}} left out of training: {reason}",
+                    name,
+                    left_out=True,
+                )
+                for name, reason in _UNLEARNABLE.items()
+            ),
+        ),
+        sums=sums,
     )
 
 
@@ -146,7 +188,8 @@ class _Windows(NamedTuple):
             does not hold the complete answer.
         has_answer: whether some answer is in the paragraph.
         is_complete: whether a window holds a complete one.
-        unlearnable: why nothing can be learned from them; None if something can.
+        unlearnable: why nothing can be learned from them, a name of _UNLEARNABLE; None if
+            something can.
     """
 
     context_start: int
@@ -188,8 +231,7 @@ def _windows_of(
 
 
 def _answer_rows(windows: Sequence[_Windows]) -> dict[str, np.ndarray]:
-    """start_positions and end_positions of all windows; answer_starts and answer_ends too where a
-    question has several answers. See encode_qa."""
+    """start_positions, end_positions, answer_starts and answer_ends of all windows."""
     most = max(1, *(w.places.shape[1] for w in windows))
     answers = np.full((sum(len(w.places) for w in windows), most, 2), -1, np.int32)
     row = 0
@@ -197,24 +239,27 @@ def _answer_rows(windows: Sequence[_Windows]) -> dict[str, np.ndarray]:
         answers[row : row + len(places), : places.shape[1]] = places
         row += len(places)
     gold = np.maximum(answers[:, 0], 0)
-    rows = {"start_positions": gold[:, 0].copy(), "end_positions": gold[:, 1].copy()}
-    if most > 1:
-        answers[(answers < 0).all((1, 2)), 0] = 0
-        rows |= {"answer_starts": answers[..., 0].copy(), "answer_ends": answers[..., 1].copy()}
-    return rows
+    answers[(answers < 0).all((1, 2)), 0] = 0
+    return {
+        "start_positions": gold[:, 0].copy(),
+        "end_positions": gold[:, 1].copy(),
+        "answer_starts": answers[..., 0].copy(),
+        "answer_ends": answers[..., 1].copy(),
+    }
 
 
 def _unlearnable_reason(example: QAExample, golds: Sequence[tuple[int, int]]) -> str | None:
-    """Why a question whose answer is in no window is not learnable; None if it is unanswerable."""
+    """Why a question whose answer is in no window is not learnable, a name of _UNLEARNABLE; None
+    if it is unanswerable."""
     if not example.labelled:
-        return "nothing says whether there is an answer"
+        return "unknown"
     if not example.answers:
         return None
     if all(not answer.text.strip() for answer in example.answers):
-        return 'the answer is empty; if there is none, give "answers": []'
+        return "empty"
     if all(answer.start is None for answer in example.answers):
-        return "the answer is not in the paragraph"
-    return "the answer fits in no window" if golds else "the answer has no token"
+        return "absent"
+    return "too_long" if golds else "no_token"
 
 
 def _gold_tokens(example: QAExample, context: Tokenized) -> list[tuple[int, int]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from jaxbert.data.choices import ChoiceExample
-from jaxbert.data.features import Features, ranges, tokenize
+from jaxbert.data.features import Features, Line, ranges, tokenize
 from jaxbert.data.texts import TextExample
 from jaxbert.errors import InputError
 
@@ -43,14 +43,19 @@ def encode_texts(
             that must not be cut.
     """
     ids, types, lengths, cut = _sequences(
-        [(e.text, e.pair) for e in examples], tokenizer, max_length, truncation
+        [(e.text, e.pair) for e in examples],
+        [e.where for e in examples],
+        tokenizer,
+        max_length,
+        truncation,
     )
     return Features(
         bounds=np.concatenate([[0], np.cumsum(lengths)]),
         tokens={"input_ids": ids, "token_type_ids": types},
         rows={} if targets is None else {"labels": targets},
         example=np.arange(len(examples), dtype=np.int32),
-        notes=_notes(f"{len(examples)} texts", lengths, cut, max_length),
+        lines=_lines("texts", max_length),
+        sums=_sums(examples, lengths, cut),
     )
 
 
@@ -80,6 +85,7 @@ def encode_choices(
     """
     ids, types, lengths, cut = _sequences(
         [(e.context, ending) for e in examples for ending in e.endings],
+        [e.where for e in examples for _ in e.endings],
         tokenizer,
         max_length,
         "longest_first",
@@ -102,29 +108,36 @@ def encode_choices(
     learnable = np.array(
         [len(set(pieces[n : n + choices])) > 1 for n in range(0, len(pieces), choices)]
     )
-    identical = int((~learnable).sum())
     return Features(
         bounds=bounds,
         tokens=tokens,
         rows={} if targets is None else {"labels": targets},
         example=np.arange(len(examples), dtype=np.int32),
-        notes=_notes(f"{len(examples)} texts of {choices} choices", lengths, cut, max_length),
-        learnable=learnable if identical else None,
-        left_out=(
-            f"{identical} of {len(examples)} texts {'is' if identical == 1 else 'are'} left out of "
-            f"training: all choices have the same {max_length} tokens or fewer",
-        )
-        * (identical > 0),
+        learnable=None if learnable.all() else learnable,
+        lines=(
+            *_lines(f"texts of {choices} choices", max_length),
+            Line(
+                "{identical} of {examples} texts {are} left out of training: all choices have the "
+                f"same {max_length} tokens or fewer",
+                "identical",
+                left_out=True,
+            ),
+        ),
+        sums={**_sums(examples, lengths, cut), "identical": int((~learnable).sum())},
     )
 
 
 def _sequences(
     texts: Sequence[tuple[str, str | None]],
+    where: Sequence[str],
     tokenizer: PreTrainedTokenizerFast,
     max_length: int,
     truncation: Truncation,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
     """Ids and types (total,) int32 and lengths (N,) int64 of all sequences, and how many were cut.
+
+    Args:
+        where: each sequence's name in messages.
 
     Raises:
         InputError: max_length leaves no room for a token of each text, or for the text of a pair
@@ -146,7 +159,7 @@ def _sequences(
     if truncation == "longest_first":
         kept_first, kept_second = _kept(*lengths_before, room)
     else:
-        kept_first, kept_second = _kept_of_one(*lengths_before, room, truncation)
+        kept_first, kept_second = _kept_of_one(*lengths_before, room, truncation, where)
     cls = np.array([tokenizer.cls_token_id], np.int32)
     sep = np.array([tokenizer.sep_token_id], np.int32)
     pieces: list[np.ndarray] = []
@@ -179,7 +192,11 @@ def _kept(first: np.ndarray, second: np.ndarray, room: np.ndarray) -> tuple[np.n
 
 
 def _kept_of_one(
-    first: np.ndarray, second: np.ndarray, room: np.ndarray, truncation: Truncation
+    first: np.ndarray,
+    second: np.ndarray,
+    room: np.ndarray,
+    truncation: Truncation,
+    where: Sequence[str],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Tokens (N,) that two texts keep if only one of them is cut.
 
@@ -191,15 +208,30 @@ def _kept_of_one(
     if ((excess > 0) & (cut <= excess)).any():
         index = int(np.argmax((excess > 0) & (cut <= excess)))
         raise InputError(
-            f"text {index} is {excess[index]} tokens too long, and the text that {truncation} cuts "
+            f"{where[index]}: {excess[index]} tokens too long, and the text that {truncation} cuts "
             f"has only {cut[index]}; give longest_first, or a greater max_length"
         )
     return (first - excess, second) if truncation == "only_first" else (first, second - excess)
 
 
-def _notes(what: str, lengths: np.ndarray, cut: int, max_length: int) -> tuple[str, ...]:
-    """Lines for the log: the sequences, their mean length, and how many were cut."""
-    notes = [f"{what}, {lengths.mean():.1f} tokens on average (max_seq_length {max_length})"]
-    if cut:
-        notes.append(f"{cut} of {len(lengths)} sequences cut to {max_length} tokens")
-    return tuple(notes)
+def _lines(what: str, max_length: int) -> tuple[Line, ...]:
+    """The sequences, their mean length, and how many were cut."""
+    return (
+        Line(
+            f"{{examples}} {what}, {{mean:.1f}} tokens on average (max_seq_length {max_length})",
+            mean=("tokens", "sequences"),
+        ),
+        Line(f"{{cut}} of {{sequences}} sequences cut to {max_length} tokens", "cut"),
+    )
+
+
+def _sums(
+    examples: Sequence[TextExample] | Sequence[ChoiceExample], lengths: np.ndarray, cut: int
+) -> dict[str, int]:
+    """The numbers in these lines."""
+    return {
+        "examples": len(examples),
+        "sequences": len(lengths),
+        "tokens": int(lengths.sum()),
+        "cut": cut,
+    }

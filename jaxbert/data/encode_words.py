@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxbert.data.features import PADDING, Features, Tokenized, ranges, tokenize
+from jaxbert.data.features import PADDING, Features, Line, Tokenized, as_text, ranges, tokenize
 from jaxbert.data.words import WordsExample
 from jaxbert.errors import InputError
 
@@ -62,7 +62,7 @@ def encode_words(
             f"--doc_stride {stride} is too much overlap for windows of --max_seq_length "
             f"{max_length}; give a --doc_stride from 0 to {(room - 1) // 2}"
         )
-    ids, offsets, sizes, notes = _tokenize_words(
+    ids, offsets, sizes, sums = _tokenize_words(
         [word for e in examples for word in e.words], tokenizer, room
     )
     # Word w of all words has the tokens ends[w] to ends[w + 1].
@@ -103,10 +103,6 @@ def encode_words(
         labelled = is_first_token if inside is None else is_owned
         tokens["labels"] = scatter(PADDING["labels"], position[labelled], values[labelled])
     word_in_sentence = (word - np.repeat(sentence_ends[example], token_counts))[is_first_token]
-    note = (
-        f"{len(example)} windows of {len(examples)} sentences (max_seq_length {max_length}, "
-        f"doc_stride {stride})"
-    )
     return Features(
         bounds=bounds,
         tokens=tokens,
@@ -116,18 +112,29 @@ def encode_words(
             "word": scatter(-1, position[is_first_token], word_in_sentence),
             "offsets": scatter(0, position, offsets[token]),
         },
-        notes=(note, *notes),
+        lines=(
+            Line(
+                f"{{windows}} windows of {{examples}} sentences (max_seq_length {max_length}, "
+                f"doc_stride {stride})"
+            ),
+            Line(f"{{cut}} words cut to {room} sub-words", "cut"),
+            Line(
+                f"{{empty}} words without a token became {as_text(str(tokenizer.unk_token))}",
+                "empty",
+            ),
+        ),
+        sums={"windows": len(example), "examples": len(examples), **sums},
     )
 
 
 def _tokenize_words(
     words: Sequence[str], tokenizer: PreTrainedTokenizerFast, room: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, int]]:
     """The concatenated tokens of W words, 1 to `room` for each.
 
     Returns:
-        ids (total,), offsets (total, 2) within the word, sizes (W,): tokens of each word; and notes
-        for the log.
+        ids (total,), offsets (total, 2) within the word, sizes (W,): tokens of each word; and how
+        many words are cut, and empty.
     """
     tokenized = tokenize(tokenizer, words)
     unk_id = np.array([tokenizer.unk_token_id], np.int32)
@@ -143,12 +150,11 @@ def _tokenize_words(
     indices = np.array([index_of[word] for word in words])
     kept = np.minimum(sizes, room)[indices]
     source = ranges((np.cumsum(sizes) - sizes)[indices], kept)
-    notes = []
-    if shortened := int((sizes > room)[indices].sum()):
-        notes.append(f"{shortened} words cut to {room} sub-words")
-    if replaced := sum(word in empty for word in words):
-        notes.append(f"{replaced} words without a token became {tokenizer.unk_token}")
-    return ids[source], np.stack([starts, ends], 1)[source], kept, notes
+    sums = {
+        "cut": int((sizes > room)[indices].sum()),
+        "empty": sum(word in empty for word in words),
+    }
+    return ids[source], np.stack([starts, ends], 1)[source], kept, sums
 
 
 def _windows(ends: np.ndarray, room: int, stride: int) -> np.ndarray:

@@ -1,23 +1,32 @@
-"""Features as Arrow files in a folder, read by memory map.
+"""Features as files in a folder, read by memory map.
 
-about.json       notes, shapes and dtypes, the SHA-256 of each file
+Features that are kept are Arrow files:
+
+about.json       lines of the log, shapes and dtypes, the SHA-256 of each file
 NAME.arrow       the columns of one length: tokens, host, windows (one entry a window), bounds
 """
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import functools
 import json
+import mmap
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypedDict
+from typing import BinaryIO, TypedDict
 
 import numpy as np
 import pyarrow as pa
 
-from jaxbert.data.features import Features
+from jaxbert.data.feature_parts import Growing
+from jaxbert.data.features import Features, Line
 from jaxbert.io.files import digest_of, sync
+from jaxbert.runtime.signal_listener import when_leaving
 
 _ABOUT = "about.json"
 _ROWS, _EXAMPLE, _LEARNABLE = "row ", "example", "learnable"
@@ -38,6 +47,7 @@ def save_features(features: Features, folder: Path) -> None:
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    when_leaving(functools.partial(shutil.rmtree, partial, ignore_errors=True))
     try:
         windows = {f"{_ROWS}{name}": column for name, column in features.rows.items()}
         windows[_EXAMPLE] = features.example
@@ -54,9 +64,9 @@ def save_features(features: Features, folder: Path) -> None:
         text = json.dumps(
             {
                 "columns": about,
-                "notes": features.notes,
-                "left_out": features.left_out,
-                "sha256": {name: digest_of(partial / f"{name}.arrow") for name in about},
+                "lines": features.lines,
+                "sums": features.sums,
+                "sha256": _digests(partial, about),
             }
         )
         (partial / _ABOUT).write_text(text, encoding="utf-8")
@@ -107,11 +117,12 @@ def load_features(folder: Path) -> Features:
     text = (folder / _ABOUT).read_text(encoding="utf-8")
     try:
         about = json.loads(text)
-        for name in about["columns"]:
-            if digest_of(folder / f"{name}.arrow") != about["sha256"][name]:
+        for name, digest in _digests(folder, about["columns"]).items():
+            if digest != about["sha256"][name]:
                 raise ValueError(f"{name}.arrow has changed")
+        maps: list[mmap.mmap] = []
         found = {
-            name: _read(folder / f"{name}.arrow", columns)
+            name: _read(folder / f"{name}.arrow", columns, maps)
             for name, columns in about["columns"].items()
         }
         windows = found["windows"]
@@ -121,19 +132,34 @@ def load_features(folder: Path) -> Features:
             rows={n[len(_ROWS) :]: x for n, x in windows.items() if n.startswith(_ROWS)},
             example=windows[_EXAMPLE],
             host=found["host"],
-            notes=tuple(about["notes"]),
             learnable=windows.get(_LEARNABLE),
-            left_out=tuple(about["left_out"]),
+            lines=tuple(
+                Line(text, shown_for, mean and (mean[0], mean[1]), left_out)
+                for text, shown_for, mean, left_out in about["lines"]
+            ),
+            sums=about["sums"],
+            maps=tuple(maps),
         )
     except (ValueError, KeyError, TypeError, AttributeError, OSError, pa.ArrowException) as error:
         raise ValueError(f"it cannot be read ({error})") from None
 
 
-def _read(path: Path, columns: Mapping[str, _Column]) -> dict[str, np.ndarray]:
-    """The columns of a file as views of its memory map."""
+def _digests(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """The SHA-256 of the files, each computed by a thread."""
+    names = list(names)
+    with ThreadPoolExecutor() as threads:
+        found = threads.map(digest_of, [folder / f"{name}.arrow" for name in names])
+        return dict(zip(names, found, strict=True))
+
+
+def _read(
+    path: Path, columns: Mapping[str, _Column], maps: list[mmap.mmap]
+) -> dict[str, np.ndarray]:
+    """The columns of a file as views of its memory map, which is added to `maps`."""
     if not columns:
         return {}
-    with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as reader:
+    maps.append(_mapped(path))
+    with pa.ipc.open_file(pa.BufferReader(pa.py_buffer(maps[-1]))) as reader:
         batch = reader.get_batch(0)
     found: dict[str, np.ndarray] = {}
     for index, (name, column) in enumerate(columns.items()):
@@ -142,3 +168,46 @@ def _read(path: Path, columns: Mapping[str, _Column]) -> dict[str, np.ndarray]:
         flat = np.frombuffer(batch.column(index).buffers()[1], dtype, count)
         found[name] = flat.reshape(len(batch), *shape)
     return found
+
+
+def _mapped(path: Path) -> mmap.mmap:
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def spilled(parts: Iterable[Features], folder: Path) -> Features:
+    """The features of at least one part, whose token columns never are in memory together.
+
+    They lie in files of the folder, which may be removed: what is mapped stays.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    growing = Growing()
+    files: dict[str, BinaryIO] = {}
+    dtypes: dict[str, np.ndarray] = {}  # of each column: an array without entries
+    with contextlib.ExitStack() as stack:
+        for part in parts:
+            growing.add(part)
+            for kind, columns in (("tokens", part.tokens), ("host", part.host)):
+                for name, column in columns.items():
+                    path = f"{kind}.{name}"
+                    if path not in files:
+                        files[path] = stack.enter_context((folder / path).open("wb"))
+                        dtypes[path] = column[:0]
+                    column.tofile(files[path])
+    maps: list[mmap.mmap] = []
+    columns = {path: _column(folder / path, dtypes[path], maps) for path in files}
+    tokens, host = (
+        {n.removeprefix(kind): x for n, x in columns.items() if n.startswith(kind)}
+        for kind in ("tokens.", "host.")
+    )
+    return dataclasses.replace(growing.features(tokens, host), maps=tuple(maps))
+
+
+def _column(path: Path, like: np.ndarray, maps: list[mmap.mmap]) -> np.ndarray:
+    """A file of entries as those of `like`, as a view of its memory map."""
+    if not path.stat().st_size:
+        return like
+    maps.append(_mapped(path))
+    return np.frombuffer(maps[-1], like.dtype).reshape(-1, *like.shape[1:])

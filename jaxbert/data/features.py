@@ -8,8 +8,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import mmap
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -23,6 +24,40 @@ if TYPE_CHECKING:
 PADDING = {"labels": -100}
 
 
+class Line(NamedTuple):
+    """A line of the log about features, whose numbers are sums over the examples.
+
+    Lines of parts of the data are then lines of them all, once the sums are added.
+
+    Attributes:
+        text: a format string with the names of sums; {mean}, see there; {are} and {have}, which
+            agree with `shown_for` in number.
+        shown_for: the sum that must be above 0 for the line to be shown; "" shows it always.
+        mean: two sums, of which {mean} is the quotient.
+        left_out: whether it says which windows training leaves out and why.
+    """
+
+    text: str
+    shown_for: str = ""
+    mean: tuple[str, str] | None = None
+    left_out: bool = False
+
+    def shown(self, sums: Mapping[str, int]) -> str | None:
+        """The line with its numbers; None where it is not to be shown."""
+        if self.shown_for and not sums[self.shown_for]:
+            return None
+        one = bool(self.shown_for) and sums[self.shown_for] == 1
+        total, count = self.mean or (None, None)
+        mean = sums[total] / max(1, sums[count]) if total and count else 0.0
+        words = {"are": "is" if one else "are", "have": "has" if one else "have"}
+        return self.text.format(**sums, **words, mean=mean)
+
+
+def as_text(text: str) -> str:
+    """A text that is shown as it is in the text of a Line."""
+    return text.replace("{", "{{").replace("}", "}}")
+
+
 @dataclasses.dataclass(frozen=True)
 class Features:
     """Encoded windows.
@@ -33,10 +68,11 @@ class Features:
         rows: columns with one entry per window, (M, ...).
         example: (M,) int32, the index of each window's example.
         host: columns with one entry per token, (total, ...), that stay on the host.
-        notes: lines about the encoding, for the log.
         learnable: (M,) bool, False at windows from which nothing can be learned, which have weight
             0; None if all windows are learnable.
-        left_out: lines that say which windows training leaves out and why, for the log.
+        lines: about the encoding, for the log.
+        sums: the numbers in these.
+        maps: of the files that the columns are views of, where they lie on the disk.
     """
 
     bounds: np.ndarray
@@ -44,12 +80,37 @@ class Features:
     rows: dict[str, np.ndarray]
     example: np.ndarray
     host: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
-    notes: tuple[str, ...] = ()
     learnable: np.ndarray | None = None
-    left_out: tuple[str, ...] = ()
+    lines: tuple[Line, ...] = ()
+    sums: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    maps: tuple[mmap.mmap, ...] = ()
 
     def __len__(self) -> int:
         return len(self.bounds) - 1
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Lines about the encoding, for the log."""
+        return self._shown(left_out=False)
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Lines that say which windows training leaves out and why, for the log."""
+        return self._shown(left_out=True)
+
+    def _shown(self, *, left_out: bool) -> tuple[str, ...]:
+        shown = [line.shown(self.sums) for line in self.lines if line.left_out == left_out]
+        return tuple(line for line in shown if line is not None)
+
+    def with_line(self, line: Line, sums: Mapping[str, int]) -> Features:
+        """The features with one more line, and the numbers in it."""
+        return dataclasses.replace(self, lines=(*self.lines, line), sums={**self.sums, **sums})
+
+    def forget(self) -> None:
+        """Give back the memory of what has been read of the files; they stay open."""
+        if hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
+            for each in self.maps:
+                each.madvise(mmap.MADV_DONTNEED)
 
     @functools.cached_property
     def lengths(self) -> np.ndarray:
@@ -75,10 +136,12 @@ class Features:
 
     def fingerprint(self) -> str:
         """SHA-256 of everything training sees; equal fingerprints give equal batches."""
-        digest = hashlib.sha256(self.bounds.tobytes())
+        digest = hashlib.sha256(np.ascontiguousarray(self.bounds).data)
         for columns in (self.tokens, self.rows):
             for name in sorted(columns):
-                digest.update(name.encode() + columns[name].tobytes())
+                digest.update(name.encode())
+                digest.update(np.ascontiguousarray(columns[name]).reshape(-1).data)  # no copy
+        self.forget()
         return digest.hexdigest()
 
 

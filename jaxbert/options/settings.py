@@ -55,6 +55,12 @@ class DeviceOptions(Settings):
         resume="free",
         path=True,
     )
+    preprocessing_num_workers: int | None = option(
+        None,
+        "Processes that tokenize; by default this one does, with a thread for each core.",
+        range=(1, 1024),
+        resume="free",
+    )
     compilation_cache_dir: str | None = option(
         None,
         "A private folder for compiled programs: a second start compiles hardly anything.",
@@ -62,6 +68,17 @@ class DeviceOptions(Settings):
         path=True,
     )
     debug: bool = option(False, "Show the traceback of an error.", resume="free")
+
+    def encoding(self) -> EncodingKeywords:
+        """How examples become features, beside the task and the tokenizer."""
+        return {"cache_dir": self.cache_dir, "workers": self.preprocessing_num_workers}
+
+
+class EncodingKeywords(TypedDict):
+    """Keywords of runs.encoding.encode_examples."""
+
+    cache_dir: str | None
+    workers: int | None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -81,7 +81,7 @@ def calibrate(options: CalibrateOptions) -> dict[str, Json]:
         data.examples,
         per_device_eval_batch_size=options.per_device_eval_batch_size,
         length_bucket=options.length_bucket,
-        cache_dir=options.cache_dir,
+        encoding=options.encoding(),
     )
     pairs = list(zip(data.examples, predictions, strict=True))
     fitted, others = split(pairs, options.fit_part, options.seed)

@@ -26,11 +26,11 @@ from jaxbert.metrics.scores import LOSS, Scores
 from jaxbert.metrics.user_metrics import UserMetric
 from jaxbert.model.folders import folder_of
 from jaxbert.model.heads import Params
-from jaxbert.options.settings import EvaluationOptions
+from jaxbert.options.settings import EncodingKeywords, EvaluationOptions
+from jaxbert.runs.encoding import encode_examples
 from jaxbert.runs.folder import publish_results
 from jaxbert.runs.inputs import (
     check_labels,
-    encode_examples,
     load_model,
     read_examples,
 )
@@ -46,6 +46,7 @@ logger = logging.getLogger("jaxbert")
 
 # Of each window, beside what the task keeps of it.
 _SUM, _WEIGHT = "loss_sum", "loss_weight"
+_IN_MEMORY: EncodingKeywords = {"cache_dir": None, "workers": None}
 _TRIED = 32  # examples on which metrics are tried
 
 
@@ -241,14 +242,14 @@ def assess(
     per_device_eval_batch_size: int,
     length_bucket: int,
     metrics: Sequence[UserMetric] = (),
-    cache_dir: str | None = None,
+    encoding: EncodingKeywords = _IN_MEMORY,
 ) -> tuple[Scores, Sequence[P]]:
     """The scores of a model on examples, and its predictions.
 
     Args:
         task: fitted to the examples.
     """
-    features = encode_examples(task, examples, model.tokenizer, model.cfg, cache_dir)
+    features = encode_examples(task, examples, model.tokenizer, model.cfg, **encoding)
     size = per_device_eval_batch_size * model.compute.parallel.devices
     buckets = bucket_lengths(length_bucket, task.settings.max_seq_length)
     logger.info("  attention by %s: %s", *model.attention_for(buckets))
@@ -340,7 +341,7 @@ def evaluate(
         per_device_eval_batch_size=options.per_device_eval_batch_size,
         length_bucket=options.length_bucket,
         metrics=metrics,
-        cache_dir=options.cache_dir,
+        encoding=options.encoding(),
     )
     files = task.artifacts(examples, predictions, model.cfg)
     if options.output_dir and processes.is_first():

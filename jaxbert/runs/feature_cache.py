@@ -9,19 +9,22 @@ import importlib.metadata
 import json
 import logging
 import shutil
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerFast
 
 import jaxbert.data
 import jaxbert.tasks
-from jaxbert.data.feature_files import load_features, save_features
+from jaxbert.data.feature_files import load_features, save_features, spilled
 from jaxbert.data.features import Features
 from jaxbert.errors import InputError
 from jaxbert.io.files import digest_of
 from jaxbert.model.config import BertConfig, config_to_dict
 from jaxbert.options.fields import Value
+from jaxbert.runtime.signal_listener import when_leaving
+from jaxbert.tasks.registry import AnyTask
 from jaxbert.tasks.task import E, P, S, Task
 
 logger = logging.getLogger("jaxbert")
@@ -32,11 +35,14 @@ def key_of(
     examples: Sequence[E],
     tokenizer: PreTrainedTokenizerFast,
     cfg: BertConfig,
+    *,
+    to_learn: bool,
 ) -> str:
     """What all of the features depends on, as hexadecimal digits."""
     settings = dataclasses.asdict(task.settings)
     facts = {
         "task": task.name,
+        "to_learn": to_learn,
         "settings": settings,
         "files": [digest_of(Path(x)) for x in settings.values() if _is_file(x)],
         "config": config_to_dict(cfg),
@@ -76,26 +82,28 @@ def _version(package: str) -> str | None:
 
 
 def kept(
-    folder: str | None,
+    folder: str,
     task: Task[S, E, P],
     examples: Sequence[E],
     tokenizer: PreTrainedTokenizerFast,
     cfg: BertConfig,
-    make: Callable[[], Features],
+    make: Callable[[], Iterator[Features]],
+    *,
+    to_learn: bool,
 ) -> Features:
     """The features of examples: those of the folder, or else what `make` gives, kept there.
 
     Either way they are read by memory map, equal to the bit. What is damaged is made again.
 
     Args:
-        folder: --cache_dir; None keeps nothing.
+        folder: --cache_dir.
+        make: gives the parts of the features.
+        to_learn: whether these are only the windows from which something can be learned.
 
     Raises:
         InputError: the folder cannot be written.
     """
-    if folder is None:
-        return make()
-    key = key_of(task, examples, tokenizer, cfg)
+    key = key_of(task, examples, tokenizer, cfg, to_learn=to_learn)
     place = Path(folder).expanduser() / f"{task.name}-{key}"
     try:
         features = load_features(place)
@@ -106,9 +114,8 @@ def kept(
     except ValueError as error:
         logger.warning("%s: %s; it is made again", place, error)
         shutil.rmtree(place, ignore_errors=True)
-    features = make()
     try:
-        save_features(features, place)
+        _make(make(), task, place)
         return load_features(place)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
@@ -116,3 +123,13 @@ def kept(
             f"--cache_dir {folder}: the features cannot be kept there ({reason}); give a folder "
             "with room for them, or leave it out"
         ) from None
+
+
+def _make(parts: Iterator[Features], task: AnyTask, place: Path) -> None:
+    """Write the features of all parts."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(
+        prefix=f".{place.name}.", dir=place.parent, ignore_cleanup_errors=True
+    ) as folder:
+        when_leaving(functools.partial(shutil.rmtree, folder, ignore_errors=True))
+        save_features(task.finish(spilled(parts, Path(folder))), place)

@@ -1,4 +1,4 @@
-"""What the options name, read and checked: examples, a model with its tokenizer, features."""
+"""What the options name, read and checked: examples, and a model with its tokenizer."""
 
 from __future__ import annotations
 
@@ -8,10 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import numpy as np
-from transformers import PreTrainedTokenizerFast
 
-from jaxbert.data.features import Features, check_ids
 from jaxbert.data.in_memory import InMemory
 from jaxbert.data.rows import Content, Data, names_of, problem_lines
 from jaxbert.data.sources import MissingSplitError, load_hub_rows, validation_split_of
@@ -22,14 +19,11 @@ from jaxbert.model.config import BertConfig, load_config
 from jaxbert.model.folders import config_of, find_model_folder
 from jaxbert.model.tokenizer import load_tokenizer
 from jaxbert.options.settings import ModelOptions, Source
-from jaxbert.runs.feature_cache import kept
 from jaxbert.tasks.registry import AnyTask
 from jaxbert.tasks.task import E, P, S, Task
 from jaxbert.training.parallel import make_parallel
 
 logger = logging.getLogger("jaxbert")
-
-_UNKNOWN = 0.2  # a larger share of [UNK] is reported
 
 
 def load_model(
@@ -201,64 +195,3 @@ def check_labels(task: AnyTask, data: Data[Any], name: str, asked: Sequence[str]
         f"{first.where}: the {name} data has no labels; name them with --label_column_name; the "
         f"columns are {names_of(data.columns)}"
     )
-
-
-def encode_examples(
-    task: Task[S, E, P],
-    examples: Sequence[E],
-    tokenizer: PreTrainedTokenizerFast,
-    cfg: BertConfig,
-    cache_dir: str | None = None,
-) -> Features:
-    """The features of examples, checked against the model's tables; their notes are logged.
-
-    Args:
-        cache_dir: see jaxbert.runs.feature_cache.
-
-    Raises:
-        InputError: rows are to be longer than the model's positions, or an id is out of range.
-    """
-    length = task.settings.max_seq_length
-    if length > cfg.max_position_embeddings:
-        raise InputError(
-            f"--max_seq_length {length}: the model has {cfg.max_position_embeddings} positions; "
-            "give that or less"
-        )
-    features = kept(
-        cache_dir,
-        task,
-        examples,
-        tokenizer,
-        cfg,
-        lambda: task.encode(examples, tokenizer, cfg),
-    )
-    check_ids(
-        features,
-        vocab_size=cfg.vocab_size,
-        positions=cfg.max_position_embeddings,
-        types=cfg.type_vocab_size,
-    )
-    for note in features.notes:
-        logger.info("  %s", note)
-    unknown = float(np.mean(features.tokens["input_ids"] == tokenizer.unk_token_id))
-    if unknown > _UNKNOWN:
-        logger.info("  %.0f %% of the tokens are [UNK]; is it the right vocabulary?", 100 * unknown)
-    return features
-
-
-def keep_learnable(features: Features, origin: str) -> Features:
-    """The windows from which something can be learned; what is left out is logged.
-
-    Args:
-        origin: of the examples, for the message.
-
-    Raises:
-        InputError: there is none.
-    """
-    for line in features.left_out:
-        logger.info("  %s", line)
-    if features.learnable is not None and not features.learnable.any():
-        raise InputError(
-            f"{origin}: nothing can be learned from it: {'; '.join(features.left_out)}"
-        )
-    return features.to_learn()

@@ -12,7 +12,8 @@ from jaxbert.data.sampling import bucket_lengths
 from jaxbert.errors import InputError
 from jaxbert.io.files import Json
 from jaxbert.options.settings import EvaluationOptions
-from jaxbert.runs.inputs import encode_examples, load_model
+from jaxbert.runs.encoding import encode_examples
+from jaxbert.runs.inputs import load_model
 from jaxbert.tasks.registry import AnyTask
 from jaxbert.tasks.task import E, P
 
@@ -44,7 +45,9 @@ def predict_rows(
         raise InputError(
             f"a {task.name} model predicts what is masked in a text, not rows; use predictor()"
         )
-    features = encode_examples(task, data.examples, model.tokenizer, model.cfg, options.cache_dir)
+    features = encode_examples(
+        task, data.examples, model.tokenizer, model.cfg, **options.encoding()
+    )
     arrays = model.predict(
         features,
         task.reduce(),

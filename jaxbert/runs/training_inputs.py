@@ -25,18 +25,19 @@ from jaxbert.metrics.user_metrics import UserMetric
 from jaxbert.model.config import config_to_dict
 from jaxbert.model.heads import Params
 from jaxbert.options.fields import AUTO
-from jaxbert.options.settings import BatchKeywords, Source, StepKeywords, TrainingOptions
+from jaxbert.options.settings import (
+    BatchKeywords,
+    EncodingKeywords,
+    Source,
+    StepKeywords,
+    TrainingOptions,
+)
 from jaxbert.options.user_function import UserFunction
 from jaxbert.runs.batch_size import room, rows_that_fit
+from jaxbert.runs.encoding import encode_examples, encode_to_learn
 from jaxbert.runs.evaluate import Evaluator, show_scores
 from jaxbert.runs.folder import RunFolder
-from jaxbert.runs.inputs import (
-    encode_examples,
-    keep_learnable,
-    load_model,
-    read_examples,
-    read_held_out,
-)
+from jaxbert.runs.inputs import load_model, read_examples, read_held_out
 from jaxbert.runs.plan import best_metrics, full_rows, make_sampler, total_steps
 from jaxbert.runs.record import RunRecord, fingerprint_of
 from jaxbert.runs.run_step import corruption_of, make_step
@@ -181,8 +182,14 @@ def read_inputs(
     model = load_model(task, options, read.data, seed=options.seed, packing=options.packing)
     added = [m.name for m in python_inputs.metrics]
     _check_model(read, model, options.metric_for_best_model, added, options.freeze or ())
-    features = _features_to_learn(
-        read, model, options.training_source(), python_inputs.train, options.cache_dir
+    source, rows = options.training_source(), python_inputs.train
+    features = encode_to_learn(
+        task,
+        read.data.examples,
+        model.tokenizer,
+        model.cfg,
+        source.label if rows is None else rows.origin,
+        **options.encoding(),
     )
     batch_size = options.per_device_train_batch_size
     if batch_size == AUTO and (batch_size := _decided(previous)) == AUTO:
@@ -217,7 +224,7 @@ def read_inputs(
         read,
         model,
         python_inputs.metrics,
-        cache_dir=options.cache_dir,
+        encoding=options.encoding(),
         size=options.per_device_eval_batch_size * model.compute.parallel.devices,
         buckets=bucket_lengths(options.length_bucket, task.settings.max_seq_length),
     )
@@ -301,18 +308,6 @@ def _check_model(
     _check_freeze(model.params, freeze)
 
 
-def _features_to_learn(
-    read: Examples[S, E, P],
-    model: LoadedModel,
-    source: Source,
-    rows: InMemory | None,
-    cache_dir: str | None,
-) -> Features:
-    """The features from which something can be learned."""
-    features = encode_examples(read.task, read.data.examples, model.tokenizer, model.cfg, cache_dir)
-    return keep_learnable(features, source.label if rows is None else rows.origin)
-
-
 def _check_has_loss(read: Examples[S, E, P], metric: str | None) -> None:
     """Refuse to judge checkpoints by a loss that the validation data do not have."""
     if read.held_out is not None and not any(map(read.task.learnable, read.held_out)):
@@ -370,7 +365,7 @@ def _make_validation(
     model: LoadedModel,
     metrics: Sequence[UserMetric],
     *,
-    cache_dir: str | None,
+    encoding: EncodingKeywords,
     size: int,
     buckets: Sequence[int],
 ) -> Validation[S, E, P] | None:
@@ -381,7 +376,7 @@ def _make_validation(
         read.task,
         model,
         read.held_out,
-        encode_examples(read.task, read.held_out, model.tokenizer, model.cfg, cache_dir),
+        encode_examples(read.task, read.held_out, model.tokenizer, model.cfg, **encoding),
         size=size,
         buckets=buckets,
         metrics=metrics,

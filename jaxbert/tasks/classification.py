@@ -218,7 +218,7 @@ class Classification(RowTask[ClassificationSettings, TextExample, Classified | M
             return {"class_weights": None}
         return {"class_weights": weight_array(self.class_weights, cfg.id2label)}
 
-    def encode(
+    def encode_part(
         self, examples: Sequence[TextExample], tokenizer: PreTrainedTokenizerFast, cfg: BertConfig
     ) -> Features:
         self._check_positive(cfg, "the model has")

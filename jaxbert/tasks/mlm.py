@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerFast
 
 from jaxbert.data.batch import Batch
-from jaxbert.data.encode_lines import encode_lines
+from jaxbert.data.encode_lines import tokenize_lines, windows_of_lines
 from jaxbert.data.features import Features
 from jaxbert.data.lines import LineExample, load_lines, read_lines
 from jaxbert.data.masking import mask_batch
@@ -78,16 +78,28 @@ class MLM(Task[MLMOptions, LineExample, dict[str, float]]):
         column, strict = self.settings.text_column_name, self.settings.strict
         return read_lines(sources, text_column=column, strict=strict)
 
-    def encode(
+    def encode_part(
         self, examples: Sequence[LineExample], tokenizer: PreTrainedTokenizerFast, cfg: BertConfig
     ) -> Features:
-        return encode_lines(
+        return tokenize_lines(examples, tokenizer, make_segmenter(self.settings.words))
+
+    def join_parts(
+        self,
+        parts: Iterable[Features],
+        examples: Sequence[LineExample],
+        tokenizer: PreTrainedTokenizerFast,
+    ) -> Iterator[Features]:
+        return windows_of_lines(
+            parts,
             examples,
             tokenizer,
             max_length=self.settings.max_seq_length,
             line_by_line=self.settings.line_by_line,
             segmenter=make_segmenter(self.settings.words),
         )
+
+    def characters(self, example: LineExample) -> int:
+        return len(example.text)
 
     def corrupt(self, tokenizer: PreTrainedTokenizerFast, cfg: BertConfig, *, seed: int) -> Masking:
         return Masking(self.settings, tokenizer, seed)

@@ -64,7 +64,7 @@ class MultipleChoice(RowTask[MultipleChoiceOptions, ChoiceExample, Chosen]):
     def label_of(self, example: ChoiceExample) -> int | None:
         return example.label
 
-    def encode(
+    def encode_part(
         self, examples: Sequence[ChoiceExample], tokenizer: PreTrainedTokenizerFast, cfg: BertConfig
     ) -> Features:
         targets = None

@@ -14,7 +14,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerFast
 
 from jaxbert.data.batch import Batch
-from jaxbert.data.encode_qa import encode_qa
+from jaxbert.data.encode_qa import encode_qa_part, without_lone_answers
 from jaxbert.data.features import Features
 from jaxbert.data.questions import EXPECTED_ANSWERS, QAExample, read_questions
 from jaxbert.data.rows import Content, Data, names_of
@@ -127,24 +127,32 @@ class QA(Task[QAOptions, QAExample, Prediction]):
             dataclasses.replace(self.settings, metric=metric, max_answer_length=longest)
         )
 
-    def encode(
+    def encode_part(
         self, examples: Sequence[QAExample], tokenizer: PreTrainedTokenizerFast, cfg: BertConfig
     ) -> Features:
-        features = encode_qa(
+        return encode_qa_part(
             examples,
             tokenizer,
             max_length=self.settings.max_seq_length,
             stride=self.settings.doc_stride,
             stride_mode=self.settings.stride_mode,
         )
+
+    def finish(self, features: Features) -> Features:
+        return without_lone_answers(features)
+
+    def characters(self, example: QAExample) -> int:
+        return len(example.question) + len(example.context)
+
+    def remarks(self, examples: Sequence[QAExample], cfg: BertConfig) -> list[str]:
+        if self.settings.version_2_with_negative:
+            return []
         bare = sum(e.labelled and not e.answers for e in examples)
-        if self.settings.version_2_with_negative or not bare:
-            return features
-        note = (
+        line = (
             f"{bare} of {len(examples)} questions {'has' if bare == 1 else 'have'} no answer, "
             "which is learned; only with --version_2_with_negative can a prediction be none"
         )
-        return dataclasses.replace(features, notes=(*features.notes, note))
+        return [line] * (bare > 0)
 
     def measure(self) -> Measure:
         return span_accuracy

@@ -96,7 +96,7 @@ class Regression(RowTask[RegressionSettings, TextExample, float]):
         fitted.scaling = Scaling(*map(float, words))
         return fitted
 
-    def encode(
+    def encode_part(
         self, examples: Sequence[TextExample], tokenizer: PreTrainedTokenizerFast, cfg: BertConfig
     ) -> Features:
         targets = None

@@ -139,7 +139,7 @@ class Tagging(RowTask[TaggingOptions, WordsExample, Tagged]):
             f"--metric_for_best_model {given}: {next(iter(self.doubts(train)), reason)}"
         )
 
-    def encode(
+    def encode_part(
         self,
         examples: Sequence[WordsExample],
         tokenizer: PreTrainedTokenizerFast,
@@ -149,7 +149,7 @@ class Tagging(RowTask[TaggingOptions, WordsExample, Tagged]):
         if all(e.tags is not None for e in examples):
             targets = _targets(examples, cfg)
         length, stride = self.settings.max_seq_length, self.settings.doc_stride
-        features = encode_words(
+        return encode_words(
             examples,
             tokenizer,
             max_length=length,
@@ -157,14 +157,15 @@ class Tagging(RowTask[TaggingOptions, WordsExample, Tagged]):
             targets=targets,
             inside=_inside(cfg.id2label) if self.settings.label_all_tokens else None,
         )
+
+    def remarks(self, examples: Sequence[WordsExample], cfg: BertConfig) -> list[str]:
         odd, others = odd_tags(cfg.id2label)
-        if targets is not None and odd and find_scheme(_tags_of(examples)):
-            note = (
-                f"the model has the class {shown(odd[0])!r}, which is not of the scheme of "
-                f"{names_of(others)}: only accuracy is scored, no entities"
-            )
-            return dataclasses.replace(features, notes=(*features.notes, note))
-        return features
+        if not odd or any(e.tags is None for e in examples) or not find_scheme(_tags_of(examples)):
+            return []
+        return [
+            f"the model has the class {shown(odd[0])!r}, which is not of the scheme of "
+            f"{names_of(others)}: only accuracy is scored, no entities"
+        ]
 
     def measure(self) -> Measure:
         return label_accuracy

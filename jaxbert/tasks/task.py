@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Generic, Self, TypeAlias, TypeVar
 
 import jax
@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 from jaxbert.data.batch import Batch
 from jaxbert.data.batch_source import Corruption
+from jaxbert.data.feature_parts import merged, moved
 from jaxbert.data.features import Features
 from jaxbert.data.rows import Cell, Content, Data
 from jaxbert.data.sources import load_rows
@@ -165,15 +166,48 @@ class Task(abc.ABC, Generic[S, E, P]):
             cfg: of the model to be trained, with its classes and its problem_type.
         """
 
-    @abc.abstractmethod
     def encode(
         self, examples: Sequence[E], tokenizer: PreTrainedTokenizerFast, cfg: BertConfig
     ) -> Features:
         """The windows of examples, with targets where all have labels.
 
+        However many parts the examples are encoded in, the windows are the same.
+
         Raises:
             InputError: a label is none of the model's, or a setting is not for its classes.
         """
+        parts = [self.encode_part(examples, tokenizer, cfg)]
+        return self.finish(merged(self.join_parts(parts, examples, tokenizer)))
+
+    @abc.abstractmethod
+    def encode_part(
+        self, examples: Sequence[E], tokenizer: PreTrainedTokenizerFast, cfg: BertConfig
+    ) -> Features:
+        """The windows of consecutive examples, perhaps in a process of its own.
+
+        Its sums have the number of examples as "examples".
+        """
+
+    def join_parts(
+        self, parts: Iterable[Features], examples: Sequence[E], tokenizer: PreTrainedTokenizerFast
+    ) -> Iterator[Features]:
+        """The parts as parts of all examples: here their windows stay what they are."""
+        before = 0
+        for part in parts:
+            yield moved(part, before)
+            before += part.sums["examples"]
+
+    def finish(self, features: Features) -> Features:
+        """The features of all parts, without what only a part needed."""
+        return features
+
+    def characters(self, example: E) -> int:
+        """About how many characters of text it has, to divide the data into parts."""
+        return len(repr(example))
+
+    def remarks(self, examples: Sequence[E], cfg: BertConfig) -> list[str]:
+        """Lines for the log about encoded examples as a whole."""
+        return []
 
     def corrupt(
         self, tokenizer: PreTrainedTokenizerFast, cfg: BertConfig, *, seed: int

@@ -24,7 +24,8 @@ from peak import peak
 from jaxbert.errors import InputError
 from jaxbert.model.config import BertConfig
 from jaxbert.model.tokenizer import load_tokenizer
-from jaxbert.runs.inputs import encode_examples, read_examples
+from jaxbert.runs.encoding import encode_examples
+from jaxbert.runs.inputs import read_examples
 from jaxbert.tasks.classification import Classification
 from jaxbert.tasks.mlm import MLM
 from jaxbert.tasks.multiple_choice import MultipleChoice

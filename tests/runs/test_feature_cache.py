@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxbert.data.feature_files import load_features, save_features
-from jaxbert.data.features import Features
+from jaxbert.data.features import Features, Line
 from jaxbert.errors import InputError
 from jaxbert.model.config import load_config
 from jaxbert.model.tokenizer import load_tokenizer
@@ -68,9 +69,12 @@ def test_any_features_come_back(
         rows={"answer_starts": rng.integers(0, 9, (count, width), np.int32)},
         example=np.arange(count, dtype=np.int32),
         host={"offsets": rng.integers(0, 9, (total, 2), np.int32)} if seed % 2 else {},
-        notes=("a note \u4e2d",),
         learnable=rng.random(count) < 0.5 if learnable else None,
-        left_out=("one",),
+        lines=(
+            Line("{seed} of {mean:.1f} \u4e2d", mean=("seed", "total")),
+            Line("{seed} {are} left out", "seed", left_out=True),
+        ),
+        sums={"seed": seed, "total": total},
     )
     folder = tmp_path_factory.mktemp("features") / "f"
     save_features(features, folder)
@@ -99,16 +103,22 @@ def test_every_task(name: str, tiniest_folder: Path, tmp_path: Path) -> None:
     task, examples, tokenizer, cfg = made(name, tiniest_folder)
     cache = str(tmp_path / "cache")
 
-    def make() -> Features:
-        return task.encode(examples, tokenizer, cfg)
+    def make() -> Iterator[Features]:
+        yield task.encode(examples, tokenizer, cfg)
 
-    first = kept(cache, task, examples, tokenizer, cfg, make)
-    second = kept(cache, task, examples, tokenizer, cfg, lambda: pytest.fail("it was made again"))
+    first = kept(cache, task, examples, tokenizer, cfg, make, to_learn=False)
+    second = kept(cache, task, examples, tokenizer, cfg, nothing, to_learn=False)
     for features in (first, second):
-        assert_equal(features, make())
+        assert_equal(features, next(make()))
         assert not features.tokens["input_ids"].flags.owndata  # a view of the memory map
+        features.forget()
+        assert_equal(features, next(make()))
     if features.learnable is not None:
-        assert_equal(features.to_learn(), make().to_learn())
+        assert_equal(features.to_learn(), next(make()).to_learn())
+
+
+def nothing() -> Iterator[Features]:
+    pytest.fail("it was made again")
 
 
 def test_the_key_is_of_all_that_decides(tiniest_folder: Path, tmp_path: Path) -> None:
@@ -119,18 +129,22 @@ def test_the_key_is_of_all_that_decides(tiniest_folder: Path, tmp_path: Path) ->
     def with_settings(**more: Any) -> AnyTask:
         return type(task)(dataclasses.replace(task.settings, **more))
 
+    def key(task: AnyTask = task, examples: Any = examples, cfg: Any = cfg) -> str:
+        return key_of(task, examples, tokenizer, cfg, to_learn=False)
+
     keys = [
-        key_of(task, examples, tokenizer, cfg),
-        key_of(task, examples[:-1], tokenizer, cfg),
-        key_of(with_settings(max_seq_length=32), examples, tokenizer, cfg),
-        key_of(with_settings(words=str(words)), examples, tokenizer, cfg),
-        key_of(task, examples, tokenizer, dataclasses.replace(cfg, vocab_size=1000)),
-        key_of(TASKS["regression"](TASKS["regression"].settings_cls()), (), tokenizer, cfg),
+        key(),
+        key_of(task, examples, tokenizer, cfg, to_learn=True),
+        key(examples=examples[:-1]),
+        key(with_settings(max_seq_length=32)),
+        key(with_settings(words=str(words))),
+        key(cfg=dataclasses.replace(cfg, vocab_size=1000)),
+        key(TASKS["regression"](TASKS["regression"].settings_cls()), ()),
     ]
     words.write_text("two\n")
-    keys.append(key_of(with_settings(words=str(words)), examples, tokenizer, cfg))
+    keys.append(key(with_settings(words=str(words))))
     tokenizer.backend_tokenizer.add_tokens(["other"])
-    keys.append(key_of(task, examples, tokenizer, cfg))
+    keys.append(key())
     assert len(set(keys)) == len(keys)
 
 
@@ -141,11 +155,11 @@ def test_what_is_damaged_is_made_again(
 ) -> None:
     task, examples, tokenizer, cfg = made("qa", tiniest_folder)
 
-    def make() -> Features:
-        return task.encode(examples, tokenizer, cfg)
+    def make() -> Iterator[Features]:
+        yield task.encode(examples, tokenizer, cfg)
 
     cache = str(tmp_path / "cache")
-    kept(cache, task, examples, tokenizer, cfg, make)
+    kept(cache, task, examples, tokenizer, cfg, make, to_learn=False)
     (folder,) = Path(cache).iterdir()
     file = folder / ("about.json" if harm == "about" else f"{name}.arrow")
     content = bytearray(file.read_bytes())
@@ -157,9 +171,10 @@ def test_what_is_damaged_is_made_again(
     else:
         file.write_bytes(content[: len(content) // 2])
     with caplog.at_level(logging.WARNING, "jaxbert"):
-        assert_equal(kept(cache, task, examples, tokenizer, cfg, make), make())
+        again = kept(cache, task, examples, tokenizer, cfg, make, to_learn=False)
+        assert_equal(again, next(make()))
     assert "it is made again" in caplog.text
-    assert_equal(load_features(folder), make())
+    assert_equal(load_features(folder), next(make()))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a file in a folder's place serves all users")
@@ -173,7 +188,8 @@ def test_a_folder_that_cannot_be_written(tiniest_folder: Path, tmp_path: Path) -
             examples,
             tokenizer,
             cfg,
-            lambda: task.encode(examples, tokenizer, cfg),
+            lambda: iter([task.encode(examples, tokenizer, cfg)]),
+            to_learn=False,
         )
 
 

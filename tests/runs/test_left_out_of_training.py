@@ -14,7 +14,8 @@ from scripts import call, refuses, steps_of, weights
 
 from jaxbert.model.tokenizer import load_tokenizer
 from jaxbert.options.task_settings import QATrainOptions
-from jaxbert.runs.inputs import encode_examples, read_examples
+from jaxbert.runs.encoding import encode_examples
+from jaxbert.runs.inputs import read_examples
 from jaxbert.tasks.qa import QA
 
 pytestmark = pytest.mark.integration

@@ -26,8 +26,9 @@ from jaxbert.options.task_settings import (
     RegressionTrainOptions,
     TaggingTrainOptions,
 )
+from jaxbert.runs.encoding import encode_examples
 from jaxbert.runs.folder import write_results
-from jaxbert.runs.inputs import encode_examples, load_model, read_examples, read_held_out
+from jaxbert.runs.inputs import load_model, read_examples, read_held_out
 from jaxbert.runs.plan import total_steps
 from jaxbert.runs.record import RunRecord, check_task, fingerprint_of
 from jaxbert.tasks.classification import Classification

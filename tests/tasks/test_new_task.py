@@ -80,7 +80,7 @@ class Counting(Task[CountOptions, TextExample, int]):
     def labels(self, examples: Sequence[TextExample]) -> tuple[str, ...]:
         return tuple(str(n) for n in range(self.settings.most + 1))
 
-    def encode(
+    def encode_part(
         self, examples: Sequence[TextExample], tokenizer: PreTrainedTokenizerFast, cfg: BertConfig
     ) -> Features:
         ids = [number_of(str(self.count(e)), cfg, e.where) for e in examples]

@@ -129,9 +129,9 @@ def test_one_tag_of_another_kind_is_named(tokenizer: Any, caplog: pytest.LogCapt
     assert str(caught.value) == f"--metric_for_best_model f1: {line}"
     # An evaluation of sound data says what the model has learned.
     cfg = BertConfig(id2label=("0", "B-PER", "I-PER", "O"))
-    notes = TASK.encode(rows[:1], tokenizer, cfg).notes
-    assert notes[-1].startswith("the model has the class '0', which is not of the scheme of B-PER")
-    assert TASK.encode(rows[:1], tokenizer, CFG).notes == notes[:-1]
+    [line] = TASK.remarks(rows[:1], cfg)
+    assert line.startswith("the model has the class '0', which is not of the scheme of B-PER")
+    assert TASK.remarks(rows[:1], CFG) == []
     caplog.clear()
     TASK.fit_to([sentence("a b", "DET NOUN")], None)
     assert caplog.messages == []
