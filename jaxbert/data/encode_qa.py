@@ -139,14 +139,6 @@ def encode_qa_part(
     is_last = np.zeros(len(position), bool)
     is_last[bounds[1:] - 1] = True
     learnable = np.repeat([w.unlearnable is None for w in windows], counts_of_windows)
-    sums = {
-        "windows": len(lengths),
-        "examples": len(examples),
-        "answerable": sum(w.has_answer for w in windows),
-        "complete": sum(w.is_complete for w in windows),
-        "cut": cut,
-        **{name: sum(w.unlearnable == name for w in windows) for name in _UNLEARNABLE},
-    }
     return Features(
         bounds=bounds,
         tokens={
@@ -158,23 +150,34 @@ def encode_qa_part(
         example=np.repeat(np.arange(len(examples), dtype=np.int32), counts_of_windows),
         host={"offsets": np.concatenate(offsets)},
         learnable=None if learnable.all() else learnable,
-        lines=(
-            Line(
-                f"{{windows}} windows of {{examples}} questions (max_seq_length {max_length}, "
-                f"doc_stride {stride}: {stride_mode})"
-            ),
-            Line("{complete} of {answerable} gold answers fit in a window", "answerable"),
-            Line(f"{{cut}} questions cut to {longest_question} tokens", "cut"),
-            *(
-                Line(
-                    f"{{{name}}} of {{examples}} questions {{are}} left out of training: {reason}",
-                    name,
-                    left_out=True,
-                )
-                for name, reason in _UNLEARNABLE.items()
-            ),
+        lines=_lines(
+            f"max_seq_length {max_length}, doc_stride {stride}: {stride_mode}", longest_question
         ),
-        sums=sums,
+        sums={
+            "windows": len(lengths),
+            "examples": len(examples),
+            "answerable": sum(w.has_answer for w in windows),
+            "complete": sum(w.is_complete for w in windows),
+            "cut": cut,
+            **{name: sum(w.unlearnable == name for w in windows) for name in _UNLEARNABLE},
+        },
+    )
+
+
+def _lines(settings: str, longest_question: int) -> tuple[Line, ...]:
+    """Lines of the log about encoded questions."""
+    return (
+        Line(f"{{windows}} windows of {{examples}} questions ({settings})"),
+        Line("{complete} of {answerable} gold answers fit in a window", "answerable"),
+        Line(f"{{cut}} questions cut to {longest_question} tokens", "cut"),
+        *(
+            Line(
+                f"{{{name}}} of {{examples}} questions {{are}} left out of training: {reason}",
+                name,
+                left_out=True,
+            )
+            for name, reason in _UNLEARNABLE.items()
+        ),
     )
 
 

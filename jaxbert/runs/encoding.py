@@ -192,7 +192,8 @@ def _encoded(
         ) as bar,
     ):
         if workers:
-            found = stack.enter_context(_Processes(workers, task, tokenizer, cfg)).encode(divided)
+            processes = _Processes(workers, task, tokenizer, cfg)
+            found = stack.enter_context(contextlib.closing(processes)).encode(divided)
         else:
             found = (task.encode_part(part, tokenizer, cfg) for part in divided)
         for part in task.join_parts(_counted(found, bar), examples, tokenizer):
@@ -229,10 +230,8 @@ class _Processes:
             initargs=(task, tokenizer, cfg),
         )
 
-    def __enter__(self) -> _Processes:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """End them."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def encode(self, parts: Iterable[Sequence[E]]) -> Iterator[Features]:

@@ -182,14 +182,10 @@ def read_inputs(
     model = load_model(task, options, read.data, seed=options.seed, packing=options.packing)
     added = [m.name for m in python_inputs.metrics]
     _check_model(read, model, options.metric_for_best_model, added, options.freeze or ())
-    source, rows = options.training_source(), python_inputs.train
+    rows, examples = python_inputs.train, read.data.examples
+    origin = options.training_source().label if rows is None else rows.origin
     features = encode_to_learn(
-        task,
-        read.data.examples,
-        model.tokenizer,
-        model.cfg,
-        source.label if rows is None else rows.origin,
-        **options.encoding(),
+        task, examples, model.tokenizer, model.cfg, origin, **options.encoding()
     )
     batch_size = options.per_device_train_batch_size
     if batch_size == AUTO and (batch_size := _decided(previous)) == AUTO:

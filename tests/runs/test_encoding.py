@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import logging
@@ -138,7 +139,7 @@ def test_processes_encode_the_same(
 def test_a_process_that_ends_is_one_line(tiniest_folder: Path) -> None:
     task, examples, tokenizer, cfg = made("qa", tiniest_folder)
     pool = encoding._Processes(1, task, tokenizer, cfg)
-    with pool:
+    with contextlib.closing(pool):
         pool._pool.submit(os._exit, 3)
         with pytest.raises(InputError, match="--preprocessing_num_workers 1: a process ended"):
             list(pool.encode([examples[:2]] * 9))
