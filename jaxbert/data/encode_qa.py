@@ -164,10 +164,10 @@ def encode_qa_part(
     )
 
 
-def _lines(settings: str, longest_question: int) -> tuple[Line, ...]:
+def _lines(how: str, longest_question: int) -> tuple[Line, ...]:
     """Lines of the log about encoded questions."""
     return (
-        Line(f"{{windows}} windows of {{examples}} questions ({settings})"),
+        Line(f"{{windows}} windows of {{examples}} questions ({how})"),
         Line("{complete} of {answerable} gold answers fit in a window", "answerable"),
         Line(f"{{cut}} questions cut to {longest_question} tokens", "cut"),
         *(

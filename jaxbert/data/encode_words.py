@@ -62,6 +62,7 @@ def encode_words(
             f"--doc_stride {stride} is too much overlap for windows of --max_seq_length "
             f"{max_length}; give a --doc_stride from 0 to {(room - 1) // 2}"
         )
+    unknown = as_text(str(tokenizer.unk_token))
     ids, offsets, sizes, sums = _tokenize_words(
         [word for e in examples for word in e.words], tokenizer, room
     )
@@ -118,10 +119,7 @@ def encode_words(
                 f"doc_stride {stride})"
             ),
             Line(f"{{cut}} words cut to {room} sub-words", "cut"),
-            Line(
-                f"{{empty}} words without a token became {as_text(str(tokenizer.unk_token))}",
-                "empty",
-            ),
+            Line(f"{{empty}} words without a token became {unknown}", "empty"),
         ),
         sums={"windows": len(example), "examples": len(examples), **sums},
     )
