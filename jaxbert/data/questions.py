@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
+from jaxbert.data.json_entries import Entries
 from jaxbert.data.locating import Located, locate
 from jaxbert.data.rows import (
     Cell,
@@ -20,7 +21,7 @@ from jaxbert.data.rows import (
     replace_surrogates,
     where_of,
 )
-from jaxbert.data.sources import load_rows
+from jaxbert.data.sources import load_entries
 from jaxbert.errors import DataError, InputError
 from jaxbert.io.untrusted import shown
 
@@ -28,7 +29,7 @@ from jaxbert.io.untrusted import shown
 EXPECTED_ANSWERS = '[{"text": ..., "answer_start": ...}]'
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)  # there may be a million
 class Answer:
     """A reference answer: its text as given, and where it is in the context, in code points.
 
@@ -47,7 +48,7 @@ class Answer:
             object.__setattr__(self, "end", self.start + len(self.text))
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class QAExample:
     """A question about a paragraph; without answers it is unanswerable, or they are unknown.
 
@@ -88,7 +89,7 @@ def read_qa(paths: Sequence[str], *, strict: bool = False) -> Data[QAExample]:
     Raises:
         InputError: a file is missing, damaged, of another form, or has no question.
     """
-    return read_questions(((path, load_rows(path)) for path in paths), strict=strict)
+    return read_questions(((path, load_entries(path)) for path in paths), strict=strict)
 
 
 def read_questions(
@@ -98,15 +99,17 @@ def read_questions(
     report = Report(strict)
     questions = _Questions(tables, report)
     seen: set[str] = set()
-    pairs = list(report.each(questions, partial(_example_of, seen=seen, report=report)))
-    examples = tuple(example for example, _ in pairs)
+    examples: list[QAExample] = []
+    unlabelled: list[Problem] = []
+    for example, problem in report.each(questions, partial(_example_of, seen=seen, report=report)):
+        examples.append(example)
+        unlabelled += [problem] if problem is not None else []
     if not examples:
         raise questions.nothing()
     if any(example.labelled for example in examples):
-        for _, unlabelled in pairs:
-            if unlabelled is not None:
-                report(unlabelled.where, unlabelled.what)
-    return Data(examples, tuple(report.problems), columns=questions.columns)
+        for problem in unlabelled:
+            report(problem.where, problem.what)
+    return Data(tuple(examples), tuple(report.problems), columns=questions.columns)
 
 
 def read_references(path: str, *, strict: bool = False) -> Data[Reference]:
@@ -122,7 +125,7 @@ def read_references(path: str, *, strict: bool = False) -> Data[Reference]:
         InputError: the file is missing, damaged, of another form, or has no question.
     """
     report = Report(strict)
-    questions = _Questions([(path, load_rows(path))], report)
+    questions = _Questions([(path, load_entries(path))], report)
     seen: set[str] = set()
     references = tuple(report.each(questions, partial(_reference_of, seen=seen, report=report)))
     if not references:
@@ -177,16 +180,14 @@ class _Questions:
         return self._report.nothing(f"{', '.join(self._origins)}: no question in it")
 
 
-def _entries(content: Content, origin: str) -> list[_Located]:
+def _entries(content: Content, origin: str) -> Iterator[_Located]:
     """The articles or rows of a file."""
     entries = field(content, "data", list, origin) if isinstance(content, dict) else content
-    if not isinstance(entries, list):
+    if not isinstance(entries, list | Entries):
         raise InputError(f"{origin}: expected SQuAD's JSON, found {type(content).__name__}")
-    squad = [isinstance(entry, dict) and "paragraphs" in entry for entry in entries]
-    return [
-        (f"{origin}: article {n}" if s else where_of(origin, n, entry), entry)
-        for n, (entry, s) in enumerate(zip(entries, squad, strict=True))
-    ]
+    for n, entry in enumerate(entries):
+        is_article = isinstance(entry, dict) and "paragraphs" in entry
+        yield f"{origin}: article {n}" if is_article else where_of(origin, n, entry), entry
 
 
 def _rows_of(located: _Located, report: Report) -> Iterable[_Row]:

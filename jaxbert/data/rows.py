@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Generic, Protocol, TypeAlias, TypeVar, overload
 
+from jaxbert.data.json_entries import Entries
 from jaxbert.errors import DataError, InputError
 from jaxbert.io.untrusted import shown
 
@@ -121,7 +122,7 @@ class Table(list[Fields]):
 
 
 # What a loader returns: rows, JSON in a form that the readers know, or the text of a text file.
-Content: TypeAlias = "Table | Sequence[Cell] | dict[str, Cell] | Cell"
+Content: TypeAlias = "Table | Sequence[Cell] | dict[str, Cell] | Cell | Entries"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jaxbert.data.encodings import likely_encoding, wide_encoding
+from jaxbert.data.json_entries import entries_of
 from jaxbert.data.rows import Cell, Content, Row, Table, names_of
 from jaxbert.errors import InputError
 from jaxbert.io.untrusted import shown
@@ -98,7 +99,10 @@ def _read_json(path: Path) -> Content:
     If a line is a complete object and not the complete file, the file must be JSON Lines. A file of
     one line is JSON Lines if it is a row, and JSON if it is a list or a container of rows.
     """
-    text = read_text(path)
+    return _json_of(path, read_text(path))
+
+
+def _json_of(path: Path, text: str) -> Content:
     try:
         content: Content = json.loads(text)
     except json.JSONDecodeError as error:
@@ -327,6 +331,26 @@ def load_rows(path: str, *, quoted_tsv: bool = False) -> Content:
     if suffix == ".tsv":
         return _read_delimited(file, "\t", quoted=quoted_tsv)
     return _read_json(file)
+
+
+def load_entries(path: str) -> Content:
+    """As load_rows; but a JSON object's list "data" is parsed entry by entry, as it is read.
+
+    What is wrong with an entry's JSON is then raised when it is reached.
+    """
+    file = Path(path)
+    if is_folder(file) or file.suffix.lower() in (".parquet", ".csv", ".tsv"):
+        return load_rows(path)
+    text = read_text(file)
+
+    def fault() -> InputError:
+        try:
+            _json_of(file, text)
+        except InputError as error:
+            return error
+        return InputError(f"{path}: not a data set")
+
+    return entries_of(text, fault) or _json_of(file, text)
 
 
 # GLUE's MNLI has two validation splits; run_glue uses the matched one.

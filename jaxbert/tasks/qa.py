@@ -18,6 +18,7 @@ from jaxbert.data.encode_qa import encode_qa_part, without_lone_answers
 from jaxbert.data.features import Features
 from jaxbert.data.questions import EXPECTED_ANSWERS, QAExample, read_questions
 from jaxbert.data.rows import Content, Data, names_of
+from jaxbert.data.sources import load_entries
 from jaxbert.decoding.answers import Prediction, at_threshold, decode_qa, prediction_files
 from jaxbert.decoding.spans import decode_spans
 from jaxbert.errors import InputError
@@ -84,6 +85,9 @@ class QA(Task[QAOptions, QAExample, Prediction]):
     token_outputs = ("start_logits", "end_logits")
     fresh = frozenset({"metric"})
     settings_cls = QAOptions
+
+    def load(self, path: str) -> Content:
+        return load_entries(path)
 
     def read(self, sources: Iterable[tuple[str, Content]]) -> Data[QAExample]:
         return read_questions(sources, strict=self.settings.strict)
