@@ -13,9 +13,9 @@ from jaxbert.data.batch import Batch
 from jaxbert.data.batch_source import BatchSource, Corruption
 from jaxbert.data.encode_qa import encode_qa
 from jaxbert.data.features import Features
-from jaxbert.data.lines import LineExample
 from jaxbert.data.questions import read_qa
 from jaxbert.data.sampling import NumpyBatch
+from jaxbert.data.stored_lines import LineExample
 from jaxbert.model.config import SIZES
 from jaxbert.model.folders import find_model_folder
 from jaxbert.model.tokenizer import load_tokenizer

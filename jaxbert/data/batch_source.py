@@ -11,6 +11,7 @@ from jaxbert.data.sampling import NumpyBatch, make_batch
 
 # (batch, step) -> batch: random changes made on the host at every step, such as masking tokens.
 Corruption = Callable[[NumpyBatch, int], NumpyBatch]
+_FORGOTTEN = 64  # steps; what was read of files on a disk is then given back
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # by identity: features are arrays
@@ -71,6 +72,8 @@ class BatchSource:
         while True:
             yield self.batch(step)
             step += 1
+            if step % _FORGOTTEN == 0:
+                self.features.forget()
 
     def example_ids(self, step: int) -> list[str]:
         """The examples in a step's batch: their ids, else their positions in the data from 1."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxbert.data.rows import Cell, Row, Table
-from jaxbert.data.sources import read_text
+from jaxbert.data.text_files import read_text
 from jaxbert.errors import DataError, InputError
 from jaxbert.io.untrusted import shown
 

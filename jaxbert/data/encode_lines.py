@@ -9,8 +9,8 @@ import numpy as np
 
 from jaxbert.data.feature_parts import merged
 from jaxbert.data.features import Features, Line, as_text, ranges, tokenize
-from jaxbert.data.lines import LineExample
 from jaxbert.data.segment import FindWords, Segmenter
+from jaxbert.data.stored_lines import LineExample
 from jaxbert.errors import InputError
 
 if TYPE_CHECKING:

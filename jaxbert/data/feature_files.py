@@ -1,27 +1,27 @@
 """Features as files in a folder, read by memory map.
 
-Features that are kept are Arrow files:
+about.json       lines of the log, which file is which column, the SHA-256 of each file
+NAME.npy         a column
 
-about.json       lines of the log, shapes and dtypes, the SHA-256 of each file
-NAME.arrow       the columns of one length: tokens, host, windows (one entry a window), bounds
+NumPy's files, not Arrow's: a column that grows part by part is one array in the end, and never in
+memory; Arrow would have it in one array only if it were written at once.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import json
 import mmap
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, TypedDict
 
 import numpy as np
-import pyarrow as pa
+from numpy.lib import format as npy
 
 from jaxbert.data.feature_parts import Growing
 from jaxbert.data.features import Features, Line
@@ -29,18 +29,31 @@ from jaxbert.io.files import digest_of, sync
 from jaxbert.runtime.signal_listener import when_leaving
 
 _ABOUT = "about.json"
-_ROWS, _EXAMPLE, _LEARNABLE = "row ", "example", "learnable"
+_TOKENS, _HOST, _ROWS, _WINDOWS = "tokens", "host", "rows", "windows"  # kinds of columns
+_BOUNDS, _EXAMPLE, _LEARNABLE = "bounds", "example", "learnable"  # those of windows
+
+Finish = Callable[[Features], Features]
 
 
-class _Column(TypedDict):
-    """Of a column: its dtype, and its shape without the first axis."""
+def spilled(parts: Iterable[Features], finish: Finish, folder: Path) -> Features:
+    """The features of at least one part, whose token columns never are in memory together.
 
-    dtype: str
-    shape: list[int]
+    They lie in files of the folder, which may be removed: what is mapped stays.
+
+    Args:
+        finish: makes the features of all parts, without token columns, what they are to be.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    return _loaded(folder, _write(parts, finish, folder))
 
 
-def save_features(features: Features, folder: Path) -> None:
+def save_features(parts: Iterable[Features], finish: Finish, folder: Path) -> None:
     """Write a folder of features, whole or not at all; where one is there it stays.
+
+    Args:
+        parts, finish: as for `spilled`.
 
     Raises:
         OSError: it cannot be written.
@@ -49,26 +62,8 @@ def save_features(features: Features, folder: Path) -> None:
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     when_leaving(functools.partial(shutil.rmtree, partial, ignore_errors=True))
     try:
-        windows = {f"{_ROWS}{name}": column for name, column in features.rows.items()}
-        windows[_EXAMPLE] = features.example
-        if features.learnable is not None:
-            windows[_LEARNABLE] = features.learnable
-        about: dict[str, dict[str, _Column]] = {}
-        for name, columns in (
-            ("bounds", {"bounds": features.bounds}),
-            ("tokens", features.tokens),
-            ("host", features.host),
-            ("windows", windows),
-        ):
-            about[name] = _write(partial / f"{name}.arrow", columns)
-        text = json.dumps(
-            {
-                "columns": about,
-                "lines": features.lines,
-                "sums": features.sums,
-                "sha256": _digests(partial, about),
-            }
-        )
+        about = _write(parts, finish, partial)
+        text = json.dumps({**about, "sha256": _digests(partial)})
         (partial / _ABOUT).write_text(text, encoding="utf-8")
         for path in partial.iterdir():
             sync(path)
@@ -82,31 +77,6 @@ def save_features(features: Features, folder: Path) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _write(path: Path, columns: Mapping[str, np.ndarray]) -> dict[str, _Column]:
-    """A file with columns of one length; returns what tells their dtypes and shapes."""
-    about: dict[str, _Column] = {}
-    fields, flats = [], []
-    for name, column in columns.items():
-        width = int(np.prod(column.shape[1:], dtype=int))
-        # As bytes: Arrow would pack bools into bits, which no array of NumPy's can be a view of.
-        flat = np.zeros((len(column), 1), np.uint8)  # of entries without any values
-        if width:
-            flat = np.ascontiguousarray(column).reshape(len(column), width).view(np.uint8)
-        about[name] = {"dtype": column.dtype.str, "shape": list(column.shape[1:])}
-        fields.append(pa.field(name, pa.binary(max(1, width * column.dtype.itemsize))))
-        flats.append(flat)
-    schema = pa.schema(fields)
-    arrays = [
-        pa.Array.from_buffers(field.type, len(flat), [None, pa.py_buffer(flat)])
-        for flat, field in zip(flats, schema, strict=True)
-    ]
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-        if arrays:
-            # One batch: its columns are views of the memory map, however large they are.
-            writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
-    return about
-
-
 def load_features(folder: Path) -> Features:
     """The features of a folder, which stay on the disk until they are read.
 
@@ -117,97 +87,121 @@ def load_features(folder: Path) -> Features:
     text = (folder / _ABOUT).read_text(encoding="utf-8")
     try:
         about = json.loads(text)
-        for name, digest in _digests(folder, about["columns"]).items():
-            if digest != about["sha256"][name]:
-                raise ValueError(f"{name}.arrow has changed")
-        maps: list[mmap.mmap] = []
-        found = {
-            name: _read(folder / f"{name}.arrow", columns, maps)
-            for name, columns in about["columns"].items()
-        }
-        windows = found["windows"]
-        return Features(
-            bounds=found["bounds"]["bounds"],
-            tokens=found["tokens"],
-            rows={n[len(_ROWS) :]: x for n, x in windows.items() if n.startswith(_ROWS)},
-            example=windows[_EXAMPLE],
-            host=found["host"],
-            learnable=windows.get(_LEARNABLE),
-            lines=tuple(
-                Line(text, shown_for, mean and (mean[0], mean[1]), left_out)
-                for text, shown_for, mean, left_out in about["lines"]
-            ),
-            sums=about["sums"],
-            maps=tuple(maps),
-        )
-    except (ValueError, KeyError, TypeError, AttributeError, OSError, pa.ArrowException) as error:
+        found = _digests(folder)
+        for name, digest in about["sha256"].items():
+            if found.get(name) != digest:
+                raise ValueError(f"{name} has changed")
+        return _loaded(folder, about)
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise ValueError(f"it cannot be read ({error})") from None
 
 
-def _digests(folder: Path, names: Iterable[str]) -> dict[str, str]:
-    """The SHA-256 of the files, each computed by a thread."""
-    names = list(names)
+def _digests(folder: Path) -> dict[str, str]:
+    """The SHA-256 of the columns' files, each computed by a thread."""
+    paths = sorted(folder.glob("*.npy"))
     with ThreadPoolExecutor() as threads:
-        found = threads.map(digest_of, [folder / f"{name}.arrow" for name in names])
-        return dict(zip(names, found, strict=True))
+        digests = threads.map(digest_of, paths)
+        return {path.name: digest for path, digest in zip(paths, digests, strict=True)}
 
 
-def _read(
-    path: Path, columns: Mapping[str, _Column], maps: list[mmap.mmap]
-) -> dict[str, np.ndarray]:
-    """The columns of a file as views of its memory map, which is added to `maps`."""
-    if not columns:
-        return {}
-    maps.append(_mapped(path))
-    with pa.ipc.open_file(pa.BufferReader(pa.py_buffer(maps[-1]))) as reader:
-        batch = reader.get_batch(0)
-    found: dict[str, np.ndarray] = {}
-    for index, (name, column) in enumerate(columns.items()):
-        dtype, shape = np.dtype(column["dtype"]), tuple(column["shape"])
-        count = len(batch) * int(np.prod(shape, dtype=int))
-        flat = np.frombuffer(batch.column(index).buffers()[1], dtype, count)
-        found[name] = flat.reshape(len(batch), *shape)
-    return found
+# --- files ------------------------------------------------------------------------------------
 
 
-def _mapped(path: Path) -> mmap.mmap:
-    with path.open("rb") as file:
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+class _Column:
+    """A file of one array, to which entries are added."""
+
+    def __init__(self, file: BinaryIO, like: np.ndarray) -> None:
+        self._file, self._like, self._entries = file, like[:0], 0
+        self._header()
+
+    def _header(self) -> None:
+        # NumPy leaves room in it for a longer first axis.
+        shape = (self._entries, *self._like.shape[1:])
+        descr = npy.dtype_to_descr(self._like.dtype)
+        self._file.seek(0)
+        npy.write_array_header_1_0(
+            self._file, {"descr": descr, "fortran_order": False, "shape": shape}
+        )
+
+    def add(self, entries: np.ndarray) -> None:
+        self._file.write(np.ascontiguousarray(entries, self._like.dtype).reshape(-1).data)
+        self._entries += len(entries)
+
+    def close(self) -> None:
+        """Write how long it has become."""
+        self._header()
 
 
-def spilled(parts: Iterable[Features], folder: Path) -> Features:
-    """The features of at least one part, whose token columns never are in memory together.
+class _About(TypedDict):
+    """What tells columns apart, and the log's lines.
 
-    They lie in files of the folder, which may be removed: what is mapped stays.
-
-    Raises:
-        OSError: the folder cannot be written.
+    Attributes:
+        columns: kind -> name -> file.
     """
+
+    columns: dict[str, dict[str, str]]
+    lines: Sequence[Line]
+    sums: Mapping[str, int]
+
+
+def _write(parts: Iterable[Features], finish: Finish, folder: Path) -> _About:
+    """Write all columns; returns what tells them apart, and the lines of the log."""
     growing = Growing()
-    files: dict[str, BinaryIO] = {}
-    dtypes: dict[str, np.ndarray] = {}  # of each column: an array without entries
+    names: dict[str, dict[str, str]] = {kind: {} for kind in (_TOKENS, _HOST, _ROWS, _WINDOWS)}
+    columns: dict[str, _Column] = {}
     with contextlib.ExitStack() as stack:
+
+        def add(kind: str, name: str, entries: np.ndarray) -> None:
+            if name not in names[kind]:
+                # Not the column's own name, which may be anything.
+                names[kind][name] = path = f"{kind}-{len(names[kind])}.npy"
+                file = stack.enter_context((folder / path).open("wb"))
+                columns[path] = stack.enter_context(contextlib.closing(_Column(file, entries)))
+            columns[names[kind][name]].add(entries)
+
         for part in parts:
             growing.add(part)
-            for kind, columns in (("tokens", part.tokens), ("host", part.host)):
-                for name, column in columns.items():
-                    path = f"{kind}.{name}"
-                    if path not in files:
-                        files[path] = stack.enter_context((folder / path).open("wb"))
-                        dtypes[path] = column[:0]
-                    column.tofile(files[path])
+            for kind, of_part in ((_TOKENS, part.tokens), (_HOST, part.host)):
+                for name, column in of_part.items():
+                    add(kind, name, column)
+        features = finish(growing.features({}, {}))
+        for name, column in features.rows.items():
+            add(_ROWS, name, column)
+        add(_WINDOWS, _BOUNDS, features.bounds)
+        add(_WINDOWS, _EXAMPLE, features.example)
+        if features.learnable is not None:
+            add(_WINDOWS, _LEARNABLE, features.learnable)
+    return {"columns": names, "lines": features.lines, "sums": features.sums}
+
+
+def _loaded(folder: Path, about: _About) -> Features:
     maps: list[mmap.mmap] = []
-    columns = {path: _column(folder / path, dtypes[path], maps) for path in files}
-    tokens, host = (
-        {n.removeprefix(kind): x for n, x in columns.items() if n.startswith(kind)}
-        for kind in ("tokens.", "host.")
+    found = {
+        kind: {name: _mapped(folder / path, maps) for name, path in paths.items()}
+        for kind, paths in about["columns"].items()
+    }
+    windows = found[_WINDOWS]
+    return Features(
+        bounds=windows[_BOUNDS],
+        tokens=found[_TOKENS],
+        rows=found[_ROWS],
+        example=windows[_EXAMPLE],
+        host=found[_HOST],
+        learnable=windows.get(_LEARNABLE),
+        lines=tuple(
+            Line(text, shown_for, mean and (mean[0], mean[1]), left_out)
+            for text, shown_for, mean, left_out in about["lines"]
+        ),
+        sums=about["sums"],
+        maps=tuple(maps),
     )
-    return dataclasses.replace(growing.features(tokens, host), maps=tuple(maps))
 
 
-def _column(path: Path, like: np.ndarray, maps: list[mmap.mmap]) -> np.ndarray:
-    """A file of entries as those of `like`, as a view of its memory map."""
-    if not path.stat().st_size:
-        return like
-    maps.append(_mapped(path))
-    return np.frombuffer(maps[-1], like.dtype).reshape(-1, *like.shape[1:])
+def _mapped(path: Path, maps: list[mmap.mmap]) -> np.ndarray:
+    """The array of a file as a view of its memory map, which is added to `maps`."""
+    with path.open("rb") as file:
+        npy.read_magic(file)
+        shape, _, dtype = npy.read_array_header_1_0(file)
+        maps.append(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        count = int(np.prod(shape, dtype=int))
+        return np.frombuffer(maps[-1], dtype, count, file.tell()).reshape(shape)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # Padding values of token columns in a batch, if not 0: losses ignore labels of -100, and 0 is a
 # class.
 PADDING = {"labels": -100}
+_HASHED = 1 << 23  # entries that are hashed at once
 
 
 class Line(NamedTuple):
@@ -140,8 +141,10 @@ class Features:
         for columns in (self.tokens, self.rows):
             for name in sorted(columns):
                 digest.update(name.encode())
-                digest.update(np.ascontiguousarray(columns[name]).reshape(-1).data)  # no copy
-        self.forget()
+                column = np.ascontiguousarray(columns[name]).reshape(-1)
+                for start in range(0, len(column), _HASHED):
+                    digest.update(column[start : start + _HASHED].data)
+                    self.forget()
         return digest.hexdigest()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -17,29 +16,28 @@ from jaxbert.data.rows import (
     replace_surrogates_in,
     table_of,
 )
-from jaxbert.data.sources import is_folder, lines_of, load_rows, read_text
+from jaxbert.data.sources import is_folder, load_rows
+from jaxbert.data.stored_lines import LineExample, stored
+from jaxbert.data.text_files import TextFiles, text_files
 from jaxbert.errors import InputError
 
 
-@dataclasses.dataclass(frozen=True)
-class LineExample:
-    """A line, sentence or paragraph of text."""
-
-    where: str = dataclasses.field(repr=False)
-    text: str
-
-
 def load_lines(path: str, *, quoted_tsv: bool = False) -> Content:
-    """The content of a file: as load_rows returns it if the file has rows, else its text.
+    """The content of a file or folder: as load_rows returns it if it has rows, else text files.
 
     Raises:
         InputError: the file is missing, damaged, or does not match its suffix.
     """
     file = Path(path)
     suffixes = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
-    if is_folder(file) or file.suffix.lower() in suffixes:
-        return load_rows(path, quoted_tsv=quoted_tsv)
-    return read_text(file)
+    has_rows = _is_data_set(file) if is_folder(file) else file.suffix.lower() in suffixes
+    return load_rows(path, quoted_tsv=quoted_tsv) if has_rows else text_files(file)
+
+
+def _is_data_set(folder: Path) -> bool:
+    """Whether the library `datasets` has saved the folder."""
+    names = ("state.json", "dataset_info.json", "dataset_dict.json")
+    return any((folder / name).exists() for name in names)
 
 
 def read_lines(
@@ -59,26 +57,28 @@ def read_lines(
     Raises:
         InputError: the column is missing or does not hold text, or there is no text.
     """
-    examples: list[LineExample] = []
     report = Report(strict)
-    origins = []
-    for origin, content in tables:
-        origins.append(origin)
-        for where, text in _texts(origin, content, text_column, report):
-            if text.strip():
-                [text] = replace_surrogates_in([text], where, report)
-                examples.append(LineExample(where, text))
+    origins: list[str] = []
+
+    def lines() -> Iterator[LineExample]:
+        for origin, content in tables:
+            origins.append(origin)
+            for where, text in _texts(origin, content, text_column, report):
+                if text.strip():
+                    [text] = replace_surrogates_in([text], where, report)
+                    yield LineExample(where, text)
+
+    examples = stored(lines())
     if not examples:
         raise report.nothing(f"{', '.join(origins)}: no text in it")
-    return Data(tuple(examples), tuple(report.problems), notes=tuple(report.notes))
+    return Data(examples, tuple(report.problems), notes=tuple(report.notes))
 
 
 def _texts(
     origin: str, content: Content, text_column: str | None, report: Report
 ) -> Iterator[tuple[str, str]]:
-    if isinstance(content, str):
-        for number, line in enumerate(lines_of(content), 1):
-            yield f"{origin}: line {number}", line
+    if isinstance(content, TextFiles):
+        yield from content.lines(origin)
         return
     sheet = table_of(origin, content)
     names, rows = sheet.names, sheet.rows

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Generic, Protocol, TypeAlias, TypeVar, overload
 
 from jaxbert.data.json_entries import Entries
+from jaxbert.data.text_files import TextFiles
 from jaxbert.errors import DataError, InputError
 from jaxbert.io.untrusted import shown
 
@@ -121,15 +122,15 @@ class Table(list[Fields]):
         self.notes: list[str] = []
 
 
-# What a loader returns: rows, JSON in a form that the readers know, or the text of a text file.
-Content: TypeAlias = "Table | Sequence[Cell] | dict[str, Cell] | Cell | Entries"
+# What a loader returns: rows, JSON in a form that the readers know, or text files.
+Content: TypeAlias = "Table | Sequence[Cell] | dict[str, Cell] | Cell | Entries | TextFiles"
 
 
 @dataclasses.dataclass(frozen=True)
 class Data(Generic[T]):
     """Examples in the order of the files, and what was repaired or left out."""
 
-    examples: tuple[T, ...]
+    examples: Sequence[T]
     problems: tuple[Problem, ...] = ()
     classes: tuple[str, ...] = ()  # in declared order, if the data declare them
     columns: tuple[str, ...] = dataclasses.field(default=(), compare=False)  # for messages

@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from jaxbert.data.sources import lines_of, read_text
+from jaxbert.data.text_files import lines_of, read_text
 from jaxbert.errors import InputError
 
 # A function text -> [(start, end), ...], the characters of its words; with its description.

@@ -6,16 +6,14 @@ import csv
 import io
 import itertools
 import json
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jaxbert.data.encodings import likely_encoding, wide_encoding
 from jaxbert.data.json_entries import entries_of
 from jaxbert.data.rows import Cell, Content, Row, Table, names_of
+from jaxbert.data.text_files import read_text
 from jaxbert.errors import InputError
-from jaxbert.io.untrusted import shown
 
 if TYPE_CHECKING:
     import datasets
@@ -35,62 +33,6 @@ def is_folder(path: Path) -> bool:
         return path.is_dir()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-
-
-def read_text(path: Path) -> str:
-    """Read a UTF-8 text file, with its line ends unchanged.
-
-    Raises:
-        InputError: the file is missing, cannot be read, is not UTF-8, or has a NUL byte.
-    """
-    try:
-        if path.is_char_device():  # /dev/zero, for example, has no end
-            raise InputError(f"{path}: a device, not a file")
-        raw = path.read_bytes()
-        text = raw.decode().removeprefix("\ufeff")
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        where = f"{path}: line {line} is not UTF-8 (byte {error.start} of the file)"
-        raise InputError(f"{where}; {_advice(path, raw)}") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except InputError:
-        raise
-    except ValueError:
-        raise InputError(f"{shown(path)}: not a valid file name") from None
-    nul = text.find("\0")
-    if nul >= 0:
-        line = text.count("\n", 0, nul) + 1
-        raise InputError(f"{path}: line {line} has a NUL byte; {_advice(path, raw)}")
-    return text
-
-
-def _advice(path: Path, raw: bytes) -> str:
-    """What to do about bytes that are not UTF-8 text."""
-    name, verb = wide_encoding(raw), "it is"
-    if name is None and b"\0" not in raw:
-        name, verb = likely_encoding(raw), "it looks like"
-    if name is None:
-        return (
-            "most of the file is UTF-8, or it is not text: is it damaged, or another kind of file?"
-        )
-    file = shlex.quote(path.name)
-    return f"{verb} {name}: convert it with iconv -f {name} -t UTF-8 {file} > NEW{path.suffix}"
-
-
-def lines_of(text: str) -> list[str]:
-    """The lines of a text without their ends: LF or CRLF, or CR if the text has no LF.
-
-    Not splitlines(), which also splits at U+2028 and other characters that a text may contain.
-
-    >>> lines_of("a\\r\\nb\\n"), lines_of("a\\rb")
-    (['a', 'b', ''], ['a', 'b'])
-    """
-    if "\n" not in text:
-        return text.split("\r")
-    return [line.removesuffix("\r") for line in text.split("\n")]
 
 
 def _read_json(path: Path) -> Content:

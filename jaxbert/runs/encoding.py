@@ -143,7 +143,7 @@ def _collected(parts: Iterator[Features], task: AnyTask) -> Features:
         return task.finish(merged(found))
     folder = Path(tempfile.mkdtemp(prefix="features-", dir=scratch()))
     try:
-        return task.finish(spilled(itertools.chain(found, parts), folder))
+        return spilled(itertools.chain(found, parts), task.finish, folder)
     except OSError as error:
         raise InputError(
             f"{folder}: the features cannot be written ({error.strerror}); give --cache_dir, a "

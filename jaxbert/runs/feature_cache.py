@@ -9,7 +9,6 @@ import importlib.metadata
 import json
 import logging
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -17,14 +16,12 @@ from transformers import PreTrainedTokenizerFast
 
 import jaxbert.data
 import jaxbert.tasks
-from jaxbert.data.feature_files import load_features, save_features, spilled
+from jaxbert.data.feature_files import load_features, save_features
 from jaxbert.data.features import Features
 from jaxbert.errors import InputError
 from jaxbert.io.files import digest_of
 from jaxbert.model.config import BertConfig, config_to_dict
 from jaxbert.options.fields import Value
-from jaxbert.runtime.signal_listener import when_leaving
-from jaxbert.tasks.registry import AnyTask
 from jaxbert.tasks.task import E, P, S, Task
 
 logger = logging.getLogger("jaxbert")
@@ -115,7 +112,7 @@ def kept(
         logger.warning("%s: %s; it is made again", place, error)
         shutil.rmtree(place, ignore_errors=True)
     try:
-        _make(make(), task, place)
+        save_features(make(), task.finish, place)
         return load_features(place)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
@@ -123,13 +120,3 @@ def kept(
             f"--cache_dir {folder}: the features cannot be kept there ({reason}); give a folder "
             "with room for them, or leave it out"
         ) from None
-
-
-def _make(parts: Iterator[Features], task: AnyTask, place: Path) -> None:
-    """Write the features of all parts."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(
-        prefix=f".{place.name}.", dir=place.parent, ignore_cleanup_errors=True
-    ) as folder:
-        when_leaving(functools.partial(shutil.rmtree, folder, ignore_errors=True))
-        save_features(task.finish(spilled(parts, Path(folder))), place)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -106,7 +107,7 @@ def read_examples(
         data = task.read([rows])
     elif source.files:
         origin = ", ".join(source.files)
-        data = task.read((path, _load(task, path, source)) for path in source.files)
+        data = task.read(_contents(task, source))
     elif source.dataset_name:
         name, config = source.dataset_name, source.dataset_config_name
         split = "train"
@@ -131,10 +132,12 @@ def read_examples(
     return _first(task, data, source.limit, origin) if source.limit else data
 
 
-def _load(task: AnyTask, place: str, source: Source) -> Content:
-    """What a file has, of this machine or of a bucket."""
-    with fetched_file(place, "--train_file" if source.training else "--validation_file") as path:
-        return task.load(path)
+def _contents(task: AnyTask, source: Source) -> Iterator[tuple[str, Content]]:
+    """What the files have, of this machine or of a bucket, each while it is read."""
+    flag = "--train_file" if source.training else "--validation_file"
+    for place in source.files or ():
+        with fetched_file(place, flag) as path:
+            yield place, task.load(path)
 
 
 def _first(task: Task[S, E, P], data: Data[E], limit: int, origin: str) -> Data[E]:
@@ -142,7 +145,8 @@ def _first(task: Task[S, E, P], data: Data[E], limit: int, origin: str) -> Data[
     kept = data.examples[:limit]
     if len(kept) > 1:
         labels = {str(task.label_of(e)) for e in kept}
-        others = any(str(task.label_of(e)) not in labels for e in data.examples[limit:])
+        after = itertools.islice(data.examples, limit, None)
+        others = any(str(task.label_of(e)) not in labels for e in after)
         if len(labels) == 1 and others:
             message = "%s: the first %d examples are all of the class %s; is the file sorted?"
             logger.warning(message, origin, len(kept), min(labels))
@@ -154,7 +158,7 @@ def read_held_out(
     source: Source,
     rows: InMemory | None = None,
     needed_by: Sequence[str] = (),
-) -> tuple[E, ...] | None:
+) -> Sequence[E] | None:
     """The validation examples of a training run, or None; a data set of the Hub may have none.
 
     Args:

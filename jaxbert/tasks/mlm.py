@@ -14,11 +14,12 @@ from transformers import PreTrainedTokenizerFast
 from jaxbert.data.batch import Batch
 from jaxbert.data.encode_lines import tokenize_lines, windows_of_lines
 from jaxbert.data.features import Features
-from jaxbert.data.lines import LineExample, load_lines, read_lines
+from jaxbert.data.lines import load_lines, read_lines
 from jaxbert.data.masking import mask_batch
 from jaxbert.data.rows import Content, Data
 from jaxbert.data.sampling import NumpyBatch
 from jaxbert.data.segment import make_segmenter
+from jaxbert.data.stored_lines import LineExample
 from jaxbert.io.files import Json
 from jaxbert.losses.forms import Arrays, Measure
 from jaxbert.losses.label_losses import label_accuracy, label_cross_entropy

@@ -16,6 +16,8 @@ from jaxbert.runtime import processes
 from jaxbert.training.parallel import Parallel, prefetch
 from jaxbert.training.step import PredictStep
 
+_FORGOTTEN = 64  # batches; what was read of files on a disk is then given back
+
 
 def cached_tokens(platform: str) -> int | None:
     """The most tokens of a device's batch that are predicted fast; None where there is no such.
@@ -73,9 +75,11 @@ def predict(
                 results[name] = np.zeros((len(features), *rows.shape[1:]), rows.dtype)
             results[name][windows] = rows[: len(windows)]
 
-    for windows, batch in prefetch(plan, put):
+    for number, (windows, batch) in enumerate(prefetch(plan, put), 1):
         if stopped():
             return None
+        if number % _FORGOTTEN == 0:
+            features.forget()
         processes.beat()
         waiting.append((windows, compiled(params, batch)))
         if len(waiting) > 1:  # read a batch only when the next one has been started

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from jaxbert.data.encode_lines import encode_lines
 from jaxbert.data.features import Features
-from jaxbert.data.lines import LineExample
 from jaxbert.data.questions import read_qa
 from jaxbert.data.sampling import make_batch
 from jaxbert.data.segment import make_segmenter
+from jaxbert.data.stored_lines import LineExample
 from jaxbert.errors import InputError
 from jaxbert.model.tokenizer import load_tokenizer
 

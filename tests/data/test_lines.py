@@ -11,8 +11,9 @@ from conftest import public_data
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jaxbert.data.lines import LineExample, load_lines, read_lines
+from jaxbert.data.lines import load_lines, read_lines
 from jaxbert.data.rows import Data
+from jaxbert.data.stored_lines import LineExample
 from jaxbert.errors import InputError
 
 # A busy machine is no fault of the code.

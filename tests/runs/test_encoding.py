@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from test_feature_cache import assert_equal, made
 
 from jaxbert.data.feature_parts import merged
-from jaxbert.data.lines import LineExample
 from jaxbert.data.questions import Answer, QAExample
+from jaxbert.data.stored_lines import LineExample
 from jaxbert.errors import InputError
 from jaxbert.io.fetched import scratch
 from jaxbert.model.config import load_config

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from jaxbert.data.features import Features
-from jaxbert.data.lines import LineExample
 from jaxbert.data.sampling import NumpyBatch, make_batch
+from jaxbert.data.stored_lines import LineExample
 from jaxbert.metrics.scores import Metric
 from jaxbert.model.config import BertConfig
 from jaxbert.model.tokenizer import load_tokenizer
