@@ -755,7 +755,7 @@ EXAMPLE_SCRIPTS = (
         ),
         _refused("it is for masked language modelling; leave it out"),
     ),
-    _switch("streaming", _refused("files are read whole; leave it out")),
+    _switch("streaming", _refused("it is for masked language modelling; leave it out")),
     _switch("half_precision", _taken(*_BFLOAT16)),
     # no_trainer
     _one("max_length", _taken("--max_seq_length", "{}")),

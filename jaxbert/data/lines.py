@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from jaxbert.data.row_streams import parquet_stream
 from jaxbert.data.rows import (
+    Cell,
     Content,
     Data,
     Report,
+    RowStream,
     columns_of_text,
     field,
     find_column,
     names_of,
     replace_surrogates_in,
     table_of,
+    where_of,
 )
 from jaxbert.data.sources import is_folder, load_rows
 from jaxbert.data.stored_lines import LineExample, stored
 from jaxbert.data.text_files import TextFiles, text_files
 from jaxbert.errors import InputError
+
+_HEAD = 20  # rows of a stream by which a column of text is found
 
 
 def load_lines(path: str, *, quoted_tsv: bool = False) -> Content:
@@ -29,7 +35,9 @@ def load_lines(path: str, *, quoted_tsv: bool = False) -> Content:
         InputError: the file is missing, damaged, or does not match its suffix.
     """
     file = Path(path)
-    suffixes = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
+    if file.suffix.lower() == ".parquet" and not is_folder(file):
+        return parquet_stream(path)
+    suffixes = (".csv", ".tsv", ".json", ".jsonl")
     has_rows = _is_data_set(file) if is_folder(file) else file.suffix.lower() in suffixes
     return load_rows(path, quoted_tsv=quoted_tsv) if has_rows else text_files(file)
 
@@ -80,9 +88,13 @@ def _texts(
     if isinstance(content, TextFiles):
         yield from content.lines(origin)
         return
-    sheet = table_of(origin, content)
-    names, rows = sheet.names, sheet.rows
-    if not rows:
+    stream = content if isinstance(content, RowStream) else None
+    if stream is not None and "paragraphs" in stream.names:
+        content, stream = list(stream.read(stream.names)), None
+    sheet = table_of(origin, content if stream is None else stream.head(_HEAD))
+    names: Sequence[str] = sheet.names
+    rows: Iterable[tuple[str, Cell]] = sheet.rows
+    if not sheet.rows:
         return
     if "paragraphs" in names and text_column in (None, "context"):
         articles = report.each(
@@ -105,6 +117,8 @@ def _texts(
             f"{origin}: no column is known to hold text; it has {names_of(names) or 'none'}; "
             "name it with --text_column_name"
         )
+    if stream is not None:
+        rows = ((where_of(origin, n, row), row) for n, row in enumerate(stream.read([column])))
     seen: set[str] = set()
     texts = report.each(rows, lambda item: (item[0], field(item[1], column, str, item[0])))
     for where, text in texts:

@@ -7,6 +7,7 @@ and the report names it.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Generic, Protocol, TypeAlias, TypeVar, overload
 
@@ -122,8 +123,27 @@ class Table(list[Fields]):
         self.notes: list[str] = []
 
 
-# What a loader returns: rows, JSON in a form that the readers know, or text files.
-Content: TypeAlias = "Table | Sequence[Cell] | dict[str, Cell] | Cell | Entries | TextFiles"
+@dataclasses.dataclass(frozen=True)
+class RowStream:
+    """Rows that are read when they are asked for, each time from the first.
+
+    Attributes:
+        names: of the columns.
+        read: the rows with some of the columns.
+    """
+
+    names: list[str]
+    read: Callable[[list[str]], Iterator[Fields]]
+
+    def head(self, count: int) -> list[Fields]:
+        """The first rows, with all columns."""
+        return list(itertools.islice(self.read(self.names), count))
+
+
+# What a loader returns: rows, JSON in a form that the readers know, text files or a stream of rows.
+Content: TypeAlias = (
+    "Table | Sequence[Cell] | dict[str, Cell] | Cell | Entries | TextFiles | RowStream"
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -185,9 +186,21 @@ def _column_names(path: Path, cells: list[str]) -> list[str]:
 
 def read_table(load: Callable[[], datasets.Dataset | datasets.DatasetDict], origin: str) -> Table:
     """Rows of a data set read by the library `datasets`; class numbers become names."""
-    try:
+    with readable_by_datasets(origin):
         table = load()
         rows = Table() if isinstance(table, dict) else _named_rows(table)
+    if isinstance(table, dict):
+        raise InputError(
+            f"{origin}: a folder of the splits {', '.join(table)}; give it as --dataset_name"
+        )
+    return rows
+
+
+@contextlib.contextmanager
+def readable_by_datasets(origin: str) -> Iterator[None]:
+    """Within it, what the library `datasets`, or one that it uses, cannot read is an InputError."""
+    try:
+        yield
     except InputError:
         raise
     except Exception as raised:  # datasets raises, or wraps, errors of many libraries
@@ -196,14 +209,14 @@ def read_table(load: Callable[[], datasets.Dataset | datasets.DatasetDict], orig
             error = error.__cause__
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"{origin}: the library datasets cannot read it ({reason})") from None
-    if isinstance(table, dict):
-        raise InputError(
-            f"{origin}: a folder of the splits {', '.join(table)}; give it as --dataset_name"
-        )
-    return rows
 
 
-def _parquet_rows(path: str) -> int:
+def check_parquet(path: str) -> int:
+    """The number of rows of a Parquet file.
+
+    Raises:
+        InputError: it is missing, empty or damaged.
+    """
     import pyarrow
     import pyarrow.parquet
 
@@ -265,7 +278,7 @@ def load_rows(path: str, *, quoted_tsv: bool = False) -> Content:
         datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # it logs what it also raises
         if folder:
             return read_table(lambda: datasets.load_from_disk(path), path)
-        if not _parquet_rows(path):  # datasets cannot read a file without rows
+        if not check_parquet(path):  # datasets cannot read a file without rows
             return Table()
         return read_table(lambda: datasets.Dataset.from_parquet(path, keep_in_memory=True), path)
     if suffix == ".csv":
@@ -313,28 +326,49 @@ def load_hub_rows(name: str, config: str | None, split: str) -> Table:
         MissingSplitError: the data set exists, but not the split.
         InputError: it cannot be read.
     """
+    origin = _origin_of(name, split)
+    return read_table(lambda: _load_split(name, config, split, origin), origin)
+
+
+def hub_stream(
+    name: str, config: str | None, split: str
+) -> tuple[str, datasets.Dataset | datasets.IterableDataset]:
+    """The same split without a download, and its name in messages.
+
+    Raises:
+        MissingSplitError, InputError: as load_hub_rows.
+    """
+    origin = _origin_of(name, split)
+    with readable_by_datasets(origin):
+        return origin, _load_split(name, config, split, origin, streaming=True)
+
+
+def _origin_of(name: str, split: str) -> str:
     import datasets
 
     datasets.disable_progress_bars()
     datasets.logging.set_verbosity(datasets.logging.CRITICAL)
-    origin = f"--dataset_name {name}, split {split}"
     if (Path(name) / "state.json").is_file():
         raise InputError(
             f"--dataset_name {name}: a saved data set without splits; give it as --train_file or "
             "--validation_file"
         )
+    return f"--dataset_name {name}, split {split}"
 
-    def load() -> datasets.Dataset:
-        if Path(name).is_dir() and (Path(name) / "dataset_dict.json").is_file():
-            splits = datasets.load_from_disk(name)
-            if split not in splits:
-                raise MissingSplitError(f"{origin}: it has {', '.join(splits)}")
-            return splits[split]
-        try:
-            return datasets.load_dataset(name, config, split=split)
-        except ValueError as error:
-            if "Unknown split" in str(error):
-                raise MissingSplitError(f"{origin}: {' '.join(str(error).split())}") from None
-            raise
 
-    return read_table(load, origin)
+def _load_split(
+    name: str, config: str | None, split: str, origin: str, *, streaming: bool = False
+) -> datasets.Dataset | datasets.IterableDataset:
+    import datasets
+
+    if Path(name).is_dir() and (Path(name) / "dataset_dict.json").is_file():
+        splits = datasets.load_from_disk(name)  # by memory map
+        if split not in splits:
+            raise MissingSplitError(f"{origin}: it has {', '.join(splits)}")
+        return splits[split]
+    try:
+        return datasets.load_dataset(name, config, split=split, streaming=streaming)
+    except ValueError as error:
+        if "Unknown split" in str(error) or "Bad split" in str(error):
+            raise MissingSplitError(f"{origin}: {' '.join(str(error).split())}") from None
+        raise

@@ -280,6 +280,9 @@ class MLMOptions(RowOptions):
     text_column_name: str | None = option(
         None, "The column of the text, in files with columns.", resume="examples", names_input=True
     )
+    streaming: bool = option(
+        False, "Read --dataset_name as a stream, without a download.", resume="free"
+    )
     line_by_line: bool = option(
         False, "A row for each line instead of packed lines.", resume="examples"
     )

@@ -12,7 +12,7 @@ import jax
 
 from jaxbert.data.in_memory import InMemory
 from jaxbert.data.rows import Content, Data, names_of, problem_lines
-from jaxbert.data.sources import MissingSplitError, load_hub_rows, validation_split_of
+from jaxbert.data.sources import MissingSplitError, validation_split_of
 from jaxbert.errors import InputError
 from jaxbert.io.fetched import fetched_file
 from jaxbert.loaded.model import Compute, LoadedModel
@@ -114,7 +114,7 @@ def read_examples(
         if not source.training:
             split = source.validation_split or validation_split_of(config)
         origin = f"{name}[{split}]"
-        data = task.read([(origin, load_hub_rows(name, config, split))])
+        data = task.read([(origin, task.load_data_set(name, config, split))])
     else:
         return None
     logger.info("%s: %d examples", origin, len(data.examples))

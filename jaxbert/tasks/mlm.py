@@ -16,6 +16,7 @@ from jaxbert.data.encode_lines import tokenize_lines, windows_of_lines
 from jaxbert.data.features import Features
 from jaxbert.data.lines import load_lines, read_lines
 from jaxbert.data.masking import mask_batch
+from jaxbert.data.row_streams import data_set_stream
 from jaxbert.data.rows import Content, Data
 from jaxbert.data.sampling import NumpyBatch
 from jaxbert.data.segment import make_segmenter
@@ -74,6 +75,11 @@ class MLM(Task[MLMOptions, LineExample, dict[str, float]]):
 
     def load(self, path: str) -> Content:
         return load_lines(path, quoted_tsv=self.settings.quoted_tsv)
+
+    def load_data_set(self, name: str, config: str | None, split: str) -> Content:
+        if self.settings.streaming:
+            return data_set_stream(name, config, split)
+        return super().load_data_set(name, config, split)
 
     def read(self, sources: Iterable[tuple[str, Content]]) -> Data[LineExample]:
         column, strict = self.settings.text_column_name, self.settings.strict

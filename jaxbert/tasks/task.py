@@ -15,7 +15,7 @@ from jaxbert.data.batch_source import Corruption
 from jaxbert.data.feature_parts import merged, moved
 from jaxbert.data.features import Features
 from jaxbert.data.rows import Cell, Content, Data
-from jaxbert.data.sources import load_rows
+from jaxbert.data.sources import load_hub_rows, load_rows
 from jaxbert.errors import InputError
 from jaxbert.io.files import Json
 from jaxbert.losses.distillation import distillation
@@ -103,6 +103,15 @@ class Task(abc.ABC, Generic[S, E, P]):
             InputError: it is missing, damaged, or not what its suffix says.
         """
         return load_rows(path)
+
+    def load_data_set(self, name: str, config: str | None, split: str) -> Content:
+        """The content of a split of a data set, of the Hub or of a folder.
+
+        Raises:
+            MissingSplitError: the data set exists, but not the split.
+            InputError: it cannot be read.
+        """
+        return load_hub_rows(name, config, split)
 
     @abc.abstractmethod
     def read(self, sources: Iterable[tuple[str, Content]]) -> Data[E]:

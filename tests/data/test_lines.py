@@ -11,10 +11,14 @@ from conftest import public_data
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from jaxbert.data import row_streams
 from jaxbert.data.lines import load_lines, read_lines
 from jaxbert.data.rows import Data
+from jaxbert.data.sources import MissingSplitError
 from jaxbert.data.stored_lines import LineExample
 from jaxbert.errors import InputError
+from jaxbert.options.task_settings import MLMOptions
+from jaxbert.tasks.mlm import MLM
 
 # A busy machine is no fault of the code.
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -185,3 +189,38 @@ def test_no_text(write: Callable[..., str], tmp_path: Path) -> None:
 def test_public_data(name: str, count: int) -> None:
     path = public_data(name)
     assert len(read(str(path)).examples) == count
+
+
+def test_parquet_is_read_batch_by_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    monkeypatch.setattr(row_streams, "_BATCH", 2)
+    path = str(tmp_path / "a.parquet")
+    texts = ["one", " ", "three", None, "five"]
+    pq.write_table(pa.table({"number": range(5), "body": texts}), path)
+    data = read(path)
+    assert [(e.where, e.text) for e in data.examples] == [
+        (f"{path}: row 0", "one"),
+        (f"{path}: row 2", "three"),
+        (f"{path}: row 4", "five"),
+    ]
+    assert data.notes == (f'{path}: text is in the column "body"',)
+    [problem] = data.problems
+    assert str(problem).startswith(f'{path}: row 3: field "body" is NoneType, expected str')
+    assert refusal(read, path, "other").startswith('no column "other"; it has number, body')
+
+
+def test_a_data_set_as_a_stream(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_text('{"text": "one", "n": 1}\n{"text": "two", "n": 2}\n')
+    tasks = [MLM(MLMOptions(streaming=streaming)) for streaming in (False, True)]
+    found = [
+        task.read([("x", task.load_data_set(str(tmp_path), None, "train"))]).examples
+        for task in tasks
+    ]
+    assert found[0] == found[1] == (LineExample("x: row 0", "one"), LineExample("x: row 1", "two"))
+    for task in tasks:
+        with pytest.raises(MissingSplitError, match="split validation"):
+            task.load_data_set(str(tmp_path), None, "validation")
+        with pytest.raises(InputError, match="the library datasets cannot read it"):
+            task.load_data_set(str(tmp_path / "none"), None, "train")
