@@ -186,7 +186,7 @@ def test_a_vocabulary_that_does_not_fit_is_said(
     tokenizer, cfg = load_tokenizer(tiny_folder), BertConfig(vocab_size=512)
     for text, said in (("the of and", False), ("北京 上海", True)):
         caplog.clear()
-        data = task.read([("x", text)])
+        data = task.read([("x", [{"text": text}])])
         with caplog.at_level("INFO", "jaxbert"):
             encode_examples(task, data.examples, tokenizer, cfg)
         assert ("is it the right vocabulary?" in caplog.text) == said
