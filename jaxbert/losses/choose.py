@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -15,7 +14,9 @@ import numpy as np
 from jaxbert.errors import InputError
 from jaxbert.io.files import Json
 from jaxbert.losses.forms import AnyLoss, required_parameters
-from jaxbert.losses.user_file import guarded, load_function
+from jaxbert.losses.user_file import guarded
+from jaxbert.options.function_args import bind_args, parse_args
+from jaxbert.options.function_file import load_function, names_file
 from jaxbert.options.user_function import PREFIX, UserFunction
 
 # Keywords that other options of the task give, not --loss_args.
@@ -60,7 +61,7 @@ def choose_loss(
     Raises:
         InputError: no such loss or option, or a file that cannot be used.
     """
-    args = _parsed(loss_args)
+    args = parse_args(loss_args, "--loss", '{"gamma": 2}')
     if given is None:
         return _choose(losses, name, args)
     function = guarded(given.function, given.name, given.path)
@@ -89,20 +90,11 @@ def with_keywords(chosen: ChosenLoss, keywords: Mapping[str, Json | np.ndarray])
     return chosen._replace(function=function)
 
 
-def _parsed(loss_args: str | None) -> dict[str, Json]:
-    try:
-        args = json.loads(loss_args or "{}")
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"--loss_args {loss_args}: not JSON ({error})") from None
-    if not isinstance(args, dict):
-        raise InputError(f"""--loss_args {loss_args}: give an object, as {{"gamma": 2}}""")
-    return args
-
-
 def _choose(losses: Mapping[str, AnyLoss], name: str, args: dict[str, Json]) -> ChosenLoss:
-    user_defined = ":" in name or name.endswith(".py")
+    user_defined = names_file(name)
     if user_defined:
-        function, source = load_function(name)
+        found, source, path = load_function(name, "--loss")
+        function = guarded(found, name, path)
     elif name in losses:
         function = losses[name]
         source = Path(inspect.getfile(inspect.unwrap(function))).read_text(encoding="utf-8")
@@ -144,33 +136,12 @@ def _base(losses: Mapping[str, AnyLoss], name: Json, args: Json) -> ChosenLoss:
 
 def _bound(name: str, function: AnyLoss, args: dict[str, Json]) -> AnyLoss:
     """The function with its options."""
-    parameters = list(inspect.signature(function).parameters.values())
     count = required_parameters(function)
     if count not in (2, 4):
         raise InputError(
             f"--loss {name}: it takes {count} arguments; the forms are (outputs, batch) and "
             "(apply, params, batch, key), and options have defaults"
         )
-    taken = {p.name: p for p in parameters[count:] if p.kind is not p.VAR_KEYWORD}
-    taken = {n: p for n, p in taken.items() if n not in ("base", *_SETTINGS)}
-    if unknown := args.keys() - taken.keys():
-        options = ", ".join(taken) or "none"
-        raise InputError(f"--loss_args {min(unknown)}: the options of {name} are {options}")
-    for option, parameter in taken.items():
-        if option in args:
-            _check_type(option, args[option], parameter.default)
-        elif parameter.default is parameter.empty:
-            raise InputError(
-                f"""--loss {name} needs --loss_args '{{"{option}": ...}}'; see its docstring"""
-            )
-    return functools.partial(function, **args) if args else function
-
-
-def _check_type(option: str, value: Json, default: Json) -> None:
-    """Hold an option against the type of its default."""
-    if not isinstance(default, bool | int | float | str):
-        return
-    fitting = (int, float) if isinstance(default, float) else type(default)
-    wrong = isinstance(value, bool) and not isinstance(default, bool)
-    if wrong or not isinstance(value, fitting):
-        raise InputError(f"--loss_args {option}: {value!r} is no {type(default).__name__}")
+    return bind_args(
+        function, args, name=name, option="--loss", first=count, reserved=("base", *_SETTINGS)
+    )

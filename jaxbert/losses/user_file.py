@@ -1,12 +1,8 @@
-"""A user's loss: the function of FILE.py:FUNCTION, whose faults are told in one line."""
+"""A user's loss, whose faults are told in one line."""
 
 from __future__ import annotations
 
 import functools
-import importlib.util
-import inspect
-import linecache
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -28,68 +24,6 @@ _TAKEN = {"loss", "weight", "grad_norm", "skipped", "stop", "step", "epoch", "le
     "examples_per_second",
     "tokens_per_second",
 }
-
-
-def load_function(given: str) -> tuple[AnyLoss, str]:
-    """The function of FILE.py:FUNCTION, and the text of the file and of those beside it that it
-    imports.
-
-    The function raises InputError where it fails, or returns what is not of its form.
-
-    Raises:
-        InputError: the file cannot be read or run, or has no such function.
-    """
-    place, _, name = given.rpartition(":")
-    if not place or not name:
-        raise InputError(f"--loss {given}: give FILE.py:FUNCTION")
-    path = Path(place).expanduser()
-    try:
-        source = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise InputError(f"--loss {given}: {place}: no such file") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"--loss {given}: {place}: cannot be read ({error})") from None
-    spec = importlib.util.spec_from_file_location(f"_loss_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise InputError(f"--loss {given}: {place}: not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    linecache.checkcache(str(path))
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    before = set(sys.modules)
-    sys.path.insert(0, str(path.absolute().parent))  # files beside it can be imported, as by python
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        raise InputError(f"--loss {given}: {error_line(error, path)}") from None
-    finally:
-        sys.path.pop(0)
-        helpers = _take_back(before, path.absolute().parent)
-    function = getattr(module, name, None)
-    if not callable(function):
-        there = [n for n, x in vars(module).items() if inspect.isfunction(x) and n[0] != "_"]
-        own = [n for n in there if vars(module)[n].__module__ == module.__name__]
-        raise InputError(
-            f"--loss {given}: {place} has no function {name}; there are {', '.join(own) or 'none'}"
-        )
-    texts = [f"# {place.name}\n{place.read_text('utf-8', 'replace')}" for place in helpers]
-    return guarded(function, given, path), "\n".join([source, *texts])
-
-
-def _take_back(before: set[str], folder: Path) -> list[Path]:
-    """Forget the modules that were imported since and found in the folder; returns their files.
-
-    Another loss may have a file of the same name beside it, and this one's may change.
-    """
-    files = []
-    for name in sorted(sys.modules.keys() - before):
-        first = name.split(".")[0]
-        file = Path(getattr(sys.modules[name], "__file__", None) or "")
-        # Not what lies deeper, in an environment for instance.
-        beside = file.is_relative_to(folder / first) or file == folder / f"{first}.py"
-        if beside and file.suffix == ".py" and first != "jaxbert":
-            files.append(file)
-            del sys.modules[name]
-    return files
 
 
 def guarded(function: UserLoss, given: str, path: Path) -> AnyLoss:
