@@ -23,7 +23,7 @@ from jaxbert.metrics.user_metrics import user_metrics
 from jaxbert.options.dependencies import Function
 from jaxbert.options.fields import Settings
 from jaxbert.options.keywords import make_settings
-from jaxbert.options.user_function import user_function
+from jaxbert.options.user_function import UserFunction, user_function
 from jaxbert.runs.evaluate import evaluate as evaluate_run
 from jaxbert.runs.predict_rows import as_dicts, predict_rows
 from jaxbert.runs.saved import options_of_training
@@ -136,6 +136,7 @@ def train(
     train_data: Paths | Rows | None = None,
     validation_data: Paths | Rows | None = None,
     loss: str | Function | None = None,
+    optim: str | Function | None = None,
     metrics: Sequence[Function | Metric] = (),
     corruption: Function | None = None,
     callbacks: Sequence[Notify] = (),
@@ -154,6 +155,8 @@ def train(
             or an object such as SQuAD's JSON. They are neither used up nor changed.
         loss: a name, "FILE.py:FUNCTION", or a function (outputs, batch) or (apply, params, batch,
             key); see jaxbert.losses.forms.
+        optim: the optimizer: a name, "FILE.py:FUNCTION", or a function (learning_rate) that gives
+            an optax.GradientTransformation; see jaxbert.training.update_rules.
         metrics: functions (predictions, examples) -> a number, two lists of dicts as evaluate's
             predictions are; named by their __name__, or Metric(name, function, lower_is_better).
             Their scores are beside the task's, and metric_for_best_model may name one.
@@ -176,12 +179,8 @@ def train(
         "validation_data", validation_data, "validation_file", named
     )
     settings |= {**_model(model, named), **train_paths, **held_out_paths}
-    function = None
-    if isinstance(loss, str):
-        settings["loss"] = loss
-    elif loss is not None:
-        function = user_function(loss, "--loss", or_file=True)
-        settings["loss"] = function.name
+    loss_function = _given("loss", loss, settings)
+    optim_function = _given("optim", optim, settings)
     options: Any = make_settings(
         TASK_COMMANDS[task].training,
         settings,
@@ -192,7 +191,8 @@ def train(
     python_inputs = PythonInputs(
         train_rows,
         held_out_rows,
-        function,
+        loss_function,
+        optim_function,
         user_metrics(metrics),
         None if corruption is None else user_function(corruption, "corruption"),
     )
@@ -236,6 +236,20 @@ def evaluate(
     with shown_messages(quiet=quiet):
         found = evaluate_run(definition, options, rows, added)
     return Evaluation(found.scores, as_dicts(found.examples, found.predictions))
+
+
+def _given(
+    name: str, value: str | Function | None, into: dict[str, Setting]
+) -> UserFunction | None:
+    """A function of the program; its name, or that of another one, goes into the settings."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        into[name] = value
+        return None
+    function = user_function(value, f"--{name}", or_file=True)
+    into[name] = function.name
+    return function
 
 
 def _task(name: str) -> type[AnyTask]:

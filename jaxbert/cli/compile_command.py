@@ -45,7 +45,9 @@ from jaxbert.runs.plan import full_rows
 from jaxbert.runs.run_step import make_step
 from jaxbert.tasks.registry import TASKS, AnyTask
 from jaxbert.tasks.task_commands import TASK_COMMANDS
-from jaxbert.training.optim import adamw, make_schedule
+from jaxbert.training.choose_optimizer import choose_optimizer
+from jaxbert.training.optim import make_schedule
+from jaxbert.training.optimizers import make_optimizer
 from jaxbert.training.parallel import make_parallel
 
 logger = logging.getLogger("jaxbert")
@@ -97,6 +99,7 @@ def run(
             raise InputError(f"--json {out}: it is a folder; give a file")
         check_writable(out.parent, "--json, in")
     loss = choose_loss(task_cls.losses, options.loss, options.loss_args)
+    optimizer = choose_optimizer(options.optim, **options.rule())
     if "teacher" in loss.args:
         raise InputError(f"--loss {loss.name}: a teacher is asked about data; compile reads none")
     options.check_on_this_machine("jaxbert compile")
@@ -105,7 +108,9 @@ def run(
     jax.config.update("jax_platforms", "cpu")
     prepare_environment()
     described = described_by(options.target)
-    parallel = make_parallel(options.parallel, described.devices)
+    parallel = make_parallel(
+        options.parallel, described.devices, shard_optimizer=options.shard_optimizer
+    )
     cfg, tokenizer = _model(options.model_name_or_path, options.config_name)
     own = options.part(task_cls.settings_cls)
     files = about.recipe["train_file"]
@@ -129,15 +134,8 @@ def run(
     lengths = bucket_lengths(options.length_bucket, length)
     kernel, why = model.attention_for(lengths, train=True)
     schedule = make_schedule(options.learning_rate, steps=1000, decay=options.lr_scheduler_type)
-    tx = adamw(schedule, **options.adamw())
-    step = make_step(
-        examples.task,
-        model,
-        loss,
-        tx,
-        lengths,
-        **options.step(),
-    )
+    tx = make_optimizer(optimizer.rule, schedule, **options.optimizer())
+    step = make_step(examples.task, model, loss, tx, lengths, **options.step())
     prepared = TrainingStep(
         step,
         model.params,

@@ -24,6 +24,7 @@ from jaxbert.options.task_settings import (
     TaggingOptions,
     TextOptions,
 )
+from jaxbert.options.user_function import PREFIX
 
 # Of GLUE: the names on the Hub, by those that scripts have had.
 GLUE = {
@@ -32,10 +33,12 @@ GLUE = {
 }
 _ADAMW = frozenset(
     (
-        *("adamw", "adamw_hf", "adamw_torch", "adamw_torch_fused", "adamw_torch_xla"),
+        *("adamw_hf", "adamw_torch", "adamw_torch_fused", "adamw_torch_xla"),
         *("adamw_torch_npu_fused", "adamw_apex_fused"),
     )
 )
+OPTIMIZERS = ("adamw", "lamb", "lion", "adafactor", "sgd")  # jaxbert's own
+_LION = frozenset(("lion_32bit", "paged_lion_32bit"))
 # Scores of which the lower one is better.
 _FALLING = frozenset(
     ("loss", "eval_loss", "perplexity", "eval_perplexity", "mse", "eval_mse", "mean_squared_error")
@@ -100,6 +103,21 @@ def _other_tracker(value: str, flags: Flags) -> bool:
     return bool(set(value.lower().split()) - {"tensorboard", "wandb", "mlflow"})
 
 
+def _other_optimizer(value: str, flags: Flags) -> bool:
+    """Neither one of jaxbert's nor a function."""
+    return (
+        value not in OPTIMIZERS
+        and ":" not in value
+        and not value.endswith(".py")
+        and (not value.startswith(PREFIX))
+    )
+
+
+def _no_object(value: str, flags: Flags) -> bool:
+    """It is no JSON object."""
+    return not value.strip().startswith("{")
+
+
 def _other_glue(value: str, flags: Flags) -> bool:
     return value.lower() not in GLUE
 
@@ -134,8 +152,9 @@ _DDP = _understood("devices are XLA's, which has no such setting")
 _LOADER = _understood("batches are prepared in a thread while the device computes")
 _TRACKER = _understood("curves go to train_log.jsonl, and elsewhere by the name of --output_dir")
 _SHARDED = _refused(
-    "every device has all parameters; several devices are used without a flag, and several "
-    "processes are started by `python -m jaxbert.launch`; leave it out"
+    "every device has all parameters, and a training's `--shard_optimizer` divides the optimizer's "
+    "state; several devices are used without a flag, and several processes are started by "
+    "`python -m jaxbert.launch`; leave it out"
 )
 _CHECKPOINT = _refused(FROM_TENSORFLOW, "--model_name_or_path", "DIR")
 _SECRET = _refused(
@@ -159,15 +178,27 @@ TRAINING_ARGUMENTS = (
         training=True,
     ),
     _one(
-        "optim",
+        "optim",  # an option here too
         Case(_understood("the optimizer is AdamW"), _ADAMW),
-        _refused("the optimizer is AdamW, as in the BERT paper; leave it out"),
+        Case(_taken("--optim", "lion"), _LION),
+        Case(
+            _refused(
+                f"there are {', '.join(OPTIMIZERS)}, whose state is float32; for another one write "
+                "a function of optax",
+                *("--optim", "FILE.py:FUNCTION"),
+            ),
+            _other_optimizer,
+        ),
         training=True,
     ),
-    _one("optim_args", _refused("AdamW has the options", "--adam_epsilon", "1e-8"), training=True),
+    _one(
+        "optim_args",  # an option here too
+        Case(_refused("its options are JSON", "--optim_args", '{"momentum": 0.9}'), _no_object),
+        training=True,
+    ),
     _several(
         "optim_target_modules",
-        _refused("AdamW is for all parameters; leave it out"),
+        _refused("the optimizer is for all parameters; leave it out"),
         training=True,
     ),
     _switch(
@@ -555,7 +586,7 @@ EARLIER_TRAINING_ARGUMENTS = (
     _one("per_gpu_eval_batch_size", _taken("--per_device_eval_batch_size", "{}")),
     _switch("no_cuda", _CPU),
     _switch("use_mps_device", _refused("jaxbert has not been tried on Metal; leave it out")),
-    _switch("adafactor", _refused("the optimizer is AdamW; leave it out"), training=True),
+    _switch("adafactor", _taken("--optim", "adafactor"), training=True),
     _switch(
         "group_by_length",
         _understood("windows of like length share a batch, by --length_bucket"),

@@ -8,10 +8,11 @@ evaluates, logs and saves is our own. options.json beside a checkpoint holds the
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, TypedDict
 
-from jaxbert.options.fields import Settings, option
+from jaxbert.errors import InputError
+from jaxbert.options.fields import Settings, option, settings_of
 
 # The groups of --help, in this order. Each dataclass says which one its options are in.
 GROUPS = (
@@ -281,15 +282,25 @@ class CheckpointOptions(Settings):
         return [name for name in names if getattr(self, name)]
 
 
-class AdamWSettings(TypedDict):
-    """Keywords of training.optim.adamw."""
+class RuleKeywords(TypedDict):
+    """Keywords of training.choose_optimizer.choose_optimizer."""
+
+    optim_args: str | None
+    adam: Mapping[str, float]
+    weight_decay: float
+
+
+class OptimizerKeywords(TypedDict):
+    """Keywords of training.optimizers.make_optimizer."""
 
     weight_decay: float
     clip_norm: float
-    b1: float
-    b2: float
-    eps: float
     frozen: Sequence[str]
+    unfreeze_step: int | None
+    layer_decay: float
+    head_factor: float
+    ema_decay: float | None
+    swa_start: float | None
 
 
 class StepKeywords(TypedDict):
@@ -297,6 +308,7 @@ class StepKeywords(TypedDict):
 
     accumulate: int
     frozen: Sequence[str]
+    unfreeze_step: int | None
     remat: bool
     scan: bool
 
@@ -330,6 +342,16 @@ class TrainingOptions(CheckpointOptions, TrainingDataOptions, ModelOptions):
     packing: bool = option(False, "Put several windows in one row: hardly any padding is computed.")
     gradient_accumulation_steps: int = option(1, "Micro-batches of a step.", range=(1, 65536))
     learning_rate: float = option(5e-5, "The highest learning rate.", range=(0, 1e3))
+    layerwise_lr_decay: float = option(
+        1.0,
+        "Below 1: each layer's learning rate is that of the one above it times this.",
+        range=(1e-3, 1),
+    )
+    head_learning_rate: float | None = option(
+        None,
+        "Another highest learning rate for what is outside of the encoder.",
+        range=(0, 1e3),
+    )
     lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = option(
         "linear", "How the learning rate falls after the warmup; constant has no warmup."
     )
@@ -337,10 +359,19 @@ class TrainingOptions(CheckpointOptions, TrainingDataOptions, ModelOptions):
         0.0, "Part of the steps in which the learning rate rises.", range=(0, 1)
     )
     warmup_steps: int = option(0, "The same in steps, when above 0.", range=(0, 1e9))
+    optim: str = option(
+        "adamw",
+        "The optimizer: adamw, lamb, lion, adafactor, sgd, or FILE.py:FUNCTION.",
+        resume="never",
+        reason="the state of one optimizer is not that of another",
+    )
+    optim_args: str | None = option(
+        None, """Its options as JSON: '{"momentum": 0.9}' of sgd.""", json=True
+    )
     weight_decay: float = option(0.0, "Of all parameters but biases and LayerNorm.", range=(0, 1e3))
-    adam_beta1: float = option(0.9, "AdamW's beta 1.", range=(0, 0.999999))
-    adam_beta2: float = option(0.999, "AdamW's beta 2.", range=(0, 0.99999999))
-    adam_epsilon: float = option(1e-8, "AdamW's epsilon.", range=(1e-12, 1))
+    adam_beta1: float = option(0.9, "Beta 1 of adamw, lamb and lion.", range=(0, 0.999999))
+    adam_beta2: float = option(0.999, "Their beta 2.", range=(0, 0.99999999))
+    adam_epsilon: float = option(1e-8, "Epsilon of adamw and lamb.", range=(1e-12, 1))
     max_grad_norm: float = option(
         1.0, "Gradients are clipped to this norm; 0 does not clip.", range=(0, 1e9)
     )
@@ -355,6 +386,33 @@ class TrainingOptions(CheckpointOptions, TrainingDataOptions, ModelOptions):
         "Modules that stay as they are: embeddings, layer_0, layer_1, ..., bert.",
         resume="never",
         reason="what is frozen cannot be changed, since the optimizer has no state of it",
+    )
+    unfreeze_step: int | None = option(
+        None,
+        "Steps after which the modules of --freeze are trained too.",
+        range=(1, 1e9),
+        resume="never",
+        reason="the optimizer's state of what is frozen depends on it",
+    )
+    ema_decay: float | None = option(
+        None,
+        "Evaluate and save an exponential moving average of the parameters with this decay.",
+        range=(1e-4, 0.9999999),
+        resume="never",
+        reason="the average is of all steps of a run",
+    )
+    swa_start: float | None = option(
+        None,
+        "Evaluate and save the mean of the parameters after each step from this one on; below 1 "
+        "it is a part of all steps.",
+        range=(0, 1e9),
+        resume="never",
+        reason="the average is of all steps of a run",
+    )
+    shard_optimizer: bool = option(
+        False,
+        "Each device has a part of the optimizer's state: less memory, and more on the wires.",
+        resume="free",
     )
     loss: str = option("cross_entropy", "Name of the loss, or FILE.py:FUNCTION.")
     loss_args: str | None = option(
@@ -377,6 +435,7 @@ class TrainingOptions(CheckpointOptions, TrainingDataOptions, ModelOptions):
         return {
             "accumulate": self.gradient_accumulation_steps,
             "frozen": self.freeze or (),
+            "unfreeze_step": self.unfreeze_step,
             "remat": self.gradient_checkpointing,
             "scan": self.scan_layers,
         }
@@ -390,15 +449,43 @@ class TrainingOptions(CheckpointOptions, TrainingDataOptions, ModelOptions):
             "seed": self.seed,
         }
 
-    def adamw(self) -> AdamWSettings:
-        """All of the optimizer but its schedule."""
+    def rule(self) -> RuleKeywords:
+        """The optimizer itself, but for its name.
+
+        Raises:
+            InputError: options of what is around it contradict each other.
+        """
+        if self.unfreeze_step and not self.freeze:
+            raise InputError("--unfreeze_step: nothing is frozen; give --freeze too")
+        if self.ema_decay is not None and self.swa_start is not None:
+            raise InputError("--ema_decay and --swa_start: one model is saved; give one of them")
+        if self.head_learning_rate is not None and not self.learning_rate:
+            raise InputError(
+                "--head_learning_rate with --learning_rate 0: for a head alone give --freeze bert "
+                "and its --learning_rate"
+            )
+        adam = ("adam_beta1", "adam_beta2", "adam_epsilon")
+        usual = {s.name: s.default for s in settings_of(TrainingOptions) if s.name in adam}
+        values: dict[str, float] = {name: getattr(self, name) for name in adam}
+        return {
+            "optim_args": self.optim_args,
+            "adam": {name: x for name, x in values.items() if x != usual[name]},
+            "weight_decay": self.weight_decay,
+        }
+
+    def optimizer(self) -> OptimizerKeywords:
+        """What is around the optimizer, but for its schedule."""
+        rate = self.learning_rate or 1.0
+        head_rate = rate if self.head_learning_rate is None else self.head_learning_rate
         return {
             "weight_decay": self.weight_decay,
             "clip_norm": self.max_grad_norm,
-            "b1": self.adam_beta1,
-            "b2": self.adam_beta2,
-            "eps": self.adam_epsilon,
             "frozen": self.freeze or (),
+            "unfreeze_step": self.unfreeze_step,
+            "layer_decay": self.layerwise_lr_decay,
+            "head_factor": head_rate / rate,
+            "ema_decay": self.ema_decay,
+            "swa_start": self.swa_start,
         }
 
 

@@ -34,6 +34,7 @@ def load_model(
     *,
     seed: int = 0,
     packing: bool = False,
+    shard_optimizer: bool = False,
 ) -> LoadedModel:
     """The model as the options name it, with its tokenizer, on its devices.
 
@@ -42,6 +43,7 @@ def load_model(
             model that must have its head.
         seed: of parameters that are drawn.
         packing: see Compute.
+        shard_optimizer: see make_parallel.
     """
     source, config = options.model_name_or_path, options.config_name
     key = jax.random.fold_in(jax.random.key(seed), 0)
@@ -51,7 +53,7 @@ def load_model(
         options.dtype,
         options.attention,
         packing,
-        make_parallel(options.parallel),
+        make_parallel(options.parallel, shard_optimizer=shard_optimizer),
         matmul_precision=options.matmul_precision,
     )
     if source:

@@ -25,6 +25,7 @@ def make_step(
     *,
     accumulate: int,
     frozen: Sequence[str],
+    unfreeze_step: int | None,
     remat: bool,
     scan: bool,
 ) -> TrainStep:
@@ -33,16 +34,17 @@ def make_step(
     Args:
         lengths: of rows.
         accumulate: micro-batches.
-        frozen: see adamw.
+        frozen, unfreeze_step: see make_optimizer.
         remat, scan: see LoadedModel.train_apply.
     """
     return make_train_step(
         model.train_apply(lengths, remat=remat, scan=scan),
         with_keywords(loss, task.loss_keywords(model.cfg)).function,
-        tx,
+        model.compute.parallel.placed(tx),
         accumulate=accumulate,
         measure=task.measure(),
         frozen=frozen,
+        unfreeze_step=unfreeze_step,
         axis_name=model.compute.parallel.axis_name,
     )
 

@@ -37,9 +37,11 @@ from jaxbert.runtime import processes
 from jaxbert.runtime.compiled import keep_compiled
 from jaxbert.runtime.device_memory import memory_is_told
 from jaxbert.tasks.task import E, P, S, Task
+from jaxbert.training.choose_optimizer import choose_optimizer, try_optimizer
 from jaxbert.training.events import Finished, Notify
 from jaxbert.training.loop import Program, fit, ignore
-from jaxbert.training.optim import adamw, make_schedule
+from jaxbert.training.optim import make_schedule
+from jaxbert.training.optimizers import make_optimizer
 from jaxbert.training.parallel import Parallel
 from jaxbert.training.progress import Plan, Progress
 from jaxbert.training.step import TrainState, TrainStep, init_state
@@ -98,6 +100,7 @@ def train(
         added=[m.name for m in python_inputs.metrics],
     )
     loss = choose_loss(task_cls.losses, options.loss, options.loss_args, python_inputs.loss)
+    optimizer = choose_optimizer(options.optim, given=python_inputs.optim, **options.rule())
     processes.join(options.coordinator_address, options.num_processes, options.process_id)
     processes.check_alike("options", options.deciding())
     if options.compilation_cache_dir:
@@ -124,11 +127,11 @@ def train(
             dataclasses.replace(options, **fitted),
             loss=loss.source,
             loss_values=loss.values,
-            functions=python_inputs.functions(),
+            functions={**python_inputs.functions(), **optimizer.recorded()},
             job=processes.job(),
             request=request,
         )
-        inputs = read_inputs(read, options, loss, run, record, python_inputs)
+        inputs = read_inputs(read, options, loss, optimizer, run, record, python_inputs)
         prepared = _make_program(inputs, options)
         state, progress = _open_folder(run, inputs, prepared)
         trained = _fit(run, inputs, prepared, state, progress, notify, traced)
@@ -195,7 +198,10 @@ def _make_program(inputs: Inputs[S, E, P], options: TrainingOptions) -> _Prepare
         warmup_steps=warmup_of(options.warmup_steps, options.warmup_ratio, inputs.plan.total),
         decay=options.lr_scheduler_type,
     )
-    tx = adamw(schedule, **options.adamw())
+    tx = make_optimizer(
+        inputs.optimizer.rule, schedule, steps=inputs.plan.total, **options.optimizer()
+    )
+    try_optimizer(inputs.optimizer, tx, model.params)
     features = inputs.features
     if inputs.teacher is not None:
         features = with_teacher(
@@ -338,13 +344,13 @@ def _result(
     """The parameters to keep, and the step that they are of: the last, or the best if asked for."""
     last, best = int(state.step), progress.best_step
     if best is None or best == last:
-        return state.params, last
+        return state.result, last
     if inputs.plan.keeps_best:
         try:
-            params = run.restore(state, best)[1].params
+            params = run.restore(state, best)[1].result
         except InputError as error:
             logger.warning("%s; so the result is the last step, not the best", error)
-            return state.params, last
+            return state.result, last
         logger.info("the best checkpoint is step %d", best)
         return params, best
     logger.log(
@@ -354,7 +360,7 @@ def _result(
         last,
         best,
     )
-    return state.params, last
+    return state.result, last
 
 
 def _write_results(run: RunFolder, inputs: Inputs[S, E, P], params: Params, step: int) -> Scores:

@@ -44,7 +44,9 @@ from jaxbert.runs.run_step import corruption_of, make_step
 from jaxbert.runs.teacher import Teacher, load_teacher
 from jaxbert.runtime import processes
 from jaxbert.tasks.task import E, P, S, Task
-from jaxbert.training.optim import adamw, is_frozen, make_schedule
+from jaxbert.training.choose_optimizer import ChosenOptimizer
+from jaxbert.training.optim import is_frozen, make_schedule
+from jaxbert.training.optimizers import make_optimizer
 from jaxbert.training.parallel import Parallel, rows_for
 from jaxbert.training.progress import Plan
 
@@ -57,7 +59,7 @@ class PythonInputs:
 
     Attributes:
         train, validation: rows.
-        loss: a function; options.loss has its name.
+        loss, optim: functions; the options have their names.
         metrics: after the task's own.
         corruption: of each row's tokens, in place of what the task does with them.
     """
@@ -65,6 +67,7 @@ class PythonInputs:
     train: InMemory | None = None
     validation: InMemory | None = None
     loss: UserFunction | None = None
+    optim: UserFunction | None = None
     metrics: Sequence[UserMetric] = ()
     corruption: UserFunction | None = None
 
@@ -112,6 +115,7 @@ class Inputs(Generic[S, E, P]):
 
     task: Task[S, E, P]
     loss: ChosenLoss
+    optimizer: ChosenOptimizer
     model: LoadedModel
     examples: Sequence[E]
     features: Features
@@ -170,6 +174,7 @@ def read_inputs(
     read: Examples[S, E, P],
     options: TrainingOptions,
     loss: ChosenLoss,
+    optimizer: ChosenOptimizer,
     run: RunFolder,
     record: RunRecord,
     python_inputs: PythonInputs,
@@ -179,7 +184,8 @@ def read_inputs(
     task = read.task
     # Before anything is read that takes long.
     previous = run.find(record, teacher=loss.args.get("teacher"))
-    model = load_model(task, options, read.data, seed=options.seed, packing=options.packing)
+    seed, packing, shards = options.seed, options.packing, options.shard_optimizer
+    model = load_model(task, options, read.data, seed=seed, packing=packing, shard_optimizer=shards)
     added = [m.name for m in python_inputs.metrics]
     _check_model(read, model, options.metric_for_best_model, added, options.freeze or ())
     rows, examples = python_inputs.train, read.data.examples
@@ -189,7 +195,8 @@ def read_inputs(
     )
     batch_size = options.per_device_train_batch_size
     if batch_size == AUTO and (batch_size := _decided(previous)) == AUTO:
-        tx = adamw(make_schedule(options.learning_rate, steps=1), **options.adamw())
+        schedule = make_schedule(options.learning_rate, steps=1)
+        tx = make_optimizer(optimizer.rule, schedule, **options.optimizer())
         step, batches, corruption = options.step(), options.batches(), python_inputs.corruption
         batch_size = _most_rows(task, model, features, loss, tx, corruption, step, batches)
     record = record.decided("per_device_train_batch_size", batch_size)
@@ -227,7 +234,8 @@ def read_inputs(
     if plan.metrics == (LOSS,):
         _check_has_loss(read, options.metric_for_best_model)
     return _compared(
-        read, loss, model, features, sampler, plan, validation, python_inputs, record, run
+        *(read, loss, optimizer, model, features, sampler),
+        *(plan, validation, python_inputs, record, run),
     )
 
 
@@ -316,6 +324,7 @@ def _check_has_loss(read: Examples[S, E, P], metric: str | None) -> None:
 def _compared(
     read: Examples[S, E, P],
     loss: ChosenLoss,
+    optimizer: ChosenOptimizer,
     model: LoadedModel,
     features: Features,
     sampler: Sampler,
@@ -330,7 +339,7 @@ def _compared(
     prints = _fingerprints(model, features, read.held_out, teacher)
     processes.check_alike("data", prints)
     processes.check_alike("losses", [loss.source, dict(loss.values)])
-    processes.check_alike("functions", python_inputs.functions())
+    processes.check_alike("functions", dict(record.functions))
     kernel, _ = model.attention_for(sampler.buckets, train=True)
     record = dataclasses.replace(
         record,
@@ -343,6 +352,7 @@ def _compared(
     return Inputs(
         task=read.task,
         loss=loss,
+        optimizer=optimizer,
         model=model,
         examples=read.data.examples,
         features=features,

@@ -42,6 +42,17 @@ def _names(tree: Mapping[str, optax.OptState]) -> list[str]:
     return found
 
 
+def _as_written(tree: optax.OptState) -> optax.OptState:
+    """A tree as Orbax gives it back: named tuples are dicts, whose leaves are in another order."""
+    if isinstance(tree, tuple) and hasattr(tree, "_asdict"):
+        return {name: _as_written(part) for name, part in tree._asdict().items()}
+    if isinstance(tree, Mapping):
+        return {name: _as_written(part) for name, part in tree.items()}
+    if isinstance(tree, tuple | list):
+        return [_as_written(part) for part in tree]
+    return tree
+
+
 def _reason(error: Exception) -> str:
     """The part of an error that says why, in one line: of TensorStore's, the system's own words."""
     text = " ".join(str(error).split())
@@ -203,20 +214,25 @@ class Checkpoints:
             # A run whose dtype was changed has a loss scale that the saved one had not, or had.
             shared = {n: x for n, x in wanted.items() if n in there or n != "scale"}
             taken = {n: x for n, x in there.items() if n in shared or n != "scale"}
-            given, asked = _names(taken), _names(shared)
+            leaves, form = jax.tree.flatten(shared)
+            # Of each saved array the place among the leaves of the state.
+            places = jax.tree.leaves(_as_written(jax.tree.unflatten(form, range(len(leaves)))))
+            names = _names(shared)
+            given, asked = _names(taken), [names[place] for place in places]
             if given != asked:
                 alone = min(set(given) ^ set(asked), default="another order")
                 raise ValueError(f"{alone} is in one of them alone")
-            arrays = zip(given, jax.tree.leaves(taken), jax.tree.leaves(shared), strict=True)
-            for name, x, y in arrays:
+            for name, x, place in zip(given, jax.tree.leaves(taken), places, strict=True):
+                y = leaves[place]
                 if x.shape != y.shape or x.dtype != y.dtype:
                     raise ValueError(
                         f"{name} is {x.dtype}{list(x.shape)} instead of {y.dtype}{list(y.shape)}"
                     )
             target = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), there)
             found = self._orbax.restore(folder / "state", args=ocp.args.StandardRestore(target))
-            leaves = jax.tree.leaves({n: found[n] for n in taken})
-            tree = wanted | jax.tree.unflatten(jax.tree.structure(shared), leaves)
+            for place, x in zip(places, jax.tree.leaves({n: found[n] for n in taken}), strict=True):
+                leaves[place] = x
+            tree = wanted | jax.tree.unflatten(form, leaves)
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"{self._place(step)}: its arrays are not those of this model and optimizer "

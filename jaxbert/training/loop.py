@@ -163,7 +163,7 @@ class _Run:
         notify: Notify,
     ) -> None:
         self.step = int(state.step)
-        self.state = program.parallel.replicate(state)
+        self.state = program.parallel.spread(state)
         self._progress, self._source, self._program, self._plan = progress, source, program, plan
         self._storage, self._evaluate, self._notify = storage, evaluate, notify
         self.signals, self._at_end = StopSignals(), contextlib.ExitStack()
@@ -284,7 +284,8 @@ class _Run:
         _check_finite(self._program.parallel.fetch(self.state.params), self.step)
         if self._evaluate is None:
             return
-        scores = self._evaluate(self.state.params, self.step, self.stop.within_evaluation)
+        params = self._program.parallel.whole(self.state.result)
+        scores = self._evaluate(params, self.step, self.stop.within_evaluation)
         if scores is None:
             return
         self._progress.record(self.step, scores, self._plan)

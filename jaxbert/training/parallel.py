@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import abc
 import collections
+import functools
 import logging
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,12 +13,14 @@ from typing import ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
 import jax
 import numpy as np
+import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxbert.data.batch import Batch
 from jaxbert.data.sampling import NumpyBatch
 from jaxbert.errors import InputError
 from jaxbert.losses.forms import Arrays
+from jaxbert.model.heads import Params
 from jaxbert.runtime.compiler_options import compiler_options
 from jaxbert.runtime.target import Platform, Target
 from jaxbert.training.step import PredictStep, TrainState, TrainStep
@@ -75,6 +78,18 @@ class Parallel(abc.ABC):
     def replicate(self, tree: Tree) -> Tree:
         """A tree of host arrays, the same on every device."""
 
+    def spread(self, state: TrainState) -> TrainState:
+        """A state of host arrays on the devices, as the compiled step takes it."""
+        return self.replicate(state)
+
+    def whole(self, tree: Tree) -> Tree:
+        """A part of a state on the devices, the same on every one of them."""
+        return tree
+
+    def placed(self, tx: optax.GradientTransformation) -> optax.GradientTransformation:
+        """The optimizer as the step computes it: it may be divided among the devices."""
+        return tx
+
     @abc.abstractmethod
     def fetch(self, tree: Tree) -> Tree:
         """The reverse: one copy, as numpy arrays that nothing else refers to."""
@@ -107,7 +122,12 @@ class Parallel(abc.ABC):
         """Outputs of prediction as numpy arrays (B, ...)."""
 
 
-def make_parallel(backend: Backend = "auto", devices: list[jax.Device] | None = None) -> Parallel:
+def make_parallel(
+    backend: Backend = "auto",
+    devices: list[jax.Device] | None = None,
+    *,
+    shard_optimizer: bool = False,
+) -> Parallel:
     """The backend of that name on all devices; auto is pmap on several, jit on one.
 
     Several processes go by jit, whose arrays lie over all of them, and so do GPUs: pmap takes no
@@ -115,8 +135,18 @@ def make_parallel(backend: Backend = "auto", devices: list[jax.Device] | None = 
 
     pmap is in maintenance mode in JAX (it is jit and shard_map underneath since 0.8); both backends
     give equal results, and a test holds them equal. When it goes, so does _Pmap, and auto is jit.
+
+    Args:
+        shard_optimizer: each device has a part of the optimizer's state, which goes by jit.
+
+    Raises:
+        InputError: pmap cannot do what is asked for.
     """
     devices = jax.devices() if devices is None else devices
+    if shard_optimizer:
+        if backend == "pmap":
+            raise InputError("--shard_optimizer goes by jit; leave --parallel pmap out")
+        return _Sharded(devices)
     if any(device.process_index != jax.process_index() for device in devices):
         if backend == "pmap":
             raise InputError("--parallel pmap is for one process; give jit for several")
@@ -136,6 +166,11 @@ def _platform(devices: list[jax.Device]) -> Platform:
 
 def _copy(x: jax.Array | np.ndarray) -> np.ndarray:
     return np.array(x)  # a copy: on a CPU np.asarray would be a view of memory that is donated
+
+
+def _on_devices(x: jax.Array | np.ndarray, place: NamedSharding) -> jax.Array:
+    x = np.array(x)
+    return jax.make_array_from_callback(x.shape, place, lambda index: x[index])
 
 
 class _Pmap(Parallel):
@@ -215,11 +250,7 @@ class _Jit(Parallel):
         self._options = compiler_options(_platform(devices))
 
     def replicate(self, tree: Tree) -> Tree:
-        return jax.tree.map(self._spread, tree)
-
-    def _spread(self, x: jax.Array | np.ndarray) -> jax.Array:
-        x = np.array(x)
-        return jax.make_array_from_callback(x.shape, self._whole, lambda index: x[index])
+        return jax.tree.map(lambda x: _on_devices(x, self._whole), tree)
 
     def fetch(self, tree: Tree) -> Tree:
         return jax.tree.map(lambda x: _copy(x.addressable_data(0)), tree)
@@ -265,6 +296,88 @@ class _Jit(Parallel):
 
     def gather(self, outputs: Arrays) -> dict[str, np.ndarray]:
         return {n: np.asarray(x) for n, x in outputs.items()}
+
+
+class _Sharded(_Jit):
+    """The optimizer's state is divided among the devices (Rajbhandari et al. 2020, stage 1).
+
+    Each array of it is parted over its largest axis that the number of devices divides, and whole
+    where there is none. The gradients are whole on every device, and so is their norm. A device
+    updates the part of the parameters whose state it has; then these are gathered.
+    """
+
+    def _place(self, x: jax.Array | np.ndarray | jax.ShapeDtypeStruct) -> NamedSharding:
+        sizes = [size if size % self.devices == 0 else 0 for size in x.shape]
+        if self.devices == 1 or not any(sizes):
+            return self._whole
+        axis = sizes.index(max(sizes))
+        return NamedSharding(self._whole.mesh, PartitionSpec(*[None] * axis, AXIS))
+
+    def _places(self, state: TrainState) -> TrainState:
+        """The sharding of each array of a state."""
+        whole = jax.tree.map(lambda _: self._whole, state)
+        return whole._replace(opt_state=jax.tree.map(self._place, state.opt_state))
+
+    def spread(self, state: TrainState) -> TrainState:
+        return jax.tree.map(_on_devices, state, self._places(state))
+
+    def whole(self, tree: Tree) -> Tree:
+        return jax.tree.map(self._gathered, tree)
+
+    def _gathered(self, x: jax.Array) -> jax.Array:
+        if x.sharding.is_equivalent_to(self._whole, x.ndim):
+            return x
+        gathered: jax.Array = jax.jit(_same, out_shardings=self._whole)(x)
+        return gathered
+
+    def fetch(self, tree: Tree) -> Tree:
+        # One array after the other, so that a device never has all of them whole.
+        return jax.tree.map(lambda x: _copy(self._gathered(x).addressable_data(0)), tree)
+
+    def placed(self, tx: optax.GradientTransformation) -> optax.GradientTransformation:
+        inner = optax.with_extra_args_support(tx)
+
+        def update(
+            updates: optax.Updates,
+            state: optax.OptState,
+            params: Params | None = None,
+            **extra: jax.Array,
+        ) -> tuple[optax.Updates, optax.OptState]:
+            # Whole, so that the norm's sum has the order that it has without this.
+            updates = jax.lax.with_sharding_constraint(updates, self._whole)
+            updates, state = inner.update(updates, state, params, **extra)
+            return (
+                jax.lax.with_sharding_constraint(updates, jax.tree.map(self._place, updates)),
+                jax.lax.with_sharding_constraint(state, jax.tree.map(self._place, state)),
+            )
+
+        return optax.GradientTransformationExtraArgs(tx.init, update)
+
+    def compile_train(self, step: TrainStep) -> CompiledStep:
+        def placed(
+            state: TrainState, batch: Batch[jax.Array], key: jax.Array
+        ) -> tuple[TrainState, Arrays]:
+            state, metrics = step(state, batch, key)
+            state = jax.lax.with_sharding_constraint(state, self._places(state))
+            return state, jax.lax.with_sharding_constraint(metrics, self._whole)
+
+        functools.update_wrapper(placed, step)
+        return jax.jit(placed, donate_argnums=(0,), compiler_options=self._options)
+
+    def described(
+        self, state: TrainState, batch: NumpyBatch
+    ) -> tuple[TrainState, Batch[jax.Array]]:
+        _, parted = super().described(state, batch)
+        described = jax.tree.map(
+            lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
+            state,
+            self._places(state),
+        )
+        return described, parted
+
+
+def _same(x: jax.Array) -> jax.Array:
+    return x
 
 
 def rows_for(rows: int, parallel: Parallel, accumulate: int = 1) -> int:

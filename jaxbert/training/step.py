@@ -19,6 +19,7 @@ from jaxbert.losses.forms import (
     objective_of,
 )
 from jaxbert.model.heads import Apply, Params
+from jaxbert.training.averages import AverageState
 from jaxbert.training.loss_scale import LossScale, first_scale, gradient_of
 from jaxbert.training.optim import is_frozen, name_mask
 
@@ -36,6 +37,14 @@ class TrainState(NamedTuple):
     params: Params
     opt_state: optax.OptState
     scale: LossScale | None = None
+
+    @property
+    def result(self) -> Params:
+        """What is evaluated and saved as the model: an average of the parameters where the
+        optimizer has one, else the parameters."""
+        if isinstance(self.opt_state, AverageState):
+            return self.opt_state.average
+        return self.params
 
 
 TrainStep = Callable[[TrainState, Batch[jax.Array], jax.Array], tuple[TrainState, Arrays]]
@@ -63,6 +72,7 @@ def make_train_step(
     accumulate: int = 1,
     measure: Measure | None = None,
     frozen: Sequence[str] = (),
+    unfreeze_step: int | None = None,
     axis_name: str | None = None,
 ) -> TrainStep:
     """The step (state, batch, key) -> (state, metrics).
@@ -78,7 +88,7 @@ def make_train_step(
         accumulate: micro-batches of a step; the batch's arrays are (accumulate, b, ...).
         measure: (outputs, batch) -> name -> (sum, count), whose quotients are reported, beside a
             loss of the first form.
-        frozen: module names whose gradients are not computed.
+        frozen, unfreeze_step: see make_optimizer; without the latter no gradient is computed.
         axis_name: of the devices, inside pmap; None where the arrays are global.
 
     Returns:
@@ -88,13 +98,13 @@ def make_train_step(
         rows, in all processes.
     """
     objective = objective_of(loss, measure)
+    update = optax.with_extra_args_support(tx).update
 
     def sums(
         params: Params, batch: Batch[jax.Array], key: jax.Array, weights: tuple[jax.Array, ...] = ()
     ) -> tuple[jax.Array, Sums]:
-        if frozen:
-            kept = name_mask(params, lambda path: is_frozen(path, frozen))
-            params = jax.tree.map(lambda x, k: jax.lax.stop_gradient(x) if k else x, params, kept)
+        if frozen and not unfreeze_step:
+            params = _in_frozen(params, frozen, jax.lax.stop_gradient)
         terms, reported = objective(apply, params, batch, key)
         loss_sum = terms[0].factor * terms[0].sum
         if len(terms) > 1 and not weights:
@@ -140,22 +150,21 @@ def make_train_step(
         else:
             weights: tuple[jax.Array, ...] = ()
             if len(jax.eval_shape(weights_of, params, first, key)) > 1:
-                # They must be known before gradients are added. Of this pass the compiler leaves
-                # out what weights do not need, the model above all.
+                # Known before gradients are added. The compiler leaves the model out of this pass.
                 weights = over_all(lambda part: weights_of(params, part, key), batch)
             grads, measured = over_all(lambda part: gradient(params, part, key, weights), batch)
         weight = divisor(measured["loss"][1])
         grads = jax.tree.map(lambda g: g / weight, grads)
-        metrics = {n: part / divisor(count) for n, (part, count) in measured.items()}
-        metrics["weight"] = measured["loss"][1]
-        metrics["grad_norm"] = optax.tree.norm(grads)
-        finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["grad_norm"])
-        metrics["skipped"] = 1.0 - finite
+        if frozen and unfreeze_step:
+            counts = state.step >= unfreeze_step
+            grads = _in_frozen(grads, frozen, lambda g: jnp.where(counts, g, 0.0))
+        metrics = _reported(measured, grads)
+        finite = metrics["skipped"] == 0
         if state.scale is not None:
             metrics["loss_scale"] = state.scale.value
         if "stop" in batch:
             metrics["stop"] = jnp.max(batch["stop"])
-        updates, opt_state = tx.update(grads, state.opt_state, state.params)
+        updates, opt_state = update(grads, state.opt_state, state.params, step=state.step)
         new = optax.apply_updates(state.params, updates), opt_state
         params, opt_state = _chosen(finite, new, (state.params, state.opt_state))
         if (scale := state.scale) is not None:  # no remedy for a loss that itself is not finite
@@ -163,6 +172,26 @@ def make_train_step(
         return TrainState(state.step + 1, params, opt_state, scale), metrics
 
     return train_step
+
+
+def _in_frozen(
+    tree: Params, frozen: Sequence[str], change: Callable[[jax.Array], jax.Array]
+) -> Params:
+    """A tree like the parameters with the leaves of frozen modules changed."""
+    kept = name_mask(tree, lambda path: is_frozen(path, frozen))
+    changed: Params = jax.tree.map(lambda x, k: change(x) if k else x, tree, kept)
+    return changed
+
+
+def _reported(measured: Sums, grads: Params) -> Arrays:
+    """The metrics of a step, from its sums and its gradient; skipped is 1 where the loss or the
+    gradient is not finite."""
+    metrics = {n: part / divisor(count) for n, (part, count) in measured.items()}
+    metrics["weight"] = measured["loss"][1]
+    metrics["grad_norm"] = optax.tree.norm(grads)
+    finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["grad_norm"])
+    metrics["skipped"] = 1.0 - finite
+    return metrics
 
 
 def _chosen(first: jax.Array, a: Tree, b: Tree) -> Tree:

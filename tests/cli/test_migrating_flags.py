@@ -17,9 +17,10 @@ from parsed_lines import CLASSES, EVALUATIONS, KINDS, MLM, NUMBERS, QA, TAGS, re
 from transformers import TrainingArguments
 
 from jaxbert.cli import command_line
-from jaxbert.cli.foreign_flags import FOREIGN, GLUE, SOURCES
+from jaxbert.cli.foreign_flags import FOREIGN, GLUE, OPTIMIZERS, SOURCES
 from jaxbert.cli.migrating import Answer, Case, Foreign
 from jaxbert.options import task_settings
+from jaxbert.training.update_rules import RULES
 
 # --- the table ----------------------------------------------------------------------------------
 
@@ -30,6 +31,10 @@ def test_every_training_argument_of_transformers_has_an_answer() -> None:
     assert theirs - ours - FOREIGN.keys() == set()
     # And what is listed as theirs is theirs, or was.
     assert {flag.name for flag in SOURCES["TrainingArguments"]} - theirs == set()
+
+
+def test_optimizers_are_those_that_there_are() -> None:
+    assert list(OPTIMIZERS) == list(RULES)
 
 
 def test_a_flag_is_in_the_table_once() -> None:
@@ -91,6 +96,12 @@ TAKEN: dict[str, tuple[Any, dict[str, Any]]] = {
     "--fp16": (QA, {"dtype": "float16"}),
     "--tf32 False": (QA, {"matmul_precision": "highest"}),
     "--no_tf32": (QA, {"matmul_precision": "highest"}),
+    "--optim adafactor": (QA, {"optim": "adafactor"}),
+    "--optim lion_32bit": (QA, {"optim": "lion"}),
+    "--optim my.py:mine": (QA, {"optim": "my.py:mine"}),
+    "--optim adamw": (QA, {"optim": "adamw"}),
+    '--optim_args {"momentum":0.9}': (QA, {"optim_args": '{"momentum":0.9}'}),
+    "--adafactor": (QA, {"optim": "adafactor"}),
     "--half_precision": (MLM, {"dtype": "bfloat16"}),
     "--activation_checkpointing": (QA, {"gradient_checkpointing": True}),
     "--warmup_proportion 0.1": (QA, {"warmup_ratio": 0.1}),
@@ -252,9 +263,9 @@ def test_an_evaluation_passes_over_what_is_of_training(caplog: pytest.LogCapture
 # --- flags that are refused ---------------------------------------------------------------------
 
 REFUSED: dict[str, tuple[Any, str]] = {
-    "--optim adafactor": (QA, "the optimizer is AdamW"),
-    "--optim adamw_bnb_8bit": (QA, "the optimizer is AdamW"),
-    "--adafactor": (QA, "the optimizer is AdamW"),
+    "--optim adamw_bnb_8bit": (QA, "whose state is float32"),
+    "--optim galore_adamw": (QA, "write a function of optax; give --optim FILE.py:FUNCTION"),
+    "--optim_args rank=4,scale=2": (QA, "its options are JSON"),
     "--eval_strategy steps": (QA, "give --eval_steps 500"),
     "--eval_strategy sometimes": (QA, "no, steps or epoch"),
     "--eval_strategy epoch --eval_steps 3": (QA, "leave one of them out"),
@@ -307,7 +318,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "--do_predict": (CLASSES, "--do_predict without --do_train"),
     "--trust_remote_code": (QA, "no code"),
     "--fp16 maybe": (QA, "not True or False"),
-    "--optim": (QA, "give its value"),
+    "--optim_target_modules": (QA, "give its value"),
 }
 
 
