@@ -349,7 +349,7 @@ class TrainingOptions(CheckpointOptions, TrainingDataOptions, ModelOptions):
     )
     head_learning_rate: float | None = option(
         None,
-        "Another highest learning rate for what is outside of the encoder.",
+        "Another highest learning rate for the head, what is outside of encoder and pooler.",
         range=(0, 1e3),
     )
     lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = option(
@@ -397,7 +397,7 @@ class TrainingOptions(CheckpointOptions, TrainingDataOptions, ModelOptions):
     ema_decay: float | None = option(
         None,
         "Evaluate and save an exponential moving average of the parameters with this decay.",
-        range=(1e-4, 0.9999999),
+        range=(1e-4, 0.99999),
         resume="never",
         reason="the average is of all steps of a run",
     )

@@ -81,10 +81,12 @@ def make_optimizer(
 
 def _first(swa_start: float, steps: int) -> int:
     """The first step of the mean, counted from 1."""
-    first = math.ceil(swa_start * steps) if swa_start < 1 else round(swa_start)
+    # 0.29 of 100 are 28.999999999999996 in floating point.
+    before = round(swa_start * steps, 6) if swa_start < 1 else round(swa_start) - 1
+    first = math.floor(before) + 1
     if first > steps:
         raise InputError(f"--swa_start {swa_start:g}: the run has {steps} steps")
-    return max(1, first)
+    return first
 
 
 def _called(
@@ -139,19 +141,18 @@ def rate_factor(
     """What the learning rate of a leaf is multiplied by.
 
     layer_decay^(L - l) in layer l of L, counted from 0; layer_decay^(L + 1) in the embeddings, as
-    BEiT has it (Bao et al. 2022), after Howard & Ruder 2018; head_factor outside of the encoder; 1
-    in the pooler.
+    BEiT has it (Bao et al. 2022), after Howard & Ruder 2018; 1 in the pooler, which is pretrained
+    too; head_factor in all else.
 
     >>> [rate_factor(("bert", n), 2, 0.5, 10.0) for n in ("embeddings", "layer_0", "layer_1")]
     [0.125, 0.25, 0.5]
-    >>> rate_factor(("bert", "pooler"), 2, 0.5, 10.0), rate_factor(("classifier",), 2, 0.5, 10.0)
+    >>> rate_factor(("pooler", "kernel"), 2, 0.5, 10.0), rate_factor(("classifier",), 2, 0.5, 10.0)
     (1.0, 10.0)
     """
     if path[0] != "bert":
-        return head_factor
+        return 1.0 if path[0] == "pooler" else head_factor
     layer = _LAYER.fullmatch(path[1])
-    depth = int(layer[1]) + 1 if layer else 0 if path[1] == "embeddings" else layers + 1
-    return float(layer_decay ** (layers + 1 - depth))
+    return float(layer_decay ** (layers - int(layer[1]) if layer else layers + 1))
 
 
 def _by_layer(layer_decay: float, head_factor: float) -> optax.GradientTransformation:

@@ -43,8 +43,8 @@ def parameters(seed: int = 0) -> Tree:
             "embeddings": {"layer_norm": {"scale": draw(4)}, "words": {"embedding": draw(5, 4)}},
             "layer_0": layer(),
             "layer_1": layer(),
-            "pooler": {"kernel": draw(4, 4)},
         },
+        "pooler": {"kernel": draw(4, 4)},
         "classifier": {"kernel": draw(4, 2), "bias": draw(2)},
     }
 
@@ -227,9 +227,9 @@ def test_layers_have_rates_of_their_own(name: str, decay: float, head: float, se
     )
     tx = make_optimizer(RULES[name], lambda _: np.float32(0.1), layer_decay=decay, head_factor=head)
     found, _ = train(tx, params, given_gradients)
-    depths = {"embeddings": 3, "layer_0": 2, "layer_1": 1, "pooler": 0}
+    factors = {"embeddings": decay**3, "layer_0": decay**2, "layer_1": decay, "kernel": 1}
     for leaf, x in flat(params).items():
-        factor = decay ** depths[leaf[1]] if leaf[0] == "bert" else head
+        factor = head if leaf[0] == "classifier" else factors[leaf[1]]
         moved, wanted = flat(found[0])[leaf] - x, factor * (flat(plain[0])[leaf] - x)
         np.testing.assert_allclose(moved, wanted, rtol=1e-4, atol=1e-6)
 
@@ -297,7 +297,7 @@ def test_the_moving_average_without_its_beginning_is_optax_ema() -> None:
         np.testing.assert_allclose(x, flat(average)[leaf], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize(("start", "first"), [(3, 3), (0.5, 3), (0, 1), (1, 1), (6, 6)])
+@pytest.mark.parametrize(("start", "first"), [(3, 3), (0.5, 4), (0, 1), (1, 1), (6, 6)])
 def test_the_mean_is_that_of_pytorch(start: float, first: int) -> None:
     tx = make_optimizer(RULES["adamw"], SCHEDULE, swa_start=start, steps=STEPS)
     found, state = train(tx, parameters(), gradients(parameters()))
