@@ -195,8 +195,7 @@ def read_inputs(
     )
     batch_size = options.per_device_train_batch_size
     if batch_size == AUTO and (batch_size := _decided(previous)) == AUTO:
-        schedule = make_schedule(options.learning_rate, steps=1)
-        tx = make_optimizer(optimizer.rule, schedule, **options.optimizer())
+        tx = make_optimizer(optimizer.rule, make_schedule(1.0, steps=1), **options.optimizer())
         step, batches, corruption = options.step(), options.batches(), python_inputs.corruption
         batch_size = _most_rows(task, model, features, loss, tx, corruption, step, batches)
     record = record.decided("per_device_train_batch_size", batch_size)
