@@ -225,7 +225,8 @@ def migrate(words: Sequence[str], cls: type[Settings], table: Mapping[str, Forei
         if foreign and not (off and foreign.takes != "switch"):
             value = flag.value if name in own else _asked(flag, foreign, off)
             answer = _answer(foreign, value, cls, flag_values)
-            if answer is None and name not in own:
+            passed_over = issubclass(cls, EvaluationOptions) and name in _OF_TRAINING
+            if answer is None and name not in own and not passed_over:
                 continue  # it asks for nothing
         if answer is None:
             if flag.name in own | switched_on | {"h", "help"}:
@@ -244,7 +245,7 @@ def migrate(words: Sequence[str], cls: type[Settings], table: Mapping[str, Forei
         else:
             became = answer.becomes(value)
             for target in (word[2:] for word in became if word.startswith("--")):
-                if target in taken:
+                if target in taken and target != name:
                     result.faults.append(
                         f"{flag.written} is --{target} here, and {taken[target]} is given too; "
                         "give one of them"
