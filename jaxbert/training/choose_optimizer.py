@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from jaxbert.errors import InputError
@@ -162,7 +161,7 @@ def try_optimizer(
     where = f"{_OPTION} {chosen.name}"
     shapes = jax.eval_shape(lambda tree: jax.tree.map(jnp.asarray, tree), params)
     state = jax.eval_shape(tx.init, shapes)
-    step = jax.ShapeDtypeStruct((), np.dtype(np.int32))
+    step = jax.eval_shape(lambda: jnp.zeros((), jnp.int32))
     update = optax.with_extra_args_support(tx).update
     updates, after = jax.eval_shape(
         lambda g, s, p, step: update(g, s, p, step=step), shapes, state, shapes, step

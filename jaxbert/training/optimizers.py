@@ -61,7 +61,8 @@ def make_optimizer(
     clip = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
     tx = of_group(schedule)
     if frozen and unfreeze_step:
-        # Its own count begins when it is thawed; its learning rate is that of the step.
+        # Its own count begins when it is thawed; its learning rate is that of the step, those that
+        # were skipped before among them.
         late = of_group(lambda count: schedule(count + unfreeze_step))
         groups = {"frozen": _thawing(late, unfreeze_step), "trained": tx}
         tx = optax.chain(*clip, optax.partition(groups, _labels(frozen)))
