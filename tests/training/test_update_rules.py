@@ -28,6 +28,8 @@ from jaxbert.training.optim import adamw, is_decayed, make_schedule
 from jaxbert.training.optimizers import make_optimizer, rate_factor
 from jaxbert.training.update_rules import RULES
 
+pytestmark = pytest.mark.integration  # of the many shapes that are compiled, one operation each
+
 STEPS = 6
 SCHEDULE = make_schedule(1e-2, steps=STEPS, warmup_steps=2)
 RATES = [float(SCHEDULE(t)) for t in range(STEPS)]
