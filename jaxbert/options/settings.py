@@ -146,6 +146,21 @@ class Source:
 
 
 @dataclasses.dataclass(frozen=True)
+class OwnColumns:
+    """Columns of the training data that the task does not know.
+
+    Attributes:
+        extra: numbers, or lists of numbers, for the loss.
+        weight: how much each row counts in the loss.
+        view: another text of each row, for the loss.
+    """
+
+    extra: Sequence[str] = ()
+    weight: str | None = None
+    view: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class SourceOptions(Settings):
     """Where examples come from."""
 
@@ -209,6 +224,23 @@ class TrainingDataOptions(SourceOptions):
     max_train_samples: int | None = option(
         None, "Train on the first N examples at most.", range=(1, 1e12), resume="examples"
     )
+    extra_columns: list[str] | None = option(
+        None,
+        "Columns of numbers, or of lists of numbers, which the loss finds in the batch.",
+        resume="examples",
+    )
+    weight_column: str | None = option(
+        None, "The column that says how much each row counts in the loss.", resume="examples"
+    )
+    view_column: str | None = option(
+        None,
+        "A column with another text of each row: view_input_ids and so on in the batch.",
+        resume="examples",
+    )
+
+    def own_columns(self) -> OwnColumns:
+        """The columns that the task does not know."""
+        return OwnColumns(self.extra_columns or (), self.weight_column, self.view_column)
 
     def training_source(self) -> Source:
         """Where the examples to be learned from come from."""

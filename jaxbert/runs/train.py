@@ -25,7 +25,7 @@ from jaxbert.losses.forms import Arrays
 from jaxbert.metrics.scores import Scores
 from jaxbert.model.heads import Params
 from jaxbert.options.fields import Setting, settings_of
-from jaxbert.options.settings import TrainingOptions
+from jaxbert.options.settings import OwnColumns, TrainingOptions
 from jaxbert.runs.folder import RunFolder
 from jaxbert.runs.plan import best_metrics, warmup_of
 from jaxbert.runs.record import Request, RunRecord
@@ -116,6 +116,7 @@ def train(
             options.training_source(),
             options.validation_source(),
             python_inputs,
+            options.own_columns(),
             options.comparing_models,
         )
         fitted = {n: x for n, x in vars(read.task.settings).items() if n in vars(options)}
@@ -226,6 +227,7 @@ def _make_program(inputs: Inputs[S, E, P], options: TrainingOptions) -> _Prepare
         source.corruption,
         key,
         packing=options.packing,
+        own_columns=_columns_for_loss(options.own_columns()),
         tolerance=1e-3 if options.dtype == "float32" else 2e-2,
     )
     step = _Counted(
@@ -242,6 +244,11 @@ def _make_program(inputs: Inputs[S, E, P], options: TrainingOptions) -> _Prepare
     return _Prepared(
         source, program, step, jax.device_get(init_state(model.params, tx, options.dtype))
     )
+
+
+def _columns_for_loss(names: OwnColumns) -> list[str]:
+    """The keys of a batch that only a user's loss reads."""
+    return [*names.extra, *["view_input_ids"] * (names.view is not None)]
 
 
 def _ids(examples: Sequence[E]) -> list[str] | None:
