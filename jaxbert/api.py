@@ -135,7 +135,7 @@ def train(
     model: str | Path | None = None,
     train_data: Paths | Rows | None = None,
     validation_data: Paths | Rows | None = None,
-    loss: str | Function | None = None,
+    loss: str | Mapping[str, float] | Function | None = None,
     metrics: Sequence[Function | Metric] = (),
     corruption: Function | None = None,
     callbacks: Sequence[Notify] = (),
@@ -153,7 +153,7 @@ def train(
         train_data, validation_data: paths, a list of dicts, a datasets.Dataset, a pandas DataFrame,
             or an object such as SQuAD's JSON. They are neither used up nor changed.
         loss: a name, "FILE.py:FUNCTION", or a function (outputs, batch) or (apply, params, batch,
-            key); see jaxbert.losses.forms.
+            key); see jaxbert.losses.forms. Several by name with their weights: {"focal": 0.5, ...}.
         metrics: functions (predictions, examples) -> a number, two lists of dicts as evaluate's
             predictions are; named by their __name__, or Metric(name, function, lower_is_better).
             Their scores are beside the task's, and metric_for_best_model may name one.
@@ -177,6 +177,8 @@ def train(
     )
     settings |= {**_model(model, named), **train_paths, **held_out_paths}
     function = None
+    if isinstance(loss, Mapping):
+        loss = " ".join(f"{name}:{weight!r}" for name, weight in loss.items())
     if isinstance(loss, str):
         settings["loss"] = loss
     elif loss is not None:

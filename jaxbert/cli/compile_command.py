@@ -33,6 +33,7 @@ from jaxbert.errors import InputError
 from jaxbert.io.files import Json, write_json
 from jaxbert.loaded.model import Compute, LoadedModel
 from jaxbert.losses.choose import ChosenLoss, choose_loss
+from jaxbert.losses.own_params import with_loss_params
 from jaxbert.model.config import SIZES, BertConfig, load_config
 from jaxbert.model.folders import find_model_folder
 from jaxbert.model.heads import init_params
@@ -96,7 +97,7 @@ def run(
         if out.is_dir():
             raise InputError(f"--json {out}: it is a folder; give a file")
         check_writable(out.parent, "--json, in")
-    loss = choose_loss(task_cls.losses, options.loss, options.loss_args)
+    loss = choose_loss(task_cls.losses, **options.loss_choice())
     _check_needs_no_data(loss, options.own_columns())
     options.check_on_this_machine("jaxbert compile")
     if options.per_device_train_batch_size == AUTO:
@@ -139,7 +140,7 @@ def run(
     )
     prepared = TrainingStep(
         step,
-        model.params,
+        with_loss_params(model.params, loss, examples.cfg, seed=options.seed),
         tx,
         lambda rows: full_rows(
             examples.features,

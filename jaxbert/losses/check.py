@@ -54,11 +54,25 @@ def try_loss(
         InputError: see check_loss; or with packing, the loss reads padding tokens.
     """
     objective = objective_of(loss.function)
+    asked: set[str] = set()
+
+    def watched(
+        params: Params,
+        batch: Batch[jax.Array],
+        *,
+        key: jax.Array | None = None,
+        train: bool = False,
+        also: Sequence[str] = (),
+    ) -> Outputs:
+        asked.update(also)
+        return apply(params, batch, key=key, train=train, also=also)
 
     def compute(params: Params, batch: Batch[jax.Array]) -> Parts:
-        return objective(apply, params, batch, key)
+        return objective(watched, params, batch, key)
 
     read = _keys_read(compute, params, batch)
+    if "attentions" in asked:
+        logger.info("  the loss asks for attention's weights: the reference, xla, computes them")
     for name in own_columns:
         if name not in read:
             logger.warning('--loss %s does not read batch["%s"]', loss.name, name)
@@ -231,12 +245,19 @@ def _sums(parts: Parts) -> jax.Array:
     return jnp.stack([loss_sum, parts.terms[0].weight])
 
 
+_OF_LAYERS = {"hidden_states": "embeddings", "attentions": "weights"}
+
+
 def _loud(outputs: Outputs, batch: Batch[jax.Array]) -> Outputs:
     """Outputs of tokens with something else where there is padding."""
     mask = batch["attention_mask"]
 
     def change(name: str, x: jax.Array) -> jax.Array:
         # A class's logits are no token's, though there be as many classes as tokens.
+        if name in ("hidden_states", "attentions"):  # of layers, before the rows
+            return jnp.stack([change(_OF_LAYERS[name], layer) for layer in x])
+        if name == "weights":  # (B, N, T, S), of which the queries are tokens
+            return jnp.moveaxis(change("", jnp.moveaxis(x, 1, 2)), 2, 1)
         of_tokens = x.ndim > mask.ndim or name in ("start_logits", "end_logits")
         if not of_tokens or x.shape[: mask.ndim] != mask.shape or "masked_positions" in batch:
             return x

@@ -9,13 +9,16 @@ import linecache
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias
+from types import ModuleType
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
 from jaxbert.errors import InputError
 from jaxbert.losses.forms import AnyLoss, Scalar, Sums
+from jaxbert.model.config import BertConfig
+from jaxbert.model.params import Params
 from jaxbert.options.user_function import error_line
 
 Result: TypeAlias = tuple[Scalar, Scalar] | tuple[Scalar, Scalar, Sums]
@@ -30,28 +33,70 @@ _TAKEN = {"loss", "weight", "grad_norm", "skipped", "stop", "step", "epoch", "le
 }
 
 
-def load_function(given: str) -> tuple[AnyLoss, str]:
-    """The function of FILE.py:FUNCTION, and the text of the file and of those beside it that it
-    imports.
+# (key, cfg) -> parameters that a loss has of its own, a tree of dicts
+Init: TypeAlias = Callable[[jax.Array, BertConfig], Params]
 
-    The function raises InputError where it fails, or returns what is not of its form.
+
+class LoadedLoss(NamedTuple):
+    """A user's loss.
+
+    Attributes:
+        function: of either form; it raises InputError where it fails, or returns something else.
+        init: draws its parameters, and raises InputError where it fails; None without any.
+        source: the text of its file and of those beside it that it imports.
+    """
+
+    function: AnyLoss
+    init: Init | None
+    source: str
+
+
+def load_loss(given: str, flag: str = "--loss") -> LoadedLoss:
+    """The loss of FILE.py:FUNCTION, of FILE.py:OBJECT with `init` and `loss`, or of a FILE.py with
+    functions of these names.
 
     Raises:
-        InputError: the file cannot be read or run, or has no such function.
+        InputError: the file cannot be read or run, or has no such loss.
+    """
+    found, path, source = load_named(given, flag)
+    if isinstance(found, ModuleType) or (hasattr(found, "init") and hasattr(found, "loss")):
+        own = found() if isinstance(found, type) else found
+        function, init = getattr(own, "loss", None), getattr(own, "init", None)
+        if not callable(function) or not callable(init):
+            raise InputError(
+                f"{flag} {given}: it has no functions init(key, cfg) and loss(outputs, batch, "
+                "loss_params); of other losses give FILE.py:FUNCTION"
+            )
+        return LoadedLoss(guarded(function, given, path), guarded_init(init, given, path), source)
+    assert callable(found)  # load_named sees to it
+    return LoadedLoss(guarded(found, given, path), None, source)
+
+
+def load_named(given: str, flag: str) -> tuple[object, Path, str]:
+    """What stands in a file under FILE.py:NAME, or the module of a FILE.py; its path; and the text
+    of the file and of those beside it that it imports.
+
+    Args:
+        flag: for messages.
+
+    Raises:
+        InputError: the file cannot be read or run, or has nothing of that name to call.
     """
     place, _, name = given.rpartition(":")
-    if not place or not name:
-        raise InputError(f"--loss {given}: give FILE.py:FUNCTION")
+    if given.endswith(".py"):
+        place, name = given, ""
+    if not place:
+        raise InputError(f"{flag} {given}: give FILE.py:FUNCTION")
     path = Path(place).expanduser()
     try:
         source = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise InputError(f"--loss {given}: {place}: no such file") from None
+        raise InputError(f"{flag} {given}: {place}: no such file") from None
     except (OSError, ValueError) as error:
-        raise InputError(f"--loss {given}: {place}: cannot be read ({error})") from None
+        raise InputError(f"{flag} {given}: {place}: cannot be read ({error})") from None
     spec = importlib.util.spec_from_file_location(f"_loss_{path.stem}", path)
     if spec is None or spec.loader is None:
-        raise InputError(f"--loss {given}: {place}: not a Python file")
+        raise InputError(f"{flag} {given}: {place}: not a Python file")
     module = importlib.util.module_from_spec(spec)
     linecache.checkcache(str(path))
     sys.modules[spec.name] = module  # dataclasses look their module up
@@ -60,19 +105,19 @@ def load_function(given: str) -> tuple[AnyLoss, str]:
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        raise InputError(f"--loss {given}: {error_line(error, path)}") from None
+        raise InputError(f"{flag} {given}: {error_line(error, path)}") from None
     finally:
         sys.path.pop(0)
         helpers = _take_back(before, path.absolute().parent)
-    function = getattr(module, name, None)
-    if not callable(function):
+    function = getattr(module, name, None) if name else module
+    if name and not callable(function) and not hasattr(function, "loss"):
         there = [n for n, x in vars(module).items() if inspect.isfunction(x) and n[0] != "_"]
         own = [n for n in there if vars(module)[n].__module__ == module.__name__]
         raise InputError(
-            f"--loss {given}: {place} has no function {name}; there are {', '.join(own) or 'none'}"
+            f"{flag} {given}: {place} has no function {name}; there are {', '.join(own) or 'none'}"
         )
     texts = [f"# {place.name}\n{place.read_text('utf-8', 'replace')}" for place in helpers]
-    return guarded(function, given, path), "\n".join([source, *texts])
+    return function, path, "\n".join([source, *texts])
 
 
 def _take_back(before: set[str], folder: Path) -> list[Path]:
@@ -90,6 +135,20 @@ def _take_back(before: set[str], folder: Path) -> list[Path]:
             files.append(file)
             del sys.modules[name]
     return files
+
+
+def guarded_init(init: Init, given: str, path: Path) -> Init:
+    """A loss's init, whose errors are told in one line."""
+
+    def guarded(key: jax.Array, cfg: BertConfig) -> Params:
+        try:
+            return init(key, cfg)
+        except InputError:
+            raise
+        except Exception as error:
+            raise InputError(f"--loss {given}: {error_line(error, path)}") from None
+
+    return guarded
 
 
 def guarded(function: UserLoss, given: str, path: Path) -> AnyLoss:
@@ -178,3 +237,32 @@ def _is_number(value: Scalar) -> bool:
         return jnp.asarray(value, jnp.float32).shape == ()
     except (TypeError, ValueError):
         return False
+
+
+def load_weights(given: str, count: int) -> tuple[Callable[[jax.Array], list[Scalar]], str]:
+    """The function of --loss_weights, and the text of its file.
+
+    It is tried at step 0.
+
+    Args:
+        count: how many weights it gives.
+
+    Raises:
+        InputError: it fails, or does not give so many finite numbers.
+    """
+    flag = "--loss_weights"
+    function, path, source = load_named(given, flag)
+    if not callable(function):
+        raise InputError(f"{flag} {given}: give FILE.py:FUNCTION")
+
+    def weights(step: jax.Array) -> list[Scalar]:
+        try:
+            found = [jnp.asarray(x, jnp.float32) for x in function(step)]
+        except Exception as error:
+            raise InputError(f"{flag} {given}: {error_line(error, path)}") from None
+        if len(found) != count or any(x.shape != () for x in found):
+            raise InputError(f"{flag} {given}: it returned no {count} numbers, one for each loss")
+        return found
+
+    jax.eval_shape(weights, jnp.zeros((), jnp.int32))
+    return weights, source

@@ -324,6 +324,14 @@ class AdamWSettings(TypedDict):
     frozen: Sequence[str]
 
 
+class LossKeywords(TypedDict):
+    """Keywords of losses.choose.choose_loss that the options decide."""
+
+    name: str
+    loss_args: str | None
+    loss_weights: str | None
+
+
 class StepKeywords(TypedDict):
     """Keywords of runs.run_step.make_step."""
 
@@ -388,7 +396,14 @@ class TrainingOptions(CheckpointOptions, TrainingDataOptions, ModelOptions):
         resume="never",
         reason="what is frozen cannot be changed, since the optimizer has no state of it",
     )
-    loss: str = option("cross_entropy", "Name of the loss, or FILE.py:FUNCTION.")
+    loss: str = option(
+        "cross_entropy",
+        "Name of the loss, or FILE.py:FUNCTION; or several with their weights: a:1.0 b:0.5.",
+        joined=True,
+    )
+    loss_weights: str | None = option(
+        None, "FILE.py:FUNCTION, (step) -> weights of several losses, in place of their numbers."
+    )
     loss_args: str | None = option(
         None, """Its options as JSON: '{"smoothing": 0.1}'.""", json=True
     )
@@ -403,6 +418,10 @@ class TrainingOptions(CheckpointOptions, TrainingDataOptions, ModelOptions):
         "FIRST:LAST, steps whose trace goes to --output_dir/profile, for XProf or Perfetto.",
         resume="free",
     )
+
+    def loss_choice(self) -> LossKeywords:
+        """Which loss it is, of those of a task and of files."""
+        return {"name": self.loss, "loss_args": self.loss_args, "loss_weights": self.loss_weights}
 
     def step(self) -> StepKeywords:
         """What is computed in a step, beside model, loss and optimizer."""

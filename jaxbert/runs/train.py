@@ -22,6 +22,7 @@ from jaxbert.io.files import Json
 from jaxbert.losses.check import try_loss
 from jaxbert.losses.choose import choose_loss, with_keywords
 from jaxbert.losses.forms import Arrays
+from jaxbert.losses.own_params import of_model, with_loss_params
 from jaxbert.metrics.scores import Scores
 from jaxbert.model.heads import Params
 from jaxbert.options.fields import Setting, settings_of
@@ -97,7 +98,7 @@ def train(
         metric=options.metric_for_best_model,
         added=[m.name for m in python_inputs.metrics],
     )
-    loss = choose_loss(task_cls.losses, options.loss, options.loss_args, python_inputs.loss)
+    loss = choose_loss(task_cls.losses, **options.loss_choice(), given=python_inputs.loss)
     processes.join(options.coordinator_address, options.num_processes, options.process_id)
     processes.check_alike("options", options.deciding())
     if options.compilation_cache_dir:
@@ -217,10 +218,11 @@ def _make_program(inputs: Inputs[S, E, P], options: TrainingOptions) -> _Prepare
     )
     key = jax.random.fold_in(jax.random.key(options.seed), 1)
     loss = with_keywords(inputs.loss, task.loss_keywords(model.cfg))
+    params = with_loss_params(model.params, loss, model.cfg, seed=options.seed)
     try_loss(
         loss,
         model.train_apply(lengths, on_one_device=True),
-        model.params,
+        params,
         {n: x[0][: x.shape[1] // parallel.devices] for n, x in source.batch(0).items()},
         features,
         source.row_lengths,
@@ -241,9 +243,7 @@ def _make_program(inputs: Inputs[S, E, P], options: TrainingOptions) -> _Prepare
         )
     )
     program = Program(parallel.compile_train(step), key, schedule, parallel)
-    return _Prepared(
-        source, program, step, jax.device_get(init_state(model.params, tx, options.dtype))
-    )
+    return _Prepared(source, program, step, jax.device_get(init_state(params, tx, options.dtype)))
 
 
 def _columns_for_loss(names: OwnColumns) -> list[str]:
@@ -368,7 +368,7 @@ def _write_results(run: RunFolder, inputs: Inputs[S, E, P], params: Params, step
     """The model, its scores and the task's files; returns the scores."""
     task, model = inputs.task, inputs.model
     run.close()
-    run.save_model(model, task.export(params))
+    run.save_model(model, {**params, **task.export(of_model(params))})
     scores: Scores = {}
     files: dict[str, Json] = {}
     validation = inputs.validation

@@ -21,6 +21,7 @@ from jaxbert.errors import InputError
 from jaxbert.io.files import Json
 from jaxbert.loaded.model import LoadedModel
 from jaxbert.losses.choose import ChosenLoss
+from jaxbert.losses.own_params import of_model, with_loss_params
 from jaxbert.metrics.scores import LOSS, Scores
 from jaxbert.metrics.user_metrics import UserMetric
 from jaxbert.model.config import config_to_dict
@@ -94,7 +95,7 @@ class Validation(Generic[S, E, P]):
     def __call__(
         self, params: Params, step: int, stopped: Callable[[], bool] = lambda: False
     ) -> Scores | None:
-        result = self._evaluator(params, stopped)
+        result = self._evaluator(of_model(params), stopped)
         if result is None:
             return None
         (self.scores, self.predictions), self.step = result, step
@@ -283,7 +284,7 @@ def _most_rows(
     lengths = bucket_lengths(batches["length_bucket"], length)
     tried = TrainingStep(
         make_step(task, model, loss, tx, lengths, **step),
-        model.params,
+        with_loss_params(model.params, loss, model.cfg, seed=batches["seed"]),
         tx,
         lambda rows: full_rows(
             features,
