@@ -205,20 +205,22 @@ def _choose(losses: Mapping[str, AnyLoss], name: str, args: dict[str, Json]) -> 
     else:
         raise InputError(f"--loss {name}: there are {', '.join(losses)}, and FILE.py:FUNCTION")
     chosen = ChosenLoss(name, function, args, source, user_defined, init=init)
-    asks = OWN_PARAMS in wants(function)
-    if asks and init is None:
-        raise InputError(
-            f"--loss {name}: it takes {OWN_PARAMS}, so give an object or a file with "
-            "init(key, cfg) and loss(outputs, batch, loss_params)"
-        )
-    if init is not None and not asks and required_parameters(function) == 2:
-        raise InputError(f"--loss {name}: it has an init, and its loss takes no {OWN_PARAMS}")
     return _with_options(losses, chosen)
 
 
 def _with_options(losses: Mapping[str, AnyLoss], chosen: ChosenLoss) -> ChosenLoss:
     """The loss with its options bound, and with the base that it adds to if it does."""
     function: AnyLoss = chosen.function
+    asks = OWN_PARAMS in wants(function)
+    if asks and chosen.init is None:
+        raise InputError(
+            f"--loss {chosen.name}: it takes {OWN_PARAMS}, so give an object or a file with "
+            "init(key, cfg) and loss(outputs, batch, loss_params)"
+        )
+    if chosen.init is not None and not asks and required_parameters(function) == 2:
+        raise InputError(
+            f"--loss {chosen.name}: it has an init, and its loss takes no {OWN_PARAMS}"
+        )
     rest = dict(chosen.args)
     if "base" in inspect.signature(function).parameters:
         base = _base(losses, rest.pop("base", next(iter(losses))), rest.pop("base_args", {}))

@@ -194,7 +194,7 @@ def test_class_weights_are_of_those_losses_that_take_them(source: Path) -> None:
     wanted = alone(outputs, batch)
     assert (parts.terms[0].sum, parts.terms[0].weight) == wanted
     only = choose_loss(LOSSES, f"{source}:near:1")
-    with pytest.raises(InputError, match="--class_weights is not for --loss .* none of which has"):
+    with pytest.raises(InputError, match="none of which has class_weights"):
         with_keywords(only, weights)
 
 
@@ -230,8 +230,12 @@ def test_what_cannot_be_used_is_refused_in_one_line(
     source: Path, given: str, more: dict[str, str], message: str
 ) -> None:
     more = {n: x.replace("{}", str(source)) for n, x in more.items()}
-    with pytest.raises(InputError) as caught:
+
+    def use() -> None:
         loss = choose_loss(LOSSES, given.replace("{}", str(source)), **more)
         with_loss_params({}, loss, CFG, seed=0)
+
+    with pytest.raises(InputError) as caught:
+        use()
     assert message.replace("{}", str(source)) in str(caught.value)
     assert "\n" not in str(caught.value)
