@@ -8,7 +8,7 @@ import functools
 import inspect
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -19,7 +19,7 @@ import numpy as np
 from jaxbert.errors import InputError
 from jaxbert.io.files import Json
 from jaxbert.losses.combination import Combination, weighted_names
-from jaxbert.losses.forms import OWN_PARAMS, AnyLoss, required_parameters, wants
+from jaxbert.losses.forms import OWN_PARAMS, AnyLoss, Scalar, required_parameters, wants
 from jaxbert.losses.user_file import Init, guarded, load_loss, load_weights
 from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import REQUESTS
@@ -155,7 +155,7 @@ def _combined(
         if "teacher" in own:
             raise InputError("--loss_args teacher: distillation is not for several losses")
     source = "\n".join(one.source for one in chosen.values())
-    by_step = None
+    by_step: Callable[[jax.Array], Sequence[Scalar]] | None = None
     if loss_weights is not None:
         by_step, text = load_weights(loss_weights, len(chosen))
         source += "\n" + text
@@ -191,7 +191,7 @@ def _parsed(loss_args: str | None) -> dict[str, Json]:
 
 def _choose(losses: Mapping[str, AnyLoss], name: str, args: dict[str, Json]) -> ChosenLoss:
     user_defined = ":" in name or name.endswith(".py")
-    init = None
+    init: Init | None = None
     if user_defined:
         function, init, source = load_loss(name)
     elif name in losses:

@@ -116,6 +116,7 @@ class Measured(Protocol):
         ...
 
 
+@runtime_checkable
 class ObjectiveOfParts(Protocol):
     """A loss in its last form."""
 

@@ -68,11 +68,10 @@ def load_loss(given: str, flag: str = "--loss") -> LoadedLoss:
                 "loss_params); of other losses give FILE.py:FUNCTION"
             )
         return LoadedLoss(guarded(function, given, path), guarded_init(init, given, path), source)
-    assert callable(found)  # load_named sees to it
     return LoadedLoss(guarded(found, given, path), None, source)
 
 
-def load_named(given: str, flag: str) -> tuple[object, Path, str]:
+def load_named(given: str, flag: str) -> tuple[Any, Path, str]:
     """What stands in a file under FILE.py:NAME, or the module of a FILE.py; its path; and the text
     of the file and of those beside it that it imports.
 
