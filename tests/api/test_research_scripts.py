@@ -39,7 +39,7 @@ def test_a_script_is_short_and_trains(
     assert len(path.read_text().splitlines()) <= 40
     more = {"per_device_train_batch_size": 2} if path.stem == "two_views" else {}
     with caplog.at_level(logging.WARNING, "jaxbert"):
-        run = load(path).main(**settings(tiniest_folder, tmp_path / "run"), **more)
+        run = load(path).main(**{**settings(tiniest_folder, tmp_path / "run"), **more})
     assert run.done
     assert "accuracy" in run.scores
     assert "does not read" not in caplog.text
