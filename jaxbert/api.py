@@ -135,7 +135,7 @@ def train(
     model: str | Path | None = None,
     train_data: Paths | Rows | None = None,
     validation_data: Paths | Rows | None = None,
-    loss: str | Function | None = None,
+    loss: str | Mapping[str, float] | Function | None = None,
     optim: str | Function | None = None,
     metrics: Sequence[Function | Metric] = (),
     corruption: Function | None = None,
@@ -154,7 +154,7 @@ def train(
         train_data, validation_data: paths, a list of dicts, a datasets.Dataset, a pandas DataFrame,
             or an object such as SQuAD's JSON. They are neither used up nor changed.
         loss: a name, "FILE.py:FUNCTION", or a function (outputs, batch) or (apply, params, batch,
-            key); see jaxbert.losses.forms.
+            key); see jaxbert.losses.forms. Several by name with their weights: {"focal": 0.5, ...}.
         optim: the optimizer: a name, "FILE.py:FUNCTION", or a function (learning_rate) that gives
             an optax.GradientTransformation; see jaxbert.training.update_rules.
         metrics: functions (predictions, examples) -> a number, two lists of dicts as evaluate's
@@ -179,6 +179,8 @@ def train(
         "validation_data", validation_data, "validation_file", named
     )
     settings |= {**_model(model, named), **train_paths, **held_out_paths}
+    if isinstance(loss, Mapping):
+        loss = " ".join(f"{name}:{weight!r}" for name, weight in loss.items())
     loss_function = _given("loss", loss, settings)
     optim_function = _given("optim", optim, settings)
     options: Any = make_settings(

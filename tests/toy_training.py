@@ -19,7 +19,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "pgd": {"steps": 2},
     "distillation": {"teacher": "", "alpha": 0.6, "hidden": 0.5},
 }
-LOSSES = {name: task.losses for name, task in TASKS.items()}
+LOSSES = {name: dict(task.losses) for name, task in TASKS.items()}
+# Classification whose rows have distributions over classes.
+LOSSES["soft"] = {n: f for n, f in LOSSES["classification"].items() if n != "focal"}
 PLAIN = {
     name: [n for n, f in losses.items() if n not in ("r_drop", "fgm", "pgd", "distillation")]
     for name, losses in LOSSES.items()
@@ -70,7 +72,8 @@ def batch_of(task: str, seed: int) -> dict[str, np.ndarray]:
     batch: dict[str, np.ndarray] = {
         "input_ids": rng.integers(0, 9, (ROWS, TOKENS, *wide)),
         "attention_mask": mask.astype(np.int32),
-        "weight": (rows < REAL).astype(np.float32),
+        # Some rows count more than others (--weight_column), and some not at all.
+        "weight": (rows < REAL) * rng.choice([0.0, 0.5, 1.0, 4.0], ROWS),
         "row": np.where(rows < REAL, rows, -1),
         "teacher_first": rng.normal(size=(ROWS, WIDTH * (wide or (1,))[0])),
     }
@@ -90,6 +93,8 @@ def batch_of(task: str, seed: int) -> dict[str, np.ndarray]:
     else:
         batch["labels"] = rng.integers(0, CLASSES, ROWS)
         batch["teacher_logits"] = rng.normal(size=(ROWS, CLASSES))
+    if task == "soft":
+        batch["soft_labels"] = rng.dirichlet(np.ones(CLASSES), ROWS)
     small = {np.dtype(np.float64): np.float32, np.dtype(np.int64): np.int32}
     return {n: x.astype(small.get(x.dtype, x.dtype)) for n, x in batch.items()}
 
@@ -103,7 +108,7 @@ def loss_of(task: str, name: str, base: str | None) -> Any:
 
         def weighted(outputs: Any, batch: Any) -> Any:
             unit, more = batch["unit"][0], {}
-            if task == "classification":
+            if task in ("classification", "soft"):
                 more = {"class_weights": batch["class_weights"][0] * unit}
                 unit = 1.0
             loss_sum, weight_sum = function(outputs, batch, **more)

@@ -32,14 +32,15 @@ from jaxbert.data.sampling import bucket_lengths
 from jaxbert.errors import InputError
 from jaxbert.io.files import Json, write_json
 from jaxbert.loaded.model import Compute, LoadedModel
-from jaxbert.losses.choose import choose_loss
+from jaxbert.losses.choose import ChosenLoss, choose_loss
+from jaxbert.losses.own_params import with_loss_params
 from jaxbert.model.config import SIZES, BertConfig, load_config
 from jaxbert.model.folders import find_model_folder
 from jaxbert.model.heads import init_params
 from jaxbert.model.tokenizer import PreTrainedTokenizerFast as Tokenizer
 from jaxbert.model.tokenizer import load_tokenizer
 from jaxbert.options.fields import AUTO, Settings, option
-from jaxbert.options.settings import TrainingOptions
+from jaxbert.options.settings import OwnColumns, TrainingOptions
 from jaxbert.runs.place import check_writable
 from jaxbert.runs.plan import full_rows
 from jaxbert.runs.run_step import make_step
@@ -98,10 +99,9 @@ def run(
         if out.is_dir():
             raise InputError(f"--json {out}: it is a folder; give a file")
         check_writable(out.parent, "--json, in")
-    loss = choose_loss(task_cls.losses, options.loss, options.loss_args)
+    loss = choose_loss(task_cls.losses, **options.loss_choice())
     optimizer = choose_optimizer(options.optim, **options.rule())
-    if "teacher" in loss.args:
-        raise InputError(f"--loss {loss.name}: a teacher is asked about data; compile reads none")
+    _check_needs_no_data(loss, options.own_columns())
     options.check_on_this_machine("jaxbert compile")
     if options.per_device_train_batch_size == AUTO:
         raise InputError("--per_device_train_batch_size auto: give a number, --largest_batch_size")
@@ -138,7 +138,7 @@ def run(
     step = make_step(examples.task, model, loss, tx, lengths, **options.step())
     prepared = TrainingStep(
         step,
-        model.params,
+        with_loss_params(model.params, loss, examples.cfg, seed=options.seed),
         tx,
         lambda rows: full_rows(
             examples.features,
@@ -185,6 +185,15 @@ def _on_usual_columns(task: AnyTask) -> AnyTask:
     columns = [f.name for f in dataclasses.fields(own) if f.name.endswith("column_name")]
     names = {name: getattr(usual, name) for name in columns}
     return type(task)(dataclasses.replace(own, **names))
+
+
+def _check_needs_no_data(loss: ChosenLoss, columns: OwnColumns) -> None:
+    """Refuse a loss that cannot be computed of rows that are made up."""
+    if "teacher" in loss.args:
+        raise InputError(f"--loss {loss.name}: a teacher is asked about data; compile reads none")
+    if columns.extra or columns.view:
+        name = "extra_columns" if columns.extra else "view_column"
+        raise InputError(f"--{name}: columns are those of data; compile reads none")
 
 
 class _Examples(NamedTuple):

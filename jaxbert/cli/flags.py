@@ -89,7 +89,7 @@ def _add(group: argparse._ActionsContainer, setting: Setting, text: str) -> None
         group.add_argument(
             flag,
             type=setting.from_text,
-            nargs="+" if setting.several else None,
+            nargs="+" if setting.several or setting.facts.joined else None,
             choices=setting.choices or None,
             metavar=metavar,
             help=text,

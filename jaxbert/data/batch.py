@@ -11,7 +11,8 @@ class Batch(TypedDict, Generic[A], total=False):
     """The arrays that the encoder, losses and tasks read, under Hugging Face's names.
 
     B windows, T tokens of a row, C classes, K choices of a question, G reference answers, P masked
-    positions. Which keys a batch has depends on the task.
+    positions. Which keys a batch has depends on the task. --extra_columns are there too, under
+    their own names: (B,) or (B, n), of words (B, T), int32 or float32.
 
     Without packing a window is a row, R = B. Packed, R rows have K windows each, B = R K.
     """
@@ -25,7 +26,7 @@ class Batch(TypedDict, Generic[A], total=False):
     segment_ids: A  # (R, T) int32, 1 to K, the window of each token; 0 at padding
     segment_starts: A  # (B,) int32, where each window begins in its row
     # Every task.
-    weight: A  # (B,) float32, 0 on padding rows and where nothing can be learned
+    weight: A  # (B,) float32, 0 on padding rows and where nothing can be learned; --weight_column
     row: A  # (B,) int32, index of the window, -1 on padding rows; seeds dropout
     # Classes: (B,) int32, -100 where there is none; (B, C) float32 for multi-label texts; (B, T) or
     # (B, P) int32 for words and masked tokens. Regression targets: (B,) float32.
@@ -46,6 +47,12 @@ class Batch(TypedDict, Generic[A], total=False):
     teacher_logits: A  # (B, C), (B, T, C) or, for choices, (B, K)
     teacher_scores: A  # (B,)
     teacher_first: A  # (B, D); for choices (B, K D)
+    # With --view_column, another text of each row, padded as far as the first.
+    view_input_ids: A  # (B, T) int32
+    view_token_type_ids: A  # (B, T) int32
+    view_attention_mask: A  # (B, T) int32
+    # Of classification by soft labels, the probability of each class.
+    soft_labels: A  # (B, C) float32
     # Added by a loss or by the training loop.
     word_offsets: A  # (R, T, D) float32, added to the word embeddings
     stop: A  # (B,) int32, above 0 where a process was told to stop

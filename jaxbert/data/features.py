@@ -148,6 +148,46 @@ class Features:
         return digest.hexdigest()
 
 
+def with_view(features: Features, view: Features) -> Features:
+    """Windows with two texts each, view_input_ids and so on beside the others.
+
+    A window is as long as the longer one of its texts; the other one is padded with 0. Both have
+    masks of their own.
+
+    Args:
+        view: as many windows, of the other texts.
+    """
+    lengths = np.maximum(features.lengths, view.lengths)
+    bounds = np.concatenate([[0], np.cumsum(lengths)])
+
+    def moved(part: Features, columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        place = ranges(bounds[:-1], part.lengths)
+        found = {}
+        for name, column in columns.items():
+            found[name] = np.full(
+                (bounds[-1], *column.shape[1:]), PADDING.get(name, 0), column.dtype
+            )
+            found[name][place] = column
+        return found
+
+    def of_text(part: Features, prefix: str) -> dict[str, np.ndarray]:
+        mask = {"attention_mask": np.ones(part.bounds[-1], np.int32)}
+        names = ("input_ids", "token_type_ids")
+        columns = mask | {name: part.tokens[name] for name in names}
+        return {prefix + n: x for n, x in moved(part, columns).items()}
+
+    return dataclasses.replace(
+        features,
+        bounds=bounds,
+        tokens={
+            **moved(features, features.tokens),
+            **of_text(features, ""),
+            **of_text(view, "view_"),
+        },
+        host=moved(features, features.host),
+    )
+
+
 def check_ids(features: Features, *, vocab_size: int, positions: int, types: int) -> None:
     """Check every index against the size of its table: JAX silently clamps an index out of range.
 

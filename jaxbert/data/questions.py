@@ -112,6 +112,12 @@ def read_questions(
     return Data(tuple(examples), tuple(report.problems), columns=questions.columns)
 
 
+def question_rows(origin: str, content: Content) -> Iterator[tuple[str, str, Fields]]:
+    """Of each question of a content its id, its name in messages, and its own fields."""
+    for row in _Questions([(origin, content)], Report(strict=False)):
+        yield replace_surrogates(str(row.id)), row.label, row.fields
+
+
 def read_references(path: str, *, strict: bool = False) -> Data[Reference]:
     """Read all questions of a file with unchanged answers, for the official scores.
 
@@ -138,7 +144,7 @@ class _Row:
     """A question as read, before its answers are located in the paragraph."""
 
     where: str
-    fields: Iterable[str]
+    fields: Fields
     id: str | int
     question: str
     context: str
@@ -234,7 +240,7 @@ def _squad_row(located: _Located, context: str) -> _Row:
     elif not isinstance(qa, dict) or "answers" in qa or "question" not in qa:
         answers = _pairs(field(qa, "answers", list, where), where)
     name = field(qa, "id", (str, int), where)
-    fields = qa if isinstance(qa, dict) else {}
+    fields: Fields = qa if isinstance(qa, dict) else {}
     question = field(qa, "question", str, where)
     return _Row(where, fields, name, question, context, answers, impossible)
 
@@ -263,7 +269,7 @@ def _cmrc_row(located: _Located, context: str) -> _Row:
     if not isinstance(qa, dict) or "answers" in qa:
         answers = [(text, None) for text in field(qa, "answers", list, where)]
     name = field(qa, "query_id", (str, int), where)
-    fields = qa if isinstance(qa, dict) else {}
+    fields: Fields = qa if isinstance(qa, dict) else {}
     return _Row(where, fields, name, field(qa, "query_text", str, where), context, answers)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Generic, Protocol, TypeAlias, TypeVar, overload
 
 from jaxbert.data.json_entries import Entries
@@ -294,7 +294,7 @@ def replace_surrogates(text: str) -> str:
 def read_labelled(
     tables: Iterable[tuple[str, Content]],
     examples_of: Callable[[Sheet, Report], tuple[list[E], tuple[str, ...]]],
-    label_of: Callable[[E], Cell | tuple[str, ...]],
+    label_of: Callable[[E], Hashable],
     *,
     strict: bool,
     what: str = "example",

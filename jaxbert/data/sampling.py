@@ -124,8 +124,9 @@ def make_batch(features: Features, windows: np.ndarray, length: int, size: int) 
     Returns:
         The features' token columns (size, length, ...) and row columns (size, ...);
         attention_mask (size, length) int32, the features' own or 1 at the windows' tokens; weight
-        (size,) float32, 0 on padding rows and on windows from which nothing can be learned; and row
-        (size,) int32, the window's index, -1 on padding rows, which seeds dropout.
+        (size,) float32, 0 on padding rows and on windows from which nothing can be learned, else 1
+        or the features' own; and row (size,) int32, the window's index, -1 on padding rows, which
+        seeds dropout.
     """
     row = np.full(size, -1, np.int32)
     row[: len(windows)] = windows
@@ -148,6 +149,7 @@ def make_batch(features: Features, windows: np.ndarray, length: int, size: int) 
     has_weight = row >= 0
     if features.learnable is not None:
         has_weight &= features.learnable[row]
-    batch["weight"] = has_weight.astype(np.float32)
+    weight = has_weight.astype(np.float32)
+    batch["weight"] = weight * batch["weight"] if "weight" in features.rows else weight
     batch["row"] = row
     return batch

@@ -26,6 +26,7 @@ from jaxbert.data.rows import (
     read_labelled,
     replace_surrogates_in,
 )
+from jaxbert.data.soft_labels import SoftLabel, soft_label_in
 from jaxbert.errors import DataError, InputError
 
 # Columns that need not be named, in order of preference: those of GLUE and others.
@@ -44,13 +45,14 @@ class TextExample:
     """A text or a pair of texts, and its label, or None if it is unknown.
 
     Attributes:
-        label: a class (str), several classes (a tuple, perhaps empty), or a number (float).
+        label: a class (str), several classes (a tuple, perhaps empty), a distribution over classes,
+            or a number (float).
     """
 
     where: str = dataclasses.field(repr=False)  # not part of the example's identity
     text: str
     pair: str | None = None
-    label: str | float | tuple[str, ...] | None = None
+    label: str | float | tuple[str, ...] | SoftLabel | None = None
 
 
 def read_texts(
@@ -69,7 +71,8 @@ def read_texts(
         text_columns: one name, or two for pairs; None looks for GLUE's, "text" and "review", else
             takes the one or two columns that hold text, like run_glue.
         label_column: None looks for "label" and "labels" or, for numbers, for "score" and others;
-            data with none of them has no labels. If it holds lists, a text has several labels.
+            data with none of them has no labels. If it holds lists, a text has several labels; an
+            object of class: probability is a soft label.
         numeric: labels are finite numbers, not names of classes.
         strict: raise at the first problem instead of reporting it.
         indicator_columns: instead of label_column, one column per label that says whether a text
@@ -105,7 +108,7 @@ def read_texts(
             label_columns.append(column)
             _check_label_type(column, sheet, numeric=numeric, declared=bool(declared))
 
-        def label_of(row: Fields, where: str) -> str | float | tuple[str, ...] | None:
+        def label_of(row: Fields, where: str) -> str | float | tuple[str, ...] | SoftLabel | None:
             report.labels += any(has_value(row.get(name)) for name in label_names)
             if indicators:
                 return indicated_in(row, indicators, where)
@@ -113,7 +116,12 @@ def read_texts(
                 return None
             if numeric:
                 return number_in(row, column, where)
-            return classes_in(row, column, where) if multi_label else class_in(row, column, where)
+            if multi_label:
+                return classes_in(row, column, where)
+            cell = row.get(column)
+            if isinstance(cell, dict):
+                return soft_label_in(cell, column, where)
+            return class_in(row, column, where)
 
         def example_of(located: tuple[str, Fields]) -> TextExample:
             where, row = located
@@ -133,6 +141,24 @@ def read_texts(
 
     data = read_labelled(tables, examples_of, lambda e: e.label, strict=strict)
     return dataclasses.replace(data, label_column=next(iter(label_columns), None))
+
+
+def with_texts(examples: Sequence[TextExample], texts: Sequence[str]) -> list[TextExample]:
+    """Single texts in place of those of the examples.
+
+    Raises:
+        InputError: an example is a pair.
+    """
+    for example in examples:
+        if example.pair is not None:
+            raise InputError(
+                f"{example.where}: --view_column is for single texts, and this row is a pair; name "
+                "the column of the text with --text_column_name"
+            )
+    return [
+        dataclasses.replace(example, text=text)
+        for example, text in zip(examples, texts, strict=True)
+    ]
 
 
 def _text_columns(

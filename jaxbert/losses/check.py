@@ -35,6 +35,7 @@ def try_loss(
     *,
     packing: bool,
     tolerance: float,
+    own_columns: Sequence[str] = (),
 ) -> None:
     """Trace the loss, so that what is wrong with it is told before files are written; and hold a
     user's one to more, by a few rows.
@@ -47,16 +48,37 @@ def try_loss(
         packing: rows have several windows, so that there is none of the padding that a window's
             own row would have.
         tolerance: by which sums may differ, relative.
+        own_columns: keys that the batch has for the loss alone; what it does not read is told.
 
     Raises:
         InputError: see check_loss; or with packing, the loss reads padding tokens.
     """
     objective = objective_of(loss.function)
-    jax.eval_shape(lambda params, batch: objective(apply, params, batch, key), params, batch)
+    asked: set[str] = set()
+
+    def watched(
+        params: Params,
+        batch: Batch[jax.Array],
+        *,
+        key: jax.Array | None = None,
+        train: bool = False,
+        also: Sequence[str] = (),
+    ) -> Outputs:
+        asked.update(also)
+        return apply(params, batch, key=key, train=train, also=also)
+
+    def compute(params: Params, batch: Batch[jax.Array]) -> Parts:
+        return objective(watched, params, batch, key)
+
+    read = _keys_read(compute, params, batch)
+    if "attentions" in asked:
+        logger.info("  the loss asks for attention's weights: the reference, xla, computes them")
+    for name in own_columns:
+        if name not in read:
+            logger.warning('--loss %s does not read batch["%s"]', loss.name, name)
     if not loss.user_defined:
         return
-    windows = np.linspace(0, len(features) - 1, _ROWS).astype(int)  # answerable and not
-    windows[-1] = np.argmin(features.lengths)  # which has padding, if any has
+    windows = _some_rows(features)
     length = min(n for n in lengths if n >= features.lengths[windows].max())
 
     def rows(numbers: np.ndarray, size: int) -> NumpyBatch:
@@ -74,6 +96,7 @@ def try_loss(
         rows(windows[:half], _ROWS),
         key,
         tolerance,
+        weighted="weight" in features.rows,
     )
     if reads_padding and packing:
         raise InputError(
@@ -103,12 +126,15 @@ def check_loss(
     padded: NumpyBatch,
     key: jax.Array,
     tolerance: float,
+    *,
+    weighted: bool = False,
 ) -> bool:
     """Hold a loss to what the training step counts on.
 
     Args:
         whole: a batch; halves: its first and its second rows; padded: the first half with padding
             rows behind it.
+        weighted: rows have weights of their own.
 
     Returns:
         Whether it depends on outputs at padding tokens, as the cross-entropy over all positions of
@@ -116,7 +142,8 @@ def check_loss(
 
     Raises:
         InputError: a sum or a gradient is not finite, no parameter has a gradient, the sums of the
-            halves are not those of the whole, or padding rows count.
+            halves are not those of the whole, padding rows count, or a row of twice the weight does
+            not count twice.
     """
 
     def objective_with(apply: Apply) -> Callable[[Params, NumpyBatch], jax.Array]:
@@ -174,9 +201,42 @@ def check_loss(
         "rows have {0} {1:.6g}, and {2:.6g} with padding rows behind them, which have "
         'batch["weight"] 0; multiply by it',
     )
+    if weighted:
+        size = len(halves[0]["weight"])
+        twice = np.where(np.arange(len(whole["weight"])) < size, 2, 1).astype(np.float32)
+        _, heavier = gradient(params, {**whole, "weight": whole["weight"] * twice})
+        _hold(
+            name,
+            tolerance,
+            2 * parts[0] + parts[1],
+            np.asarray(heavier),
+            "rows of twice the weight should bring {0} to {1:.6g}, and it is {2:.6g}; with "
+            '--weight_column every row counts as batch["weight"] says: multiply by it',
+        )
     other = objective_with(lambda params, batch, **more: _loud(apply(params, batch, **more), batch))
     found_with_other = np.asarray(other(params, whole))
     return not all(map(_close, (loss, weight), found_with_other, (tolerance, tolerance)))
+
+
+def _some_rows(features: Features) -> np.ndarray:
+    """The windows that a loss is tried on: of all parts of the data, such as count, one of them the
+    shortest, which has padding if any has."""
+    counted = np.arange(len(features))
+    if "weight" in features.rows:
+        counted = np.flatnonzero(features.rows["weight"])
+    windows: np.ndarray = counted[np.linspace(0, len(counted) - 1, _ROWS).astype(int)]
+    windows[-1] = counted[np.argmin(features.lengths[counted])]
+    return windows
+
+
+def _keys_read(
+    function: Callable[[Params, Batch[jax.Array]], Parts], params: Params, batch: NumpyBatch
+) -> set[str]:
+    """The keys of a batch on which what is computed depends, as far as it can be seen."""
+    jaxpr = jax.make_jaxpr(function)(params, batch).jaxpr
+    seen = {id(variable) for equation in jaxpr.eqns for variable in equation.invars}
+    of_batch = jaxpr.invars[len(jax.tree.leaves(params)) :]  # in the order of a dict's leaves
+    return {name for name, x in zip(sorted(batch), of_batch, strict=True) if id(x) in seen}
 
 
 def _sums(parts: Parts) -> jax.Array:
@@ -185,12 +245,19 @@ def _sums(parts: Parts) -> jax.Array:
     return jnp.stack([loss_sum, parts.terms[0].weight])
 
 
+_OF_LAYERS = {"hidden_states": "embeddings", "attentions": "weights"}
+
+
 def _loud(outputs: Outputs, batch: Batch[jax.Array]) -> Outputs:
     """Outputs of tokens with something else where there is padding."""
     mask = batch["attention_mask"]
 
     def change(name: str, x: jax.Array) -> jax.Array:
         # A class's logits are no token's, though there be as many classes as tokens.
+        if name in ("hidden_states", "attentions"):  # of layers, before the rows
+            return jnp.stack([change(_OF_LAYERS[name], layer) for layer in x])
+        if name == "weights":  # (B, N, T, S), of which the queries are tokens
+            return jnp.moveaxis(change("", jnp.moveaxis(x, 1, 2)), 2, 1)
         of_tokens = x.ndim > mask.ndim or name in ("start_logits", "end_logits")
         if not of_tokens or x.shape[: mask.ndim] != mask.shape or "masked_positions" in batch:
             return x

@@ -13,8 +13,8 @@ B rows, T tokens, C classes. With packing B counts the windows of all rows.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -22,8 +22,8 @@ from jaxtyping import Array, Float, Shaped
 
 from jaxbert.data.batch import Batch
 from jaxbert.errors import InputError
-from jaxbert.model.heads import Apply
-from jaxbert.model.params import AnyArray, Params
+from jaxbert.model.heads import REQUESTS, Apply, Outputs
+from jaxbert.model.params import AnyArray, Params, subtree
 
 Arrays: TypeAlias = dict[str, Array]
 ModelOutputs: TypeAlias = Mapping[str, AnyArray]  # by the names of make_apply
@@ -32,13 +32,21 @@ Sums: TypeAlias = dict[str, tuple[Scalar, Scalar]]
 Measure: TypeAlias = Callable[[ModelOutputs, Batch[Array]], Sums]
 
 
+# What a loss gets by a parameter of that name, beside its two or four: outputs of the model (see
+# make_apply), its own parameters, and how many steps have been done, () int32.
+OWN_PARAMS, STEP = "loss_params", "step"
+_BY_NAME = (*REQUESTS, OWN_PARAMS, STEP)
+# Where a loss's own parameters are in those of a run.
+LOSS = "loss"
+
+
 class Term(NamedTuple):
     """A term of a loss: factor * sum / weight, the two added up over the whole global batch.
 
     The weight is a constant to the gradient.
     """
 
-    factor: float
+    factor: float | Scalar
     sum: Scalar
     weight: Scalar
 
@@ -66,15 +74,65 @@ AnyLoss: TypeAlias = Callable[..., _Result]
 
 
 def required_parameters(function: AnyLoss) -> int:
-    """How many arguments it needs by position: 2 of a Loss, 4 of an Objective."""
+    """How many arguments it needs by position: 2 of a Loss, 4 of an Objective. What it gets by name
+    does not count."""
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     parameters = inspect.signature(function).parameters.values()
-    return sum(p.kind in kinds and p.default is p.empty for p in parameters)
+    needed = [p for p in parameters if p.kind in kinds and p.default is p.empty]
+    return sum(p.name not in _BY_NAME for p in needed)
 
 
-def objective_of(
-    loss: AnyLoss, measure: Measure | None = None
-) -> Callable[[Apply, Params, Batch[Array], Array], Parts]:
+def wants(function: AnyLoss) -> tuple[str, ...]:
+    """What it gets by name: of the model's outputs, loss_params and step."""
+    return tuple(n for n in inspect.signature(function).parameters if n in _BY_NAME)
+
+
+def by_name(
+    function: AnyLoss, outputs: ModelOutputs, params: Params, step: Array | int
+) -> dict[str, AnyArray | Params]:
+    """The keywords of what it gets by name."""
+    there: dict[str, AnyArray | Params] = {**outputs, STEP: jnp.asarray(step, jnp.int32)}
+    if OWN_PARAMS in wants(function):
+        there[OWN_PARAMS] = subtree(params, LOSS)
+    return {name: there[name] for name in wants(function)}
+
+
+def outputs_for(
+    losses: Sequence[AnyLoss], apply: Apply, params: Params, batch: Batch[Array], key: Array
+) -> Outputs:
+    """The outputs of a training step for losses of outputs, with what they ask for by name."""
+    also = dict.fromkeys(name for loss in losses for name in wants(loss) if name in REQUESTS)
+    if not also:
+        return apply(params, batch, key=key, train=True)
+    return apply(params, batch, key=key, train=True, also=tuple(also))
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """A loss of the second form that also reports what is measured of its outputs."""
+
+    def measured_by(self, measure: Measure | None) -> AnyLoss:
+        """The loss that reports this beside its own."""
+        ...
+
+
+@runtime_checkable
+class ObjectiveOfParts(Protocol):
+    """A loss in its last form."""
+
+    def __call__(
+        self,
+        apply: Apply,
+        params: Params,
+        batch: Batch[Array],
+        key: Array,
+        step: Array | int = 0,
+    ) -> Parts:
+        """Its terms, after so many steps."""
+        ...
+
+
+def objective_of(loss: AnyLoss, measure: Measure | None = None) -> ObjectiveOfParts:
     """Either form as the second one, whose result is Parts.
 
     Args:
@@ -82,19 +140,25 @@ def objective_of(
             form. One of the second form reports what it returns itself.
     """
     calls_the_model = required_parameters(loss) == 4
+    if calls_the_model and isinstance(loss, Measured):
+        loss = loss.measured_by(measure)
 
-    def objective(apply: Apply, params: Params, batch: Batch[Array], key: Array) -> Parts:
+    def objective(
+        apply: Apply, params: Params, batch: Batch[Array], key: Array, step: Array | int = 0
+    ) -> Parts:
         if calls_the_model:
-            return _parts_of(loss(apply, params, batch, key))
-        outputs = apply(params, batch, key=key, train=True)
-        parts = _parts_of(loss(outputs, batch))
+            given = by_name(loss, {}, params, step)
+            return parts_of(loss(apply, params, batch, key, **given))
+        outputs = outputs_for((loss,), apply, params, batch, key)
+        parts = parts_of(loss(outputs, batch, **by_name(loss, outputs, params, step)))
         measured = measure(outputs, batch) if measure else {}
         return parts._replace(reported={**measured, **parts.reported})
 
     return objective
 
 
-def _parts_of(result: _Result) -> Parts:
+def parts_of(result: _Result) -> Parts:
+    """The terms of what a loss returned."""
     if isinstance(result, Parts):
         return result
     reported = result[2] if len(result) == 3 else {}
@@ -105,6 +169,16 @@ def check_range(name: str, value: float, least: float, most: float) -> None:
     """Raise InputError for an option of a loss that is out of range."""
     if not least <= value <= most:
         raise InputError(f"--loss_args {name}: {value} must be from {least:g} to {most:g}")
+
+
+def second_view(batch: Batch[Array]) -> Batch[Array]:
+    """The batch with the other text of each row (--view_column) in place of the first."""
+    return {
+        **batch,
+        "input_ids": batch["view_input_ids"],
+        "token_type_ids": batch["view_token_type_ids"],
+        "attention_mask": batch["view_attention_mask"],
+    }
 
 
 def unit(x: Float[AnyArray, "*B D"]) -> Float[Array, "*B D"]:

@@ -41,6 +41,26 @@ def _weights(
     return weights * jnp.asarray(class_weights)[jnp.maximum(batch["labels"], 0)]
 
 
+def _soft(
+    outputs: ModelOutputs,
+    batch: Batch[Array],
+    smoothing: float,
+    class_weights: Float[AnyArray, "C"] | None,
+) -> tuple[Scalar, Scalar]:
+    """Cross-entropy to a distribution q of each row, smoothed by e.
+
+    (1 - e) sum_y c_y q_y * -log p_y + e (sum_y c_y q_y) mean_y -log p_y, and sum_y c_y q_y: the
+    loss of a label where all of q is at one class.
+    """
+    shares = batch["soft_labels"]
+    if class_weights is not None:
+        shares = shares * jnp.asarray(class_weights)
+    log_p, rows = _log_p(outputs), label_weights(batch)
+    loss = -(1 - smoothing) * jnp.sum(shares * log_p, axis=-1)
+    loss -= smoothing * jnp.sum(shares, axis=-1) * jnp.mean(log_p, axis=-1)
+    return jnp.sum(loss * rows), jnp.sum(rows * jnp.sum(shares, axis=-1))
+
+
 def label_cross_entropy(
     outputs: ModelOutputs, batch: Batch[Array], *, class_weights: Float[AnyArray, "C"] | None = None
 ) -> tuple[Scalar, Scalar]:
@@ -48,12 +68,13 @@ def label_cross_entropy(
 
     sum over labels y of c_y * -log softmax(logits)_y, and sum of c_y: as PyTorch's CrossEntropyLoss
     with `weight` and ignore_index -100, whose mean is the first divided by the second. Of any
-    number of classes a row it is binary_cross_entropy.
+    number of classes a row it is binary_cross_entropy. Of soft labels q it is the sum over classes
+    of c_y q_y * -log p_y, its weight that of c_y q_y: PyTorch's with probabilities, where c is 1.
 
     Args:
         outputs: logits (..., C).
         batch: labels (...) int, negative where there is none, or (B, C) float32 of 0 and 1; weight
-            (B,).
+            (B,); and where rows have distributions, soft_labels (B, C).
         class_weights: c, (C,) float32; by default ones.
 
     Returns:
@@ -66,6 +87,8 @@ def label_cross_entropy(
     """
     if is_multi_label(outputs, batch):
         return binary_cross_entropy(outputs, batch, class_weights=class_weights)
+    if "soft_labels" in batch:
+        return _soft(outputs, batch, 0.0, class_weights)
     weights = _weights(batch, class_weights)
     return jnp.sum(-_at(_log_p(outputs), batch) * weights), jnp.sum(weights)
 
@@ -94,6 +117,8 @@ def label_smoothing(
         return binary_cross_entropy(
             outputs, batch, smoothing=smoothing, class_weights=class_weights
         )
+    if "soft_labels" in batch:
+        return _soft(outputs, batch, smoothing, class_weights)
     log_p, weights = _log_p(outputs), _weights(batch, class_weights)
     loss = -(1 - smoothing) * _at(log_p, batch) - smoothing * jnp.mean(log_p, axis=-1)
     return jnp.sum(loss * weights), jnp.sum(weights)
@@ -120,6 +145,11 @@ def label_focal(
     check_range("gamma", gamma, 0, 100)
     if is_multi_label(outputs, batch):
         return binary_focal(outputs, batch, gamma=gamma, class_weights=class_weights)
+    if "soft_labels" in batch:
+        raise InputError(
+            "--loss focal: it is of labels, and rows have distributions over classes; give "
+            "cross_entropy or label_smoothing, alone or as the base of another"
+        )
     log_p, weights = _at(_log_p(outputs), batch), _weights(batch, class_weights)
     return jnp.sum(-focal_factor(log_p, gamma) * log_p * weights), jnp.sum(weights)
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias
+from types import ModuleType
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
 from jaxbert.errors import InputError
 from jaxbert.losses.forms import AnyLoss, Scalar, Sums
+from jaxbert.model.config import BertConfig
+from jaxbert.model.params import Params
+from jaxbert.options.function_file import load_named
 from jaxbert.options.user_function import error_line
 
 Result: TypeAlias = tuple[Scalar, Scalar] | tuple[Scalar, Scalar, Sums]
@@ -24,6 +28,58 @@ _TAKEN = {"loss", "weight", "grad_norm", "skipped", "stop", "step", "epoch", "le
     "examples_per_second",
     "tokens_per_second",
 }
+
+
+# (key, cfg) -> parameters that a loss has of its own, a tree of dicts
+Init: TypeAlias = Callable[[jax.Array, BertConfig], Params]
+
+
+class LoadedLoss(NamedTuple):
+    """A user's loss.
+
+    Attributes:
+        function: of either form; it raises InputError where it fails, or returns something else.
+        init: draws its parameters, and raises InputError where it fails; None without any.
+        source: the text of its file and of those beside it that it imports.
+    """
+
+    function: AnyLoss
+    init: Init | None
+    source: str
+
+
+def load_loss(given: str, flag: str = "--loss") -> LoadedLoss:
+    """The loss of FILE.py:FUNCTION, of FILE.py:OBJECT with `init` and `loss`, or of a FILE.py with
+    functions of these names.
+
+    Raises:
+        InputError: the file cannot be read or run, or has no such loss.
+    """
+    found, source, path = load_named(given, flag)
+    if isinstance(found, ModuleType) or (hasattr(found, "init") and hasattr(found, "loss")):
+        own = found() if isinstance(found, type) else found
+        function, init = getattr(own, "loss", None), getattr(own, "init", None)
+        if not callable(function) or not callable(init):
+            raise InputError(
+                f"{flag} {given}: it has no functions init(key, cfg) and loss(outputs, batch, "
+                "loss_params); of other losses give FILE.py:FUNCTION"
+            )
+        return LoadedLoss(guarded(function, given, path), guarded_init(init, given, path), source)
+    return LoadedLoss(guarded(found, given, path), None, source)
+
+
+def guarded_init(init: Init, given: str, path: Path) -> Init:
+    """A loss's init, whose errors are told in one line."""
+
+    def guarded(key: jax.Array, cfg: BertConfig) -> Params:
+        try:
+            return init(key, cfg)
+        except InputError:
+            raise
+        except Exception as error:
+            raise InputError(f"--loss {given}: {error_line(error, path)}") from None
+
+    return guarded
 
 
 def guarded(function: UserLoss, given: str, path: Path) -> AnyLoss:
@@ -112,3 +168,32 @@ def _is_number(value: Scalar) -> bool:
         return jnp.asarray(value, jnp.float32).shape == ()
     except (TypeError, ValueError):
         return False
+
+
+def load_weights(given: str, count: int) -> tuple[Callable[[jax.Array], list[Scalar]], str]:
+    """The function of --loss_weights, and the text of its file.
+
+    It is tried at step 0.
+
+    Args:
+        count: how many weights it gives.
+
+    Raises:
+        InputError: it fails, or does not give so many finite numbers.
+    """
+    flag = "--loss_weights"
+    function, source, path = load_named(given, flag)
+    if not callable(function):
+        raise InputError(f"{flag} {given}: give FILE.py:FUNCTION")
+
+    def weights(step: jax.Array) -> list[Scalar]:
+        try:
+            found = [jnp.asarray(x, jnp.float32) for x in function(step)]
+        except Exception as error:
+            raise InputError(f"{flag} {given}: {error_line(error, path)}") from None
+        if len(found) != count or any(x.shape != () for x in found):
+            raise InputError(f"{flag} {given}: it returned no {count} numbers, one for each loss")
+        return found
+
+    jax.eval_shape(weights, jnp.zeros((), jnp.int32))
+    return weights, source

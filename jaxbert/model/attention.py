@@ -51,6 +51,24 @@ def attention_mask(
     return None
 
 
+def attention_weights(
+    q: Float[Array, "B T N H"],
+    k: Float[Array, "B S N H"],
+    key_mask: Shaped[AnyArray, "B S"] | None,
+    segment_ids: Int[AnyArray, "B S"] | None,
+) -> Float[Array, "B N T S"]:
+    """softmax(q k^T / sqrt(H)) over the keys that a query may attend to, float32, no dropout."""
+    # With the heads moved to the front, both products are plain batched products; other forms are
+    # slow on some processors (tests/model/time_step_changes.py).
+    q, k = (jnp.swapaxes(x, 1, 2) for x in (q, k))
+    scale = jnp.asarray(q.shape[-1] ** -0.5, q.dtype)
+    scores = jnp.einsum("BNTH,BNSH->BNTS", q * scale, k, preferred_element_type=jnp.float32)
+    mask = attention_mask(key_mask, segment_ids)
+    if mask is not None:  # same bits as jnp.where on the scores, and no slower
+        scores += jnp.where(mask, 0.0, _MASKED)
+    return jax.nn.softmax(scores, axis=-1)
+
+
 def _xla(
     q: Float[Array, "B T N H"],
     k: Float[Array, "B S N H"],
@@ -62,17 +80,9 @@ def _xla(
     rate: float,
     site: int | Int[Array, ""],
 ) -> Float[Array, "B T N H"]:
-    # With the heads moved to the front, both products are plain batched products; other forms are
-    # slow on some processors (tests/model/time_step_changes.py).
-    q, k, v = (jnp.swapaxes(x, 1, 2) for x in (q, k, v))
-    scale = jnp.asarray(q.shape[-1] ** -0.5, q.dtype)
-    scores = jnp.einsum("BNTH,BNSH->BNTS", q * scale, k, preferred_element_type=jnp.float32)
-    mask = attention_mask(key_mask, segment_ids)
-    if mask is not None:  # same bits as jnp.where on the scores, and no slower
-        scores += jnp.where(mask, 0.0, _MASKED)
-    weights = jax.nn.softmax(scores, axis=-1)
+    weights = attention_weights(q, k, key_mask, segment_ids)
     weights = dropout(weights, rate, seeds, site).astype(v.dtype)
-    return jnp.swapaxes(jnp.einsum("BNTS,BNSH->BNTH", weights, v), 1, 2)
+    return jnp.swapaxes(jnp.einsum("BNTS,BNSH->BNTH", weights, jnp.swapaxes(v, 1, 2)), 1, 2)
 
 
 def _xla_in_parts(

@@ -22,7 +22,7 @@ from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, Shaped
 
-from jaxbert.model.attention import Attention
+from jaxbert.model.attention import Attention, attention_weights
 from jaxbert.model.config import BertConfig
 from jaxbert.model.dropout import Seeds, dropout
 from jaxbert.model.embedding_lookup import Lookup
@@ -35,6 +35,8 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "gelu_new": functools.partial(jax.nn.gelu, approximate=True),
     "relu": jax.nn.relu,
 }
+
+WEIGHTS = "intermediates"  # Linen's collection of what is computed on the way, here of attention
 
 
 def _normal(cfg: BertConfig) -> Initializer:
@@ -169,6 +171,10 @@ class SelfAttention(nn.Module):
         shape = (cfg.num_attention_heads, cfg.head_size)
         parts = [Dense(cfg, shape, self.dtype, name=name) for name in ("query", "key", "value")]
         is_joint = self.attention.backend == "triton"  # it reads all three from one array
+        if self.is_mutable_collection(WEIGHTS):  # they were asked for; see make_apply
+            query, key = parts[0](x), parts[1](x)
+            weights = attention_weights(query, key, key_mask, segment_ids)
+            self.sow(WEIGHTS, "weights", weights)
         context = self.attention(
             *([joint(parts, x)] if is_joint else [part(x) for part in parts]),
             key_mask=key_mask,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import flax.linen as nn
@@ -20,16 +20,19 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from jaxbert.data.batch import Batch
+from jaxbert.errors import InputError
 from jaxbert.model.attention import Attention
 from jaxbert.model.config import BertConfig
 from jaxbert.model.dropout import Seeds, dropout, row_seeds
-from jaxbert.model.encoder import ACTIVATIONS, Encoder
+from jaxbert.model.encoder import ACTIVATIONS, WEIGHTS, Encoder
 from jaxbert.model.params import AnyArray, subtree
 from jaxbert.model.params import Params as Params
 from jaxbert.model.segments import first_tokens, token_seeds, windows
 from jaxbert.runtime.target import Target
 
 Outputs: TypeAlias = dict[str, Array]  # by the names that the heads document
+# What else of a forward pass can be asked for; see make_apply.
+REQUESTS = ("hidden_states", "attentions", "pooler_output", "embeddings")
 
 _Input: TypeAlias = Literal[
     "input_ids", "token_type_ids", "attention_mask", "position_ids", "segment_ids"
@@ -54,6 +57,7 @@ class Apply(Protocol):
         *,
         key: Array | None = None,
         train: bool = False,
+        also: Sequence[str] = (),
     ) -> Outputs:
         """See make_apply."""
         ...
@@ -68,6 +72,7 @@ class Encoded(NamedTuple):
         batch: the arrays that apply was called with.
         drop: the classifier's dropout, for all tokens.
         drop_first: the classifier's dropout, for the windows' first tokens.
+        more: takes outputs that are there beside the head's, by name.
     """
 
     hidden: Float[Array, "B T D"]
@@ -75,6 +80,7 @@ class Encoded(NamedTuple):
     batch: Batch[Array]
     drop: Callable[[Float[Array, "B T D"]], Float[Array, "B T D"]]
     drop_first: Callable[[Float[Array, "M D"]], Float[Array, "M D"]]
+    more: Outputs
 
 
 # --- the heads ----------------------------------------------------------------------------------
@@ -87,7 +93,9 @@ def _dense(cfg: BertConfig, outputs: int, name: str) -> nn.Dense:
 def _pooled(cfg: BertConfig, x: Encoded) -> Float[Array, "M D"]:
     """float32: BERT's pooler, tanh of a dense layer on [CLS] (Devlin et al. 2019, 4.1)."""
     first = first_tokens(x.hidden, x.batch).astype(jnp.float32)
-    return jnp.tanh(_dense(cfg, cfg.hidden_size, "pooler")(first))
+    pooled = jnp.tanh(_dense(cfg, cfg.hidden_size, "pooler")(first))
+    x.more["pooler_output"] = pooled
+    return pooled
 
 
 def _classified(cfg: BertConfig, outputs: int, x: Encoded) -> Float[Array, "M {outputs}"]:
@@ -183,7 +191,11 @@ HEADS: dict[str, Callable[[BertConfig, Encoded], Outputs]] = {
 
 
 class BertWithHead(nn.Module):
-    """The encoder, `bert`, and one head on its last hidden state."""
+    """The encoder, `bert`, and one head on its last hidden state.
+
+    Attributes:
+        also: outputs beside the head's, of REQUESTS.
+    """
 
     cfg: BertConfig
     head: str
@@ -191,6 +203,7 @@ class BertWithHead(nn.Module):
     remat: bool = False
     attention: Attention = dataclasses.field(default_factory=Attention)
     scan: bool = False
+    also: tuple[str, ...] = ()
 
     @nn.compact
     def __call__(self, batch: Batch[Array], seeds: Seeds | None = None) -> Outputs:
@@ -202,7 +215,8 @@ class BertWithHead(nn.Module):
             inputs = {n: jnp.moveaxis(x, 2, 1).reshape(-1, x.shape[1]) for n, x in inputs.items()}
         encoder = Encoder(cfg, self.dtype, self.remat, self.attention, self.scan, name="bert")
         seeds_by_token = token_seeds(seeds, batch)
-        hidden = encoder(**inputs, word_offsets=batch.get("word_offsets"), seeds=seeds_by_token)[-1]
+        states = encoder(**inputs, word_offsets=batch.get("word_offsets"), seeds=seeds_by_token)
+        hidden = states[-1]
         rate = cfg.classifier_dropout
         rate = cfg.hidden_dropout_prob if rate is None else rate
         site = 1 + 3 * cfg.num_hidden_layers
@@ -214,8 +228,14 @@ class BertWithHead(nn.Module):
             return dropout(x[:, None], rate, seeds, site)[:, 0]
 
         words = encoder.variables["params"]["embeddings"]["word_embeddings"]["embedding"]
-        outputs = HEADS[self.head](cfg, Encoded(hidden, words, batch, drop, drop_first))
-        return {**outputs, "last_hidden_state": hidden}
+        more: Outputs = {}
+        outputs = HEADS[self.head](cfg, Encoded(hidden, words, batch, drop, drop_first, more))
+        if "hidden_states" in self.also:
+            more["hidden_states"] = jnp.stack(states)
+        if "embeddings" in self.also:
+            more["embeddings"] = states[0]
+        kept = {name: x for name, x in more.items() if name in self.also}
+        return {**outputs, "last_hidden_state": hidden, **kept}
 
 
 def make_apply(
@@ -230,7 +250,8 @@ def make_apply(
     mesh: Mesh | None = None,
     matmul_precision: str | None = None,
 ) -> Apply:
-    """The model as a pure function apply(params, batch, *, key=None, train=False) -> outputs.
+    """The model as a pure function apply(params, batch, *, key=None, train=False, also=())
+    -> outputs.
 
     Outputs are the float32 arrays of the head's function above, and the encoder's last_hidden_state
     (B, T, D) in the compute dtype, by row; model.segments.first_tokens finds the windows' tokens.
@@ -244,6 +265,12 @@ def make_apply(
     batch's `row`, the index of each window, by default 0 .. B - 1. So a window has the same masks
     on any device and in any row.
 
+    `also` names more outputs: hidden_states (L + 1, B, T, D), of the embeddings and of every layer;
+    embeddings (B, T, D), the first of these; pooler_output (M, D) float32, of heads with a pooler;
+    attentions (L, B, N, T, T) float32, the weights before dropout, by row. With attentions the
+    encoder is computed by the reference, without `remat` and `scan`, whatever `attention` is: no
+    kernel keeps them.
+
     `remat` and `scan` are those of the Encoder. `attention`, `target` (by default the devices that
     are here) and `mesh` are those of Attention. `matmul_precision`, of products in float32, is that
     of jax.default_matmul_precision; None leaves it as it is.
@@ -255,11 +282,35 @@ def make_apply(
             return contextlib.nullcontext()
         return jax.default_matmul_precision(matmul_precision)
 
-    model = BertWithHead(cfg, head, dtype, remat, how, scan)
+    plain = BertWithHead(cfg, head, dtype, remat, how, scan)
+    reference = dataclasses.replace(how, backend="xla")
+
+    def computed(
+        params: Params, batch: Batch[Array], seeds: Seeds | None, also: tuple[str, ...]
+    ) -> Outputs:
+        if "attentions" not in also:
+            outputs = plain.clone(also=also).apply({"params": params}, batch, seeds)
+            assert not isinstance(outputs, tuple)  # it is a pair only with mutable variables
+            return outputs
+        model = BertWithHead(cfg, head, dtype, attention=reference, also=also)
+        outputs, kept = model.apply({"params": params}, batch, seeds, mutable=[WEIGHTS])
+        layers = [kept[WEIGHTS]["bert"][f"layer_{n}"] for n in range(cfg.num_hidden_layers)]
+        weights = jnp.stack([layer["attention"]["weights"][0] for layer in layers])
+        return {**outputs, "attentions": weights}
 
     def apply(
-        params: Params, batch: Batch[Array], *, key: Array | None = None, train: bool = False
+        params: Params,
+        batch: Batch[Array],
+        *,
+        key: Array | None = None,
+        train: bool = False,
+        also: Sequence[str] = (),
     ) -> Outputs:
+        if unknown := set(also) - set(REQUESTS):
+            raise InputError(
+                f"apply(also=...): {min(unknown)}: there are {', '.join(REQUESTS)}, and always the "
+                "outputs of the head and last_hidden_state"
+            )
         batch = jax.tree.map(jnp.asarray, batch)  # may be NumPy arrays
         seeds = None
         if train:
@@ -272,8 +323,11 @@ def make_apply(
                 rows = (rows[:, None] * choices + jnp.arange(choices)).reshape(-1)
             seeds = row_seeds(key, rows)
         with precision():
-            outputs = model.apply({"params": params}, batch, seeds)
-        assert not isinstance(outputs, tuple)  # it is a pair only with mutable variables
+            outputs = computed(params, batch, seeds, tuple(also))
+        if missing := set(also) - outputs.keys():
+            raise InputError(
+                f"{min(missing)}: the head of {head} has none; last_hidden_state has all tokens"
+            )
         return outputs
 
     return apply

@@ -55,6 +55,7 @@ class Facts:
         auto: of a number, the word auto is taken too, and kept as AUTO; a run decides it, and keeps
             what it has decided when it is resumed.
         reason: why it may never differ.
+        joined: several words are one value, with spaces between them.
     """
 
     help: str
@@ -66,6 +67,7 @@ class Facts:
     json: bool = False
     auto: bool = False
     reason: str = ""
+    joined: bool = False
 
 
 def option(
@@ -80,9 +82,12 @@ def option(
     json: bool = False,
     auto: bool = False,
     reason: str = "",
+    joined: bool = False,
 ) -> T:
     """A field of a Settings dataclass; see Facts."""
-    facts = Facts(help, range, resume, path or address, address, names_input, json, auto, reason)
+    facts = Facts(
+        help, range, resume, path or address, address, names_input, json, auto, reason, joined
+    )
     return dataclasses.field(default=default, metadata={"facts": facts})
 
 
@@ -146,6 +151,8 @@ class Setting:
                 return json.dumps(given)
             except (TypeError, ValueError):
                 return given
+        if self.facts.joined and isinstance(given, list) and all(isinstance(x, str) for x in given):
+            return " ".join(given)
         if not self.several:
             return self._plain_one(given)
         if isinstance(given, str | os.PathLike):

@@ -7,6 +7,7 @@ import inspect
 import linecache
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 from jaxbert.errors import InputError
@@ -46,8 +47,26 @@ def load_function(given: str, option: str) -> FileFunction:
     Raises:
         InputError: the file cannot be read or run, or has no such function.
     """
+    if given.endswith(".py"):
+        raise InputError(f"{option} {given}: give FILE.py:FUNCTION")
+    found, source, path = load_named(given, option)
+    assert not isinstance(found, ModuleType)  # that is a FILE.py
+    return FileFunction(found, source, path)
+
+
+def load_named(given: str, option: str) -> tuple[Function | ModuleType, str, Path]:
+    """What stands in a file under FILE.py:NAME, a function or an object with one named loss, or
+    the module of a FILE.py; the text of the file and of those beside it that it imports; its path.
+
+    Raises:
+        InputError: the file cannot be read or run, or has nothing of that name.
+    """
     place, _, name = given.rpartition(":")
-    if not place or not name:
+    if given.endswith(".py"):
+        place, name = given, ""
+    elif not name:
+        place = ""
+    if not place:
         raise InputError(f"{option} {given}: give FILE.py:FUNCTION")
     path = Path(place).expanduser()
     try:
@@ -71,8 +90,8 @@ def load_function(given: str, option: str) -> FileFunction:
     finally:
         sys.path.pop(0)
         helpers = _take_back(before, path.absolute().parent)
-    function = getattr(module, name, None)
-    if not callable(function):
+    found: Function | ModuleType | None = getattr(module, name, None) if name else module
+    if found is None or (name and not callable(found) and not hasattr(found, "loss")):
         there = [n for n, x in vars(module).items() if inspect.isfunction(x) and n[0] != "_"]
         own = [n for n in there if vars(module)[n].__module__ == module.__name__]
         raise InputError(
@@ -80,7 +99,7 @@ def load_function(given: str, option: str) -> FileFunction:
             f"there are {', '.join(own) or 'none'}"
         )
     texts = [f"# {place.name}\n{place.read_text('utf-8', 'replace')}" for place in helpers]
-    return FileFunction(function, "\n".join([source, *texts]), path)
+    return found, "\n".join([source, *texts]), path
 
 
 def _take_back(before: set[str], folder: Path) -> list[Path]:

@@ -147,6 +147,21 @@ class Source:
 
 
 @dataclasses.dataclass(frozen=True)
+class OwnColumns:
+    """Columns of the training data that the task does not know.
+
+    Attributes:
+        extra: numbers, or lists of numbers, for the loss.
+        weight: how much each row counts in the loss.
+        view: another text of each row, for the loss.
+    """
+
+    extra: Sequence[str] = ()
+    weight: str | None = None
+    view: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class SourceOptions(Settings):
     """Where examples come from."""
 
@@ -210,6 +225,23 @@ class TrainingDataOptions(SourceOptions):
     max_train_samples: int | None = option(
         None, "Train on the first N examples at most.", range=(1, 1e12), resume="examples"
     )
+    extra_columns: list[str] | None = option(
+        None,
+        "Columns of numbers, or of lists of numbers, which the loss finds in the batch.",
+        resume="examples",
+    )
+    weight_column: str | None = option(
+        None, "The column that says how much each row counts in the loss.", resume="examples"
+    )
+    view_column: str | None = option(
+        None,
+        "A column with another text of each row: view_input_ids and so on in the batch.",
+        resume="examples",
+    )
+
+    def own_columns(self) -> OwnColumns:
+        """The columns that the task does not know."""
+        return OwnColumns(self.extra_columns or (), self.weight_column, self.view_column)
 
     def training_source(self) -> Source:
         """Where the examples to be learned from come from."""
@@ -301,6 +333,14 @@ class OptimizerKeywords(TypedDict):
     head_factor: float
     ema_decay: float | None
     swa_start: float | None
+
+
+class LossKeywords(TypedDict):
+    """Keywords of losses.choose.choose_loss that the options decide."""
+
+    name: str
+    loss_args: str | None
+    loss_weights: str | None
 
 
 class StepKeywords(TypedDict):
@@ -414,7 +454,14 @@ class TrainingOptions(CheckpointOptions, TrainingDataOptions, ModelOptions):
         "Each device has a part of the optimizer's state: less memory, and more on the wires.",
         resume="free",
     )
-    loss: str = option("cross_entropy", "Name of the loss, or FILE.py:FUNCTION.")
+    loss: str = option(
+        "cross_entropy",
+        "Name of the loss, or FILE.py:FUNCTION; or several with their weights: a:1.0 b:0.5.",
+        joined=True,
+    )
+    loss_weights: str | None = option(
+        None, "FILE.py:FUNCTION, (step) -> weights of several losses, in place of their numbers."
+    )
     loss_args: str | None = option(
         None, """Its options as JSON: '{"smoothing": 0.1}'.""", json=True
     )
@@ -429,6 +476,10 @@ class TrainingOptions(CheckpointOptions, TrainingDataOptions, ModelOptions):
         "FIRST:LAST, steps whose trace goes to --output_dir/profile, for XProf or Perfetto.",
         resume="free",
     )
+
+    def loss_choice(self) -> LossKeywords:
+        """Which loss it is, of those of a task and of files."""
+        return {"name": self.loss, "loss_args": self.loss_args, "loss_weights": self.loss_weights}
 
     def step(self) -> StepKeywords:
         """What is computed in a step, beside model, loss and optimizer."""

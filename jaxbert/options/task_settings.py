@@ -372,7 +372,11 @@ class RegressionTrainOptions(RegressionSettings, TrainingOptions):
 
     GROUP = "training"
 
-    loss: str = option("mean_squared_error", "Name of the loss, or FILE.py:FUNCTION.")
+    loss: str = option(
+        "mean_squared_error",
+        "Name of the loss, or FILE.py:FUNCTION; or several with their weights: a:1.0 b:0.5.",
+        joined=True,
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -105,7 +105,10 @@ def compare(
             raise InputError(f"--{name}: one is there twice")
     if options.num_processes or launched():
         raise InputError("train/compare.py is one process; start train/ for runs of several")
-    chosen = {loss: choose_loss(task.losses, *split_args(loss)) for loss in losses}
+    weights = options.loss_weights
+    chosen = {
+        loss: choose_loss(task.losses, *split_args(loss), loss_weights=weights) for loss in losses
+    }
     options.check_on_this_machine("jaxbert compare")
     output = Path(options.output_dir).expanduser()
     runs = _folders(output, losses, seeds)

@@ -41,6 +41,7 @@ def key_of(
         "task": task.name,
         "to_learn": to_learn,
         "settings": settings,
+        "variant": task.variant,
         "files": [digest_of(Path(x)) for x in settings.values() if _is_file(x)],
         "config": config_to_dict(cfg),
         "code": _code(),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 from jaxbert.errors import InputError
 from jaxbert.io.files import Json, write_json
 from jaxbert.io.untrusted import shown
+from jaxbert.losses.own_params import of_model, save_loss_params
 from jaxbert.metrics.scores import Scores
 from jaxbert.model.heads import Params
 from jaxbert.options.resume import advice_on
@@ -357,8 +358,9 @@ class RunFolder:
             self.place.publish()
 
     def save_model(self, model: LoadedModel, params: Params) -> None:
-        """The model as a folder that transformers reads too."""
-        model.save(self.path, params)
+        """The model as a folder that transformers reads too; what is its loss's lies beside it."""
+        model.save(self.path, of_model(params))
+        save_loss_params(self.path, params)
         self.place.publish()
 
     def write_results(self, scores: Scores, files: Mapping[str, Json]) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
 
 from jaxbert.data.in_memory import InMemory
+from jaxbert.data.row_columns import CellCollector, watched
 from jaxbert.data.rows import Content, Data, names_of, problem_lines
 from jaxbert.data.sources import MissingSplitError, validation_split_of
 from jaxbert.errors import InputError
@@ -94,7 +95,10 @@ def _labels(task: Task[S, E, P], cfg: BertConfig, data: Data[E] | None) -> tuple
 
 
 def read_examples(
-    task: Task[S, E, P], source: Source, rows: InMemory | None = None
+    task: Task[S, E, P],
+    source: Source,
+    rows: InMemory | None = None,
+    collector: CellCollector | None = None,
 ) -> Data[E] | None:
     """The examples of a source, their problems logged; None where it names no data.
 
@@ -103,20 +107,25 @@ def read_examples(
 
     Args:
         rows: of a Python program, in place of files and data sets.
+        collector: of the columns that the task does not know.
     """
+
+    def read(sources: Iterable[tuple[str, Content]]) -> Data[E]:
+        return task.read(watched(sources, collector, task.rows_of) if collector else sources)
+
     if rows is not None:
         origin = rows.origin
-        data = task.read([rows])
+        data = read([rows])
     elif source.files:
         origin = ", ".join(source.files)
-        data = task.read(_contents(task, source))
+        data = read(_contents(task, source))
     elif source.dataset_name:
         name, config = source.dataset_name, source.dataset_config_name
         split = "train"
         if not source.training:
             split = source.validation_split or validation_split_of(config)
         origin = f"{name}[{split}]"
-        data = task.read([(origin, task.load_data_set(name, config, split))])
+        data = read([(origin, task.load_data_set(name, config, split))])
     else:
         return None
     logger.info("%s: %d examples", origin, len(data.examples))

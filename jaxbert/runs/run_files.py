@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from jaxbert.callbacks.reports import TENSORBOARD
+from jaxbert.losses.own_params import FILE as LOSS_PARAMS
 from jaxbert.runs.record import RECORD
 
 CHECKPOINTS = "checkpoints"
@@ -17,6 +18,6 @@ TRACE = "profile"  # the folder of --profile_steps
 RUN_FILES = (
     *(CHECKPOINTS, LOG, METRICS, *RESULTS),
     *("calibration.json", "reliability.png", COMPARED, TENSORBOARD, TRACE),
-    *("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"),
+    *(LOSS_PARAMS, "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"),
     RECORD,  # the last to be removed: without it the others would be taken for another's
 )

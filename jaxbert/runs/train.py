@@ -22,10 +22,11 @@ from jaxbert.io.files import Json
 from jaxbert.losses.check import try_loss
 from jaxbert.losses.choose import choose_loss, with_keywords
 from jaxbert.losses.forms import Arrays
+from jaxbert.losses.own_params import of_model, with_loss_params
 from jaxbert.metrics.scores import Scores
 from jaxbert.model.heads import Params
 from jaxbert.options.fields import Setting, settings_of
-from jaxbert.options.settings import TrainingOptions
+from jaxbert.options.settings import OwnColumns, TrainingOptions
 from jaxbert.runs.folder import RunFolder
 from jaxbert.runs.plan import best_metrics, warmup_of
 from jaxbert.runs.record import Request, RunRecord
@@ -99,7 +100,7 @@ def train(
         metric=options.metric_for_best_model,
         added=[m.name for m in python_inputs.metrics],
     )
-    loss = choose_loss(task_cls.losses, options.loss, options.loss_args, python_inputs.loss)
+    loss = choose_loss(task_cls.losses, **options.loss_choice(), given=python_inputs.loss)
     optimizer = choose_optimizer(options.optim, given=python_inputs.optim, **options.rule())
     processes.join(options.coordinator_address, options.num_processes, options.process_id)
     processes.check_alike("options", options.deciding())
@@ -119,6 +120,7 @@ def train(
             options.training_source(),
             options.validation_source(),
             python_inputs,
+            options.own_columns(),
             options.comparing_models,
         )
         fitted = {n: x for n, x in vars(read.task.settings).items() if n in vars(options)}
@@ -222,16 +224,18 @@ def _make_program(inputs: Inputs[S, E, P], options: TrainingOptions) -> _Prepare
     )
     key = jax.random.fold_in(jax.random.key(options.seed), 1)
     loss = with_keywords(inputs.loss, task.loss_keywords(model.cfg))
+    params = with_loss_params(model.params, loss, model.cfg, seed=options.seed)
     try_loss(
         loss,
         model.train_apply(lengths, on_one_device=True),
-        model.params,
+        params,
         {n: x[0][: x.shape[1] // parallel.devices] for n, x in source.batch(0).items()},
         features,
         source.row_lengths,
         source.corruption,
         key,
         packing=options.packing,
+        own_columns=_columns_for_loss(options.own_columns()),
         tolerance=1e-3 if options.dtype == "float32" else 2e-2,
     )
     step = _Counted(
@@ -245,9 +249,12 @@ def _make_program(inputs: Inputs[S, E, P], options: TrainingOptions) -> _Prepare
         )
     )
     program = Program(parallel.compile_train(step), key, schedule, parallel)
-    return _Prepared(
-        source, program, step, jax.device_get(init_state(model.params, tx, options.dtype))
-    )
+    return _Prepared(source, program, step, jax.device_get(init_state(params, tx, options.dtype)))
+
+
+def _columns_for_loss(names: OwnColumns) -> list[str]:
+    """The keys of a batch that only a user's loss reads."""
+    return [*names.extra, *["view_input_ids"] * (names.view is not None)]
 
 
 def _ids(examples: Sequence[E]) -> list[str] | None:
@@ -367,7 +374,7 @@ def _write_results(run: RunFolder, inputs: Inputs[S, E, P], params: Params, step
     """The model, its scores and the task's files; returns the scores."""
     task, model = inputs.task, inputs.model
     run.close()
-    run.save_model(model, task.export(params))
+    run.save_model(model, {**params, **task.export(of_model(params))})
     scores: Scores = {}
     files: dict[str, Json] = {}
     validation = inputs.validation

@@ -11,15 +11,17 @@ import jax
 import optax
 
 from jaxbert.compiling.training_step import TrainingStep
-from jaxbert.data.features import Features
+from jaxbert.data.features import Features, with_view
 from jaxbert.data.in_memory import InMemory
 from jaxbert.data.packing import Sampler
+from jaxbert.data.row_columns import CellCollector, RowColumns
 from jaxbert.data.rows import Data
 from jaxbert.data.sampling import bucket_lengths
 from jaxbert.errors import InputError
 from jaxbert.io.files import Json
 from jaxbert.loaded.model import LoadedModel
 from jaxbert.losses.choose import ChosenLoss
+from jaxbert.losses.own_params import of_model, with_loss_params
 from jaxbert.metrics.scores import LOSS, Scores
 from jaxbert.metrics.user_metrics import UserMetric
 from jaxbert.model.config import config_to_dict
@@ -28,6 +30,7 @@ from jaxbert.options.fields import AUTO
 from jaxbert.options.settings import (
     BatchKeywords,
     EncodingKeywords,
+    OwnColumns,
     Source,
     StepKeywords,
     TrainingOptions,
@@ -95,7 +98,7 @@ class Validation(Generic[S, E, P]):
     def __call__(
         self, params: Params, step: int, stopped: Callable[[], bool] = lambda: False
     ) -> Scores | None:
-        result = self._evaluator(params, stopped)
+        result = self._evaluator(of_model(params), stopped)
         if result is None:
             return None
         (self.scores, self.predictions), self.step = result, step
@@ -142,11 +145,16 @@ class Inputs(Generic[S, E, P]):
 
 @dataclasses.dataclass(frozen=True)
 class Examples(Generic[S, E, P]):
-    """The data of a run, read, and the task fitted to them."""
+    """The data of a run, read, and the task fitted to them.
+
+    Attributes:
+        columns: of the training data, those that the task does not know.
+    """
 
     task: Task[S, E, P]
     data: Data[E]
     held_out: Sequence[E] | None
+    columns: RowColumns
 
 
 def read_data(
@@ -154,20 +162,34 @@ def read_data(
     training: Source,
     validation: Source,
     python_inputs: PythonInputs,
+    names: OwnColumns,
     needed_by: Sequence[str],
 ) -> Examples[S, E, P]:
     """The examples to train on and those held out.
 
     Args:
+        names: of columns of the training data that the task does not know.
         needed_by: the options given that need validation data.
     """
-    data = read_examples(task, training, python_inputs.train)
+    collector = CellCollector(names)
+    data = read_examples(task, training, python_inputs.train, collector)
     if data is None:
         raise InputError("give --train_file or --dataset_name, the data to train on")
+    columns = _columns_of(task, data.examples, collector)
     held_out = read_held_out(task, validation, python_inputs.validation, needed_by)
     if held_out is None and python_inputs.metrics:
         raise InputError("metrics: give validation_data, on which they are computed")
-    return Examples(task.fit_to(data.examples, held_out), data, held_out)
+    return Examples(task.fit_to(data.examples, held_out), data, held_out, columns)
+
+
+def _columns_of(task: Task[S, E, P], examples: Sequence[E], collector: CellCollector) -> RowColumns:
+    """The columns that the task does not know; what they are is logged."""
+    if not collector.wants:
+        return RowColumns()
+    counts = [n for n in map(task.word_count, examples) if n is not None]
+    columns = collector.columns([task.row_of(e) for e in examples], counts or None)
+    columns.describe(collector.names)
+    return columns
 
 
 def read_inputs(
@@ -188,11 +210,9 @@ def read_inputs(
     model = load_model(task, options, read.data, seed=seed, packing=packing, shard_optimizer=shards)
     added = [m.name for m in python_inputs.metrics]
     _check_model(read, model, options.metric_for_best_model, added, options.freeze or ())
-    rows, examples = python_inputs.train, read.data.examples
+    rows = python_inputs.train
     origin = options.training_source().label if rows is None else rows.origin
-    features = encode_to_learn(
-        task, examples, model.tokenizer, model.cfg, origin, **options.encoding()
-    )
+    features = _features_to_learn(read, model, origin, options.encoding())
     batch_size = options.per_device_train_batch_size
     if batch_size == AUTO and (batch_size := _decided(previous)) == AUTO:
         tx = make_optimizer(optimizer.rule, make_schedule(1.0, steps=1), **options.optimizer())
@@ -271,7 +291,7 @@ def _most_rows(
     lengths = bucket_lengths(batches["length_bucket"], length)
     tried = TrainingStep(
         make_step(task, model, loss, tx, lengths, **step),
-        model.params,
+        with_loss_params(model.params, loss, model.cfg, seed=batches["seed"]),
         tx,
         lambda rows: full_rows(
             features,
@@ -309,6 +329,22 @@ def _check_model(
         shown = ", ".join(names[:12]) + ", ..." * (len(names) > 12)
         logger.info("  %d outputs: %s", len(names), shown)
     _check_freeze(model.params, freeze)
+
+
+def _features_to_learn(
+    read: Examples[S, E, P], model: LoadedModel, origin: str, encoding: EncodingKeywords
+) -> Features:
+    """The features from which something can be learned, with the columns of the user's own."""
+    task, examples, columns = read.task, read.data.examples, read.columns
+    tokenizer, cfg = model.tokenizer, model.cfg
+    features = encode_to_learn(task, examples, tokenizer, cfg, origin, **encoding)
+    if columns.view is not None:
+        if model.compute.packing:
+            raise InputError("--packing is not for rows with two texts (--view_column)")
+        others = task.with_texts(examples, columns.view)
+        view = encode_to_learn(task, others, tokenizer, cfg, origin, **encoding)
+        features = with_view(features, view)
+    return columns.added_to(features)
 
 
 def _check_has_loss(read: Examples[S, E, P], metric: str | None) -> None:

@@ -19,8 +19,9 @@ from jaxbert.data.batch import Batch
 from jaxbert.data.encode_texts import encode_texts
 from jaxbert.data.features import Features
 from jaxbert.data.rows import Cell, Content, Data, names_of
+from jaxbert.data.soft_labels import SoftLabel
 from jaxbert.data.sources import load_rows
-from jaxbert.data.texts import TextExample, read_texts
+from jaxbert.data.texts import TextExample, read_texts, with_texts
 from jaxbert.errors import InputError
 from jaxbert.io.files import Json
 from jaxbert.losses.forms import Arrays, Measure
@@ -79,6 +80,7 @@ _METRICS = {
 }
 SINGLE_LABEL = PROBLEM_TYPES[0]
 _BALANCED = ["balanced"]
+_SOFT = "soft labels"  # features have a distribution over classes for each row
 _FEW = 20  # examples; with fewer, each class may have one
 
 
@@ -88,6 +90,16 @@ def classes_of(example: TextExample) -> tuple[str, ...]:
     if isinstance(label, tuple):
         return label
     return () if label is None else (str(label),)
+
+
+def _has_soft(examples: Sequence[TextExample]) -> bool:
+    return any(isinstance(e.label, SoftLabel) for e in examples)
+
+
+def _named_by(example: TextExample) -> tuple[str, ...]:
+    """The classes that its label names, those of a soft label with probability 0 among them."""
+    label = example.label
+    return label.names if isinstance(label, SoftLabel) else classes_of(example)
 
 
 class Classification(RowTask[ClassificationSettings, TextExample, Classified | MultiClassified]):
@@ -136,11 +148,16 @@ class Classification(RowTask[ClassificationSettings, TextExample, Classified | M
                 f"--label_column_name; the columns are {names_of(data.columns)}"
             )
 
+    def with_texts(
+        self, examples: Sequence[TextExample], texts: Sequence[str]
+    ) -> list[TextExample]:
+        return with_texts(examples, texts)
+
     def label_of(self, example: TextExample) -> Label | None:
         return example.label
 
     def labels(self, examples: Sequence[TextExample]) -> tuple[str, ...]:
-        names = sorted_classes({name for e in examples for name in classes_of(e)})
+        names = sorted_classes({name for e in examples for name in _named_by(e)})
         several = any(isinstance(e.label, tuple) for e in examples)
         if several and not names:
             raise InputError("the training data has no label in any row; at least 1 is needed")
@@ -165,7 +182,9 @@ class Classification(RowTask[ClassificationSettings, TextExample, Classified | M
     ) -> Self:
         """See whether rows have any number of labels, and count them for --class_weights
         balanced."""
+        is_soft = _has_soft(train or ()) or _has_soft(held_out or ())
         if train is None:
+            self.variant = _SOFT * is_soft
             return self
         settings, class_weights = self.settings, self.class_weights
         several = next((e for e in train if isinstance(e.label, tuple)), None)
@@ -182,6 +201,7 @@ class Classification(RowTask[ClassificationSettings, TextExample, Classified | M
             settings = dataclasses.replace(settings, class_weights=weights)
         fitted = type(self)(settings)
         fitted.class_weights = class_weights
+        fitted.variant = _SOFT * is_soft
         return fitted
 
     def problem_type(self, cfg: BertConfig) -> str:
@@ -232,7 +252,11 @@ class Classification(RowTask[ClassificationSettings, TextExample, Classified | M
         if all(e.label is not None for e in examples):
             targets = _sets(examples, cfg) if cfg.multi_label else _ids(examples, cfg)
         length = self.settings.max_seq_length
-        return encode_texts(examples, tokenizer, max_length=length, targets=targets)
+        features = encode_texts(examples, tokenizer, max_length=length, targets=targets)
+        if targets is None or not (self.variant or _has_soft(examples)):
+            return features
+        soft = {"soft_labels": _distributions(examples, cfg)}
+        return dataclasses.replace(features, rows={**features.rows, **soft})
 
     def _check_positive(self, cfg: BertConfig, whose: str) -> None:
         """Raise InputError for a positive label that is none of two classes."""
@@ -322,6 +346,22 @@ def _ids(examples: Sequence[TextExample], cfg: BertConfig) -> np.ndarray:
             "class a text; train one with such data, or name a column with one label a row"
         )
     return np.array([number_of(str(e.label), cfg, e.where) for e in examples], np.int32)
+
+
+def _distributions(examples: Sequence[TextExample], cfg: BertConfig) -> np.ndarray:
+    """(M, C) float32: the probabilities of each example's soft label; 1 at a class that is none."""
+    if cfg.multi_label:
+        where = next(e.where for e in examples if isinstance(e.label, SoftLabel))
+        raise InputError(
+            f"{where}: a distribution over classes, and the model gives any number of classes a "
+            f"text; give lists of labels, or --problem_type {SINGLE_LABEL}"
+        )
+    targets = np.zeros((len(examples), len(cfg.id2label)), np.float32)
+    for row, e in enumerate(examples):
+        label = e.label if isinstance(e.label, SoftLabel) else SoftLabel((str(e.label),), (1.0,))
+        for name, probability in zip(label.names, label.probabilities, strict=True):
+            targets[row, number_of(name, cfg, e.where)] = probability
+    return targets
 
 
 def _sets(examples: Sequence[TextExample], cfg: BertConfig) -> np.ndarray:

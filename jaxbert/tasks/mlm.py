@@ -16,11 +16,13 @@ from jaxbert.data.encode_lines import tokenize_lines, windows_of_lines
 from jaxbert.data.features import Features
 from jaxbert.data.lines import load_lines, read_lines
 from jaxbert.data.masking import mask_batch
+from jaxbert.data.row_columns import LocatedRow
 from jaxbert.data.row_streams import data_set_stream
 from jaxbert.data.rows import Content, Data
 from jaxbert.data.sampling import NumpyBatch
 from jaxbert.data.segment import make_segmenter
 from jaxbert.data.stored_lines import LineExample
+from jaxbert.errors import InputError
 from jaxbert.io.files import Json
 from jaxbert.losses.forms import Arrays, Measure
 from jaxbert.losses.label_losses import label_accuracy, label_cross_entropy
@@ -84,6 +86,12 @@ class MLM(Task[MLMOptions, LineExample, dict[str, float]]):
     def read(self, sources: Iterable[tuple[str, Content]]) -> Data[LineExample]:
         column, strict = self.settings.text_column_name, self.settings.strict
         return read_lines(sources, text_column=column, strict=strict)
+
+    def rows_of(self, origin: str, content: Content) -> Iterable[LocatedRow]:
+        raise InputError(
+            f"--extra_columns, --weight_column and --view_column are not for {self.name}, whose "
+            "windows are cut from lines"
+        )
 
     def encode_part(
         self, examples: Sequence[LineExample], tokenizer: PreTrainedTokenizerFast, cfg: BertConfig

@@ -16,7 +16,8 @@ from transformers import PreTrainedTokenizerFast
 from jaxbert.data.batch import Batch
 from jaxbert.data.encode_qa import encode_qa_part, without_lone_answers
 from jaxbert.data.features import Features
-from jaxbert.data.questions import EXPECTED_ANSWERS, QAExample, read_questions
+from jaxbert.data.questions import EXPECTED_ANSWERS, QAExample, question_rows, read_questions
+from jaxbert.data.row_columns import LocatedRow
 from jaxbert.data.rows import Content, Data, names_of
 from jaxbert.data.sources import load_entries
 from jaxbert.decoding.answers import Prediction, at_threshold, decode_qa, prediction_files
@@ -91,6 +92,13 @@ class QA(Task[QAOptions, QAExample, Prediction]):
 
     def read(self, sources: Iterable[tuple[str, Content]]) -> Data[QAExample]:
         return read_questions(sources, strict=self.settings.strict)
+
+    def rows_of(self, origin: str, content: Content) -> Iterable[LocatedRow]:
+        """The questions of a content in any form; the first one of an id counts."""
+        return (LocatedRow(*row) for row in question_rows(origin, content))
+
+    def row_of(self, example: QAExample) -> str:
+        return example.id
 
     def check(self, data: Data[QAExample], origin: str, *, training: bool) -> None:
         """Refuse questions without any answer to learn, or of which nothing says whether they have

@@ -16,7 +16,7 @@ from jaxbert.data.encode_texts import encode_texts
 from jaxbert.data.features import Features
 from jaxbert.data.rows import Cell, Content, Data
 from jaxbert.data.sources import load_rows
-from jaxbert.data.texts import TextExample, read_texts
+from jaxbert.data.texts import TextExample, read_texts, with_texts
 from jaxbert.errors import InputError
 from jaxbert.io.files import Json
 from jaxbert.losses.forms import Arrays, Loss
@@ -76,6 +76,11 @@ class Regression(RowTask[RegressionSettings, TextExample, float]):
             numeric=True,
             strict=self.settings.strict,
         )
+
+    def with_texts(
+        self, examples: Sequence[TextExample], texts: Sequence[str]
+    ) -> list[TextExample]:
+        return with_texts(examples, texts)
 
     def label_of(self, example: TextExample) -> Label | None:
         return example.label

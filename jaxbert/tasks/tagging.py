@@ -93,6 +93,9 @@ class Tagging(RowTask[TaggingOptions, WordsExample, Tagged]):
             strict=self.settings.strict,
         )
 
+    def word_count(self, example: WordsExample) -> int:
+        return len(example.words)
+
     def label_of(self, example: WordsExample) -> tuple[str, ...] | None:
         return example.tags
 

@@ -14,7 +14,9 @@ from jaxbert.data.batch import Batch
 from jaxbert.data.batch_source import Corruption
 from jaxbert.data.feature_parts import merged, moved
 from jaxbert.data.features import Features
-from jaxbert.data.rows import Cell, Content, Data
+from jaxbert.data.row_columns import LocatedRow
+from jaxbert.data.rows import Cell, Content, Data, table_of
+from jaxbert.data.soft_labels import SoftLabel
 from jaxbert.data.sources import load_hub_rows, load_rows
 from jaxbert.errors import InputError
 from jaxbert.io.files import Json
@@ -34,7 +36,7 @@ L = TypeVar("L")  # a label
 
 # A pure function of the model's outputs and the batch.
 Reduce: TypeAlias = Callable[[Arrays, Batch[jax.Array]], Arrays]
-Label: TypeAlias = str | float | tuple[str, ...]
+Label: TypeAlias = str | float | tuple[str, ...] | SoftLabel
 # Losses of either form (see losses.forms) by name. Their keywords are their options.
 Losses: TypeAlias = Mapping[str, Callable[..., Any]]
 
@@ -74,6 +76,7 @@ class Task(abc.ABC, Generic[S, E, P]):
         fresh: settings that an evaluation does not take from the training.
         settings_cls: the dataclass of the task's own settings.
         settings: these, resolved after fit_to; options.json keeps them.
+        variant: what else decides how examples are encoded, in words; from fit_to.
     """
 
     name: ClassVar[str]
@@ -85,6 +88,7 @@ class Task(abc.ABC, Generic[S, E, P]):
     packs: ClassVar[bool] = True
     fresh: ClassVar[frozenset[str]] = frozenset()
     settings_cls: type[S]
+    variant: str = ""
 
     def __init__(self, settings: S) -> None:
         self.settings = settings
@@ -120,6 +124,31 @@ class Task(abc.ABC, Generic[S, E, P]):
         Raises:
             InputError: a column is not there, or no row can be used.
         """
+
+    def rows_of(self, origin: str, content: Content) -> Iterable[LocatedRow]:
+        """The rows of a content, whose columns a loss may want.
+
+        Raises:
+            InputError: the task has no rows with columns.
+        """
+        return (LocatedRow(where, where, row) for where, row in table_of(origin, content).rows)
+
+    def row_of(self, example: E) -> str:
+        """The key of an example's row, as rows_of has it."""
+        where: str = getattr(example, "where")  # noqa: B009
+        return where
+
+    def word_count(self, example: E) -> int | None:
+        """How many words it has, where examples are lists of words."""
+        return None
+
+    def with_texts(self, examples: Sequence[E], texts: Sequence[str]) -> Sequence[E]:
+        """The examples with other texts, for --view_column.
+
+        Raises:
+            InputError: an example of the task is not a single text.
+        """
+        raise InputError(f"--view_column is not for {self.name}, whose rows are no single texts")
 
     def check(self, data: Data[E], origin: str, *, training: bool) -> None:
         """Raise InputError for data that lack what is to be learned or scored.

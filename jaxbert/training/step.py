@@ -48,6 +48,7 @@ class TrainState(NamedTuple):
 
 
 TrainStep = Callable[[TrainState, Batch[jax.Array], jax.Array], tuple[TrainState, Arrays]]
+_Now = tuple[jax.Array, jax.Array]  # the key of a step, and its number from 0
 PredictStep = Callable[[Params, Batch[jax.Array]], Arrays]
 
 
@@ -101,11 +102,11 @@ def make_train_step(
     update = optax.with_extra_args_support(tx).update
 
     def sums(
-        params: Params, batch: Batch[jax.Array], key: jax.Array, weights: tuple[jax.Array, ...] = ()
+        params: Params, batch: Batch[jax.Array], now: _Now, weights: tuple[jax.Array, ...] = ()
     ) -> tuple[jax.Array, Sums]:
         if frozen and not unfreeze_step:
             params = _in_frozen(params, frozen, jax.lax.stop_gradient)
-        terms, reported = objective(apply, params, batch, key)
+        terms, reported = objective(apply, params, batch, *now)
         loss_sum = terms[0].factor * terms[0].sum
         if len(terms) > 1 and not weights:
             weights = over_devices(jax.lax.stop_gradient(tuple(term.weight for term in terms)))
@@ -116,10 +117,8 @@ def make_train_step(
             loss_sum += term.factor * term.sum * share
         return loss_sum, {"loss": (loss_sum, terms[0].weight), **reported}
 
-    def weights_of(
-        params: Params, batch: Batch[jax.Array], key: jax.Array
-    ) -> tuple[jax.Array, ...]:
-        return tuple(term.weight for term in objective(apply, params, batch, key).terms)
+    def weights_of(params: Params, batch: Batch[jax.Array], now: _Now) -> tuple[jax.Array, ...]:
+        return tuple(term.weight for term in objective(apply, params, batch, *now).terms)
 
     def over_devices(tree: Tree) -> Tree:
         if axis_name is None:
@@ -142,17 +141,17 @@ def make_train_step(
     ) -> tuple[TrainState, Arrays]:
         # Randomness is a function of (seed, step, row): dropout masks come from this key and each
         # row's own number, so neither the device nor the micro-batch matters.
-        key = jax.random.fold_in(key, state.step)
+        now = jax.random.fold_in(key, state.step), state.step
         params, first = state.params, jax.tree.map(lambda x: x[0], batch)
         gradient = gradient_of(sums, state.scale)
         if accumulate == 1:
-            grads, measured = over_devices(gradient(params, first, key))
+            grads, measured = over_devices(gradient(params, first, now))
         else:
             weights: tuple[jax.Array, ...] = ()
-            if len(jax.eval_shape(weights_of, params, first, key)) > 1:
+            if len(jax.eval_shape(weights_of, params, first, now)) > 1:
                 # Known before gradients are added. The compiler leaves the model out of this pass.
-                weights = over_all(lambda part: weights_of(params, part, key), batch)
-            grads, measured = over_all(lambda part: gradient(params, part, key, weights), batch)
+                weights = over_all(lambda part: weights_of(params, part, now), batch)
+            grads, measured = over_all(lambda part: gradient(params, part, now, weights), batch)
         weight = divisor(measured["loss"][1])
         grads = jax.tree.map(lambda g: g / weight, grads)
         if frozen and unfreeze_step:

@@ -32,6 +32,7 @@ SAMPLE = {
     ("classification", "r_drop", "cross_entropy"),
     ("classification", "pgd", "supervised_contrastive"),
     ("tagging", "distillation", "cross_entropy"),
+    ("soft", "r_drop", "label_smoothing"),
 }
 
 

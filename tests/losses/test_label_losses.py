@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -142,3 +143,31 @@ def test_divergence_is_that_of_pytorch(many: bool) -> None:
     assert float(found) == pytest.approx(wanted.item(), rel=1e-5)
     assert float(weight) == int(counts.sum())
     assert float(divergence(one, one, batch)[0]) == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_soft_labels_are_those_of_pytorch(smoothing: float) -> None:
+    """Probabilities in place of classes; at one class it is the loss of the label."""
+    outputs, batch = random_case(5)
+    shares = np.random.default_rng(6).dirichlet(np.ones(CLASSES), 10).astype(np.float32)
+    batch["soft_labels"] = shares
+    loss = functools.partial(label_smoothing, smoothing=smoothing)
+    found, weight = loss(outputs, batch)
+    logits, _ = without_padding(outputs, batch)
+    wanted = torch.nn.functional.cross_entropy(
+        logits, torch.tensor(shares[:9]).double(), label_smoothing=smoothing, reduction="sum"
+    )
+    assert float(found) == pytest.approx(wanted.item(), rel=1e-6)
+    assert float(weight) == pytest.approx(9, rel=1e-6)
+    if not smoothing:
+        assert float(label_cross_entropy(outputs, batch)[0]) == float(found)
+    plain = {n: x for n, x in batch.items() if n != "soft_labels"}
+    at_one = {**plain, "soft_labels": np.eye(CLASSES, dtype=np.float32)[batch["labels"]]}
+    for one, other in zip(
+        loss(outputs, at_one, class_weights=WEIGHTS),
+        loss(outputs, plain, class_weights=WEIGHTS),
+        strict=True,
+    ):
+        assert float(one) == pytest.approx(float(other), rel=1e-6)
+    with pytest.raises(InputError, match="--loss focal: it is of labels, and rows have distribut"):
+        label_focal(outputs, batch)

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
 
+from jaxbert.compiling.full_rows import letters_tokenizer
 from jaxbert.data.features import Features
 from jaxbert.data.texts import TextExample
 from jaxbert.errors import InputError
@@ -140,3 +141,40 @@ def test_the_score_is_the_part_that_is_right() -> None:
 def test_the_default_tells_the_best_checkpoint_by_accuracy() -> None:
     assert Classification.metrics[0] == Metric("accuracy")
     assert not any(metric.lower_is_better for metric in Classification.metrics)
+
+
+def test_a_soft_label_is_a_distribution_and_is_scored_as_its_best_class() -> None:
+    rows: list[Any] = [
+        {"text": "a", "label": {"no": 0.25, "yes": 0.75}},
+        {"text": "b", "label": "no"},
+        {"text": "c", "label": {"yes": 0.5, "maybe": 0.5, "no": None}},
+    ]
+    own = task()
+    rows_read = own.read([("f", rows)]).examples
+    assert own.labels(rows_read) == ("maybe", "no", "yes")
+    assert [str(e.label) for e in rows_read] == ["yes", "no", "yes"]
+    cfg = dataclasses.replace(CFG, id2label=("maybe", "no", "yes"))
+    features = own.encode(rows_read, letters_tokenizer("abc"), cfg)
+    assert features.rows["labels"].tolist() == [2, 1, 2]
+    wanted = [[0, 0.25, 0.75], [0, 1, 0], [0.5, 0, 0.5]]
+    np.testing.assert_allclose(features.rows["soft_labels"], wanted)
+    many = dataclasses.replace(cfg, problem_type="multi_label_classification")
+    with pytest.raises(InputError, match="f: row 0: a distribution over classes, and the model gi"):
+        own.encode(rows_read, letters_tokenizer("abc"), many)
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        ({"a": 0.5, "b": 0.4}, "its 2 probabilities have the sum 0.9, expected 1"),
+        ({"a": -0.5, "b": 1.5}, "the probability of a is -0.5, expected a number from 0 to 1"),
+        ({"a": "much"}, "the probability of a is much, expected a number"),
+        ({}, "its 0 probabilities have the sum 0, expected 1"),
+        ({"a": float("nan")}, "the probability of a is nan, expected a number"),
+    ],
+)
+def test_what_is_no_distribution_is_refused(label: Any, message: str) -> None:
+    strict = task(strict=True)
+    with pytest.raises(InputError) as caught:
+        strict.read([("f", [{"text": "a", "label": label}, {"text": "b", "label": "a"}])])
+    assert str(caught.value).startswith(f'f: row 0: label column "label": {message}')
