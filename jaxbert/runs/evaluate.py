@@ -381,17 +381,20 @@ def evaluate(
     if options.output_dir and processes.is_first():
         publish_results(place, scores, files)
         if options.report_to != "none":
-            command = command_of("eval", task.name, options, in_python=rows is not None)
             found = Evaluation(
                 task.name,
                 task.metric_names(),
                 scores,
                 functools.partial(task.findings, examples, predictions, model.cfg),
             )
-            facts = machine_facts(versions(), host.describe())
             write_report(
                 place,
-                lambda: evaluation_page(found, _took(effort, len(examples)), command, facts),
+                lambda: evaluation_page(
+                    found,
+                    _took(effort, len(examples)),
+                    command_of("eval", task.name, options, in_python=rows is not None),
+                    machine_facts(versions(), host.describe()),
+                ),
             )
     logger.info("%s", show_scores(scores) or _without_labels(data))
     return Assessed(examples, scores, predictions)

@@ -127,9 +127,8 @@ def command_of(verb: str, task: str, settings: Settings, *, in_python: bool) -> 
     words = settings.words()
     if not in_python:
         return shlex.join(["jaxbert", verb, task, *words])
-    return f"jaxbert.{'train' if verb == 'train' else 'evaluate'}(...) of a Python program\n" + (
-        f"its settings: {shlex.join(words)}"
-    )
+    call = {"train": "jaxbert.train", "eval": "jaxbert.evaluate"}[verb]
+    return f"{call}(...) of a Python program, with {shlex.join(words)}"
 
 
 def machine_facts(versions: Mapping[str, Json], machine: Mapping[str, Json]) -> list[Facts]:
