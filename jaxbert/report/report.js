@@ -326,9 +326,13 @@
   let typing = 0;
   search.addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(filter, 150); });
   for (const button of document.querySelectorAll(".miss button")) {
-    const place = (name, value) => [facets.findIndex((f) => f.name === name), value];
-    const targets = [place("gold", button.dataset.gold), place("predicted", button.dataset.predicted)];
-    if (targets.some(([n, value]) => n < 0 || !facets[n].values.includes(value))) { button.replaceWith(button.textContent); continue; }
+    // A class that all examples have tells none apart, and has no filter.
+    const targets = [["gold", button.dataset.gold], ["predicted", button.dataset.predicted]]
+      .map(([name, value]) => [facets.findIndex((f) => f.name === name), value]).filter(([n]) => n >= 0);
+    if (!targets.length || targets.some(([n, value]) => !facets[n].values.includes(value))) {
+      button.replaceWith(button.textContent);
+      continue;
+    }
     button.addEventListener("click", () => {
       form.reset(); // after which it filters
       for (const [n, value] of targets) selects[n].value = facets[n].values.indexOf(value);

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxbert.io.files import Json, write_text
-from jaxbert.metrics.scores import LOSS, Scores
+from jaxbert.metrics.scores import LOSS, Scores, number_of
 from jaxbert.options.fields import Settings
 from jaxbert.report.curves import Line, training_charts
 from jaxbert.report.html_page import html
@@ -180,7 +180,7 @@ def _headline(evaluation: Evaluation) -> dict[str, str]:
 
 def _evaluation_table(course: Course, metrics: Sequence[str]) -> Table:
     """The scores of each evaluation, in the order of the steps."""
-    ordered = sorted(course.evaluations, key=lambda e: e["step"] if e.get("step") else 0)
+    ordered = sorted(course.evaluations, key=lambda e: number_of(e, "step"))
     names = [n for n in (*metrics, LOSS) if any(n in e for e in ordered)]
     rows = [
         (
