@@ -115,7 +115,11 @@ def _facets(known: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
     values = {
         name: sorted({of[name] for of in known if name in of}, key=_natural) for name in names
     }
-    return {name: found for name, found in values.items() if len(found) > 1 or name == "verdict"}
+    return {
+        name: found
+        for name, found in values.items()
+        if len(found) > 1 or (name == "verdict" and found != {_VERDICTS[None]})
+    }
 
 
 def _natural(text: str) -> list[tuple[int, str]]:

@@ -22,8 +22,16 @@
   const plots = [];
 
   function columns(chart) {
+    if (!chart.linked) return scattered(chart);
     const tables = chart.series.map((s) => (s.low ? [s.x, s.y, s.low, s.high] : [s.x, s.y]));
     return tables.length > 1 ? uPlot.join(tables) : tables[0];
+  }
+
+  // Many points may have one x, and each keeps its own row: a join by x would keep one of them.
+  function scattered(chart) {
+    const found = chart.series.flatMap((s, n) => s.x.map((x, k) => [x, n, s.y[k]]));
+    found.sort((a, b) => a[0] - b[0]);
+    return [found.map((row) => row[0]), ...chart.series.map((s, n) => found.map((row) => (row[1] === n ? row[2] : null)))];
   }
 
   function shortened(value) {
@@ -247,7 +255,7 @@
     const head = make("div", { class: "head" }, verdict ? make("b", {}, verdict) : null);
     if (row.c !== undefined && row.c !== null) head.append(make("span", {}, "confidence " + percent(row.c)));
     facets.forEach(({ name, values }, n) => {
-      if (n > 0 && row.f[n] >= 0 && !["gold", "predicted"].includes(name)) head.append(make("span", {}, name + ": " + values[row.f[n]]));
+      if (row.f[n] >= 0 && !["verdict", "gold", "predicted"].includes(name)) head.append(make("span", {}, name + ": " + values[row.f[n]]));
     });
     head.append(make("span", { class: "id" }, row.id));
     const shown = row.t.map((one, n) => passage(one, n === 0 && row.t.length > 1 && row.o && row.o.length > 0 && one[2].length === 0));
@@ -284,6 +292,10 @@
   const clear = make("button", { type: "reset" }, "Show all");
   form.append(clear);
 
+  if (rows.some((row) => row.t.some(([, , marks]) => marks.some(([, , label]) => !labels[label])))) {
+    list.before(make("p", { class: "note" }, make("mark", { class: "gold" }, "gold"), " is what is right, ",
+      make("mark", { class: "said" }, "framed"), " what was predicted."));
+  }
   let found = rows, page = 0;
 
   function filter() {

@@ -11,6 +11,7 @@ from jaxbert.tasks.shown_examples import (
     count_pairs,
     findings_of_classes,
     length_range,
+    place_of_row,
 )
 from jaxbert.tasks.shown_numbers import passages_of
 
@@ -77,7 +78,7 @@ def _shown(
     # Of a class that is wrong, how sure the model was.
     sure = sum(abs(scores[name] - (name in (gold or ()))) for name in wrong if name in scores)
     return Shown(
-        name=example.where,
+        name=place_of_row(example.where),
         passages=passages,
         choices=[Choice(n, scores[n], n in (gold or ()), n in predicted) for n in ranked],
         gold=None if gold is None else ", ".join(gold) or _NONE,

@@ -24,6 +24,15 @@ def length_range(length: int) -> str:
     return f"above {before}"
 
 
+def place_of_row(where: str) -> str:
+    """Where a row is, without the folders.
+
+    >>> place_of_row("/data/mine/dev.tsv: line 3")
+    'dev.tsv: line 3'
+    """
+    return where.rpartition("/")[2]
+
+
 def count_pairs(
     gold: Sequence[str], predicted: Sequence[str], names: Sequence[str], of: str
 ) -> Confusion:
@@ -59,7 +68,7 @@ def class_shown(
     if gold is not None and by_class:
         facets = {"gold": gold, **facets}
     return Shown(
-        name=where,
+        name=place_of_row(where),
         passages=passages,
         choices=[Choice(n, scores[n], n == gold, n == predicted) for n in kept],
         gold=gold,

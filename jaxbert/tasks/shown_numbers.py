@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from jaxbert.data.texts import TextExample
 from jaxbert.report.records import Chart, Findings, Passage, Series, Shown
-from jaxbert.tasks.shown_examples import length_range
+from jaxbert.tasks.shown_examples import length_range, place_of_row
 
 
 def passages_of(example: TextExample) -> list[Passage]:
@@ -34,7 +34,7 @@ def _shown(example: TextExample, predicted: float) -> Shown:
     if gold is not None:
         facets = {"off": _side(predicted - gold), **facets}
     return Shown(
-        name=example.where,
+        name=place_of_row(example.where),
         passages=passages_of(example),
         choices=(),
         gold=None if gold is None else f"{gold:.4g}",

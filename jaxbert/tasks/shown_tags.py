@@ -8,7 +8,7 @@ from typing import Literal
 from jaxbert.data.words import WordsExample
 from jaxbert.metrics.entities import Mode, Scheme, entities, entity_report
 from jaxbert.report.records import Findings, Mark, Passage, Shown, Table
-from jaxbert.tasks.shown_examples import count_pairs, length_range
+from jaxbert.tasks.shown_examples import count_pairs, length_range, place_of_row
 
 By = Literal["gold", "predicted"]
 
@@ -84,7 +84,7 @@ def _shown(
     sure = sum(scores) / len(scores) if scores else None
     facets = {"wrong words": "none" if not wrong else str(min(wrong, 10)) + "+" * (wrong > 9)}
     return Shown(
-        name=example.where,
+        name=place_of_row(example.where),
         passages=passages,
         choices=(),
         gold=None,
