@@ -118,7 +118,7 @@ def _facets(known: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
     return {
         name: found
         for name, found in values.items()
-        if len(found) > 1 or (name == "verdict" and found != {_VERDICTS[None]})
+        if len(found) > 1 or (name == "verdict" and found != [_VERDICTS[None]])
     }
 
 
