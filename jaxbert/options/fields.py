@@ -253,7 +253,7 @@ class Settings:
         named = (s.name for s in settings_of(type(self)) if s.facts.names_input)
         return {name: getattr(self, name) for name in named if getattr(self, name)}
 
-    def words(self) -> list[str]:
+    def as_words(self) -> list[str]:
         """The words of a command line that gives these settings; those at their default are left
         out."""
         found: list[str] = []

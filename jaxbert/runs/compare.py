@@ -121,7 +121,7 @@ def compare(
     _write(output, task.name, known, rows, seeds)
     if "none" not in (options.report_to or ()):
         folders = {loss: [runs[seed, loss] for seed in seeds] for loss in losses}
-        words = ["jaxbert", "compare", task.name, *options.words()]
+        words = ["jaxbert", "compare", task.name, *options.as_words()]
         words += ["--losses", *losses, "--seeds", *map(str, seeds)]
         write_report(
             place_of(output),

@@ -124,7 +124,7 @@ def command_of(verb: str, task: str, settings: Settings, *, in_python: bool) -> 
     Args:
         verb: train or eval.
     """
-    words = settings.words()
+    words = settings.as_words()
     if not in_python:
         return shlex.join(["jaxbert", verb, task, *words])
     call = {"train": "jaxbert.train", "eval": "jaxbert.evaluate"}[verb]
