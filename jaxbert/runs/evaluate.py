@@ -392,7 +392,7 @@ def evaluate(
                 lambda: evaluation_page(
                     found,
                     _took(effort, len(examples)),
-                    command_of("eval", task.name, options, in_python=rows is not None),
+                    command_of("eval", task.name, options.as_words(), in_python=rows is not None),
                     machine_facts(versions(), host.describe()),
                 ),
             )

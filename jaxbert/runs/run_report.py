@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 from jaxbert.io.files import Json, write_text
 from jaxbert.metrics.scores import LOSS, Scores, number_of
-from jaxbert.options.fields import Settings
 from jaxbert.report.curves import Line, training_charts
 from jaxbert.report.html_page import html
 from jaxbert.report.records import Facts, Findings, Page, Table
@@ -118,13 +117,13 @@ def evaluation_page(
     )
 
 
-def command_of(verb: str, task: str, settings: Settings, *, in_python: bool) -> str:
+def command_of(verb: str, task: str, words: Sequence[str], *, in_python: bool) -> str:
     """What repeats a run: a command, or the call of a Python program whose data no file has.
 
     Args:
         verb: train or eval.
+        words: of the settings.
     """
-    words = settings.as_words()
     if not in_python:
         return shlex.join(["jaxbert", verb, task, *words])
     call = {"train": "jaxbert.train", "eval": "jaxbert.evaluate"}[verb]

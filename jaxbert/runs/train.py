@@ -423,6 +423,6 @@ def _write_report(run: RunFolder, inputs: Inputs[S, E, P], course: Course, score
         functools.partial(task.findings, examples, predictions, inputs.model.cfg),
     )
     in_python = not settings.inputs().keys() & {"train_file", "dataset_name"}
-    command = command_of("train", task.name, settings, in_python=in_python)
+    command = command_of("train", task.name, settings.as_words(), in_python=in_python)
     facts = machine_facts(record.versions, record.machine)
     write_report(run.place, lambda: training_page(run.path, found, course, command, facts))

@@ -144,7 +144,7 @@ def test_a_command_has_what_is_not_the_default() -> None:
     settings = QATrainOptions(
         train_file=["a b.json", "c.json"], learning_rate=1e-4, packing=True, seed=3
     )
-    words = shlex.split(command_of("train", "qa", settings, in_python=False))
+    words = shlex.split(command_of("train", "qa", settings.as_words(), in_python=False))
     assert words[:3] == ["jaxbert", "train", "qa"]
     assert len(words) == 3 + 8
     assert command_line.parse(QATrainOptions, words[3:]) == settings
