@@ -146,10 +146,10 @@ def test_ten_thousand_examples_are_below_20_mb_and_take_seconds() -> None:
         )
         for n in range(10_000)
     ]
-    started = time.perf_counter()
+    started = time.process_time()
     content = html(page(Findings(examples)))
     assert len(content.encode()) < 20e6
-    assert time.perf_counter() - started < 20  # two on an idle core
+    assert time.process_time() - started < 20  # of this process; about one
     assert len(Opened(content).data["examples"]["rows"]) == 10_000
 
 
