@@ -102,7 +102,7 @@ def _other_tracker(value: str, flags: Flags) -> bool:
 
 def _tracker(value: str, flags: Flags) -> bool:
     """Another program."""
-    return value.lower() not in ("html", "none")
+    return value.lower() != "none"
 
 
 def _other_glue(value: str, flags: Flags) -> bool:

@@ -420,6 +420,6 @@ class EvaluationOptions(AssessmentOptions):
 
     GROUP = "results and checkpoints"
 
-    report_to: Literal["html", "none"] = option(
-        "html", "Write report.html, or none.", resume="free"
+    report_to: list[str] | None = option(
+        None, "none leaves out report.html; there are no curves to send.", resume="free"
     )

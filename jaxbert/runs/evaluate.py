@@ -337,6 +337,11 @@ def evaluate(
     Raises:
         InputError: something the user gave cannot be used; nothing has been written.
     """
+    if others := set(options.report_to or ()) - {"none"}:
+        raise InputError(
+            f"--report_to {' '.join(sorted(others))}: an evaluation has no curves to send; leave "
+            "it out, or give none"
+        )
     processes.join(options.coordinator_address, options.num_processes, options.process_id)
     if options.output_dir:
         place = place_of(options.output_dir)
@@ -380,7 +385,7 @@ def evaluate(
     files = task.artifacts(examples, predictions, model.cfg)
     if options.output_dir and processes.is_first():
         publish_results(place, scores, files)
-        if options.report_to != "none":
+        if not options.report_to:
             found = Evaluation(
                 task.name,
                 task.metric_names(),

@@ -253,7 +253,7 @@ def test_an_evaluation_has_a_report_but_no_curves() -> None:
     evaluation = task_settings.QAEvalOptions
     assert command_line.parse(evaluation, ["--report_to", "tensorboard"]) == evaluation()
     found = command_line.parse(evaluation, ["--report_to", "none"])
-    assert found == evaluation(report_to="none")
+    assert found == evaluation(report_to=["none"])
 
 
 # --- flags that are refused ---------------------------------------------------------------------
