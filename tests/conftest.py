@@ -35,6 +35,7 @@ if os.environ.get("JAXBERT_TEST_TYPES", "1") != "0":
 
 import dataclasses
 import json
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,25 @@ SMALL = dataclasses.replace(
     initializer_range=0.3,
     id2label=("a", "b", "c"),
 )
+
+
+class StrictReports(logging.Handler):
+    """Makes an error of what is a warning elsewhere: report.html could not be written."""
+
+    expected = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not self.expected and "report.html could not be" in record.getMessage():
+            raise AssertionError(record.getMessage())
+
+
+@pytest.fixture(autouse=True)
+def strict_reports() -> Iterator[StrictReports]:
+    """Every test fails whose run cannot make its report; a test may set `expected`."""
+    handler = StrictReports(logging.WARNING)
+    logging.getLogger("jaxbert").addHandler(handler)
+    yield handler
+    logging.getLogger("jaxbert").removeHandler(handler)
 
 
 @pytest.fixture(scope="session")

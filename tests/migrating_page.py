@@ -26,7 +26,7 @@ _SCRIPTS = {
     task_settings.RegressionOptions: "regression",
     task_settings.TaggingOptions: "tagging",
     task_settings.MLMOptions: "masked LM",
-    settings.EvaluationOptions: "eval/",
+    settings.AssessmentOptions: "eval/",
     task_settings.ClassificationTrainOptions: "classification",
     task_settings.RegressionTrainOptions: "regression",
 }

@@ -36,7 +36,7 @@ _SCRIPT = re.compile(
 # What a training writes, whatever the task; most write predictions.json too.
 WRITTEN = {
     *("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", ".lock"),
-    *("options.json", "train_log.jsonl", "metrics.json", "checkpoints"),
+    *("options.json", "train_log.jsonl", "metrics.json", "report.html", "checkpoints"),
 }
 
 
@@ -65,6 +65,7 @@ def script(name: str, *words: str, devices: int = 1, **options: Any) -> Any:
 def passed(result: Any) -> str:
     assert result.returncode == 0, result.stderr[-3000:]
     assert "Traceback" not in result.stderr
+    assert "report.html could not be" not in result.stdout + result.stderr
     return result.stdout
 
 

@@ -16,7 +16,7 @@ FLOORS = (
     ("io",),
     ("options", "runtime"),
     ("metrics", "data", "model", "demo"),
-    ("losses", "decoding"),
+    ("losses", "decoding", "report"),
     ("training",),
     ("compiling",),
     ("loaded", "tasks", "callbacks"),

@@ -1,4 +1,4 @@
-"""The results as files: benchmark.json, benchmark.md, benchmark.png."""
+"""The results as files: benchmark.json, benchmark.md, benchmark.png, report.html."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from jaxbert.benchmark.machine import Machine
 from jaxbert.benchmark.timing import Both, Timed
 from jaxbert.io.drawing import new_figure, save_figure
 from jaxbert.io.files import write_json, write_text
+from jaxbert.report.records import Facts, Page, Range, Table
+from jaxbert.runs.place import place_of
+from jaxbert.runs.run_report import write_report as write_page
 
 
 def write_report(folder: Path, machine: Machine, rows: Sequence[Timed], minutes: float) -> None:
-    """Write all three; the picture only where matplotlib (extra `plot`) is installed.
+    """Write all four; the picture only where matplotlib (extra `plot`) is installed.
 
     Args:
         minutes: the time that the rows took.
@@ -27,6 +30,42 @@ def write_report(folder: Path, machine: Machine, rows: Sequence[Timed], minutes:
     write_json(folder / "benchmark.json", content)
     write_text(folder / "benchmark.md", markdown(machine, rows, minutes))
     _draw(folder / "benchmark.png", machine, rows)
+    write_page(place_of(folder), lambda: page(machine, rows, minutes))
+
+
+def page(machine: Machine, rows: Sequence[Timed], minutes: float) -> Page:
+    """The table as report.html: every ratio with its spread on one line, beside the mark at 1."""
+    known = [(row.ratio, *(row.spread or ())) for row in rows if row.ratio is not None]
+    most = 1.05 * max((value for of in known for value in of), default=1.0)
+    shown = []
+    for row in rows:
+        band: str | Range = ""
+        if row.ratio is not None:
+            low, high = row.spread or (row.ratio, row.ratio)
+            band = Range(0.0, max(most, 1.0), low, high, (row.ratio,), 1.0)
+        ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
+        values = (_number(row.jaxbert), _number(row.baseline))
+        shown.append((row.name, band, ratio, row.unit, *values, "; ".join(_notes(row))))
+    columns = ("row", "jaxbert / baseline", "ratio", "unit", "jaxbert", "baseline", "notes")
+    note = "The dashed line is the baseline, PyTorch: beyond it jaxbert is faster, or takes less."
+    about = {
+        "cores": str(machine.cores),
+        "devices": str(machine.devices),
+        "platform": machine.platform,
+        "PyTorch": machine.torch_device,
+        "threads": ", ".join(f"{name} {count}" for name, count in machine.threads.items()),
+        "peak": f"{machine.peak / 1e9:.0f} Gflop/s ({machine.peak_source})",
+        "malloc": machine.malloc,
+        **machine.flags,
+    }
+    return Page(
+        title="Benchmark: jaxbert beside PyTorch",
+        lead=f"{machine.device}, {machine.date}; the rows took {minutes} minutes.",
+        headline={},
+        tables=[Table(columns, shown, note=note)] if shown else [],
+        facts=[Facts("Machine", about), Facts("Versions", machine.versions)],
+        command=machine.command,
+    )
 
 
 def markdown(machine: Machine, rows: Sequence[Timed], minutes: float) -> str:

@@ -45,7 +45,7 @@ class BenchmarkOptions(Settings):
 
     output_dir: str | None = option(
         None,
-        "Where benchmark.json, benchmark.md and benchmark.png go; by default nowhere.",
+        "Where benchmark.json, .md, .png and report.html go; by default nowhere.",
         path=True,
     )
     gpu_report: str | None = option(

@@ -13,7 +13,7 @@ from typing import Literal
 
 from jaxbert.cli.migrating import Answer, Case, Flags, Foreign
 from jaxbert.model.folders import FROM_TENSORFLOW
-from jaxbert.options.settings import EvaluationOptions
+from jaxbert.options.settings import AssessmentOptions
 from jaxbert.options.task_settings import (
     ClassificationOptions,
     ClassificationTrainOptions,
@@ -100,7 +100,12 @@ def _uncased(value: str, flags: Flags) -> bool:
 
 def _other_tracker(value: str, flags: Flags) -> bool:
     """Among the words is one to which no curves are sent."""
-    return bool(set(value.lower().split()) - {"tensorboard", "wandb", "mlflow"})
+    return bool(set(value.lower().split()) - {"tensorboard", "wandb", "mlflow", "none"})
+
+
+def _tracker(value: str, flags: Flags) -> bool:
+    """Another program."""
+    return value.lower() != "none"
 
 
 def _other_optimizer(value: str, flags: Flags) -> bool:
@@ -234,12 +239,12 @@ TRAINING_ARGUMENTS = (
     _switch("fp16", _taken(*_FLOAT16)),
     _switch(
         "bf16_full_eval",
-        Case(_taken(*_BFLOAT16), of=(EvaluationOptions,)),
+        Case(_taken(*_BFLOAT16), of=(AssessmentOptions,)),
         _refused("training and evaluation have one type", *_BFLOAT16),
     ),
     _switch(
         "fp16_full_eval",
-        Case(_taken(*_FLOAT16), of=(EvaluationOptions,)),
+        Case(_taken(*_FLOAT16), of=(AssessmentOptions,)),
         _refused("training and evaluation have one type", *_FLOAT16),
     ),
     _switch(
@@ -316,7 +321,12 @@ TRAINING_ARGUMENTS = (
     _switch("disable_tqdm", _understood("the progress bar goes to standard error: 2>/dev/null")),
     _several(
         "report_to",  # an option here too, for those that are known
-        Case(_understood("train_log.jsonl is the log"), _for("none", "[]")),
+        Case(_understood("train_log.jsonl is the log"), _for("[]")),
+        Case(
+            _understood("an evaluation has no curves"),
+            _tracker,
+            of=(AssessmentOptions,),
+        ),
         Case(
             _refused(
                 "curves are sent to tensorboard, wandb or mlflow; name them",
@@ -557,14 +567,14 @@ TRAINING_ARGUMENTS = (
         "do_train",
         Case(
             _refused("train with the script of this name in train/; leave it out"),
-            of=(EvaluationOptions,),
+            of=(AssessmentOptions,),
         ),
         _understood("scripts in train/ train"),
     ),
     _switch("do_eval", _understood("where there is validation data, it is evaluated")),
     _switch(
         "do_predict",
-        Case(_understood("predictions.json has the predictions"), of=(EvaluationOptions,)),
+        Case(_understood("predictions.json has the predictions"), of=(AssessmentOptions,)),
         _understood("scripts in eval/ predict"),
     ),
     _one(
@@ -748,7 +758,7 @@ EXAMPLE_SCRIPTS = (
     ),
     _one(
         "test_file",
-        Case(_refused("here it is", "--validation_file", "FILE"), of=(EvaluationOptions,)),
+        Case(_refused("here it is", "--validation_file", "FILE"), of=(AssessmentOptions,)),
         _refused(
             "predict with the script of this name in eval/, where it is",
             "--validation_file",
@@ -757,7 +767,7 @@ EXAMPLE_SCRIPTS = (
     ),
     _one(
         "max_predict_samples",
-        Case(_taken("--max_eval_samples", "{}"), of=(EvaluationOptions,)),
+        Case(_taken("--max_eval_samples", "{}"), of=(AssessmentOptions,)),
         _refused(
             "predict with the script of this name in eval/, where it is",
             "--max_eval_samples",
@@ -838,7 +848,7 @@ OLD_SCRIPTS = (
     _one("predict_file", _taken("--validation_file", "{}")),
     _one(
         "data_dir",
-        Case(_refused("name the files", "--validation_file", "FILE"), of=(EvaluationOptions,)),
+        Case(_refused("name the files", "--validation_file", "FILE"), of=(AssessmentOptions,)),
         _refused("name the files", "--train_file", "FILE", "--validation_file", "FILE"),
     ),
     _switch(

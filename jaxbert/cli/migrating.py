@@ -17,7 +17,7 @@ from jaxbert.io.files import Json
 from jaxbert.io.untrusted import read_object, shown
 from jaxbert.options.fields import Settings, settings_of
 from jaxbert.options.keywords import check_saved
-from jaxbert.options.settings import EvaluationOptions, ModelOptions, TrainingOptions
+from jaxbert.options.settings import AssessmentOptions, ModelOptions, TrainingOptions
 
 # Flag -> value, of a command line. A flag without a value has "true".
 Flags = Mapping[str, str]
@@ -231,7 +231,7 @@ def migrate(words: Sequence[str], cls: type[Settings], table: Mapping[str, Forei
         if answer is None:
             if flag.name in own | switched_on | {"h", "help"}:
                 result.words.extend(flag.words)
-            elif issubclass(cls, EvaluationOptions) and flag.name in _OF_TRAINING:
+            elif issubclass(cls, AssessmentOptions) and flag.name in _OF_TRAINING:
                 result.notes.append(f"{flag.written}: {_PASSED_OVER}")
             elif flag.written not in result.unknown:
                 result.unknown.append(flag.written)
@@ -299,7 +299,7 @@ def _answer(foreign: Foreign, value: str, cls: type[Settings], flags: Flags) -> 
     unset = _plain(value) in _UNSET or (foreign.takes == "switch" and _plain(value) in _FALSE)
     for case in foreign.cases:
         if (case.values is not None or not unset) and case.fits(value, cls, flags):
-            if foreign.training and issubclass(cls, EvaluationOptions):
+            if foreign.training and issubclass(cls, AssessmentOptions):
                 return Answer("understood", _PASSED_OVER)
             return case.answer
     return None

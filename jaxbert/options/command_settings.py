@@ -9,12 +9,12 @@ import dataclasses
 from typing import Literal
 
 from jaxbert.options.fields import Settings, option
-from jaxbert.options.settings import EvaluationOptions
+from jaxbert.options.settings import AssessmentOptions
 from jaxbert.options.task_settings import QAOptions
 
 
 @dataclasses.dataclass(frozen=True)
-class CalibrateOptions(QAOptions, EvaluationOptions):
+class CalibrateOptions(QAOptions, AssessmentOptions):
     """Find the threshold of no answer (SQuAD v2.0) and calibrate the confidence of answers.
 
         jaxbert calibrate --model_name_or_path runs/squad2 --validation_file dev-v2.0.json

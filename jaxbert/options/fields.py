@@ -260,6 +260,23 @@ class Settings:
         named = (s.name for s in settings_of(type(self)) if s.facts.names_input)
         return {name: getattr(self, name) for name in named if getattr(self, name)}
 
+    def as_words(self) -> list[str]:
+        """The words of a command line that gives these settings; those at their default are left
+        out."""
+        found: list[str] = []
+        for setting in settings_of(type(self)):
+            value = getattr(self, setting.name)
+            if value == setting.default or value is None:
+                continue
+            if isinstance(value, list):
+                found += [f"--{setting.name}", *value]
+            elif value is True:
+                found.append(f"--{setting.name}")
+            else:
+                is_auto = setting.facts.auto and value == AUTO
+                found += [f"--{setting.name}", "auto" if is_auto else str(value)]
+        return found
+
     def check_on_this_machine(self, command: str) -> None:
         """Refuse addresses of buckets.
 

@@ -296,7 +296,8 @@ class CheckpointOptions(Settings):
     )
     report_to: list[str] | None = option(
         None,
-        "Send curves to tensorboard (a folder in --output_dir), wandb or mlflow, or to none.",
+        "Send curves to tensorboard (a folder in --output_dir), wandb or mlflow; none leaves out "
+        "report.html too.",
         resume="free",
     )
     metric_for_best_model: str | None = option(None, "The score that tells the best checkpoint.")
@@ -541,11 +542,22 @@ class TrainingOptions(CheckpointOptions, TrainingDataOptions, ModelOptions):
 
 
 @dataclasses.dataclass(frozen=True)
-class EvaluationOptions(SourceOptions, ModelOptions):
-    """What an evaluation needs beside the task's own options."""
+class AssessmentOptions(SourceOptions, ModelOptions):
+    """What an evaluation or a calibration needs beside the task's own options."""
 
     GROUP = "results and checkpoints"
 
     output_dir: str | None = option(
         None, "Where metrics and predictions go.", resume="free", address=True
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationOptions(AssessmentOptions):
+    """What an evaluation needs beside the task's own options."""
+
+    GROUP = "results and checkpoints"
+
+    report_to: list[str] | None = option(
+        None, "none leaves out report.html; there are no curves to send.", resume="free"
     )

@@ -75,7 +75,7 @@ def calibrate(options: CalibrateOptions) -> dict[str, Json]:
     task = QA(plain).fit_to(None, data.examples)
     metric, unanswerable = task.settings.metric, task.settings.version_2_with_negative
     model = digests_of_model(folder)
-    _, predictions = assess(
+    _, predictions, _ = assess(
         task,
         load_model(task, options),
         data.examples,

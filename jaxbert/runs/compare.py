@@ -6,12 +6,11 @@ import contextlib
 import dataclasses
 import json
 import logging
-import math
 import re
+import shlex
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 from scipy.stats import ttest_rel
@@ -24,10 +23,12 @@ from jaxbert.losses.choose import choose_loss
 from jaxbert.metrics.scores import Scores, number_of
 from jaxbert.options.fields import Value
 from jaxbert.options.settings import TrainingOptions
-from jaxbert.runs.place import check_writable
+from jaxbert.runs.comparison_page import Row, comparison_page
+from jaxbert.runs.place import check_writable, place_of
 from jaxbert.runs.published import Published, published_for
 from jaxbert.runs.record import Request, RunRecord
 from jaxbert.runs.run_files import COMPARED
+from jaxbert.runs.run_report import write_report
 from jaxbert.runs.train import Trained, train
 from jaxbert.runtime.processes import launched
 from jaxbert.tasks.registry import AnyTask
@@ -46,33 +47,6 @@ _NAMING_FILES = (
 )
 
 
-class Row(NamedTuple):
-    """A loss and a score, over the seeds.
-
-    Attributes:
-        values: of each seed, in their order.
-        difference: mean difference to the first loss, seed by seed; None for that itself.
-        p: of a paired t-test of it, two-sided; None where there are too few seeds or no difference
-            varies.
-    """
-
-    loss: str
-    metric: str
-    values: list[float]
-    difference: float | None
-    p: float | None
-
-    @property
-    def mean(self) -> float:
-        """Of the values."""
-        return statistics.fmean(self.values)
-
-    @property
-    def deviation(self) -> float:
-        """The sample's standard deviation (n - 1); NaN for one seed."""
-        return statistics.stdev(self.values) if len(self.values) > 1 else math.nan
-
-
 def compare(
     task: type[AnyTask],
     options: TrainingOptions,
@@ -83,7 +57,7 @@ def compare(
     """Train each loss with each seed, as far as that has not been done, and write the table.
 
     Runs are in options.output_dir, a folder for each loss and seed; comparison.json, .md and .png
-    beside them.
+    and report.html beside them.
 
     Args:
         options: of the task's training; loss, loss_args and seed are filled in.
@@ -148,6 +122,14 @@ def compare(
     rows = table(scores, [m for m in task.metric_names() if m in first])
     known = published_for(options.model_name_or_path or "", task.name, int(first.get("total", 0)))
     _write(output, task.name, known, rows, seeds)
+    if "none" not in (options.report_to or ()):
+        folders = {loss: [runs[seed, loss] for seed in seeds] for loss in losses}
+        words = ["jaxbert", "compare", task.name, *options.as_words()]
+        words += ["--losses", *losses, "--seeds", *map(str, seeds)]
+        write_report(
+            place_of(output),
+            lambda: comparison_page(task.name, rows, folders, known, shlex.join(words)),
+        )
     return True
 
 

@@ -9,7 +9,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Container, Sequence
-from typing import Generic
+from typing import Generic, NamedTuple
 
 import jax
 import numpy as np
@@ -18,7 +18,7 @@ from jaxbert.data.batch import Batch
 from jaxbert.data.features import Features
 from jaxbert.data.in_memory import InMemory
 from jaxbert.data.rows import Data, names_of
-from jaxbert.data.sampling import NumpyBatch, bucket_lengths
+from jaxbert.data.sampling import NumpyBatch, bucket_lengths, by_length
 from jaxbert.errors import InputError
 from jaxbert.loaded.model import LoadedModel, Reduce
 from jaxbert.losses.forms import Arrays, Loss
@@ -36,9 +36,16 @@ from jaxbert.runs.inputs import (
 )
 from jaxbert.runs.place import place_of
 from jaxbert.runs.predict_rows import as_dicts
-from jaxbert.runs.record import check_task
+from jaxbert.runs.record import check_task, versions
+from jaxbert.runs.run_report import (
+    Evaluation,
+    command_of,
+    evaluation_page,
+    machine_facts,
+    write_report,
+)
 from jaxbert.runs.saved import read_calibration
-from jaxbert.runtime import processes
+from jaxbert.runtime import host, processes
 from jaxbert.runtime.compiled import keep_compiled
 from jaxbert.tasks.task import EVALUATION, E, P, S, Task
 
@@ -234,6 +241,17 @@ def show_scores(scores: Scores) -> str:
     )
 
 
+class Effort(NamedTuple):
+    """What an evaluation took: windows, rows of a batch, the lengths that rows were padded to, the
+    part of the tokens that is padding, seconds."""
+
+    windows: int
+    rows: int
+    row_lengths: Sequence[int]
+    padding: float
+    seconds: float
+
+
 def assess(
     task: Task[S, E, P],
     model: LoadedModel,
@@ -243,8 +261,8 @@ def assess(
     length_bucket: int,
     metrics: Sequence[UserMetric] = (),
     encoding: EncodingKeywords = _IN_MEMORY,
-) -> tuple[Scores, Sequence[P]]:
-    """The scores of a model on examples, and its predictions.
+) -> tuple[Scores, Sequence[P], Effort]:
+    """The scores of a model on examples, its predictions, and what they took.
 
     Args:
         task: fitted to the examples.
@@ -259,8 +277,24 @@ def assess(
     started = time.perf_counter()
     result = evaluator()
     assert result is not None  # nothing stops it
-    logger.info("%d examples in %.1f s", len(examples), time.perf_counter() - started)
-    return result
+    seconds = time.perf_counter() - started
+    logger.info("%d examples in %.1f s", len(examples), seconds)
+    batches = by_length(features.lengths, size, buckets)
+    tokens = sum(len(windows) * length for windows, length in batches)
+    lengths = tuple(sorted({length for _, length in batches}))
+    padding = 1 - int(features.lengths.sum()) / tokens
+    return *result, Effort(len(features), size, lengths, padding, seconds)
+
+
+def _took(effort: Effort, examples: int) -> dict[str, str]:
+    """What an evaluation took, to be shown."""
+    speed = f"{examples / effort.seconds:.1f}" if effort.seconds else ""
+    return {
+        "examples": f"{examples}, in {effort.windows} windows",
+        "time": f"{effort.seconds:.1f} s, {speed} examples a second",
+        "shapes": f"batches of {effort.rows} rows of {' '.join(map(str, effort.row_lengths))}",
+        "padding": f"{100 * effort.padding:.1f} % of the tokens",
+    }
 
 
 def _asked_for(columns: str | list[str] | None) -> list[str]:
@@ -303,6 +337,11 @@ def evaluate(
     Raises:
         InputError: something the user gave cannot be used; nothing has been written.
     """
+    if others := set(options.report_to or ()) - {"none"}:
+        raise InputError(
+            f"--report_to {' '.join(sorted(others))}: an evaluation has no curves to send; leave "
+            "it out, or give none"
+        )
     processes.join(options.coordinator_address, options.num_processes, options.process_id)
     if options.output_dir:
         place = place_of(options.output_dir)
@@ -334,7 +373,7 @@ def evaluate(
     if metrics and task.label_of(examples[0]) is None:
         raise InputError(f"metrics {metrics[0].name}: the data have no labels to score with")
     model = load_model(task, options)
-    scores, predictions = assess(
+    scores, predictions, effort = assess(
         task,
         model,
         examples,
@@ -346,5 +385,21 @@ def evaluate(
     files = task.artifacts(examples, predictions, model.cfg)
     if options.output_dir and processes.is_first():
         publish_results(place, scores, files)
+        if not options.report_to:
+            found = Evaluation(
+                task.name,
+                task.metric_names(),
+                scores,
+                functools.partial(task.findings, examples, predictions, model.cfg),
+            )
+            write_report(
+                place,
+                lambda: evaluation_page(
+                    found,
+                    _took(effort, len(examples)),
+                    command_of("eval", task.name, options.as_words(), in_python=rows is not None),
+                    machine_facts(versions(), host.describe()),
+                ),
+            )
     logger.info("%s", show_scores(scores) or _without_labels(data))
     return Assessed(examples, scores, predictions)

@@ -163,7 +163,7 @@ class RunRecord:
             options=dataclasses.asdict(options),
             loss=loss,
             job=job,
-            versions=_versions(),
+            versions=versions(),
             machine=host.describe(),
             rows_per_step=rows_per_step,
             request=request,
@@ -283,7 +283,8 @@ class RunRecord:
         )
 
 
-def _versions() -> dict[str, Json]:
+def versions() -> dict[str, Json]:
+    """Of the packages on which the bits of a run depend, by name."""
     found: dict[str, Json] = {name: importlib.metadata.version(name) for name in _PACKAGES}
     if jax.default_backend() != "cpu":
         for name in _DEVICE_PACKAGES:

@@ -11,8 +11,12 @@ LOG = "train_log.jsonl"
 METRICS = "metrics.json"
 # Beside the record of a run that an earlier version compared: what it was asked for, or void.
 COMPARED = "compared.json"
-# The files of a task that an evaluation writes, where it has them.
-RESULTS = ("predictions.json", "nbest_predictions.json", "null_odds.json", "entity_report.json")
+REPORT = "report.html"
+# What an evaluation writes anew beside its scores, where it has it: the task's files, the report.
+RESULTS = (
+    *("predictions.json", "nbest_predictions.json", "null_odds.json", "entity_report.json"),
+    REPORT,
+)
 TRACE = "profile"  # the folder of --profile_steps
 # All that a run writes in its output directory; --overwrite_output_dir removes nothing else.
 RUN_FILES = (

@@ -32,7 +32,9 @@ from jaxbert.model.config import MULTI_LABEL, PROBLEM_TYPES, BertConfig
 from jaxbert.options.task_settings import (
     ClassificationSettings,
 )
+from jaxbert.report.records import Findings
 from jaxbert.tasks.class_weights import ClassWeight, balanced, read_weight, weight_array
+from jaxbert.tasks.shown_classes import classes_shown, sets_shown
 from jaxbert.tasks.task import (
     OF_LABELS,
     WITH_BASE,
@@ -318,6 +320,24 @@ class Classification(RowTask[ClassificationSettings, TextExample, Classified | M
         cfg: BertConfig,
     ) -> dict[str, Json]:
         return {"predictions.json": [dataclasses.asdict(p) for p in predictions]}
+
+    def findings(
+        self,
+        examples: Sequence[TextExample],
+        predictions: Sequence[Classified | MultiClassified],
+        cfg: BertConfig,
+    ) -> Findings:
+        if cfg.multi_label:
+            sets = [p for p in predictions if isinstance(p, MultiClassified)]
+            golds = [None if e.label is None else classes_of(e) for e in examples]
+            return sets_shown(
+                examples, golds, [p.labels for p in sets], [p.scores for p in sets], cfg.id2label
+            )
+        single = [p for p in predictions if isinstance(p, Classified)]
+        gold = [None if e.label is None else str(e.label) for e in examples]
+        return classes_shown(
+            examples, gold, [p.label for p in single], [p.scores for p in single], cfg.id2label
+        )
 
     def read_predictions(
         self, entries: Sequence[Cell], data: Data[TextExample], path: str

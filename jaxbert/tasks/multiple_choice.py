@@ -24,6 +24,8 @@ from jaxbert.model.config import BertConfig
 from jaxbert.options.task_settings import (
     MultipleChoiceOptions,
 )
+from jaxbert.report.records import Findings, Passage
+from jaxbert.tasks.shown_examples import class_shown, findings_of_classes
 from jaxbert.tasks.task import (
     OF_LABELS,
     WITH_BASE,
@@ -99,6 +101,21 @@ class MultipleChoice(RowTask[MultipleChoiceOptions, ChoiceExample, Chosen]):
     ) -> dict[str, Json]:
         return {"predictions.json": [dataclasses.asdict(p) for p in predictions]}
 
+    def findings(
+        self, examples: Sequence[ChoiceExample], predictions: Sequence[Chosen], cfg: BertConfig
+    ) -> Findings:
+        """Each choice is known by its letter: two may have one text."""
+        shown = []
+        for e, p in zip(examples, predictions, strict=True):
+            names = [f"{_letter(n)}  {ending}" for n, ending in enumerate(e.endings)]
+            gold = None if e.label is None else names[e.label]
+            scores = dict(zip(names, p.scores, strict=True))
+            passages = [Passage("", e.context)]
+            shown.append(
+                class_shown(e.where, passages, gold, names[p.label], scores, by_class=False)
+            )
+        return findings_of_classes(shown, None)
+
     def read_predictions(
         self, entries: Sequence[Cell], data: Data[ChoiceExample], path: str
     ) -> tuple[list[Chosen], BertConfig]:
@@ -112,3 +129,8 @@ class MultipleChoice(RowTask[MultipleChoiceOptions, ChoiceExample, Chosen]):
                 )
             found.append(Chosen(label, ()))
         return found, BertConfig()
+
+
+def _letter(number: int) -> str:
+    """A, B, C, ...; after Z the number."""
+    return chr(ord("A") + number) if number < 26 else str(number + 1)

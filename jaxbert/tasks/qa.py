@@ -43,6 +43,8 @@ from jaxbert.metrics.answer_scores import (
 from jaxbert.metrics.scores import Metric
 from jaxbert.model.config import BertConfig
 from jaxbert.options.task_settings import QAOptions
+from jaxbert.report.records import Findings
+from jaxbert.tasks.shown_answers import answers_shown
 from jaxbert.tasks.task import WITH_BASE, Losses, Reduce, Task
 
 
@@ -210,6 +212,16 @@ class QA(Task[QAOptions, QAExample, Prediction]):
     ) -> dict[str, Json]:
         version_2 = self.settings.version_2_with_negative
         return prediction_files(examples, predictions, version_2=version_2)
+
+    def findings(
+        self, examples: Sequence[QAExample], predictions: Sequence[Prediction], cfg: BertConfig
+    ) -> Findings:
+        return answers_shown(examples, predictions, self._score_one)
+
+    def _score_one(self, answer: str, references: Sequence[str]) -> tuple[float, float]:
+        """Exact match and F1 of an answer, fractions."""
+        scores = score_qa(self.settings.metric, {"": answer}, {"": [*references]})
+        return scores["exact_match"] / 100, scores["f1"] / 100
 
 
 def references_of(examples: Sequence[QAExample]) -> dict[str, list[str]]:

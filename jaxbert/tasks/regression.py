@@ -28,6 +28,8 @@ from jaxbert.model.heads import Params
 from jaxbert.options.task_settings import (
     RegressionSettings,
 )
+from jaxbert.report.records import Findings
+from jaxbert.tasks.shown_numbers import numbers_shown
 from jaxbert.tasks.task import WITH_BASE, Label, Losses, Reduce, RowTask, entry_of, needed
 
 
@@ -155,6 +157,11 @@ class Regression(RowTask[RegressionSettings, TextExample, float]):
         self, examples: Sequence[TextExample], predictions: Sequence[float], cfg: BertConfig
     ) -> dict[str, Json]:
         return {"predictions.json": list(predictions)}
+
+    def findings(
+        self, examples: Sequence[TextExample], predictions: Sequence[float], cfg: BertConfig
+    ) -> Findings:
+        return numbers_shown(examples, predictions)
 
     def read_predictions(
         self, entries: Sequence[Cell], data: Data[TextExample], path: str

@@ -34,6 +34,8 @@ from jaxbert.metrics.entities import (
 from jaxbert.metrics.scores import Metric
 from jaxbert.model.config import BertConfig
 from jaxbert.options.task_settings import TaggingOptions
+from jaxbert.report.records import Findings
+from jaxbert.tasks.shown_tags import tags_shown
 from jaxbert.tasks.task import (
     OF_LABELS,
     WITH_BASE,
@@ -225,6 +227,18 @@ class Tagging(RowTask[TaggingOptions, WordsExample, Tagged]):
                 mode=self.settings.entity_mode,
             )
         return files
+
+    def findings(
+        self, examples: Sequence[WordsExample], predictions: Sequence[Tagged], cfg: BertConfig
+    ) -> Findings:
+        return tags_shown(
+            examples,
+            [p.tags for p in predictions],
+            [p.scores for p in predictions],
+            cfg.id2label,
+            find_scheme(cfg.id2label),
+            self.settings.entity_mode,
+        )
 
     def read_predictions(
         self, entries: Sequence[Cell], data: Data[WordsExample], path: str

@@ -28,6 +28,7 @@ from jaxbert.metrics.scores import LOSS, Metric, Scores
 from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import Params
 from jaxbert.options.task_settings import TaskOptions
+from jaxbert.report.records import Findings
 
 S = TypeVar("S", bound=TaskOptions)  # a task's own settings
 E = TypeVar("E")  # an example
@@ -314,6 +315,12 @@ class Task(abc.ABC, Generic[S, E, P]):
         self, examples: Sequence[E], predictions: Sequence[P], cfg: BertConfig
     ) -> dict[str, Json]:
         """File name -> content of what an evaluation writes beside the scores."""
+
+    def findings(
+        self, examples: Sequence[E], predictions: Sequence[P], cfg: BertConfig
+    ) -> Findings | None:
+        """What a report shows of the examples, beside the scores; None has nothing to show."""
+        return None
 
 
 class RowTask(Task[S, E, P]):

@@ -57,6 +57,7 @@ def test_everything_in_a_bucket() -> None:
     assert len(predicted) == 1
     names = Bucket("s3://all/runs/one").names()
     assert any(name.startswith("tensorboard/events") for name in names)
+    assert "report.html" in names
     with pytest.raises(InputError, match=r"s3://all/data/none.tsv: no such file"):
         jaxbert.train(
             "classification",

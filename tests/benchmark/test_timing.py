@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opened_pages import Opened
 
 from jaxbert.benchmark import machine, report, timing
 from jaxbert.benchmark.timing import More, Side, Timed, compare, of_less, show
@@ -144,5 +145,9 @@ def test_the_report_has_every_row(tmp_path: Path) -> None:
         "baseline in bfloat16 has 3 examples/s, 1.50 (1.40-1.75) times jaxbert in float32\n"
     )
     assert "(a product). The rows took 3.2 minutes.\n" in text
+    opened = Opened.read(tmp_path / "report.html")
+    assert "step/x/128" in opened.text
+    assert "the baseline tried as sdpa 1.23 s" in opened.text
+    assert opened.attributes("svg", "aria-label") == ["from 1.5 to 2.5", "from 0.5 to 0.5"]
     pytest.importorskip("matplotlib")
     assert (tmp_path / "benchmark.png").stat().st_size > 5000

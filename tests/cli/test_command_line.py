@@ -130,6 +130,7 @@ def test_a_json_file_is_a_command_line(write: Callable[..., str]) -> None:
         num_train_epochs=2.0,
         loss="label_smoothing",
         loss_args='{"smoothing": 0.1}',
+        report_to=["none"],
         packing=True,
     )
 

@@ -89,6 +89,7 @@ TAKEN: dict[str, tuple[Any, dict[str, Any]]] = {
     "--predict_batch_size 3": (QA, {"per_device_eval_batch_size": 3}),
     "--predict_file a.json": (QA, {"validation_file": ["a.json"]}),
     "--bert_model x": (QA, {"model_name_or_path": "x"}),
+    "--report_to none": (QA, {"report_to": ["none"]}),
     "--report_to wandb": (QA, {"report_to": ["wandb"]}),
     "--report_to tensorboard mlflow": (MLM, {"report_to": ["tensorboard", "mlflow"]}),
     "--bf16": (QA, {"dtype": "bfloat16"}),
@@ -230,7 +231,6 @@ def test_understood(line: str, caplog: pytest.LogCaptureFixture) -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        "--report_to none",
         "--report_to []",
         "--fp16 False",
         "--do_train --do_predict False",
@@ -258,6 +258,13 @@ def test_an_evaluation_passes_over_what_is_of_training(caplog: pytest.LogCapture
     assert found == task_settings.QAEvalOptions()
     assert caplog.text.count("nothing is trained here") == 6
     assert "train/" in refusal(task_settings.QAEvalOptions, "--do_train", "--do_eval")
+
+
+def test_an_evaluation_has_a_report_but_no_curves() -> None:
+    evaluation = task_settings.QAEvalOptions
+    assert command_line.parse(evaluation, ["--report_to", "tensorboard"]) == evaluation()
+    found = command_line.parse(evaluation, ["--report_to", "none"])
+    assert found == evaluation(report_to=["none"])
 
 
 # --- flags that are refused ---------------------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import DEMO
+from opened_pages import Opened
 from scipy.stats import ttest_rel
 from scripts import call, refuses
 
@@ -266,6 +267,15 @@ def test_two_losses_are_really_compared(tiniest_folder: Path, tmp_path: Path) ->
     assert not (folder / "compared.json").exists()
     scores = json.loads((folder / "metrics.json").read_text())
     assert scores["accuracy"] in [v for row in rows for v in row["values"]]
+    opened = Opened.read(tmp_path / "report.html")
+    (loss,) = (c for c in opened.data["charts"] if c["title"] == "Training loss")
+    assert [(s["name"], len(s["x"]), len(s["low"])) for s in loss["series"]] == [
+        ("cross_entropy", 1, 1),
+        ("r_drop", 1, 1),
+    ]
+    assert "jaxbert compare classification" in opened.text
+    assert "--losses cross_entropy r_drop --seeds 1 2" in opened.text
+    assert len(opened.attributes("svg", "aria-label")) == len(rows)
     pytest.importorskip("matplotlib")
     assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")
 
