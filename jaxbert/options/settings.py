@@ -372,10 +372,14 @@ class TrainingOptions(CheckpointOptions, TrainingDataOptions, ModelOptions):
         resume="free",
     )
 
-    def step(self) -> StepKeywords:
-        """What is computed in a step, beside model, loss and optimizer."""
+    def step(self, accumulation: int | None = None) -> StepKeywords:
+        """What is computed in a step, beside model, loss and optimizer.
+
+        Args:
+            accumulation: micro-batches; by default as many as the options say.
+        """
         return {
-            "accumulate": self.gradient_accumulation_steps,
+            "accumulate": accumulation or self.gradient_accumulation_steps,
             "frozen": self.freeze or (),
             "remat": self.gradient_checkpointing,
             "scan": self.scan_layers,
