@@ -117,9 +117,11 @@ def test_several_devices_share_the_rows_by_either_way(config: Path, tmp_path: Pa
         compile_command.run("qa", words, lambda _, here=here: here)
         found[way] = json.loads(out.read_text())
         assert found[way]["devices"] == 2
-        # Gradients: a third of parameters and optimizer state.
-        gradients = found[way]["args_gib"] / 3
-        assert found[way]["exchanged_gib"] == pytest.approx(gradients, rel=0.1)
+    # Gradients, a third of parameters and optimizer state; of jit's program the compiler may decide
+    # to exchange activations of so small a model too.
+    gradients = found["pmap"]["args_gib"] / 3
+    assert found["pmap"]["exchanged_gib"] == pytest.approx(gradients, rel=0.1)
+    assert found["jit"]["exchanged_gib"] >= 0.9 * gradients
     assert found["pmap"]["flops"] == found["jit"]["flops"]  # of one device
     assert found["pmap"]["args_gib"] == pytest.approx(found["jit"]["args_gib"], rel=0.01)
 
