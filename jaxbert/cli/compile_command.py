@@ -63,7 +63,8 @@ class CompileOptions(Settings):
     GROUP = "devices, speed and debugging"
 
     target: str | None = option(
-        None, "h100, h200, a100, t4, or a slice of TPUs: v5e:2x4, v5p:2x2x1, v6e:2x2, v4:2x2x1."
+        None,
+        "h100, h200, a100, t4, or a slice of TPUs: v5e:2x4, v6e:2x2, v5p:4x4x4 or v5p-128, ...",
     )
     json: str | None = option(None, "A file to write the figures to as well.", path=True)
     largest_batch_size: bool = option(
@@ -277,6 +278,9 @@ def _figures(report: Report | DoesNotFit, tokens: int) -> dict[str, Json]:
         "fits": report.fits,
         "traffic_parts_gib": dict(report.parts),
         "unordered_sums": report.unordered,
+        "exchanged_gib": report.exchanged_gib,
+        "program_mib": report.program_mib,
+        "compile_seconds": report.compile_seconds,
     }
 
 
@@ -298,6 +302,8 @@ def lines(figures: dict[str, Json], report: Report | DoesNotFit) -> Iterator[str
         yield f"  parameters, optimizer and batch {report.args_gib:8.2f} GiB"
         yield f"  temporary memory                {report.temp_gib:8.2f} GiB: it {fits}"
         yield f"  memory traffic of a step        {report.traffic_gib:8.2f} GiB"
+        if report.exchanged_gib:
+            yield f"  given to the other devices      {report.exchanged_gib:8.2f} GiB"
         yield f"  products of a step              {report.flops / 1e12:8.2f} TFLOP"
         yield (
             f"  estimate: {1e3 * report.estimate_seconds:.1f} ms a step "
@@ -307,6 +313,10 @@ def lines(figures: dict[str, Json], report: Report | DoesNotFit) -> Iterator[str
         )
         if figures["matmul_precision"] != "default":
             yield "  (the time of products is that of --matmul_precision default)"
+        yield (
+            f"  the program is {report.program_mib:.0f} MiB, compiled in "
+            f"{report.compile_seconds:.0f} s on this machine"
+        )
         if report.unordered is not None:
             yield f"  sums in no fixed order: {', '.join(report.unordered) or 'none'}"
         yield "  traffic by part, GiB:"

@@ -225,7 +225,7 @@ def migrate(words: Sequence[str], cls: type[Settings], table: Mapping[str, Forei
         if foreign and not (off and foreign.takes != "switch"):
             value = flag.value if name in own else _asked(flag, foreign, off)
             answer = _answer(foreign, value, cls, flag_values)
-            passed_over = issubclass(cls, EvaluationOptions) and name in _OF_TRAINING
+            passed_over = issubclass(cls, AssessmentOptions) and name in _OF_TRAINING
             if answer is None and name not in own and not passed_over:
                 continue  # it asks for nothing
         if answer is None:

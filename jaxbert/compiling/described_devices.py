@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import os
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -72,6 +73,8 @@ GPUS = {
     "a100": _nvidia(80, 80, 2039, 312, 156),
     "t4": _nvidia(75, 16, 320, 65, 8.1),  # Colab's; PCIe
 }
+_ACCELERATOR = re.compile(r"(v4|v5e|v5litepod|v5p|v6e)-(\d{1,6})")
+_BY_CORES = ("v4", "v5p")  # of which a chip has two
 # What XLA's compiler is told of a card: multiprocessors, their shared memory and that of a block,
 # clock in GHz, level-two cache, lanes of a multiprocessor.
 _CARDS = {
@@ -97,12 +100,12 @@ class Described(NamedTuple):
 
 
 def describe(name: str) -> Described:
-    """The devices of a name: h100, or a slice of TPUs such as v5e:2x4.
+    """The devices of a name: h100, or a slice of TPUs such as v5e:2x4, v5litepod-16 or v5p-128.
 
     Raises:
         InputError: there is no such device, or its compiler is not installed.
     """
-    generation, _, topology = name.lower().partition(":")
+    generation, _, topology = (slice_named(name.lower()) or name.lower()).partition(":")
     if generation in GPUS and not topology:
         _need("jax_cuda13_plugin", "compile-cuda", name)
         return _described(name, GPUS[generation], "cuda", generation)
@@ -116,6 +119,33 @@ def describe(name: str) -> Described:
     close = difflib.get_close_matches(generation, (*GPUS, *TPUS), n=1)
     meant = f"did you mean {close[0]}? There" if close else "there"
     raise InputError(f"--target {name}: {meant} are {', '.join(known)}")
+
+
+def slice_named(name: str) -> str | None:
+    """The slice of an accelerator type as Google names them, by chips or by cores.
+
+    Raises:
+        InputError: there is no slice of so many.
+
+    >>> slice_named("v5litepod-16"), slice_named("v5p-128"), slice_named("v5p-8")
+    ('v5e:4x4', 'v5p:4x4x4', 'v5p:2x2x1')
+    >>> slice_named("v5e:4x4") is None
+    True
+    """
+    match = _ACCELERATOR.fullmatch(name)
+    if match is None:
+        return None
+    generation = "v5e" if match[1] == "v5litepod" else match[1]
+    dimensions = 3 if generation in _BY_CORES else 2
+    chips, rest = divmod(int(match[2]), 2 if generation in _BY_CORES else 1)
+    power = chips.bit_length() - 1
+    if rest or chips != 2**power or not 2 <= power <= 12:
+        sizes = "8, 16, 32, ..." if generation in _BY_CORES else "4, 8, 16, ..."
+        raise InputError(f"--target {name}: {match[1]}- is followed by {sizes}")
+    if dimensions == 3 and power == 2:
+        return f"{generation}:2x2x1"
+    sides = [2 ** ((power + place) // dimensions) for place in range(dimensions)]
+    return f"{generation}:{'x'.join(map(str, sides))}"
 
 
 def prepare_environment() -> None:

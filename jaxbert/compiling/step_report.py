@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections import defaultdict
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,7 +13,7 @@ import jax
 from jaxbert.compiling.cost import Cost
 from jaxbert.compiling.described_devices import DeviceKind
 from jaxbert.compiling.hlo import parse
-from jaxbert.compiling.traffic import moved_by
+from jaxbert.compiling.traffic import exchanged, moved_by
 from jaxbert.compiling.unordered import unordered
 from jaxbert.errors import InputError
 
@@ -36,6 +37,9 @@ class Report(NamedTuple):
         parts: GiB of traffic by part of the model, the largest first.
         unordered: parts with sums whose order is left open; see `unordered`. None where the
             device leaves none open.
+        exchanged_gib: what a device gives to the others in a step.
+        program_mib: the program's code.
+        compile_seconds: which it took on this machine.
     """
 
     args_gib: float
@@ -47,6 +51,9 @@ class Report(NamedTuple):
     fits: bool
     parts: dict[str, float]
     unordered: list[str] | None
+    exchanged_gib: float
+    program_mib: float
+    compile_seconds: float
 
     @property
     def estimate_seconds(self) -> float:
@@ -87,11 +94,13 @@ class Memory(NamedTuple):
         arguments: parameters, optimizer state and batch.
         temporary: what is needed beside them while it runs.
         needed: both, and results that are in no argument's place.
+        code: the program itself.
     """
 
     arguments: int
     temporary: int
     needed: int
+    code: int
 
 
 def memory_of(compiled: jax.stages.Compiled) -> Memory:
@@ -105,7 +114,8 @@ def memory_of(compiled: jax.stages.Compiled) -> Memory:
         raise InputError("the compiler does not say what memory the step needs")
     kept = memory.output_size_in_bytes - memory.alias_size_in_bytes
     arguments, temporary = memory.argument_size_in_bytes, memory.temp_size_in_bytes
-    return Memory(arguments, temporary, arguments + temporary + kept)
+    needed = arguments + temporary + kept
+    return Memory(arguments, temporary, needed, memory.generated_code_size_in_bytes)
 
 
 def report_on(
@@ -120,7 +130,9 @@ def report_on(
     Raises:
         InputError: the compiler fails for another reason than memory.
     """
+    begun = time.perf_counter()
     compiled = compile_step(lower)
+    seconds = time.perf_counter() - begun
     if isinstance(compiled, DoesNotFit):
         return compiled
     memory = memory_of(compiled)
@@ -144,4 +156,7 @@ def report_on(
         fits=memory.needed <= kind.usable * kind.memory,
         parts=dict(sorted(parts.items(), key=lambda part: -part[1])),
         unordered=unordered(program) if kind.target.platform == "gpu" else None,
+        exchanged_gib=exchanged(rows) / _GIB,
+        program_mib=memory.code / 2**20,
+        compile_seconds=seconds,
     )

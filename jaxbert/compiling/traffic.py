@@ -7,8 +7,9 @@ taken, these count, and of one in which a slice is replaced in place, the slice.
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from jaxbert.compiling.hlo import Computation, Instruction, Program, Shape
@@ -39,12 +40,14 @@ class Moved(NamedTuple):
         size: bytes.
         times: its runs.
         part: of the model, as "layer/attention forward".
+        operands: all arrays that it is given.
     """
 
     size: float
     times: int
     instruction: Instruction
     part: str
+    operands: tuple[Shape, ...]
 
 
 def moved_by(program: Program) -> list[Moved]:
@@ -54,6 +57,29 @@ def moved_by(program: Program) -> list[Moved]:
         InputError: nothing says how often a loop runs.
     """
     return list(_of(program, program.computations[program.entry], 1))
+
+
+_EXCHANGES = (
+    "all-reduce",
+    "all-gather",
+    "reduce-scatter",
+    "all-to-all",
+    "collective-permute",
+    "collective-broadcast",
+)
+
+
+def exchanged(rows: Iterable[Moved]) -> float:
+    """Bytes of all that the devices give each other: gradients, and a few sums.
+
+    Args:
+        rows: see moved_by. What begins an exchange gives its operands too, so operands alone count.
+    """
+    return sum(
+        row.times * _sizes(row.operands)
+        for row in rows
+        if row.instruction.opcode.removesuffix("-start") in _EXCHANGES
+    )
 
 
 def _of(program: Program, computation: Computation, times: int) -> Iterator[Moved]:
@@ -81,7 +107,9 @@ def _of(program: Program, computation: Computation, times: int) -> Iterator[Move
             size = _size(program, computation, instruction)
             if size:
                 part = part_of(instruction.op_name) or f"({opcode})"
-                yield Moved(size * times, times, instruction, part)
+                given = (computation.instructions[name].shapes for name in instruction.operands)
+                operands = tuple(itertools.chain.from_iterable(given))
+                yield Moved(size * times, times, instruction, part, operands)
 
 
 def _trips(program: Program, loop: Instruction) -> int:

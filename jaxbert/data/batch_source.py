@@ -22,8 +22,10 @@ class BatchSource:
         features: the windows to train on.
         sampler: decides which windows are in which batch.
         corruption: a pure function of the batch's rows and the step, or None.
-        accumulation: micro-batches per step; the sampler's rows must be divisible by it.
+        accumulation: micro-batches per step.
         ids: of the examples, in the order of the data; None where examples have no ids.
+        devices: that a micro-batch is divided among. Where the sampler's rows cannot be divided,
+            empty rows, from which nothing is learned, come after them.
     """
 
     features: Features
@@ -31,15 +33,13 @@ class BatchSource:
     corruption: Corruption | None = None
     accumulation: int = 1
     ids: Sequence[str] | None = None
-
-    def __post_init__(self) -> None:
-        if self.rows % self.accumulation:
-            raise ValueError(f"{self.rows} rows cannot be divided into {self.accumulation} parts")
+    devices: int = 1
 
     @property
     def rows(self) -> int:
-        """Rows of a batch, over all devices and micro-batches."""
-        return self.sampler.rows
+        """Rows of a batch, over all devices and micro-batches, the empty ones among them."""
+        parts = self.accumulation * self.devices
+        return -(-self.sampler.rows // parts) * parts
 
     @property
     def row_lengths(self) -> tuple[int, ...]:
@@ -53,7 +53,7 @@ class BatchSource:
 
     def padding(self) -> float:
         """The fraction of an epoch's tokens that is padding."""
-        return self.sampler.padding()
+        return 1 - (1 - self.sampler.padding()) * self.sampler.rows / self.rows
 
     def batch(self, step: int) -> NumpyBatch:
         """The batch of a step, counted from 0.
@@ -62,7 +62,8 @@ class BatchSource:
             The arrays of make_batch, corrupted and packed: (A, rows / A, ...) for A micro-batches.
         """
         windows, length = self.sampler.batch(step)
-        batch = make_batch(self.features, windows, length, self.sampler.size)
+        slots = self.sampler.size // self.sampler.rows
+        batch = make_batch(self.features, windows, length, slots * self.rows)
         batch = self.sampler.finish(self.corruption(batch, step) if self.corruption else batch)
         shape = (self.accumulation, -1)
         return {name: x.reshape(*shape, *x.shape[1:]) for name, x in batch.items()}

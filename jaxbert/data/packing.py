@@ -99,7 +99,7 @@ class PackedSampler:
             are rounded, but there are at least `multiple`.
         seed: of the random draws.
         capacity: T, the tokens of a row; no window is longer.
-        multiple: the rows of a batch are a multiple of this.
+        multiple: the rows of a batch are a multiple of this: the parts that it is divided into.
         fixed_rows: R, if it has been decided before; else None.
     """
 
@@ -125,8 +125,13 @@ class PackedSampler:
         """R: rows per batch."""
         if self.fixed_rows is not None:
             return self.fixed_rows
+        return self.part_rows * self.multiple
+
+    @property
+    def part_rows(self) -> int:
+        """Rows of each of the parts, where it is not decided how many rows there are."""
         wanted = self.windows * len(self._template) / len(self.lengths)
-        return max(1, round(wanted / self.multiple)) * self.multiple
+        return max(1, round(wanted / self.multiple))
 
     @property
     def size(self) -> int:
@@ -156,8 +161,8 @@ class PackedSampler:
         return slots.reshape(-1), self.capacity
 
     def finish(self, batch: NumpyBatch) -> NumpyBatch:
-        """The batch packed."""
-        return pack_batch(batch, self.rows)
+        """The batch packed; it may have more slots, of empty rows behind the last."""
+        return pack_batch(batch, len(batch["row"]) // self._template.shape[1])
 
 
 Sampler = BucketSampler | PackedSampler

@@ -482,10 +482,14 @@ class TrainingOptions(CheckpointOptions, TrainingDataOptions, ModelOptions):
         """Which loss it is, of those of a task and of files."""
         return {"name": self.loss, "loss_args": self.loss_args, "loss_weights": self.loss_weights}
 
-    def step(self) -> StepKeywords:
-        """What is computed in a step, beside model, loss and optimizer."""
+    def step(self, accumulation: int | None = None) -> StepKeywords:
+        """What is computed in a step, beside model, loss and optimizer.
+
+        Args:
+            accumulation: micro-batches; by default as many as the options say.
+        """
         return {
-            "accumulate": self.gradient_accumulation_steps,
+            "accumulate": accumulation or self.gradient_accumulation_steps,
             "frozen": self.freeze or (),
             "unfreeze_step": self.unfreeze_step,
             "remat": self.gradient_checkpointing,

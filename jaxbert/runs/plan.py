@@ -65,6 +65,17 @@ def make_sampler(
     return PackedSampler(lengths, windows, seed, capacity, parts, rows)
 
 
+def micro_batches(sampler: Sampler, *, devices: int, per_device_train_batch_size: int) -> int:
+    """Micro-batches of a step: as few as give no device more rows in one than it was asked for.
+
+    Of a run that begins they are --gradient_accumulation_steps. One that is resumed keeps its rows
+    of a step, so that on half as many devices there are twice as many.
+    """
+    packed = isinstance(sampler, PackedSampler)
+    most = sampler.part_rows if packed else per_device_train_batch_size
+    return -(-sampler.rows // (most * devices))
+
+
 def full_rows(
     features: Features,
     lengths: np.ndarray,

@@ -227,8 +227,9 @@ def _make_program(inputs: Inputs[S, E, P], options: TrainingOptions) -> _Prepare
         features,
         inputs.sampler,
         corruption_of(task, model, inputs.features, inputs.corruption, options.seed),
-        options.gradient_accumulation_steps,
+        inputs.accumulation,
         _ids(inputs.examples),
+        parallel.devices,
     )
     key = jax.random.fold_in(jax.random.key(options.seed), 1)
     loss = with_keywords(inputs.loss, task.loss_keywords(model.cfg))
@@ -253,7 +254,7 @@ def _make_program(inputs: Inputs[S, E, P], options: TrainingOptions) -> _Prepare
             inputs.loss,
             tx,
             lengths,
-            **options.step(),
+            **options.step(inputs.accumulation),
         )
     )
     program = Program(parallel.compile_train(step), key, schedule, parallel)
@@ -352,6 +353,8 @@ def _announce(plan: Plan, source: BatchSource, parallel: Parallel) -> None:
         windows = len(source.features) / source.steps_per_epoch
         what += f" with {windows:.1f} windows on average"
     logger.info("%d steps of %s on %s", plan.total, what, where)
+    if source.accumulation > 1:
+        logger.info("  each in %d micro-batches", source.accumulation)
     logger.info("  %.1f %% of the tokens are padding", 100 * source.padding())
 
 

@@ -41,7 +41,7 @@ from jaxbert.runs.encoding import encode_examples, encode_to_learn
 from jaxbert.runs.evaluate import Evaluator, show_scores
 from jaxbert.runs.folder import RunFolder
 from jaxbert.runs.inputs import load_model, read_examples, read_held_out
-from jaxbert.runs.plan import best_metrics, full_rows, make_sampler, total_steps
+from jaxbert.runs.plan import best_metrics, full_rows, make_sampler, micro_batches, total_steps
 from jaxbert.runs.record import RunRecord, fingerprint_of
 from jaxbert.runs.run_step import corruption_of, make_step
 from jaxbert.runs.teacher import Teacher, load_teacher
@@ -50,7 +50,7 @@ from jaxbert.tasks.task import E, P, S, Task
 from jaxbert.training.choose_optimizer import ChosenOptimizer
 from jaxbert.training.optim import is_frozen, make_schedule
 from jaxbert.training.optimizers import make_optimizer
-from jaxbert.training.parallel import Parallel, rows_for
+from jaxbert.training.parallel import Parallel
 from jaxbert.training.progress import Plan
 
 logger = logging.getLogger("jaxbert")
@@ -142,6 +142,15 @@ class Inputs(Generic[S, E, P]):
         """The devices."""
         return self.model.compute.parallel
 
+    @property
+    def accumulation(self) -> int:
+        """Micro-batches of a step on these devices."""
+        return micro_batches(
+            self.sampler,
+            devices=self.parallel.devices,
+            per_device_train_batch_size=self.batch_size,
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class Examples(Generic[S, E, P]):
@@ -229,7 +238,6 @@ def read_inputs(
         platform=model.compute.target.platform,
         **options.batches(),
     )
-    rows_for(sampler.rows, model.compute.parallel, options.gradient_accumulation_steps)
     plan = Plan(
         total=total_steps(options.num_train_epochs, options.max_steps, sampler.steps_per_epoch),
         log_every=options.logging_steps,

@@ -11,6 +11,13 @@ When a process ends otherwise than it should, or makes no step any more, all are
 again, and resume from the last checkpoint. SIGTERM and Ctrl-C are passed on: the processes save and
 end. A second one kills them.
 
+Several hosts: each runs the same command, and they meet at the first one.
+
+    jaxbert launch -n 1 --hosts 2:4 --meet HOST:PORT -- train qa --train_file train-v1.1.json ...
+
+A host that is lost or gets SIGTERM is left out: the job goes on with those that are left, and the
+same examples at every step. Hosts that come back are taken in.
+
 exit status: 0 all done; 1 given up; 2 wrong input; 75 stopped, the same command resumes.
 """
 
@@ -23,11 +30,11 @@ import dataclasses
 import difflib
 import functools
 import io
+import itertools
 import math
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -38,9 +45,17 @@ from pathlib import Path
 from typing import IO, NamedTuple, NoReturn
 
 from jaxbert.errors import InputError
+from jaxbert.runtime.meeting import (
+    EXIT_WRONG_INPUT,
+    Alone,
+    Meeting,
+    Order,
+    Outcome,
+    Share,
+    Terms,
+    meet,
+)
 from jaxbert.runtime.signal_listener import EXIT_STOPPED
-
-EXIT_WRONG_INPUT = 2
 
 _POLL = 0.1  # seconds between two looks at the processes
 # A failing process takes the others with it, since JAX's service is gone; one of them may be the
@@ -102,23 +117,22 @@ def main(words: Sequence[str] | None = None, *, commands: Collection[str] = ()) 
     try:
         options, command = _parse(sys.argv[1:] if words is None else words, commands)
         patience = _Patience(options.start_timeout, options.stall_timeout, options.grace)
-        signals: list[int] = []
+        signals: list[str] = []
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda number, _: signals.append(number))
+            signal.signal(number, lambda number, _: signals.append(signal.Signals(number).name))
         with tempfile.TemporaryDirectory(prefix="jaxbert-", ignore_cleanup_errors=True) as folder:
-            for attempt in range(options.max_restarts + 1):
-                place = Path(folder, str(attempt))
-                outcome = _attempt(options.n, command, patience, place, signals)
-                if isinstance(outcome, int):
-                    return outcome
-                if signals:  # it came while the processes were being killed
-                    _say(f"{outcome}; {signal.Signals(signals[0]).name}: not started again")
-                    return EXIT_STOPPED
-                if attempt < options.max_restarts:
-                    count = f"{attempt + 1} of {options.max_restarts}"
-                    _say(f"{outcome}; starting again ({count})")
-        _say(f"{outcome}; given up (--max_restarts {options.max_restarts})")
-        return 1
+            meeting = _meeting(
+                options.hosts,
+                options.meet,
+                options.n,
+                Path(folder).name,
+                patience,
+                options.join_timeout,
+                options.max_restarts,
+                signals,
+            )
+            with contextlib.closing(meeting):
+                return _run(meeting, options.n, command, patience, Path(folder), signals)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
     except OSError as error:
@@ -136,6 +150,9 @@ def make_parser() -> argparse.ArgumentParser:
     add("--stall_timeout", type=float, default=600.0, help="seconds without a step, to start again")
     add("--start_timeout", type=float, default=3600.0, help="the same, to the first step")
     add("--grace", type=float, default=60.0, help="seconds to save and end in after a signal")
+    add("--hosts", metavar="MIN:MAX", help="hosts of the job, each with -n processes")
+    add("--meet", metavar="HOST:PORT", help="where their launchers meet: an address of one of them")
+    add("--join_timeout", type=float, default=30.0, help="seconds to wait for more than MIN hosts")
     return parser
 
 
@@ -146,6 +163,7 @@ def _parse(words: Sequence[str], commands: Collection[str]) -> tuple[argparse.Na
     bounds = {
         "-n": 1,
         "--max_restarts": 0,
+        "--join_timeout": 0,
         "--grace": 0,
         "--stall_timeout": 1,
         "--start_timeout": 1,
@@ -154,6 +172,8 @@ def _parse(words: Sequence[str], commands: Collection[str]) -> tuple[argparse.Na
         value = getattr(options, flag.lstrip("-"))
         if not value >= least:  # so that NaN is refused
             raise InputError(f"{flag} {value}: it must be at least {least}")
+    if (options.hosts is None) != (options.meet is None):
+        raise InputError("--hosts and --meet go together; for one host leave both out")
     if not command:
         raise InputError("no command; give it after --, as in: -n 2 -- train/qa.py --output_dir x")
     first = command[0]
@@ -169,28 +189,84 @@ def _parse(words: Sequence[str], commands: Collection[str]) -> tuple[argparse.Na
     return options, command
 
 
+def _meeting(
+    hosts: str | None,
+    place: str | None,
+    n: int,
+    job: str,
+    patience: _Patience,
+    join: float,
+    max_restarts: int,
+    signals: list[str],
+) -> Meeting:
+    """The hosts of the job: --hosts that meet at --meet, or this one alone.
+
+    Raises:
+        InputError: --hosts or --meet is not what it is to be.
+    """
+    if hosts is None or place is None:
+        return Alone(n, job, max_restarts, signals, _say)
+    least, _, most = hosts.partition(":")
+    numbers = [int(text) if text.isdecimal() else 0 for text in (least, most or least)]
+    if not 1 <= numbers[0] <= numbers[1]:
+        raise InputError(f"--hosts {hosts}: give MIN:MAX, as in 2:4, or one number")
+    host, _, port = place.rpartition(":")
+    if not (host and port.isdecimal() and 0 < int(port) < 65536):
+        raise InputError(f"--meet {place}: give HOST:PORT of the first host")
+    terms = Terms(
+        least=numbers[0],
+        most=numbers[1],
+        join=join,
+        start=patience.start,
+        grace=patience.grace,
+        max_restarts=max_restarts,
+    )
+    return meet((host, int(port)), n, job, terms, signals, _say)
+
+
+def _run(
+    meeting: Meeting,
+    n: int,
+    command: list[str],
+    patience: _Patience,
+    folder: Path,
+    signals: list[str],
+) -> int:
+    """Start processes as the meeting says, again and again, until the job is over."""
+    outcome: Outcome = None
+    for attempt in itertools.count():
+        share = meeting.next(outcome)
+        if isinstance(share, int):
+            return share
+        outcome = _attempt(meeting, share, n, command, patience, folder / str(attempt), signals)
+    raise AssertionError("unreachable")
+
+
 def _attempt(
-    count: int, command: list[str], patience: _Patience, folder: Path, signals: list[int]
-) -> int | str:
-    """Start all processes and watch them, until none is left; returns what _watch says."""
+    meeting: Meeting,
+    share: Share,
+    n: int,
+    command: list[str],
+    patience: _Patience,
+    folder: Path,
+    signals: list[str],
+) -> Outcome:
+    """Start this host's processes and watch them, until none is left; returns what _watch says."""
     folder.mkdir()
-    gpus = _gpus(count, os.environ)
-    with socket.socket() as probe:
-        probe.bind(("", 0))  # free on every interface: JAX listens on all of them
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    gpus = _gpus(n, os.environ)
     children: list[_Child] = []
     try:
-        for rank in range(count):
+        for place, rank in enumerate(range(share.first, share.first + n)):
             environment = {
                 "TQDM_MININTERVAL": "10",
                 "PYTHONUNBUFFERED": "1",  # lines come at once, though to a pipe
                 **os.environ,
                 "JAXBERT_HEARTBEAT_FILE": str(folder / str(rank)),
-                "JAXBERT_JOB": folder.parent.name,  # new for every job
+                "JAXBERT_JOB": share.job,
             }
             if gpus is not None:
-                environment["CUDA_VISIBLE_DEVICES"] = gpus[rank]
-            job = ["--coordinator_address", address, "--num_processes", str(count)]
+                environment["CUDA_VISIBLE_DEVICES"] = gpus[place]
+            job = ["--coordinator_address", share.address, "--num_processes", str(share.processes)]
             process = _start([*command, *job, "--process_id", str(rank)], environment)
             pumps = [
                 threading.Thread(target=_pass_on, args=(source, target, f"[{rank}] "), daemon=True)
@@ -199,7 +275,7 @@ def _attempt(
             children.append(_Child(rank, process, pumps, folder / str(rank)))
             for pump in pumps:
                 pump.start()
-        return _watch(children, patience, signals)
+        return _watch(children, patience, signals, meeting)
     finally:
         _kill(children)
 
@@ -261,12 +337,10 @@ def _say(event: str) -> None:
     writer.join(1.0)
 
 
-def _watch(children: list[_Child], patience: _Patience, signals: list[int]) -> int | str:
-    """Wait until the job is over; processes may be left, to be killed.
-
-    Returns:
-        The status to exit with; or in words why the job has to be started again.
-    """
+def _watch(
+    children: list[_Child], patience: _Patience, signals: list[str], meeting: Meeting
+) -> Outcome:
+    """Wait until this host's part of the job is over; processes may be left, to be killed."""
     passed_on = stopping = False
     failure = ""
     until = math.inf  # the others are waited for, once a process fails or stops
@@ -276,13 +350,19 @@ def _watch(children: list[_Child], patience: _Patience, signals: list[int]) -> i
         stopped = [rank for rank, status in ends.items() if status == EXIT_STOPPED]
         refused = [rank for rank, status in ends.items() if status == EXIT_WRONG_INPUT]
         now = time.monotonic()
-        if signals and not passed_on:
+        order = meeting.order()
+        if order is Order.END and not signals:
+            return None
+        if (signals or order is Order.SAVE) and not passed_on:
             passed_on = stopping = True
             until = now + patience.grace
             for child in running:  # not the group: it may pass it on, and a second signal kills
                 os.kill(child.process.pid, signal.SIGTERM)
-            name = signal.Signals(signals[0]).name
-            _say(f"{name} passed on; they have {patience.grace:g} s to save and end; again to kill")
+            if signals:
+                _say(
+                    f"{signals[0]} passed on; they have {patience.grace:g} s to save and end; "
+                    "again to kill"
+                )
         elif refused and not signals:
             _say(
                 f"{_names(refused)} ended with status {EXIT_WRONG_INPUT}, as for wrong input; not "

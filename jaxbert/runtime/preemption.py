@@ -31,6 +31,15 @@ def watch(every: float = _EVERY) -> None:
         threading.Thread(target=_watch, args=(ask, every), daemon=True).start()
 
 
+def is_announced() -> bool:
+    """Whether this machine's cloud says now that it takes it; false where there is no cloud."""
+    ask = _asker()
+    try:
+        return ask is not None and bool(ask())
+    except OSError:
+        return False
+
+
 def _asker() -> Callable[[], str] | None:
     """What asks this machine's cloud for a notice; None where there is no cloud that is known.
 

@@ -40,7 +40,7 @@ def join(
     It is called before any array is made; a second call does nothing.
 
     Raises:
-        InputError: only some of the three are given.
+        InputError: only some of the three are given, or a cluster does not tell where they meet.
         ConnectionError: the others were not met; another try may meet them.
     """
     given = (coordinator_address, num_processes, process_id)
@@ -72,6 +72,8 @@ _CLUSTERS = (
     ("SLURM_NTASKS", "SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_PROCID", "SLURM_LOCALID"),
     ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
 )
+_OPEN_MPI = "OMPI_COMM_WORLD_SIZE"
+_OPEN_MPI_ADDRESS = "OMPI_MCA_orte_hnp_uri"  # Open MPI 5 has none
 
 
 def _detected() -> bool:
@@ -79,6 +81,12 @@ def _detected() -> bool:
     for names in _CLUSTERS:
         count = os.environ.get(names[0], "")
         if count.isdecimal() and int(count) > 1 and all(name in os.environ for name in names):
+            if names[0] == _OPEN_MPI and _OPEN_MPI_ADDRESS not in os.environ:
+                raise InputError(
+                    "this Open MPI does not say where its processes meet; start them by bash -c "
+                    "'... --coordinator_address HOST:PORT --num_processes $OMPI_COMM_WORLD_SIZE "
+                    "--process_id $OMPI_COMM_WORLD_RANK' with the first process's host"
+                )
             return True
     # For TPUs JAX has no public question; on other machines these say no without a network.
     from jax._src.clusters import GceTpuCluster, GkeTpuCluster

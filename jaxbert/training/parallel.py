@@ -380,21 +380,6 @@ def _same(x: jax.Array) -> jax.Array:
     return x
 
 
-def rows_for(rows: int, parallel: Parallel, accumulate: int = 1) -> int:
-    """`rows` of a global batch, which must divide over devices and micro-batches.
-
-    Raises:
-        InputError: it does not.
-    """
-    if rows % (parallel.devices * accumulate):
-        raise InputError(
-            f"a batch of {rows} rows cannot be split over {parallel.devices} devices and "
-            f"{accumulate} accumulation steps; choose a batch size that is a multiple, or resume "
-            "with as many devices as the run was started with"
-        )
-    return rows
-
-
 def prefetch(batches: Iterable[T], put: Callable[[T], U], ahead: int = 2) -> Generator[U]:
     """put(batch) for each batch, by a thread that is `ahead` batches before what is asked for.
 

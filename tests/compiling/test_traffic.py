@@ -10,7 +10,7 @@ import pytest
 
 from jaxbert.compiling.cost import cost_of
 from jaxbert.compiling.hlo import Program, parse
-from jaxbert.compiling.traffic import moved_by
+from jaxbert.compiling.traffic import exchanged, moved_by
 from jaxbert.errors import InputError
 
 KIB = 1024
@@ -228,3 +228,20 @@ def test_products_in_branches_gradients_and_kernels_count() -> None:
     assert flops(jax.jit(lambda x: x @ x)) == product
     assert flops(jax.grad(lambda x: (x @ x).sum())) == 3 * product
     assert flops(jax.grad(jax.checkpoint(lambda x: jnp.sin(x @ x).sum()))) == 4 * product
+
+
+@pytest.mark.parametrize("start", ["", "-start"])
+def test_what_devices_give_each_other_counts_once(start: str) -> None:
+    """All gradients together, whether they are waited for or not."""
+    result = "(f32[256], f32[512])"
+    lines = [
+        "ENTRY %main (x: f32[256], y: f32[512]) -> (f32[256], f32[512]) {",
+        "  %x = f32[256]{0} parameter(0)",
+        "  %y = f32[512]{0} parameter(1)",
+        f"  %all = {result} all-reduce{start}(%x, %y), to_apply=%add",
+    ]
+    if start:
+        lines.append(f"  ROOT %done = {result} all-reduce-done(%all)")
+    else:
+        lines[-1] = lines[-1].replace("%all", "ROOT %all", 1)
+    assert exchanged(moved_by(program(*lines, "}"))) == 3 * KIB

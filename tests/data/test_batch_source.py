@@ -116,8 +116,20 @@ def test_each_step_draws_other_masks() -> None:
     assert not np.array_equal(*rows)
 
 
-def test_rows_that_do_not_divide_are_refused() -> None:
-    features = features_of([5] * 8)
-    sampler = BucketSampler(features.lengths, 4, 0, (LONGEST,))
-    with pytest.raises(ValueError, match="4 rows cannot be divided into 3"):
-        BatchSource(features, sampler, accumulation=3)
+@unhurried
+@given(sources(), st.integers(0, 40), st.integers(1, 8), st.integers(1, 4))
+def test_rows_that_do_not_divide_are_followed_by_empty_ones(
+    source: BatchSource, step: int, devices: int, accumulation: int
+) -> None:
+    """What is learned from, its masks too, is the same on any devices."""
+    other = dataclasses.replace(source, devices=devices, accumulation=accumulation)
+    assert 0 <= other.rows - source.rows < devices * accumulation
+    before, now = source.batch(step), other.batch(step)
+    assert now["input_ids"].shape[:2] == (accumulation, other.rows // accumulation)
+    assert before.keys() == now.keys()
+    for name, column in before.items():
+        column = column.reshape(-1, *column.shape[2:])
+        filled = now[name].reshape(-1, *now[name].shape[2:])
+        np.testing.assert_array_equal(filled[: len(column)], column)
+        if name in ("row", "weight", "attention_mask"):
+            assert (filled[len(column) :] == (-1 if name == "row" else 0)).all()

@@ -7,15 +7,23 @@ import dataclasses
 import numpy as np
 import pytest
 
-from jaxbert.data.packing import PackedSampler
+from jaxbert.data.batch_source import BatchSource
+from jaxbert.data.features import Features
+from jaxbert.data.packing import PackedSampler, Sampler
 from jaxbert.options.task_settings import TaggingTrainOptions
-from jaxbert.runs.plan import make_sampler
+from jaxbert.runs.plan import make_sampler, micro_batches
 from jaxbert.runs.record import RunRecord
 
 OPTIONS = TaggingTrainOptions(
     max_seq_length=384, length_bucket=64, per_device_train_batch_size=16, packing=True
 )
 SHORT = np.random.default_rng(0).integers(5, 31, 600)  # rows of 64 cost least
+FEATURES = Features(
+    bounds=np.concatenate([[0], np.cumsum(SHORT)]),
+    tokens={},
+    rows={},
+    example=np.arange(len(SHORT), dtype=np.int32),
+)
 
 
 def order_of(
@@ -53,6 +61,39 @@ def test_a_run_from_before_rows_had_lengths_keeps_those_of_max_seq_length() -> N
     old = RunRecord.of("tagging", OPTIONS, rows_per_step=2)
     order = order_of(record=old)
     assert (order.capacity, order.rows) == (384, 2)
+
+
+@pytest.mark.parametrize("packing", [False, True])
+def test_fewer_devices_have_more_micro_batches_of_no_more_rows(packing: bool) -> None:
+    """As many as the run has, on the devices that it began with."""
+    begun_on, accumulation = 4, 2
+    options = dataclasses.replace(
+        OPTIONS, packing=packing, gradient_accumulation_steps=accumulation, length_bucket=0
+    )
+
+    def sampler(parts: int, record: RunRecord | None = None) -> Sampler:
+        return make_sampler(
+            SHORT,
+            width=768,
+            parts=parts,
+            per_device_train_batch_size=16,
+            max_seq_length=384,
+            record=record,
+            platform="cpu",
+            **options.batches(),
+        )
+
+    begun = sampler(begun_on * accumulation)
+    record = dataclasses.replace(
+        RunRecord.of("tagging", options, rows_per_step=begun.rows), row_length=max(begun.buckets)
+    )
+    most = begun.rows // (begun_on * accumulation)
+    for devices, expected in {1: 8, 2: 4, 3: 3, 4: 2, 7: 2, 8: 1, 16: 1}.items():
+        again = sampler(devices * accumulation, record)
+        found = micro_batches(again, devices=devices, per_device_train_batch_size=16)
+        assert (again.rows, found) == (begun.rows, expected)
+        source = BatchSource(FEATURES, again, accumulation=found, devices=devices)
+        assert source.rows / (devices * found) <= most
 
 
 @pytest.mark.parametrize("change", [{"length_bucket": 32}, {"max_seq_length": 48}])

@@ -16,11 +16,10 @@ import pytest
 from conftest import SMALL
 from flax import traverse_util
 
-from jaxbert.errors import InputError
 from jaxbert.losses.span_losses import span_cross_entropy
 from jaxbert.model.heads import Params, init_params, make_apply
 from jaxbert.training.optim import adamw, make_schedule
-from jaxbert.training.parallel import Backend, Parallel, make_parallel, rows_for
+from jaxbert.training.parallel import Backend, Parallel, make_parallel
 from jaxbert.training.step import init_state, make_train_step
 
 Arrays = dict[str, np.ndarray]
@@ -89,7 +88,6 @@ class Run:
 
 def train(backend: Backend, devices: int, accumulate: int, batches: list[Arrays]) -> Run:
     parallel, step = compiled_step(backend, devices, accumulate)
-    assert rows_for(ROWS, parallel, accumulate) == ROWS
     state = parallel.replicate(init_state(params_at_start(), TX))
     key = jax.random.key(1)
     metrics = []
@@ -201,9 +199,3 @@ def test_a_batch_without_any_weight_changes_nothing_but_by_decay() -> None:
         expected = value.astype(np.float64) * (1 - RATE * 0.01)
         assert np.all(np.abs(run.params[leaf] - expected) <= np.spacing(np.abs(value))), leaf
         assert not np.array_equal(run.params[leaf], value), leaf
-
-
-def test_a_batch_that_does_not_divide_is_refused() -> None:
-    parallel = make_parallel("jit", jax.local_devices()[:4])
-    with pytest.raises(InputError, match="cannot be split"):
-        rows_for(12, parallel, 2)

@@ -1,0 +1,110 @@
+"""Time what grows with a run, for docs/growth.md. Not a test:
+
+python tests/runs/time_growth.py order 1000000
+python tests/runs/time_growth.py packed 1000000
+python tests/runs/time_growth.py save bert-base FOLDER
+python tests/runs/time_growth.py evaluation SQUAD.json 10000
+"""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from jaxbert.data.packing import PackedSampler
+from jaxbert.data.sampling import BucketSampler, bucket_lengths
+from jaxbert.model.config import SIZES, BertConfig
+from jaxbert.model.heads import init_params
+from jaxbert.training.checkpoint import Checkpoints
+from jaxbert.training.optim import adamw, make_schedule
+from jaxbert.training.step import TrainState, init_state
+from jaxbert.training.step_folders import LocalSteps
+
+TINY = BertConfig(
+    hidden_size=128, num_hidden_layers=2, num_attention_heads=2, intermediate_size=512
+)
+BUCKETS = bucket_lengths(64, 384)
+
+
+def seconds(work: Callable[[], object], times: int = 3) -> str:
+    """The median, and the least and the most."""
+    found = []
+    for _ in range(times):
+        began = time.perf_counter()
+        work()
+        found.append(time.perf_counter() - began)
+    return f"{statistics.median(found):.3g} s ({min(found):.3g} to {max(found):.3g})"
+
+
+def peak() -> float:
+    """GiB that the process has had at once."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def order(windows: int, packed: bool) -> None:
+    """The order of an epoch's batches, which the first step of each epoch waits for."""
+    lengths = np.clip(np.random.default_rng(0).normal(160, 60, windows), 20, 384).astype(np.int64)
+    before, number = peak(), iter(range(100))
+    if packed:
+        began = time.perf_counter()
+        sampler: BucketSampler | PackedSampler = PackedSampler(lengths, 32, 0, 384)
+        steps = sampler.steps_per_epoch
+        print(f"which lengths share a row, once a run: {time.perf_counter() - began:.3g} s")
+    else:
+        sampler = BucketSampler(lengths, 32, 0, BUCKETS)
+        steps = sampler.steps_per_epoch
+    print(f"{windows} windows: the order of an epoch")
+    print(f"  {seconds(lambda: sampler.batch(next(number) * steps))}; any later step of it")
+    print(f"  {seconds(lambda: [sampler.batch(1) for _ in range(1000)])} for a thousand")
+    print(f"  {peak() - before:.2f} GiB more memory, with the order of two epochs")
+
+
+def save(size: str, place: str) -> None:
+    """A checkpoint: what training waits for, what its thread does, and how it is read."""
+    cfg = TINY if size == "tiny" else SIZES[size]
+    params = init_params(cfg, "qa", jax.random.key(0))
+    tx = adamw(make_schedule(1e-5, steps=1))
+    rng = np.random.default_rng(0)  # zeros would be compressed
+
+    def filled(x: jax.Array) -> np.ndarray:
+        return rng.standard_normal(x.shape, np.float32) if x.dtype == np.float32 else np.asarray(x)
+
+    state: TrainState = jax.tree.map(filled, jax.device_get(init_state(params, tx)))
+    size_of_state = sum(x.nbytes for x in jax.tree.leaves(state))
+    folder = Path(place, "steps")
+    checkpoints = Checkpoints(LocalSteps(folder))
+    numbers = iter(range(1, 100))
+    before = peak()
+
+    def write() -> None:
+        step = np.int32(next(numbers))
+        checkpoints.save(state._replace(step=step), {})
+        checkpoints.wait()
+
+    print(f"{size}: {size_of_state / 2**30:.3g} GiB of parameters and optimizer")
+    print(f"  written and sealed in {seconds(write)}; {peak() - before:.2f} GiB more memory")
+    print(f"  verified in {seconds(checkpoints.newest)}")
+    newest = checkpoints.newest()
+    print(f"  read in {seconds(lambda: checkpoints.restore(newest, state))}")
+    checkpoints.close()
+    shutil.rmtree(folder)
+
+
+def main() -> None:
+    what, first, *more = sys.argv[1:]
+    if what in ("order", "packed"):
+        order(int(first), what == "packed")
+    else:
+        save(first, more[0])
+
+
+if __name__ == "__main__":
+    main()
