@@ -47,5 +47,5 @@ class Batch(TypedDict, Generic[A], total=False):
     teacher_scores: A  # (B,)
     teacher_first: A  # (B, D); for choices (B, K D)
     # Added by a loss or by the training loop.
-    word_offsets: A  # (R, T, D) float32, added to the word embeddings
+    word_offsets: A  # (R, T, E) float32, added to the word embeddings
     stop: A  # (B,) int32, above 0 where a process was told to stop
