@@ -86,9 +86,13 @@ _KINDS = {
         AlbertTokenizer, "Unigram", _SPECIAL | {"unk_token": "<unk>", "pad_token": "<pad>"}, 1
     ),
 }
-# Settings that ask for other parts than a tokenizer.json has.
-_ASKED = {"add_prefix_space", "trim_offsets", "do_lower_case", "keep_accents"}
-_PARTS = ("normalizer", "pre_tokenizer", "post_processor", "decoder")
+# Parts of a tokenizer.json that a class makes anew, and the settings that ask for others.
+_PARTS = {
+    "normalizer": {"do_lower_case", "keep_accents"},
+    "pre_tokenizer": {"add_prefix_space"},
+    "post_processor": {"add_prefix_space", "trim_offsets"},
+    "decoder": {"add_prefix_space"},
+}
 # Settings about the folder that a tokenizer was loaded from; a saved one must not have them.
 _FOLDER_SETTINGS = (
     "added_tokens_decoder",
@@ -374,10 +378,10 @@ def _check_rebuilt(
     name = type(tokenizer).__name__
     if raw["model"].get("unk_id", kind.unk_id) != kind.unk_id:
         raise InputError(f"{folder / _FILE}: model.unk_id is not {kind.unk_id}, as {name} has it")
-    asked = _ASKED & tokenizer_config.files.get(CONFIG, {}).keys()
-    for part in _PARTS:
+    for part, settings in _PARTS.items():
         if file[part] == built[part]:
             continue
+        asked = settings & tokenizer_config.files.get(CONFIG, {}).keys()
         if not asked:
             raise InputError(
                 f"{folder / _FILE}: its {part} is not the one that transformers' {name} puts in "
