@@ -46,18 +46,25 @@ class Template:
 
 
 def template_of(tokenizer: PreTrainedTokenizerFast) -> Template:
-    """What the tokenizer does to two empty texts, and to a word with and without a space."""
+    """What the tokenizer does to two empty texts, and to a word with and without a space.
+
+    If it adds nothing to texts, it is BERT's template of the tokenizer's [CLS] and [SEP].
+    """
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()
     backend.no_padding()
     empty = backend.encode("", "")
-    is_special = np.array([owner is None for owner in empty.sequence_ids])
+    is_special = np.array([owner is None for owner in empty.sequence_ids], bool)
     special = np.asarray(empty.ids, np.int32)[is_special]
+    adds = len(special) > 2
+    if not adds:
+        cls, sep = tokenizer.cls_token_id, tokenizer.sep_token_id
+        special = np.array([cls, sep, sep], np.int32)
     alone, within = (backend.encode(text, add_special_tokens=False).ids for text in ("a", " a"))
     return Template(
         first=special[:1],
         between=special[1:-1],
         last=special[-1:],
-        second_type=int(empty.type_ids[-1]),
-        word_prefix="" if alone == within else " ",
+        second_type=int(empty.type_ids[-1]) if adds else 1,
+        word_prefix="" if alone == within or tokenizer.unk_token_id in within else " ",
     )

@@ -10,6 +10,7 @@ from family_folders import SENTENCES, TOKENIZERS, tokenizer_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxbert.compiling.full_rows import letters_tokenizer
 from jaxbert.data.encode_lines import encode_lines
 from jaxbert.data.encode_qa import encode_qa
 from jaxbert.data.encode_texts import encode_texts
@@ -19,6 +20,7 @@ from jaxbert.data.lines import LineExample
 from jaxbert.data.question_windows import encode_question_windows
 from jaxbert.data.questions import Answer, QAExample
 from jaxbert.data.segment import make_segmenter
+from jaxbert.data.template import template_of
 from jaxbert.data.texts import TextExample
 from jaxbert.data.words import WordsExample
 from jaxbert.decoding.answers import merge_windows
@@ -145,3 +147,10 @@ def test_whole_words_have_their_spaces(family: str) -> None:
     for (start, end), word in zip(encoding["offset_mapping"], found.tolist(), strict=True):
         if text[start:end].strip():
             assert word == len(text[: start + 1].split()) - 1
+
+
+def test_a_tokenizer_that_adds_nothing_has_berts_template() -> None:
+    tokenizer = letters_tokenizer("ab")
+    template = template_of(tokenizer)
+    assert (template.first, template.between, template.last) == ([2], [3], [3])
+    assert (template.second_type, template.word_prefix) == (1, "")

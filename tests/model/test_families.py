@@ -1,10 +1,11 @@
 """Every family and head against its class in transformers: logits, gradients, a saved folder.
 
-With `-s` it prints the table of docs/families.md.
+With `-s -m "slow or integration"` it prints the table of docs/families.md.
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,11 @@ import transformers
 from family_folders import CONFIGS, make_folder
 from flax import traverse_util
 
+from jaxbert.data.encode_texts import encode_texts
+from jaxbert.data.packing import pack_batch
+from jaxbert.data.sampling import make_batch
+from jaxbert.data.texts import TextExample
+from jaxbert.errors import InputError
 from jaxbert.model.families import FAMILIES
 from jaxbert.model.heads import Params, make_apply
 from jaxbert.model.names import name_table
@@ -25,7 +31,21 @@ from jaxbert.model.tokenizer import load_tokenizer
 LENGTH, ROWS, CHOICES = 11, 3, 2
 LABELS = {"classification": ("no", "maybe", "yes"), "tagging": ("O", "B", "I", "X")}
 NO_DROPOUT = ("hidden_dropout_prob", "attention_probs_dropout_prob", "attention_dropout", "dropout")
-CASES = [(family, head) for family in CONFIGS for head in FAMILIES[family].classes]
+# The others differ in no more than these: they are tried where there is time.
+QUICK = {"qa", "classification", "mlm"}
+CHOICES_DIFFER = ("roberta", "electra")  # from the head of classification
+
+
+def kind_of(family: str, head: str) -> pytest.MarkDecorator:
+    is_quick = head in QUICK or (head == "multiple_choice" and family in CHOICES_DIFFER)
+    return pytest.mark.integration if is_quick else pytest.mark.slow
+
+
+CASES = [
+    pytest.param(family, head, marks=kind_of(family, head), id=f"{family}-{head}")
+    for family in CONFIGS
+    for head in FAMILIES[family].classes
+]
 OUTPUTS = {"qa": ("start_logits", "end_logits"), "regression": ("scores",)}
 
 Arrays = dict[str, np.ndarray]
@@ -96,7 +116,7 @@ def table() -> Any:
     print("\n".join(rows))
 
 
-@pytest.mark.parametrize(("family", "head"), CASES, ids=["-".join(case) for case in CASES])
+@pytest.mark.parametrize(("family", "head"), CASES)
 def test_logits_gradients_and_folder(
     tmp_path: Path, family: str, head: str, table: list[str]
 ) -> None:
@@ -153,3 +173,32 @@ def assert_opens_equal(folder: Path, model: Any) -> None:
     text = "Zoë paid  $5 \U0001f682, e\u0301lan"
     assert type(ours) is type(before)
     assert ours(text, "a")["input_ids"] == before(text, "a")["input_ids"]
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("family", ["roberta", "electra", "albert"])
+def test_packed_rows_are_padded_ones(tmp_path: Path, family: str) -> None:
+    """Positions begin anew in every window of a row, whatever row of the table is the first."""
+    make_model(tmp_path, family, "classification")
+    cfg, params = load_pretrained(tmp_path, "classification", draw_head=False)
+    examples = [TextExample("", text, pair) for text, pair in (("Anna", None), ("a b", "c"))]
+    features = encode_texts(examples, load_tokenizer(tmp_path), max_length=20, targets=None)
+    batch = make_batch(features, np.arange(2), int(features.lengths.sum()), 2)
+    apply = make_apply(cfg, "classification")
+    key = jax.random.key(2)  # with dropout's masks, too
+    padded, packed = (apply(params, b, key=key, train=True) for b in (batch, pack_batch(batch, 1)))
+    np.testing.assert_allclose(packed["logits"], padded["logits"], atol=1e-5)
+
+
+def test_a_table_without_room_for_a_token_is_refused(tmp_path: Path) -> None:
+    make_model(tmp_path, "roberta", "qa")
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 2}))
+    with pytest.raises(InputError, match="the first 2 are the padding's, so there must be more"):
+        load_pretrained(tmp_path, "qa")
+
+
+def test_a_head_that_a_family_has_not_is_refused(tmp_path: Path) -> None:
+    make_model(tmp_path, "distilbert", "qa")
+    with pytest.raises(InputError, match="of the type distilbert has no head next_sentence"):
+        load_pretrained(tmp_path, "next_sentence")

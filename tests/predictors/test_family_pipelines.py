@@ -57,7 +57,7 @@ def test_predictors_answer_as_pipelines(tmp_path: Path, family: str) -> None:
     assert_near(classify(pairs, top_k=None), theirs(pairs, top_k=None))
 
 
-@OTHERS
+@pytest.mark.parametrize("family", ["roberta", "xlm-roberta"])
 def test_answers_are_of_the_text(tmp_path: Path, family: str) -> None:
     answerer = QuestionAnswerer.from_pretrained(folder_of(tmp_path, family, "qa"))
     for context in SENTENCES:
