@@ -166,20 +166,25 @@ def word_windows(
             "word": scatter(-1, position[is_first_token], word_in_sentence),
             "offsets": scatter(0, position, offsets[token]),
         },
-        lines=(
-            Line(
-                f"{{windows}} windows of {{examples}} sentences (max_seq_length {max_length}, "
-                f"doc_stride {stride})"
-            ),
-            Line(f"{{cut}} words cut to {room} sub-words", "cut"),
-            Line(f"{{empty}} words without a token became {as_text(words.unknown)}", "empty"),
-        ),
+        lines=_lines(max_length, stride, room, words.unknown),
         sums={
             "windows": len(example),
             "examples": len(counts),
             "cut": int((words.sizes > room).sum()),
             "empty": words.empty,
         },
+    )
+
+
+def _lines(max_length: int, stride: int, room: int, unknown: str) -> tuple[Line, ...]:
+    """What the log says of windows of words."""
+    return (
+        Line(
+            f"{{windows}} windows of {{examples}} sentences (max_seq_length {max_length}, "
+            f"doc_stride {stride})"
+        ),
+        Line(f"{{cut}} words cut to {room} sub-words", "cut"),
+        Line(f"{{empty}} words without a token became {as_text(unknown)}", "empty"),
     )
 
 

@@ -68,8 +68,7 @@ def encode_examples(
     length = task.settings.max_seq_length
     if length > cfg.positions:
         raise InputError(
-            f"--max_seq_length {length}: the model has {cfg.positions} positions; "
-            "give that or less"
+            f"--max_seq_length {length}: the model has {cfg.positions} positions; give that or less"
         )
 
     def make() -> Iterator[Features]:
