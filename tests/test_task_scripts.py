@@ -37,7 +37,7 @@ from task_runs import (
 
 from jaxbert import BertConfig, load_pretrained, make_apply
 from jaxbert.model.config import load_config
-from jaxbert.model.pretrained import ARCHITECTURES
+from jaxbert.model.families import FAMILIES
 
 # Files without any label: the same texts.
 UNLABELLED = {
@@ -129,7 +129,7 @@ def test_the_classes_are_named_in_the_config(trained: Runs) -> None:
     for task, names in wanted.items():
         config = read(trained(task) / "config.json")
         assert config["id2label"] == {str(number): name for number, name in enumerate(names)}
-        assert config["architectures"] == [ARCHITECTURES[task]]
+        assert config["architectures"] == [FAMILIES["bert"].classes[task]]
     assert "id2label" not in read(trained("multiple_choice") / "config.json")
 
 

@@ -49,12 +49,12 @@ def load_model(
     """
     import transformers
 
-    from jaxbert.model.pretrained import ARCHITECTURES, save_pretrained
+    from jaxbert.model.pretrained import save_pretrained
 
     transformers.utils.logging.disable_progress_bar()  # of the weights, once for every model
     with tempfile.TemporaryDirectory() as folder:
         save_pretrained(folder, cfg, params, None, head=head)
-        model_cls: type[PreTrainedModel] = getattr(transformers, ARCHITECTURES[head])
+        model_cls: type[PreTrainedModel] = getattr(transformers, cfg.family.classes[head])
         return _on_device(model_cls.from_pretrained(folder, attn_implementation=attention))
 
 

@@ -220,10 +220,8 @@ def _examples(
         tokenizer: where None is given, each letter is a token.
     """
     length = task.settings.max_seq_length
-    if length > cfg.max_position_embeddings:
-        raise InputError(
-            f"--max_seq_length {length}: the model has {cfg.max_position_embeddings} positions"
-        )
+    if length > cfg.positions:
+        raise InputError(f"--max_seq_length {length}: the model has {cfg.positions} positions")
     data = task.read([(path, task.load(path)) for path in files])
     task = task.fit_to(data.examples, None)
     if tokenizer is None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from jaxbert.cli.migrating import Answer, Case, Flags, Foreign
+from jaxbert.model.families import FAMILIES
 from jaxbert.model.folders import FROM_TENSORFLOW
 from jaxbert.options.settings import AssessmentOptions
 from jaxbert.options.task_settings import (
@@ -669,9 +670,9 @@ EXAMPLE_SCRIPTS = (
     ),
     _one(
         "model_type",
-        Case(_understood("the model is BERT"), _for("bert")),
+        Case(_understood("the model's config.json says what it is"), _for(*FAMILIES)),
         _refused(
-            "jaxbert has models of the type bert alone, so leave it out",
+            f"jaxbert has models of the types {', '.join(FAMILIES)}, so leave it out",
             "--model_name_or_path",
             "bert-base-uncased",
         ),

@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple, NoReturn
 
 from jaxbert.errors import InputError
 from jaxbert.io.untrusted import shown
-from jaxbert.runtime import launcher, preemption
+from jaxbert.runtime import launcher, meeting, preemption
 from jaxbert.runtime.signal_listener import LeaveAtOnce
 from jaxbert.tasks.task_commands import TASK_COMMANDS
 
@@ -141,7 +141,7 @@ def main(*first: str) -> NoReturn:
         text = answer(words)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(launcher.EXIT_WRONG_INPUT)
+        sys.exit(meeting.EXIT_WRONG_INPUT)
     if text is not None:
         print(text)
         sys.exit(0)

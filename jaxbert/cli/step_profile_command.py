@@ -49,10 +49,8 @@ def run(words: Sequence[str]) -> None:
     from jaxbert.runtime.host import device
 
     cfg, params = ours.load(options.model_name_or_path)
-    if length > cfg.max_position_embeddings:
-        raise InputError(
-            f"--max_seq_length {length}: it has {cfg.max_position_embeddings} positions"
-        )
+    if length > cfg.positions:
+        raise InputError(f"--max_seq_length {length}: it has {cfg.positions} positions")
     kernel, why = choose_attention(
         options.attention,
         dtype=options.dtype,

@@ -54,5 +54,5 @@ class Batch(TypedDict, Generic[A], total=False):
     # Of classification by soft labels, the probability of each class.
     soft_labels: A  # (B, C) float32
     # Added by a loss or by the training loop.
-    word_offsets: A  # (R, T, D) float32, added to the word embeddings
+    word_offsets: A  # (R, T, E) float32, added to the word embeddings
     stop: A  # (B,) int32, above 0 where a process was told to stop

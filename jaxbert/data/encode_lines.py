@@ -11,6 +11,7 @@ from jaxbert.data.feature_parts import merged
 from jaxbert.data.features import Features, Line, as_text, ranges, tokenize
 from jaxbert.data.segment import FindWords, Segmenter
 from jaxbert.data.stored_lines import LineExample
+from jaxbert.data.template import template_of
 from jaxbert.errors import InputError
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def tokenize_lines(
         input_ids int32 and word int64: words are numbered consecutively over all lines, and -1 at
         special tokens.
     """
-    sep = np.array([tokenizer.sep_token_id], np.int32)
+    sep = template_of(tokenizer).last
     ids, words, line = _sequence(examples, tokenizer, segmenter[0], sep)
     is_end = np.diff(line, append=-1) != 0  # each line's [SEP]
     bounds = np.concatenate([[0], np.flatnonzero(is_end) + 1]).astype(np.int64)
@@ -167,13 +168,13 @@ def _features(
     examples: int,
 ) -> Features:
     """Windows of a text, given the first token of each and the one after its last, (M,)."""
-    special = np.array([tokenizer.cls_token_id, tokenizer.sep_token_id], np.int32)
+    template = template_of(tokenizer)
     lengths = ends - starts + 2
     bounds = np.concatenate([[0], np.cumsum(lengths)])
     positions = ranges(bounds[:-1] + 1, lengths - 2)
     source = ranges(starts, lengths - 2)
-    input_ids = np.full(bounds[-1], special[1])
-    input_ids[bounds[:-1]] = special[0]
+    input_ids = np.full(bounds[-1], template.last[0])
+    input_ids[bounds[:-1]] = template.first
     input_ids[positions] = text.ids[source]
     word = np.full(bounds[-1], -1, np.int32)
     window = np.repeat(np.arange(len(lengths)), lengths - 2)

@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxbert.data.features import Features, Line, Tokenized, tokenize
 from jaxbert.data.questions import QAExample
+from jaxbert.data.template import template_of
 from jaxbert.errors import InputError
 
 if TYPE_CHECKING:
@@ -97,14 +98,14 @@ def encode_qa_part(
     Raises:
         InputError: max_length leaves no room for a question and a paragraph at this stride.
     """
+    template = template_of(tokenizer)
     least = stride + max(1, stride // 2) if stride_mode == "overlap" else stride
-    longest_question = max_length - 3 - least
+    longest_question = max_length - template.pair - least
     if stride < 1 or longest_question < 1:
         raise InputError(
             f"--max_seq_length {max_length} with --doc_stride {stride} ({stride_mode}) leaves no "
             f"room for a question; give a --doc_stride of at most {max(1, (max_length - 12) // 2)}"
         )
-    cls, sep = (np.array([t], np.int32) for t in (tokenizer.cls_token_id, tokenizer.sep_token_id))
     questions = tokenize(tokenizer, [e.question for e in examples])
     contexts = tokenize(tokenizer, [e.context for e in examples])
 
@@ -116,14 +117,14 @@ def encode_qa_part(
         question, context = questions[example.question].ids, contexts[example.context]
         if len(question) > longest_question:
             question, cut = question[:longest_question], cut + 1
-        room = max_length - len(question) - 3
+        room = max_length - len(question) - template.pair
         step = room - stride if stride_mode == "overlap" else min(stride, room)
-        of_question = _windows_of(example, context, len(question) + 2, room, step)
+        prefix = np.concatenate([template.first, question, template.between])
+        of_question = _windows_of(example, context, len(prefix), room, step)
         windows.append(of_question)
-        prefix = np.concatenate([cls, question, sep])
         blank = np.zeros((len(prefix), 2), np.int32)
         for first, last in zip(of_question.firsts, of_question.lasts, strict=True):
-            ids += (prefix, context.ids[first:last], sep)
+            ids += (prefix, context.ids[first:last], template.last)
             offsets += (
                 blank,
                 np.stack([context.starts[first:last], context.ends[first:last]], 1),
@@ -143,7 +144,7 @@ def encode_qa_part(
         bounds=bounds,
         tokens={
             "input_ids": np.concatenate(ids).astype(np.int32),
-            "token_type_ids": in_second.astype(np.int32),
+            "token_type_ids": in_second * np.int32(template.second_type),
             "context_mask": in_second & ~is_last,
         },
         rows=_answer_rows(windows),

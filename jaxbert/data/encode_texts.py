@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxbert.data.choices import ChoiceExample
 from jaxbert.data.features import Features, Line, ranges, tokenize
+from jaxbert.data.template import template_of
 from jaxbert.data.texts import TextExample
 from jaxbert.errors import InputError
 
@@ -143,8 +144,9 @@ def _sequences(
         InputError: max_length leaves no room for a token of each text, or for the text of a pair
             that must not be cut.
     """
+    template = template_of(tokenizer)
     paired = np.array([pair is not None for _, pair in texts])
-    minimum = 5 if paired.any() else 3
+    minimum = template.pair + 2 if paired.any() else template.single + 1
     if max_length < minimum:
         raise InputError(
             f"--max_seq_length {max_length} leaves no room for a token of each text next to "
@@ -155,25 +157,26 @@ def _sequences(
     firsts = [tokenized[text].ids for text, _ in texts]
     seconds = [no_tokens if pair is None else tokenized[pair].ids for _, pair in texts]
     lengths_before = np.array([len(ids) for ids in firsts]), np.array([len(ids) for ids in seconds])
-    room = max_length - 2 - paired
+    special = np.where(paired, template.pair, template.single)
+    room = max_length - special
     if truncation == "longest_first":
         kept_first, kept_second = _kept(*lengths_before, room)
     else:
         kept_first, kept_second = _kept_of_one(*lengths_before, room, truncation, where)
-    cls = np.array([tokenizer.cls_token_id], np.int32)
-    sep = np.array([tokenizer.sep_token_id], np.int32)
+    first, between, last = template.first, template.between, template.last
     pieces: list[np.ndarray] = []
     for first_ids, second_ids, first_count, second_count, pair in zip(
         firsts, seconds, kept_first, kept_second, paired, strict=True
     ):
         pieces += (
-            (cls, first_ids[:first_count], sep, second_ids[:second_count], sep)
+            (first, first_ids[:first_count], between, second_ids[:second_count], last)
             if pair
-            else (cls, first_ids[:first_count], sep)
+            else (first, first_ids[:first_count], last)
         )
-    lengths = kept_first + kept_second + 2 + paired
+    lengths = kept_first + kept_second + special
     position = ranges(np.zeros_like(lengths), lengths)
-    types = (position >= np.repeat(kept_first + 2, lengths)).astype(np.int32)
+    in_second = position >= np.repeat(kept_first + template.before_second, lengths)
+    types = in_second * np.int32(template.second_type)
     cut = int(((kept_first < lengths_before[0]) | (kept_second < lengths_before[1])).sum())
     return np.concatenate(pieces), types, lengths, cut
 

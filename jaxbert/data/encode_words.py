@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jaxbert.data.features import PADDING, Features, Line, Tokenized, as_text, ranges, tokenize
+from jaxbert.data.template import Template, template_of
 from jaxbert.data.words import WordsExample
 from jaxbert.errors import InputError
 
@@ -27,6 +29,58 @@ def encode_words(
 ) -> Features:
     """Encode windows [CLS] complete words [SEP], with each word's target at its first sub-word.
 
+    See word_windows. Words are tokenized one by one. A word without tokens becomes [UNK].
+
+    Args:
+        examples: sentences.
+        tokenizer: a fast tokenizer; its [CLS], [SEP] and [UNK] are used.
+
+    Raises:
+        InputError: max_length leaves no room for a word, or stride is too large for it.
+    """
+    template = template_of(tokenizer)
+    tokens = _tokenize_words([word for e in examples for word in e.words], tokenizer, template)
+    return word_windows(
+        tokens,
+        [len(e.words) for e in examples],
+        template,
+        max_length=max_length,
+        stride=stride,
+        targets=targets,
+        inside=inside,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class WordTokens:
+    """The tokens of W words, one word after the other; each has one at least.
+
+    Attributes:
+        ids: (total,) int32.
+        offsets: (total, 2), a token's characters in its word.
+        sizes: (W,), the tokens of each word.
+        unknown: the token that stands for a word without any; empty: how many these are.
+    """
+
+    ids: np.ndarray
+    offsets: np.ndarray
+    sizes: np.ndarray
+    unknown: str = ""
+    empty: int = 0
+
+
+def word_windows(
+    words: WordTokens,
+    counts: Sequence[int],
+    template: Template,
+    *,
+    max_length: int,
+    stride: int,
+    targets: Sequence[np.ndarray] | None = None,
+    inside: np.ndarray | None = None,
+) -> Features:
+    """Windows [CLS] complete words [SEP], with each word's target at its first sub-word.
+
     A sentence that does not fit in a window becomes several overlapping windows. A word in several
     windows is owned by the one in which it has the most context, counted as the smaller number of
     tokens before and after it; on ties by the first window (after google-research/bert,
@@ -34,9 +88,9 @@ def encode_words(
     counts twice.
 
     Args:
-        examples: sentences. Words are tokenized one by one. A word without tokens becomes [UNK].
-            A word that does not fit in a window keeps the sub-words that do.
-        tokenizer: a fast tokenizer; its [CLS], [SEP] and [UNK] are used.
+        words: a word that does not fit in a window keeps the sub-words that do.
+        counts: the words of each sentence.
+        template: its special tokens.
         max_length: maximum tokens of a window.
         stride: maximum tokens that two windows share; fewer only if a word would be split.
         targets: for each sentence (words,) int, -100 where a word has none; None without targets.
@@ -52,7 +106,7 @@ def encode_words(
     Raises:
         InputError: max_length leaves no room for a word, or stride is too large for it.
     """
-    room = max_length - 2
+    room = max_length - template.single
     if room < 1:
         raise InputError(
             f"--max_seq_length {max_length} leaves no room for a word; give at least 3"
@@ -62,20 +116,19 @@ def encode_words(
             f"--doc_stride {stride} is too much overlap for windows of --max_seq_length "
             f"{max_length}; give a --doc_stride from 0 to {(room - 1) // 2}"
         )
-    unknown = as_text(str(tokenizer.unk_token))
-    ids, offsets, sizes, sums = _tokenize_words(
-        [word for e in examples for word in e.words], tokenizer, room
-    )
+    sizes = np.minimum(words.sizes, room)
+    kept = ranges(np.cumsum(words.sizes) - words.sizes, sizes)
+    ids, offsets = words.ids[kept], words.offsets[kept]
     # Word w of all words has the tokens ends[w] to ends[w + 1].
     ends = np.concatenate([[0], np.cumsum(sizes)])
     word_of = np.repeat(np.arange(len(sizes)), sizes)
 
     # Windows: their example, their words (first to last), and the words among them that they own.
-    sentence_ends = np.cumsum([0, *(len(e.words) for e in examples)])
+    sentence_ends = np.cumsum([0, *counts])
     windows = []
     for index, (start, end) in enumerate(itertools.pairwise(sentence_ends)):
         parts = _windows(ends[start : end + 1], room, stride)
-        windows += [(index, *(start + words)) for words in parts]
+        windows += [(index, *(start + part)) for part in parts]
     example, first, last, own_first, own_last = np.array(windows, np.int64).T
 
     # For each token of the windows: its position, its index among all tokens, and its word.
@@ -94,8 +147,8 @@ def encode_words(
         filled[positions] = values
         return filled
 
-    input_ids = scatter(tokenizer.sep_token_id, position, ids[token])
-    input_ids[bounds[:-1]] = tokenizer.cls_token_id
+    input_ids = scatter(int(template.last[0]), position, ids[token])
+    input_ids[bounds[:-1]] = template.first
     tokens = {"input_ids": input_ids, "token_type_ids": np.zeros_like(input_ids)}
     if targets is not None:
         values = np.concatenate(targets)[word]
@@ -113,28 +166,33 @@ def encode_words(
             "word": scatter(-1, position[is_first_token], word_in_sentence),
             "offsets": scatter(0, position, offsets[token]),
         },
-        lines=(
-            Line(
-                f"{{windows}} windows of {{examples}} sentences (max_seq_length {max_length}, "
-                f"doc_stride {stride})"
-            ),
-            Line(f"{{cut}} words cut to {room} sub-words", "cut"),
-            Line(f"{{empty}} words without a token became {unknown}", "empty"),
+        lines=_lines(max_length, stride, room, words.unknown),
+        sums={
+            "windows": len(example),
+            "examples": len(counts),
+            "cut": int((words.sizes > room).sum()),
+            "empty": words.empty,
+        },
+    )
+
+
+def _lines(max_length: int, stride: int, room: int, unknown: str) -> tuple[Line, ...]:
+    """What the log says of windows of words."""
+    return (
+        Line(
+            f"{{windows}} windows of {{examples}} sentences (max_seq_length {max_length}, "
+            f"doc_stride {stride})"
         ),
-        sums={"windows": len(example), "examples": len(examples), **sums},
+        Line(f"{{cut}} words cut to {room} sub-words", "cut"),
+        Line(f"{{empty}} words without a token became {as_text(unknown)}", "empty"),
     )
 
 
 def _tokenize_words(
-    words: Sequence[str], tokenizer: PreTrainedTokenizerFast, room: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, int]]:
-    """The concatenated tokens of W words, 1 to `room` for each.
-
-    Returns:
-        ids (total,), offsets (total, 2) within the word, sizes (W,): tokens of each word; and how
-        many words are cut, and empty.
-    """
-    tokenized = tokenize(tokenizer, words)
+    words: Sequence[str], tokenizer: PreTrainedTokenizerFast, template: Template
+) -> WordTokens:
+    """The tokens of words, one at least for each."""
+    tokenized = _tokenize_apart(words, tokenizer, template.word_prefix)
     unk_id = np.array([tokenizer.unk_token_id], np.int32)
     empty = {word for word, tokens in tokenized.items() if not len(tokens.ids)}
     for word in empty:  # only control characters, say; it still needs a token for its prediction
@@ -146,13 +204,30 @@ def _tokenize_words(
     # From the distinct words to the words of the text.
     index_of = {word: index for index, word in enumerate(tokenized)}
     indices = np.array([index_of[word] for word in words])
-    kept = np.minimum(sizes, room)[indices]
-    source = ranges((np.cumsum(sizes) - sizes)[indices], kept)
-    sums = {
-        "cut": int((sizes > room)[indices].sum()),
-        "empty": sum(word in empty for word in words),
+    source = ranges((np.cumsum(sizes) - sizes)[indices], sizes[indices])
+    return WordTokens(
+        ids[source],
+        np.stack([starts, ends], 1)[source],
+        sizes[indices],
+        unknown=str(tokenizer.unk_token),
+        empty=sum(word in empty for word in words),
+    )
+
+
+def _tokenize_apart(
+    words: Sequence[str], tokenizer: PreTrainedTokenizerFast, prefix: str
+) -> dict[str, Tokenized]:
+    """The tokens of each different word, as it is tokenized behind the prefix."""
+    tokenized = tokenize(tokenizer, [prefix + word for word in words])
+    shift = len(prefix)
+    return {
+        word[shift:]: dataclasses.replace(
+            tokens,
+            starts=np.maximum(tokens.starts - shift, 0),
+            ends=np.maximum(tokens.ends - shift, 0),
+        )
+        for word, tokens in tokenized.items()
     }
-    return ids[source], np.stack([starts, ends], 1)[source], kept, sums
 
 
 def _windows(ends: np.ndarray, room: int, stride: int) -> np.ndarray:

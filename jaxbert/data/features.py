@@ -17,6 +17,7 @@ import numpy as np
 from jaxbert.errors import InputError
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
 # Padding values of token columns in a batch, if not 0: losses ignore labels of -100, and 0 is a
@@ -191,10 +192,13 @@ def with_view(features: Features, view: Features) -> Features:
 def check_ids(features: Features, *, vocab_size: int, positions: int, types: int) -> None:
     """Check every index against the size of its table: JAX silently clamps an index out of range.
 
+    Args:
+        types: 0 of a model without token types, which reads none.
+
     Raises:
         InputError: a token, position or token type is outside the model's tables.
     """
-    limits = {"input_ids": vocab_size, "token_type_ids": types}
+    limits = {"input_ids": vocab_size, **({"token_type_ids": types} if types else {})}
     for name, size in limits.items():
         column = features.tokens[name]
         if column.size and not 0 <= int(column.min()) <= int(column.max()) < size:
@@ -245,9 +249,33 @@ def tokenize(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> dict[s
     backend.no_truncation()
     backend.no_padding()
     encodings = backend.encode_batch(unique, add_special_tokens=False)
+    has_spaces = _has_spaces(backend)
     tokenized = {}
     for text, encoding in zip(unique, encodings, strict=True):
         offsets = np.asarray(encoding.offsets, np.int32).reshape(-1, 2)
         ids = np.asarray(encoding.ids, np.int32)
-        tokenized[text] = Tokenized(ids, offsets[:, 0], offsets[:, 1])
+        starts, ends = offsets[:, 0], offsets[:, 1]
+        if has_spaces:
+            starts, ends = _behind_spaces(text, starts, ends)
+        tokenized[text] = Tokenized(ids, starts, ends)
     return tokenized
+
+
+def _has_spaces(backend: Tokenizer) -> bool:
+    """Whether the tokens of a text count its spaces, as those of bytes and of SentencePiece do."""
+    one, two = (backend.encode(text, add_special_tokens=False) for text in ("a a", "a  a"))
+    return one.ids != two.ids or any(start == 1 for start, _ in one.offsets)
+
+
+def _behind_spaces(
+    text: str, starts: np.ndarray, ends: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The starts and ends of tokens without the spaces that they begin with; a token of spaces
+    alone is an empty one before what follows.
+
+    >>> _behind_spaces("a  b", np.array([0, 1, 2]), np.array([1, 2, 4]))
+    (array([0, 3, 3]), array([1, 3, 4]))
+    """
+    solid = [len(text) if c.isspace() else at for at, c in enumerate(text)]
+    following = np.minimum.accumulate([len(text), *reversed(solid)])[::-1].astype(starts.dtype)
+    return following[starts], np.maximum(ends, following[starts])

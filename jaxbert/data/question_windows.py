@@ -9,6 +9,7 @@ from tokenizers import Encoding
 
 from jaxbert.data.features import Features
 from jaxbert.data.questions import QAExample
+from jaxbert.data.template import template_of
 from jaxbert.errors import InputError
 from jaxbert.model.tokenizer import PreTrainedTokenizerFast  # checks first that it can be imported
 
@@ -39,8 +40,8 @@ def encode_question_windows(
     """
     questions = _encode(tokenizer, [e.question for e in examples])
     contexts = _encode(tokenizer, [e.context for e in examples])
-    cls, sep = ([tokenizer.cls_token_id], [tokenizer.sep_token_id])
-    ids: list[list[int]] = []
+    template = template_of(tokenizer)
+    ids: list[np.ndarray | list[int]] = []
     offsets: list[np.ndarray] = []
     words: list[np.ndarray] = []
     context_starts: list[int] = []
@@ -48,17 +49,17 @@ def encode_question_windows(
     owner: list[int] = []
     for index, example in enumerate(examples):
         question, context = questions[example.question], contexts[example.context]
-        context_start = len(question.ids) + 2
+        context_start = len(question.ids) + template.before_second
         room = max_length - context_start - 1
         total = len(context.ids)
         if total > room and (room < 1 or overlap >= room):
             raise InputError(
-                f"question {index} has {context_start - 2} tokens and leaves {max(room, 0)} of a "
+                f"question {index} has {len(question.ids)} tokens and leaves {max(room, 0)} of a "
                 f"window of {max_length} to the context, which must be more than the {overlap} "
                 "that windows share; give a shorter question, a smaller doc_stride or a "
                 "larger max_seq_len"
             )
-        prefix = cls + question.ids + sep
+        prefix = (template.first, question.ids, template.between)
         context_offsets = np.asarray(context.offsets, np.int32).reshape(-1, 2)
         context_words = _word_indices(context.word_ids)
         starts = [0]
@@ -66,7 +67,7 @@ def encode_question_windows(
             starts.append(starts[-1] + room - overlap)
         for first in starts:
             part = slice(first, min(first + room, total))
-            ids += (prefix, context.ids[part], sep)
+            ids += (*prefix, context.ids[part], template.last)
             blank = np.zeros((context_start, 2), np.int32)
             offsets += (blank, context_offsets[part], blank[:1])
             words += (blank[:, 0], context_words[part], blank[:1, 0])
@@ -82,7 +83,7 @@ def encode_question_windows(
         bounds=bounds,
         tokens={
             "input_ids": np.concatenate(ids).astype(np.int32),
-            "token_type_ids": in_second.astype(np.int32),
+            "token_type_ids": in_second * np.int32(template.second_type),
         },
         rows={},
         example=np.asarray(owner, np.int32),

@@ -101,6 +101,7 @@ class LoadedModel:
         key: jax.Array | None = None,
         id2label: Sequence[str] | None = None,
         tokenizer: str | Path | None = None,
+        of_words: bool = False,
     ) -> Self:
         """Open a folder or a Hub name.
 
@@ -108,6 +109,7 @@ class LoadedModel:
             draw_head, key, id2label: see load_pretrained; by default a model without the head is
                 refused.
             tokenizer: the folder or Hub name of another tokenizer.
+            of_words: see load_tokenizer.
 
         Raises:
             InputError: the model or its tokenizer cannot be used.
@@ -115,7 +117,9 @@ class LoadedModel:
         folder = find_model_folder(path_or_name)
         cfg, params = load_pretrained(folder, head, key=key, draw_head=draw_head, id2label=id2label)
         words = load_tokenizer(
-            find_model_folder(tokenizer) if tokenizer else folder, vocab_size=cfg.vocab_size
+            find_model_folder(tokenizer) if tokenizer else folder,
+            vocab_size=cfg.vocab_size,
+            of_words=of_words,
         )
         return cls(cfg, params, words, head, compute)
 

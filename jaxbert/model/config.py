@@ -1,4 +1,7 @@
-"""BertConfig: the architecture of a BERT encoder, read from Hugging Face's config.json."""
+"""BertConfig: the architecture of a BERT encoder, read from Hugging Face's config.json.
+
+That of another family too: see families.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import Final
 from jaxbert.errors import InputError
 from jaxbert.io.files import Json
 from jaxbert.io.untrusted import read_object, shown
+from jaxbert.model.families import FAMILIES, Family
 from jaxbert.model.folders import explain_no_model
 
 ACTIVATIONS = ("gelu", "gelu_new", "relu")
@@ -26,10 +30,18 @@ _MAX_SIZES = {
     "intermediate_size": 65_536,
     "max_position_embeddings": 65_536,
     "type_vocab_size": 1_024,
+    "embedding_size": 16_384,
+    "num_hidden_groups": 256,
 }
 # The largest published BERT has 3.9 billion parameters.
 _MAX_PARAMETERS = 2**32
-_RATES = ("hidden_dropout_prob", "attention_probs_dropout_prob")
+_OPTIONAL = ("embedding_size", "num_hidden_groups")
+_RATES = (
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+    "qa_dropout",
+    "summary_last_dropout",
+)
 
 # Settings of config.json that would change the mathematics, with BERT's value.
 _REQUIRED = {
@@ -52,6 +64,9 @@ _KNOWN_KERNELS = ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "fl
 class BertConfig:
     """The shape of a BERT encoder, with the field names and defaults of Hugging Face's BertConfig.
 
+    Attributes:
+        model_type: the family, a name in FAMILIES.
+
     Raises:
         InputError: a field has the wrong type or is out of range, or `hidden_size` is not a
             multiple of `num_attention_heads`.
@@ -73,10 +88,20 @@ class BertConfig:
     classifier_dropout: float | None = None  # before a classifier; None is hidden_dropout_prob
     id2label: tuple[str, ...] = ()  # names of the classes, in the order of the outputs
     problem_type: str | None = None  # one of PROBLEM_TYPES; None if config.json has none
+    model_type: str = "bert"
+    embedding_size: int | None = None  # E, of the tables; None is hidden_size
+    num_hidden_groups: int | None = None  # different layers, if several in a row are the same one
+    qa_dropout: float = 0.0  # before the scores of tokens
+    summary_last_dropout: float = 0.1  # before the score of a choice, in ELECTRA
 
     def __post_init__(self) -> None:
+        if self.model_type not in FAMILIES:
+            known = ", ".join(FAMILIES)
+            raise InputError(f"model_type is {shown(repr(self.model_type))}: there are {known}")
         for name, largest in _MAX_SIZES.items():
             value = getattr(self, name)
+            if name in self.family.fixed or (name in _OPTIONAL and value is None):
+                continue
             if not _is_int(value) or not 1 <= value <= largest:
                 actual = shown(repr(value))
                 raise InputError(f"{name} is {actual}: it must be an integer from 1 to {largest}")
@@ -106,6 +131,11 @@ class BertConfig:
                 f"pad_token_id is {shown(repr(self.pad_token_id))}: it must be a token of the "
                 f"vocabulary, from 0 to {self.vocab_size - 1}"
             )
+        if self.positions < 1:
+            raise InputError(
+                f"max_position_embeddings is {self.max_position_embeddings}: the first "
+                f"{self.first_position} are the padding's, so there must be more"
+            )
         if self.hidden_act not in ACTIVATIONS:
             raise InputError(
                 f"hidden_act is {shown(repr(self.hidden_act))}: jaxbert has "
@@ -115,6 +145,11 @@ class BertConfig:
             raise InputError(
                 f"hidden_size {self.hidden_size} is not a multiple of "
                 f"num_attention_heads {self.num_attention_heads}"
+            )
+        if self.different_layers > self.num_hidden_layers:
+            raise InputError(
+                f"num_hidden_groups is {self.num_hidden_groups}: there are "
+                f"{self.num_hidden_layers} layers"
             )
         if self.parameters > _MAX_PARAMETERS:
             raise InputError(
@@ -127,7 +162,53 @@ class BertConfig:
         """The number of the encoder's parameters, without biases and LayerNorms."""
         tables = self.vocab_size + self.max_position_embeddings + self.type_vocab_size
         layer = 4 * self.hidden_size + 2 * self.intermediate_size
-        return self.hidden_size * (tables + self.num_hidden_layers * layer)
+        projection = self.hidden_size * self.projects_embeddings
+        of_embeddings = self.embedding_width * (tables + projection)
+        return of_embeddings + self.hidden_size * self.different_layers * layer
+
+    @property
+    def family(self) -> Family:
+        """In what it differs from BERT."""
+        return FAMILIES[self.model_type]
+
+    def head_dropout(self, head: str) -> float:
+        """The rate of the dropout before the last layer of a head."""
+        rate: float | None = getattr(self, self.family.rates.get(head, "classifier_dropout"))
+        return self.hidden_dropout_prob if rate is None else rate
+
+    def branch_dropout(self, branch: str) -> float:
+        """The rate of the dropout after a layer's "attention" or "mlp"."""
+        return 0.0 if branch in self.family.without_dropout else self.hidden_dropout_prob
+
+    @property
+    def embedding_width(self) -> int:
+        """E, the width of the embeddings before their projection."""
+        return self.hidden_size if self.embedding_size is None else self.embedding_size
+
+    @property
+    def projects_embeddings(self) -> bool:
+        """Whether a dense layer makes D numbers of the E of an embedding."""
+        return self.family.always_projects or self.embedding_width != self.hidden_size
+
+    @property
+    def different_layers(self) -> int:
+        """How many layers have parameters of their own; all, but where several are the same."""
+        groups = self.num_hidden_groups
+        return self.num_hidden_layers if groups is None else groups
+
+    def layer_of(self, index: int) -> int:
+        """The number of the parameters of layer `index`."""
+        return index * self.different_layers // self.num_hidden_layers
+
+    @property
+    def first_position(self) -> int:
+        """The row of the table of positions for a window's first token."""
+        return self.pad_token_id + 1 if self.family.skips_padding else 0
+
+    @property
+    def positions(self) -> int:
+        """The most tokens of a window."""
+        return self.max_position_embeddings - self.first_position
 
     @property
     def multi_label(self) -> bool:
@@ -161,8 +242,8 @@ SIZES = {
 def config_from_dict(raw: Json, origin: str) -> BertConfig:
     """Make a BertConfig from the content of a config.json.
 
-    Only the fields of BertConfig are used. A field that would change the mathematics must have
-    BERT's value; all other fields are ignored.
+    Only the fields that the family names are used. A field that would change the mathematics must
+    have BERT's value; all other fields are ignored.
 
     Raises:
         InputError: not a BERT config, or an invalid field; the message begins with `origin`.
@@ -170,12 +251,14 @@ def config_from_dict(raw: Json, origin: str) -> BertConfig:
     if not isinstance(raw, dict):
         raise InputError(f"{origin}: expected a JSON object, found {type(raw).__name__}")
     model_type = raw.get("model_type", "bert")
-    if model_type != "bert":
+    if not isinstance(model_type, str) or model_type not in FAMILIES:
         raise InputError(
-            f"{origin}: model_type is {shown(repr(model_type))}, and jaxbert reads 'bert' only "
-            "(BERT, Chinese BERT, RoBERTa-wwm-ext, MacBERT, MiniLM and TinyBERT are saved as that)"
+            f"{origin}: model_type is {shown(repr(model_type))}, and jaxbert reads "
+            f"{', '.join(FAMILIES)} only (Chinese BERT, RoBERTa-wwm-ext, MacBERT, MiniLM and "
+            "TinyBERT are saved as bert)"
         )
-    for name, value in _REQUIRED.items():
+    family = FAMILIES[model_type]
+    for name, value in {**_REQUIRED, **family.required}.items():
         if raw.get(name, value) not in (value, None):
             actual = shown(repr(raw[name]))
             raise InputError(f"{origin}: {name} is {actual}; jaxbert computes {value!r} only")
@@ -191,8 +274,8 @@ def config_from_dict(raw: Json, origin: str) -> BertConfig:
                 f"{origin}: {name} is {shown(repr(raw[name]))}, which may be code to be run; "
                 "remove the field, which jaxbert does not need"
             )
-    names = [field.name for field in dataclasses.fields(BertConfig)]
-    used = {name: raw[name] for name in names if raw.get(name) is not None}
+    given = {n: raw[theirs] for n, theirs in family.fields.items() if raw.get(theirs) is not None}
+    used = {"model_type": model_type, **family.defaults, **given, **family.fixed}
     if "id2label" in used:
         used["id2label"] = _label_names(used["id2label"], origin)
     try:
@@ -251,8 +334,11 @@ def _read(path: str | Path) -> tuple[Path, dict[str, Json]]:
 
 def config_to_dict(cfg: BertConfig) -> dict[str, Json]:
     """The content of a config.json that transformers reads as the same encoder."""
-    fields: dict[str, Json] = {"model_type": "bert", "position_embedding_type": "absolute"}
-    fields |= dataclasses.asdict(cfg)
+    fields: dict[str, Json] = {
+        "model_type": cfg.model_type,
+        "position_embedding_type": "absolute",
+    }
+    fields |= {theirs: getattr(cfg, name) for name, theirs in cfg.family.fields.items()}
     del fields["id2label"]
     names = cfg.id2label
     if names:

@@ -1,7 +1,9 @@
 """The BERT encoder (Devlin et al. 2019) in Flax Linen: all of the model's mathematics.
 
     B batch   T query length   S key length   D hidden   N heads   H head size   F MLP width
-    L layers   V vocabulary
+    L layers   V vocabulary   E embedding width
+
+Other families are read from the same lines: the config says what they have of it (families).
 
 Every submodule has an explicit name, so checkpoints do not depend on the order of creation. The
 constants are BERT's, not Flax's defaults: erf GELU, LayerNorm eps 1e-12 with a two-pass variance.
@@ -89,11 +91,13 @@ class LayerNorm(nn.Module):
     """LayerNorm of x, or of x + dropout(branch).
 
     Attributes:
+        rate: of that dropout.
         sum_norm: how the latter is computed.
     """
 
     cfg: BertConfig
     dtype: DTypeLike
+    rate: float = 0.0
     sum_norm: ResidualNorm = dataclasses.field(default_factory=ResidualNorm)
 
     @nn.compact
@@ -110,14 +114,14 @@ class LayerNorm(nn.Module):
         eps = cfg.layer_norm_eps
         if branch is None:
             return layer_norm(x, scale, bias, eps, self.dtype)
-        rate = cfg.hidden_dropout_prob
         return self.sum_norm(
-            x, branch, scale, bias, eps=eps, dropout_rate=rate, seeds=seeds, site=site
+            x, branch, scale, bias, eps=eps, dropout_rate=self.rate, seeds=seeds, site=site
         )
 
 
 class Embeddings(nn.Module):
-    """Sum of word, position and token-type embeddings, normalised."""
+    """Sum of word, position and token-type embeddings (B, T, E), normalised, and projected to
+    D numbers where families have E."""
 
     cfg: BertConfig
     dtype: DTypeLike
@@ -129,25 +133,30 @@ class Embeddings(nn.Module):
         input_ids: Int[Array, "B T"],
         token_type_ids: Int[Array, "B T"],
         position_ids: Int[Array, "B T"] | None,
-        word_offsets: Float[Array, "B T D"] | None,
+        word_offsets: Float[Array, "B T E"] | None,
         seeds: Seeds | None,
     ) -> Float[Array, "B T D"]:
         cfg = self.cfg
 
-        def table(rows: int, name: str) -> Float[AnyArray, "{rows} D"]:
-            return nn.Embed(rows, cfg.hidden_size, embedding_init=_normal(cfg), name=name).embedding
+        def table(rows: int, name: str) -> Float[AnyArray, "{rows} E"]:
+            width = cfg.embedding_width
+            return nn.Embed(rows, width, embedding_init=_normal(cfg), name=name).embedding
 
         x = self.lookup(table(cfg.vocab_size, "word_embeddings"), input_ids)
         if word_offsets is not None:
             x += word_offsets
-        x += self.lookup(table(cfg.type_vocab_size, "token_type_embeddings"), token_type_ids)
-        positions = table(cfg.max_position_embeddings, "position_embeddings")
+        if cfg.type_vocab_size:
+            x += self.lookup(table(cfg.type_vocab_size, "token_type_embeddings"), token_type_ids)
+        positions = table(cfg.max_position_embeddings, "position_embeddings")[cfg.first_position :]
         if position_ids is None:
             x += self.lookup.places(positions, input_ids)
         else:
             x += self.lookup(positions, position_ids)
         x = LayerNorm(cfg, self.dtype, name="layer_norm")(x)
-        return dropout(x, cfg.hidden_dropout_prob, seeds, site=0)
+        x = dropout(x, cfg.hidden_dropout_prob, seeds, site=0)
+        if cfg.projects_embeddings:
+            x = Dense(cfg, (cfg.hidden_size,), self.dtype, name="project")(x)
+        return x
 
 
 class SelfAttention(nn.Module):
@@ -208,19 +217,20 @@ class Layer(nn.Module):
         def dense(width: int, name: str) -> Dense:
             return Dense(cfg, (width,), self.dtype, name=name)
 
-        def norm(name: str) -> LayerNorm:
-            return LayerNorm(cfg, self.dtype, ResidualNorm.beside(self.attention), name=name)
+        def norm(branch: str) -> LayerNorm:
+            sum_norm, rate = ResidualNorm.beside(self.attention), cfg.branch_dropout(branch)
+            return LayerNorm(cfg, self.dtype, rate, sum_norm, name=f"{branch}_norm")
 
         a = SelfAttention(cfg, self.dtype, self.attention, name="attention")(
             x, key_mask, segment_ids, seeds, site
         )
-        x = norm("attention_norm")(x, a, seeds, site + 1)
+        x = norm("attention")(x, a, seeds, site + 1)
 
         m = dense(cfg.intermediate_size, "mlp_in")(x)
         with jax.named_scope("activation"):
             m = ACTIVATIONS[cfg.hidden_act](m)
         m = dense(cfg.hidden_size, "mlp_out")(m)
-        return norm("mlp_norm")(x, m, seeds, site + 2)
+        return norm("mlp")(x, m, seeds, site + 2)
 
 
 class Encoder(nn.Module):
@@ -248,7 +258,7 @@ class Encoder(nn.Module):
         attention_mask: Shaped[Array, "B T"] | None = None,  # nonzero at real tokens
         position_ids: Int[Array, "B T"] | None = None,  # by default 0 .. T - 1
         segment_ids: Int[Array, "B T"] | None = None,  # for packed rows, instead of the mask
-        word_offsets: Float[Array, "B T D"] | None = None,  # added to the word embeddings
+        word_offsets: Float[Array, "B T E"] | None = None,  # added to the word embeddings
         seeds: Seeds | None = None,  # with seeds, dropout is on
     ) -> list[Float[Array, "B T D"]]:
         """Hidden states: the embeddings and the output of every layer, L + 1 arrays (B, T, D)."""
@@ -264,10 +274,12 @@ class Encoder(nn.Module):
         if (self.scan or needs_loop) and not self.is_initializing():
             return [*states, *self._scanned(x, attention_mask, segment_ids, seeds)]
         layer = nn.remat(Layer) if self.remat else Layer
+        layers = [
+            layer(self.cfg, self.dtype, self.attention, name=f"layer_{number}")
+            for number in range(self.cfg.different_layers)
+        ]
         for index in range(self.cfg.num_hidden_layers):
-            x = layer(self.cfg, self.dtype, self.attention, name=f"layer_{index}")(
-                x, index, attention_mask, segment_ids, seeds
-            )
+            x = layers[self.cfg.layer_of(index)](x, index, attention_mask, segment_ids, seeds)
             states.append(x)
         return states
 
@@ -280,7 +292,8 @@ class Encoder(nn.Module):
     ) -> Float[Array, "L B T D"]:
         """The outputs of all layers, with the same parameter names as without a scan."""
         count = self.cfg.num_hidden_layers
-        layer_params = [self.variables["params"][f"layer_{index}"] for index in range(count)]
+        names = [f"layer_{self.cfg.layer_of(index)}" for index in range(count)]
+        layer_params = [self.variables["params"][name] for name in names]
         layer = Layer(self.cfg, self.dtype, self.attention, parent=None)
 
         def apply_layer(

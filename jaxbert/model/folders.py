@@ -36,6 +36,8 @@ _HUB_FILES = [
     "special_tokens_map.json",
     "added_tokens.json",
     "vocab.txt",
+    "vocab.json",
+    "merges.txt",
     ADAPTER,
 ]
 

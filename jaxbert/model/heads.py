@@ -2,7 +2,7 @@
 
 A head is a function of the encoder's outputs: it adds a dense layer and returns named arrays. Its
 parameters are next to the encoder's, under Hugging Face's names. B batch, T length, D hidden,
-C classes, K choices, P masked positions, V vocabulary.
+E of an embedding, C classes, K choices, P masked positions, V vocabulary.
 """
 
 from __future__ import annotations
@@ -25,10 +25,13 @@ from jaxbert.model.attention import Attention
 from jaxbert.model.config import BertConfig
 from jaxbert.model.dropout import Seeds, dropout, row_seeds
 from jaxbert.model.encoder import ACTIVATIONS, WEIGHTS, Encoder
+from jaxbert.model.families import Pooling
 from jaxbert.model.params import AnyArray, subtree
 from jaxbert.model.params import Params as Params
 from jaxbert.model.segments import first_tokens, token_seeds, windows
 from jaxbert.runtime.target import Target
+
+_POOLED = {"tanh": jnp.tanh, **ACTIVATIONS}
 
 Outputs: TypeAlias = dict[str, Array]  # by the names that the heads document
 # What else of a forward pass can be asked for; see make_apply.
@@ -72,14 +75,16 @@ class Encoded(NamedTuple):
         batch: the arrays that apply was called with.
         drop: the classifier's dropout, for all tokens.
         drop_first: the classifier's dropout, for the windows' first tokens.
+        drop_input: as that, with other masks, before a pooler that has dropout there too.
         more: takes outputs that are there beside the head's, by name.
     """
 
     hidden: Float[Array, "B T D"]
-    words: Float[AnyArray, "V D"]
+    words: Float[AnyArray, "V E"]
     batch: Batch[Array]
     drop: Callable[[Float[Array, "B T D"]], Float[Array, "B T D"]]
     drop_first: Callable[[Float[Array, "M D"]], Float[Array, "M D"]]
+    drop_input: Callable[[Float[Array, "M D"]], Float[Array, "M D"]]
     more: Outputs
 
 
@@ -90,17 +95,28 @@ def _dense(cfg: BertConfig, outputs: int, name: str) -> nn.Dense:
     return nn.Dense(outputs, kernel_init=nn.initializers.normal(cfg.initializer_range), name=name)
 
 
-def _pooled(cfg: BertConfig, x: Encoded) -> Float[Array, "M D"]:
-    """float32: BERT's pooler, tanh of a dense layer on [CLS] (Devlin et al. 2019, 4.1)."""
+def pooling_of(cfg: BertConfig, head: str) -> Pooling:
+    """The shape of a head that reads the windows' first tokens."""
+    return cfg.family.choice if head == "multiple_choice" else cfg.family.classifier
+
+
+def _pooled(cfg: BertConfig, pooling: Pooling, x: Encoded) -> Float[Array, "M D"]:
+    """float32: a dense layer on the first token, [CLS], and its activation, for BERT the pooler
+    with tanh (Devlin et al. 2019, 4.1)."""
     first = first_tokens(x.hidden, x.batch).astype(jnp.float32)
-    pooled = jnp.tanh(_dense(cfg, cfg.hidden_size, "pooler")(first))
+    if pooling.drops_input:
+        first = x.drop_input(first)
+    pooled = _POOLED[pooling.activation](_dense(cfg, cfg.hidden_size, "pooler")(first))
     x.more["pooler_output"] = pooled
     return pooled
 
 
-def _classified(cfg: BertConfig, outputs: int, x: Encoded) -> Float[Array, "M {outputs}"]:
-    """float32: the pooler, dropout, and the added dense layer."""
-    return _dense(cfg, outputs, "classifier")(x.drop_first(_pooled(cfg, x)))
+def _classified(
+    cfg: BertConfig, outputs: int, x: Encoded, head: str = "classification"
+) -> Float[Array, "M {outputs}"]:
+    """float32: the pooled first token, dropout, and the added dense layer."""
+    pooled = _pooled(cfg, pooling_of(cfg, head), x)
+    return _dense(cfg, outputs, "classifier")(x.drop_first(pooled))
 
 
 class _Spans(nn.Module):
@@ -110,7 +126,7 @@ class _Spans(nn.Module):
 
     @nn.compact
     def __call__(self, x: Encoded) -> Outputs:
-        hidden = x.hidden.astype(jnp.float32)
+        hidden = x.drop(x.hidden.astype(jnp.float32))
         logits = {side: _dense(self.cfg, 1, side)(hidden) for side in ("start", "end")}
         return {f"{side}_logits": windows(y, x.batch)[..., 0] for side, y in logits.items()}
 
@@ -132,13 +148,13 @@ def regression(cfg: BertConfig, x: Encoded) -> Outputs:
 
 def multiple_choice(cfg: BertConfig, x: Encoded) -> Outputs:
     """logits (B, K) of K choices that were encoded one by one (Devlin et al. 2019, 4.4)."""
-    scores = _classified(cfg, 1, x)
+    scores = _classified(cfg, 1, x, "multiple_choice")
     return {"logits": scores.reshape(-1, x.batch["input_ids"].shape[-1])}
 
 
 def next_sentence(cfg: BertConfig, x: Encoded) -> Outputs:
     """logits (M, 2): index 0 if the second text follows the first, else 1 (section 3.1)."""
-    return {"logits": _dense(cfg, 2, "seq_relationship")(_pooled(cfg, x))}
+    return {"logits": _dense(cfg, 2, "seq_relationship")(_pooled(cfg, cfg.family.classifier, x))}
 
 
 def tagging(cfg: BertConfig, x: Encoded) -> Outputs:
@@ -154,16 +170,16 @@ class _Predictions(nn.Module):
 
     @nn.compact
     def __call__(
-        self, hidden: Float[Array, "B P D"], words: Float[AnyArray, "V D"]
+        self, hidden: Float[Array, "B P D"], words: Float[AnyArray, "V E"]
     ) -> Float[Array, "B P V"]:
         cfg, dtype = self.cfg, hidden.dtype
-        x = _dense(cfg, cfg.hidden_size, "transform")(hidden.astype(jnp.float32))
-        x = ACTIVATIONS[cfg.hidden_act](x)
+        x = _dense(cfg, cfg.embedding_width, "transform")(hidden.astype(jnp.float32))
+        x = ACTIVATIONS[cfg.family.masked_lm.activation or cfg.hidden_act](x)
         norm = nn.LayerNorm(epsilon=cfg.layer_norm_eps, use_fast_variance=False, name="layer_norm")
         x = norm(x).astype(dtype)
         bias = self.param("bias", nn.initializers.zeros, (cfg.vocab_size,))
         product = jnp.einsum(
-            "BPD,VD->BPV", x, words.astype(dtype), preferred_element_type=jnp.float32
+            "BPE,VE->BPV", x, words.astype(dtype), preferred_element_type=jnp.float32
         )
         return product + bias
 
@@ -217,8 +233,7 @@ class BertWithHead(nn.Module):
         seeds_by_token = token_seeds(seeds, batch)
         states = encoder(**inputs, word_offsets=batch.get("word_offsets"), seeds=seeds_by_token)
         hidden = states[-1]
-        rate = cfg.classifier_dropout
-        rate = cfg.hidden_dropout_prob if rate is None else rate
+        rate = cfg.head_dropout(self.head)
         site = 1 + 3 * cfg.num_hidden_layers
 
         def drop(x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
@@ -227,9 +242,13 @@ class BertWithHead(nn.Module):
         def drop_first(x: Float[Array, "M D"]) -> Float[Array, "M D"]:
             return dropout(x[:, None], rate, seeds, site)[:, 0]
 
+        def drop_input(x: Float[Array, "M D"]) -> Float[Array, "M D"]:
+            return dropout(x[:, None], rate, seeds, site + 1)[:, 0]
+
         words = encoder.variables["params"]["embeddings"]["word_embeddings"]["embedding"]
         more: Outputs = {}
-        outputs = HEADS[self.head](cfg, Encoded(hidden, words, batch, drop, drop_first, more))
+        encoded = Encoded(hidden, words, batch, drop, drop_first, drop_input, more)
+        outputs = HEADS[self.head](cfg, encoded)
         if "hidden_states" in self.also:
             more["hidden_states"] = jnp.stack(states)
         if "embeddings" in self.also:
@@ -257,8 +276,9 @@ def make_apply(
     (B, T, D) in the compute dtype, by row; model.segments.first_tokens finds the windows' tokens.
 
     The batch has `input_ids` (B, T) and optionally `token_type_ids`, `attention_mask`,
-    `position_ids`, `segment_ids` (B, T); in multiple choice they are (B, T, K). `word_offsets`
-    (B, T, D), or (B * K, T, D), are added to the word embeddings. Packed rows (see data.packing)
+    `position_ids`, `segment_ids` (B, T); in multiple choice they are (B, T, K). Positions count
+    from 0, whichever row of its table a family has for the first one. `word_offsets`
+    (B, T, E), or (B * K, T, E), are added to the word embeddings. Packed rows (see data.packing)
     have segment_ids, position_ids and segment_starts, and outputs are by window.
 
     With train=True dropout is on and `key` is required. Masks are a function of the key and the

@@ -9,40 +9,39 @@ import numpy as np
 from flax import traverse_util
 
 from jaxbert.model.config import BertConfig
-from jaxbert.model.heads import init_params
+from jaxbert.model.heads import init_params, pooling_of
 
 Leaf = tuple[str, ...]
 
-# Our name of a module inside the encoder -> Hugging Face's.
-_EMBEDDINGS = {
-    "word_embeddings": "word_embeddings",
-    "position_embeddings": "position_embeddings",
-    "token_type_embeddings": "token_type_embeddings",
-    "layer_norm": "LayerNorm",
-}
-_LAYER = {
-    "attention/query": "attention.self.query",
-    "attention/key": "attention.self.key",
-    "attention/value": "attention.self.value",
-    "attention/output": "attention.output.dense",
-    "attention_norm": "attention.output.LayerNorm",
-    "mlp_in": "intermediate.dense",
-    "mlp_out": "output.dense",
-    "mlp_norm": "output.LayerNorm",
-}
-LAYER_TENSORS = 2 * len(_LAYER)  # each has a weight and a bias
-# A module outside the encoder -> Hugging Face's name, and the row of its tensor that is ours (None:
-# all rows). A checkpoint has all modules with the same first name, or none of them.
-_PARTS: dict[str, tuple[str, int | None]] = {
-    "qa_outputs/start": ("qa_outputs", 0),
-    "qa_outputs/end": ("qa_outputs", 1),
-    "pooler": ("bert.pooler.dense", None),
-    "classifier": ("classifier", None),
-    "seq_relationship": ("cls.seq_relationship", None),
-    "predictions": ("cls.predictions", None),
-    "predictions/transform": ("cls.predictions.transform.dense", None),
-    "predictions/layer_norm": ("cls.predictions.transform.LayerNorm", None),
-}
+Part = tuple[str, int | None]
+
+
+def parts(cfg: BertConfig, head: str) -> dict[str, Part]:
+    """By our name, the modules outside the encoder: Hugging Face's name, and the row of its tensor
+    that is ours (None: all rows). A checkpoint has all modules with the same first name, or none of
+    them."""
+    pooling = pooling_of(cfg, head)
+    masked_lm = cfg.family.masked_lm
+    return {
+        "qa_outputs/start": ("qa_outputs", 0),
+        "qa_outputs/end": ("qa_outputs", 1),
+        "pooler": (pooling.dense, None),
+        "classifier": (classifier_name(cfg, head), None),
+        "seq_relationship": ("cls.seq_relationship", None),
+        "predictions": (masked_lm.bias, None),
+        "predictions/transform": (masked_lm.transform, None),
+        "predictions/layer_norm": (masked_lm.norm, None),
+    }
+
+
+def classifier_name(cfg: BertConfig, head: str) -> str:
+    """The tensors of the last layer of a head with classes."""
+    return "classifier" if head == "tagging" else pooling_of(cfg, head).output
+
+
+def layer_tensors(cfg: BertConfig) -> int:
+    """How many tensors a layer has: each of its modules has a weight and a bias."""
+    return 2 * len(cfg.family.modules)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,19 +91,19 @@ def name_table(cfg: BertConfig, head: str) -> list[Entry]:
     """Every leaf of the parameters with its tensor, sorted by path."""
     abstract = jax.eval_shape(lambda: init_params(cfg, head, jax.random.key(0)))
     leaves = traverse_util.flatten_dict(abstract)
-    return [_entry(leaf, tuple(leaves[leaf].shape)) for leaf in sorted(leaves)]
+    return [_entry(cfg, head, leaf, tuple(leaves[leaf].shape)) for leaf in sorted(leaves)]
 
 
-def _entry(leaf: Leaf, shape: tuple[int, ...]) -> Entry:
-    module, parameter = "/".join(leaf[:-1]), leaf[-1]
+def _entry(cfg: BertConfig, head: str, leaf: Leaf, shape: tuple[int, ...]) -> Entry:
+    family, parameter = cfg.family, leaf[-1]
     row = None
     if leaf[:2] == ("bert", "embeddings"):
-        name = f"bert.embeddings.{_EMBEDDINGS[leaf[2]]}"
+        name = f"{family.prefix}.{family.embeddings[leaf[2]]}"
     elif leaf[0] == "bert":
-        layer = leaf[1].removeprefix("layer_")
-        name = f"bert.encoder.layer.{layer}.{_LAYER['/'.join(leaf[2:-1])]}"
+        layer = family.layer.format(leaf[1].removeprefix("layer_"))
+        name = f"{family.prefix}.{layer}.{family.modules['/'.join(leaf[2:-1])]}"
     else:
-        name, row = _PARTS[module]
+        name, row = parts(cfg, head)["/".join(leaf[:-1])]
     inputs = 0
     if parameter == "kernel":
         inputs = 2 if leaf[-3:-1] == ("attention", "output") else 1

@@ -31,28 +31,18 @@ from jaxbert.model.config import (
 )
 from jaxbert.model.folders import ADAPTER, find_model_folder
 from jaxbert.model.heads import HEADS, Params, init_params
-from jaxbert.model.names import LAYER_TENSORS, Entry, Leaf, name_table, tensor_shapes
+from jaxbert.model.names import (
+    Entry,
+    Leaf,
+    classifier_name,
+    layer_tensors,
+    name_table,
+    tensor_shapes,
+)
 from jaxbert.model.weights import Tensor, open_weights
 
 logger = logging.getLogger("jaxbert")
 
-ARCHITECTURES = {
-    "qa": "BertForQuestionAnswering",
-    "classification": "BertForSequenceClassification",
-    "regression": "BertForSequenceClassification",
-    "multiple_choice": "BertForMultipleChoice",
-    "next_sentence": "BertForNextSentencePrediction",
-    "tagging": "BertForTokenClassification",
-    "mlm": "BertForMaskedLM",
-}
-
-# Parts of BERT checkpoints that an encoder with another head does not use. Any other tensor that is
-# not in the name table is an error.
-_OTHER_HEADS = re.compile(r"(bert\.pooler|cls|classifier|qa_outputs|lm_head|fit_denses?)\.")
-# The masked language model's decoder is the table of word embeddings; files have it under either
-# name or both. Its bias has two names too.
-_EMBEDDINGS, _DECODER = "bert.embeddings.word_embeddings.weight", "cls.predictions.decoder.weight"
-_BIAS, _DECODER_BIAS = "cls.predictions.bias", "cls.predictions.decoder.bias"
 _BUFFERS = re.compile(r"(.*\.)?(position_ids|token_type_ids)$")
 # Most faults or tensors listed in a message.
 _MAX_LISTED = 100
@@ -87,12 +77,16 @@ def _shorten(lines: list[str]) -> list[str]:
 # --- in ---------------------------------------------------------------------------------------
 
 
-def _canonical(name: str, prefixed: bool) -> str:
+# What the names in a checkpoint of the encoder alone begin with.
+_BARE = ("embeddings", "encoder.", "transformer.", "pooler.")
+
+
+def _canonical(name: str, prefix: str, prefixed: bool) -> str:
     """The name in current BertFor... classes: with `bert.`, and LayerNorm weight and bias."""
     name = re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", name)
     name = re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", name)
-    if not prefixed and name.startswith(("embeddings.", "encoder.", "pooler.")):
-        name = f"bert.{name}"
+    if not prefixed and name.startswith(_BARE):
+        name = f"{prefix}.{name}"
     return name
 
 
@@ -101,11 +95,13 @@ def _check_names(
 ) -> tuple[list[Entry], LoadReport]:
     """The name table and the report; raises one InputError with all faults of the names."""
     # First, before anything takes time or memory for that many layers.
-    if (cfg.num_hidden_layers - 1) * LAYER_TENSORS > len(tensors):
+    each = layer_tensors(cfg)
+    if (cfg.different_layers - 1) * each > len(tensors):
         raise InputError(
-            f"{folder}: config.json says {cfg.num_hidden_layers} layers of {LAYER_TENSORS} tensors "
+            f"{folder}: config.json says {cfg.different_layers} layers of {each} tensors "
             f"each, but the weights have {len(tensors)} tensors in all"
         )
+    others = cfg.family.others
     table = name_table(cfg, head)
     shapes = tensor_shapes(table)
     missing = sorted(shapes.keys() - tensors.keys())
@@ -118,9 +114,7 @@ def _check_names(
         (n for n in missing if part_of[n] in present), key=lambda n: part_of[n] == "bert"
     )
     faults = [f"- {name}  missing" for name in incomplete]
-    faults += [
-        f"+ {shown(name)}  unexpected" for name in unexpected if not _OTHER_HEADS.match(name)
-    ]
+    faults += [f"+ {shown(name)}  unexpected" for name in unexpected if not re.match(others, name)]
     faults += [
         f"  {name}  has shape {shown(tensors[name].shape)}, config.json says {shape}"
         for name, shape in sorted(shapes.items())
@@ -150,10 +144,12 @@ def _with_labels(
     cfg = dataclasses.replace(cfg, problem_type=_problem_type(cfg, head))
     if head in ("qa", "mlm", "next_sentence"):
         return dataclasses.replace(cfg, id2label=()), tensors
-    shape = tensors["classifier.bias"].shape if "classifier.bias" in tensors else None
+    layer = classifier_name(cfg, head)
+    bias = f"{layer}.bias"
+    shape = tensors[bias].shape if bias in tensors else None
     if shape is not None and (len(shape) != 1 or not 1 <= shape[0] <= _MAX_CLASSES):
         raise InputError(
-            f"{folder}: classifier.bias has shape {shown(shape)}, expected one axis with at most "
+            f"{folder}: {bias} has shape {shown(shape)}, expected one axis with at most "
             f"{_MAX_CLASSES} classes"
         )
     rows = None if shape is None else shape[0]
@@ -161,7 +157,8 @@ def _with_labels(
     saved_names = saved_names or _default_names(1 if head == "regression" else rows or 2)
     names = saved_names if id2label is None else tuple(id2label)
     outputs = 1 if head == "multiple_choice" else len(names)
-    other_head = architecture in ARCHITECTURES.values() and architecture != ARCHITECTURES[head]
+    classes = cfg.family.classes
+    other_head = architecture in classes.values() and architecture != classes[head]
     if rows is not None and (
         other_head
         or rows != outputs
@@ -173,7 +170,7 @@ def _with_labels(
         logger.info(
             "the checkpoint's classifier is for %s; initializing a new one", shown(described)
         )
-        tensors = {n: t for n, t in tensors.items() if not n.startswith("classifier.")}
+        tensors = {n: t for n, t in tensors.items() if not n.startswith(f"{layer}.")}
     return dataclasses.replace(cfg, id2label=() if head == "multiple_choice" else names), tensors
 
 
@@ -201,26 +198,28 @@ def _untie(folder: Path, cfg: BertConfig, tensors: dict[str, Tensor]) -> dict[st
             "table of word embeddings; set it to true if the two are equal"
         )
     tensors = dict(tensors)
-    if _DECODER in tensors and _EMBEDDINGS in tensors:
-        sizes = [math.prod(tensors[n].shape) for n in (_EMBEDDINGS, _DECODER)]
+    family, masked_lm = cfg.family, cfg.family.masked_lm
+    # The decoder is the table of word embeddings; files have it under either name or both. Its bias
+    # may have two names too.
+    words = f"{family.prefix}.{family.embeddings['word_embeddings']}.weight"
+    decoder, decoder_bias = f"{masked_lm.decoder}.weight", f"{masked_lm.decoder}.bias"
+    if decoder in tensors and words in tensors:
+        sizes = [math.prod(tensors[n].shape) for n in (words, decoder)]
         if sizes[0] != sizes[1] or sizes[0] > cfg.parameters:  # before allocating memory
-            shapes = f"{tensors[_DECODER].shape} and {tensors[_EMBEDDINGS].shape}"
-            raise InputError(f"{folder}: {_DECODER} and {_EMBEDDINGS} are tied, of shapes {shapes}")
-        first, second = (_floats(folder, n, tensors[n]) for n in (_EMBEDDINGS, _DECODER))
+            shapes = f"{tensors[decoder].shape} and {tensors[words].shape}"
+            raise InputError(f"{folder}: {decoder} and {words} are tied, of shapes {shapes}")
+        first, second = (_floats(folder, n, tensors[n]) for n in (words, decoder))
         if not np.array_equal(first, second):
-            raise InputError(
-                f"{folder}: {_DECODER} is not {_EMBEDDINGS}; jaxbert's decoder is tied to it"
-            )
-        del tensors[_DECODER]
-    if _DECODER in tensors:
-        tensors[_EMBEDDINGS] = tensors.pop(_DECODER)
-    if _DECODER_BIAS in tensors:
-        if tensors[_DECODER_BIAS].shape == (cfg.vocab_size,):
-            _floats(
-                folder, _DECODER_BIAS, tensors[_DECODER_BIAS]
-            )  # reports a fault under its own name
+            raise InputError(f"{folder}: {decoder} is not {words}; jaxbert's decoder is tied to it")
+        del tensors[decoder]
+    if decoder in tensors:
+        tensors[words] = tensors.pop(decoder)
+    if decoder_bias in tensors:
+        if tensors[decoder_bias].shape == (cfg.vocab_size,):
+            # Reports a fault under its own name.
+            _floats(folder, decoder_bias, tensors[decoder_bias])
         # If there are both and they differ, transformers uses the decoder's.
-        tensors[_BIAS] = tensors.pop(_DECODER_BIAS)
+        tensors[f"{masked_lm.bias}.bias"] = tensors.pop(decoder_bias)
     return tensors
 
 
@@ -270,11 +269,14 @@ def load_pretrained(
             "does not support; save the full model with merge_and_unload() and save_pretrained()"
         )
     cfg = load_config(folder)
+    if head not in cfg.family.classes:
+        raise InputError(f"{folder}: a model of the type {cfg.model_type} has no head {head}")
     # A file read at once may have the encoder, a decoder as large, in 64 bits, and heads.
     with open_weights(folder, 16 * cfg.parameters + (64 << 20)) as raw:
         named = {n: t for n, t in raw.items() if not _BUFFERS.match(n)}
-        prefixed = any(n.startswith("bert.") for n in named)
-        tensors = {_canonical(n, prefixed): t for n, t in named.items()}
+        prefix = cfg.family.prefix
+        prefixed = any(n.startswith(f"{prefix}.") for n in named)
+        tensors = {_canonical(n, prefix, prefixed): t for n, t in named.items()}
         if len(tensors) < len(named):
             raise InputError(f"{folder}: some tensors occur twice, under old and new names")
         if head == "mlm":
@@ -352,7 +354,11 @@ def save_pretrained(
         parts.setdefault(entry.name, []).append(entry.to_tensor(leaves[entry.leaf]))
     tensors = {name: x[0] if len(x) == 1 else np.concatenate(x) for name, x in parts.items()}
     cfg = dataclasses.replace(cfg, problem_type=_problem_type(cfg, head))
-    config = {"architectures": [ARCHITECTURES[head]], "dtype": "float32", **config_to_dict(cfg)}
+    config = {
+        "architectures": [cfg.family.classes[head]],
+        "dtype": "float32",
+        **config_to_dict(cfg),
+    }
     write_json(folder / "config.json", config)
     # Not save_file, whose errors are not OSErrors, though this needs memory for a second copy.
     write_bytes(folder / "model.safetensors", save(tensors, metadata={"format": "pt"}))

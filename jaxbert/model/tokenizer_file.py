@@ -1,4 +1,5 @@
-"""Reads a tokenizer.json and checks that it is a BERT tokenizer: WordPiece and similar parts.
+"""Reads a tokenizer.json and checks that it is one of a family: WordPiece and similar parts, the
+byte-level BPE of RoBERTa, or the Unigram of XLM-RoBERTa.
 
 The format allows regular expressions that take years, padding to millions of tokens, and tokens
 without a row in the model. So the allowed parts are listed here, and others are refused by name.
@@ -7,12 +8,13 @@ without a row in the model. So the allowed parts are listed here, and others are
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from jaxbert.errors import InputError
 from jaxbert.io.files import Json
 from jaxbert.io.untrusted import read_object, shown
 
+Tokens = Literal["WordPiece", "BPE", "Unigram"]  # the type of its model
 FileContent: TypeAlias = dict[str, Any]  # the parsed JSON of a tokenizer.json
 
 MAX_BYTES = 32 << 20  # a million tokens
@@ -22,27 +24,46 @@ _MAX_PIECES = 16  # of a template or sequence
 _MAX_PREFIX = 16  # characters; it is copied for every part of a word that is tried
 _MAX_WORD = 1_000  # max_input_chars_per_word: time is quadratic in a word's length
 
-_ALLOWED_TYPES = {
-    "normalizer": [
-        "BertNormalizer",
-        "Lowercase",
-        "NFC",
-        "NFD",
-        "NFKC",
-        "NFKD",
-        "Strip",
-        "StripAccents",
-    ],
-    "pre_tokenizer": [
-        "BertPreTokenizer",
-        "Whitespace",
-        "WhitespaceSplit",
-        "Punctuation",
-        "Digits",
-    ],
-    "decoder": ["WordPiece"],
-    "model": ["WordPiece"],
-    "post_processor": ["TemplateProcessing", "BertProcessing"],
+_UNICODE = ["Lowercase", "NFC", "NFD", "NFKC", "NFKD", "Strip", "StripAccents"]
+_TEMPLATES = ["TemplateProcessing", "BertProcessing", "RobertaProcessing"]
+# By the model's type.
+_ALLOWED_TYPES: dict[Tokens, dict[str, list[str]]] = {
+    "WordPiece": {
+        "normalizer": ["BertNormalizer", *_UNICODE],
+        "pre_tokenizer": [
+            "BertPreTokenizer",
+            "Whitespace",
+            "WhitespaceSplit",
+            "Punctuation",
+            "Digits",
+        ],
+        "decoder": ["WordPiece"],
+        "post_processor": _TEMPLATES[:2],
+    },
+    "BPE": {
+        "normalizer": _UNICODE,
+        "pre_tokenizer": ["ByteLevel"],
+        "decoder": ["ByteLevel"],
+        "post_processor": _TEMPLATES,
+    },
+    "Unigram": {
+        "normalizer": ["Precompiled", "Replace", *_UNICODE],
+        "pre_tokenizer": ["WhitespaceSplit", "Metaspace"],
+        "decoder": ["Metaspace"],
+        "post_processor": _TEMPLATES,
+    },
+}
+# What else a model may say, by its type: it draws nothing and has no other bytes.
+_MODEL_FIELDS: dict[Tokens, dict[str, tuple[Json, ...]]] = {
+    "WordPiece": {},
+    "BPE": {
+        "dropout": (None, 0.0),
+        "continuing_subword_prefix": (None, ""),
+        "end_of_word_suffix": (None, ""),
+        "byte_fallback": (None, False),
+        "ignore_merges": (None, False),
+    },
+    "Unigram": {"byte_fallback": (None, False)},
 }
 # BertTokenizer's arguments for its normalizer, with their defaults.
 BERT_NORMALIZER: dict[str, bool | None] = {
@@ -54,17 +75,35 @@ BERT_NORMALIZER: dict[str, bool | None] = {
 _SEQUENCE_FIELDS = {"normalizer": "normalizers", "pre_tokenizer": "pretokenizers"}
 
 
-def read_tokenizer_json(path: Path, vocab_size: int | None) -> FileContent:
+def read_tokenizer_json(
+    path: Path, vocab_size: int | None, kind: Tokens | None = None
+) -> FileContent:
     """Read a tokenizer.json, without its truncation and padding.
 
     Args:
         vocab_size: rows of the model's embedding table, if known.
+        kind: what its model must be; None for any.
 
     Raises:
         InputError: it is not JSON, is too large, or has a part that no BERT tokenizer has.
     """
     raw = read_object(path, MAX_BYTES)
-    for field, allowed in _ALLOWED_TYPES.items():
+    model = raw.get("model")
+    found = model.get("type") if isinstance(model, dict) else model
+    known = [kind] if kind else list(_ALLOWED_TYPES)
+    tokens = next((name for name in known if name == found), None)
+    if tokens is None or not isinstance(model, dict):
+        raise InputError(
+            f"{path}: model is {shown(repr(found))}, which cannot be read here; "
+            f"{'its class reads' if kind else 'there are'} {', '.join(known)}"
+        )
+    for field, values in _MODEL_FIELDS[tokens].items():
+        if model.get(field) not in values:
+            raise InputError(
+                f"{path}: model.{field} is {shown(repr(model[field]))}, and jaxbert takes "
+                f"{values[-1]!r} only"
+            )
+    for field, allowed in _ALLOWED_TYPES[tokens].items():
         part = raw.get(field)
         parts = [part]
         if isinstance(part, dict) and part.get("type") == "Sequence" and field in _SEQUENCE_FIELDS:
@@ -73,14 +112,17 @@ def read_tokenizer_json(path: Path, vocab_size: int | None) -> FileContent:
                 raise InputError(f"{path}: {field}: not a list of at most {_MAX_PIECES}")
             parts = nested
         for component in parts:
-            if component is None and field != "model":
+            if component is None:
                 continue
             part_type = component.get("type") if isinstance(component, dict) else None
             if part_type not in allowed:
                 raise InputError(
                     f"{path}: {field} is {shown(repr(part_type or component))}, which cannot be "
-                    f"read; a BERT tokenizer has {', '.join(allowed)}"
+                    f"read; a tokenizer of {tokens} has {', '.join(allowed)}"
                 )
+            if part_type == "Replace":
+                _check_replacement(path, component)
+    _check_words(path, raw)
     ids = _check_vocabulary(path, raw)
     check_rows(path.parent, max(ids.values(), default=0), vocab_size)
     _check_post_processor(path, raw.get("post_processor"), ids)
@@ -130,14 +172,11 @@ def check_rows(folder: Path, highest: int, vocab_size: int | None) -> None:
         )
 
 
-def _check_vocabulary(path: Path, raw: FileContent) -> dict[str, int]:
-    """The ids of all tokens, including added ones."""
-    model, added = raw["model"], raw.get("added_tokens") or []
-    vocab = model.get("vocab")
-    if not isinstance(vocab, dict) or not all(_is_id(token_id) for token_id in vocab.values()):
-        raise InputError(
-            f"{path}: model.vocab cannot be read: not tokens with ids below {_MAX_IDS}"
-        )
+def _check_words(path: Path, raw: FileContent) -> None:
+    """Check how WordPiece cuts a word; other models say nothing of that."""
+    model = raw["model"]
+    if model["type"] != "WordPiece":
+        return
     longest = model.get("max_input_chars_per_word", 100)
     if isinstance(longest, bool) or not isinstance(longest, int) or not 1 <= longest <= _MAX_WORD:
         raise InputError(
@@ -154,6 +193,25 @@ def _check_vocabulary(path: Path, raw: FileContent) -> dict[str, int]:
                 f"{path}: {field} is {shown(repr(prefix))}: it must be a text of at most "
                 f"{_MAX_PREFIX} characters; BERT's is '##'"
             )
+
+
+def _vocabulary_of(path: Path, model: FileContent) -> dict[str, int]:
+    """The ids of a model's own tokens; Unigram lists them in their order, each with its score."""
+    vocab = model.get("vocab")
+    if model["type"] == "Unigram" and isinstance(vocab, list) and len(vocab) <= _MAX_IDS:
+        pairs = [pair for pair in vocab if isinstance(pair, list) and len(pair) == 2]
+        names = [name for name, score in pairs if isinstance(name, str) and _is_score(score)]
+        if len(names) == len(vocab):
+            return {name: number for number, name in enumerate(names)}
+    elif isinstance(vocab, dict) and all(_is_id(token_id) for token_id in vocab.values()):
+        return vocab
+    raise InputError(f"{path}: model.vocab cannot be read: not tokens with ids below {_MAX_IDS}")
+
+
+def _check_vocabulary(path: Path, raw: FileContent) -> dict[str, int]:
+    """The ids of all tokens, including added ones."""
+    model, added = raw["model"], raw.get("added_tokens") or []
+    vocab = _vocabulary_of(path, model)
     if not isinstance(added, list) or len(added) > _MAX_ADDED:
         raise InputError(f"{path}: added_tokens cannot be read: not a list of at most {_MAX_ADDED}")
     ids = dict(vocab)
@@ -171,6 +229,12 @@ def _check_vocabulary(path: Path, raw: FileContent) -> dict[str, int]:
                 f"{token_id}"
             )
     # The model looks in its own vocabulary. If there is no [UNK] at all, load_tokenizer reports it.
+    if model["type"] == "Unigram":
+        unknown_id = model.get("unk_id")
+        if not _is_id(unknown_id) or unknown_id >= len(vocab):
+            raise InputError(f"{path}: model.unk_id is {shown(repr(unknown_id))}, no token's id")
+    if model["type"] != "WordPiece":
+        return ids
     unknown = model.get("unk_token", "[UNK]")
     known = isinstance(unknown, str) and (unknown in vocab or "[UNK]" == unknown not in ids)
     if not known:
@@ -185,7 +249,7 @@ def _check_post_processor(path: Path, part: Any, ids: dict[str, int]) -> None:
     if part is None:
         return
     try:
-        if part["type"] == "BertProcessing":
+        if part["type"] in ("BertProcessing", "RobertaProcessing"):
             pairs = [tuple(part["cls"]), tuple(part["sep"])]
         else:
             pieces = [*part["single"], *part["pair"]]
@@ -201,6 +265,18 @@ def _check_post_processor(path: Path, part: Any, ids: dict[str, int]) -> None:
                 raise ValueError(f"the token {token!r} does not have the id {token_id!r}")
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: post_processor cannot be read ({shown(error)})") from None
+
+
+def _check_replacement(path: Path, part: FileContent) -> None:
+    """Refuse regular expressions, which may take years."""
+    pattern = part.get("pattern")
+    plain = isinstance(pattern, dict) and pattern.keys() == {"String"}
+    if not plain and pattern != {"Regex": " {2,}"}:
+        raise InputError(f"{path}: normalizer replaces {shown(repr(pattern))}, which is no text")
+
+
+def _is_score(value: Json) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == value
 
 
 def _is_id(value: Json) -> bool:

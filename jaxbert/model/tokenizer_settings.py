@@ -35,8 +35,19 @@ BERT_CLASSES = (
     "ElectraTokenizer",
     "ElectraTokenizerFast",
 )
+# Those that build the tokens of another family from the vocabulary and the settings.
+OTHER_CLASSES = (
+    "RobertaTokenizer",
+    "RobertaTokenizerFast",
+    "XLMRobertaTokenizer",
+    "XLMRobertaTokenizerFast",
+    "AlbertTokenizer",
+    "AlbertTokenizerFast",
+)
 # And those that take the tokenizer.json as it is.
 FILE_CLASSES = ("PreTrainedTokenizer", "PreTrainedTokenizerFast", "TokenizersBackend")
+
+_CLASSES = BERT_CLASSES + OTHER_CLASSES + FILE_CLASSES
 
 _FLAGS = (
     "do_lower_case",
@@ -45,6 +56,9 @@ _FLAGS = (
     "clean_up_tokenization_spaces",
     "add_bos_token",
     "add_eos_token",
+    "add_prefix_space",
+    "trim_offsets",
+    "keep_accents",
 )
 _SIDES = ("padding_side", "truncation_side")
 _TOKEN_LISTS = ("additional_special_tokens", "extra_special_tokens")
@@ -156,17 +170,18 @@ def _tokenizer_class(folder: Path, config: dict[str, Json], model: dict[str, Jso
         kind = content.get("tokenizer_class")
         if kind is None:
             continue
-        if not isinstance(kind, str) or kind not in BERT_CLASSES + FILE_CLASSES:
+        if not isinstance(kind, str) or kind not in _CLASSES:
             raise InputError(
-                f"{folder / name}: tokenizer_class is {shown(repr(kind))}, and jaxbert reads "
-                "BERT's WordPiece only (BertTokenizer)"
+                f"{folder / name}: tokenizer_class is {shown(repr(kind))}, and jaxbert reads those "
+                "of BERT, RoBERTa, XLM-RoBERTa and ALBERT only (BertTokenizer, RobertaTokenizer, "
+                "XLMRobertaTokenizer, AlbertTokenizer)"
             )
         return kind
     return None
 
 
 def _settings(path: Path, raw: dict[str, Json]) -> dict[str, Json]:
-    """The settings that change tokens, by the names of BertTokenizer's arguments."""
+    """The settings that change tokens, by the names of the tokenizers' arguments."""
     found: dict[str, Json] = {}
     for name, value in raw.items():
         if name in _FLAGS or (name == "strip_accents" and value is not None):

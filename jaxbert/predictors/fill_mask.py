@@ -189,7 +189,7 @@ class FillMask(Predictor[MLMOptions, FillSettings]):
 
         P is a power of two, so that few shapes are compiled.
         """
-        tokenizer, positions = self.model.tokenizer, self.model.cfg.max_position_embeddings
+        tokenizer, positions = self.model.tokenizer, self.model.cfg.positions
         limit = lengths.limit(tokenizer, trained=self._options.max_seq_length, positions=positions)
         features = encode_texts(
             examples,

@@ -146,7 +146,7 @@ class Predictor(Generic[Options, Settings]):
         names = {field.name for field in dataclasses.fields(cls.options_cls)} - cls.task.fresh
         kept = {name: value for name, value in saved.items() if name in names}
         options = make_settings(cls.options_cls, kept)
-        limit = model.cfg.max_position_embeddings
+        limit = model.cfg.positions
         if not saved and cls.untrained_length:
             length = min(cls.untrained_length, limit)
             options = options.with_length(length)
@@ -186,11 +186,11 @@ class Predictor(Generic[Options, Settings]):
         check_ids(
             features,
             vocab_size=cfg.vocab_size,
-            positions=cfg.max_position_embeddings,
+            positions=cfg.positions,
             types=cfg.type_vocab_size,
         )
         if int(features.lengths.max()) > longest:  # the caller gave a greater length
-            longest = cfg.max_position_embeddings
+            longest = cfg.positions
         arrays = self.model.predict(
             features,
             reduce,

@@ -165,7 +165,7 @@ class QuestionAnswerer(Predictor[QAOptions, CallSettings]):
         return results[0] if len(examples) == 1 else results
 
     def _as_pipeline(self, call: _Call, examples: Sequence[QAExample]) -> list[Answers]:
-        saved, positions = self._options, self.model.cfg.max_position_embeddings
+        saved, positions = self._options, self.model.cfg.positions
         length = call.max_seq_len
         if length is None:
             length = min(saved.max_seq_length, self.model.tokenizer.model_max_length)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from tokenizers.models import WordPiece
 
 from jaxbert.data.batch import Batch
+from jaxbert.data.encode_words import WordTokens, word_windows
 from jaxbert.data.features import Features
 from jaxbert.data.rows import replace_surrogates
-from jaxbert.data.words import WordsExample
+from jaxbert.data.template import template_of
 from jaxbert.decoding.tags import (
     STRATEGIES,
     Entity,
@@ -63,17 +66,14 @@ class TaggerSettings(CallSettings):
 
 
 class _Piece(NamedTuple):
-    """A token of a text: its id, its spelling in the tokenizer, and its characters."""
+    """A token of a text: its id, its spelling in the tokenizer, its characters, and whether it
+    begins a word."""
 
     token: int
     word: str
     start: int
     end: int
-
-    @property
-    def first(self) -> bool:
-        """Whether it begins a word, by the pipeline's rule."""
-        return not self.word.startswith("##")
+    first: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,6 +199,12 @@ class Tagger(Predictor[TaggingOptions, TaggerSettings]):
         results = answer(0, items)
         return results[0] if single else results
 
+    @functools.cached_property
+    def _prefix(self) -> str | None:
+        """What the tokens inside a word begin with; WordPiece alone has it."""
+        model = self.model.tokenizer.backend_tokenizer.model
+        return model.continuing_subword_prefix if isinstance(model, WordPiece) else None
+
     def _windows(
         self, texts: Sequence[_Text], stride: int | None, size: int
     ) -> list[list[list[Token]]]:
@@ -244,6 +250,7 @@ class Tagger(Predictor[TaggingOptions, TaggerSettings]):
             if len(words) < len(item):
                 raise InputError(f"text {index} has a word that is not a string")
         words = [replace_surrogates(word) for word in words]
+        joined = (joiner or "").join(words)
         backend = self.model.tokenizer.backend_tokenizer
         backend.no_truncation()
         backend.no_padding()
@@ -251,13 +258,27 @@ class Tagger(Predictor[TaggingOptions, TaggerSettings]):
         for word in words:
             encoding = backend.encode(word, add_special_tokens=False)
             pieces += [
-                _Piece(token, spelling, offset + start, offset + end)
+                _Piece(
+                    token,
+                    spelling,
+                    offset + start,
+                    offset + end,
+                    self._begins_word(joined, token, spelling, offset + start),
+                )
                 for token, spelling, (start, end) in zip(
                     encoding.ids, encoding.tokens, encoding.offsets, strict=True
                 )
             ]
             offset += len(word) + len(joiner or "")
-        return _Text((joiner or "").join(words), pieces)
+        return _Text(joined, pieces)
+
+    def _begins_word(self, text: str, token: int, spelling: str, start: int) -> bool:
+        """Whether a token begins a word, by the pipeline's rule: WordPiece says so, and the tokens
+        of other tokenizers are at the start or beside a space, or unknown."""
+        if self._prefix:
+            return not spelling.startswith("##")
+        unknown = token == self.model.tokenizer.unk_token_id
+        return unknown or start == 0 or " " in text[start - 1 : start + 1]
 
     def _token(self, text: _Text, piece_index: int, index: int, scores: np.ndarray) -> Token:
         """A piece of a text as a Token, with its scores (C,)."""
@@ -276,19 +297,32 @@ class Tagger(Predictor[TaggingOptions, TaggerSettings]):
     def _tokens(self, texts: Sequence[_Text], size: int) -> list[list[Token]]:
         """Every token of every text, from the window in which its word has the most context."""
         words = [text.words() for text in texts]
-        examples, owners = [], []
+        pieces: list[_Piece] = []
+        sizes: list[int] = []
+        counts: list[int] = []
+        owners: list[int] = []
         for index, (text, text_words) in enumerate(zip(texts, words, strict=True)):
-            spans = [(text.pieces[word[0]].start, text.pieces[word[-1]].end) for word in text_words]
-            if spans:
-                row = tuple(text.text[start:end] for start, end in spans)
-                examples.append(WordsExample(f"text {index}", row, None))
+            if text_words:
+                pieces += text.pieces
+                sizes += [len(word) for word in text_words]
+                counts.append(len(text_words))
                 owners.append(index)
         results: list[list[Token]] = [[] for _ in texts]
-        if not examples:
+        if not counts:
             return results
-        options, cfg = self._options, self.model.cfg
-        features = Tagging(options).encode(examples, self.model.tokenizer, cfg)
+        options = self._options
         longest = options.max_seq_length
+        features = word_windows(
+            WordTokens(
+                ids=np.array([piece.token for piece in pieces], np.int32),
+                offsets=np.array([(piece.start, piece.end) for piece in pieces]),
+                sizes=np.array(sizes),
+            ),
+            counts,
+            template_of(self.model.tokenizer),
+            max_length=longest,
+            stride=Tagging(options).stride,
+        )
         arrays = self._compute(features, _Probabilities(longest), longest=longest, size=size)
         starts = np.flatnonzero(features.host["word"] >= 0)
         windows = np.searchsorted(features.bounds, starts, side="right") - 1
@@ -306,7 +340,7 @@ class Tagger(Predictor[TaggingOptions, TaggerSettings]):
         self, texts: Sequence[_Text], stride: int, size: int
     ) -> list[list[list[Token]]]:
         """The tokens of every window of every text, numbered from 1 in each window."""
-        positions = self.model.cfg.max_position_embeddings
+        positions = self.model.cfg.positions
         length = min(int(self.model.tokenizer.model_max_length), positions)
         room = length - 2
         if stride >= room:

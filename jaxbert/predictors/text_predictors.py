@@ -15,6 +15,7 @@ from jaxbert.data.batch import Batch
 from jaxbert.data.encode_texts import encode_texts
 from jaxbert.data.features import Features
 from jaxbert.data.rows import replace_surrogates
+from jaxbert.data.template import template_of
 from jaxbert.data.texts import TextExample
 from jaxbert.errors import InputError
 from jaxbert.losses.forms import Arrays
@@ -162,12 +163,15 @@ class _TextPredictor(Predictor[TextOptions, TextSettings]):
         return [*arrays["outputs"]]
 
     def _encode(self, examples: Sequence[TextExample], lengths: Lengths) -> Features:
-        positions = self.model.cfg.max_position_embeddings
+        positions = self.model.cfg.positions
         limit = lengths.limit(
             self.model.tokenizer, trained=self._options.max_seq_length, positions=positions
         )
-        if limit is not None and limit < 5 and any(e.pair is not None for e in examples):
-            raise InputError(f"max_length {limit} leaves no room for a token of each text; give 5")
+        least = template_of(self.model.tokenizer).pair + 2
+        if limit is not None and limit < least and any(e.pair is not None for e in examples):
+            raise InputError(
+                f"max_length {limit} leaves no room for a token of each text; give {least}"
+            )
         features = encode_texts(
             examples,
             self.model.tokenizer,

@@ -66,10 +66,9 @@ def encode_examples(
             there is no room for the files.
     """
     length = task.settings.max_seq_length
-    if length > cfg.max_position_embeddings:
+    if length > cfg.positions:
         raise InputError(
-            f"--max_seq_length {length}: the model has {cfg.max_position_embeddings} positions; "
-            "give that or less"
+            f"--max_seq_length {length}: the model has {cfg.positions} positions; give that or less"
         )
 
     def make() -> Iterator[Features]:
@@ -77,7 +76,7 @@ def encode_examples(
             check_ids(
                 part,
                 vocab_size=cfg.vocab_size,
-                positions=cfg.max_position_embeddings,
+                positions=cfg.positions,
                 types=cfg.type_vocab_size,
             )
             ids = part.tokens["input_ids"]

@@ -57,6 +57,7 @@ def load_model(
         make_parallel(options.parallel, shard_optimizer=shard_optimizer),
         matmul_precision=options.matmul_precision,
     )
+    of_words = task.of_words and data is not None  # a model's own tokenizer stays as it is
     if source:
         folder = find_model_folder(source)
         labels = _labels(task, load_config(folder), data)
@@ -68,6 +69,7 @@ def load_model(
             key=key,
             id2label=labels,
             tokenizer=options.tokenizer_name,
+            of_words=of_words,
         )
     elif config:
         path, folder = config_of(config)
@@ -76,7 +78,7 @@ def load_model(
         cfg = dataclasses.replace(cfg, id2label=tuple(labels or ()))
         if options.tokenizer_name:
             folder = find_model_folder(options.tokenizer_name)
-        tokenizer = load_tokenizer(folder, vocab_size=cfg.vocab_size)
+        tokenizer = load_tokenizer(folder, vocab_size=cfg.vocab_size, of_words=of_words)
         model = LoadedModel.from_config(cfg, tokenizer, task.head, compute, key=key)
         logger.info("%s: all parameters newly initialized", config)
     else:

@@ -71,8 +71,9 @@ def micro_batches(sampler: Sampler, *, devices: int, per_device_train_batch_size
     Of a run that begins they are --gradient_accumulation_steps. One that is resumed keeps its rows
     of a step, so that on half as many devices there are twice as many.
     """
-    packed = isinstance(sampler, PackedSampler)
-    most = sampler.part_rows if packed else per_device_train_batch_size
+    most = per_device_train_batch_size
+    if isinstance(sampler, PackedSampler):
+        most = sampler.part_rows
     return -(-sampler.rows // (most * devices))
 
 

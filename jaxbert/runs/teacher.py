@@ -87,8 +87,8 @@ def load_teacher(
             f"{where}: its hidden states have {own.hidden_size} numbers and the model's "
             f"{cfg.hidden_size}; give hidden 0"
         )
-    if task.settings.max_seq_length > own.max_position_embeddings:
-        raise InputError(f"{where}: it has {own.max_position_embeddings} positions only")
+    if task.settings.max_seq_length > own.positions:
+        raise InputError(f"{where}: it has {own.positions} positions only")
     return Teacher(path_or_name, model, alike if first is None else first)
 
 

@@ -81,7 +81,14 @@ class Tagging(RowTask[TaggingOptions, WordsExample, Tagged]):
     metrics = (Metric("f1"), Metric("accuracy"), Metric("precision"), Metric("recall"))
     token_outputs = ("logits",)
     has_classes = True
+    of_words = True
     settings_cls = TaggingOptions
+
+    @property
+    def stride(self) -> int:
+        """The most tokens that two windows share."""
+        length, stride = self.settings.max_seq_length, self.settings.doc_stride
+        return max(0, min(length // 4, (length - 3) // 2)) if stride is None else stride
 
     def load(self, path: str) -> Content:
         words, tags = self.settings.text_column_name, self.settings.label_column_name
@@ -153,12 +160,11 @@ class Tagging(RowTask[TaggingOptions, WordsExample, Tagged]):
         targets = None
         if all(e.tags is not None for e in examples):
             targets = _targets(examples, cfg)
-        length, stride = self.settings.max_seq_length, self.settings.doc_stride
         return encode_words(
             examples,
             tokenizer,
-            max_length=length,
-            stride=max(0, min(length // 4, (length - 3) // 2)) if stride is None else stride,
+            max_length=self.settings.max_seq_length,
+            stride=self.stride,
             targets=targets,
             inside=_inside(cfg.id2label) if self.settings.label_all_tokens else None,
         )

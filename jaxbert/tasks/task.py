@@ -74,6 +74,7 @@ class Task(abc.ABC, Generic[S, E, P]):
         token_outputs: outputs of the head that have a value for every token, (B, T, ...).
         has_classes: whether the head has an output for each class, which config.json names.
         packs: whether several windows can share a row.
+        of_words: whether its texts are words that are tokenized one by one.
         fresh: settings that an evaluation does not take from the training.
         settings_cls: the dataclass of the task's own settings.
         settings: these, resolved after fit_to; options.json keeps them.
@@ -87,6 +88,7 @@ class Task(abc.ABC, Generic[S, E, P]):
     token_outputs: ClassVar[tuple[str, ...]] = ()
     has_classes: ClassVar[bool] = False
     packs: ClassVar[bool] = True
+    of_words: ClassVar[bool] = False
     fresh: ClassVar[frozenset[str]] = frozenset()
     settings_cls: type[S]
     variant: str = ""

@@ -284,7 +284,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "--report_to comet_ml": (QA, "tensorboard, wandb or mlflow"),
     "--report_to tensorboard comet_ml": (QA, "--report_to tensorboard comet_ml is refused"),
     "--report_to all": (QA, "name them; give --report_to tensorboard"),
-    "--model_type roberta": (QA, "the type bert alone"),
+    "--model_type xlnet": (QA, "the types bert, roberta, xlm-roberta"),
     "--task_name MRCP": (CLASSES, "cola, mnli, mrpc, qnli, qqp, rte, sst2, stsb, wnli"),
     "--task_name stsb": (CLASSES, "train/regression.py"),
     "--task_name cola": (NUMBERS, "train/classification.py"),

@@ -177,9 +177,13 @@ REFUSED: dict[str, tuple[Files, str]] = {
         vocab() | settings(tokenizer_class="BertTokenizerLegacy"),
         "tokenizer_class is 'BertTokenizerLegacy'",
     ),
-    "RoBERTa": (
+    "RoBERTa without its files": (
         vocab() | settings(tokenizer_class="RobertaTokenizerFast"),
-        "tokenizer_class is 'RobertaTokenizerFast'",
+        "no tokenizer.json and no vocab.json with merges.txt",
+    ),
+    "XLNet": (
+        vocab() | settings(tokenizer_class="XLNetTokenizerFast"),
+        "tokenizer_class is 'XLNetTokenizerFast'",
     ),
     "class is no text": (vocab() | settings(tokenizer_class=3), "tokenizer_class is 3"),
     "whole file and none": (

@@ -23,8 +23,9 @@ from jaxbert.errors import InputError
 from jaxbert.losses.forms import Arrays
 from jaxbert.losses.label_losses import label_cross_entropy, squared_error
 from jaxbert.model.config import BertConfig
+from jaxbert.model.families import FAMILIES
 from jaxbert.model.heads import HEADS, Params, init_params, make_apply
-from jaxbert.model.pretrained import ARCHITECTURES, load_pretrained, name_table, save_pretrained
+from jaxbert.model.pretrained import load_pretrained, name_table, save_pretrained
 from jaxbert.training.optim import adamw, make_schedule
 from jaxbert.training.step import init_state, make_train_step
 
@@ -75,7 +76,7 @@ class Pair:
 @pytest.fixture(scope="module", params=OTHERS)
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
     head, folder = request.param, tmp_path_factory.mktemp(request.param)
-    model = getattr(transformers, ARCHITECTURES[head])(torch_config(head)).eval()
+    model = getattr(transformers, FAMILIES["bert"].classes[head])(torch_config(head)).eval()
     randomise(model)
     model.save_pretrained(folder)
     return Pair(head, model, *load_pretrained(folder, head, draw_head=False))
@@ -160,7 +161,9 @@ def gradients(pair: Pair, batch: Arrays) -> dict[Any, np.ndarray]:
 
 def test_gradients_and_an_adamw_step_equal_torch(pair: Pair) -> None:
     batch = random_batch(pair)
-    model = getattr(transformers, ARCHITECTURES[pair.head])(torch_config(pair.head)).eval()
+    model = getattr(transformers, FAMILIES["bert"].classes[pair.head])(
+        torch_config(pair.head)
+    ).eval()
     model.load_state_dict(pair.model.state_dict())
     torch_outputs(pair, model, batch).loss.backward()
     theirs = {n: x.grad.numpy() for n, x in model.named_parameters() if x.grad is not None}
@@ -201,7 +204,7 @@ def test_saved_folder_opens_in_torch_with_equal_logits(pair: Pair, tmp_path: Pat
         lambda x: x + noise.normal(0, 0.1, x.shape).astype(np.float32), pair.params
     )
     save_pretrained(tmp_path, pair.cfg, params, None, head=pair.head)
-    kind = getattr(transformers, ARCHITECTURES[pair.head])
+    kind = getattr(transformers, FAMILIES["bert"].classes[pair.head])
     model, info = kind.from_pretrained(tmp_path, output_loading_info=True)
     assert not any(info.values()), info
     batch = random_batch(pair)
