@@ -33,7 +33,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def served(run: Path) -> Iterator[Server]:
-    with server(str(run), "--max_batch", "8", env=environment()) as made:
+    with server(str(run), "--max_batch", "8", "--timeout", "120", env=environment()) as made:
         yield made
 
 
@@ -42,7 +42,7 @@ def send_all(url: str, asks: Sequence[Mapping[str, str]]) -> list[httpx.Response
 
     async def send() -> list[httpx.Response]:
         limits = httpx.Limits(max_connections=len(asks))
-        async with httpx.AsyncClient(timeout=60, limits=limits) as client:
+        async with httpx.AsyncClient(timeout=120, limits=limits) as client:
             return await asyncio.gather(*(client.post(url + "predict", json=ask) for ask in asks))
 
     return asyncio.run(send())
