@@ -28,6 +28,8 @@ from jaxbert.serve.guards import Guard, Limits, is_loopback
 from jaxbert.serve.served_models import SERVED, ServedModel, open_models
 from jaxbert.tasks.registry import TASKS
 
+pytestmark = pytest.mark.integration
+
 TEXT = "Ada was at the STATION in 北京 \U0001f682 with Zoe."
 LIMITS = Limits(body_bytes=5000, seconds=20, token=None, host="127.0.0.1")
 Replies = Sequence[httpx.Response]
