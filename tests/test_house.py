@@ -22,6 +22,7 @@ FLOORS = (
     ("loaded", "tasks", "callbacks"),
     ("runs",),
     ("predictors",),
+    ("serve",),
     ("benchmark",),
     ("api", "cli", "launch", "__main__", "__init__"),
 )

@@ -14,6 +14,10 @@ from flax import traverse_util
 from jaxbert.model.config import BertConfig
 from jaxbert.model.pretrained import name_table, save_pretrained
 from jaxbert.model.tokenizer import load_tokenizer
+from jaxbert.options.settings import CheckpointOptions
+from jaxbert.runs.record import RunRecord
+from jaxbert.tasks.registry import TASKS
+from jaxbert.tasks.task_commands import TASK_COMMANDS
 
 # Below max_seq_length's default, 128: so the longest row, and the only length that is compiled.
 POSITIONS = 48
@@ -56,6 +60,23 @@ def tiny_model(
         for entry in name_table(cfg, head)
     }
     save_pretrained(folder, cfg, traverse_util.unflatten_dict(leaves), tokenizer, head=head)
+    return folder
+
+
+LABELS = {
+    "classification": ("no", "maybe", "yes"),
+    "regression": ("score",),
+    "tagging": ("O", "B-PER", "I-PER"),
+}
+
+
+def tiny_run(folder: Path, task: str) -> Path:
+    """The folder of a tiny run of a task, with random weights and a record."""
+    tiny_model(folder, TASKS[task].head, LABELS.get(task, ()), cased=True)
+    more = {"doc_stride": 16} if task == "qa" else {}
+    options = TASK_COMMANDS[task].training(max_seq_length=POSITIONS, **more)
+    assert isinstance(options, CheckpointOptions)
+    RunRecord.of(task, options, rows_per_step=1).write(folder)
     return folder
 
 

@@ -68,6 +68,12 @@ COMMANDS = {
         "ask_command:run",
         quiet=True,
     ),
+    "serve": Command(
+        "A page to ask fine-tuned models in, and an HTTP API.",
+        "serve runs/squad",
+        "serve_command:run",
+        quiet=True,
+    ),
     "score": Command(
         "Score a file of predictions as the official scripts do.",
         "score --predictions found.json --references dev.json",

@@ -112,6 +112,11 @@ class Predictor(Generic[Options, Settings]):
         self._batch_size = 32
         self._batch_size = self._rows(batch_size)
 
+    @property
+    def longest(self) -> int:
+        """The most tokens of a row, where a call does not say otherwise."""
+        return self._options.max_seq_length
+
     @classmethod
     def from_pretrained(
         cls,

@@ -5,15 +5,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxbert.data.batch import Batch
+from jaxbert.data.features import Features
 from jaxbert.data.question_windows import encode_question_windows
 from jaxbert.data.questions import QAExample
 from jaxbert.data.rows import names_of, replace_surrogates
+from jaxbert.decoding.answers import Prediction
 from jaxbert.decoding.pipeline_answers import Answer, Window, pipeline_answers
 from jaxbert.errors import InputError
 from jaxbert.losses.forms import Arrays
@@ -50,6 +53,36 @@ class _Call:
     max_seq_len: int | None
     doc_stride: int | None
     size: int
+
+
+class ReadWindow(NamedTuple):
+    """A part of a paragraph that the model read at once, and its best span there.
+
+    Attributes:
+        start, end: its characters in the paragraph.
+        best_start, best_end: those of the span; both 0 where there is none.
+        score: start logit + end logit of the span.
+    """
+
+    start: int
+    end: int
+    best_start: int
+    best_end: int
+    score: float
+
+
+class Reading(NamedTuple):
+    """How a question was answered.
+
+    Attributes:
+        prediction: the answer and the others, with their probabilities.
+        threshold: of prediction.null_odds, above which there is no answer.
+        windows: in the order of the paragraph.
+    """
+
+    prediction: Prediction
+    threshold: float
+    windows: tuple[ReadWindow, ...]
 
 
 _PADDINGS = (None, True, False, "longest", "max_length", "do_not_pad")
@@ -210,7 +243,45 @@ class QuestionAnswerer(Predictor[QAOptions, CallSettings]):
             for example, example_windows in zip(examples, windows, strict=True)
         ]
 
+    def read(self, *, questions: Sequence[str], contexts: Sequence[str]) -> list[Reading]:
+        """What calibrated=True answers from: all answers with their probabilities, the odds of no
+        answer and its threshold, and the windows of each question.
+
+        Args:
+            questions, contexts: of equal number; the first question is about the first context.
+
+        Raises:
+            InputError: a text is empty, or their numbers differ.
+        """
+        examples = _paired([*questions], [*contexts])
+        saved = self._options
+        call = _Call(
+            top_k=1,
+            max_answer_len=None,
+            handle_impossible_answer=saved.version_2_with_negative,
+            align_to_words=False,
+            max_seq_len=None,
+            doc_stride=None,
+            size=self._rows(None),
+        )
+        return self._readings(call, examples) if examples else []
+
     def _calibrated(self, call: _Call, examples: Sequence[QAExample]) -> list[Answers]:
+        results: list[Answers] = []
+        for prediction, _, _ in self._readings(call, examples):
+            first = prediction.answer
+            ranked = [first, *(c for c in prediction.nbest if c != first)][: call.top_k]
+            results.append(
+                _unwrap(
+                    [
+                        Answer(score=c.probability, start=c.start, end=c.end, answer=c.text)
+                        for c in ranked
+                    ]
+                )
+            )
+        return results
+
+    def _readings(self, call: _Call, examples: Sequence[QAExample]) -> list[Reading]:
         saved, cfg = self._options, self.model.cfg
         options = dataclasses.replace(
             saved,
@@ -220,7 +291,7 @@ class QuestionAnswerer(Predictor[QAOptions, CallSettings]):
             n_best_size=max(call.top_k, saved.n_best_size),
             version_2_with_negative=call.handle_impossible_answer,
         )
-        results: dict[int, Answers] = {}
+        results: dict[int, Reading] = {}
         # Options that are not fixed depend only on the question's own text, never on the others.
         resolved = [QA(options).fit_to([example], None).settings for example in examples]
         for settings in dict.fromkeys(resolved):
@@ -230,16 +301,33 @@ class QuestionAnswerer(Predictor[QAOptions, CallSettings]):
             features = task.encode(group, self.model.tokenizer, cfg)
             arrays = self._compute(features, task.reduce(), longest=longest, size=call.size)
             predictions = task.decode(group, features, arrays, cfg)
-            for index, prediction in zip(indices, predictions, strict=True):
-                first = prediction.answer
-                ranked = [first, *(c for c in prediction.nbest if c != first)][: call.top_k]
-                results[index] = _unwrap(
-                    [
-                        Answer(score=c.probability, start=c.start, end=c.end, answer=c.text)
-                        for c in ranked
-                    ]
+            windows = _windows(features, arrays)
+            for number, (index, prediction) in enumerate(zip(indices, predictions, strict=True)):
+                of_question = tuple(
+                    windows[row] for row in np.flatnonzero(features.example == number)
+                )
+                results[index] = Reading(
+                    prediction, settings.null_score_diff_threshold, of_question
                 )
         return [results[index] for index in range(len(examples))]
+
+
+def _windows(features: Features, arrays: Mapping[str, np.ndarray]) -> list[ReadWindow]:
+    """Each window, with the first of its best spans."""
+    offsets, is_context = features.host["offsets"], features.tokens["context_mask"]
+    windows = []
+    for row, (first, last) in enumerate(
+        zip(features.bounds[:-1], features.bounds[1:], strict=True)
+    ):
+        characters = offsets[first:last][is_context[first:last]]
+        start, end = (characters[0, 0], characters[-1, 1]) if len(characters) else (0, 0)
+        best_start = best_end = 0
+        if (token := arrays["start"][row, 0]) >= 0:
+            best_start = offsets[first + token, 0]
+            best_end = offsets[first + arrays["end"][row, 0], 1]
+        score = float(arrays["score"][row, 0])
+        windows.append(ReadWindow(int(start), int(end), int(best_start), int(best_end), score))
+    return windows
 
 
 def _unwrap(answers: list[Answer]) -> Answers:

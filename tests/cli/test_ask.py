@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny_models import tiny_model
+from tiny_models import tiny_model, tiny_run
 
 from jaxbert import (
     FillMask,
@@ -21,19 +21,11 @@ from jaxbert import (
 )
 from jaxbert.cli import ask_command
 from jaxbert.cli.askers import ASKERS
-from jaxbert.options.settings import CheckpointOptions
-from jaxbert.runs.record import RunRecord
 from jaxbert.tasks.registry import TASKS
-from jaxbert.tasks.task_commands import TASK_COMMANDS
 
 pytestmark = pytest.mark.integration
 
 TEXT = "Ada was at the STATION in 北京."
-LABELS = {
-    "classification": ("no", "maybe", "yes"),
-    "regression": ("score",),
-    "tagging": ("O", "B-PER", "I-PER"),
-}
 Folder = Callable[[str], Path]
 
 
@@ -44,12 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Folder:
 
     def make(task: str) -> Path:
         if task not in made:
-            path = tmp_path_factory.mktemp(task)
-            tiny_model(path, TASKS[task].head, LABELS.get(task, ()), cased=True)
-            options = TASK_COMMANDS[task].training(max_seq_length=48)
-            assert isinstance(options, CheckpointOptions)
-            RunRecord.of(task, options, rows_per_step=1).write(path)
-            made[task] = path
+            made[task] = tiny_run(tmp_path_factory.mktemp(task), task)
         return made[task]
 
     return make

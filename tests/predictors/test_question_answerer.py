@@ -258,6 +258,20 @@ def test_calibrated_answers_are_those_of_an_evaluation(tiny_folder: Path) -> Non
             assert found["answer"] == prediction.answer.text
             assert (found["start"], found["end"]) == prediction.answer[1:3]
             assert found["score"] == pytest.approx(prediction.answer.probability, abs=1e-5)
+    readings = answerer.read(questions=["Who met Zoe?"] * len(texts), contexts=texts)
+    for text, prediction, reading in zip(texts, wanted, readings, strict=True):
+        assert reading.prediction.answer[:3] == prediction.answer[:3]
+        assert reading.prediction.null_odds == pytest.approx(prediction.null_odds, abs=1e-4)
+        assert reading.threshold == options.null_score_diff_threshold
+        first, *_, last = reading.windows * 2
+        assert (first.start, last.end) == (0, len(text.rstrip()))
+        assert all(w.start <= w.best_start < w.best_end <= w.end for w in reading.windows)
+        spoken = max(c.score for c in prediction.nbest if c.text)
+        assert max(w.score for w in reading.windows) == pytest.approx(spoken, abs=1e-4)
+    assert max(len(reading.windows) for reading in readings) > 1
+    assert answerer.read(questions=[], contexts=[]) == []
+    with pytest.raises(InputError, match="give equal numbers"):
+        answerer.read(questions=["Who?"], contexts=[])
     plain = QuestionAnswerer(model, QAOptions())
     ask = {"question": "Who met Zoe?", "context": CONTEXT, "top_k": 3}
     same = {"calibrated": False, "handle_impossible_answer": False, "max_answer_len": 15}

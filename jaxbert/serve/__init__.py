@@ -1,0 +1,1 @@
+"""Fine-tuned folders as a page and an HTTP API (extra `serve`)."""

@@ -1,0 +1,211 @@
+"""The page in a real Chromium: type, ask, see; a narrow screen, dark, keys alone, axe."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from scripts import environment
+from tiny_models import tiny_run
+
+pytest.importorskip("fastapi", reason='needs pip install "jaxbert[serve]"')
+from serving import Server, server
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs pip install playwright")
+axe = pytest.importorskip(
+    "axe_playwright_python.sync_playwright", reason="needs pip install axe-playwright-python"
+)
+
+pytestmark = pytest.mark.slow
+
+CHROMIUM = shutil.which("chromium")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+FLAGS += ["--disable-component-update", "--disable-sync"]
+TASKS = ("qa", "classification", "regression", "tagging", "mlm")
+CONTEXT = "Ada met \U0001f682 Zoe at the station in 北京. " * 4
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    base = tmp_path_factory.mktemp("runs")
+    for name in (*TASKS, "qa_other"):
+        (base / name).mkdir()
+        tiny_run(base / name, name.removesuffix("_other"))
+    places = [str(base / name) for name in (*TASKS, "qa_other")]
+    with server(*places, "--max_batch", "1", env=environment()) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[sync_api.Browser]:
+    if CHROMIUM is None:
+        pytest.skip("there is no chromium")
+    with sync_api.sync_playwright() as playwright:
+        made = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def visit(served: Server, browser: sync_api.Browser) -> Iterator[Callable[..., sync_api.Page]]:
+    contexts = []
+
+    def visit(task: str, **options: object) -> sync_api.Page:
+        context = browser.new_context(**options)
+        contexts.append(context)
+        page = context.new_page()
+        faults: list[str] = []
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("console", lambda message: faults.append(message.text))
+        page.faults = faults
+        page.goto(f"{served.url}?task={task}")
+        page.wait_for_function("!document.querySelector('.ask').disabled")
+        return page
+
+    yield visit
+    for context in contexts:
+        assert [fault for page in context.pages for fault in page.faults] == []
+        context.close()
+
+
+def ask_a_question(page: sync_api.Page) -> None:
+    page.get_by_label("Text").fill(CONTEXT)
+    page.get_by_label("Question").fill("who?")
+    page.get_by_role("button", name="Ask", exact=True).click()
+    page.wait_for_selector(".card .answer")
+
+
+def test_a_question_is_answered_in_its_text(visit: Callable[..., sync_api.Page]) -> None:
+    page = visit("qa")
+    ask_a_question(page)
+    cards = page.locator(".card")
+    assert cards.count() == 2  # two models, side by side
+    assert page.locator(".card h2").first.inner_text().startswith("qa")
+    answer = cards.first.locator(".answer").inner_text()
+    marked = "".join(cards.first.locator("mark.first").all_text_contents())
+    assert answer.strip() == marked.strip()
+    assert cards.first.locator(".text").first.inner_text().strip() == CONTEXT.strip()
+    assert "%" in cards.first.locator(".beside").first.inner_text()
+    assert cards.first.locator(".rows li").count() == 5
+    windows = cards.first.locator(".strip button")
+    assert windows.count() > 1
+    windows.nth(1).click()
+    shaded = "".join(cards.first.locator(".shaded").all_text_contents())
+    assert shaded
+    assert shaded in CONTEXT
+    assert windows.nth(1).get_attribute("aria-pressed") == "true"
+    assert cards.first.locator(".text").first.inner_text().strip() == CONTEXT.strip()
+
+
+def test_one_of_the_models_alone(visit: Callable[..., sync_api.Page]) -> None:
+    page = visit("qa")
+    page.get_by_label("qa_other").uncheck()
+    ask_a_question(page)
+    assert page.locator(".card").count() == 1
+    page.get_by_label("qa", exact=True).uncheck()
+    page.get_by_role("button", name="Ask", exact=True).click()
+    assert page.get_by_role("status").inner_text() == "Choose a model."
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("language", ["English", "中文"])
+def test_the_examples_of_every_task_are_answered(
+    visit: Callable[..., sync_api.Page], task: str, language: str
+) -> None:
+    page = visit(task)
+    page.get_by_role("button", name=language).click()
+    page.wait_for_selector(".card")
+    assert page.locator(".card .bad").count() == 0
+    what = {"regression": ".answer", "tagging": ".text"}.get(task, ".rows li")
+    assert page.locator(f".card {what}").count() >= 1
+
+
+def test_text_is_never_markup(visit: Callable[..., sync_api.Page]) -> None:
+    page = visit("tagging")
+    text = "<img src=x onerror=alert(1)> <b>Ada</b>"
+    page.get_by_label("Text").fill(text)
+    page.keyboard.press("Control+Enter")
+    page.wait_for_selector(".card .text")
+    found = page.evaluate(
+        "[...document.querySelectorAll('.card .text')].map(e => {"
+        "const c = e.cloneNode(true); c.querySelectorAll('small').forEach(s => s.remove());"
+        "return c.textContent})"
+    )
+    assert found == [text]
+    assert page.locator(".card img, .card b").count() == 0
+
+
+def test_what_is_wrong_is_said(visit: Callable[..., sync_api.Page]) -> None:
+    page = visit("mlm")
+    page.get_by_label("Text with [MASK]").fill("no mask")
+    page.get_by_role("button", name="Ask", exact=True).click()
+    page.wait_for_selector(".card .bad")
+    assert page.locator(".card .bad").inner_text().startswith("text has no [MASK]; write it")
+    page.faults.clear()  # Chromium notes the status 400
+
+
+def test_with_keys_alone(visit: Callable[..., sync_api.Page]) -> None:
+    page = visit("qa")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+
+    def tab_to(name: str) -> None:
+        for _ in range(30):
+            page.keyboard.press("Tab")
+            if (
+                page.evaluate("document.activeElement.id || document.activeElement.textContent")
+                == name
+            ):
+                outline = "getComputedStyle(document.activeElement).outlineStyle"
+                assert page.evaluate(outline) == "solid"
+                return
+        pytest.fail(f"no {name}")
+
+    tab_to("context")
+    page.keyboard.type("Ada met Zoe at the station.")
+    tab_to("question")
+    page.keyboard.type("who?")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".card .answer")
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.ariaPressed") == "false":
+            break
+    page.keyboard.press("Space")
+    assert page.evaluate("document.activeElement.ariaPressed") == "true"
+    assert page.locator(".shaded").count() > 0
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_narrow_screen_has_no_sideways_scrolling(
+    visit: Callable[..., sync_api.Page], task: str
+) -> None:
+    page = visit(task, viewport={"width": 320, "height": 640})
+    page.get_by_role("button", name="English").click()
+    page.wait_for_selector(".card")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    box = page.get_by_role("button", name="Ask", exact=True).bounding_box()
+    assert box is not None
+    assert box["height"] >= 24
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("task", [*TASKS, "docs"])
+def test_axe_finds_nothing_serious(
+    visit: Callable[..., sync_api.Page], served: Server, task: str, scheme: str
+) -> None:
+    page = visit("qa" if task == "docs" else task, color_scheme=scheme)
+    if task == "docs":
+        page.goto(f"{served.url}docs")
+    else:
+        page.get_by_role("button", name="English").click()
+        page.wait_for_selector(".card")
+    dark = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 26)"
+    assert dark is (scheme == "dark")
+    script = Path(axe.__file__).with_name("axe.min.js").read_text("utf-8")
+    page.evaluate(script)  # not a script element, which the page does not allow
+    found = page.evaluate("axe.run().then(found => found.violations)")
+    serious = [each for each in found if each["impact"] in ("serious", "critical")]
+    assert serious == []
