@@ -95,5 +95,3 @@ def setup(app: Sphinx) -> None:
     app.connect("source-read", _links_to_pages)
     app.connect("source-read", _only_pages_that_are_there)
     app.connect("autodoc-process-docstring", _plain_docstring, priority=400)  # before napoleon
-
-

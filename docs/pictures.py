@@ -1,7 +1,8 @@
 """Draws the pictures of the site: `python docs/pictures.py runs/qa_demo`, after `jaxbert train qa`.
 
-answers.png has what the demo's model answers about a paragraph that it has not seen, in the text, and the
-loss of its training; windows.png the windows of a long paragraph, as docs/three_questions.md has it.
+answers.png has what the demo's model answers about a paragraph that it has not seen, marked in the
+text, and the loss of its training; windows.png the windows of a long paragraph, as
+docs/three_questions.md has it.
 """
 
 from __future__ import annotations
@@ -61,7 +62,12 @@ def draw_answers(axes: Axes, examples: list[QAExample], qa: QuestionAnswerer) ->
         axes.text(0, row, line, family="DejaVu Sans Mono", size=SIZE, va="baseline")
     for number, (example, answer) in enumerate(zip(examples, answers, strict=True)):
         row = len(lines) + 1 + 2 * number
-        right = squad_scores({example.id: answer["answer"]}, [(example.id, [a.text for a in example.answers])])["f1"] > 0
+        right = (
+            squad_scores(
+                {example.id: answer["answer"]}, [(example.id, [a.text for a in example.answers])]
+            )["f1"]
+            > 0
+        )
         said = f"{answer['answer']}  ({answer['score']:.0%})"
         if not right:
             said += f"   - right: {example.answers[0].text}"
@@ -99,7 +105,10 @@ def answers_picture(run: Path) -> Figure:
     questions = read_qa([path_of("qa_en_dev.json")]).examples
     examples = [e for e in questions if e.context == questions[0].context][: len(COLOURS)]
     figure = Figure(figsize=(10.4, 4.6), dpi=DPI)
-    left, right = figure.add_axes((0.015, 0.02, 0.5, 0.96)), figure.add_axes((0.6, 0.11, 0.385, 0.86))
+    left, right = (
+        figure.add_axes((0.015, 0.02, 0.5, 0.96)),
+        figure.add_axes((0.6, 0.11, 0.385, 0.86)),
+    )
     draw_loss(right, run)
     draw_answers(left, examples, QuestionAnswerer.from_pretrained(run))
     return figure

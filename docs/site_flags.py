@@ -52,7 +52,10 @@ def rows(cls: type[Settings], group: str | None) -> list[tuple[str, str, str, st
 
 def _group(cls: type[Settings], name: str) -> str | None:
     """That of the class which declares the field first, as --help sorts it."""
-    of = {n: base.GROUP for base in cls.__mro__ if hasattr(base, "GROUP") for n in annotations(base)}
+    of: dict[str, str] = {}
+    for base in cls.__mro__:  # the last one is the first to declare it
+        if hasattr(base, "GROUP"):
+            of |= dict.fromkeys(annotations(base), base.GROUP)
     return of.get(name)
 
 

@@ -2,9 +2,9 @@
 
     python tests/page_code.py docs/three_questions.md
 
-runs the page's blocks ```python one after the other and writes what each prints into the block ```text
-that follows it, and tests/test_site.py holds that this is what they print. A block ```none is written
-too, but not compared: it is of a trained model, which the tests do not have.
+runs the page's blocks ```python one after the other and writes what each prints into the block
+```text that follows it; tests/test_site.py holds that this is what they print. A block ```none is
+written too, but not compared: it is of a trained model, which the tests do not have.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-_FENCE = re.compile(r"^(?P<fence>`{3,})(?P<kind>[^\n`]*)\n(?P<text>.*?)^(?P=fence)$", re.M | re.S)
+FENCE = re.compile(r"^(?P<fence>`{3,})(?P<kind>[^\n`]*)\n(?P<text>.*?)^(?P=fence)$", re.M | re.S)
 
 
 class Block(NamedTuple):
@@ -41,7 +41,7 @@ def blocks(page: str) -> list[Block]:
             found.end("text"),
             page.count("\n", 0, found.start()) + 1,
         )
-        for found in _FENCE.finditer(page)
+        for found in FENCE.finditer(page)
     ]
 
 
