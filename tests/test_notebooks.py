@@ -38,6 +38,7 @@ def execute(
     matplotlib = pytest.importorskip("matplotlib", reason="the extra plot is not installed")
     from IPython.core.interactiveshell import InteractiveShell
     from IPython.utils.capture import capture_output
+    from traitlets.config import Config
 
     monkeypatch.setenv("JAXBERT_NOTEBOOK_MODEL", str(tiniest_folder))
     monkeypatch.setenv("JAXBERT_NOTEBOOK_STEPS", "3")
@@ -45,7 +46,9 @@ def execute(
     monkeypatch.chdir(tmp_path)
     before = dict(os.environ)
     matplotlib.use("agg")
-    shell = InteractiveShell()
+    quiet = Config()
+    quiet.HistoryManager.enabled = False  # no file, no thread that outlives the test
+    shell = InteractiveShell(config=quiet)
 
     def run(name: str) -> str:
         said = []
