@@ -24,7 +24,7 @@ from jaxbert.runtime import launcher
 from jaxbert.tasks.task_commands import TASK_COMMANDS
 
 # The flags of the commands that take no task.
-_FLAGS: dict[str, type[Settings]] = {
+FLAGS: dict[str, type[Settings]] = {
     "ask": AskOptions,
     "score": ScoreOptions,
     "calibrate": CalibrateOptions,
@@ -58,7 +58,7 @@ def completion(words: Sequence[str]) -> str:
     for name, command in COMMANDS.items():
         parser: argparse.ArgumentParser
         if not command.flags:
-            flags = launcher.make_parser() if name == "launch" else make_parser(_FLAGS[name])
+            flags = launcher.make_parser() if name == "launch" else make_parser(FLAGS[name])
             parser = commands.add_parser(
                 name, help=command.summary, parents=[flags], add_help=False
             )

@@ -146,8 +146,8 @@ def test_a_right_loss_passes(tmp_path: Path, name: str) -> None:
     attempt(tmp_path / "losses.py", name)
 
 
-def test_the_example_of_the_readme_passes(tmp_path: Path) -> None:
-    text = (REPOSITORY / "README.md").read_text()
+def test_the_example_of_the_page_passes(tmp_path: Path) -> None:
+    text = (REPOSITORY / "docs" / "losses.md").read_text()
     example = text.split("```python\n# my_losses.py\n")[1].split("```")[0]
     assert example.count("\n") <= 18
     (tmp_path / "my_losses.py").write_text(example)
