@@ -83,8 +83,10 @@ def required_parameters(function: AnyLoss) -> int:
 
 
 def wants(function: AnyLoss) -> tuple[str, ...]:
-    """What it gets by name: of the model's outputs, loss_params and step."""
-    return tuple(n for n in inspect.signature(function).parameters if n in _BY_NAME)
+    """What it gets by name: of the model's outputs, loss_params and step. A parameter that has a
+    default is an option of the loss, whatever its name."""
+    parameters = inspect.signature(function).parameters
+    return tuple(n for n, p in parameters.items() if n in _BY_NAME and p.default is p.empty)
 
 
 def by_name(

@@ -121,8 +121,7 @@ def train(
         keep=options.save_total_limit,
         retry_on_error=options.save_errors == "retry",
     ) as run:
-        reports = make_reports(options.report_to, run.path)
-        notify = GuardedCallbacks([*callbacks, *reports]) if processes.is_first() else ignore
+        notify = _told(callbacks, make_reports(options.report_to, run.path))
         read = read_data(
             task_cls(options.part(task_cls.settings_cls)),
             options.training_source(),
@@ -147,6 +146,11 @@ def train(
         trained = _fit(run, inputs, prepared, state, progress, notify, traced)
     notify(Finished(int(trained.state.step), trained.scores, trained.done))
     return trained
+
+
+def _told(callbacks: Sequence[Notify], reports: Sequence[Notify]) -> Notify:
+    """Who is told of the run's events, in the first process."""
+    return GuardedCallbacks([*callbacks, *reports]) if processes.is_first() else ignore
 
 
 def _check_allowed(allowed: Collection[str], known: Iterable[Setting]) -> None:

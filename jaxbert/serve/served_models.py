@@ -345,10 +345,12 @@ class ServedMasks(ServedModel):
         assert isinstance(found, Iterator)
         answers: list[wire.Answer] = []
         for ask, row in zip(asks, found, strict=True):
-            several = [mask for mask in row if isinstance(mask, list)]
+            # Of several masks a list each; of one its fillings alone.
+            of_one = [each for each in row if isinstance(each, dict)]
+            several = [each for each in row if isinstance(each, list)]
             masks = [
                 [wire.Filling.model_validate(each) for each in mask[: ask.top_k]]
-                for mask in several or [row]
+                for mask in several or [of_one]
             ]
             answers.append(wire.Fillings(model=self.name, masks=masks))
         return answers

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxbert.data.encodings import likely_encoding, wide_encoding
-from jaxbert.data.sources import lines_of, read_text
+from jaxbert.data.text_files import lines_of, read_text
 from jaxbert.errors import InputError
 
 FRENCH = "texte,note\nUn café à Besançon – très bien.,1\n“L’hôtel” où l’on dort mal…,0\n"

@@ -172,7 +172,10 @@ def test_a_folder_in_the_place_of_a_file(tmp_path: Path, task: Any, suffix: str)
     folder = tmp_path / f"data{suffix}"
     folder.mkdir()
     options = OPTIONS[task.name](train_file=[str(folder)])
-    with pytest.raises(InputError, match=f"data{suffix}: the library datasets cannot read it"):
+    expected = "the library datasets cannot read it"
+    if task is MLM:  # its folders may have text files
+        expected = "a folder without files"
+    with pytest.raises(InputError, match=f"data{suffix}: {expected}"):
         read_examples(task(options.part(task.settings_cls)), options.training_source())
 
 

@@ -52,7 +52,7 @@ def scores(words: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]) 
         (
             "classification",
             "a.jsonl",
-            '{"text": "a", "label": {"1": 1}}\n' * 3,
+            '{"text": "a", "label": {"1": "x"}}\n' * 3,
             "line 1: label column",
         ),
         ("classification", "a.csv", "text,label\na,0.5\nb,1\n", "train/regression.py learns"),
