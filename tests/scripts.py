@@ -37,6 +37,7 @@ _SCRIPT = re.compile(
 WRITTEN = {
     *("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", ".lock"),
     *("options.json", "train_log.jsonl", "metrics.json", "report.html", "checkpoints"),
+    "README.md",
 }
 
 
