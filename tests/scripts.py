@@ -36,7 +36,7 @@ _SCRIPT = re.compile(
 # What a training writes, whatever the task; most write predictions.json too.
 WRITTEN = {
     *("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", ".lock"),
-    *("options.json", "train_log.jsonl", "metrics.json", "checkpoints"),
+    *("options.json", "train_log.jsonl", "metrics.json", "checkpoints", "README.md"),
 }
 
 

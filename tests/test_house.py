@@ -20,6 +20,7 @@ FLOORS = (
     ("training",),
     ("compiling",),
     ("loaded", "tasks", "callbacks"),
+    ("sharing",),
     ("runs",),
     ("predictors",),
     ("benchmark",),

@@ -218,7 +218,7 @@ def test_changed_options_are_refused_unless_named(
         (["--train_file", "missing.json", "--output_dir", "o"], ["missing.json", "no such file"]),
         (["--train_file", TRAIN], ["--output_dir"]),
         (["--train_file", TRAIN, "--output_dir", "o"], ["--model_name_or_path"]),
-        (["--push_to_hub"], ["--push_to_hub", "upload"]),
+        (["--train_file", TRAIN, "--output_dir", "o", "--push_to_hub"], ["HF_HUB_OFFLINE"]),
         (["--train_file", TRAIN, "--output_dir", "/dev/null/x"], ["--output_dir", "is a file"]),
         (["--train_file", TRAIN, "--output_dir", ""], ["--output_dir"]),
         (["--do_eval", "--output_dir", "o"], ["--do_eval", "eval/"]),

@@ -53,6 +53,9 @@ _UNKNOWN = (
     "dtype",
     "load_best_model_at_end",
     "early_stopping_patience",
+    "push_to_hub",
+    "hub_model_id",
+    "hub_private_repo",
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import itertools
 import logging
 import os
 import sys
@@ -88,6 +89,16 @@ def _parse(
     if migrated.cpu:  # before JAX looks for devices
         jax.config.update("jax_platforms", "cpu")
     return options
+
+
+def named_words(words: Sequence[str], names: Sequence[str]) -> list[str]:
+    """A command line whose first words stand without their flags, with these.
+
+    >>> named_words(["runs/a", "--debug"], ["model_name_or_path", "hub_model_id"])
+    ['--model_name_or_path=runs/a', '--debug']
+    """
+    first = list(itertools.takewhile(lambda word: not word.startswith("-"), words))[: len(names)]
+    return [*(f"--{n}={x}" for n, x in zip(names, first, strict=False)), *words[len(first) :]]
 
 
 class _Lines(PlainLines):

@@ -129,7 +129,7 @@ def _several(name: str, *answers: Case | Answer, training: bool = False) -> Fore
 _BFLOAT16 = ("--dtype", "bfloat16")
 _FLOAT16 = ("--dtype", "float16")
 _CPU = Answer("taken", "the run computes on the CPU", cpu=True)
-_NOTHING_SENT = _understood("nothing is uploaded; `hf upload` does that when the run is done")
+_AT_THE_END = _understood("--push_to_hub uploads the model once, when the run is done")
 _DDP = _understood("devices are XLA's, which has no such setting")
 _LOADER = _understood("batches are prepared in a thread while the device computes")
 _TRACKER = _understood("curves go to train_log.jsonl, and elsewhere by the name of --output_dir")
@@ -429,13 +429,14 @@ TRAINING_ARGUMENTS = (
         _understood("SIGTERM saves the run, and the same command resumes it"),
         training=True,
     ),
-    _switch("push_to_hub", _refused("upload the finished folder with `hf upload`")),
-    Foreign("hub_token", "one", (Case(_NOTHING_SENT),), secret=True),
-    _switch("hub_private_repo", _NOTHING_SENT),
-    _one("hub_model_id", _NOTHING_SENT),
-    _one("hub_strategy", _NOTHING_SENT),
-    _switch("hub_always_push", _NOTHING_SENT),
-    _one("hub_revision", _NOTHING_SENT),
+    Foreign("hub_token", "one", (Case(_SECRET),), secret=True),
+    _one(
+        "hub_strategy",
+        Case(_AT_THE_END, _for("end", "every_save")),
+        _refused("the finished model is uploaded, no checkpoint; leave it out"),
+    ),
+    _switch("hub_always_push", _AT_THE_END),
+    _one("hub_revision", _refused("the main branch takes the model; leave it out")),
     _switch(
         "ignore_data_skip",
         _refused("a run that is resumed continues with the next example; leave it out"),
@@ -592,9 +593,13 @@ EARLIER_TRAINING_ARGUMENTS = (
     _switch("split_batches", _refused("batch sizes are those of a device; leave it out")),
     _switch("include_inputs_for_metrics", _understood("scores have all that they need")),
     _switch("include_tokens_per_second", _understood("train_log.jsonl has tokens_per_second")),
-    _one("push_to_hub_model_id", _NOTHING_SENT),
-    _one("push_to_hub_organization", _NOTHING_SENT),
-    Foreign("push_to_hub_token", "one", (Case(_NOTHING_SENT),), secret=True),
+    _one("push_to_hub_model_id", _taken("--hub_model_id", "{}"), training=True),
+    _one(
+        "push_to_hub_organization",
+        _refused("name it with the model", "--hub_model_id", "ORGANIZATION/NAME"),
+        training=True,
+    ),
+    Foreign("push_to_hub_token", "one", (Case(_SECRET),), secret=True),
 )
 
 # Models, data and the like in transformers' example scripts, Flax and no_trainer ones among them.

@@ -85,6 +85,16 @@ COMMANDS = {
         "compare_command:run",
         flags="training",
     ),
+    "push": Command(
+        "Upload a fine-tuned folder to the Hugging Face Hub.",
+        "push runs/squad USER/NAME",
+        "push_command:run",
+    ),
+    "export": Command(
+        "A model as a program that runs with JAX alone.",
+        "export runs/squad --to stablehlo --output_dir exported",
+        "export_command:run",
+    ),
     "vocabulary": Command(
         "A vocabulary of your text, and a small BERT to train with it.",
         "vocabulary --train_file mine.txt --output_dir vocab",

@@ -114,7 +114,10 @@ class Setting:
         """
         value = self.plain(given)
         if not self._is_of_type(value):
-            raise InputError(f"--{self.name} {_shown(given)}: it must be {self._takes()}")
+            # Somebody may take the switch for the place of a token, which is shown to nobody.
+            is_token = self.kind is bool and isinstance(given, str) and given.startswith("hf_")
+            what = "(a token)" if is_token else _shown(given)
+            raise InputError(f"--{self.name} {what}: it must be {self._takes()}")
         is_auto = self.facts.auto and value == AUTO
         if self.facts.range is not None and isinstance(value, int | float) and not is_auto:
             least, most = self.facts.range

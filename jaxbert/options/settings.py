@@ -222,6 +222,14 @@ class TrainingDataOptions(SourceOptions):
         )
 
 
+class UploadKeywords(TypedDict):
+    """Keywords of what asks the Hub, in runs.train."""
+
+    push: bool
+    name: str | None
+    private: bool
+
+
 @dataclasses.dataclass(frozen=True)
 class CheckpointOptions(Settings):
     """What a run writes and when, and which of its models is the result."""
@@ -266,6 +274,17 @@ class CheckpointOptions(Settings):
         "Send curves to tensorboard (a folder in --output_dir), wandb or mlflow, or to none.",
         resume="free",
     )
+    push_to_hub: bool = option(
+        False, "Upload the finished model, with its card, to the Hugging Face Hub.", resume="free"
+    )
+    hub_model_id: str | None = option(
+        None,
+        "Its name there, USER/NAME; by default yours, with the name of --output_dir.",
+        resume="free",
+    )
+    hub_private_repo: bool = option(
+        False, "A repository that is made for it is private.", resume="free"
+    )
     metric_for_best_model: str | None = option(None, "The score that tells the best checkpoint.")
     load_best_model_at_end: bool = option(False, "The result is the best checkpoint, not the last.")
     early_stopping_patience: int | None = option(
@@ -273,6 +292,14 @@ class CheckpointOptions(Settings):
         "Stop when so many evaluations in a row are not better than the best.",
         range=(1, 1e9),
     )
+
+    def upload(self) -> UploadKeywords:
+        """Whether and where the model is uploaded."""
+        return {
+            "push": self.push_to_hub,
+            "name": self.hub_model_id,
+            "private": self.hub_private_repo,
+        }
 
     @property
     def comparing_models(self) -> list[str]:

@@ -107,6 +107,8 @@ def compare(
         raise InputError("train/compare.py is one process; start train/ for runs of several")
     chosen = {loss: choose_loss(task.losses, *split_args(loss)) for loss in losses}
     options.check_on_this_machine("jaxbert compare")
+    if options.push_to_hub:
+        raise InputError("--push_to_hub: several models are compared; `jaxbert push` uploads one")
     output = Path(options.output_dir).expanduser()
     runs = _folders(output, losses, seeds)
     check_writable(output)

@@ -20,6 +20,7 @@ from jaxbert.runs.place import Place, place_of
 from jaxbert.runs.record import RECORD, Differences, RunRecord
 from jaxbert.runs.run_files import CHECKPOINTS, COMPARED, LOG, METRICS, RESULTS, RUN_FILES
 from jaxbert.runtime import processes
+from jaxbert.sharing.card import CARD, is_ours, write_card
 from jaxbert.training.checkpoint import Checkpoints
 from jaxbert.training.loop import Nowhere, Storage
 from jaxbert.training.progress import Progress
@@ -28,6 +29,7 @@ from jaxbert.training.train_log import TrainLog
 
 if TYPE_CHECKING:
     from jaxbert.loaded.model import LoadedModel
+    from jaxbert.sharing.hub import Repository
 
 logger = logging.getLogger("jaxbert")
 
@@ -264,6 +266,10 @@ class RunFolder:
         if self.previous is None:
             if self.overwrites:
                 remove_run(self.place)
+                self.place.bring([CARD])
+                if is_ours(self.path / CARD):
+                    self.place.remove([CARD])
+                    (self.path / CARD).unlink(missing_ok=True)
             now.write(self.path)
             self.place.publish()
         else:
@@ -365,6 +371,34 @@ class RunFolder:
         """See the function of this name."""
         publish_results(self.place, scores, files)
 
+    def save_card(self, text: str) -> None:
+        """Write the model card; a README.md that the user wrote, or changed, stays."""
+        self.place.bring([CARD])
+        if write_card(self.path, text):
+            self.place.publish()
+        else:
+            logger.info("%s is yours and stays as it is", self.place.named(CARD))
+
+    def push(self, repository: Repository | None) -> None:
+        """Upload the finished model, if it is to be.
+
+        Raises:
+            InputError: the Hub did not take it; the folder has it all the same.
+        """
+
+        def push() -> str:
+            assert repository is not None
+            try:
+                return repository.push(self.path)
+            except InputError as error:
+                raise InputError(
+                    f"{error}; the model is in {self.place}, and `jaxbert push {self.place} "
+                    f"{repository.name}` tries again"
+                ) from None
+
+        if repository is not None:
+            logger.info("uploaded: %s", processes.from_first(push))
+
 
 class _Files:
     """The Storage of the first process: its checkpoints and its log."""
@@ -397,6 +431,9 @@ class _Follower(RunFolder):
         pass
 
     def write_results(self, scores: Scores, files: Mapping[str, Json]) -> None:
+        pass
+
+    def save_card(self, text: str) -> None:
         pass
 
 

@@ -18,6 +18,7 @@ from jaxbert.io.bucket_lock import BucketLock
 from jaxbert.io.fetched import scratch
 from jaxbert.runs.run_files import CHECKPOINTS, RUN_FILES
 from jaxbert.runtime.signal_listener import when_leaving
+from jaxbert.sharing.card import CARD
 from jaxbert.training.bucket_steps import BucketSteps
 from jaxbert.training.step_folders import LocalSteps, StepFolders
 
@@ -172,7 +173,7 @@ class BucketPlace:
         self._scratch = Path(tempfile.mkdtemp(dir=scratch()))
         self._path = self._scratch / "run" / self._bucket.address.rpartition("/")[2]
         self._path.mkdir(parents=True)
-        names = set(RUN_FILES) - {CHECKPOINTS}
+        names = {*RUN_FILES, CARD} - {CHECKPOINTS}
         self._copy = BucketCopy(self._bucket, self.path, names, self._lock.check)
 
     def __str__(self) -> str:

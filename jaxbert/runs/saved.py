@@ -6,14 +6,18 @@ import logging
 from pathlib import Path
 
 from jaxbert.errors import InputError
+from jaxbert.io.bucket import is_address
 from jaxbert.io.files import Json, digest_of
-from jaxbert.io.untrusted import read_object
+from jaxbert.io.untrusted import read_object, shown
+from jaxbert.metrics.scores import Scores
 from jaxbert.model.folders import folder_of
 from jaxbert.options.fields import Settings, Value, settings_of
 from jaxbert.options.keywords import check_saved
 from jaxbert.options.settings import ModelOptions
+from jaxbert.options.user_function import PREFIX
 from jaxbert.runs.record import RECORD, RunRecord
-from jaxbert.tasks.registry import AnyTask
+from jaxbert.sharing.card import make_card
+from jaxbert.tasks.registry import TASKS, AnyTask
 
 logger = logging.getLogger("jaxbert")
 
@@ -74,6 +78,27 @@ def options_of_training(
     elif columns:
         taken["label_column_name"] = f"{columns}?"
     return taken
+
+
+def name_of(folder: str) -> str:
+    """What the model of a folder, or of an address, is called."""
+    if is_address(folder):
+        return folder.rstrip("/").rpartition("/")[2]
+    return Path(folder).expanduser().resolve().name
+
+
+def card_of(name: str, record: RunRecord, scores: Scores) -> str:
+    """The card of a run's model; see sharing.card.
+
+    Raises:
+        InputError: the run is of a task that is not known here.
+    """
+    if record.task not in TASKS:
+        raise InputError(f"a run of the task {shown(record.task)}, which is not known here")
+    names = [f"the {name}" for name in record.functions]
+    if str(record.options.get("loss")).startswith(PREFIX):
+        names.append("the loss")
+    return make_card(name, TASKS[record.task], record.options, scores, record.versions, names)
 
 
 def read_calibration(folder: Path) -> tuple[dict[str, Json], set[str]]:

@@ -31,11 +31,13 @@ from jaxbert.runs.plan import best_metrics, warmup_of
 from jaxbert.runs.record import Request, RunRecord
 from jaxbert.runs.run_files import TRACE
 from jaxbert.runs.run_step import corruption_of, make_step
+from jaxbert.runs.saved import card_of, name_of
 from jaxbert.runs.teacher import with_teacher
 from jaxbert.runs.training_inputs import Inputs, PythonInputs, read_data, read_inputs
 from jaxbert.runtime import processes
 from jaxbert.runtime.compiled import keep_compiled
 from jaxbert.runtime.device_memory import memory_is_told
+from jaxbert.sharing.hub import Repository
 from jaxbert.tasks.task import E, P, S, Task
 from jaxbert.training.events import Finished, Notify
 from jaxbert.training.loop import Program, fit, ignore
@@ -100,8 +102,8 @@ def train(
     loss = choose_loss(task_cls.losses, options.loss, options.loss_args, python_inputs.loss)
     processes.join(options.coordinator_address, options.num_processes, options.process_id)
     processes.check_alike("options", options.deciding())
-    if options.compilation_cache_dir:
-        keep_compiled(options.compilation_cache_dir)
+    repository = _repository(options.output_dir, **options.upload())
+    keep_compiled(options.compilation_cache_dir)
     with RunFolder.open(
         options.output_dir,
         writes=processes.is_first(),
@@ -132,8 +134,30 @@ def train(
         prepared = _make_program(inputs, options)
         state, progress = _open_folder(run, inputs, prepared)
         trained = _fit(run, inputs, prepared, state, progress, notify, traced)
+        run.push(repository if trained.done else None)
     notify(Finished(int(trained.state.step), trained.scores, trained.done))
     return trained
+
+
+def _repository(
+    output_dir: str, *, push: bool, name: str | None, private: bool
+) -> Repository | None:
+    """Where the model is to be uploaded, asked of the Hub before anything is trained.
+
+    Raises:
+        InputError: it cannot be uploaded there.
+    """
+    if not push:
+        if name is not None or private:
+            given = "--hub_model_id" if name is not None else "--hub_private_repo"
+            raise InputError(f"{given} is of an upload; give --push_to_hub too, or leave it out")
+        return None
+
+    def ask() -> str:
+        own = name_of(output_dir)
+        return Repository.open(name, own, private=private, flag="--push_to_hub").name
+
+    return Repository(processes.from_first(ask), private)
 
 
 def _check_allowed(allowed: Collection[str], known: Iterable[Setting]) -> None:
@@ -371,5 +395,6 @@ def _write_results(run: RunFolder, inputs: Inputs[S, E, P], params: Params, step
         scores = validation.scores
         files = task.artifacts(inputs.held_out or (), validation.predictions, model.cfg)
     run.write_results(scores, files)
+    run.save_card(card_of(name_of(str(run.place)), inputs.record, scores))
     logger.info("model and results in %s", run.place)
     return scores

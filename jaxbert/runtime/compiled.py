@@ -10,7 +10,7 @@ import jax
 from jaxbert.errors import InputError
 
 
-def keep_compiled(folder: str) -> None:
+def keep_compiled(folder: str | None) -> None:
     """Let JAX keep what it compiles in a folder, which is made if it is not there (mode 0700).
 
     Programs found there are executed, so nobody else may be able to write them.
@@ -18,6 +18,8 @@ def keep_compiled(folder: str) -> None:
     Raises:
         InputError: the folder cannot be made, is somebody else's, or can be written by others.
     """
+    if not folder:
+        return
     path = Path(folder).expanduser().absolute()
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -95,6 +95,7 @@ class Classification(RowTask[ClassificationSettings, TextExample, Classified | M
 
     name = "classification"
     head = "classification"
+    pipeline_tag = "text-classification"
     losses: ClassVar[Losses] = {
         **OF_LABELS,
         "supervised_contrastive": supervised_contrastive,

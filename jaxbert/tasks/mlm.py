@@ -69,6 +69,7 @@ class MLM(Task[MLMOptions, LineExample, dict[str, float]]):
 
     name = "mlm"
     head = "mlm"
+    pipeline_tag = "fill-mask"
     losses = OF_LABELS
     metrics = (Metric("perplexity", lower_is_better=True), Metric("accuracy"))
     settings_cls = MLMOptions

@@ -49,6 +49,7 @@ class MultipleChoice(RowTask[MultipleChoiceOptions, ChoiceExample, Chosen]):
 
     name = "multiple_choice"
     head = "multiple_choice"
+    pipeline_tag = "multiple-choice"
     losses: ClassVar[Losses] = {**OF_LABELS, **WITH_BASE}
     metrics = (Metric("accuracy"),)
     packs = False

@@ -72,6 +72,7 @@ class QA(Task[QAOptions, QAExample, Prediction]):
 
     name = "qa"
     head = "qa"
+    pipeline_tag = "question-answering"
     losses: ClassVar[Losses] = {
         "cross_entropy": span_cross_entropy,
         "label_smoothing": span_label_smoothing,

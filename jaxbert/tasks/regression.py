@@ -55,6 +55,7 @@ class Regression(RowTask[RegressionSettings, TextExample, float]):
 
     name = "regression"
     head = "regression"
+    pipeline_tag = "text-classification"
     losses: ClassVar[Losses] = {"mean_squared_error": squared_error, **WITH_BASE}
     metrics = (Metric("pearson"), Metric("spearmanr"), Metric("mse", lower_is_better=True))
     has_classes = True

@@ -75,6 +75,7 @@ class Tagging(RowTask[TaggingOptions, WordsExample, Tagged]):
 
     name = "tagging"
     head = "tagging"
+    pipeline_tag = "token-classification"
     losses: ClassVar[Losses] = {**OF_LABELS, **WITH_BASE}
     metrics = (Metric("f1"), Metric("accuracy"), Metric("precision"), Metric("recall"))
     token_outputs = ("logits",)

@@ -65,6 +65,7 @@ class Task(abc.ABC, Generic[S, E, P]):
     Attributes:
         name: for messages, options.json and the command line.
         head: a name in model.heads.HEADS.
+        pipeline_tag: what the Hub calls the task.
         losses: name -> loss; the first is the default.
         metrics: scores that can tell the best checkpoint; the first that there is is the default.
             eval_loss can everywhere.
@@ -78,6 +79,7 @@ class Task(abc.ABC, Generic[S, E, P]):
 
     name: ClassVar[str]
     head: ClassVar[str]
+    pipeline_tag: ClassVar[str]
     losses: ClassVar[Losses]
     metrics: ClassVar[tuple[Metric, ...]]
     token_outputs: ClassVar[tuple[str, ...]] = ()
