@@ -17,8 +17,8 @@ from typing import Literal
 from jaxbert.cli import command_line
 from jaxbert.cli.push_command import check_has_model
 from jaxbert.errors import InputError
-from jaxbert.model.config import load_architecture
-from jaxbert.model.pretrained import ARCHITECTURES, load_pretrained
+from jaxbert.model.config import load_architecture, load_config
+from jaxbert.model.pretrained import load_pretrained
 from jaxbert.options.fields import Settings, option
 from jaxbert.runs.place import check_writable
 from jaxbert.runs.record import RunRecord
@@ -69,7 +69,7 @@ def _head_of(folder: Path) -> str:
     if record is not None and record.task in TASKS:
         return TASKS[record.task].head
     named = load_architecture(folder)
-    for head, architecture in ARCHITECTURES.items():
+    for head, architecture in load_config(folder).family.classes.items():
         if architecture == named:
             return head
     raise InputError(f"{folder}: config.json names no class of a head that is known here")

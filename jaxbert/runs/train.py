@@ -104,12 +104,8 @@ def train(
         raise InputError("give --output_dir, the folder for the results")
     traced = steps_of(options.profile_steps) if options.profile_steps else range(0)
     _check_allowed(options.allow_changed_options or (), settings_of(type(options)))
-    _check(
-        task_cls,
-        packing=options.packing,
-        metric=options.metric_for_best_model,
-        added=[m.name for m in python_inputs.metrics],
-    )
+    added = [m.name for m in python_inputs.metrics]
+    _check(task_cls, packing=options.packing, metric=options.metric_for_best_model, added=added)
     loss = choose_loss(task_cls.losses, **options.loss_choice(), given=python_inputs.loss)
     optimizer = choose_optimizer(options.optim, given=python_inputs.optim, **options.rule())
     processes.join(options.coordinator_address, options.num_processes, options.process_id)

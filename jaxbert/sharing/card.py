@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from jaxbert.io.bucket import is_address
 from jaxbert.io.files import Json, write_text
 from jaxbert.metrics.scores import Scores
-from jaxbert.model.pretrained import ARCHITECTURES
+from jaxbert.model.families import FAMILIES
 from jaxbert.options.fields import AUTO, Setting, settings_of
 from jaxbert.options.settings import EvaluationOptions, TrainingOptions
 from jaxbert.tasks.registry import AnyTask
@@ -100,7 +100,9 @@ def is_ours(path: Path) -> bool:
     except (OSError, UnicodeDecodeError):
         return False
     mark = _MARK.search(text)
-    return bool(mark) and hashlib.sha256(text[: mark.start()].encode()).hexdigest() == mark[1]
+    if mark is None:
+        return False
+    return hashlib.sha256(text[: mark.start()].encode()).hexdigest() == mark[1]
 
 
 def write_card(folder: Path, text: str) -> bool:
@@ -261,7 +263,7 @@ def _scores(
 
 def _usage(task: type[AnyTask]) -> str:
     """How to open it, with transformers and with jaxbert."""
-    architecture = ARCHITECTURES[task.head]
+    architecture = FAMILIES["bert"].classes[task.head].replace("Bert", "AutoModel", 1)
     return (
         "```python\n"
         f"from transformers import AutoTokenizer, {architecture}\n\n"

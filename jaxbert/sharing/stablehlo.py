@@ -18,6 +18,7 @@ from flax import traverse_util
 from jax import export
 from safetensors.numpy import save
 
+from jaxbert.data.batch import Batch
 from jaxbert.errors import InputError
 from jaxbert.io.files import write_bytes, write_text
 from jaxbert.model.config import BertConfig
@@ -55,11 +56,16 @@ def export_model(
 
     def model(weights: dict[str, jax.Array], inputs: dict[str, jax.Array]) -> Outputs:
         nested = traverse_util.unflatten_dict(weights, sep="/")
-        outputs = apply(nested, {name: inputs[name] for name in _INPUTS})
+        batch: Batch[jax.Array] = {
+            "input_ids": inputs["input_ids"],
+            "attention_mask": inputs["attention_mask"],
+            "token_type_ids": inputs["token_type_ids"],
+        }
+        outputs = apply(nested, batch)
         return {name: x for name, x in outputs.items() if name != "last_hidden_state"}
 
     names = ("b", "t", "k") if head == "multiple_choice" else ("b", "t")
-    limits = [f"t <= {cfg.max_position_embeddings}"]
+    limits = [f"t <= {cfg.positions}"]
     shape = export.symbolic_shape(", ".join(names), constraints=limits)
     inputs = {name: jax.ShapeDtypeStruct(shape, jnp.int32) for name in _INPUTS}
     weights = {n: jax.ShapeDtypeStruct(x.shape, x.dtype) for n, x in flat(params).items()}
@@ -84,7 +90,7 @@ def save_exported(
         raise InputError('flatbuffers is not installed; pip install "jaxbert[export]"')
     exported = export_model(cfg, head, params, platforms)
     folder.mkdir(parents=True, exist_ok=True)
-    write_bytes(folder / PROGRAM, exported.serialize())
+    write_bytes(folder / PROGRAM, bytes(exported.serialize()))
     write_bytes(folder / WEIGHTS, save(flat(params)))
     for name in _BESIDE:
         if (source / name).is_file():
@@ -118,7 +124,7 @@ outputs = model(
 )
 ```
 
-Inputs are int32 {shape}: any B and T, T at most {cfg.max_position_embeddings}.
+Inputs are int32 {shape}: any B and T, T at most {cfg.positions}.
 `attention_mask` is 1 at tokens and 0 at padding, `token_type_ids` is 1 at tokens of a second text.
 Each new size compiles once. Outputs are float32:
 
