@@ -18,6 +18,10 @@ from jaxbert.errors import InputError
 from jaxbert.sharing.hub import UPLOADED
 
 
+# huggingface_hub sends a file as its HTTP client no longer likes.
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+
+
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[hub_server.Hub]:
     with hub_server.running() as hub:
