@@ -13,8 +13,11 @@ from jaxbert.cli.ask_command import AskOptions
 from jaxbert.cli.benchmark_command import BenchmarkOptions
 from jaxbert.cli.compare_command import add_arguments
 from jaxbert.cli.curve_command import CurveOptions
+from jaxbert.cli.export_command import ExportOptions
 from jaxbert.cli.flags import make_parser
 from jaxbert.cli.main import COMMANDS
+from jaxbert.cli.push_command import PushOptions
+from jaxbert.cli.serve_command import ServeOptions
 from jaxbert.cli.step_profile_command import StepProfileOptions
 from jaxbert.cli.vocabulary_command import VocabularyOptions
 from jaxbert.errors import InputError
@@ -32,6 +35,9 @@ FLAGS: dict[str, type[Settings]] = {
     "curve": CurveOptions,
     "benchmark": BenchmarkOptions,
     "step_profile": StepProfileOptions,
+    "serve": ServeOptions,
+    "push": PushOptions,
+    "export": ExportOptions,
 }
 
 

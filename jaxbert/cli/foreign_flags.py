@@ -476,8 +476,9 @@ TRAINING_ARGUMENTS = (
         "hub_strategy",
         Case(_AT_THE_END, _for("end", "every_save")),
         _refused("the finished model is uploaded, no checkpoint; leave it out"),
+        training=True,
     ),
-    _switch("hub_always_push", _AT_THE_END),
+    _switch("hub_always_push", _AT_THE_END, training=True),
     _one("hub_revision", _refused("the main branch takes the model; leave it out")),
     _switch(
         "ignore_data_skip",

@@ -189,7 +189,7 @@ UNDERSTOOD = {
     "--optim adamw_torch": "AdamW",
     "--optim adamw_torch_fused": "AdamW",
     "--optim adamw_hf": "AdamW",
-    "--model_type bert": "BERT",
+    "--model_type bert": "the model's config.json says what it is",
     "--do_lower_case": "the model's own tokenizer settings decide",
     "--group_by_length": "--length_bucket",
     "--train_sampling_strategy group_by_length": "--length_bucket",

@@ -17,7 +17,6 @@ from jaxbert.cli import main
 from jaxbert.errors import InputError
 from jaxbert.sharing.hub import UPLOADED
 
-
 # huggingface_hub sends a file as its HTTP client no longer likes.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
