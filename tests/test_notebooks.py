@@ -30,6 +30,11 @@ WRITTEN = {  # what is there when a notebook has run
 }
 
 
+def _environment() -> dict[str, str]:
+    """Without what pytest itself writes there."""
+    return {name: x for name, x in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+
+
 @pytest.fixture
 def execute(
     tiniest_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -44,7 +49,7 @@ def execute(
     monkeypatch.setenv("JAXBERT_NOTEBOOK_STEPS", "3")
     monkeypatch.setenv("JAXBERT_NOTEBOOK_SEEDS", "1")
     monkeypatch.chdir(tmp_path)
-    before = dict(os.environ)
+    before = _environment()
     matplotlib.use("agg")
     quiet = Config()
     quiet.HistoryManager.enabled = False  # no file, no thread that outlives the test
@@ -58,7 +63,7 @@ def execute(
                     result = shell.run_cell(cell.source, silent=False)
                 result.raise_error()
                 said.append(captured.stdout)
-        assert dict(os.environ) == before
+        assert _environment() == before
         return "".join(said)
 
     return run

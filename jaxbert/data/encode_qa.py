@@ -22,8 +22,8 @@ StrideMode = Literal["overlap", "step"]
 
 # Why nothing can be learned from a question, by the name of the sum.
 _UNLEARNABLE = {
-    "empty": 'the answer is empty; if there is none, give "answers": []',
     "absent": "the answer is not in the paragraph",
+    "empty": 'the answer is empty; if there is none, give "answers": []',
     "too_long": "the answer fits in no window",
     "no_token": "the answer has no token",
     "unknown": "nothing says whether there is an answer",

@@ -82,7 +82,7 @@ def encode_examples(
             ids = part.tokens["input_ids"]
             sums = {
                 "all_tokens": len(ids),
-                "unknown": int(np.count_nonzero(ids == tokenizer.unk_token_id)),
+                "unknown_tokens": int(np.count_nonzero(ids == tokenizer.unk_token_id)),
             }
             part = dataclasses.replace(part, sums={**part.sums, **sums})
             yield part.to_learn() if to_learn else part
@@ -93,7 +93,7 @@ def encode_examples(
         features = kept(cache_dir, task, examples, tokenizer, cfg, make, to_learn=to_learn)
     for note in (*features.notes, *task.remarks(examples, cfg)):
         logger.info("  %s", note)
-    unknown = features.sums["unknown"] / max(1, features.sums["all_tokens"])
+    unknown = features.sums["unknown_tokens"] / max(1, features.sums["all_tokens"])
     if unknown > _UNKNOWN:
         logger.info("  %.0f %% of the tokens are [UNK]; is it the right vocabulary?", 100 * unknown)
     return features

@@ -131,7 +131,10 @@ def test_a_function_of_a_program_is_recorded_and_compared(
         caught.value
     )
     for changed, message in (
-        ({"optim": "lamb"}, "the state of one optimizer is not that of another; give the former"),
+        (
+            {"optim": "lamb", "optim_args": None},
+            "the state of one optimizer is not that of another; give the former",
+        ),
         ({**settings_of("by_power"), "ema_decay": 0.9}, "the average is of all steps of a run"),
         (
             {**settings_of("by_power"), "layerwise_lr_decay": 0.9},

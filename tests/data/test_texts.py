@@ -180,7 +180,7 @@ def test_one_column_for_text_and_label() -> None:
 @pytest.mark.parametrize("numeric", [False, True])
 def test_labels_none_of_which_can_be_used(numeric: bool) -> None:
     """Such data is not unlabelled: an evaluation of it must not end well."""
-    bad: Any = ["a"] if not numeric else "1e400"
+    bad: Any = 1e300 if not numeric else "1e400"
     rows = [{"text": "a", "label": bad}, {"text": "b", "label": None}]
     message = refusal(texts, *rows, numeric=numeric, strict=False)
     verb = "is" if numeric else "has"

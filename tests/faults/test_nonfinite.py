@@ -120,7 +120,8 @@ def options(model: Path, folder: Path, data: Path, **changed: Any) -> QATrainOpt
 @pytest.fixture(autouse=True)
 def one_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "jaxbert.runs.inputs.make_parallel", lambda name: make_parallel("jit", jax.devices()[:1])
+        "jaxbert.runs.inputs.make_parallel",
+        lambda *_, **__: make_parallel("jit", jax.devices()[:1]),
     )
 
 
@@ -171,7 +172,7 @@ def test_no_checkpoint_holds_what_is_not_finite(
     tiniest_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A finite gradient, and an optimizer that carries the parameters away."""
-    monkeypatch.setattr("jaxbert.runs.train.adamw", lambda schedule, **given: optax.scale(np.inf))
+    monkeypatch.setattr("jaxbert.runs.train.make_optimizer", lambda *_, **__: optax.scale(np.inf))
     data = write_questions(tmp_path / "q.jsonl")
     with pytest.raises(InputError, match="parameters are not finite any more"):
         train(QA, options(tiniest_folder, tmp_path / "run", data))

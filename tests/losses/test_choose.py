@@ -218,7 +218,7 @@ def test_names_and_options_that_are_not_there(tmp_path: Path) -> None:
     for name, args, message in (
         ("focus", None, "--loss focus: there are cross_entropy, label_smoothing, "),
         (f"{missing}:x", None, "no such file"),
-        (missing, None, "give FILE.py:FUNCTION"),
+        (missing, None, "no such file"),
         ("focal", "{gamma: 1}", "--loss_args {gamma: 1}: not JSON"),
         ("focal", "[1]", "give an object"),
         ("focal", '{"gama": 1}', "--loss_args gama: the options of focal are gamma"),

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from conftest import SMALL
 
@@ -18,7 +19,7 @@ from jaxbert.losses.choose import choose_loss, with_keywords
 from jaxbert.losses.own_params import of_model, save_loss_params, with_loss_params
 from jaxbert.model.heads import init_params, make_apply
 from jaxbert.tasks.classification import Classification
-from jaxbert.training.optim import adamw, is_decayed, make_schedule, name_mask
+from jaxbert.training.optim import is_decayed, name_mask
 from jaxbert.training.parallel import make_parallel
 from jaxbert.training.step import init_state, make_train_step
 
@@ -114,7 +115,8 @@ def test_any_split_gives_the_same_steps(source: Path, name: str) -> None:
     task = Classification(Classification.settings_cls())
     loss = choose_loss(LOSSES, given, **more)
     params = with_loss_params(init_params(CFG, "classification", KEY), loss, CFG, seed=1)
-    tx = adamw(make_schedule(1e-2, steps=9, decay="constant"), weight_decay=0.1)
+    # Not AdamW, for which the rounding of a gradient that is 0 is as good as any other.
+    tx = optax.sgd(0.1)
     apply, batch = make_apply(CFG, "classification"), batch_of(16)
 
     def run(devices: int, accumulate: int) -> tuple[Any, list[dict[str, float]]]:

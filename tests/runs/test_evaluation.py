@@ -32,7 +32,7 @@ def refusal(tiniest_folder: Path, tmp_path: Path) -> Callable[..., str]:
         (
             "classification",
             "a.jsonl",
-            '{"text": "a", "label": {"b": 1}}\n{"text": "b"}\n',
+            '{"text": "a", "label": {"b": "x"}}\n{"text": "b"}\n',
             "line 1: labe",
         ),
         ("classification", "a.csv", "text,label\na,0.5\nb,\n", "line 2: label column"),
