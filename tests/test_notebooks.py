@@ -31,8 +31,9 @@ WRITTEN = {  # what is there when a notebook has run
 
 
 def _environment() -> dict[str, str]:
-    """Without what pytest itself writes there."""
-    return {name: x for name, x in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+    """Without what pytest and PyTorch write there."""
+    others = ("PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR")
+    return {name: x for name, x in os.environ.items() if name not in others}
 
 
 @pytest.fixture

@@ -248,7 +248,6 @@ def _help() -> str:
         "jaxbert train TASK runs/a/options.json   a run again, by its record",
         "jaxbert --print-completion bash          completion, also for zsh and tcsh",
         "jaxbert --version                        the version",
-        "",
         "In Python: jaxbert.train, jaxbert.QuestionAnswerer, ... (README.md and docs/)",
     ]
     return "\n".join(lines)

@@ -73,7 +73,7 @@ def make_card(
     training = _command(flags.training, used, f"jaxbert train {task.name}")
     parts = [
         f"# {_plain(name)}",
-        f"BERT for {task.pipeline_tag.replace('-', ' ')}, fine-tuned with jaxbert.",
+        f"BERT for {(task.pipeline_tag or task.name).replace('-', ' ')}, fine-tuned with jaxbert.",
         "## Data and training",
         *_sources(used),
         "Options that are not named here have their defaults:",
@@ -219,7 +219,7 @@ def _results(
     config, split = used.get("dataset_config_name"), used.get("validation_split") or "validation"
     return [
         EvalResult(
-            task_type=task.pipeline_tag,
+            task_type=task.pipeline_tag or task.name,
             dataset_type=of_hub or data,
             dataset_name=data,
             dataset_config=str(config) if of_hub and config else None,

@@ -68,7 +68,7 @@ class Task(abc.ABC, Generic[S, E, P]):
     Attributes:
         name: for messages, options.json and the command line.
         head: a name in model.heads.HEADS.
-        pipeline_tag: what the Hub calls the task.
+        pipeline_tag: what the Hub calls the task; None where it has no name for it.
         losses: name -> loss; the first is the default.
         metrics: scores that can tell the best checkpoint; the first that there is is the default.
             eval_loss can everywhere.
@@ -84,7 +84,7 @@ class Task(abc.ABC, Generic[S, E, P]):
 
     name: ClassVar[str]
     head: ClassVar[str]
-    pipeline_tag: ClassVar[str]
+    pipeline_tag: ClassVar[str | None] = None
     losses: ClassVar[Losses]
     metrics: ClassVar[tuple[Metric, ...]]
     token_outputs: ClassVar[tuple[str, ...]] = ()

@@ -84,6 +84,7 @@ def test_keys_of_a_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert bucket.read("x") == b"1"
 
 
+@pytest.mark.faults
 def test_two_processes_write_as_one(server: Server, tmp_path: Path) -> None:
     """The first alone reaches the bucket."""
     words = ["train", "classification", "--model_name_or_path", "s3://all/model"]

@@ -66,6 +66,7 @@ def test_samples_may_differ_a_little_and_are_compared_by_their_rates() -> None:
         compare("x", "tokens", a, b, rounds=1, tolerance=0.05)
 
 
+@pytest.mark.slow
 def test_the_baseline_in_another_precision_is_timed_in_the_same_turns() -> None:
     log: list[str] = []
     fast = side([0.5, 1.0], log, "c", precision="bfloat16")

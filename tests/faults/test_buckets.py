@@ -163,7 +163,7 @@ def test_faults_that_pass_are_not_noticed(kind: str, run: Run, unbroken: dict[st
 @pytest.mark.parametrize(
     ("kind", "why"),
     [
-        ("503", "the server fails"),
+        pytest.param("503", "the server fails", marks=pytest.mark.faults),
         pytest.param("403", "no permission (403, AccessDenied)", marks=pytest.mark.faults),
         pytest.param("cut", "no answer", marks=pytest.mark.faults),
     ],
@@ -245,6 +245,7 @@ def test_a_run_that_was_taken_over_ends(run: Run, unbroken: dict[str, str]) -> N
     run.ends_like(unbroken)
 
 
+@pytest.mark.faults
 def test_a_run_that_was_taken_over_does_not_try_again(run: Run, unbroken: dict[str, str]) -> None:
     """Stopped while it copies a step, and with --save_errors retry."""
     first = run.stopped_at(5, "--save_errors", "retry")

@@ -71,7 +71,7 @@ def test_auto_is_a_word_of_this_number_alone() -> None:
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("packing", [False, True])
+@pytest.mark.parametrize("packing", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_run_decides_and_keeps_what_it_has_decided(
     packing: bool, tiniest_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -250,6 +250,7 @@ def test_a_run_that_was_not_compared_is_resumed_and_then_known(
     assert len(trainer.runs) == 3
 
 
+@pytest.mark.slow
 def test_two_losses_are_really_compared(tiniest_folder: Path, tmp_path: Path) -> None:
     given = words(tiniest_folder, tmp_path, "r_drop")
     assert call(NAME, *given) == 0
