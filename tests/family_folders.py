@@ -8,12 +8,14 @@ import json
 import string
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+if TYPE_CHECKING:
+    import torch
 
 POSITIONS = 48
 SENTENCES = (
@@ -137,6 +139,8 @@ def randomise(model: torch.nn.Module, seed: int) -> None:
     """Every parameter redrawn, biases and LayerNorms too, so large that no layer is nearly
     linear."""
     rng = np.random.default_rng(seed)
+    import torch  # another Python's tests have none, and need the tokenizers here
+
     with torch.no_grad():
         for name, x in model.named_parameters():
             scale = 0.3 if x.ndim == 1 else 1.2 / x.shape[-1] ** 0.5
