@@ -49,8 +49,8 @@ WRONG: dict[str, tuple[str, str, str, str, list[str], list[str]]] = {
         ["train.x.tsv: line 4", "no label", "other rows have one"],
     ),
     "a label that is an object": (
-        *("classification", "x.jsonl", '{"text": "a", "label": {"b": 1}}\n', "{}", []),
-        ["train.x.jsonl: line 1", '"label"', "wrong type: dict"],
+        *("classification", "x.jsonl", '{"text": "a", "label": {"b": "x"}}\n', "{}", []),
+        ["train.x.jsonl: line 1", '"label"', "the probability of b is x, expected a number"],
     ),
     "lists for one class": (
         *("classification", "x.jsonl", '{"text": "a", "label": ["b"]}\n', ROWS_JSONL),

@@ -113,6 +113,7 @@ with LeaveAtOnce():
         print("ready", flush=True)
         while not signals.caught:
             time.sleep(0.05)
+        time.sleep(1)  # what it says of the signal comes from another thread
         signals.goes_on = True
     print("went on", flush=True)
 """
