@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ def rows(**changes: Any) -> list[dict[str, Any]]:
 
 
 def test_a_resumed_run_is_the_same_to_the_bit(
-    tiniest_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tiniest_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     call: dict[str, Any] = {
         **SMALL_RUN,
@@ -48,10 +47,10 @@ def test_a_resumed_run_is_the_same_to_the_bit(
         given = {"train_data": rows(), "output_dir": tmp_path / name, **call, **more}
         return jaxbert.train("classification", **given)
 
-    with caplog.at_level(logging.INFO, "jaxbert"):
-        whole = train("whole")
-    assert 'batch["teacher_score"]: a number a row, float32' in caplog.text
-    assert 'weighed by "importance", 2 on average, from 1 to 3' in caplog.text
+    whole = train("whole")
+    said = capsys.readouterr().out
+    assert 'batch["teacher_score"]: a number a row, float32' in said
+    assert 'weighed by "importance", 2 on average, from 1 to 3' in said
     assert not train("part", callbacks=[interrupt]).done
     with pytest.raises(InputError, match="data"):
         train("part", train_data=rows(importance=2))
