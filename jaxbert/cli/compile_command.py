@@ -40,7 +40,8 @@ from jaxbert.model.heads import init_params
 from jaxbert.model.tokenizer import PreTrainedTokenizerFast as Tokenizer
 from jaxbert.model.tokenizer import load_tokenizer
 from jaxbert.options.fields import AUTO, Settings, option
-from jaxbert.options.settings import OwnColumns, TrainingOptions
+from jaxbert.options.settings import TrainingOptions
+from jaxbert.options.source_settings import OwnColumns
 from jaxbert.runs.place import check_writable
 from jaxbert.runs.plan import full_rows
 from jaxbert.runs.run_step import make_step

@@ -104,10 +104,6 @@ class Features:
         shown = [line.shown(self.sums) for line in self.lines if line.left_out == left_out]
         return tuple(line for line in shown if line is not None)
 
-    def with_line(self, line: Line, sums: Mapping[str, int]) -> Features:
-        """The features with one more line, and the numbers in it."""
-        return dataclasses.replace(self, lines=(*self.lines, line), sums={**self.sums, **sums})
-
     def forget(self) -> None:
         """Give back the memory of what has been read of the files; they stay open."""
         if hasattr(mmap, "MADV_DONTNEED"):  # not on Windows

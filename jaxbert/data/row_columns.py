@@ -19,7 +19,7 @@ from jaxbert.data.features import Features
 from jaxbert.data.rows import Cell, Content, Fields, names_of, replace_surrogates
 from jaxbert.errors import InputError
 from jaxbert.io.untrusted import shown
-from jaxbert.options.settings import OwnColumns
+from jaxbert.options.source_settings import OwnColumns
 
 logger = logging.getLogger("jaxbert")
 

@@ -86,7 +86,7 @@ _KINDS = {
         AlbertTokenizer, "Unigram", _SPECIAL | {"unk_token": "<unk>", "pad_token": "<pad>"}, 1
     ),
 }
-# Parts of a tokenizer.json that a class makes anew, and the settings that ask for others.
+# Parts of a tokenizer.json that a class replaces, and the settings that ask for others.
 _PARTS = {
     "normalizer": {"do_lower_case", "keep_accents"},
     "pre_tokenizer": {"add_prefix_space"},

@@ -11,11 +11,8 @@ from typing import Literal, Self
 
 from jaxbert.errors import InputError
 from jaxbert.options.fields import option
-from jaxbert.options.settings import (
-    EvaluationOptions,
-    ReadingOptions,
-    TrainingOptions,
-)
+from jaxbert.options.settings import EvaluationOptions, TrainingOptions
+from jaxbert.options.source_settings import ReadingOptions
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,7 +20,8 @@ from jaxbert.loaded.model import Compute, LoadedModel
 from jaxbert.model.config import BertConfig, load_config
 from jaxbert.model.folders import config_of, find_model_folder
 from jaxbert.model.tokenizer import load_tokenizer
-from jaxbert.options.settings import ModelOptions, Source
+from jaxbert.options.settings import ModelOptions
+from jaxbert.options.source_settings import Source
 from jaxbert.tasks.registry import AnyTask
 from jaxbert.tasks.task import E, P, S, Task
 from jaxbert.training.parallel import make_parallel

@@ -12,7 +12,7 @@ METRICS = "metrics.json"
 # Beside the record of a run that an earlier version compared: what it was asked for, or void.
 COMPARED = "compared.json"
 REPORT = "report.html"
-# What an evaluation writes anew beside its scores, where it has it: the task's files, the report.
+# What an evaluation replaces beside its scores, where it has it: the task's files, the report.
 RESULTS = (
     *("predictions.json", "nbest_predictions.json", "null_odds.json", "entity_report.json"),
     REPORT,

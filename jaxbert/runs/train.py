@@ -26,23 +26,18 @@ from jaxbert.losses.own_params import of_model, with_loss_params
 from jaxbert.metrics.scores import Scores
 from jaxbert.model.heads import Params
 from jaxbert.options.fields import Setting, settings_of
-from jaxbert.options.settings import OwnColumns, TrainingOptions
+from jaxbert.options.settings import TrainingOptions
+from jaxbert.options.source_settings import OwnColumns
 from jaxbert.runs.folder import RunFolder
 from jaxbert.runs.plan import best_metrics, warmup_of
 from jaxbert.runs.record import Request, RunRecord
 from jaxbert.runs.run_files import TRACE
-from jaxbert.runs.run_report import (
-    Course,
-    Evaluation,
-    command_of,
-    machine_facts,
-    training_page,
-    write_report,
-)
+from jaxbert.runs.run_report import Course
 from jaxbert.runs.run_step import corruption_of, make_step
 from jaxbert.runs.saved import card_of, name_of
 from jaxbert.runs.teacher import with_teacher
 from jaxbert.runs.training_inputs import Inputs, PythonInputs, read_data, read_inputs
+from jaxbert.runs.training_report import took, write_training_report
 from jaxbert.runtime import processes
 from jaxbert.runtime.compiled import keep_compiled
 from jaxbert.runtime.device_memory import memory_is_told
@@ -363,8 +358,8 @@ def _fit(
         return Trained(state, {}, False, progress.evaluations)
     params, step = _result(run, inputs, state, progress)
     scores = _write_results(run, inputs, params, step)
-    took = _took(inputs, prepared.source, shapes, seconds)
-    _write_report(run, inputs, Course(progress.evaluations, step, took), scores)
+    effort = took(inputs, prepared.source, shapes, seconds)
+    write_training_report(run, inputs, Course(progress.evaluations, step, effort), scores)
     return Trained(state, scores, True, progress.evaluations)
 
 
@@ -424,46 +419,3 @@ def _write_results(run: RunFolder, inputs: Inputs[S, E, P], params: Params, step
     run.save_card(card_of(name_of(str(run.place)), inputs.record, scores))
     logger.info("model and results in %s", run.place)
     return scores
-
-
-def _took(
-    inputs: Inputs[S, E, P], source: BatchSource, shapes: int, seconds: float
-) -> dict[str, str]:
-    """What a training took, to be shown.
-
-    Args:
-        shapes: that were compiled.
-    """
-    devices = inputs.parallel.devices
-    return {
-        "examples": f"{len(inputs.examples)}, in {len(inputs.features)} windows",
-        "held out": "none" if inputs.held_out is None else str(len(inputs.held_out)),
-        "steps": f"{inputs.plan.total}, {source.steps_per_epoch} an epoch",
-        "time": f"{seconds:.0f} s since this start",
-        "rows": f"{source.rows} a step, of {' '.join(map(str, source.row_lengths))} tokens",
-        "padding": f"{100 * source.padding():.1f} % of the tokens",
-        "shapes": f"{shapes} compiled",
-        "devices": f"{devices} ({jax.default_backend()}, {inputs.parallel.name})",
-    }
-
-
-def _write_report(run: RunFolder, inputs: Inputs[S, E, P], course: Course, scores: Scores) -> None:
-    """report.html, by the first process, where it is wanted."""
-    record, validation = inputs.record, inputs.validation
-    settings, told = record.settings, record.options.get("report_to")
-    if not processes.is_first() or settings is None:
-        return
-    if isinstance(told, list) and "none" in told:
-        return
-    task, examples = inputs.task, inputs.held_out or ()
-    predictions = validation.predictions if validation is not None else ()
-    found = Evaluation(
-        task.name,
-        [*task.metric_names()],
-        scores,
-        functools.partial(task.findings, examples, predictions, inputs.model.cfg),
-    )
-    in_python = not settings.inputs().keys() & {"train_file", "dataset_name"}
-    command = command_of("train", task.name, settings.as_words(), in_python=in_python)
-    facts = machine_facts(record.versions, record.machine)
-    write_report(run.place, lambda: training_page(run.path, found, course, command, facts))

@@ -30,11 +30,10 @@ from jaxbert.options.fields import AUTO
 from jaxbert.options.settings import (
     BatchKeywords,
     EncodingKeywords,
-    OwnColumns,
-    Source,
     StepKeywords,
     TrainingOptions,
 )
+from jaxbert.options.source_settings import OwnColumns, Source
 from jaxbert.options.user_function import UserFunction
 from jaxbert.runs.batch_size import room, rows_that_fit
 from jaxbert.runs.encoding import encode_examples, encode_to_learn

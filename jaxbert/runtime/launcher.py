@@ -15,8 +15,8 @@ Several hosts: each runs the same command, and they meet at the first one.
 
     jaxbert launch -n 1 --hosts 2:4 --meet HOST:PORT -- train qa --train_file train-v1.1.json ...
 
-A host that is lost or gets SIGTERM is left out: the job goes on with those that are left, and the
-same examples at every step. Hosts that come back are taken in.
+A host that is lost or gets SIGTERM is left out: the job continues on the remaining hosts, with
+the same examples at every step. Hosts that come back are taken in.
 
 exit status: 0 all done; 1 given up; 2 wrong input; 75 stopped, the same command resumes.
 """

@@ -1,6 +1,6 @@
 """Memory on the host: freed buffers are kept for the next step, as long as there is room.
 
-XLA allocates its buffers anew for every step on a CPU, and by default each comes from the system as
+XLA allocates new buffers for every step on a CPU, and by default each comes from the system as
 untouched pages, which the system has to fault in and clear. The price of keeping them is a larger
 heap, since each padded length leaves holes of its own; so it is given back when memory is scarce.
 Elsewhere than on Linux with glibc nothing here does anything.

@@ -255,7 +255,7 @@ class Task(abc.ABC, Generic[S, E, P]):
     def corrupt(
         self, tokenizer: PreTrainedTokenizerFast, cfg: BertConfig, *, seed: int
     ) -> Corruption | None:
-        """A function (batch, draw) -> batch that draws anew what a batch has for a step.
+        """A function (batch, draw) -> batch that draws again, for each step, what a batch has.
 
         It is a pure function of the batch's rows and of `draw`, the step's number. With EVALUATION
         it is the same for all seeds, so that scores of runs can be compared. None draws nothing.

@@ -18,7 +18,7 @@ from jaxbert.data.row_columns import CellCollector, LocatedRow, RowColumns, watc
 from jaxbert.data.sampling import BucketSampler, make_batch
 from jaxbert.errors import InputError
 from jaxbert.model.tokenizer import load_tokenizer
-from jaxbert.options.settings import OwnColumns
+from jaxbert.options.source_settings import OwnColumns
 from jaxbert.tasks.registry import TASKS
 
 
