@@ -38,3 +38,12 @@ def number_of(scores: Scores, name: str) -> float:
     if isinstance(value, str):
         raise ValueError(f"{name} is {value!r}, no number")
     return value
+
+
+def shown_score(value: float | str) -> str:
+    """A score as it is read: six digits, a count whole.
+
+    >>> shown_score(81.23456789), shown_score(10570), shown_score("yes")
+    ('81.2346', '10570', 'yes')
+    """
+    return value if isinstance(value, str) else f"{value:.6g}" if value % 1 else f"{value:.0f}"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxbert.io.files import Json, write_text
-from jaxbert.metrics.scores import LOSS, Scores, number_of
+from jaxbert.metrics.scores import LOSS, Scores, number_of, shown_score
 from jaxbert.report.curves import Line, training_charts
 from jaxbert.report.html_page import html
 from jaxbert.report.records import Facts, Findings, Page, Table
@@ -156,15 +156,6 @@ def score_table(evaluation: Evaluation) -> Table:
     first = [n for n in evaluation.metrics if n in evaluation.scores]
     names = dict.fromkeys((*first, *evaluation.scores))
     return Table(("score", "value"), [(n, shown_score(evaluation.scores[n])) for n in names])
-
-
-def shown_score(value: float | str) -> str:
-    """A score as it is read: six digits, a count whole.
-
-    >>> shown_score(81.23456789), shown_score(10570), shown_score("yes")
-    ('81.2346', '10570', 'yes')
-    """
-    return value if isinstance(value, str) else f"{value:.6g}" if value % 1 else f"{value:.0f}"
 
 
 def _headline(evaluation: Evaluation) -> dict[str, str]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from jaxbert.io.bucket import is_address
 from jaxbert.io.files import Json, write_text
-from jaxbert.metrics.scores import Scores
+from jaxbert.metrics.scores import Scores, shown_score
 from jaxbert.model.families import FAMILIES
 from jaxbert.options.fields import AUTO, Setting, settings_of
 from jaxbert.options.settings import EvaluationOptions, TrainingOptions
@@ -243,7 +243,7 @@ def _scores(
     """The table of all scores, and the command that computes them."""
     if not numbers:
         return ["None: the training had no validation data with labels."]
-    rows = [f"| {_plain(n)} | {x:.4f} |" for n, x in numbers.items() if not isinstance(x, str)]
+    rows = [f"| {_plain(n)} | {shown_score(x)} |" for n, x in numbers.items()]
     rows += [f"| {_plain(n)} | {_plain(x)} |" for n, x in scores.items() if isinstance(x, str)]
     data = _names_of(used, "validation_file")
     if data is None:
