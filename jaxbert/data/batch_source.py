@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 from jaxbert.data.features import Features
 from jaxbert.data.packing import Sampler
@@ -23,7 +23,7 @@ class BatchSource:
         sampler: decides which windows are in which batch.
         corruption: a pure function of the batch's rows and the step, or None.
         accumulation: micro-batches per step.
-        ids: of the examples, in the order of the data; None where examples have no ids.
+        id_of: the id of an example by its position in the data; None where examples have no ids.
         devices: that a micro-batch is divided among. Where the sampler's rows cannot be divided,
             empty rows, from which nothing is learned, come after them.
     """
@@ -32,7 +32,7 @@ class BatchSource:
     sampler: Sampler
     corruption: Corruption | None = None
     accumulation: int = 1
-    ids: Sequence[str] | None = None
+    id_of: Callable[[int], str] | None = None
     devices: int = 1
 
     @property
@@ -80,6 +80,6 @@ class BatchSource:
         """The examples in a step's batch: their ids, else their positions in the data from 1."""
         windows, _ = self.sampler.batch(step)
         indices = dict.fromkeys(self.features.example[windows[windows >= 0]].tolist())
-        if self.ids is None:
+        if self.id_of is None:
             return [f"number {index + 1}" for index in indices]
-        return [self.ids[index] for index in indices]
+        return [self.id_of(index) for index in indices]

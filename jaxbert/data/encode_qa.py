@@ -158,6 +158,7 @@ def encode_qa_part(
             "windows": len(lengths),
             "examples": len(examples),
             "answerable": sum(w.has_answer for w in windows),
+            "unanswerable": sum(e.labelled and not e.answers for e in examples),
             "complete": sum(w.is_complete for w in windows),
             "cut": cut,
             **{name: sum(w.unlearnable == name for w in windows) for name in _UNLEARNABLE},

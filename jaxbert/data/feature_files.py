@@ -1,6 +1,6 @@
 """Features as files in a folder, read by memory map.
 
-about.json       lines of the log, which file is which column, the SHA-256 of each file
+about.json       lines of the log, which file is which column, the fingerprint, the files' seals
 NAME.npy         a column
 
 NumPy's files, not Arrow's: a column that grows part by part is one array in the end, and never in
@@ -10,13 +10,9 @@ memory; Arrow would have it in one array only if it were written at once.
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import mmap
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, TypedDict
 
@@ -25,8 +21,7 @@ from numpy.lib import format as npy
 
 from jaxbert.data.feature_parts import Growing
 from jaxbert.data.features import Features, Line
-from jaxbert.io.files import digest_of, sync
-from jaxbert.runtime.signal_listener import when_leaving
+from jaxbert.data.whole_folder import check_seals, seals_of, whole_folder
 
 _ABOUT = "about.json"
 _TOKENS, _HOST, _ROWS, _WINDOWS = "tokens", "host", "rows", "windows"  # kinds of columns
@@ -58,23 +53,11 @@ def save_features(parts: Iterable[Features], finish: Finish, folder: Path) -> No
     Raises:
         OSError: it cannot be written.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    when_leaving(functools.partial(shutil.rmtree, partial, ignore_errors=True))
-    try:
+    with whole_folder(folder) as partial:
         about = _write(parts, finish, partial)
-        text = json.dumps({**about, "sha256": _digests(partial)})
-        (partial / _ABOUT).write_text(text, encoding="utf-8")
-        for path in partial.iterdir():
-            sync(path)
-        try:
-            partial.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # else another process was first, with the same
-                raise
-        sync(folder.parent)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        fingerprint = _loaded(partial, about).fingerprint()
+        kept = {**about, "fingerprint": fingerprint, "seals": seals_of(partial)}
+        (partial / _ABOUT).write_text(json.dumps(kept), encoding="utf-8")
 
 
 def load_features(folder: Path) -> Features:
@@ -87,21 +70,10 @@ def load_features(folder: Path) -> Features:
     text = (folder / _ABOUT).read_text(encoding="utf-8")
     try:
         about = json.loads(text)
-        found = _digests(folder)
-        for name, digest in about["sha256"].items():
-            if found.get(name) != digest:
-                raise ValueError(f"{name} has changed")
-        return _loaded(folder, about)
+        check_seals(folder, about["seals"])
+        return _loaded(folder, about).known_as(about["fingerprint"])
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise ValueError(f"it cannot be read ({error})") from None
-
-
-def _digests(folder: Path) -> dict[str, str]:
-    """The SHA-256 of the columns' files, each computed by a thread."""
-    paths = sorted(folder.glob("*.npy"))
-    with ThreadPoolExecutor() as threads:
-        digests = threads.map(digest_of, paths)
-        return {path.name: digest for path, digest in zip(paths, digests, strict=True)}
 
 
 # --- files ------------------------------------------------------------------------------------

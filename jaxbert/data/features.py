@@ -132,8 +132,18 @@ class Features:
             learnable=None,
         )
 
+    def known_as(self, fingerprint: str) -> Features:
+        """The same, whose fingerprint is known already."""
+        known = dataclasses.replace(self)
+        vars(known)["_fingerprint"] = fingerprint
+        return known
+
     def fingerprint(self) -> str:
         """SHA-256 of everything training sees; equal fingerprints give equal batches."""
+        return self._fingerprint
+
+    @functools.cached_property
+    def _fingerprint(self) -> str:
         digest = hashlib.sha256(np.ascontiguousarray(self.bounds).data)
         for columns in (self.tokens, self.rows):
             for name in sorted(columns):

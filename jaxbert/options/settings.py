@@ -53,7 +53,7 @@ class DeviceOptions(Settings):
     )
     cache_dir: str | None = option(
         None,
-        "A folder for tokenized data: the next start reads them from there, by memory map.",
+        "A folder for examples and tokenized data: the next start reads them from there.",
         resume="free",
         path=True,
     )

@@ -27,6 +27,11 @@ class Source:
     limit: int | None
 
     @property
+    def flag(self) -> str:
+        """The flag that names the files."""
+        return "--train_file" if self.training else "--validation_file"
+
+    @property
     def label(self) -> str:
         """What a message calls it."""
         return ", ".join(self.files or [f"--dataset_name {self.dataset_name}"])

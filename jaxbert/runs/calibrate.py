@@ -68,7 +68,7 @@ def calibrate(options: CalibrateOptions) -> dict[str, Json]:
     for place in (folder, reports):
         check_writable(place)
     settings = options.part(QA.settings_cls)
-    data = read_examples(QA(settings), options.validation_source())
+    data = read_examples(QA(settings), options.validation_source(), cache_dir=options.cache_dir)
     if data is None:
         raise InputError("give --validation_file or --dataset_name, questions to fit to")
     plain = dataclasses.replace(settings, null_score_diff_threshold=0.0, score_temperature=1.0)

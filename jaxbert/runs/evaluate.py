@@ -352,7 +352,7 @@ def evaluate(
     if folder is not None:
         check_task(folder, task_cls.name)
     task = task_cls(options.part(task_cls.settings_cls))
-    data = read_examples(task, options.validation_source(), rows)
+    data = read_examples(task, options.validation_source(), rows, cache_dir=options.cache_dir)
     if data is None:
         raise InputError("give --validation_file or --dataset_name, the data to evaluate on")
     examples = data.examples

@@ -22,6 +22,7 @@ from jaxbert.model.folders import config_of, find_model_folder
 from jaxbert.model.tokenizer import load_tokenizer
 from jaxbert.options.settings import ModelOptions
 from jaxbert.options.source_settings import Source
+from jaxbert.runs.data_cache import kept_data
 from jaxbert.tasks.registry import AnyTask
 from jaxbert.tasks.task import E, P, S, Task
 from jaxbert.training.parallel import make_parallel
@@ -102,6 +103,7 @@ def read_examples(
     source: Source,
     rows: InMemory | None = None,
     collector: CellCollector | None = None,
+    cache_dir: str | None = None,
 ) -> Data[E] | None:
     """The examples of a source, their problems logged; None where it names no data.
 
@@ -111,6 +113,7 @@ def read_examples(
     Args:
         rows: of a Python program, in place of files and data sets.
         collector: of the columns that the task does not know.
+        cache_dir: where the examples of files are kept; see jaxbert.runs.data_cache.
     """
 
     def read(sources: Iterable[tuple[str, Content]]) -> Data[E]:
@@ -121,7 +124,10 @@ def read_examples(
         data = read([rows])
     elif source.files:
         origin = ", ".join(source.files)
-        data = read(_contents(task, source))
+        if cache_dir is None or (collector is not None and collector.wants):
+            data = read(_contents(task, source))
+        else:
+            data = kept_data(cache_dir, task, source, lambda: read(_contents(task, source)))
     elif source.dataset_name:
         name, config = source.dataset_name, source.dataset_config_name
         split = "train"
@@ -148,14 +154,15 @@ def read_examples(
 
 def _contents(task: AnyTask, source: Source) -> Iterator[tuple[str, Content]]:
     """What the files have, of this machine or of a bucket, each while it is read."""
-    flag = "--train_file" if source.training else "--validation_file"
     for place in source.files or ():
-        with fetched_file(place, flag) as path:
+        with fetched_file(place, source.flag) as path:
             yield place, task.load(path)
 
 
 def _first(task: Task[S, E, P], data: Data[E], limit: int, origin: str) -> Data[E]:
     """The first examples; a warning where they are of one class, as in a sorted file."""
+    if limit >= len(data.examples):
+        return data
     kept = data.examples[:limit]
     if len(kept) > 1:
         labels = {str(task.label_of(e)) for e in kept}
@@ -172,15 +179,17 @@ def read_held_out(
     source: Source,
     rows: InMemory | None = None,
     needed_by: Sequence[str] = (),
+    cache_dir: str | None = None,
 ) -> Sequence[E] | None:
     """The validation examples of a training run, or None; a data set of the Hub may have none.
 
     Args:
         rows: see read_examples.
         needed_by: the options given that need them.
+        cache_dir: see read_examples.
     """
     try:
-        data = read_examples(task, source, rows)
+        data = read_examples(task, source, rows, cache_dir=cache_dir)
     except MissingSplitError as error:
         if source.validation_split:
             raise

@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import logging
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import jax
 
@@ -122,6 +122,7 @@ def train(
             python_inputs,
             options.own_columns(),
             options.comparing_models,
+            options.cache_dir,
         )
         fitted = {n: x for n, x in vars(read.task.settings).items() if n in vars(options)}
         record = RunRecord.of(
@@ -247,7 +248,7 @@ def _make_program(inputs: Inputs[S, E, P], options: TrainingOptions) -> _Prepare
         inputs.sampler,
         corruption_of(task, model, inputs.features, inputs.corruption, options.seed),
         inputs.accumulation,
-        _ids(inputs.examples),
+        _ids_of(inputs.examples),
         parallel.devices,
     )
     key = jax.random.fold_in(jax.random.key(options.seed), 1)
@@ -285,10 +286,15 @@ def _columns_for_loss(names: OwnColumns) -> list[str]:
     return [*names.extra, *["view_input_ids"] * (names.view is not None)]
 
 
-def _ids(examples: Sequence[E]) -> list[str] | None:
-    """The ids of the examples, where they have any."""
-    ids = [example.id for example in examples if hasattr(example, "id")]
-    return ids or None
+def _ids_of(examples: Sequence[E]) -> Callable[[int], str] | None:
+    """The id of an example by its position, where examples have ids; none is read before."""
+
+    def id_of(index: int) -> str:
+        example = examples[index]
+        assert hasattr(example, "id")
+        return str(example.id)
+
+    return id_of if hasattr(examples[0], "id") else None
 
 
 # --- folder -----------------------------------------------------------------------------------

@@ -172,19 +172,21 @@ def read_data(
     python_inputs: PythonInputs,
     names: OwnColumns,
     needed_by: Sequence[str],
+    cache_dir: str | None,
 ) -> Examples[S, E, P]:
     """The examples to train on and those held out.
 
     Args:
         names: of columns of the training data that the task does not know.
         needed_by: the options given that need validation data.
+        cache_dir: where examples are kept.
     """
     collector = CellCollector(names)
-    data = read_examples(task, training, python_inputs.train, collector)
+    data = read_examples(task, training, python_inputs.train, collector, cache_dir)
     if data is None:
         raise InputError("give --train_file or --dataset_name, the data to train on")
     columns = _columns_of(task, data.examples, collector)
-    held_out = read_held_out(task, validation, python_inputs.validation, needed_by)
+    held_out = read_held_out(task, validation, python_inputs.validation, needed_by, cache_dir)
     if held_out is None and python_inputs.metrics:
         raise InputError("metrics: give validation_data, on which they are computed")
     return Examples(task.fit_to(data.examples, held_out), data, held_out, columns)

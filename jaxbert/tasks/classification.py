@@ -118,6 +118,7 @@ class Classification(RowTask[ClassificationSettings, TextExample, Classified | M
     metrics = tuple(map(Metric, dict.fromkeys((*_METRICS[False], *_METRICS[True]))))
     has_classes = True
     settings_cls = ClassificationSettings
+    example_cls = TextExample
 
     @functools.cached_property
     def class_weights(self) -> tuple[ClassWeight, ...]:

@@ -75,6 +75,7 @@ class MLM(Task[MLMOptions, LineExample, dict[str, float]]):
     losses = OF_LABELS
     metrics = (Metric("perplexity", lower_is_better=True), Metric("accuracy"))
     settings_cls = MLMOptions
+    example_cls = LineExample
 
     def load(self, path: str) -> Content:
         return load_lines(path, quoted_tsv=self.settings.quoted_tsv)

@@ -56,6 +56,7 @@ class MultipleChoice(RowTask[MultipleChoiceOptions, ChoiceExample, Chosen]):
     metrics = (Metric("accuracy"),)
     packs = False
     settings_cls = MultipleChoiceOptions
+    example_cls = ChoiceExample
 
     def load(self, path: str) -> Content:
         return load_rows(path, quoted_tsv=self.settings.quoted_tsv)

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast
 
 from jaxbert.data.batch import Batch
 from jaxbert.data.encode_qa import encode_qa_part, without_lone_answers
-from jaxbert.data.features import Features
+from jaxbert.data.features import Features, Line
 from jaxbert.data.questions import EXPECTED_ANSWERS, QAExample, question_rows, read_questions
 from jaxbert.data.row_columns import LocatedRow
 from jaxbert.data.rows import Content, Data, names_of
@@ -55,6 +55,13 @@ def _is_chinese(examples: Sequence[QAExample]) -> bool:
     return sum("\u4e00" <= c <= "\u9fff" for c in letters) > len(letters) / 2
 
 
+_UNANSWERED = Line(
+    "{unanswerable} of {examples} questions {have} no answer, which is learned; only with "
+    "--version_2_with_negative can a prediction be none",
+    "unanswerable",
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class BestSpans:
     """Of each window: its k best spans, start, end, score (B, k), and null_score (B,)."""
@@ -89,6 +96,7 @@ class QA(Task[QAOptions, QAExample, Prediction]):
     token_outputs = ("start_logits", "end_logits")
     fresh = frozenset({"metric"})
     settings_cls = QAOptions
+    example_cls = QAExample
 
     def load(self, path: str) -> Content:
         return load_entries(path)
@@ -145,29 +153,22 @@ class QA(Task[QAOptions, QAExample, Prediction]):
     def encode_part(
         self, examples: Sequence[QAExample], tokenizer: PreTrainedTokenizerFast, cfg: BertConfig
     ) -> Features:
-        return encode_qa_part(
+        features = encode_qa_part(
             examples,
             tokenizer,
             max_length=self.settings.max_seq_length,
             stride=self.settings.doc_stride,
             stride_mode=self.settings.stride_mode,
         )
+        if self.settings.version_2_with_negative:
+            return features
+        return dataclasses.replace(features, lines=(*features.lines, _UNANSWERED))
 
     def finish(self, features: Features) -> Features:
         return without_lone_answers(features)
 
     def characters(self, example: QAExample) -> int:
         return len(example.question) + len(example.context)
-
-    def remarks(self, examples: Sequence[QAExample], cfg: BertConfig) -> list[str]:
-        if self.settings.version_2_with_negative:
-            return []
-        bare = sum(e.labelled and not e.answers for e in examples)
-        line = (
-            f"{bare} of {len(examples)} questions {'has' if bare == 1 else 'have'} no answer, "
-            "which is learned; only with --version_2_with_negative can a prediction be none"
-        )
-        return [line] * (bare > 0)
 
     def measure(self) -> Measure:
         return span_accuracy

@@ -62,6 +62,7 @@ class Regression(RowTask[RegressionSettings, TextExample, float]):
     metrics = (Metric("pearson"), Metric("spearmanr"), Metric("mse", lower_is_better=True))
     has_classes = True
     settings_cls = RegressionSettings
+    example_cls = TextExample
 
     @functools.cached_property
     def scaling(self) -> Scaling:

@@ -84,6 +84,7 @@ class Tagging(RowTask[TaggingOptions, WordsExample, Tagged]):
     has_classes = True
     of_words = True
     settings_cls = TaggingOptions
+    example_cls = WordsExample
 
     @property
     def stride(self) -> int:

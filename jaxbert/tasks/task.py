@@ -78,6 +78,7 @@ class Task(abc.ABC, Generic[S, E, P]):
         of_words: whether its texts are words that are tokenized one by one.
         fresh: settings that an evaluation does not take from the training.
         settings_cls: the dataclass of the task's own settings.
+        example_cls: that of an example.
         settings: these, resolved after fit_to; options.json keeps them.
         variant: what else decides how examples are encoded, in words; from fit_to.
     """
@@ -93,6 +94,7 @@ class Task(abc.ABC, Generic[S, E, P]):
     of_words: ClassVar[bool] = False
     fresh: ClassVar[frozenset[str]] = frozenset()
     settings_cls: type[S]
+    example_cls: type[E]
     variant: str = ""
 
     def __init__(self, settings: S) -> None:

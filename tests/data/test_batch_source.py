@@ -85,7 +85,7 @@ def test_batches_from_a_step_are_those_that_follow_when_all_are_made(
 @given(sources(), st.integers(0, 40))
 def test_ids_are_those_of_the_windows_in_the_batch(source: BatchSource, step: int) -> None:
     names = [f"id {n}" for n in range(len(source.features))]
-    named = dataclasses.replace(source, ids=names)
+    named = dataclasses.replace(source, id_of=names.__getitem__)
     windows = source.batch(step)["row"]
     numbers = {int(n) // 2 for n in windows.ravel() if n >= 0}
     assert sorted(named.example_ids(step)) == sorted(names[n] for n in numbers)

@@ -160,7 +160,7 @@ def test_what_is_damaged_is_made_again(
 
     cache = str(tmp_path / "cache")
     kept(cache, task, examples, tokenizer, cfg, make, to_learn=False)
-    (folder,) = Path(cache).iterdir()
+    (folder,) = Path(cache).glob("qa-*")
     file = folder / ("about.json" if harm == "about" else f"{name}.npy")
     content = bytearray(file.read_bytes())
     if harm == "delete":

@@ -3,17 +3,20 @@
 python tests/runs/time_growth.py order 1000000
 python tests/runs/time_growth.py packed 1000000
 python tests/runs/time_growth.py save bert-base FOLDER
-python tests/runs/time_growth.py evaluation SQUAD.json 10000
+python tests/runs/time_growth.py start SQUAD.json 1000000 FOLDER
 """
 
 from __future__ import annotations
 
+import itertools
+import json
 import resource
 import shutil
 import statistics
+import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
@@ -98,10 +101,90 @@ def save(size: str, place: str) -> None:
     shutil.rmtree(folder)
 
 
+def questions(source: Path, count: int) -> Iterator[str]:
+    """One nested JSON of so many questions, with ids, questions and paragraphs of their own."""
+    paragraphs = [p for a in json.loads(source.read_text())["data"] for p in a["paragraphs"]]
+    made = 0
+    yield '{"version": "1.1", "data": ['
+    for copy in itertools.count():
+        for paragraph in paragraphs:
+            qas = [
+                {**qa, "id": str(made + n), "question": f"{copy}: {qa['question']}"}
+                for n, qa in enumerate(paragraph["qas"][: count - made])
+            ]
+            made += len(qas)
+            context = f"{paragraph['context']} Part {copy}."
+            yield json.dumps({"paragraphs": [{"context": context, "qas": qas}]})
+            if made == count:
+                yield "]}"
+                return
+            yield ", "
+
+
+def start(source: Path, count: int, folder: Path) -> None:
+    """The first and the second start of a run on questions, up to their features."""
+    folder.mkdir(parents=True, exist_ok=True)
+    data = folder / f"{count}.json"
+    if not data.exists():
+        with data.open("w") as file:
+            file.writelines(questions(source, count))
+    print(f"{data.stat().st_size / 2**20:.0f} MiB of JSON", flush=True)
+    time.sleep(3)  # a file of this moment is not known again
+    for _ in range(3):
+        began = time.perf_counter()
+        subprocess.run([sys.executable, __file__, "ready", data, folder / "cache"], check=True)
+        print(f"  the process: {time.perf_counter() - began:.2f} s", flush=True)
+
+
+def ready(data: str, cache: str) -> None:
+    """What `start` starts: from the imports to the features."""
+    # Here, for they are a part of what is timed.
+    from jaxbert.data.features import Features
+    from jaxbert.options.source_settings import OwnColumns
+    from jaxbert.options.task_settings import QATrainOptions
+    from jaxbert.runs.encoding import encode_to_learn
+    from jaxbert.runs.inputs import load_model
+    from jaxbert.runs.training_inputs import PythonInputs, read_data
+    from jaxbert.tasks.qa import QA
+
+    options = QATrainOptions(model_name_or_path="minilm-l6", train_file=[data], cache_dir=cache)
+    read = read_data(
+        QA(options.part(QA.settings_cls)),
+        options.training_source(),
+        options.validation_source(),
+        PythonInputs(),
+        OwnColumns(),
+        [],
+        options.cache_dir,
+    )
+    model = load_model(read.task, options, read.data)
+    features: Features = encode_to_learn(
+        read.task, read.data.examples, model.tokenizer, model.cfg, data, **options.encoding()
+    )
+    features.fingerprint()
+    elapsed = time.clock_gettime(time.CLOCK_BOOTTIME) - _started()
+    counts = f"{len(read.data.examples):,} questions, {len(features):,} windows"
+    print(f"  {counts}, {features.bounds[-1]:,} tokens")
+    print(
+        f"  ready after {elapsed:.2f} s, {time.process_time():.2f} s of the processors; "
+        f"{peak():.2f} GiB at its most"
+    )
+
+
+def _started() -> float:
+    """When this process began, in seconds since the machine did."""
+    ticks = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
+    return int(ticks) / 100
+
+
 def main() -> None:
     what, first, *more = sys.argv[1:]
     if what in ("order", "packed"):
         order(int(first), what == "packed")
+    elif what == "start":
+        start(Path(first), int(more[0]), Path(more[1]))
+    elif what == "ready":
+        ready(first, more[0])
     else:
         save(first, more[0])
 
