@@ -1,16 +1,17 @@
-"""What is to be right on an accelerator before anything is timed there: fused attention and
-LayerNorm beside the plain operations, and a run that is stopped and resumed beside one that is not.
+"""What is to be right on an accelerator before anything is timed there: fused attention, LayerNorm
+and MLP beside the plain operations, and a run that is stopped and resumed beside one that is not.
 
 B batch, T length, N heads, H head size.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,8 +19,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxbert.model import nvidia_mlp
 from jaxbert.model.attention import Attention
 from jaxbert.model.dropout import Seeds, row_seeds
+from jaxbert.model.kernel_launch import Compiled, Launch
 from jaxbert.model.residual_norm import ResidualNorm
 
 _RATE, _SITE = 0.1, 4
@@ -38,7 +41,8 @@ class Check(NamedTuple):
 def kernels(
     fused: Attention, lengths: Sequence[int] = _LENGTHS, sizes: Sequence[int] = _SIZES
 ) -> Iterator[Check]:
-    """Fused attention: its masks to the bit, its outputs and gradients; then fused LayerNorm.
+    """Fused attention: its masks to the bit, its outputs and gradients; then fused LayerNorm and
+    MLP.
 
     Args:
         sizes: of heads.
@@ -59,6 +63,8 @@ def kernels(
     if norm.capability is not None:
         gap = _norm_gap(norm)
         yield Check("LayerNorm of a sum", gap <= _ALLOWED, _said(gap))
+        gap = _mlp_gap(Compiled(norm.capability))
+        yield Check("MLP", gap <= _ALLOWED, _said(gap))
 
 
 def _rows(length: int, *, packed: bool) -> tuple[jax.Array, jax.Array | None, Seeds]:
@@ -128,10 +134,11 @@ def _gap(fused: Attention, length: int, heads: int, size: int, *, packed: bool) 
 
 
 def _norm_gap(fused: ResidualNorm) -> float:
-    """The same of LayerNorm of a residual sum, and of the gradients of its scale and bias."""
+    """The same of LayerNorm of a residual sum, and of the gradients of its scale and biases."""
     keys = jax.random.split(jax.random.key(1), 2)
     x, branch = (jax.random.normal(key, (3, 384, 768), jnp.bfloat16) for key in keys)
     scale, bias = jnp.linspace(0.5, 1.5, 768), jnp.linspace(-1, 1, 768)
+    arrays = x, branch, bias[::-1].astype(jnp.bfloat16), scale, bias
     seeds = row_seeds(jax.random.key(3), jnp.arange(3))
 
     def values(norm: ResidualNorm) -> list[jax.Array]:
@@ -139,10 +146,34 @@ def _norm_gap(fused: ResidualNorm) -> float:
             y = norm(*arrays, eps=1e-12, dropout_rate=_RATE, seeds=seeds, site=_SITE)
             return jnp.sum(jnp.sin(y.astype(jnp.float32))), y
 
-        grads, y = jax.jit(jax.grad(total, (0, 1, 2, 3), has_aux=True))(x, branch, scale, bias)
+        grads, y = jax.jit(jax.grad(total, range(len(arrays)), has_aux=True))(*arrays)
         return [y, *grads]
 
     return _largest_gap(values(fused), values(ResidualNorm()))
+
+
+def _mlp_gap(launch: Launch) -> float:
+    """The same of the MLP, and of the gradients of its weights."""
+    keys = jax.random.split(jax.random.key(2), 4)
+    shapes = (3, 384, 768), (768, 3072), (3072,), (3072, 768)
+    scales = 1.0, 768**-0.5, 1.0, 3072**-0.5
+    arrays = [
+        (scale * jax.random.normal(key, shape)).astype(jnp.bfloat16)
+        for key, shape, scale in zip(keys, shapes, scales, strict=True)
+    ]
+
+    def plain(x: jax.Array, k_in: jax.Array, b_in: jax.Array, k_out: jax.Array) -> jax.Array:
+        return jax.nn.gelu(x @ k_in + b_in, approximate=False) @ k_out
+
+    def values(mlp: Callable[..., jax.Array]) -> list[jax.Array]:
+        def total(*arrays: jax.Array) -> tuple[jax.Array, jax.Array]:
+            y = mlp(*arrays)
+            return jnp.sum(jnp.sin(y.astype(jnp.float32))), y
+
+        grads, y = jax.jit(jax.grad(total, range(len(arrays)), has_aux=True))(*arrays)
+        return [y, *grads]
+
+    return _largest_gap(values(functools.partial(nvidia_mlp.triton, launch=launch)), values(plain))
 
 
 def _largest_gap(ours: Sequence[jax.Array], theirs: Sequence[jax.Array]) -> float:

@@ -132,6 +132,7 @@ class Attention:
     def __call__(
         self,
         *qkv: Float[Array, "B T ..."],
+        bias: Float[Array, "3 N H"] | None = None,
         key_mask: Shaped[AnyArray, "B S"] | None = None,
         segment_ids: Int[AnyArray, "B S"] | None = None,
         dropout_rate: float = 0.0,
@@ -145,6 +146,7 @@ class Attention:
         Args:
             qkv: queries (B, T, N, H), keys and values (B, S, N, H); or all of them as one array
                 (B, T, 3, N, H), which "triton" reads without a copy.
+            bias: which that one array has, without a gradient of its own; "triton" finds it.
             key_mask: (B, S), nonzero where a key is a real token; or
             segment_ids: (B, S) for packed rows, where S = T; 0 is padding.
             dropout_rate, seeds, site: dropout of the attention weights; see `dropout`.
@@ -154,17 +156,22 @@ class Attention:
         """
         compute = functools.partial(self._on_one_device, rate=dropout_rate)
         mesh = None if self.backend == "xla" else self.mesh
-        return by_rows(compute, mesh, (qkv, key_mask, segment_ids, seeds), jnp.asarray(site))
+        whole = jnp.asarray(site), bias
+        return by_rows(compute, mesh, (qkv, key_mask, segment_ids, seeds), whole)
 
     def _on_one_device(
-        self, rows: _Rows, site: int | Int[Array, ""], *, rate: float
+        self, rows: _Rows, whole: tuple[Array, Array | None], *, rate: float
     ) -> Float[Array, "B T N H"]:
         qkv, key_mask, segment_ids, seeds = rows
+        site, bias = whole
         if self.backend == "triton":
             assert self.target.capability is not None  # choose_attention sees to it
             one = qkv[0] if len(qkv) == 1 else jnp.stack(qkv, axis=2)
             launch = Compiled(self.target.capability)
-            return triton(one, key_mask, segment_ids, seeds, rate=rate, site=site, launch=launch)
+            if bias is None:
+                bias = jnp.zeros(one.shape[2:], one.dtype)
+            masks = key_mask, segment_ids, seeds
+            return triton(one, bias, *masks, rate=rate, site=site, launch=launch)
         q, k, v = qkv if len(qkv) > 1 else jnp.unstack(qkv[0], axis=2)
         arguments = (q, k, v, key_mask, segment_ids, seeds)
         if self.backend == "pallas":

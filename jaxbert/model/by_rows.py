@@ -7,20 +7,20 @@ from typing import TypeVar
 
 import jax
 from jax.sharding import Mesh, PartitionSpec
-from jaxtyping import Array
 
 Rows = TypeVar("Rows")
 Whole = TypeVar("Whole")
+Result = TypeVar("Result")
 
 
 def by_rows(
-    compute: Callable[[Rows, Whole], Array], mesh: Mesh | None, rows: Rows, whole: Whole
-) -> Array:
+    compute: Callable[[Rows, Whole], Result], mesh: Mesh | None, rows: Rows, whole: Whole
+) -> Result:
     """compute(rows, whole), of which each device is given its part of the rows.
 
     Args:
         mesh: of the devices, over its only axis; None for one device, or inside pmap.
-        rows: arrays (B, ...), as the result.
+        rows: arrays (B, ...). The first axis of each array of the result is parted in the same way.
         whole: arrays that each device has.
     """
     if mesh is None:

@@ -16,6 +16,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import flax.linen as nn
 import jax
@@ -24,10 +25,12 @@ from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, Shaped
 
+from jaxbert.model import nvidia_mlp
 from jaxbert.model.attention import Attention, attention_weights
 from jaxbert.model.config import BertConfig
 from jaxbert.model.dropout import Seeds, dropout
 from jaxbert.model.embedding_lookup import Lookup
+from jaxbert.model.kernel_launch import Compiled
 from jaxbert.model.params import AnyArray, Params
 from jaxbert.model.residual_norm import ResidualNorm, layer_norm
 
@@ -37,6 +40,9 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "gelu_new": functools.partial(jax.nn.gelu, approximate=True),
     "relu": jax.nn.relu,
 }
+
+# What is added to x before a LayerNorm, (B, T, D), and a bias (D,) that has yet to be added to it.
+Branch: TypeAlias = tuple[Array, Array | None]
 
 WEIGHTS = "intermediates"  # Linen's collection of what is computed on the way, here of attention
 
@@ -67,6 +73,14 @@ class Dense(nn.Module):
         y = x.astype(self.dtype).reshape(-1, kernel.shape[0]) @ kernel + bias
         return y.reshape(*x.shape[: -self.inputs], *self.outputs)
 
+    def branch(self, x: Shaped[Array, "*inputs"], norm: ResidualNorm) -> Branch:
+        """The same, without the bias where the norm after it adds that."""
+        if not norm.adds_bias:
+            return self(x), None
+        kernel, bias = self.weights(x.shape[-self.inputs :])
+        y = x.astype(self.dtype).reshape(-1, kernel.shape[0]) @ kernel
+        return y.reshape(*x.shape[: -self.inputs], *self.outputs), bias
+
     @nn.compact
     def weights(
         self, shape: tuple[int, ...]
@@ -79,12 +93,30 @@ class Dense(nn.Module):
         return matrix, jnp.asarray(bias, self.dtype).reshape(columns)
 
 
-def joint(parts: Sequence[Dense], x: Float[Array, "B T D"]) -> Float[Array, "B T parts *outputs"]:
-    """Several Dense of the same input and of equal outputs as one product."""
+def joint(
+    parts: Sequence[Dense], x: Float[Array, "B T D"]
+) -> tuple[list[Float[Array, "B T parts *outputs"]], Float[Array, "parts *outputs"]]:
+    """Several Dense of the same input and of equal outputs as one product, and their biases, whose
+    gradients its reader finds."""
     kernels, biases = zip(*(part.weights(x.shape[-1:]) for part in parts), strict=True)
     y = x.astype(kernels[0].dtype).reshape(-1, x.shape[-1]) @ jnp.concatenate(kernels, axis=1)
-    y += jnp.concatenate(biases)
-    return y.reshape(*x.shape[:-1], len(parts), *parts[0].outputs)
+    bias = jnp.concatenate(biases)
+    y += jax.lax.stop_gradient(bias)
+    shape = len(parts), *parts[0].outputs
+    return [y.reshape(*x.shape[:-1], *shape)], bias.reshape(shape)
+
+
+def fused_mlp(
+    x: Float[Array, "B T D"], mlp_in: Dense, mlp_out: Dense, norm: ResidualNorm
+) -> Branch:
+    """The MLP with GELU in a kernel of the card that the norm's is for."""
+    assert norm.capability is not None
+    kernel_in, bias_in = mlp_in.weights(x.shape[-1:])
+    kernel_out, bias_out = mlp_out.weights(mlp_in.outputs)
+    launch = Compiled(norm.capability)
+    with jax.named_scope("mlp"):
+        m = nvidia_mlp.triton(x, kernel_in, bias_in, kernel_out, launch=launch, mesh=norm.mesh)
+    return m, bias_out
 
 
 class LayerNorm(nn.Module):
@@ -104,7 +136,7 @@ class LayerNorm(nn.Module):
     def __call__(
         self,
         x: Float[Array, "B T D"],
-        branch: Float[Array, "B T D"] | None = None,
+        branch: Branch | None = None,
         seeds: Seeds | None = None,
         site: int | Int[Array, ""] = 0,
     ) -> Float[Array, "B T D"]:
@@ -115,7 +147,7 @@ class LayerNorm(nn.Module):
         if branch is None:
             return layer_norm(x, scale, bias, eps, self.dtype)
         return self.sum_norm(
-            x, branch, scale, bias, eps=eps, dropout_rate=self.rate, seeds=seeds, site=site
+            x, *branch, scale, bias, eps=eps, dropout_rate=self.rate, seeds=seeds, site=site
         )
 
 
@@ -174,25 +206,28 @@ class SelfAttention(nn.Module):
         segment_ids: Int[Array, "B T"] | None,
         seeds: Seeds | None,
         site: int | Int[Array, ""],
-    ) -> Float[Array, "B T D"]:
+    ) -> Branch:
         cfg = self.cfg
 
         shape = (cfg.num_attention_heads, cfg.head_size)
         parts = [Dense(cfg, shape, self.dtype, name=name) for name in ("query", "key", "value")]
-        is_joint = self.attention.backend == "triton"  # it reads all three from one array
         if self.is_mutable_collection(WEIGHTS):  # they were asked for; see make_apply
             query, key = parts[0](x), parts[1](x)
             weights = attention_weights(query, key, key_mask, segment_ids)
             self.sow(WEIGHTS, "weights", weights)
+        is_joint = self.attention.backend == "triton"  # it reads all three from one array
+        qkv, bias = joint(parts, x) if is_joint else ([part(x) for part in parts], None)
         context = self.attention(
-            *([joint(parts, x)] if is_joint else [part(x) for part in parts]),
+            *qkv,
+            bias=bias,
             key_mask=key_mask,
             segment_ids=segment_ids,
             dropout_rate=cfg.attention_probs_dropout_prob,
             seeds=seeds,
             site=site,
         )
-        return Dense(cfg, (cfg.hidden_size,), self.dtype, inputs=2, name="output")(context)
+        output = Dense(cfg, (cfg.hidden_size,), self.dtype, inputs=2, name="output")
+        return output.branch(context, ResidualNorm.beside(self.attention))
 
 
 class Layer(nn.Module):
@@ -217,8 +252,10 @@ class Layer(nn.Module):
         def dense(width: int, name: str) -> Dense:
             return Dense(cfg, (width,), self.dtype, name=name)
 
+        sum_norm = ResidualNorm.beside(self.attention)
+
         def norm(branch: str) -> LayerNorm:
-            sum_norm, rate = ResidualNorm.beside(self.attention), cfg.branch_dropout(branch)
+            rate = cfg.branch_dropout(branch)
             return LayerNorm(cfg, self.dtype, rate, sum_norm, name=f"{branch}_norm")
 
         a = SelfAttention(cfg, self.dtype, self.attention, name="attention")(
@@ -226,11 +263,13 @@ class Layer(nn.Module):
         )
         x = norm("attention")(x, a, seeds, site + 1)
 
-        m = dense(cfg.intermediate_size, "mlp_in")(x)
+        mlp_in, mlp_out = dense(cfg.intermediate_size, "mlp_in"), dense(cfg.hidden_size, "mlp_out")
+        if cfg.hidden_act == "gelu" and sum_norm.capability is not None:
+            return norm("mlp")(x, fused_mlp(x, mlp_in, mlp_out, sum_norm), seeds, site + 2)
+        m = mlp_in(x)
         with jax.named_scope("activation"):
             m = ACTIVATIONS[cfg.hidden_act](m)
-        m = dense(cfg.hidden_size, "mlp_out")(m)
-        return norm("mlp")(x, m, seeds, site + 2)
+        return norm("mlp")(x, mlp_out.branch(m, sum_norm), seeds, site + 2)
 
 
 class Encoder(nn.Module):

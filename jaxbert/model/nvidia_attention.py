@@ -30,6 +30,7 @@ class _Fixed(NamedTuple):
 
 def triton(
     qkv: Float[Array, "B T 3 N H"],
+    bias: Float[Array, "3 N H"],
     key_mask: Shaped[AnyArray, "B S"] | None,
     segment_ids: Int[AnyArray, "B S"] | None,
     seeds: Seeds | None,
@@ -41,11 +42,13 @@ def triton(
     """The arguments of `Attention`, of which queries, keys and values are one array.
 
     Args:
+        bias: what was added to all tokens of qkv, without a gradient (stop_gradient). Its gradient
+            is found here: the sum of those of qkv, added up where they are written.
         launch: how kernels are run: Compiled(), or an interpreter in tests.
     """
     rate = 0.0 if seeds is None else rate
     facts = token_facts(qkv.shape[0], qkv.shape[1], key_mask, segment_ids, seeds, rate, site)
-    return _attention(_Fixed(rate, segment_ids is not None, launch), qkv, facts)
+    return _attention(_Fixed(rate, segment_ids is not None, launch), qkv, bias, facts)
 
 
 class Tile(NamedTuple):
@@ -131,16 +134,22 @@ def cost(kernel: str, blocks: int, length: int, size: int) -> KernelCost:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _attention(
-    fixed: _Fixed, qkv: Float[Array, "B T 3 N H"], facts: Int[Array, "B 8 T"]
+    fixed: _Fixed,
+    qkv: Float[Array, "B T 3 N H"],
+    bias: Float[Array, "3 N H"],
+    facts: Int[Array, "B 8 T"],
 ) -> Float[Array, "B T N H"]:
-    return _forward(fixed, qkv, facts)[0]
+    return _forward(fixed, qkv, bias, facts)[0]
 
 
 _Saved: TypeAlias = tuple[Array, ...]
 
 
 def _forward(
-    fixed: _Fixed, qkv: Float[Array, "B T 3 N H"], facts: Int[Array, "B 8 T"]
+    fixed: _Fixed,
+    qkv: Float[Array, "B T 3 N H"],
+    bias: Float[Array, "3 N H"],
+    facts: Int[Array, "B 8 T"],
 ) -> tuple[Float[Array, "B T N H"], _Saved]:
     rows, length, _, heads, size = qkv.shape
     (queries, keys), *_, warps = tiles(qkv.dtype, size, fixed.launch.capability)
@@ -154,22 +163,24 @@ def _forward(
         constants={**_constants(fixed, qkv), "QUERIES": queries, "KEYS": keys},
     )
     out, largest, norm = fixed.launch(call)
-    return out, (qkv, facts, largest, norm, out)
+    return out, (qkv, bias, facts, largest, norm, out)
 
 
 def _backward(
     fixed: _Fixed, saved: _Saved, grad: Float[Array, "B T N H"]
-) -> tuple[Float[Array, "B T 3 N H"], None]:
-    qkv, facts, largest, norm, out = saved
+) -> tuple[Float[Array, "B T 3 N H"], Float[Array, "3 N H"], None]:
+    qkv, bias, facts, largest, norm, out = saved
     rows, length, _, heads, size = qkv.shape
     _, by_query, by_key, warps = tiles(qkv.dtype, size, fixed.launch.capability)
     # The sum of weights * d weights over the keys is that of out * grad over H.
     mean = jnp.sum(out.astype(jnp.float32) * grad.astype(jnp.float32), axis=-1)
+    query_blocks, key_blocks = _blocks(length, by_query.queries), _blocks(length, by_key.keys)
+    sums = jax.ShapeDtypeStruct((rows, heads, query_blocks + 2 * key_blocks, size), jnp.float32)
     call = KernelCall(
         "triton_attention.backward",
         (qkv, facts, largest, norm, mean, grad),
-        [jax.ShapeDtypeStruct(qkv.shape, qkv.dtype)],
-        grid=(_blocks(length, by_query.queries) + _blocks(length, by_key.keys), rows * heads),
+        [jax.ShapeDtypeStruct(qkv.shape, qkv.dtype), sums],
+        grid=(query_blocks + key_blocks, rows * heads),
         warps=warps,
         constants={
             **_constants(fixed, qkv),
@@ -179,8 +190,12 @@ def _backward(
             "OTHER_KEYS": by_key.keys,
         },
     )
-    [dqkv] = fixed.launch(call)
-    return dqkv, None
+    dqkv, dbias = fixed.launch(call)
+    of_queries, of_others = jnp.split(dbias, [query_blocks], axis=2)
+    of_others = of_others.reshape(rows, heads, key_blocks, 2, size)
+    of_keys, of_values = (jnp.sum(of_others[..., n, :], axis=(0, 2)) for n in (0, 1))
+    total = jnp.stack([jnp.sum(of_queries, axis=(0, 2)), of_keys, of_values])
+    return dqkv, total.astype(bias.dtype), None
 
 
 def _blocks(length: int, size: int) -> int:

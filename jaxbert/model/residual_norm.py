@@ -37,7 +37,7 @@ def layer_norm(
 
 @dataclasses.dataclass(frozen=True)
 class ResidualNorm:
-    """How LayerNorm(x + dropout(branch)) is computed.
+    """How LayerNorm(x + dropout(branch + branch_bias)) is computed.
 
     Attributes:
         capability: of the NVIDIA card for whose kernel it is; None for XLA's operations.
@@ -54,10 +54,16 @@ class ResidualNorm:
             attention.target.capability if attention.backend == "triton" else None, attention.mesh
         )
 
+    @property
+    def adds_bias(self) -> bool:
+        """Whether the branch comes without its bias: the kernel adds it, and sums its gradient."""
+        return self.capability is not None
+
     def __call__(
         self,
         x: Float[Array, "B T D"],
         branch: Float[Array, "B T D"],
+        branch_bias: Float[Array, "D"] | None,
         scale: Float[Array, "D"],
         bias: Float[Array, "D"],
         *,
@@ -69,26 +75,30 @@ class ResidualNorm:
         """The result has the dtype of the branch.
 
         Args:
+            branch_bias: None where the branch has it; see `adds_bias`.
             dropout_rate, seeds, site: see `dropout`.
         """
         if self.capability is None:
+            if branch_bias is not None:
+                branch = branch + branch_bias
             total = x + dropout(branch, dropout_rate, seeds, site)
             return layer_norm(total, scale, bias, eps, branch.dtype)
         launch = Compiled(self.capability)
+        if branch_bias is None:
+            branch_bias = jnp.zeros(branch.shape[-1:], branch.dtype)
 
         def compute(
-            rows: tuple[Array, Array, Seeds | None], whole: tuple[Array, Array, Array]
+            rows: tuple[Array, Array, Seeds | None], whole: tuple[Array, Array, Array, Array]
         ) -> Float[Array, "B T D"]:
             x, branch, seeds = rows
-            scale, bias, site = whole
+            branch_bias, scale, bias, site = whole
             return nvidia_norm.triton(
-                *(x, branch, scale, bias, seeds),
+                *(x, branch, branch_bias, scale, bias, seeds),
                 eps=eps,
                 rate=dropout_rate,
                 site=site,
                 launch=launch,
             )
 
-        return by_rows(
-            compute, self.mesh, (x, branch, seeds), (scale, bias, jnp.asarray(site, jnp.int32))
-        )
+        whole = branch_bias, scale, bias, jnp.asarray(site, jnp.int32)
+        return by_rows(compute, self.mesh, (x, branch, seeds), whole)

@@ -80,6 +80,13 @@ def _store(
 
 
 @triton.jit
+def _store_sum(dbias, value, slot, H: tl.constexpr, W: tl.constexpr):
+    """The sum over tokens of a block's gradients; those outside the row are zeros."""
+    lanes = tl.arange(0, W)
+    tl.store(dbias + slot * H + lanes, tl.sum(value, 0), mask=lanes < H)
+
+
+@triton.jit
 def _scores(
     q,
     k,
@@ -147,12 +154,12 @@ def forward(
 
 @triton.jit
 def _backward_queries(
-    qkv, facts, largest, norm, mean, grad, dqkv, block, program,
+    qkv, facts, largest, norm, mean, grad, dqkv, dbias, block, program,
     T: tl.constexpr, N: tl.constexpr, H: tl.constexpr, W: tl.constexpr,
     QUERIES: tl.constexpr, KEYS: tl.constexpr, SCALE: tl.constexpr, BY_SEGMENT: tl.constexpr,
     DROP: tl.constexpr, THRESHOLD: tl.constexpr, KEEP: tl.constexpr, DOT: tl.constexpr,
 ):  # fmt: skip
-    """One block of queries of one head: their part of dqkv."""
+    """One block of queries of one head: their part of dqkv, and its sum at `dbias`."""
     stride: tl.constexpr = N * H  # from token to token, of out and grad
     wide: tl.constexpr = 3 * N * H  # of qkv
     head, place, first_of_qkv, facts = _of_head(facts, program, T, N, H)
@@ -182,16 +189,18 @@ def _backward_queries(
         total += tl.dot(dscores.to(key.dtype), key, input_precision=DOT)
     dq = dqkv + first_of_qkv
     _store(dq, total * SCALE, queries, T, wide, H, W)
+    _store_sum(dbias, total * SCALE, 0, H, W)
 
 
 @triton.jit
 def _backward_keys(
-    qkv, facts, largest, norm, mean, grad, dqkv, block, program,
+    qkv, facts, largest, norm, mean, grad, dqkv, dbias, block, program,
     T: tl.constexpr, N: tl.constexpr, H: tl.constexpr, W: tl.constexpr,
     QUERIES: tl.constexpr, KEYS: tl.constexpr, SCALE: tl.constexpr, BY_SEGMENT: tl.constexpr,
     DROP: tl.constexpr, THRESHOLD: tl.constexpr, KEEP: tl.constexpr, DOT: tl.constexpr,
 ):  # fmt: skip
-    """One block of keys of one head: their parts of dqkv, and those of values."""
+    """One block of keys of one head: their parts of dqkv, and those of values, and the sums of
+    both at `dbias`."""
     stride: tl.constexpr = N * H  # from token to token, of out and grad
     wide: tl.constexpr = 3 * N * H  # of qkv
     head, place, first_of_qkv, facts = _of_head(facts, program, T, N, H)
@@ -227,11 +236,13 @@ def _backward_keys(
     dq = dqkv + first_of_qkv
     _store(dq + N * H, dkey * SCALE, keys, T, wide, H, W)
     _store(dq + 2 * N * H, dvalue, keys, T, wide, H, W)
+    _store_sum(dbias, dkey * SCALE, 0, H, W)
+    _store_sum(dbias, dvalue, 1, H, W)
 
 
 @triton.jit
 def backward(
-    qkv, facts, largest, norm, mean, grad, dqkv,
+    qkv, facts, largest, norm, mean, grad, dqkv, dbias,
     T: tl.constexpr, N: tl.constexpr, H: tl.constexpr, W: tl.constexpr,
     QUERIES: tl.constexpr, KEYS: tl.constexpr, OTHER_QUERIES: tl.constexpr,
     OTHER_KEYS: tl.constexpr, SCALE: tl.constexpr, BY_SEGMENT: tl.constexpr, DROP: tl.constexpr,
@@ -239,17 +250,21 @@ def backward(
 ):  # fmt: skip
     """One block of queries of one head and their gradients, or one of keys and theirs.
 
-    mean (B, T, N) is that of the gradients of a query's weights, by which it weighs them.
+    mean (B, T, N) is that of the gradients of a query's weights, by which it weighs them. dbias
+    (B N, blocks of queries + 2 blocks of keys, H) are sums over the tokens of a block.
     """
     blocks: tl.constexpr = (T + QUERIES - 1) // QUERIES
+    slots: tl.constexpr = blocks + 2 * ((T + OTHER_KEYS - 1) // OTHER_KEYS)
     block, head = tl.program_id(0), tl.program_id(1)
+    dbias += head * slots * H
     if block < blocks:
         _backward_queries(
-            qkv, facts, largest, norm, mean, grad, dqkv, block, head,
+            qkv, facts, largest, norm, mean, grad, dqkv, dbias + block * H, block, head,
             T, N, H, W, QUERIES, KEYS, SCALE, BY_SEGMENT, DROP, THRESHOLD, KEEP, DOT,
         )  # fmt: skip
     else:
         _backward_keys(
-            qkv, facts, largest, norm, mean, grad, dqkv, block - blocks, head,
+            qkv, facts, largest, norm, mean, grad, dqkv,
+            dbias + (2 * block - blocks) * H, block - blocks, head,
             T, N, H, W, OTHER_QUERIES, OTHER_KEYS, SCALE, BY_SEGMENT, DROP, THRESHOLD, KEEP, DOT,
         )  # fmt: skip

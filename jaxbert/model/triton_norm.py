@@ -39,7 +39,7 @@ def _normalized(total, inside, D: tl.constexpr, EPS: tl.constexpr):
 
 @triton.jit
 def forward(
-    x, branch, scale, bias, facts, y, total,
+    x, branch, added_bias, scale, bias, facts, y, total,
     M: tl.constexpr, T: tl.constexpr, D: tl.constexpr, W: tl.constexpr, TOKENS: tl.constexpr,
     EPS: tl.constexpr, DROP: tl.constexpr, THRESHOLD: tl.constexpr, KEEP: tl.constexpr,
 ):  # fmt: skip
@@ -47,7 +47,8 @@ def forward(
     tokens, lanes = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS), tl.arange(0, W)
     inside = (tokens < M)[:, None] & (lanes < D)[None, :]
     at = tokens.to(tl.int64)[:, None] * D + lanes[None, :]
-    added = tl.load(branch + at, mask=inside, other=0.0).to(tl.float32)
+    offset = tl.load(added_bias + lanes, mask=lanes < D, other=0.0).to(tl.float32)[None, :]
+    added = tl.load(branch + at, mask=inside, other=0.0).to(tl.float32) + offset
     if DROP:
         added = tl.where(_keep(facts, tokens, lanes, M, T, THRESHOLD), added * KEEP, 0.0)
     summed = (tl.load(x + at, mask=inside, other=0.0).to(tl.float32) + added).to(x.dtype.element_ty)
@@ -60,15 +61,16 @@ def forward(
 
 @triton.jit
 def backward(
-    total, grad, scale, facts, dx, dbranch, dscale, dbias,
+    total, grad, scale, facts, dx, dbranch, dadded, dscale, dbias,
     M: tl.constexpr, T: tl.constexpr, D: tl.constexpr, W: tl.constexpr, TOKENS: tl.constexpr,
     STEPS: tl.constexpr, EPS: tl.constexpr, DROP: tl.constexpr, THRESHOLD: tl.constexpr,
     KEEP: tl.constexpr,
 ):  # fmt: skip
-    """STEPS times some tokens; the sums over them of the gradients of scale and bias."""
+    """STEPS times some tokens; the sums over them of the gradients of scale and both biases."""
     lanes = tl.arange(0, W)
     gain = tl.load(scale + lanes, mask=lanes < D, other=0.0)[None, :]
     by_scale, by_bias = tl.zeros((W,), tl.float32), tl.zeros((W,), tl.float32)
+    by_added = tl.zeros((W,), tl.float32)
     for step in range(STEPS):
         tokens = (tl.program_id(0) * STEPS + step) * TOKENS + tl.arange(0, TOKENS)
         inside = (tokens < M)[:, None] & (lanes < D)[None, :]
@@ -84,7 +86,9 @@ def backward(
         tl.store(dx + at, d.to(dx.dtype.element_ty), mask=inside)
         if DROP:
             d = tl.where(_keep(facts, tokens, lanes, M, T, THRESHOLD), d * KEEP, 0.0)
+        by_added += tl.sum(d, 0)
         tl.store(dbranch + at, d.to(dx.dtype.element_ty), mask=inside)
     at = tl.program_id(0) * D + lanes
+    tl.store(dadded + at, by_added, mask=lanes < D)
     tl.store(dscale + at, by_scale, mask=lanes < D)
     tl.store(dbias + at, by_bias, mask=lanes < D)

@@ -17,7 +17,7 @@ import pytest
 from jax.sharding import Mesh
 from triton_interpreter import Interpreted
 
-from jaxbert.model import nvidia_norm
+from jaxbert.model import nvidia_mlp, nvidia_norm
 from jaxbert.model.attention import Attention
 from jaxbert.model.dropout import Seeds, keep_mask, row_seeds
 from jaxbert.model.nvidia_attention import triton
@@ -37,7 +37,8 @@ def kernel(name: str) -> Kernel:
     pytest.importorskip("triton", reason="Triton's interpreter comes with triton")
 
     def attend(q: jax.Array, k: jax.Array, v: jax.Array, *others: Any, **how: Any) -> jax.Array:
-        return triton(jnp.stack((q, k, v), axis=2), *others, launch=Interpreted(), **how)
+        bias = jnp.zeros((3, *q.shape[2:]), q.dtype)
+        return triton(jnp.stack((q, k, v), axis=2), bias, *others, launch=Interpreted(), **how)
 
     return attend
 
@@ -168,6 +169,19 @@ def test_the_masks_are_equal_to_the_bit(name: str, mask: str, heads: int) -> Non
         np.testing.assert_array_equal(found, wanted[..., first : first + case.size])
 
 
+@pytest.mark.parametrize("case", CASES[1:3] + CASES[6:10], ids=str)
+def test_the_gradient_of_the_bias_is_the_sum_of_those_of_its_tokens(case: Case) -> None:
+    pytest.importorskip("triton", reason="Triton's interpreter comes with triton")
+    qkv = jnp.stack(case.qkv(), axis=2)
+    how = {"rate": case.rate, "site": SITE, "launch": Interpreted()}
+
+    def total(qkv: jax.Array, bias: jax.Array) -> jax.Array:
+        return jnp.sum(jnp.sin(triton(qkv, bias, *case.arguments(), **how)))
+
+    dqkv, dbias = jax.grad(total, (0, 1))(qkv, jnp.zeros(qkv.shape[2:]))
+    np.testing.assert_allclose(dbias, jnp.sum(dqkv, axis=(0, 1)), rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["pallas", "triton"])
 def test_no_window_sees_another(name: str) -> None:
     """Other tokens in one window leave the other's outputs as they are, to the last bit."""
@@ -282,7 +296,7 @@ def test_the_norm_of_a_sum_is_that_of_plain_operations(
     case = Case(3, 23, 1, size, "packed" if packed else "none")
     seeds = case.arguments()[2]
     x, branch = (part[:, :, 0] for part in case.qkv()[:2])
-    scale, bias = 1 + x[0, 0], branch[0, 0]
+    branch_bias, scale, bias = x[0, 1], 1 + x[0, 0], branch[0, 0]
     how = {"eps": 1e-12, "rate": rate, "site": SITE}
 
     def values(norm: Callable[..., jax.Array]) -> list[jax.Array]:
@@ -290,7 +304,8 @@ def test_the_norm_of_a_sum_is_that_of_plain_operations(
             y = norm(*arrays, seeds)
             return jnp.sum(jnp.sin(y)), y
 
-        grads, y = jax.grad(total, (0, 1, 2, 3), has_aux=True)(x, branch, scale, bias)
+        arrays = x, branch, branch_bias, scale, bias
+        grads, y = jax.grad(total, range(len(arrays)), has_aux=True)(*arrays)
         return [y, *grads]
 
     def plain_norm(*arguments: Any) -> jax.Array:
@@ -301,3 +316,65 @@ def test_the_norm_of_a_sum_is_that_of_plain_operations(
     fused = partial(nvidia_norm.triton, launch=Interpreted(), **how)
     for ours, expected in zip(values(fused), values(plain_norm), strict=True):
         np.testing.assert_allclose(ours, expected, rtol=1e-6, atol=5e-6)
+
+
+def mlp_arrays(rows: int, length: int, size: int, width: int, dtype: Any) -> list[jax.Array]:
+    """x, kernel_in, bias_in, kernel_out."""
+    shapes = [(rows, length, size), (size, width), (width,), (width, size)]
+    keys = jax.random.split(jax.random.key(2), len(shapes))
+    scales = [1.0, size**-0.5, 1.0, width**-0.5]
+    return [
+        (scale * jax.random.normal(key, shape)).astype(dtype)
+        for key, shape, scale in zip(keys, shapes, scales, strict=True)
+    ]
+
+
+def plain_mlp(x: jax.Array, k_in: jax.Array, b_in: jax.Array, k_out: jax.Array) -> jax.Array:
+    return jax.nn.gelu(x @ k_in + b_in, approximate=False) @ k_out
+
+
+def outputs_and_gradients(mlp: Callable[..., jax.Array], arrays: list[jax.Array]) -> Any:
+    def total(*arrays: jax.Array) -> tuple[jax.Array, jax.Array]:
+        y = mlp(*arrays).astype(jnp.float32)
+        return jnp.sum(jnp.sin(y)), y
+
+    grads, y = jax.grad(total, range(len(arrays)), has_aux=True)(*arrays)
+    return [np.asarray(x, np.float32) for x in (y, *grads)]
+
+
+@pytest.mark.parametrize("shape", [(2, 23, 16, 300), (1, 130, 32, 128), (3, 1, 26, 312)])
+def test_the_mlp_is_that_of_plain_operations(shape: tuple[int, int, int, int]) -> None:
+    """Widths that fill no block, tokens that fill no program."""
+    pytest.importorskip("triton", reason="Triton's interpreter comes with triton")
+    arrays = mlp_arrays(*shape, jnp.float32)
+    fused = partial(nvidia_mlp.triton, launch=Interpreted())
+    for ours, expected in zip(
+        outputs_and_gradients(fused, arrays),
+        outputs_and_gradients(plain_mlp, arrays),
+        strict=True,
+    ):
+        np.testing.assert_allclose(ours, expected, rtol=2e-6, atol=5e-6)
+
+
+def test_devices_share_the_rows_of_the_mlp() -> None:
+    """Each computes the GELU of its own rows; the gradients of the weights are sums over all."""
+    pytest.importorskip("triton", reason="Triton's interpreter comes with triton")
+    arrays = mlp_arrays(4, 9, 16, 64, jnp.float32)
+    mesh = Mesh(np.array(jax.devices()[:4]), ("devices",))
+    rows = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("devices"))
+    parted = [jax.device_put(arrays[0], rows), *arrays[1:]]
+    fused = partial(nvidia_mlp.triton, launch=Interpreted(), mesh=mesh)
+    for ours, expected in zip(
+        outputs_and_gradients(fused, parted),
+        outputs_and_gradients(plain_mlp, arrays),
+        strict=True,
+    ):
+        np.testing.assert_allclose(ours, expected, rtol=2e-6, atol=5e-6)
+
+
+def test_the_mlp_keeps_one_array_of_its_width() -> None:
+    """The product, not the GELU, which is computed again."""
+    arrays = mlp_arrays(2, 8, 16, 300, jnp.float32)
+    fused = partial(nvidia_mlp.triton, launch=Interpreted())
+    kept = jax.tree.leaves(jax.eval_shape(lambda *a: jax.vjp(fused, *a)[1], *arrays))
+    assert sum(x.shape == (2, 8, 300) for x in kept) == 1

@@ -5,11 +5,16 @@ That is on where TRITON_INTERPRET=1 when triton is imported; see tests/conftest.
 
 from __future__ import annotations
 
+import threading
+
 import jax
 import ml_dtypes
 import numpy as np
 
 from jaxbert.model.kernel_launch import KernelCall, kernel_named
+
+# Triton's interpreter puts its own functions in the language's place while it runs.
+_ALONE = threading.Lock()
 
 
 class Interpreted:
@@ -30,7 +35,7 @@ class Interpreted:
                 bfloat16 = x.dtype == ml_dtypes.bfloat16
                 tensor = torch.from_numpy(x.view(np.int16) if bfloat16 else x)
                 tensors.append(tensor.view(torch.bfloat16) if bfloat16 else tensor)
-            with np.errstate(over="ignore"):  # hashes overflow
+            with _ALONE, np.errstate(over="ignore"):  # hashes overflow
                 function[call.grid](*tensors, **call.constants)
             return values[len(arrays) :]
 
