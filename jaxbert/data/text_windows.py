@@ -120,11 +120,11 @@ def _check_room(
 
 def _lines(max_length: int, stride: int | None) -> tuple[Line, ...]:
     """What the log says of windows of texts."""
-    shared = "a quarter" if stride is None else stride
+    shared = "a quarter of it shared" if stride is None else f"doc_stride {stride}"
     return (
         Line(
             "{windows} windows of {examples} texts, {mean:.1f} tokens on average (max_seq_length "
-            f"{max_length}, doc_stride {shared})",
+            f"{max_length}, {shared})",
             mean=("tokens", "windows"),
         ),
         Line("{long} of {examples} texts {are} longer than a window", "long"),

@@ -265,8 +265,8 @@ class Settings:
                 assert setting.facts.needs is not None
                 other, wanted = setting.facts.needs
                 raise InputError(
-                    f"--{setting.name} {shown(str(value))} is for --{other} {wanted}, and it is "
-                    f"{shown(str(getattr(self, other)))}; leave one of them out"
+                    f"--{setting.name} {shown(str(value))} goes with --{other} {wanted} alone, and "
+                    f"here that is {shown(str(getattr(self, other)))}; change one of them"
                 )
 
     def deciding(self) -> dict[str, Value]:
