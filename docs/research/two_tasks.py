@@ -12,7 +12,7 @@ import jaxbert
 from jaxbert.data.task_shares import TaskShares
 from jaxbert.demo import CLASSIFICATION, TAGGING
 from jaxbert.loaded.shared_encoder import SharedEncoder
-from jaxbert.runs.own_loop import checkpointed, open_task
+from jaxbert.runs.opened_task import checkpointed, open_task
 from jaxbert.training.optim import adamw, make_schedule
 
 DEMOS = {"classification": CLASSIFICATION, "tagging": TAGGING}
