@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 # Options of jaxbert that would make the two runs unlike.
 _UNKNOWN = (
+    "long_texts",  # whose windows have weights
     "class_weights",
     "loss_args",
     "packing",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from jaxbert.data.features import Features, Line, Tokenized, tokenize
+from jaxbert.data.features import Features, Line, Tokenized, tokenize, window_starts
 from jaxbert.data.questions import QAExample
 from jaxbert.data.template import template_of
 from jaxbert.errors import InputError
@@ -28,12 +28,6 @@ _UNLEARNABLE = {
     "no_token": "the answer has no token",
     "unknown": "nothing says whether there is an answer",
 }
-
-
-def _window_starts(length: int, room: int, step: int) -> np.ndarray:
-    """First context token of each window, up to the window that reaches the end of the context."""
-    count = 1 if length <= room else 1 + -(-(length - room) // step)
-    return np.arange(count) * step
 
 
 def encode_qa(
@@ -210,7 +204,7 @@ def _windows_of(
     example: QAExample, context: Tokenized, context_start: int, room: int, step: int
 ) -> _Windows:
     """The windows of a question, each with `room` tokens of the paragraph, at steps of `step`."""
-    firsts = _window_starts(len(context.ids), room, step)
+    firsts = window_starts(len(context.ids), room, step)
     lasts = np.minimum(firsts + room, len(context.ids))
     golds = _gold_tokens(example, context)
     places = np.array(golds, np.int64).reshape(1, -1, 2) - firsts[:, None, None] + context_start

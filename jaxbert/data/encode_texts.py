@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
 from jaxbert.data.choices import ChoiceExample
 from jaxbert.data.features import Features, Line, ranges, tokenize
-from jaxbert.data.template import template_of
+from jaxbert.data.template import Template, template_of
 from jaxbert.data.texts import TextExample
 from jaxbert.errors import InputError
 
@@ -144,6 +144,49 @@ def _sequences(
         InputError: max_length leaves no room for a token of each text, or for the text of a pair
             that must not be cut.
     """
+    tokens = tokens_of_texts(texts, tokenizer, max_length)
+    firsts, seconds, template = tokens.firsts, tokens.seconds, tokens.template
+    lengths_before = np.array([len(ids) for ids in firsts]), np.array([len(ids) for ids in seconds])
+    room = max_length - tokens.special
+    if truncation == "longest_first":
+        kept_first, kept_second = _kept(*lengths_before, room)
+    else:
+        kept_first, kept_second = _kept_of_one(*lengths_before, room, truncation, where)
+    ids, types, lengths = with_special_tokens(
+        [ids[:count] for ids, count in zip(firsts, kept_first, strict=True)],
+        [ids[:count] for ids, count in zip(seconds, kept_second, strict=True)],
+        tokens.paired,
+        template,
+    )
+    cut = int(((kept_first < lengths_before[0]) | (kept_second < lengths_before[1])).sum())
+    return ids, types, lengths, cut
+
+
+class TextTokens(NamedTuple):
+    """The tokens of N texts and pairs, without special ones.
+
+    Attributes:
+        firsts, seconds: int32 ids of each; of a single text the second has none.
+        paired: (N,) bool, whether it is a pair.
+        special: (N,) int, how many special tokens go around it.
+        template: these.
+    """
+
+    firsts: Sequence[np.ndarray]
+    seconds: Sequence[np.ndarray]
+    paired: np.ndarray
+    special: np.ndarray
+    template: Template
+
+
+def tokens_of_texts(
+    texts: Sequence[tuple[str, str | None]], tokenizer: PreTrainedTokenizerFast, max_length: int
+) -> TextTokens:
+    """The tokens of texts and pairs.
+
+    Raises:
+        InputError: max_length leaves no room for a token of each text.
+    """
     template = template_of(tokenizer)
     paired = np.array([pair is not None for _, pair in texts])
     minimum = template.pair + 2 if paired.any() else template.single + 1
@@ -154,31 +197,40 @@ def _sequences(
         )
     tokenized = tokenize(tokenizer, [t for pair in texts for t in pair if t is not None])
     no_tokens = np.zeros(0, np.int32)
-    firsts = [tokenized[text].ids for text, _ in texts]
-    seconds = [no_tokens if pair is None else tokenized[pair].ids for _, pair in texts]
-    lengths_before = np.array([len(ids) for ids in firsts]), np.array([len(ids) for ids in seconds])
-    special = np.where(paired, template.pair, template.single)
-    room = max_length - special
-    if truncation == "longest_first":
-        kept_first, kept_second = _kept(*lengths_before, room)
-    else:
-        kept_first, kept_second = _kept_of_one(*lengths_before, room, truncation, where)
-    first, between, last = template.first, template.between, template.last
+    return TextTokens(
+        [tokenized[text].ids for text, _ in texts],
+        [no_tokens if pair is None else tokenized[pair].ids for _, pair in texts],
+        paired,
+        np.where(paired, template.pair, template.single),
+        template,
+    )
+
+
+def with_special_tokens(
+    firsts: Sequence[np.ndarray],
+    seconds: Sequence[np.ndarray],
+    paired: np.ndarray,
+    template: Template,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ids and types (total,) int32 and lengths (N,) int64 of sequences with these tokens.
+
+    Args:
+        firsts, seconds: the ids of each; of a single text the second has none.
+        paired: (N,) bool, whether it is a pair.
+    """
     pieces: list[np.ndarray] = []
-    for first_ids, second_ids, first_count, second_count, pair in zip(
-        firsts, seconds, kept_first, kept_second, paired, strict=True
-    ):
+    for first, second, pair in zip(firsts, seconds, paired, strict=True):
         pieces += (
-            (first, first_ids[:first_count], between, second_ids[:second_count], last)
+            (template.first, first, template.between, second, template.last)
             if pair
-            else (first, first_ids[:first_count], last)
+            else (template.first, first, template.last)
         )
-    lengths = kept_first + kept_second + special
+    counts = np.array([len(ids) for ids in firsts])
+    special = np.where(paired, template.pair, template.single)
+    lengths = counts + np.array([len(ids) for ids in seconds]) + special
     position = ranges(np.zeros_like(lengths), lengths)
-    in_second = position >= np.repeat(kept_first + template.before_second, lengths)
-    types = in_second * np.int32(template.second_type)
-    cut = int(((kept_first < lengths_before[0]) | (kept_second < lengths_before[1])).sum())
-    return np.concatenate(pieces), types, lengths, cut
+    in_second = position >= np.repeat(counts + template.before_second, lengths)
+    return np.concatenate(pieces), in_second * np.int32(template.second_type), lengths
 
 
 def _kept(first: np.ndarray, second: np.ndarray, room: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -238,6 +238,22 @@ def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return found
 
 
+def window_starts(length: int, room: int, step: int) -> np.ndarray:
+    """(W,) int64, the first of a text's tokens in each of its windows, up to the window that
+    reaches the end of the text.
+
+    Args:
+        length: of the text.
+        room: tokens of it that a window has.
+        step: from one window to the next.
+
+    >>> window_starts(10, 4, 3).tolist(), window_starts(4, 4, 3).tolist()
+    ([0, 3, 6], [0])
+    """
+    count = 1 if length <= room else 1 + -(-(length - room) // step)
+    return np.arange(count) * step
+
+
 @dataclasses.dataclass(frozen=True)
 class Tokenized:
     """A text's token ids (T,) and their characters: starts and ends (T,), ascending."""

@@ -57,6 +57,8 @@ class RowColumns:
         """The features of the N examples with these columns; those of words at the token at which a
         word is predicted, 0 at others."""
         rows = {name: column[features.example] for name, column in self.rows.items()}
+        if WEIGHT in rows and WEIGHT in features.rows:  # of windows of a text, which share it
+            rows[WEIGHT] = rows[WEIGHT] * features.rows[WEIGHT]
         tokens = {}
         if self.words:
             assert self.word_starts is not None  # it is there where `words` is

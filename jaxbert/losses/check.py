@@ -211,7 +211,8 @@ def check_loss(
             2 * parts[0] + parts[1],
             np.asarray(heavier),
             "rows of twice the weight should bring {0} to {1:.6g}, and it is {2:.6g}; with "
-            '--weight_column every row counts as batch["weight"] says: multiply by it',
+            "--weight_column or --long_texts windows every row counts as "
+            'batch["weight"] says: multiply by it',
         )
     other = objective_with(lambda params, batch, **more: _loud(apply(params, batch, **more), batch))
     found_with_other = np.asarray(other(params, whole))

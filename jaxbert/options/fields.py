@@ -56,6 +56,7 @@ class Facts:
             what it has decided when it is resumed.
         reason: why it may never differ.
         joined: several words are one value, with spaces between them.
+        needs: the name of another setting and the value of it without which this one says nothing.
     """
 
     help: str
@@ -68,6 +69,7 @@ class Facts:
     auto: bool = False
     reason: str = ""
     joined: bool = False
+    needs: tuple[str, str] | None = None
 
 
 def option(
@@ -83,11 +85,11 @@ def option(
     auto: bool = False,
     reason: str = "",
     joined: bool = False,
+    needs: tuple[str, str] | None = None,
 ) -> T:
     """A field of a Settings dataclass; see Facts."""
-    facts = Facts(
-        help, range, resume, path or address, address, names_input, json, auto, reason, joined
-    )
+    places = path or address, address
+    facts = Facts(help, range, resume, *places, names_input, json, auto, reason, joined, needs)
     return dataclasses.field(default=default, metadata={"facts": facts})
 
 
@@ -136,6 +138,13 @@ class Setting:
             for place in value if isinstance(value, list) else [value]:
                 self._check_path(place)
         return value
+
+    def says_something(self, values: Mapping[str, T]) -> bool:
+        """Whether it changes anything beside these values of settings, by name."""
+        if self.facts.needs is None:
+            return True
+        other, wanted = self.facts.needs
+        return values.get(other, wanted) == wanted
 
     def from_text(self, text: str) -> Value:
         """A word of a command line as a value; the word itself, which `check` refuses, if it cannot
@@ -242,13 +251,23 @@ class Settings:
     """Base of all settings. Their values are checked when one is made, so in `replace` too.
 
     Raises:
-        InputError: a value cannot be used; see Setting.check.
+        InputError: a value cannot be used; see Setting.check. Or it would say nothing beside the
+            others; see Facts.needs.
     """
 
     def __post_init__(self) -> None:
         for setting in settings_of(type(self)):
             value = setting.check(getattr(self, setting.name))
             object.__setattr__(self, setting.name, value)  # the dataclass is frozen
+        for setting in settings_of(type(self)):
+            value = getattr(self, setting.name)
+            if value != setting.default and not setting.says_something(vars(self)):
+                assert setting.facts.needs is not None
+                other, wanted = setting.facts.needs
+                raise InputError(
+                    f"--{setting.name} {shown(str(value))} goes with --{other} {wanted} alone, and "
+                    f"here that is {shown(str(getattr(self, other)))}; change one of them"
+                )
 
     def deciding(self) -> dict[str, Value]:
         """Those that decide what a run computes, by name: all that are not free at a resume."""

@@ -12,6 +12,7 @@ from jaxbert.io.untrusted import shown
 from jaxbert.options.fields import Settings, Value, settings_of
 
 S = TypeVar("S", bound=Settings)
+V = TypeVar("V")
 
 _TYPOS = 2  # letters in which a name may differ from the one that was meant
 
@@ -50,8 +51,18 @@ def make_settings(
                 listed_by or f"the fields of {cls.__name__} are the options",
             )
         )
-    settings = cls(**given)
-    return settings if defaults is None else cls(**{**defaults(settings), **given})
+    if defaults is None:
+        return cls(**given)
+    # What is given may say something beside the defaults alone, and these only beside it.
+    found = {**defaults(cls(**_saying(cls, given))), **given}
+    return cls(**{**_saying(cls, found), **given})
+
+
+def _saying(cls: type[Settings], values: Mapping[str, V]) -> dict[str, V]:
+    """The values without those that say nothing beside the others; see Facts.needs."""
+    known = {setting.name: setting for setting in settings_of(cls)}
+    all_values = {**{name: setting.default for name, setting in known.items()}, **values}
+    return {n: x for n, x in values.items() if known[n].says_something(all_values)}
 
 
 def unknown_options(flags: Collection[str], known: Collection[str], otherwise: str) -> str:

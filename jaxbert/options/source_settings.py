@@ -128,6 +128,7 @@ class TrainingDataOptions(SourceOptions):
         None,
         "A column with another text of each row: view_input_ids and so on in the batch.",
         resume="examples",
+        needs=("long_texts", "truncate"),  # both texts of a row are one window
     )
 
     def own_columns(self) -> OwnColumns:

@@ -114,6 +114,30 @@ class TextOptions(RowOptions):
         resume="examples",
         names_input=True,
     )
+    long_texts: Literal["truncate", "windows"] = option(
+        "truncate",
+        "A text of more than max_seq_length tokens is cut, or is read in windows that overlap.",
+        resume="examples",
+    )
+    doc_stride: int | None = option(
+        None,
+        "Tokens that two windows of a text share; by default a quarter of a window.",
+        range=(0, 1e6),
+        resume="examples",
+        needs=("long_texts", "windows"),
+    )
+    window_pooling: Literal["mean", "max"] = option(
+        "mean",
+        "How the outputs of a text's windows become those of the text.",
+        needs=("long_texts", "windows"),
+    )
+
+    def with_length(self, length: int) -> Self:
+        """These settings for rows of at most `length` tokens; windows share less than a half."""
+        stride = self.doc_stride
+        if stride is not None:
+            stride = max(0, min(stride, (length - 3) // 2))
+        return dataclasses.replace(self, max_seq_length=length, doc_stride=stride)
 
 
 @dataclasses.dataclass(frozen=True)

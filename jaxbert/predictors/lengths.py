@@ -65,6 +65,11 @@ class Lengths(CallSettings):
         return "only_second" if self.truncation == "only_second" else "longest_first"
 
     @property
+    def as_trained(self) -> bool:
+        """Whether the caller leaves it to the training what is read of a long text."""
+        return self.truncation is None and not self.truncates
+
+    @property
     def truncates(self) -> bool:
         """Whether the caller asked for texts to be cut."""
         if self.truncation is None:

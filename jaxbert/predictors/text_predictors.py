@@ -16,7 +16,9 @@ from jaxbert.data.encode_texts import encode_texts
 from jaxbert.data.features import Features
 from jaxbert.data.rows import replace_surrogates
 from jaxbert.data.template import template_of
+from jaxbert.data.text_windows import encode_text_windows
 from jaxbert.data.texts import TextExample
+from jaxbert.decoding.window_pooling import pool_windows
 from jaxbert.errors import InputError
 from jaxbert.losses.forms import Arrays
 from jaxbert.options.task_settings import ClassificationOptions, RegressionOptions, TextOptions
@@ -84,6 +86,11 @@ class _TextPredictor(Predictor[TextOptions, TextSettings]):
     settings_cls = TextSettings
     retired: ClassVar[Mapping[str, str]] = {"return_all_scores": "give top_k=None for all classes"}
 
+    @property
+    def reads_windows(self) -> bool:
+        """Whether a long text is read in windows, where no truncation and no length is given."""
+        return self._options.long_texts == "windows"
+
     def __call__(
         self,
         inputs: Text | Sequence[Text] | Iterator[Text],
@@ -109,7 +116,8 @@ class _TextPredictor(Predictor[TextOptions, TextSettings]):
             truncation: True or "longest_first" cuts to max_length, starting with the longer text of
                 a pair; "only_first" or "only_second" cuts only that text; False refuses a text that
                 is too long for the model. By default texts are cut to the length that the model was
-                trained with.
+                trained with; or read in windows of that length, and the outputs pooled, where it
+                was trained so (--long_texts windows).
             max_length: maximum tokens, including [CLS] and [SEP]; by default the tokenizer's.
             padding: accepted as in the pipeline; it changes no answer. False by default.
             batch_size: texts computed at once; by default as given when it was opened.
@@ -160,10 +168,18 @@ class _TextPredictor(Predictor[TextOptions, TextSettings]):
         features = self._encode([_example(n, item) for n, item in enumerate(items, first)], lengths)
         longest = self._options.max_seq_length
         arrays = self._compute(features, self._outputs, longest=longest, size=size)
-        return [*arrays["outputs"]]
+        return [*pool_windows(arrays["outputs"], features.example, self._options.window_pooling)]
 
     def _encode(self, examples: Sequence[TextExample], lengths: Lengths) -> Features:
         positions = self.model.cfg.positions
+        if self.reads_windows and lengths.as_trained:
+            return encode_text_windows(
+                examples,
+                self.model.tokenizer,
+                max_length=self._options.max_seq_length,
+                stride=self._options.doc_stride,
+                targets=None,
+            )
         limit = lengths.limit(
             self.model.tokenizer, trained=self._options.max_seq_length, positions=positions
         )

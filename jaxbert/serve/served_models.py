@@ -199,13 +199,15 @@ class ServedQuestions(ServedModel):
 
 
 class _ServedTexts(ServedModel):
-    """Texts and pairs; a long one is cut as in the training."""
+    """Texts and pairs; a long one is cut, or read in windows, as in the training."""
 
     fields = (Field("text", "Text", 5), Field("text_pair", "Second text (optional)", 3, False))
     _predictor: TextClassifier | TextRegressor
 
     def _cut(self, ask: wire.Ask) -> bool:
         """Whether the end is not read."""
+        if self._predictor.reads_windows:
+            return False
         longest = self._predictor.longest
         texts = [ask.text or ""] + ([ask.text_pair] if ask.text_pair else [])
         if sum(map(len, texts)) + len(texts) + 1 <= longest:  # a token has a character or more

@@ -278,6 +278,11 @@ def _limits(used: Mapping[str, Json], numbers: Mapping[str, float | str]) -> lis
     lines = []
     if length := used.get("max_seq_length"):
         lines.append(f"- It was trained on at most {length} tokens at a time.")
+    if used.get("long_texts") == "windows":
+        lines.append(
+            "- It has read longer texts in windows, whose outputs are pooled. jaxbert does so when "
+            "it opens this folder; transformers' pipeline does not."
+        )
     if numbers:
         lines.append(
             "- The scores are of the data above; for other texts, and for another language than "

@@ -16,12 +16,10 @@ import numpy as np
 from transformers import PreTrainedTokenizerFast
 
 from jaxbert.data.batch import Batch
-from jaxbert.data.encode_texts import encode_texts
 from jaxbert.data.features import Features
 from jaxbert.data.rows import Cell, Content, Data, names_of
 from jaxbert.data.soft_labels import SoftLabel
-from jaxbert.data.sources import load_rows
-from jaxbert.data.texts import TextExample, read_texts, with_texts
+from jaxbert.data.texts import TextExample, read_texts
 from jaxbert.errors import InputError
 from jaxbert.io.files import Json
 from jaxbert.losses.forms import Arrays, Measure
@@ -38,16 +36,15 @@ from jaxbert.tasks.shown_classes import classes_shown, sets_shown
 from jaxbert.tasks.task import (
     OF_LABELS,
     WITH_BASE,
-    Label,
     Losses,
     Reduce,
-    RowTask,
     entry_of,
     needed,
     number_of,
     shown_classes,
     sorted_classes,
 )
+from jaxbert.tasks.text_task import TextTask
 
 logger = logging.getLogger("jaxbert")
 
@@ -104,7 +101,7 @@ def _named_by(example: TextExample) -> tuple[str, ...]:
     return label.names if isinstance(label, SoftLabel) else classes_of(example)
 
 
-class Classification(RowTask[ClassificationSettings, TextExample, Classified | MultiClassified]):
+class Classification(TextTask[ClassificationSettings, Classified | MultiClassified]):
     """A class for each text or pair, or any number of them."""
 
     name = "classification"
@@ -118,15 +115,11 @@ class Classification(RowTask[ClassificationSettings, TextExample, Classified | M
     metrics = tuple(map(Metric, dict.fromkeys((*_METRICS[False], *_METRICS[True]))))
     has_classes = True
     settings_cls = ClassificationSettings
-    example_cls = TextExample
 
     @functools.cached_property
     def class_weights(self) -> tuple[ClassWeight, ...]:
         """Of classes that count more or less in the loss: those of the settings, until measured."""
         return tuple(map(read_weight, self.settings.class_weights or ()))
-
-    def load(self, path: str) -> Content:
-        return load_rows(path, quoted_tsv=self.settings.quoted_tsv)
 
     def read(self, sources: Iterable[tuple[str, Content]]) -> Data[TextExample]:
         columns = self.settings.label_column_name or []
@@ -151,14 +144,6 @@ class Classification(RowTask[ClassificationSettings, TextExample, Classified | M
                 f"{len(labels)} rows, so they are no classes; name another with "
                 f"--label_column_name; the columns are {names_of(data.columns)}"
             )
-
-    def with_texts(
-        self, examples: Sequence[TextExample], texts: Sequence[str]
-    ) -> list[TextExample]:
-        return with_texts(examples, texts)
-
-    def label_of(self, example: TextExample) -> Label | None:
-        return example.label
 
     def labels(self, examples: Sequence[TextExample]) -> tuple[str, ...]:
         names = sorted_classes({name for e in examples for name in _named_by(e)})
@@ -255,11 +240,10 @@ class Classification(RowTask[ClassificationSettings, TextExample, Classified | M
         targets = None
         if all(e.label is not None for e in examples):
             targets = _sets(examples, cfg) if cfg.multi_label else _ids(examples, cfg)
-        length = self.settings.max_seq_length
-        features = encode_texts(examples, tokenizer, max_length=length, targets=targets)
+        features = self._encoded(examples, tokenizer, targets)
         if targets is None or not (self.variant or _has_soft(examples)):
             return features
-        soft = {"soft_labels": _distributions(examples, cfg)}
+        soft = {"soft_labels": _distributions(examples, cfg)[features.example]}
         return dataclasses.replace(features, rows={**features.rows, **soft})
 
     def _check_positive(self, cfg: BertConfig, whose: str) -> None:
@@ -288,7 +272,7 @@ class Classification(RowTask[ClassificationSettings, TextExample, Classified | M
         cfg: BertConfig,
     ) -> list[Classified] | list[MultiClassified]:
         function = jax.nn.sigmoid if cfg.multi_label else jax.nn.softmax
-        probabilities = np.asarray(function(arrays["logits"]))
+        probabilities = np.asarray(function(self._pooled(features, arrays["logits"])))
         scores = [dict(zip(cfg.id2label, row, strict=True)) for row in probabilities.tolist()]
         if not cfg.multi_label:
             best = np.argmax(probabilities, axis=-1).tolist()
@@ -360,7 +344,7 @@ def _logits(outputs: Arrays, batch: Batch[jax.Array]) -> Arrays:
 
 
 def _ids(examples: Sequence[TextExample], cfg: BertConfig) -> np.ndarray:
-    """(M,) int32: the class of each."""
+    """(N,) int32: the class of each."""
     several = next((e for e in examples if isinstance(e.label, tuple)), None)
     if several is not None:
         raise InputError(
@@ -371,7 +355,7 @@ def _ids(examples: Sequence[TextExample], cfg: BertConfig) -> np.ndarray:
 
 
 def _distributions(examples: Sequence[TextExample], cfg: BertConfig) -> np.ndarray:
-    """(M, C) float32: the probabilities of each example's soft label; 1 at a class that is none."""
+    """(N, C) float32: the probabilities of each example's soft label; 1 at a class that is none."""
     if cfg.multi_label:
         where = next(e.where for e in examples if isinstance(e.label, SoftLabel))
         raise InputError(
@@ -387,7 +371,7 @@ def _distributions(examples: Sequence[TextExample], cfg: BertConfig) -> np.ndarr
 
 
 def _sets(examples: Sequence[TextExample], cfg: BertConfig) -> np.ndarray:
-    """(M, C) float32: 1 for each class that an example has, else 0."""
+    """(N, C) float32: 1 for each class that an example has, else 0."""
     targets = np.zeros((len(examples), len(cfg.id2label)), np.float32)
     known = {name: number for number, name in enumerate(cfg.id2label)}
     for row, e in enumerate(examples):

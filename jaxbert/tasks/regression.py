@@ -12,11 +12,9 @@ import numpy as np
 from transformers import PreTrainedTokenizerFast
 
 from jaxbert.data.batch import Batch
-from jaxbert.data.encode_texts import encode_texts
 from jaxbert.data.features import Features
 from jaxbert.data.rows import Cell, Content, Data
-from jaxbert.data.sources import load_rows
-from jaxbert.data.texts import TextExample, read_texts, with_texts
+from jaxbert.data.texts import TextExample, read_texts
 from jaxbert.errors import InputError
 from jaxbert.io.files import Json
 from jaxbert.losses.forms import Arrays, Loss
@@ -30,7 +28,8 @@ from jaxbert.options.task_settings import (
 )
 from jaxbert.report.records import Findings
 from jaxbert.tasks.shown_numbers import numbers_shown
-from jaxbert.tasks.task import WITH_BASE, Label, Losses, Reduce, RowTask, entry_of, needed
+from jaxbert.tasks.task import WITH_BASE, Losses, Reduce, entry_of, needed
+from jaxbert.tasks.text_task import TextTask
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +51,7 @@ class Scaling:
         return loss_sum * self.scale**2, weight_sum
 
 
-class Regression(RowTask[RegressionSettings, TextExample, float]):
+class Regression(TextTask[RegressionSettings, float]):
     """A number for each text or pair."""
 
     name = "regression"
@@ -62,15 +61,11 @@ class Regression(RowTask[RegressionSettings, TextExample, float]):
     metrics = (Metric("pearson"), Metric("spearmanr"), Metric("mse", lower_is_better=True))
     has_classes = True
     settings_cls = RegressionSettings
-    example_cls = TextExample
 
     @functools.cached_property
     def scaling(self) -> Scaling:
         """Of the targets that are learned: that of the settings, until it is measured."""
         return Scaling(*self.settings.mean_and_scale())
-
-    def load(self, path: str) -> Content:
-        return load_rows(path, quoted_tsv=self.settings.quoted_tsv)
 
     def read(self, sources: Iterable[tuple[str, Content]]) -> Data[TextExample]:
         return read_texts(
@@ -80,14 +75,6 @@ class Regression(RowTask[RegressionSettings, TextExample, float]):
             numeric=True,
             strict=self.settings.strict,
         )
-
-    def with_texts(
-        self, examples: Sequence[TextExample], texts: Sequence[str]
-    ) -> list[TextExample]:
-        return with_texts(examples, texts)
-
-    def label_of(self, example: TextExample) -> Label | None:
-        return example.label
 
     def labels(self, examples: Sequence[TextExample]) -> tuple[str, ...]:
         return ("score",)
@@ -113,8 +100,7 @@ class Regression(RowTask[RegressionSettings, TextExample, float]):
             mean, scale = self.scaling.mean, self.scaling.scale
             values = np.array([e.label for e in examples], np.float64)
             targets = ((values - mean) / scale).astype(np.float32)
-        length = self.settings.max_seq_length
-        return encode_texts(examples, tokenizer, max_length=length, targets=targets)
+        return self._encoded(examples, tokenizer, targets)
 
     def export(self, params: Params) -> Params:
         """The scaling undone in the last layer: the saved model gives the targets' own scale."""
@@ -146,7 +132,7 @@ class Regression(RowTask[RegressionSettings, TextExample, float]):
         arrays: dict[str, np.ndarray],
         cfg: BertConfig,
     ) -> list[float]:
-        found: list[float] = arrays["scores"].tolist()
+        found: list[float] = self._pooled(features, arrays["scores"]).tolist()
         return found
 
     def score(

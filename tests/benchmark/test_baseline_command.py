@@ -58,4 +58,6 @@ def test_what_the_baseline_does_not_have_is_refused(tmp_path: Path) -> None:
     words = ["eval/baseline.py", "qa", "--output_dir", str(tmp_path)]
     assert "--packing is not for the baseline" in refuses(*words, "--packing")
     assert "the baseline has cross_entropy only" in refuses(*words, "--loss", "focal")
+    windows = ["classification", "--output_dir", str(tmp_path), "--long_texts", "windows"]
+    assert "--long_texts is not for the baseline" in refuses("eval/baseline.py", *windows)
     assert not list(tmp_path.iterdir())

@@ -22,7 +22,6 @@ from jaxbert.tasks.classification import Classification, MultiClassified
 TWO = BertConfig(id2label=("no", "yes"))
 SETS = BertConfig(id2label=("a", "b", "c"), problem_type=MULTI_LABEL)
 NO_TOKENIZER: Any = None
-NO_FEATURES = Features(np.zeros(1, np.int64), {}, {}, np.zeros(0, np.int32))
 
 
 def examples(*labels: Any) -> list[TextExample]:
@@ -35,7 +34,9 @@ def task(**settings: Any) -> Classification:
 
 def decoded(cfg: BertConfig, logits: Any, **options: Any) -> list[Any]:
     arrays = {"logits": np.array(logits, np.float32)}
-    return [*task(**options).decode([], NO_FEATURES, arrays, cfg)]
+    windows = np.arange(len(logits) + 1)  # one for each text
+    features = Features(windows, {}, {}, windows[:-1])
+    return [*task(**options).decode([], features, arrays, cfg)]
 
 
 def test_f1_names_its_class_in_the_scores_and_in_the_log() -> None:

@@ -23,7 +23,6 @@ from jaxbert.options.task_settings import ClassificationSettings
 from jaxbert.tasks.classification import Classification, Classified
 
 CFG = BertConfig(id2label=("bad", "good", "so so"))
-NO_FEATURES = Features(np.zeros(1, np.int64), {}, {}, np.zeros(0, np.int32))
 
 
 def examples(*labels: str | None) -> list[TextExample]:
@@ -125,7 +124,8 @@ def test_a_prediction_has_the_probability_of_every_class() -> None:
     logits = np.log(np.array([[0.2, 0.5, 0.3], [0.6, 0.3, 0.1]], np.float32))
     reduced = task().reduce()({"logits": logits}, {})  # type: ignore[dict-item]
     arrays = {name: np.asarray(x) for name, x in reduced.items()}
-    first, second = task().decode(examples("a", "b"), NO_FEATURES, arrays, CFG)
+    features = Features(np.arange(3), {}, {}, np.arange(2))  # a window for each text
+    first, second = task().decode(examples("a", "b"), features, arrays, CFG)
     assert (first.label, second.label) == ("good", "bad")
     assert first.scores == pytest.approx({"bad": 0.2, "good": 0.5, "so so": 0.3})
     files: Any = task().artifacts(examples("a", "b"), [first, second], CFG)
