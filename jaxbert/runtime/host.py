@@ -10,15 +10,23 @@ import jax
 
 
 def device(platform_name: str | None = None) -> str:
-    """The name of the device, of a CPU that of the processor."""
+    """The name of the device, of a CPU that of the processor.
+
+    A virtual machine may hide the processor's number, as in "AMD EPYC"; its family and model then
+    tell which instructions it has.
+    """
     if (platform_name or jax.default_backend()) != "cpu":
         return jax.devices()[0].device_kind
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor() or platform.machine()
-    named = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.machine()
+    pairs = [line.partition(":") for line in lines]
+    facts = {name.strip(): value.strip() for name, _, value in reversed(pairs)}
+    name = facts.get("model name", platform.machine())
+    if any(map(str.isdigit, name)) or "cpu family" not in facts:
+        return name
+    return f"{name}, family {facts['cpu family']}, model {facts.get('model')}"
 
 
 def cores() -> int:
