@@ -15,7 +15,8 @@ from typing import NoReturn
 from jaxbert.cli import command_line
 from jaxbert.cli.commands import check_training_data
 from jaxbert.errors import InputError
-from jaxbert.runs.compare import TrainOne, compare
+from jaxbert.runs.compare import compare
+from jaxbert.runs.run_set import RunSet, TrainOne
 from jaxbert.runs.train import train
 from jaxbert.runtime.signal_listener import EXIT_STOPPED
 from jaxbert.tasks.registry import TASKS
@@ -38,7 +39,7 @@ def run(name: str, words: Sequence[str], train_one: TrainOne = train) -> int:
 
     Args:
         name: of the task.
-        train_one: trains a run; see compare.
+        train_one: trains a run; see RunSet.
 
     Returns:
         The exit status.
@@ -60,5 +61,6 @@ def run(name: str, words: Sequence[str], train_one: TrainOne = train) -> int:
             raise InputError(f"{word}: give --losses and --seeds")
     options = command_line.parse(options_cls, rest)
     check_training_data(options.inputs())
-    done = compare(task, options, given.losses, given.seeds, train_one)
+    runs = RunSet("jaxbert compare", task, options, train_one)
+    done = compare(runs, given.losses, given.seeds)
     return 0 if done else EXIT_STOPPED

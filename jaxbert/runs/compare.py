@@ -2,67 +2,34 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import json
-import logging
 import re
 import shlex
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import jax
 from scipy.stats import ttest_rel
 
 from jaxbert.errors import InputError
 from jaxbert.io.drawing import new_figure, save_figure
-from jaxbert.io.files import Json, digest_of, write_json, write_text
-from jaxbert.io.untrusted import read_object
-from jaxbert.losses.choose import choose_loss
+from jaxbert.io.files import Json, write_json, write_text
 from jaxbert.metrics.scores import Scores, number_of
 from jaxbert.options.fields import Value
-from jaxbert.options.settings import TrainingOptions
 from jaxbert.runs.comparison_page import Row, comparison_page
-from jaxbert.runs.place import check_writable, place_of
+from jaxbert.runs.place import place_of
 from jaxbert.runs.published import Published, published_for
-from jaxbert.runs.record import Request, RunRecord
-from jaxbert.runs.run_files import COMPARED
 from jaxbert.runs.run_report import write_report
-from jaxbert.runs.train import Trained, train
-from jaxbert.runtime.processes import launched
-from jaxbert.tasks.registry import AnyTask
-
-logger = logging.getLogger("jaxbert")
-
-# Trains one run, for the record of which it has what the run is asked for.
-TrainOne = Callable[[type[AnyTask], TrainingOptions, Request], Trained]
-
-# What names a data set. What it holds is not looked at, unlike what files do.
-_OF_DATA_SETS = ("dataset_name", "dataset_config_name", "validation_split")
-# Options that name files or folders.
-_NAMING_FILES = (
-    *("train_file", "validation_file", "dataset_name"),
-    *("model_name_or_path", "config_name", "tokenizer_name"),
-)
+from jaxbert.runs.run_set import Planned, RunSet
 
 
-def compare(
-    task: type[AnyTask],
-    options: TrainingOptions,
-    losses: Sequence[str],
-    seeds: Sequence[int],
-    train_one: TrainOne = train,
-) -> bool:
+def compare(runs: RunSet, losses: Sequence[str], seeds: Sequence[int]) -> bool:
     """Train each loss with each seed, as far as that has not been done, and write the table.
 
-    Runs are in options.output_dir, a folder for each loss and seed; comparison.json, .md and .png
-    and report.html beside them.
+    Runs are in the folder of the set, a folder for each loss and seed; comparison.json, .md and
+    .png and report.html beside them.
 
     Args:
-        options: of the task's training; loss, loss_args and seed are filled in.
         losses: names, FILE.py:FUNCTION, or either with its options behind: focal{"gamma": 1}.
-        train_one: trains a run and writes its record and scores, as `train` does.
 
     Returns:
         Whether all is done; False when a signal stopped a run, and the same command resumes.
@@ -70,67 +37,33 @@ def compare(
     Raises:
         InputError: something the user gave cannot be used.
     """
-    if not options.output_dir:
-        raise InputError("give --output_dir, the folder for the runs and the table")
-    if not (options.validation_file or options.dataset_name):
-        raise InputError("give --validation_file, what the losses are compared on")
     for name, values in (("losses", losses), ("seeds", seeds)):
         if len(set(values)) != len(values):
             raise InputError(f"--{name}: one is there twice")
-    if options.num_processes or launched():
-        raise InputError("train/compare.py is one process; start train/ for runs of several")
-    weights = options.loss_weights
-    chosen = {
-        loss: choose_loss(task.losses, *split_args(loss), loss_weights=weights) for loss in losses
-    }
-    options.check_on_this_machine("jaxbert compare")
-    if options.push_to_hub:
-        raise InputError("--push_to_hub: several models are compared; `jaxbert push` uploads one")
-    output = Path(options.output_dir).expanduser()
-    runs = _folders(output, losses, seeds)
-    check_writable(output)
-    scores: dict[str, list[Scores]] = {loss: [] for loss in losses}
-    for index, ((seed, loss), folder) in enumerate(runs.items()):
-        logger.info("run %d of %d: %s, seed %d", index + 1, len(runs), loss, seed)
+    chosen = {loss: runs.choose_loss(*split_args(loss)) for loss in losses}
+    output, task, options = runs.check(), runs.task, runs.options
+    folders = _folders(output, losses, seeds)
+    planned = []
+    for (seed, loss), folder in folders.items():
         name, args = split_args(loss)
-        run_options = dataclasses.replace(
-            options, loss=name, loss_args=args, seed=seed, output_dir=str(folder)
-        )
-        inputs = options.inputs()
-        deciding = run_options.deciding() | {name: getattr(options, name) for name in _OF_DATA_SETS}
-        teacher = chosen[loss].args.get("teacher")
-        request = Request(json.loads(json.dumps(deciding)), _digests(inputs, teacher))
-        record = None if options.overwrite_output_dir else _record_of(folder)
-        if record is not None and record.void:
-            run_options = dataclasses.replace(run_options, overwrite_output_dir=True)
-        elif record is not None and record.request is not None:
-            different = ["loss"] if record.loss != chosen[loss].source else []
-            different += record.request.differences(request, defaults=type(options)().deciding())
-            _refuse(folder, different)
-            if (folder / "metrics.json").exists():
-                logger.info("done before")
-                scores[loss].append(_checked(folder, read_object(folder / "metrics.json")))
-                continue
-        trained = train_one(task, run_options, request)
-        if trained.done:
-            _check_loss(folder, name, chosen[loss].source)
-        if index == 0 and options.overwrite_output_dir:  # what was given is known to be right
-            _void(list(runs.values())[1:])
-        if not trained.done:
-            return False
-        scores[loss].append(_checked(folder, trained.scores))
-        jax.clear_caches()  # compiled programs of a run that is over
+        changed: dict[str, Value] = {"loss": name, "loss_args": args, "seed": seed}
+        planned.append(Planned(folder, f"{loss}, seed {seed}", changed, chosen[loss]))
+    trained = runs.scores_of(planned)
+    if trained is None:
+        return False
+    by_run = dict(zip(folders, trained, strict=True))
+    scores = {loss: [by_run[seed, loss] for seed in seeds] for loss in losses}
     first = scores[losses[0]][0]
     rows = table(scores, [m for m in task.metric_names() if m in first])
     known = published_for(options.model_name_or_path or "", task.name, int(first.get("total", 0)))
     _write(output, task.name, known, rows, seeds)
     if "none" not in (options.report_to or ()):
-        folders = {loss: [runs[seed, loss] for seed in seeds] for loss in losses}
+        of_losses = {loss: [folders[seed, loss] for seed in seeds] for loss in losses}
         words = ["jaxbert", "compare", task.name, *options.as_words()]
         words += ["--losses", *losses, "--seeds", *map(str, seeds)]
         write_report(
             place_of(output),
-            lambda: comparison_page(task.name, rows, folders, known, shlex.join(words)),
+            lambda: comparison_page(task.name, rows, of_losses, known, shlex.join(words)),
         )
     return True
 
@@ -152,26 +85,6 @@ def _folders(
     }
 
 
-def _digests(inputs: Mapping[str, Value], teacher: Json) -> dict[str, str]:
-    """SHA-256 of the files of a run's inputs, and of those in the folders that they name.
-
-    Args:
-        inputs: the settings that name a model or data, by name.
-        teacher: the folder of the loss's teacher, if it has one.
-    """
-    names = [teacher] if isinstance(teacher, str) else []
-    for value in (inputs.get(name) for name in _NAMING_FILES):
-        names += value if isinstance(value, list) else [str(value)] if value else []
-    files = {}
-    for name in names:
-        path = Path(name).expanduser()
-        inside = path.rglob("*") if name == inputs.get("dataset_name") else path.glob("*")
-        for file in sorted(inside) if path.is_dir() else [path]:
-            if file.is_file():  # not a name on the Hub
-                files[str(file)] = digest_of(file)
-    return files
-
-
 def split_args(loss: str) -> tuple[str, str | None]:
     """The name of a loss and its options.
 
@@ -180,59 +93,6 @@ def split_args(loss: str) -> tuple[str, str | None]:
     """
     name, brace, rest = loss.partition("{")
     return name.strip(), brace + rest or None
-
-
-def _refuse(folder: Path, different: Sequence[str]) -> None:
-    """Refuse a run that is there, where it is of other options, files or of another loss."""
-    if different:
-        named = ", ".join(different[:4]) + ", ..." * (len(different) > 4)
-        raise InputError(
-            f"{folder} has a run of another {named}; "
-            "give another --output_dir, or --overwrite_output_dir to train all of them again"
-        )
-
-
-def _checked(folder: Path, scores: Scores) -> Scores:
-    """The scores of a run, which must have some."""
-    if not scores:
-        raise InputError(f"{folder}: the run has no scores; is there validation data?")
-    return scores
-
-
-def _check_loss(folder: Path, name: str, source: str) -> None:
-    """Refuse a run that was trained by another text of the loss than was read at the beginning."""
-    (folder / COMPARED).unlink(missing_ok=True)
-    record = RunRecord.read(folder)
-    if record is None or record.loss != source:
-        raise InputError(
-            f"{folder}: the file of --losses {name} has changed while losses were compared; "
-            "remove this folder, and start the command again"
-        )
-
-
-def _record_of(folder: Path) -> RunRecord | None:
-    """The record of the run in a folder; of one that an earlier version compared, with what that
-    kept in a file of its own."""
-    record = RunRecord.read(folder)
-    path = folder / COMPARED
-    if record is None or record.request is not None or not path.exists():
-        return record
-    former = read_object(path)
-    void = former.get("void") is True
-    return dataclasses.replace(
-        record, request=None if void else Request.from_json(former), void=void
-    )
-
-
-def _void(folders: Sequence[Path]) -> None:
-    """Have these runs trained from the start, by a later command too that has no
-    --overwrite_output_dir."""
-    for folder in folders:
-        # A record that cannot be read is refused without that flag, too.
-        with contextlib.suppress(InputError):
-            record = RunRecord.read(folder)
-            if record is not None:
-                dataclasses.replace(record, void=True).write(folder)
 
 
 def table(found: Mapping[str, Sequence[Scores]], metrics: Sequence[str]) -> list[Row]:

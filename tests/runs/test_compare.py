@@ -292,7 +292,7 @@ def test_a_loss_that_changes_meanwhile_is_noticed(tiny_folder: Path, tmp_path: P
 
     trainer = Changing()
     said = trainer.refuses(*words(tiny_folder, tmp_path / "runs", f"{own}:mine"))
-    assert "has changed while losses were compared" in said
+    assert "has changed while it was trained" in said
     assert len(trainer.runs) == 2  # that of cross_entropy, which is done, and this one
 
 
