@@ -2,47 +2,18 @@
 
 from __future__ import annotations
 
-import math
-import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from jaxbert.report.curves import seed_bands
 from jaxbert.report.records import Page, Range, Table
+from jaxbert.runs.comparison_table import COLUMNS, Row, note_on
 from jaxbert.runs.published import Published
 from jaxbert.runs.record import RunRecord
 from jaxbert.runs.run_files import LOG
 from jaxbert.runs.run_report import machine_facts, read_log, spoken, written_now
 
 _CURVES = {"loss": "Training loss", "accuracy": "Accuracy of the training batches"}
-
-
-class Row(NamedTuple):
-    """A loss and a score, over the seeds.
-
-    Attributes:
-        values: of each seed, in their order.
-        difference: mean difference to the first loss, seed by seed; None for that itself.
-        p: of a paired t-test of it, two-sided; None where there are too few seeds or no difference
-            varies.
-    """
-
-    loss: str
-    metric: str
-    values: list[float]
-    difference: float | None
-    p: float | None
-
-    @property
-    def mean(self) -> float:
-        """Of the values."""
-        return statistics.fmean(self.values)
-
-    @property
-    def deviation(self) -> float:
-        """The sample's standard deviation (n - 1); NaN for one seed."""
-        return statistics.stdev(self.values) if len(self.values) > 1 else math.nan
 
 
 def comparison_page(
@@ -92,26 +63,36 @@ def _other_accuracies(
 
 
 def _table(metric: str, rows: Sequence[Row], known: Published | None) -> Table:
-    """A score of all losses: every seed a point, from the lowest to the highest a bar."""
-    values = [value for row in rows for value in row.values]
+    """A score of all losses: every seed a point, from the lowest to the highest a bar; and where
+    the difference to the first may be, a bar beside zero."""
     published = known.scores.get(metric) if known else None
-    ends = [*values, *(published or ())]
-    margin = 0.05 * (max(ends) - min(ends)) or 1.0
-    least, most = min(ends) - margin, max(ends) + margin
+    values = [value for row in rows for value in row.values]
+    least, most = _ends([*values, *(published or ())])
+    intervals = [row.interval for row in rows if row.interval]
+    differences = [row.difference for row in rows if row.difference is not None]
+    ends = _ends([0.0, *differences, *(end for i in intervals for end in (i.low, i.high))])
     shown = []
     for row in rows:
         band = Range(least, most, min(row.values), max(row.values), row.values, rows[0].mean)
-        deviation = f"{row.deviation:.2g}" if len(row.values) > 1 else ""
-        change = "" if row.difference is None else f"{row.difference:+.4g}"
-        p = "" if row.p is None else f"{row.p:.3f}"
-        shown.append((row.loss, band, f"{row.mean:.4g}", deviation, change, p))
-    note = (
-        f"From {least:.4g} to {most:.4g}; the dashed line is the mean of the first loss. "
-        "Difference and p: to the first loss, seed by seed (paired t-test, two-sided); with few "
-        "seeds a small p of many is chance."
-    )
+        mean, deviation, change, interval, *others = row.cells()
+        drawn: str | Range = ""
+        if row.difference is not None:
+            low, high = row.interval[:2] if row.interval else (row.difference, row.difference)
+            drawn = Range(*ends, low, high, [row.difference], 0.0)
+        shown.append((row.loss, band, mean, deviation, drawn, change, interval, *others))
+    note = f"Seeds: from {least:.4g} to {most:.4g}; the dashed line is the mean of the first loss. "
+    if differences:
+        note += "Beside zero: from {:.4g} to {:.4g}; the dashed line is zero. ".format(*ends)
+    note += note_on(rows)
     if published and known:
         low, high = published
         note += f" Published for {known.model}: {low:g} to {high:g} ({known.source})."
-    columns = ("loss", "seeds", "mean", "std. dev.", "difference", "p")
+    mean, deviation, *names = COLUMNS
+    columns = ("loss", "seeds", mean, deviation, "beside zero", *names)
     return Table(columns, shown, title=metric, note=note)
+
+
+def _ends(values: Sequence[float]) -> tuple[float, float]:
+    """The ends of an axis that has all of them."""
+    margin = 0.05 * (max(values) - min(values)) or 1.0
+    return min(values) - margin, max(values) + margin

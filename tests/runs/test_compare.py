@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import DEMO
+from hypothesis import given
+from hypothesis import strategies as st
 from opened_pages import Opened
 from scipy.stats import ttest_rel
 from scripts import call, refuses
@@ -17,7 +20,10 @@ from scripts import call, refuses
 from jaxbert.cli import compare_command
 from jaxbert.errors import InputError
 from jaxbert.losses.choose import choose_loss
-from jaxbert.runs.compare import markdown, table
+from jaxbert.metrics.class_scores import classification_scores
+from jaxbert.metrics.differences import Interval
+from jaxbert.model.config import BertConfig, config_to_dict
+from jaxbert.runs.comparison_table import markdown, table
 from jaxbert.runs.published import published_for
 from jaxbert.runs.record import Request, RunRecord
 from jaxbert.runs.train import Trained
@@ -276,7 +282,8 @@ def test_two_losses_are_really_compared(tiniest_folder: Path, tmp_path: Path) ->
     ]
     assert "jaxbert compare classification" in opened.text
     assert "--losses cross_entropy r_drop --seeds 1 2" in opened.text
-    assert len(opened.attributes("svg", "aria-label")) == len(rows)
+    assert len(opened.attributes("svg", "aria-label")) == len(rows) + len(rows) // 2
+    assert {r["verdict"] for r in rows} <= {"", "no difference shown", "not tested"}
     pytest.importorskip("matplotlib")
     assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")
 
@@ -353,13 +360,119 @@ def test_the_table_is_that_of_the_values() -> None:
     assert second.deviation == pytest.approx(other.std(ddof=1))
     assert second.difference == pytest.approx((other - one).mean())
     assert second.p == pytest.approx(ttest_rel(other, one).pvalue)
-    text = markdown([first, second], 5)
+    text = markdown([first, second])
     assert text.count("\n| f1 |") == 2
     same = table({"a": found["a"], "b": found["a"]}, ["f1"])[1]
     assert (same.difference, same.p) == (0, None)  # nothing to test
+    assert same.verdict == "no difference shown"
     single = table({"a": found["a"][:1], "b": found["b"][:1]}, ["f1"])[1]
     assert single.p is None
-    assert "nan" not in markdown([single], 1)
+    assert "nan" not in markdown([single])
+
+
+ABOVE, BELOW, AROUND = Interval(0.5, 1.5, 0.001), Interval(-2.0, -1.0, 0.001), Interval(-1, 1, 0.9)
+UP, DOWN, EVEN = [2.0, 2.1, 1.9], [-2.0, -2.1, -1.9], [1.0, -1.2, 0.3]
+
+
+@pytest.mark.parametrize(
+    ("differences", "interval", "lower_is_better", "verdict"),
+    [
+        (UP, ABOVE, False, "better"),
+        (UP, ABOVE, True, "worse"),
+        (DOWN, BELOW, False, "worse"),
+        (DOWN, BELOW, True, "better"),
+        (UP, AROUND, False, "no difference shown"),  # of other examples it may be none
+        (EVEN, ABOVE, False, "no difference shown"),  # of other seeds
+        (UP, None, False, "better"),
+        (EVEN, None, False, "no difference shown"),
+        (UP[:1], ABOVE, False, "better"),
+        (UP[:1], AROUND, False, "no difference shown"),
+        (UP[:1], None, False, "not tested"),
+        ([0.0], None, False, "no difference shown"),
+        ([1.0, 1.0], ABOVE, False, "better"),  # which no t-test can tell
+    ],
+)
+def test_a_difference_is_there_over_seeds_and_examples_or_not_shown(
+    differences: list[float], interval: Interval | None, lower_is_better: bool, verdict: str
+) -> None:
+    found = {
+        "a": [{"x": 0.0} for _ in differences],
+        "b": [{"x": difference} for difference in differences],
+    }
+    intervals = {"b": {"x": interval}} if interval else {}
+    row = table(found, ["x"], intervals, ["x"] if lower_is_better else [])[1]
+    assert row.verdict == verdict
+    assert verdict in markdown([row])
+
+
+@given(
+    st.lists(st.floats(0, 1), min_size=1, max_size=5),
+    st.tuples(st.floats(-1, 1), st.floats(-1, 1), st.floats(0, 1)),
+    st.booleans(),
+)
+def test_equal_runs_are_never_better(
+    values: list[float], ends: tuple[float, float, float], lower_is_better: bool
+) -> None:
+    runs = [{"x": value} for value in values]
+    interval = Interval(min(ends[:2]), max(ends[:2]), ends[2])
+    lower = ["x"] if lower_is_better else []
+    row = table({"a": runs, "b": runs}, ["x"], {"b": {"x": interval}}, lower)[1]
+    assert row.verdict == "no difference shown"
+
+
+def test_of_many_losses_one_is_soon_better_by_chance() -> None:
+    """The same interval shows a difference of one loss, and none of forty."""
+    names = [f"loss {n}" for n in range(40)]
+    found = {"a": [{"x": 0.0}], **{name: [{"x": 1.0}] for name in names}}
+    good, poor = Interval(0.1, 2.0, 0.04), Interval(-1.0, 2.0, 0.8)
+    intervals = {name: {"x": good if name == names[0] else poor} for name in names}
+    assert table(found, ["x"], intervals)[1].verdict == "no difference shown"
+    few = {name: found[name] for name in ("a", names[0])}
+    assert table(few, ["x"], intervals)[1].verdict == "better"
+
+
+def test_examples_are_drawn_from_what_the_runs_keep(tiny_folder: Path, tmp_path: Path) -> None:
+    """Of three losses one predicts as the first does, and one nearly everything right."""
+    rows = (DEMO / "classification_dev.tsv").read_text().splitlines()[1:]
+    gold = [row.rpartition("\t")[2] for row in rows]
+    wrong = {"cross_entropy": 30, "label_smoothing": 30, "focal": 3}
+
+    class Predicting(Trainer):
+        def __call__(self, task: type[Task], options: Any, request: Request) -> Trained:
+            trained = super().__call__(task, options, request)
+            folder, count = Path(options.output_dir), wrong[options.loss] + options.seed
+            labels = [
+                label if n >= count else {"positive": "negative", "negative": "positive"}[label]
+                for n, label in enumerate(gold)
+            ]
+            found = [{"label": label, "scores": {}} for label in labels]
+            (folder / "predictions.json").write_text(json.dumps(found))
+            cfg = BertConfig(id2label=("negative", "positive"))
+            (folder / "config.json").write_text(json.dumps(config_to_dict(cfg)))
+            scores = classification_scores(labels, gold, cfg.id2label)
+            (folder / "metrics.json").write_text(json.dumps(scores))
+            return dataclasses.replace(trained, scores=scores)
+
+    given = words(tiny_folder, tmp_path / "runs", "label_smoothing", "focal")
+    assert Predicting().compare(*given) == 0
+    record = json.loads((tmp_path / "runs" / "comparison.json").read_text())
+    found = {(row["loss"], row["metric"]): row for row in record["rows"]}
+    assert found["cross_entropy", "accuracy"]["verdict"] == ""
+    assert found["cross_entropy", "accuracy"]["interval"] is None
+    for metric in ("accuracy", "f1", "matthews_correlation"):
+        same, better = found["label_smoothing", metric], found["focal", metric]
+        assert same["interval"] == {"low": 0, "high": 0, "p": 1}
+        assert same["verdict"] == "no difference shown"
+        assert 0 < better["interval"]["low"] < better["difference"] < better["interval"]["high"]
+        assert better["verdict"] == "better"
+    # Of a mean the interval is that of a binomial's differences.
+    interval, part = found["focal", "accuracy"]["interval"], 27 / 60
+    error = 1.96 * (part * (1 - part) / 60) ** 0.5
+    assert interval["high"] - interval["low"] == pytest.approx(2 * error, rel=0.1)
+    opened = Opened.read(tmp_path / "runs" / "report.html")
+    assert opened.text.count("no difference shown") == 5
+    # A picture of the seeds of each row, and of each difference.
+    assert len(opened.attributes("svg", "aria-label")) == 5 * (3 + 2)
 
 
 def test_published_scores_are_shown_for_the_same_model_and_data_only() -> None:
