@@ -1,34 +1,49 @@
-"""What train/compare.py calls: several losses with several seeds each, and whether they differ."""
+"""What train/compare.py calls: losses and parts of the data, several seeds each, and a table."""
 
 from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from jaxbert.errors import InputError
 from jaxbert.io.files import Json, write_json, write_text
-from jaxbert.metrics.scores import LOSS
+from jaxbert.metrics.scores import LOSS, Scores
 from jaxbert.options.fields import Value
+from jaxbert.options.source_settings import Source
 from jaxbert.runs.compared_examples import intervals_of
 from jaxbert.runs.comparison_page import comparison_page
-from jaxbert.runs.comparison_picture import draw_comparison
-from jaxbert.runs.comparison_table import Row, markdown, table
+from jaxbert.runs.comparison_picture import draw_comparison, draw_learning_curve
+from jaxbert.runs.comparison_table import Row, judged, markdown, parts_of, table
 from jaxbert.runs.place import place_of
 from jaxbert.runs.published import Published, published_for
+from jaxbert.runs.record import RunRecord
 from jaxbert.runs.run_report import write_report
 from jaxbert.runs.run_set import Planned, RunSet
+from jaxbert.tasks.registry import AnyTask
 
 
-def compare(runs: RunSet, losses: Sequence[str], seeds: Sequence[int]) -> bool:
-    """Train each loss with each seed, as far as that has not been done, and write the table.
+class _Cell(NamedTuple):
+    """What runs of several seeds have in common: a loss, and a part of the training data."""
 
-    Runs are in the folder of the set, a folder for each loss and seed; comparison.json, .md and
-    .png and report.html beside them.
+    loss: str
+    fraction: float
+
+
+def compare(
+    runs: RunSet, losses: Sequence[str], seeds: Sequence[int], fractions: Sequence[float] = (1.0,)
+) -> bool:
+    """Train each loss on each part of the data with each seed, as far as that has not been done,
+    and write the table.
+
+    Runs are in the folder of the set, a folder for each; comparison.json, .md and .png and
+    report.html beside them.
 
     Args:
         losses: names, FILE.py:FUNCTION, or either with its options behind: focal{"gamma": 1}.
+        fractions: of the training data.
 
     Returns:
         Whether all is done; False when a signal stopped a run, and the same command resumes.
@@ -36,57 +51,99 @@ def compare(runs: RunSet, losses: Sequence[str], seeds: Sequence[int]) -> bool:
     Raises:
         InputError: something the user gave cannot be used.
     """
-    for name, values in (("losses", losses), ("seeds", seeds)):
+    for name, values in (("losses", losses), ("seeds", seeds), ("train_fractions", fractions)):
         if len(set(values)) != len(values):
             raise InputError(f"--{name}: one is there twice")
+    if wrong := [fraction for fraction in fractions if not 0 < fraction <= 1]:
+        raise InputError(f"--train_fractions {wrong[0]:g}: give parts above 0, up to 1")
     chosen = {loss: runs.choose_loss(*split_args(loss)) for loss in losses}
     output, task, options = runs.check(), runs.task, runs.options
-    folders = _folders(output, losses, seeds)
-    planned = []
-    for (seed, loss), folder in folders.items():
-        name, args = split_args(loss)
-        changed: dict[str, Value] = {"loss": name, "loss_args": args, "seed": seed}
-        planned.append(Planned(folder, f"{loss}, seed {seed}", changed, chosen[loss]))
+    cells = [_Cell(loss, fraction) for fraction in sorted(fractions) for loss in losses]
+    folders = _folders(output, cells)
+    planned = [
+        Planned(
+            folders[cell] / f"seed_{seed}",
+            f"{cell.loss}, {_says(cell.fraction)}seed {seed}",
+            _changed(cell, seed),
+            chosen[cell.loss],
+        )
+        for seed in seeds  # so that the part of a table that is there first has every loss
+        for cell in cells
+    ]
     trained = runs.scores_of(planned)
     if trained is None:
         return False
-    by_run = dict(zip(folders, trained, strict=True))
-    scores = {loss: [by_run[seed, loss] for seed in seeds] for loss in losses}
-    first = scores[losses[0]][0]
-    of_losses = {loss: [folders[seed, loss] for seed in seeds] for loss in losses}
+    found = {run.folder: scores for run, scores in zip(planned, trained, strict=True)}
+    of_cells = {cell: [folders[cell] / f"seed_{seed}" for seed in seeds] for cell in cells}
     judging = task(options.part(task.settings_cls))
-    rows = table(
-        scores,
-        [m for m in task.metric_names() if m in first],
-        intervals_of(judging, options.validation_source(), of_losses),
-        {LOSS, *(m.name for m in task.metrics if m.lower_is_better)},
-    )
+    rows = _rows(judging, options.validation_source(), of_cells, found)
+    first = found[planned[0].folder]
     known = published_for(options.model_name_or_path or "", task.name, int(first.get("total", 0)))
     _write(output, task.name, known, rows, seeds)
     if "none" not in (options.report_to or ()):
         words = ["jaxbert", "compare", task.name, *options.as_words()]
         words += ["--losses", *losses, "--seeds", *map(str, seeds)]
+        if list(fractions) != [1]:
+            words += ["--train_fractions", *(f"{fraction:g}" for fraction in fractions)]
+        named = {f"{c.loss}, {_says(c.fraction)}".rstrip(", "): of for c, of in of_cells.items()}
         write_report(
             place_of(output),
-            lambda: comparison_page(task.name, rows, of_losses, known, shlex.join(words)),
+            lambda: comparison_page(task.name, rows, named, known, shlex.join(words)),
         )
     return True
 
 
-def _folders(
-    output: Path, losses: Sequence[str], seeds: Sequence[int]
-) -> dict[tuple[int, str], Path]:
-    """The folder of each run by seed and loss; seed after seed, so that the part of a table that is
-    there first has every loss.
+def _changed(cell: _Cell, seed: int) -> dict[str, Value]:
+    name, args = split_args(cell.loss)
+    return {"loss": name, "loss_args": args, "train_fraction": cell.fraction, "seed": seed}
+
+
+def _says(fraction: float) -> str:
+    """A part of the data for the log, where it is not all of it."""
+    return "" if fraction == 1 else f"{fraction:g} of the data, "
+
+
+def _rows(
+    task: AnyTask,
+    source: Source,
+    of_cells: Mapping[_Cell, Sequence[Path]],
+    found: Mapping[Path, Scores],
+) -> list[Row]:
+    """The rows of the table, judged; the losses of each part of the data beside the first of it.
+
+    Args:
+        task: with the settings of the runs.
+        source: of the validation data.
+        of_cells: the folders of all seeds.
+        found: the scores in each folder.
+    """
+    rows = []
+    first = next(iter(found.values()))
+    metrics = [name for name in task.metric_names() if name in first]
+    for fraction in dict.fromkeys(cell.fraction for cell in of_cells):
+        of_losses = {c.loss: of for c, of in of_cells.items() if c.fraction == fraction}
+        scores = {loss: [found[folder] for folder in of] for loss, of in of_losses.items()}
+        record = RunRecord.read(next(iter(of_losses.values()))[0])
+        intervals = intervals_of(task, source, of_losses)
+        examples = record.examples if record else None
+        rows += table(scores, metrics, intervals, fraction, examples)
+    lower = {m.name for m in task.metrics if m.lower_is_better}
+    return judged(rows, {LOSS, *lower})
+
+
+def _folders(output: Path, cells: Sequence[_Cell]) -> dict[_Cell, Path]:
+    """Where the runs of each cell are; of all data where a comparison of losses alone has them.
 
     Raises:
         InputError: two losses have one folder.
     """
+    losses = dict.fromkeys(cell.loss for cell in cells)
     names = {loss: re.sub(r"[^\w.-]+", "_", loss).strip("_") for loss in losses}
     if len(set(names.values())) != len(names):
         raise InputError("--losses: two are the same but for spaces or signs")
     return {
-        (seed, loss): output / names[loss] / f"seed_{seed}" for seed in seeds for loss in losses
+        cell: output / names[cell.loss] / ("" if cell.fraction == 1 else f"part_{cell.fraction:g}")
+        for cell in cells
     }
 
 
@@ -117,4 +174,7 @@ def _write(
         text += f"\nPublished for {known.model}: {bands} ({known.source}).\n"
     write_text(folder / "comparison.md", text)
     print(f"\n{text}")
-    draw_comparison(rows, folder / "comparison.png")
+    if len(parts_of(rows)) > 1:
+        draw_learning_curve(rows, folder / "learning_curve.png")
+    else:
+        draw_comparison(rows, folder / "comparison.png")

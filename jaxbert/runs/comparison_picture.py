@@ -1,4 +1,4 @@
-"""comparison.png: the seeds of each loss, and its difference to the first."""
+"""comparison.png, the seeds of each loss and its difference to the first; learning_curve.png."""
 
 from __future__ import annotations
 
@@ -40,6 +40,29 @@ def draw_comparison(rows: Sequence[Row], path: Path) -> None:
             _draw_differences(axes, shown[1:])
             _label(axes, losses[1:] if number == 1 else [""] * len(losses[1:]))
             axes.set_xlabel(f"difference to {losses[0]}, 95 % over examples")
+    save_figure(figure, path)
+
+
+def draw_learning_curve(rows: Sequence[Row], path: Path) -> None:
+    """A panel for each score over the number of examples: of each loss its mean, and from the
+    lowest to the highest seed a band."""
+    metrics = list(dict.fromkeys(row.metric for row in rows))
+    figure = new_figure(path.name, 4.5 * len(metrics), 3.5)
+    if figure is None:
+        return
+    for number, metric in enumerate(metrics, 1):
+        axes = figure.add_subplot(1, len(metrics), number)
+        for loss in dict.fromkeys(row.loss for row in rows):
+            own = [row for row in rows if (row.loss, row.metric) == (loss, metric)]
+            own.sort(key=lambda row: row.fraction)
+            x = [row.examples or row.fraction for row in own]
+            (line,) = axes.plot(x, [row.mean for row in own], "o-", ms=4, label=loss)
+            lowest, highest = ([end(row.values) for row in own] for end in (min, max))
+            axes.fill_between(x, lowest, highest, color=line.get_color(), alpha=0.2, linewidth=0)
+        axes.set(xscale="log", xlabel="examples to learn from", title=metric)
+        axes.grid(alpha=0.3)
+        if number == 1:
+            axes.legend(frameon=False)
     save_figure(figure, path)
 
 

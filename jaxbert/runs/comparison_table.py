@@ -18,11 +18,12 @@ NOT_TESTED = "not tested"
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A loss and a score, over the seeds.
+    """A loss, a part of the training data and a score, over the seeds.
 
     Attributes:
         values: of each seed, in their order.
-        difference: mean difference to the first loss, seed by seed; None for that itself.
+        difference: mean difference to the first loss, seed by seed, learning from as much; None for
+            that itself.
         p: of a paired t-test of it, two-sided; None where there are too few seeds or no difference
             varies.
         interval: of the difference over the examples; None where their results are not known.
@@ -30,6 +31,8 @@ class Row:
         corrected: the larger of the p-values over seeds and over examples, corrected for all rows
             of this score; None where there is none.
         verdict: what the row shows, in words; "" for the first loss.
+        fraction: of the training data that it learns from.
+        examples: how many these are; None where an earlier version did not keep it.
     """
 
     loss: str
@@ -41,6 +44,8 @@ class Row:
     effect: float | None = None
     corrected: float | None = None
     verdict: str = ""
+    fraction: float = 1.0
+    examples: int | None = None
 
     @property
     def mean(self) -> float:
@@ -73,6 +78,11 @@ class Row:
             self.verdict,
         )
 
+    @property
+    def learned_from(self) -> str:
+        """How much it learns from, as shown."""
+        return f"{self.fraction:.2%}" if self.examples is None else f"{self.examples:,}"
+
 
 COLUMNS = ("mean", "std. dev.", "difference", "95 % interval", "d", "p", "Holm", "shown")
 
@@ -81,14 +91,15 @@ def table(
     found: Mapping[str, Sequence[Scores]],
     metrics: Iterable[str],
     intervals: Mapping[str, Mapping[str, Interval]] | None = None,
-    lower_is_better: Collection[str] = (),
+    fraction: float = 1.0,
+    examples: int | None = None,
 ) -> list[Row]:
-    """A row for each score and loss, judged.
+    """A row for each score and loss, to be judged.
 
     Args:
         found: the scores of every seed by loss.
         intervals: loss -> score -> over the examples.
-        lower_is_better: the scores of which the lower is the better.
+        fraction, examples: of what they have learned from.
     """
     first = next(iter(found))
     rows = []
@@ -106,17 +117,19 @@ def table(
                 effect=effect_size(values, base),
             )
             rows.append(row)
-    return judged(rows, lower_is_better)
+    return [dataclasses.replace(row, fraction=fraction, examples=examples) for row in rows]
 
 
 def judged(rows: Sequence[Row], lower_is_better: Collection[str]) -> list[Row]:
-    """The rows with their corrected p-values and verdicts.
+    """The rows with their corrected p-values and verdicts, score by score.
 
     A difference has to be there over the seeds and over the examples, so the larger p counts. All
     differences of one score are corrected for together; several scores say much the same.
     """
     corrected: dict[int, float] = {}
-    for metric in dict.fromkeys(row.metric for row in rows):
+    metrics = list(dict.fromkeys(row.metric for row in rows))
+    rows = sorted(rows, key=lambda row: metrics.index(row.metric))
+    for metric in metrics:
         known = {
             number: max(ps)
             for number, row in enumerate(rows)
@@ -147,11 +160,20 @@ def _verdict(row: Row, corrected: float | None, lower_is_better: bool) -> str:
     return "better" if (row.difference > 0) != lower_is_better else "worse"
 
 
+def parts_of(rows: Sequence[Row]) -> list[float]:
+    """The parts of the training data that rows are of, in their order."""
+    return list(dict.fromkeys(row.fraction for row in rows))
+
+
 def note_on(rows: Sequence[Row]) -> str:
     """What the columns mean."""
-    seeds = len(rows[0].values)
+    seeds, parts = len(rows[0].values), len(parts_of(rows)) > 1
+    drawn = "A smaller part of the examples is in a larger one; each seed draws its own. "
+    if all(row.difference is None for row in rows):
+        return drawn * parts + "Std. dev.: over the seeds." * (seeds > 1)
     said = (
-        "Difference: to the first loss, seed by seed. 95 % interval: of it, by 2,000 resamples of "
+        drawn * parts + "Difference: to the first loss" + ", learning from as much" * parts + ", "
+        "seed by seed. 95 % interval: of it, by 2,000 resamples of "
         "the examples. d: in standard deviations of a run. p: paired t-test over the seeds, "
         "two-sided. Holm: the larger of the p-values over seeds and examples, corrected for how "
         "many differences of a score there are. Better and worse: Holm up to 0.05, and an interval "
@@ -164,10 +186,13 @@ def note_on(rows: Sequence[Row]) -> str:
 
 def markdown(rows: Sequence[Row]) -> str:
     """The table as text that Markdown shows as a table."""
-    names = ("score", "loss", COLUMNS[0], COLUMNS[1], "n", *COLUMNS[2:])
+    parts = len(parts_of(rows)) > 1
+    tested = any(row.difference is not None for row in rows)
+    names = ["score", "loss", *["examples"] * parts, *COLUMNS[:2], "n", *COLUMNS[2:] * tested]
     lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
     for row in rows:
         mean, deviation, *others = row.cells()
-        cells = (row.metric, f"`{row.loss}`", mean, deviation, str(len(row.values)), *others)
+        cells = [row.metric, f"`{row.loss}`", *[row.learned_from] * parts]
+        cells += [mean, deviation, str(len(row.values)), *others * tested]
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + f"\n\n{note_on(rows)}\n"
+    return "\n".join(lines) + f"\n\n{note_on(rows)}".rstrip() + "\n"
