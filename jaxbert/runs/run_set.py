@@ -94,6 +94,14 @@ class RunSet:
         check_writable(output)
         return output
 
+    def options_with(self, changed: Mapping[str, Value]) -> TrainingOptions:
+        """The options of a run that has some of its own.
+
+        Raises:
+            InputError: a value cannot be used.
+        """
+        return make_settings(type(self.options), {**vars(self.options), **changed})
+
     def choose_loss(self, name: str, args: str | None) -> ChosenLoss:
         """A loss of the task or of a file.
 
@@ -112,7 +120,9 @@ class RunSet:
         found: list[Scores] = []
         for number, run in enumerate(planned, 1):
             logger.info("run %d of %d: %s", number, len(planned), run.says)
-            options, request = self._asked(run)
+            changed = {**run.changed, "output_dir": str(run.folder)}
+            options = self.options_with(changed)
+            request = request_of(options, run.loss)
             scores = None
             record = None if self.options.overwrite_output_dir else _record_of(run.folder)
             if record is not None and record.void:
@@ -121,7 +131,7 @@ class RunSet:
                 different = ["loss"] if record.loss != run.loss.source else []
                 defaults = type(options)().deciding()
                 different += record.request.differences(request, defaults=defaults)
-                _refuse(run.folder, different)
+                refuse_other(run.folder, different)
                 scores = _scores_in(run.folder)
             if scores is not None:
                 logger.info("done before")
@@ -138,13 +148,16 @@ class RunSet:
             jax.clear_caches()  # compiled programs of a run that is over
         return found
 
-    def _asked(self, run: Planned) -> tuple[TrainingOptions, Request]:
-        """The options of a run, and what its record has of them."""
-        changed = {**run.changed, "output_dir": str(run.folder)}
-        options = make_settings(type(self.options), {**vars(self.options), **changed})
-        named = {name: getattr(options, name) for name in _OF_DATA_SETS}
-        deciding: dict[str, Json] = json.loads(json.dumps(options.deciding() | named))
-        return options, Request(deciding, _digests(options.inputs(), run.loss.args.get("teacher")))
+
+def request_of(asked: TrainingOptions, loss: ChosenLoss) -> Request:
+    """What the record of a run has of what it is asked for.
+
+    Raises:
+        InputError: a file that it names cannot be read.
+    """
+    named = {name: getattr(asked, name) for name in _OF_DATA_SETS}
+    deciding: dict[str, Json] = json.loads(json.dumps(asked.deciding() | named))
+    return Request(deciding, _digests(asked.inputs(), loss.args.get("teacher")))
 
 
 def _digests(inputs: Mapping[str, Value], teacher: Json) -> dict[str, str]:
@@ -172,7 +185,7 @@ def _scores_in(folder: Path) -> Scores | None:
     return read_object(folder / METRICS) if (folder / METRICS).exists() else None
 
 
-def _refuse(folder: Path, different: Sequence[str]) -> None:
+def refuse_other(folder: Path, different: Sequence[str]) -> None:
     """Refuse a run that is there, where it is of other options, files or of another loss."""
     if different:
         named = ", ".join(different[:4]) + ", ..." * (len(different) > 4)
