@@ -93,7 +93,7 @@ COMMANDS = {
     ),
     "search": Command(
         "Search a few flags for the best score; resumable.",
-        "search qa --search learning_rate=1e-5:5e-5:log --trials 20 ...",
+        "search qa --search learning_rate=1e-5:5e-5:log ...",
         "search_command:run",
         flags="training",
     ),
