@@ -82,7 +82,7 @@ class RunSet:
         if not options.output_dir:
             raise InputError("give --output_dir, the folder for the runs and the table")
         if not (options.validation_file or options.dataset_name):
-            raise InputError("give --validation_file, what the runs are compared on")
+            raise InputError("give --validation_file, what the runs are judged on")
         if options.num_processes or launched():
             raise InputError(f"{self.command} is one process; start train/ for runs of several")
         options.check_on_this_machine(self.command)

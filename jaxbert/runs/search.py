@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -55,6 +56,7 @@ def search(runs: RunSet, space: Sequence[SearchedFlag], trials: int) -> bool:
     try:
         if options.overwrite_output_dir:
             _remove(output)
+            logger.info("a new search; it is resumed without --overwrite_output_dir")
             once = dataclasses.replace(options, overwrite_output_dir=False)
             runs = dataclasses.replace(runs, options=once)
         metrics = best_metrics([m.name for m in runs.task.metrics], options.metric_for_best_model)
@@ -70,7 +72,16 @@ def search(runs: RunSet, space: Sequence[SearchedFlag], trials: int) -> bool:
         _write(runs, found, best, _metric_of(scores, metrics, output), output)
     finally:
         place.leave()
+        _leave_nothing(output)
     return True
+
+
+def _leave_nothing(output: Path) -> None:
+    """Remove a folder in which no run has begun: the next command may have other flags or files."""
+    if not any(output.glob("trial_*")):
+        place_of(output).remove([JOURNAL, ".lock"])
+        with contextlib.suppress(OSError):  # something of the user's is in it
+            output.rmdir()
 
 
 def _remove(output: Path) -> None:

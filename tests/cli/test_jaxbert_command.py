@@ -240,7 +240,8 @@ def test_a_shell_completes_commands_tasks_and_flags(tmp_path: Path) -> None:
             f"COMP_WORDS=({typed}); COMP_CWORD={len(words) - 1}; COMPREPLY=()",
             '_shtab_jaxbert; echo "${COMPREPLY[@]}"',
         ]
-    done = subprocess.run(["bash", "-c", "\n".join(lines)], capture_output=True, text=True)
+    # As its input: the script is longer than an argument may be.
+    done = subprocess.run(["bash"], input="\n".join(lines), capture_output=True, text=True)
     found = [set(line.split()) for line in done.stdout.splitlines()]
     for (typed, expected), words in zip(cases.items(), found, strict=True):
         assert set(expected.split()) <= words, typed

@@ -258,6 +258,28 @@ def test_wrong_input_is_told_before_anything_is_read(
     assert not (tmp_path / "runs").exists()
 
 
+def test_what_the_first_trial_refuses_leaves_nothing(tiny_folder: Path, tmp_path: Path) -> None:
+    class Reading(Trainer):
+        def __call__(self, task: type[Task], options: Any, request: Request) -> Trained:
+            if not Path(options.train_file[0]).exists():
+                raise InputError(f"{options.train_file[0]}: no such file")
+            return super().__call__(task, options, request)
+
+    output = tmp_path / "runs"
+    given = words(tiny_folder, output, *SPACE, "--trials", "1")
+    at = given.index("--train_file") + 1
+    wrong = [*given[:at], "none.tsv", *given[at + 1 :]]
+    assert "none.tsv: no such file" in Reading().refuses(*wrong)
+    assert not output.exists()
+    assert Reading().search(*given) == 0
+    output = tmp_path / "mine"
+    output.mkdir()
+    (output / "notes.txt").write_text("mine")
+    wrong[wrong.index("--output_dir") + 1] = str(output)
+    assert "none.tsv: no such file" in Reading().refuses(*wrong)
+    assert [path.name for path in output.iterdir()] == ["notes.txt"]
+
+
 def test_without_optuna_one_line_says_so(
     tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
