@@ -60,6 +60,9 @@ def draw_learning_curve(rows: Sequence[Row], path: Path) -> None:
             lowest, highest = ([end(row.values) for row in own] for end in (min, max))
             axes.fill_between(x, lowest, highest, color=line.get_color(), alpha=0.2, linewidth=0)
         axes.set(xscale="log", xlabel="examples to learn from", title=metric)
+        labels = {row.examples or row.fraction: row.learned_from for row in rows}
+        axes.set_xticks([*labels], [*labels.values()])
+        axes.minorticks_off()
         axes.grid(alpha=0.3)
         if number == 1:
             axes.legend(frameon=False)

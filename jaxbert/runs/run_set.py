@@ -119,7 +119,8 @@ class RunSet:
         """
         found: list[Scores] = []
         for number, run in enumerate(planned, 1):
-            logger.info("run %d of %d: %s", number, len(planned), run.says)
+            which = f"run {number} of {len(planned)}: " * (len(planned) > 1)
+            logger.info("%s%s", which, run.says)
             changed = {**run.changed, "output_dir": str(run.folder)}
             options = self.options_with(changed)
             request = request_of(options, run.loss)
