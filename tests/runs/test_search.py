@@ -297,7 +297,7 @@ def test_trials_are_really_trained(tiniest_folder: Path, tmp_path: Path) -> None
 
     output = tmp_path / "runs"
     given = words(tiniest_folder, output, "--search", "learning_rate=1e-5:1e-2:log", "--trials")
-    given += ["2", "--max_steps", "1", "--max_train_samples", "8", "--max_eval_samples", "8"]
+    given += ["1", "--max_steps", "1", "--max_train_samples", "8", "--max_eval_samples", "8"]
     assert Counting().search(*given) == 0
     best = json.loads((output / "search.json").read_text())["best"]
     metrics = json.loads((output / f"trial_{best}" / "metrics.json").read_text())
