@@ -6,7 +6,7 @@ r"""Search a few flags: trials are trained one after another, and the best is sh
 
 A flag has a range, LOW:HIGH or LOW:HIGH:log, or some values, A,B,C. Optuna's TPE draws them, as
 --seed says. The trials are judged on the validation data by --metric_for_best_model. A search that
-was stopped continues by the same command, and with more --trials it goes on. All other flags are
+was stopped continues by the same command; a larger --trials adds to it. All other flags are
 those of `jaxbert train` for that task. Needs the extra `search`.
 """
 
