@@ -9,6 +9,10 @@ class InputError(ValueError):
     """
 
 
+class NotFiniteError(InputError):
+    """An InputError about a training whose loss, gradient or parameters are no numbers any more."""
+
+
 class DataError(InputError):
     """An InputError about one place in the user's data, which a report may note instead of raising.
 

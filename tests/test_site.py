@@ -75,7 +75,8 @@ def known_flags(words: list[str]) -> set[str]:
     about = TASK_COMMANDS[rest[0]]
     own = set(flags_of(about.evaluation if name == "eval" else about.training))
     own |= {f"--{name}" for name in FOREIGN}
-    own |= {"--losses", "--seeds"} if name == "compare" else set()
+    own |= {"--losses", "--seeds", "--train_fractions"} if name == "compare" else set()
+    own |= {"--search", "--trials"} if name == "search" else set()
     return own | set(flags_of(CompileOptions) if name == "compile" else ())
 
 

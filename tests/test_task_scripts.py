@@ -22,6 +22,7 @@ import pytest
 import torch
 import transformers
 from conftest import DEMO, REPOSITORY
+from every_task import OPTIONS
 from safetensors.numpy import load_file
 from scripts import call, check_written, process, read, refuses, steps_of, weights
 from task_runs import (
@@ -38,6 +39,9 @@ from task_runs import (
 from jaxbert import BertConfig, load_pretrained, make_apply
 from jaxbert.model.config import load_config
 from jaxbert.model.families import FAMILIES
+from jaxbert.options.keywords import check_saved
+from jaxbert.runs.compared_examples import JudgedExamples
+from jaxbert.tasks.registry import TASKS
 
 # Files without any label: the same texts.
 UNLABELLED = {
@@ -319,6 +323,23 @@ def test_score_gives_the_scores_of_the_training(
     bare.write_text(json.dumps([None, *read(found)[1:]]))
     message = refuses("eval/score.py", *words, str(bare))
     assert message.startswith(f"{bare}: entry 0 is None, expected ")
+
+
+@pytest.mark.parametrize("task", [task for task in CASES if task != "mlm"])
+def test_a_comparison_has_the_scores_of_the_training(
+    task: str, trained: Runs, words_of: Callable[..., list[str]]
+) -> None:
+    """From the predictions that the run keeps, of the examples once each."""
+    cls = TASKS[task]
+    options = OPTIONS[task](
+        **check_saved(OPTIONS[task], read(trained(task) / "options.json")["options"], Path())
+    )
+    judged = JudgedExamples(cls(options.part(cls.settings_cls)), options.validation_source())
+    found = judged.resampled(trained(task))(np.ones((1, 8), int))
+    scores = read(trained(task) / "metrics.json")
+    assert set(found) >= {m.name for m in cls.metrics} & set(scores)
+    for name, (value,) in found.items():
+        assert value == pytest.approx(scores[name]), name
 
 
 def test_a_sentence_of_3000_words_has_3000_predictions(trained: Runs, tmp_path: Path) -> None:

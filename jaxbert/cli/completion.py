@@ -17,6 +17,7 @@ from jaxbert.cli.export_command import ExportOptions
 from jaxbert.cli.flags import make_parser
 from jaxbert.cli.main import COMMANDS
 from jaxbert.cli.push_command import PushOptions
+from jaxbert.cli.search_command import add_search_arguments
 from jaxbert.cli.serve_command import ServeOptions
 from jaxbert.cli.step_profile_command import StepProfileOptions
 from jaxbert.cli.vocabulary_command import VocabularyOptions
@@ -78,6 +79,8 @@ def completion(words: Sequence[str]) -> str:
             )
             if name == "compare":
                 add_arguments(parser)
+            elif name == "search":
+                add_search_arguments(parser)
             _complete_files(parser)
     return str(shtab.complete(root, shell=words[0]))
 

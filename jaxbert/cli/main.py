@@ -25,7 +25,7 @@ from jaxbert.tasks.task_commands import TASK_COMMANDS
 
 _HELP = ("-h", "--help")
 _WIDTH = 80
-_RESUMABLE = ("train", "compare")  # commands that, stopped by a signal, are given again
+_RESUMABLE = ("train", "compare", "search")  # commands that, stopped by a signal, are given again
 
 
 class Command(NamedTuple):
@@ -86,9 +86,15 @@ COMMANDS = {
         "commands:calibrate_command",
     ),
     "compare": Command(
-        "Train several losses over several seeds; a table with a test.",
+        "Train losses, seeds and parts of the data; a table with tests.",
         "compare qa --losses cross_entropy focal --seeds 0 1 ...",
         "compare_command:run",
+        flags="training",
+    ),
+    "search": Command(
+        "Search a few flags for the best score; resumable.",
+        "search qa --search learning_rate=1e-5:5e-5:log ...",
+        "search_command:run",
         flags="training",
     ),
     "push": Command(
@@ -242,12 +248,11 @@ def _help() -> str:
     for name, command in COMMANDS.items():
         lines += [f"  {name:<14}{command.summary}", f"{'':16}jaxbert {command.example}"]
     tasks = f"Tasks of {_listed(n for n, c in COMMANDS.items() if c.flags)}: "
-    lines += ["", *textwrap.wrap(tasks + ", ".join(TASK_COMMANDS), _WIDTH), ""]
+    lines += ["", *textwrap.wrap(tasks + ", ".join(TASK_COMMANDS), _WIDTH)]
     lines += [
         "jaxbert COMMAND --help                   its flags; with TASK, those of the task",
         "jaxbert train TASK runs/a/options.json   a run again, by its record",
-        "jaxbert --print-completion bash          completion, also for zsh and tcsh",
-        "jaxbert --version                        the version",
+        "jaxbert --version, --print-completion bash    (or zsh, tcsh)",
         "In Python: jaxbert.train, jaxbert.QuestionAnswerer, ... (README.md and docs/)",
     ]
     return "\n".join(lines)

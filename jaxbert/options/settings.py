@@ -13,7 +13,7 @@ from typing import Literal, TypedDict
 
 from jaxbert.errors import InputError
 from jaxbert.options.fields import Settings, option, settings_of
-from jaxbert.options.source_settings import SourceOptions, TrainingDataOptions
+from jaxbert.options.source_settings import Source, SourceOptions, TrainingDataOptions
 
 # The groups of --help, in this order. Each dataclass says which one its options are in.
 GROUPS = (
@@ -372,6 +372,10 @@ class TrainingOptions(CheckpointOptions, TrainingDataOptions, ModelOptions):
         "FIRST:LAST, steps whose trace goes to --output_dir/profile, for XProf or Perfetto.",
         resume="free",
     )
+
+    def training_source(self) -> Source:
+        """Where the examples to be learned from come from, and which of them."""
+        return dataclasses.replace(super().training_source(), seed=self.seed)
 
     def loss_choice(self) -> LossKeywords:
         """Which loss it is, of those of a task and of files."""

@@ -17,6 +17,7 @@ class Source:
         dataset_name, dataset_config_name: of a data set of the Hub, or a folder.
         validation_split: its split to be scored; by default its own validation split.
         limit: the most examples to take, from the first.
+        fraction: the part of these to take, drawn by `seed`.
     """
 
     training: bool
@@ -25,6 +26,8 @@ class Source:
     dataset_config_name: str | None
     validation_split: str | None
     limit: int | None
+    fraction: float = 1.0
+    seed: int = 0
 
     @property
     def flag(self) -> str:
@@ -116,6 +119,12 @@ class TrainingDataOptions(SourceOptions):
     max_train_samples: int | None = option(
         None, "Train on the first N examples at most.", range=(1, 1e12), resume="examples"
     )
+    train_fraction: float = option(
+        1.0,
+        "Train on this part of the examples, drawn by --seed; a smaller part is in a larger one.",
+        range=(1e-9, 1),
+        resume="examples",
+    )
     extra_columns: list[str] | None = option(
         None,
         "Columns of numbers, or of lists of numbers, which the loss finds in the batch.",
@@ -144,4 +153,5 @@ class TrainingDataOptions(SourceOptions):
             dataset_config_name=self.dataset_config_name,
             validation_split=None,
             limit=self.max_train_samples,
+            fraction=self.train_fraction,
         )

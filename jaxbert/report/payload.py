@@ -40,6 +40,7 @@ def chart_json(chart: Chart) -> dict[str, Json]:
         "x": chart.x,
         "y": chart.y,
         "linked": chart.linked,
+        "log": chart.log,
         "series": [_series_json(series) for series in chart.series],
     }
 

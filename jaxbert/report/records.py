@@ -35,6 +35,7 @@ class Chart:
     Attributes:
         says: what can be seen there, in words, for those who cannot see it.
         linked: it is zoomed together with the other charts that are.
+        log: its x has a logarithmic axis.
     """
 
     title: str
@@ -43,6 +44,7 @@ class Chart:
     series: Sequence[Series]
     says: str = ""
     linked: bool = False
+    log: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

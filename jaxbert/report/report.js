@@ -22,7 +22,7 @@
   const plots = [];
 
   function columns(chart) {
-    if (!chart.linked) return scattered(chart);
+    if (!chart.linked && !chart.log) return scattered(chart);
     const tables = chart.series.map((s) => (s.low ? [s.x, s.y, s.low, s.high] : [s.x, s.y]));
     return tables.length > 1 ? uPlot.join(tables) : tables[0];
   }
@@ -75,7 +75,7 @@
     };
     const options = {
       width: Math.max(200, element.clientWidth), height: 240, series: series, bands: bands,
-      scales: { x: { time: false } },
+      scales: { x: { time: false, distr: chart.log ? 3 : 1 } },
       axes: [
         { ...axis, label: chart.x, labelSize: 18, size: 34, values: (u, ticks) => ticks.map(shortened) },
         { ...axis, size: 62, values: (u, ticks) => ticks.map(shortened) },

@@ -1,48 +1,21 @@
-"""report.html of compared losses: their scores over the seeds, and their curves with a band."""
+"""report.html of compared runs: their scores over the seeds and over the examples that they learned
+from, and their curves with a band."""
 
 from __future__ import annotations
 
-import math
-import statistics
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from jaxbert.report.curves import seed_bands
-from jaxbert.report.records import Page, Range, Table
+from jaxbert.report.records import Chart, Page, Range, Series, Table
+from jaxbert.runs.comparison_table import COLUMNS, Row, note_on, parts_of
 from jaxbert.runs.published import Published
 from jaxbert.runs.record import RunRecord
 from jaxbert.runs.run_files import LOG
 from jaxbert.runs.run_report import machine_facts, read_log, spoken, written_now
 
 _CURVES = {"loss": "Training loss", "accuracy": "Accuracy of the training batches"}
-
-
-class Row(NamedTuple):
-    """A loss and a score, over the seeds.
-
-    Attributes:
-        values: of each seed, in their order.
-        difference: mean difference to the first loss, seed by seed; None for that itself.
-        p: of a paired t-test of it, two-sided; None where there are too few seeds or no difference
-            varies.
-    """
-
-    loss: str
-    metric: str
-    values: list[float]
-    difference: float | None
-    p: float | None
-
-    @property
-    def mean(self) -> float:
-        """Of the values."""
-        return statistics.fmean(self.values)
-
-    @property
-    def deviation(self) -> float:
-        """The sample's standard deviation (n - 1); NaN for one seed."""
-        return statistics.stdev(self.values) if len(self.values) > 1 else math.nan
 
 
 def comparison_page(
@@ -55,7 +28,8 @@ def comparison_page(
     """The page of a comparison.
 
     Args:
-        folders: loss -> the folder of the run of each seed.
+        folders: a loss, with its part of the data where there are several -> the folder of the run
+            of each seed.
         known: scores that others have published.
     """
     metrics = list(dict.fromkeys(row.metric for row in rows))
@@ -69,10 +43,15 @@ def comparison_page(
         for name in names
     ]
     record = RunRecord.read(next(iter(folders.values()))[0])
-    seeds = len(rows[0].values)
+    parts, losses = len(parts_of(rows)), len({row.loss for row in rows})
+    counts = [_counted(losses, "loss", "losses")]
+    counts += [_counted(parts, "part of the data", "parts of the data")] * (parts > 1)
+    counts.append(_counted(len(rows[0].values), "seed", "seeds"))
+    if parts > 1:
+        charts = [*map(functools.partial(_learning_curve, rows), metrics), *charts]
     return Page(
-        title=f"{spoken(task)}: losses compared",
-        lead=f"{len(folders)} losses, {seeds} seed{'s' * (seeds != 1)} each. {written_now()}",
+        title=f"{spoken(task)}: {'losses compared' if losses > 1 else 'learning curve'}",
+        lead=f"{', '.join(counts)} each. {written_now()}",
         headline={},
         tables=[
             _table(metric, [r for r in rows if r.metric == metric], known) for metric in metrics
@@ -81,6 +60,32 @@ def comparison_page(
         facts=machine_facts(record.versions, record.machine) if record else [],
         command=command,
     )
+
+
+def _counted(count: int, one: str, several: str) -> str:
+    return f"{count} {one if count == 1 else several}"
+
+
+def _learning_curve(rows: Sequence[Row], metric: str) -> Chart:
+    """A score over the number of examples: of each loss its mean, and a band over the seeds."""
+    series, said = [], []
+    for loss in dict.fromkeys(row.loss for row in rows):
+        own = [row for row in rows if (row.loss, row.metric) == (loss, metric)]
+        own.sort(key=lambda row: row.fraction)
+        means = [row.mean for row in own]
+        band = len(own[0].values) > 1
+        series.append(
+            Series(
+                loss,
+                [float(row.examples or row.fraction) for row in own],
+                means,
+                low=[min(row.values) for row in own] if band else (),
+                high=[max(row.values) for row in own] if band else (),
+            )
+        )
+        points = (f"{row.mean:.4g} of {row.learned_from}" for row in own)
+        said.append(f"{loss}: {', '.join(points)}")
+    return Chart(metric, "examples to learn from", "", series, says="; ".join(said), log=True)
 
 
 def _other_accuracies(
@@ -92,26 +97,43 @@ def _other_accuracies(
 
 
 def _table(metric: str, rows: Sequence[Row], known: Published | None) -> Table:
-    """A score of all losses: every seed a point, from the lowest to the highest a bar."""
-    values = [value for row in rows for value in row.values]
+    """A score of all losses: every seed a point, from the lowest to the highest a bar; and where
+    the difference to the first may be, a bar beside zero."""
     published = known.scores.get(metric) if known else None
-    ends = [*values, *(published or ())]
-    margin = 0.05 * (max(ends) - min(ends)) or 1.0
-    least, most = min(ends) - margin, max(ends) + margin
-    shown = []
+    values = [value for row in rows for value in row.values]
+    least, most = _ends([*values, *(published or ())])
+    intervals = [row.interval for row in rows if row.interval]
+    differences = [row.difference for row in rows if row.difference is not None]
+    ends = _ends([0.0, *differences, *(end for i in intervals for end in (i.low, i.high))])
+    shown: list[list[str | Range]] = []
+    base = rows[0].mean
+    parts = len(parts_of(rows)) > 1
     for row in rows:
-        band = Range(least, most, min(row.values), max(row.values), row.values, rows[0].mean)
-        deviation = f"{row.deviation:.2g}" if len(row.values) > 1 else ""
-        change = "" if row.difference is None else f"{row.difference:+.4g}"
-        p = "" if row.p is None else f"{row.p:.3f}"
-        shown.append((row.loss, band, f"{row.mean:.4g}", deviation, change, p))
-    note = (
-        f"From {least:.4g} to {most:.4g}; the dashed line is the mean of the first loss. "
-        "Difference and p: to the first loss, seed by seed (paired t-test, two-sided); with few "
-        "seeds a small p of many is chance."
-    )
+        base = row.mean if row.difference is None else base  # of the first loss, for each part
+        band = Range(least, most, min(row.values), max(row.values), row.values, base)
+        mean, deviation, change, interval, *others = row.cells()
+        drawn: str | Range = ""
+        if row.difference is not None:
+            low, high = row.interval[:2] if row.interval else (row.difference, row.difference)
+            drawn = Range(*ends, low, high, [row.difference], 0.0)
+        cells: list[str | Range] = [row.loss, *[row.learned_from] * parts, band, mean, deviation]
+        if differences:
+            cells += [drawn, change, interval, *others]
+        shown.append(cells)
+    note = f"Seeds: from {least:.4g} to {most:.4g}; the dashed line is the mean of the first loss. "
+    if differences:
+        note += "Beside zero: from {:.4g} to {:.4g}; the dashed line is zero. ".format(*ends)
+    note += note_on(rows)
     if published and known:
         low, high = published
         note += f" Published for {known.model}: {low:g} to {high:g} ({known.source})."
-    columns = ("loss", "seeds", "mean", "std. dev.", "difference", "p")
+    mean, deviation, *names = COLUMNS
+    columns = ["loss", *["examples"] * parts, "seeds", mean, deviation]
+    columns += ["beside zero", *names] * bool(differences)
     return Table(columns, shown, title=metric, note=note)
+
+
+def _ends(values: Sequence[float]) -> tuple[float, float]:
+    """The ends of an axis that has all of them."""
+    margin = 0.05 * (max(values) - min(values)) or 1.0
+    return min(values) - margin, max(values) + margin

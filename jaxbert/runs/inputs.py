@@ -11,6 +11,7 @@ from typing import Any
 import jax
 
 from jaxbert.data.in_memory import InMemory
+from jaxbert.data.parts import part_of
 from jaxbert.data.row_columns import CellCollector, watched
 from jaxbert.data.rows import Content, Data, names_of, problem_lines
 from jaxbert.data.sources import MissingSplitError, validation_split_of
@@ -149,7 +150,9 @@ def read_examples(
         classes = task.labels(data.examples)
         if not set(classes) <= set(data.classes):
             data = dataclasses.replace(data, classes=classes)
-    return _first(task, data, source.limit, origin) if source.limit else data
+    if source.limit:
+        data = _first(task, data, source.limit, origin)
+    return _part(task, data, source, origin) if source.fraction < 1 else data
 
 
 def _contents(task: AnyTask, source: Source) -> Iterator[tuple[str, Content]]:
@@ -164,14 +167,30 @@ def _first(task: Task[S, E, P], data: Data[E], limit: int, origin: str) -> Data[
     if limit >= len(data.examples):
         return data
     kept = data.examples[:limit]
-    if len(kept) > 1:
-        labels = {str(task.label_of(e)) for e in kept}
-        after = itertools.islice(data.examples, limit, None)
-        others = any(str(task.label_of(e)) not in labels for e in after)
-        if len(labels) == 1 and others:
-            message = "%s: the first %d examples are all of the class %s; is the file sorted?"
-            logger.warning(message, origin, len(kept), min(labels))
+    after = itertools.islice(data.examples, limit, None)
+    if (label := _only_label(task, kept, after)) is not None:
+        message = "%s: the first %d examples are all of the class %s; is the file sorted?"
+        logger.warning(message, origin, len(kept), label)
     return dataclasses.replace(data, examples=kept)
+
+
+def _part(task: Task[S, E, P], data: Data[E], source: Source, origin: str) -> Data[E]:
+    """The examples of --train_fraction; a warning where they are of one class."""
+    rows = part_of(len(data.examples), source.fraction, source.seed)
+    kept = [data.examples[row] for row in rows.tolist()]
+    logger.info("  %d of them, drawn by --seed %d", len(kept), source.seed)
+    if (label := _only_label(task, kept, data.examples)) is not None:
+        message = "%s: the %d examples of --train_fraction %g are all of the class %s"
+        logger.warning(message, origin, len(kept), source.fraction, label)
+    return dataclasses.replace(data, examples=kept)
+
+
+def _only_label(task: Task[S, E, P], kept: Sequence[E], others: Iterable[E]) -> str | None:
+    """The label of all that are kept, where there are several and others have another."""
+    labels = {str(task.label_of(e)) for e in kept}
+    if len(kept) < 2 or len(labels) > 1:
+        return None
+    return min(labels) if any(str(task.label_of(e)) not in labels for e in others) else None
 
 
 def read_held_out(

@@ -122,6 +122,7 @@ class RunRecord:
         rows_per_step: of the whole batch, over all devices; 0 while it is not known.
         row_length: tokens of the longest row; None in older records.
         data: fingerprints by name: train, validation, teacher, model; empty while not known.
+        examples: how many it learns from; None while not known, and in older records.
         request: what a run of a comparison was asked for; None in others.
         void: a later comparison is to train this run again from the start.
         settings: of which `options` was made; None in a record that was read.
@@ -138,6 +139,7 @@ class RunRecord:
     rows_per_step: int = 0
     row_length: int | None = None
     data: Mapping[str, Json] = dataclasses.field(default_factory=dict)
+    examples: int | None = None
     request: Request | None = None
     void: bool = False
     settings: CheckpointOptions | None = dataclasses.field(default=None, compare=False)
@@ -204,6 +206,7 @@ class RunRecord:
         """
         task, options, data = raw.get("task"), raw.get("options"), raw.get("data")
         rows, length = raw.get("rows_per_step"), raw.get("row_length")
+        examples = raw.get("examples")
         if not (isinstance(task, str) and isinstance(options, Mapping)):
             raise ValueError("no task or options")
         if not (isinstance(rows, int) and rows >= 1 and isinstance(length, int | None)):
@@ -222,6 +225,7 @@ class RunRecord:
             rows_per_step=rows,
             row_length=length,
             data=data,
+            examples=examples if isinstance(examples, int) else None,
             request=Request.from_json(raw.get("given")),
             void=raw.get("void") is True,
             loss_values=_object(raw.get("loss_values")),
@@ -241,6 +245,8 @@ class RunRecord:
             "versions": self.versions,
             "machine": self.machine,
         }
+        if self.examples is not None:
+            content["examples"] = self.examples
         if self.request is not None:
             content["given"] = dataclasses.asdict(self.request)
         if self.loss_values:

@@ -391,6 +391,7 @@ def _compared(
         rows_per_step=sampler.rows,
         row_length=max(sampler.buckets),
         data=prints,
+        examples=len(read.data.examples),
     )
     run.check(record, user_loss=loss.user_defined)
     return Inputs(

@@ -25,6 +25,11 @@ from jaxbert.io.files import Json
 from jaxbert.losses.forms import Arrays, Measure
 from jaxbert.losses.label_losses import label_accuracy, supervised_contrastive
 from jaxbert.metrics.class_scores import classification_scores, multi_label_scores
+from jaxbert.metrics.resampled_scores import (
+    ResampledScores,
+    resampled_classes,
+    resampled_sets,
+)
 from jaxbert.metrics.scores import LOSS, Metric, Scores
 from jaxbert.model.config import MULTI_LABEL, PROBLEM_TYPES, BertConfig
 from jaxbert.options.task_settings import (
@@ -291,13 +296,22 @@ class Classification(TextTask[ClassificationSettings, Classified | MultiClassifi
             found = [p.label for p in predictions if isinstance(p, Classified)]
             references = [str(e.label) for e in examples]
             return classification_scores(found, references, names, self.settings.positive_label)
-        sets = [p for p in predictions if isinstance(p, MultiClassified)]
-        rows = None
-        if all(p.scores for p in sets):
-            rows = np.array([[p.scores[name] for name in names] for p in sets])
-        return multi_label_scores(
-            [p.labels for p in sets], [classes_of(e) for e in examples], names, rows
-        )
+        sets, rows = _sets_and_scores(predictions, names)
+        return multi_label_scores(sets, [classes_of(e) for e in examples], names, rows)
+
+    def resampled(
+        self,
+        examples: Sequence[TextExample],
+        predictions: Sequence[Classified | MultiClassified],
+        cfg: BertConfig,
+    ) -> ResampledScores:
+        names = cfg.id2label
+        if not cfg.multi_label:
+            found = [p.label for p in predictions if isinstance(p, Classified)]
+            references = [str(e.label) for e in examples]
+            return resampled_classes(found, references, names, self.settings.positive_label)
+        sets, rows = _sets_and_scores(predictions, names)
+        return resampled_sets(sets, [classes_of(e) for e in examples], names, rows)
 
     def artifacts(
         self,
@@ -337,6 +351,17 @@ class Classification(TextTask[ClassificationSettings, Classified | MultiClassifi
         cfg = BertConfig(id2label=order)
         self._check_positive(cfg, "there are")
         return [*single], cfg
+
+
+def _sets_and_scores(
+    predictions: Sequence[Classified | MultiClassified], names: Sequence[str]
+) -> tuple[list[tuple[str, ...]], np.ndarray | None]:
+    """The classes of each prediction, and their scores, (M, C), where all have such."""
+    sets = [p for p in predictions if isinstance(p, MultiClassified)]
+    rows = None
+    if all(p.scores for p in sets):
+        rows = np.array([[p.scores[name] for name in names] for p in sets])
+    return [p.labels for p in sets], rows
 
 
 def _logits(outputs: Arrays, batch: Batch[jax.Array]) -> Arrays:

@@ -19,6 +19,7 @@ from jaxbert.io.files import Json
 from jaxbert.losses.forms import Measure
 from jaxbert.losses.label_losses import label_accuracy
 from jaxbert.metrics.class_scores import choice_scores
+from jaxbert.metrics.resampled_scores import ResampledScores, resampled_means
 from jaxbert.metrics.scores import Metric
 from jaxbert.model.config import BertConfig
 from jaxbert.options.task_settings import (
@@ -97,6 +98,12 @@ class MultipleChoice(RowTask[MultipleChoiceOptions, ChoiceExample, Chosen]):
         self, examples: Sequence[ChoiceExample], predictions: Sequence[Chosen], cfg: BertConfig
     ) -> dict[str, float]:
         return choice_scores([p.label for p in predictions], [e.label or 0 for e in examples])
+
+    def resampled(
+        self, examples: Sequence[ChoiceExample], predictions: Sequence[Chosen], cfg: BertConfig
+    ) -> ResampledScores:
+        right = [float(p.label == e.label) for e, p in zip(examples, predictions, strict=True)]
+        return resampled_means({"accuracy": right})
 
     def artifacts(
         self, examples: Sequence[ChoiceExample], predictions: Sequence[Chosen], cfg: BertConfig

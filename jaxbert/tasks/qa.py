@@ -18,9 +18,15 @@ from jaxbert.data.encode_qa import encode_qa_part, without_lone_answers
 from jaxbert.data.features import Features, Line
 from jaxbert.data.questions import EXPECTED_ANSWERS, QAExample, question_rows, read_questions
 from jaxbert.data.row_columns import LocatedRow
-from jaxbert.data.rows import Content, Data, names_of
+from jaxbert.data.rows import Cell, Content, Data, names_of
 from jaxbert.data.sources import load_entries
-from jaxbert.decoding.answers import Prediction, at_threshold, decode_qa, prediction_files
+from jaxbert.decoding.answers import (
+    Candidate,
+    Prediction,
+    at_threshold,
+    decode_qa,
+    prediction_files,
+)
 from jaxbert.decoding.spans import decode_spans
 from jaxbert.errors import InputError
 from jaxbert.io.files import Json
@@ -40,6 +46,7 @@ from jaxbert.metrics.answer_scores import (
     squad_scores,
     squad_v2_scores,
 )
+from jaxbert.metrics.resampled_scores import ResampledScores, resampled_means
 from jaxbert.metrics.scores import Metric
 from jaxbert.model.config import BertConfig
 from jaxbert.options.task_settings import QAOptions
@@ -219,6 +226,24 @@ class QA(Task[QAOptions, QAExample, Prediction]):
         self, examples: Sequence[QAExample], predictions: Sequence[Prediction], cfg: BertConfig
     ) -> Findings:
         return answers_shown(examples, predictions, self._score_one)
+
+    def kept_predictions(self, content: Cell, data: Data[QAExample], path: str) -> list[Prediction]:
+        texts = content if isinstance(content, dict) else {}
+        found = []
+        for e in data.examples:
+            text = texts.get(e.id)
+            if not isinstance(text, str):
+                raise InputError(f"{path}: no answer to question {e.id}")
+            found.append(Prediction((), None, Candidate(text, 0, len(text), 0.0, 1.0)))
+        return found
+
+    def resampled(
+        self, examples: Sequence[QAExample], predictions: Sequence[Prediction], cfg: BertConfig
+    ) -> ResampledScores:
+        pairs = zip(examples, predictions, strict=True)
+        each = [self._score_one(p.answer.text, [a.text for a in e.answers]) for e, p in pairs]
+        exact, f1 = ([100 * score for score in of] for of in zip(*each, strict=True))
+        return resampled_means({"f1": f1, "exact_match": exact})
 
     def _score_one(self, answer: str, references: Sequence[str]) -> tuple[float, float]:
         """Exact match and F1 of an answer, fractions."""

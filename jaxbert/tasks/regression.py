@@ -20,6 +20,7 @@ from jaxbert.io.files import Json
 from jaxbert.losses.forms import Arrays, Loss
 from jaxbert.losses.label_losses import squared_error
 from jaxbert.metrics.class_scores import regression_scores
+from jaxbert.metrics.resampled_scores import ResampledScores, resampled_numbers
 from jaxbert.metrics.scores import Metric
 from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import Params
@@ -140,6 +141,12 @@ class Regression(TextTask[RegressionSettings, float]):
     ) -> dict[str, float]:
         references = [e.label for e in examples if isinstance(e.label, float)]
         return regression_scores(predictions, references)
+
+    def resampled(
+        self, examples: Sequence[TextExample], predictions: Sequence[float], cfg: BertConfig
+    ) -> ResampledScores:
+        references = [e.label for e in examples if isinstance(e.label, float)]
+        return resampled_numbers(predictions, references)
 
     def artifacts(
         self, examples: Sequence[TextExample], predictions: Sequence[float], cfg: BertConfig

@@ -31,6 +31,7 @@ from jaxbert.metrics.entities import (
     left_out_when_strict,
     odd_tags,
 )
+from jaxbert.metrics.resampled_scores import ResampledScores, resampled_entities
 from jaxbert.metrics.scores import Metric
 from jaxbert.model.config import BertConfig
 from jaxbert.options.task_settings import TaggingOptions
@@ -210,6 +211,16 @@ class Tagging(RowTask[TaggingOptions, WordsExample, Tagged]):
     ) -> dict[str, float]:
         """Of entities where the tags are a chunk scheme, else of single words: accuracy alone."""
         return entity_scores(
+            [p.tags for p in predictions],
+            [e.tags or () for e in examples],
+            scheme=find_scheme(cfg.id2label),
+            mode=self.settings.entity_mode,
+        )
+
+    def resampled(
+        self, examples: Sequence[WordsExample], predictions: Sequence[Tagged], cfg: BertConfig
+    ) -> ResampledScores:
+        return resampled_entities(
             [p.tags for p in predictions],
             [e.tags or () for e in examples],
             scheme=find_scheme(cfg.id2label),

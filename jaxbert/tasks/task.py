@@ -24,6 +24,7 @@ from jaxbert.losses.distillation import distillation
 from jaxbert.losses.forms import Arrays, Loss, Measure
 from jaxbert.losses.label_losses import label_cross_entropy, label_focal, label_smoothing
 from jaxbert.losses.passes import fgm, pgd, r_drop
+from jaxbert.metrics.resampled_scores import ResampledScores
 from jaxbert.metrics.scores import LOSS, Metric, Scores
 from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import Params
@@ -328,9 +329,37 @@ class Task(abc.ABC, Generic[S, E, P]):
         """What a report shows of the examples, beside the scores; None has nothing to show."""
         return None
 
+    # --- comparisons ---
+
+    def kept_predictions(self, content: Cell, data: Data[E], path: str) -> Sequence[P] | None:
+        """The predictions that `artifacts` gave, as far as `resampled` needs them; None where the
+        task writes none.
+
+        Args:
+            content: of predictions.json.
+            data: that they are of.
+            path: of the file, for messages.
+
+        Raises:
+            InputError: they are of other data, or of another form.
+        """
+        return None
+
+    def resampled(
+        self, examples: Sequence[E], predictions: Sequence[P], cfg: BertConfig
+    ) -> ResampledScores | None:
+        """What `score` gives of resamples of the examples, by the names in `metrics`; None where
+        the task keeps no predictions."""
+        return None
+
 
 class RowTask(Task[S, E, P]):
     """A task whose predictions.json is a list in the order of the rows: eval/score.py reads it."""
+
+    def kept_predictions(self, content: Cell, data: Data[E], path: str) -> Sequence[P] | None:
+        if not isinstance(content, list) or len(content) != len(data.examples):
+            raise InputError(f"{path}: not a list of {len(data.examples)} predictions")
+        return self.read_predictions(content, data, path)[0]
 
     @abc.abstractmethod
     def read_predictions(

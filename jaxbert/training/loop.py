@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 from jaxbert.data.batch import Batch
 from jaxbert.data.batch_source import BatchSource
 from jaxbert.data.sampling import NumpyBatch
-from jaxbert.errors import InputError
+from jaxbert.errors import NotFiniteError
 from jaxbert.losses.forms import Arrays
 from jaxbert.metrics.scores import Scores
 from jaxbert.model.heads import Params
@@ -115,7 +115,7 @@ def fit(
         saved).
 
     Raises:
-        InputError: too many steps in a row are not finite, or the parameters are not.
+        NotFiniteError: too many steps in a row are not finite, or the parameters are not.
     """
     with _Run(state, progress, source, program, plan, storage, evaluate, notify) as run:
         if run.evaluation_is_due():  # it was left, or the run was killed in it
@@ -244,7 +244,7 @@ class _Run:
         loss, norm = values["loss"], values["grad_norm"]
         logger.warning("step %d skipped: loss %g, gradient norm %g", step, loss, norm)
         if len(self._progress.skipped_now) >= self._plan.max_skipped:
-            raise InputError(_not_finite(self._progress.skipped_now, self._source))
+            raise NotFiniteError(_not_finite(self._progress.skipped_now, self._source))
 
     def _log(self, step: int, values: dict[str, float], skipped: bool) -> None:
         rows_per_second, tokens_per_second = self._speed.take()
@@ -355,7 +355,7 @@ def _finite(value: float) -> float | None:
 
 def _check_finite(params: Params, step: int) -> None:
     if not all(np.isfinite(x).all() for x in jax.tree.leaves(params)):
-        raise InputError(
+        raise NotFiniteError(
             f"step {step}: parameters are not finite any more; to resume from the last "
             "checkpoint give a lower --learning_rate and --allow_changed_options learning_rate"
         )

@@ -229,6 +229,7 @@ def test_a_shell_completes_commands_tasks_and_flags(tmp_path: Path) -> None:
         "jaxbert train qa --learning_r": "--learning_rate",
         "jaxbert eval tagging --entity_m": "--entity_mode",
         "jaxbert compare qa --los": "--loss --loss_args --losses",
+        "jaxbert search qa --tri": "--trials",
         "jaxbert ask --quest": "--question",
         "jaxbert launch --stall": "--stall_timeout",
     }
@@ -239,7 +240,8 @@ def test_a_shell_completes_commands_tasks_and_flags(tmp_path: Path) -> None:
             f"COMP_WORDS=({typed}); COMP_CWORD={len(words) - 1}; COMPREPLY=()",
             '_shtab_jaxbert; echo "${COMPREPLY[@]}"',
         ]
-    done = subprocess.run(["bash", "-c", "\n".join(lines)], capture_output=True, text=True)
+    # As its input: the script is longer than an argument may be.
+    done = subprocess.run(["bash"], input="\n".join(lines), capture_output=True, text=True)
     found = [set(line.split()) for line in done.stdout.splitlines()]
     for (typed, expected), words in zip(cases.items(), found, strict=True):
         assert set(expected.split()) <= words, typed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -10,17 +11,23 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import DEMO
+from hypothesis import given
+from hypothesis import strategies as st
 from opened_pages import Opened
 from scipy.stats import ttest_rel
 from scripts import call, refuses
 
 from jaxbert.cli import compare_command
+from jaxbert.data.parts import size_of
 from jaxbert.errors import InputError
 from jaxbert.losses.choose import choose_loss
-from jaxbert.runs.compare import markdown, table
+from jaxbert.metrics.class_scores import classification_scores
+from jaxbert.metrics.differences import Interval
+from jaxbert.model.config import BertConfig, config_to_dict
+from jaxbert.runs.comparison_table import judged, markdown, table
 from jaxbert.runs.published import published_for
 from jaxbert.runs.record import Request, RunRecord
-from jaxbert.runs.train import Trained
+from jaxbert.runs.train import Trained, train
 from jaxbert.runtime.processes import EXIT_STOPPED
 from jaxbert.tasks.task import Task
 from jaxbert.training.step import TrainState
@@ -276,7 +283,8 @@ def test_two_losses_are_really_compared(tiniest_folder: Path, tmp_path: Path) ->
     ]
     assert "jaxbert compare classification" in opened.text
     assert "--losses cross_entropy r_drop --seeds 1 2" in opened.text
-    assert len(opened.attributes("svg", "aria-label")) == len(rows)
+    assert len(opened.attributes("svg", "aria-label")) == len(rows) + len(rows) // 2
+    assert {r["verdict"] for r in rows} <= {"", "no difference shown", "not tested"}
     pytest.importorskip("matplotlib")
     assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")
 
@@ -292,7 +300,7 @@ def test_a_loss_that_changes_meanwhile_is_noticed(tiny_folder: Path, tmp_path: P
 
     trainer = Changing()
     said = trainer.refuses(*words(tiny_folder, tmp_path / "runs", f"{own}:mine"))
-    assert "has changed while losses were compared" in said
+    assert "has changed while it was trained" in said
     assert len(trainer.runs) == 2  # that of cross_entropy, which is done, and this one
 
 
@@ -347,19 +355,125 @@ def test_the_table_is_that_of_the_values() -> None:
     rng = np.random.default_rng(0)
     one, other = rng.normal(50, 1, 5), rng.normal(51, 1, 5)
     found = {"a": [{"f1": float(x)} for x in one], "b": [{"f1": float(x)} for x in other]}
-    first, second = table(found, ["f1"])
+    first, second = judged(table(found, ["f1"]), [])
     assert (first.difference, first.p) == (None, None)
     assert second.mean == pytest.approx(other.mean())
     assert second.deviation == pytest.approx(other.std(ddof=1))
     assert second.difference == pytest.approx((other - one).mean())
     assert second.p == pytest.approx(ttest_rel(other, one).pvalue)
-    text = markdown([first, second], 5)
+    text = markdown([first, second])
     assert text.count("\n| f1 |") == 2
-    same = table({"a": found["a"], "b": found["a"]}, ["f1"])[1]
+    same = judged(table({"a": found["a"], "b": found["a"]}, ["f1"]), [])[1]
     assert (same.difference, same.p) == (0, None)  # nothing to test
+    assert same.verdict == "no difference shown"
     single = table({"a": found["a"][:1], "b": found["b"][:1]}, ["f1"])[1]
     assert single.p is None
-    assert "nan" not in markdown([single], 1)
+    assert "nan" not in markdown([single])
+
+
+ABOVE, BELOW, AROUND = Interval(0.5, 1.5, 0.001), Interval(-2.0, -1.0, 0.001), Interval(-1, 1, 0.9)
+UP, DOWN, EVEN = [2.0, 2.1, 1.9], [-2.0, -2.1, -1.9], [1.0, -1.2, 0.3]
+
+
+@pytest.mark.parametrize(
+    ("differences", "interval", "lower_is_better", "verdict"),
+    [
+        (UP, ABOVE, False, "better"),
+        (UP, ABOVE, True, "worse"),
+        (DOWN, BELOW, False, "worse"),
+        (DOWN, BELOW, True, "better"),
+        (UP, AROUND, False, "no difference shown"),  # of other examples it may be none
+        (EVEN, ABOVE, False, "no difference shown"),  # of other seeds
+        (UP, None, False, "better"),
+        (EVEN, None, False, "no difference shown"),
+        (UP[:1], ABOVE, False, "better"),
+        (UP[:1], AROUND, False, "no difference shown"),
+        (UP[:1], None, False, "not tested"),
+        ([0.0], None, False, "no difference shown"),
+        ([1.0, 1.0], ABOVE, False, "better"),  # which no t-test can tell
+    ],
+)
+def test_a_difference_is_there_over_seeds_and_examples_or_not_shown(
+    differences: list[float], interval: Interval | None, lower_is_better: bool, verdict: str
+) -> None:
+    found = {
+        "a": [{"x": 0.0} for _ in differences],
+        "b": [{"x": difference} for difference in differences],
+    }
+    intervals = {"b": {"x": interval}} if interval else {}
+    row = judged(table(found, ["x"], intervals), ["x"] if lower_is_better else [])[1]
+    assert row.verdict == verdict
+    assert verdict in markdown([row])
+
+
+@given(
+    st.lists(st.floats(0, 1), min_size=1, max_size=5),
+    st.tuples(st.floats(-1, 1), st.floats(-1, 1), st.floats(0, 1)),
+    st.booleans(),
+)
+def test_equal_runs_are_never_better(
+    values: list[float], ends: tuple[float, float, float], lower_is_better: bool
+) -> None:
+    runs = [{"x": value} for value in values]
+    interval = Interval(min(ends[:2]), max(ends[:2]), ends[2])
+    lower = ["x"] if lower_is_better else []
+    row = judged(table({"a": runs, "b": runs}, ["x"], {"b": {"x": interval}}), lower)[1]
+    assert row.verdict == "no difference shown"
+
+
+def test_of_many_losses_one_is_soon_better_by_chance() -> None:
+    """The same interval shows a difference of one loss, and none of forty."""
+    names = [f"loss {n}" for n in range(40)]
+    found = {"a": [{"x": 0.0}], **{name: [{"x": 1.0}] for name in names}}
+    good, poor = Interval(0.1, 2.0, 0.04), Interval(-1.0, 2.0, 0.8)
+    intervals = {name: {"x": good if name == names[0] else poor} for name in names}
+    assert judged(table(found, ["x"], intervals), [])[1].verdict == "no difference shown"
+    few = {name: found[name] for name in ("a", names[0])}
+    assert judged(table(few, ["x"], intervals), [])[1].verdict == "better"
+
+
+def test_examples_are_drawn_from_what_the_runs_keep(tiny_folder: Path, tmp_path: Path) -> None:
+    """Of three losses one predicts as the first does, and one nearly everything right."""
+    rows = (DEMO / "classification_dev.tsv").read_text().splitlines()[1:]
+    gold = [row.rpartition("\t")[2] for row in rows]
+    wrong = {"cross_entropy": 30, "label_smoothing": 30, "focal": 3}
+
+    class Predicting(Trainer):
+        def __call__(self, task: type[Task], options: Any, request: Request) -> Trained:
+            trained = super().__call__(task, options, request)
+            folder, count = Path(options.output_dir), wrong[options.loss] + options.seed
+            labels = [
+                label if n >= count else {"positive": "negative", "negative": "positive"}[label]
+                for n, label in enumerate(gold)
+            ]
+            found = [{"label": label, "scores": {}} for label in labels]
+            (folder / "predictions.json").write_text(json.dumps(found))
+            cfg = BertConfig(id2label=("negative", "positive"))
+            (folder / "config.json").write_text(json.dumps(config_to_dict(cfg)))
+            scores = classification_scores(labels, gold, cfg.id2label)
+            (folder / "metrics.json").write_text(json.dumps(scores))
+            return dataclasses.replace(trained, scores=scores)
+
+    given = words(tiny_folder, tmp_path / "runs", "label_smoothing", "focal")
+    assert Predicting().compare(*given) == 0
+    record = json.loads((tmp_path / "runs" / "comparison.json").read_text())
+    found = {(row["loss"], row["metric"]): row for row in record["rows"]}
+    assert found["cross_entropy", "accuracy"]["verdict"] == ""
+    assert found["cross_entropy", "accuracy"]["interval"] is None
+    for metric in ("accuracy", "f1", "matthews_correlation"):
+        same, better = found["label_smoothing", metric], found["focal", metric]
+        assert same["interval"] == {"low": 0, "high": 0, "p": 1}
+        assert same["verdict"] == "no difference shown"
+        assert 0 < better["interval"]["low"] < better["difference"] < better["interval"]["high"]
+        assert better["verdict"] == "better"
+    # Of a mean the interval is that of a binomial's differences.
+    interval, part = found["focal", "accuracy"]["interval"], 27 / 60
+    error = 1.96 * (part * (1 - part) / 60) ** 0.5
+    assert interval["high"] - interval["low"] == pytest.approx(2 * error, rel=0.1)
+    opened = Opened.read(tmp_path / "runs" / "report.html")
+    assert opened.text.count("no difference shown") == 5
+    # A picture of the seeds of each row, and of each difference.
+    assert len(opened.attributes("svg", "aria-label")) == 5 * (3 + 2)
 
 
 def test_published_scores_are_shown_for_the_same_model_and_data_only() -> None:
@@ -368,3 +482,94 @@ def test_published_scores_are_shown_for_the_same_model_and_data_only() -> None:
     assert known.scores["exact_match"] == (81.22, 81.34)
     assert published_for("bert-base-cased", "qa", 10570) is None
     assert published_for("bert-base-uncased", "classification", 10570) is None
+
+
+def test_a_learning_curve_is_one_more_axis(
+    tiny_folder: Path, tmp_path: Path, trainer: Trainer
+) -> None:
+    given = words(tiny_folder, tmp_path)
+    assert trainer.compare(*given) == 0
+    assert trainer.compare(*given, "--train_fractions", "1", "0.1", "0.5") == 0
+    assert [(o.train_fraction, o.seed) for o in trainer.runs[2:]] == [
+        *((0.1, 1), (0.5, 1), (0.1, 2), (0.5, 2))  # the runs of all data were there
+    ]
+    assert Path(trainer.runs[2].output_dir) == tmp_path / "cross_entropy" / "part_0.1" / "seed_1"
+    rows = json.loads((tmp_path / "comparison.json").read_text())["rows"]
+    assert [row["fraction"] for row in rows if row["metric"] == "f1"] == [0.1, 0.5, 1]
+    text = (tmp_path / "comparison.md").read_text()
+    assert "| score | loss | examples | mean | std. dev. | n |\n" in text
+    opened = Opened.read(tmp_path / "report.html")
+    assert "1 loss, 3 parts of the data, 2 seeds each" in opened.text
+    assert "--train_fractions 1 0.1 0.5" in opened.text
+    accuracy, _ = opened.data["charts"]
+    assert (accuracy["title"], accuracy["log"]) == ("accuracy", True)
+    (series,) = accuracy["series"]
+    assert (series["y"], series["low"], series["high"]) == ([14.5] * 3, [14] * 3, [15] * 3)
+    # Losses are compared where they have learned from as much.
+    both = [*given, "focal", "--train_fractions", "0.1", "1"]
+    assert trainer.compare(*both) == 0
+    assert len(trainer.runs) == 6 + 4
+    rows = json.loads((tmp_path / "comparison.json").read_text())["rows"]
+    shown = [(r["loss"], r["fraction"], r["difference"]) for r in rows if r["metric"] == "accuracy"]
+    assert shown == [
+        ("cross_entropy", 0.1, None),
+        ("focal", 0.1, -8),
+        ("cross_entropy", 1, None),
+        ("focal", 1, -8),
+    ]
+
+
+def test_wrong_parts_are_refused(tiny_folder: Path, tmp_path: Path, trainer: Trainer) -> None:
+    given = words(tiny_folder, tmp_path / "runs")
+    for more, message in (
+        (["--train_fractions", "0"], "--train_fractions 0: give parts above 0, up to 1"),
+        (["--train_fractions", "1.5"], "--train_fractions 1.5: give parts above 0, up to 1"),
+        (["--train_fractions", "nan"], "give parts above 0, up to 1"),
+        (["--train_fractions", "0.1", "0.1"], "--train_fractions: one is there twice"),
+        (["--train_fractions", "few"], "invalid float value: 'few'"),
+        (["--train_fraction", "0.1"], "give --losses, --seeds and --train_fractions"),
+    ):
+        assert message in trainer.refuses(*given, *more)
+    at = given.index("--losses")
+    assert "give --losses, two or more, or --train_fractions" in trainer.refuses(*given[:at])
+    assert not (tmp_path / "runs").exists()
+    assert trainer.compare(*given[:at], "--train_fractions", "0.5", "1") == 0
+    assert {o.loss for o in trainer.runs} == {"cross_entropy"}
+
+
+@pytest.mark.usefixtures("compilations")
+def test_a_learning_curve_is_really_trained_and_resumed(
+    tiniest_folder: Path, tmp_path: Path
+) -> None:
+    """With a run that is stopped before its end; what is done is not trained again."""
+
+    class Stopping(Trainer):
+        stop = True
+
+        def __call__(self, task: type[Task], options: Any, request: Request) -> Trained:
+            self.runs.append(options)
+            if self.stop and len(self.runs) == 2:
+                return STOPPED
+            return train(task, options, request)
+
+    given = words(tiniest_folder, tmp_path)
+    given = [word for word in given if word not in ("--losses", "cross_entropy", "2")]
+    given += ["--train_fractions", "0.05", "0.2", "--parallel", "jit"]
+    trainer = Stopping()
+    assert trainer.compare(*given) == EXIT_STOPPED
+    trainer.stop = False
+    assert trainer.compare(*given) == 0
+    assert [o.train_fraction for o in trainer.runs] == [0.05, 0.2, 0.2]
+    rows = json.loads((tmp_path / "comparison.json").read_text())["rows"]
+    lines = len((DEMO / "classification_train.tsv").read_text().splitlines()) - 1
+    assert [row["examples"] for row in rows if row["metric"] == "accuracy"] == [
+        size_of(lines, 0.05),
+        size_of(lines, 0.2),
+    ]
+    opened = Opened.read(tmp_path / "report.html")
+    charts = {chart["title"]: chart for chart in opened.data["charts"]}
+    assert charts["accuracy"]["series"][0]["x"] == [size_of(lines, 0.05), size_of(lines, 0.2)]
+    names = [series["name"] for series in charts["Training loss"]["series"]]
+    assert names == ["cross_entropy, 0.05 of the data", "cross_entropy, 0.2 of the data"]
+    pytest.importorskip("matplotlib")
+    assert (tmp_path / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
