@@ -319,7 +319,8 @@ class TrainingOptions(CheckpointOptions, TrainingDataOptions, ModelOptions):
     )
     freeze: list[str] | None = option(
         None,
-        "Modules that stay as they are: embeddings, layer_0, layer_1, ..., bert.",
+        "Modules that stay as they are: embeddings, layer_0, layer_1, ..., bert; weights: all of the "
+        "encoder but its biases (BitFit).",
         resume="never",
         reason="what is frozen cannot be changed, since the optimizer has no state of it",
     )

@@ -457,7 +457,8 @@ def _check_freeze(params: Params, freeze: Sequence[str]) -> None:
     for name in freeze:
         if not any(is_frozen(path, [name]) for path in names):
             modules = sorted({part for path in names for part in path[:2]})
-            raise InputError(f"--freeze {name}: no such module; there are {', '.join(modules)}")
+            there = ", ".join([*modules, "weights"])
+            raise InputError(f"--freeze {name}: no such module; there are {there}")
     if freeze and all(is_frozen(path, freeze) for path in names):
         raise InputError("--freeze leaves nothing to train")
 
