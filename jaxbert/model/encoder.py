@@ -64,7 +64,10 @@ class Dense(nn.Module):
 
     def __call__(self, x: Shaped[Array, "*inputs"]) -> Float[Array, "*outputs"]:
         kernel, bias = self.weights(x.shape[-self.inputs :])
-        y = x.astype(self.dtype).reshape(-1, kernel.shape[0]) @ kernel + bias
+        rows = x.astype(self.dtype).reshape(-1, kernel.shape[0])
+        y = rows @ kernel + bias
+        if (change := self.change(rows)) is not None:
+            y += change
         return y.reshape(*x.shape[: -self.inputs], *self.outputs)
 
     @nn.compact
@@ -78,12 +81,24 @@ class Dense(nn.Module):
         matrix = jnp.asarray(kernel, self.dtype).reshape(rows, columns)
         return matrix, jnp.asarray(bias, self.dtype).reshape(columns)
 
+    def change(self, rows: Float[Array, "rows inputs"]) -> Float[Array, "rows columns"] | None:
+        """rows @ A @ B, where the kernel has a low-rank change beside it (model.lora)."""
+        if not self.has_variable("params", "lora_a"):
+            return None
+        for name in ("lora_a", "lora_b"):
+            rows = rows @ jnp.asarray(self.get_variable("params", name), self.dtype)
+        return rows
+
 
 def joint(parts: Sequence[Dense], x: Float[Array, "B T D"]) -> Float[Array, "B T parts *outputs"]:
     """Several Dense of the same input and of equal outputs as one product."""
     kernels, biases = zip(*(part.weights(x.shape[-1:]) for part in parts), strict=True)
-    y = x.astype(kernels[0].dtype).reshape(-1, x.shape[-1]) @ jnp.concatenate(kernels, axis=1)
-    y += jnp.concatenate(biases)
+    rows = x.astype(kernels[0].dtype).reshape(-1, x.shape[-1])
+    y = rows @ jnp.concatenate(kernels, axis=1) + jnp.concatenate(biases)
+    changes = [part.change(rows) for part in parts]
+    if any(change is not None for change in changes):
+        none = jnp.zeros((len(rows), kernels[0].shape[1]), y.dtype)
+        y += jnp.concatenate([none if c is None else c for c in changes], axis=1)
     return y.reshape(*x.shape[:-1], len(parts), *parts[0].outputs)
 
 
