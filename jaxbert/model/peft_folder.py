@@ -19,13 +19,19 @@ from jaxbert.options.settings import FROZEN_BY_LORA
 ADAPTERS = "adapter"  # the folder, in that of the run
 _WEIGHTS = "adapter_model.safetensors"
 _PREFIX = "base_model.model"  # of all names: PEFT's two modules around the model
-# PEFT's names of tasks, which decide what it puts around the model; of others it has none.
+# PEFT's names of tasks, which decide what it puts around the model; of others it has none. It has
+# QUESTION_ANS, whose forward() leaves out token_type_ids (peft 0.21): logits would be others.
 _TASKS = {
     "classification": "SEQ_CLS",
     "regression": "SEQ_CLS",
     "tagging": "TOKEN_CLS",
-    "qa": "QUESTION_ANS",
 }
+
+
+def _saved_module(tensor: str) -> str:
+    """The module that PEFT saves for a tensor: a classifier as a whole, as it does by itself."""
+    module = tensor.rpartition(".")[0]
+    return "classifier" if module.startswith("classifier.") else module
 
 
 def save_adapter(folder: Path, lora: Lora, cfg: BertConfig, params: Params, *, head: str) -> None:
@@ -58,7 +64,7 @@ def save_adapter(folder: Path, lora: Lora, cfg: BertConfig, params: Params, *, h
         "bias": "none",
         "fan_in_fan_out": False,
         "target_modules": sorted(lora.modules(cfg.family).values()),
-        "modules_to_save": sorted({name.rpartition(".")[0] for name in parts}) or None,
+        "modules_to_save": sorted({_saved_module(name) for name in parts}) or None,
         "inference_mode": True,
     }
     folder.mkdir(parents=True, exist_ok=True)

@@ -461,8 +461,6 @@ class TrainingOptions(CheckpointOptions, TrainingDataOptions, ModelOptions):
                     f"--freeze {name}: --lora_rank has frozen the encoder and trains the head; "
                     "beside it there is only pooler to freeze"
                 )
-        if self.lora_targets is not None and not self.lora_targets:
-            raise InputError("--lora_targets: name a matrix, or leave it out")
         return {
             "rank": self.lora_rank,
             "alpha": 8.0 if self.lora_alpha is None else self.lora_alpha,
