@@ -7,8 +7,8 @@ the names of their layers and modules; all else of the encoder is frozen. `adapt
 their kernels, where the encoder's dense layers find them, and `merged` adds the changes for good.
 
 The two thin products are computed beside x W instead of W + A B before it: that would need the
-gradient of each whole W to have those of A and B, which takes a third of a dense layer's time and,
-over several devices, sends whole matrices; and in bfloat16 it would round small changes away.
+gradient of each whole W to have those of A and B, a third product as large as the other two, which
+several devices may exchange whole; and in bfloat16 it would round small changes away.
 """
 
 from __future__ import annotations
