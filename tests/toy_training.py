@@ -28,7 +28,7 @@ PLAIN = {
 }
 
 
-def model(params: Any, batch: Any, *, key: Any = None, train: bool = False) -> Any:
+def model(params: Any, batch: Any, *, key: Any = None, train: bool = False, also: Any = ()) -> Any:
     """Not BERT, which takes longer to compile: words, a dropout of each row's own, and heads."""
     ids = batch["input_ids"]
     choices = ids.shape[2] if ids.ndim == 3 else 1
@@ -40,7 +40,9 @@ def model(params: Any, batch: Any, *, key: Any = None, train: bool = False) -> A
         x *= jnp.repeat(jax.vmap(lambda k: jax.random.uniform(k, (WIDTH,)))(keys), choices, 0)[
             :, None
         ]
-    hidden = jnp.tanh(x @ params["dense"] + jnp.roll(x, 1, axis=1))
+    change = params["bert"].get("dense")  # of an adapter, beside the dense layer
+    changed = 0.0 if change is None else x @ change["lora_a"] @ change["lora_b"]
+    hidden = jnp.tanh(x @ params["dense"] + changed + jnp.roll(x, 1, axis=1))
     logits = hidden @ params["head"]
     outputs = {"last_hidden_state": hidden}
     task = {"start_positions": "qa", "labels": "labels"}

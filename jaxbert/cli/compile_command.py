@@ -36,7 +36,8 @@ from jaxbert.losses.choose import ChosenLoss, choose_loss
 from jaxbert.losses.own_params import with_loss_params
 from jaxbert.model.config import SIZES, BertConfig, load_config
 from jaxbert.model.folders import find_model_folder
-from jaxbert.model.heads import init_params
+from jaxbert.model.heads import Params, init_params
+from jaxbert.model.lora import LORA, Lora, draw_lora
 from jaxbert.model.tokenizer import PreTrainedTokenizerFast as Tokenizer
 from jaxbert.model.tokenizer import load_tokenizer
 from jaxbert.options.fields import AUTO, Settings, option
@@ -118,9 +119,10 @@ def run(
     files = about.recipe["train_file"]
     assert isinstance(files, list)
     examples = _examples(_on_usual_columns(task_cls(own)), files, cfg, tokenizer)
+    lora = None if (adapter := options.lora()) is None else Lora(**adapter)
     model = LoadedModel(
         examples.cfg,
-        jax.eval_shape(lambda: init_params(examples.cfg, task_cls.head, jax.random.key(0))),
+        jax.eval_shape(lambda: _params(examples.cfg, task_cls.head, lora)),
         examples.tokenizer,
         task_cls.head,
         Compute(
@@ -131,6 +133,7 @@ def run(
             described.kind.target,
             options.matmul_precision,
         ),
+        lora,
     )
     length, parts = own.max_seq_length, parallel.devices * options.gradient_accumulation_steps
     lengths = bucket_lengths(options.length_bucket, length)
@@ -255,6 +258,13 @@ def _model(source: str | None, config: str | None) -> tuple[BertConfig, Tokenize
     folder = find_model_folder(source or config or "")
     cfg = load_config(folder)
     return cfg, load_tokenizer(folder, vocab_size=cfg.vocab_size) if source else None
+
+
+def _params(cfg: BertConfig, head: str, lora: Lora | None) -> Params:
+    """Parameters of a run, drawn."""
+    key = jax.random.key(0)
+    params = init_params(cfg, head, key)
+    return params if lora is None else {**params, LORA: draw_lora(lora, cfg, head, key)}
 
 
 def _figures(report: Report | DoesNotFit, tokens: int) -> dict[str, Json]:

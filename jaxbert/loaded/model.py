@@ -23,6 +23,8 @@ from jaxbert.model.choose_attention import choose_attention
 from jaxbert.model.config import BertConfig
 from jaxbert.model.folders import find_model_folder
 from jaxbert.model.heads import Apply, Params, init_params, make_apply
+from jaxbert.model.lora import LORA, Lora, adapted, draw_lora, merged
+from jaxbert.model.peft_folder import ADAPTERS, save_adapter
 from jaxbert.model.pretrained import load_pretrained, save_pretrained
 from jaxbert.model.tokenizer import load_tokenizer
 from jaxbert.runtime.device_memory import memory_is_told
@@ -74,6 +76,7 @@ class LoadedModel:
         tokenizer: of the same vocabulary.
         head: a name in model.heads.HEADS.
         compute: dtype, attention and devices.
+        lora: how matrices are adapted, whose changes the parameters have under `lora`; or None.
         programs: the prediction steps made so far, by what they keep and their attention.
     """
 
@@ -84,8 +87,10 @@ class LoadedModel:
         tokenizer: PreTrainedTokenizerFast,
         head: str,
         compute: Compute,
+        lora: Lora | None = None,
     ) -> None:
         self.cfg, self.tokenizer, self.head, self.compute = cfg, tokenizer, head, compute
+        self.lora = lora
         self.programs: dict[tuple[Reduce, str], Callable[[Params, Batch[jax.Array]], Arrays]] = {}
         # On the host until the first prediction by them, then only on the devices.
         self._params, self._on_devices = params, False
@@ -136,6 +141,17 @@ class LoadedModel:
         """A model with random weights, drawn from the key."""
         params = jax.jit(functools.partial(init_params, cfg, head))(key)
         return cls(cfg, params, tokenizer, head, compute)
+
+    def with_lora(self, lora: Lora, key: jax.Array) -> Self:
+        """The model with changes that are drawn from the key, of equal outputs until they are
+        trained.
+
+        Raises:
+            InputError: a target is no matrix of this model.
+        """
+        drawn = jax.jit(functools.partial(draw_lora, lora, self.cfg, self.head))(key)
+        params = {**self.params, LORA: jax.device_get(drawn)}
+        return type(self)(self.cfg, params, self.tokenizer, self.head, self.compute, lora)
 
     @property
     def params(self) -> Params:
@@ -229,17 +245,23 @@ class LoadedModel:
     def save(self, folder: str | Path, params: Params | None = None) -> None:
         """Write a folder that from_folder and transformers open; see save_pretrained.
 
+        Of an adapted model it has the merged weights, and in adapter/ PEFT's folder.
+
         Args:
             params: on the host, in place of the model's own.
         """
         params = self.params if params is None else params
+        if self.lora is not None:
+            place = Path(folder) / ADAPTERS
+            save_adapter(place, self.lora, self.cfg, params, head=self.head)
+            params = merged(params, self.lora.scale)
         save_pretrained(folder, self.cfg, params, self.tokenizer, head=self.head)
 
     def _apply(
         self, kernel: str, *, remat: bool = False, scan: bool = False, on_one_device: bool = False
     ) -> Apply:
         precision = self.compute.matmul_precision
-        return make_apply(
+        apply = make_apply(
             self.cfg,
             self.head,
             dtype=jnp.dtype(self.compute.dtype),
@@ -250,6 +272,7 @@ class LoadedModel:
             mesh=None if on_one_device else self.compute.parallel.mesh,
             matmul_precision=None if precision == "default" else precision,
         )
+        return apply if self.lora is None else adapted(apply, self.lora.scale)
 
     def _program(self, reduce: Reduce, kernel: str) -> Callable[[Params, Batch[jax.Array]], Arrays]:
         key = reduce, kernel

@@ -70,7 +70,10 @@ class Dense(nn.Module):
 
     def __call__(self, x: Shaped[Array, "*inputs"]) -> Float[Array, "*outputs"]:
         kernel, bias = self.weights(x.shape[-self.inputs :])
-        y = x.astype(self.dtype).reshape(-1, kernel.shape[0]) @ kernel + bias
+        rows = x.astype(self.dtype).reshape(-1, kernel.shape[0])
+        y = rows @ kernel + bias
+        if (change := self.change(rows)) is not None:
+            y += change
         return y.reshape(*x.shape[: -self.inputs], *self.outputs)
 
     def branch(self, x: Shaped[Array, "*inputs"], norm: ResidualNorm) -> Branch:
@@ -78,7 +81,10 @@ class Dense(nn.Module):
         if not norm.adds_bias:
             return self(x), None
         kernel, bias = self.weights(x.shape[-self.inputs :])
-        y = x.astype(self.dtype).reshape(-1, kernel.shape[0]) @ kernel
+        rows = x.astype(self.dtype).reshape(-1, kernel.shape[0])
+        y = rows @ kernel
+        if (change := self.change(rows)) is not None:
+            y += change
         return y.reshape(*x.shape[: -self.inputs], *self.outputs), bias
 
     @nn.compact
@@ -92,6 +98,19 @@ class Dense(nn.Module):
         matrix = jnp.asarray(kernel, self.dtype).reshape(rows, columns)
         return matrix, jnp.asarray(bias, self.dtype).reshape(columns)
 
+    @property
+    def is_adapted(self) -> bool:
+        """Whether the kernel has a low-rank change beside it (model.lora)."""
+        return self.has_variable("params", "lora_a")
+
+    def change(self, rows: Float[Array, "rows inputs"]) -> Float[Array, "rows columns"] | None:
+        """rows @ A @ B of such a change, where there is one."""
+        if not self.is_adapted:
+            return None
+        for name in ("lora_a", "lora_b"):
+            rows = rows @ jnp.asarray(self.get_variable("params", name), self.dtype)
+        return rows
+
 
 def joint(
     parts: Sequence[Dense], x: Float[Array, "B T D"]
@@ -99,9 +118,13 @@ def joint(
     """Several Dense of the same input and of equal outputs as one product, and their biases, whose
     gradients its reader finds."""
     kernels, biases = zip(*(part.weights(x.shape[-1:]) for part in parts), strict=True)
-    y = x.astype(kernels[0].dtype).reshape(-1, x.shape[-1]) @ jnp.concatenate(kernels, axis=1)
+    rows = x.astype(kernels[0].dtype).reshape(-1, x.shape[-1])
     bias = jnp.concatenate(biases)
-    y += jax.lax.stop_gradient(bias)
+    y = rows @ jnp.concatenate(kernels, axis=1) + jax.lax.stop_gradient(bias)
+    changes = [part.change(rows) for part in parts]
+    if any(change is not None for change in changes):
+        none = jnp.zeros((len(rows), kernels[0].shape[1]), y.dtype)
+        y += jnp.concatenate([none if c is None else c for c in changes], axis=1)
     shape = len(parts), *parts[0].outputs
     return [y.reshape(*x.shape[:-1], *shape)], bias.reshape(shape)
 
@@ -264,7 +287,8 @@ class Layer(nn.Module):
         x = norm("attention")(x, a, seeds, site + 1)
 
         mlp_in, mlp_out = dense(cfg.intermediate_size, "mlp_in"), dense(cfg.hidden_size, "mlp_out")
-        if cfg.hidden_act == "gelu" and sum_norm.capability is not None:
+        is_plain = cfg.hidden_act == "gelu" and not (mlp_in.is_adapted or mlp_out.is_adapted)
+        if is_plain and sum_norm.capability is not None:
             return norm("mlp")(x, fused_mlp(x, mlp_in, mlp_out, sum_norm), seeds, site + 2)
         m = mlp_in(x)
         with jax.named_scope("activation"):

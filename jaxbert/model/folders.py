@@ -107,6 +107,8 @@ def find_model_folder(path_or_name: str | Path) -> Path:
 
 def explain_no_model(folder: Path) -> str | None:
     """What a folder without a model is instead, and what to do, if that is known."""
+    if (folder / ADAPTER).is_file():
+        return explain_adapter(folder)
     if any(folder.glob("*.ckpt*.index")) or (folder / "bert_config.json").is_file():
         return FROM_TENSORFLOW
     if (folder / "tf_model.h5").is_file():
@@ -121,6 +123,14 @@ def explain_no_model(folder: Path) -> str | None:
             f"a checkpoint is not a model; {folder.parent.parent} has it when the run is finished"
         )
     return None
+
+
+def explain_adapter(folder: Path) -> str:
+    """What to do with a folder of PEFT."""
+    advice = "save the full model with merge_and_unload() and save_pretrained()"
+    if (folder.parent / "model.safetensors").is_file():  # as a run of LoRA leaves it
+        advice = f"give {folder.parent}, which has it merged"
+    return f"it has an adapter of PEFT (LoRA, say), which jaxbert does not read; {advice}"
 
 
 def _minilm_folder() -> Path:

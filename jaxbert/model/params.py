@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -25,6 +26,14 @@ def subtree(params: Params, *path: str) -> Params:
         assert isinstance(part, Mapping), f"{name} is a leaf of the parameters"
         params = part
     return params
+
+
+def digest_of_arrays(params: Params) -> str:
+    """SHA-256 of the arrays on the host, in the order of their paths."""
+    digest = hashlib.sha256()
+    for x in jax.tree.leaves(params):
+        digest.update(np.ascontiguousarray(x).data)
+    return digest.hexdigest()
 
 
 def leaf(params: Params, *path: str) -> jax.Array | np.ndarray:

@@ -29,7 +29,7 @@ from jaxbert.model.config import (
     load_config,
     load_tied,
 )
-from jaxbert.model.folders import ADAPTER, find_model_folder
+from jaxbert.model.folders import ADAPTER, explain_adapter, find_model_folder
 from jaxbert.model.heads import HEADS, Params, init_params
 from jaxbert.model.names import (
     Entry,
@@ -264,10 +264,7 @@ def load_pretrained(
         raise InputError(f"head {head!r}: there are {', '.join(HEADS)}")
     folder = find_model_folder(path_or_name)
     if (folder / ADAPTER).exists():
-        raise InputError(
-            f"{folder / ADAPTER}: the folder has an adapter of PEFT (LoRA, say), which jaxbert "
-            "does not support; save the full model with merge_and_unload() and save_pretrained()"
-        )
+        raise InputError(f"{folder / ADAPTER}: {explain_adapter(folder)}")
     cfg = load_config(folder)
     if head not in cfg.family.classes:
         raise InputError(f"{folder}: a model of the type {cfg.model_type} has no head {head}")

@@ -26,6 +26,10 @@ GROUPS = (
     "devices, speed and debugging",
 )
 
+# What --lora_rank freezes: the encoder, and the head of masked language models, which is pretrained
+# too.
+FROZEN_BY_LORA = ("bert", "predictions")
+
 
 @dataclasses.dataclass(frozen=True)
 class DeviceOptions(Settings):
@@ -231,6 +235,15 @@ class OptimizerKeywords(TypedDict):
     swa_start: float | None
 
 
+class LoraKeywords(TypedDict):
+    """Keywords of model.lora.Lora."""
+
+    rank: int
+    alpha: float
+    targets: Sequence[str] | None
+    base: str | None
+
+
 class LossKeywords(TypedDict):
     """Keywords of losses.choose.choose_loss that the options decide."""
 
@@ -319,7 +332,8 @@ class TrainingOptions(CheckpointOptions, TrainingDataOptions, ModelOptions):
     )
     freeze: list[str] | None = option(
         None,
-        "Modules that stay as they are: embeddings, layer_0, layer_1, ..., bert.",
+        "Modules that stay as they are: embeddings, layer_0, layer_1, ..., bert; weights: all of "
+        "the encoder but its biases (BitFit).",
         resume="never",
         reason="what is frozen cannot be changed, since the optimizer has no state of it",
     )
@@ -329,6 +343,27 @@ class TrainingOptions(CheckpointOptions, TrainingDataOptions, ModelOptions):
         range=(1, 1e9),
         resume="never",
         reason="the optimizer's state of what is frozen depends on it",
+    )
+    lora_rank: int | None = option(
+        None,
+        "Freeze the encoder; train changes of its matrices of this rank (LoRA), and the head.",
+        range=(1, 4096),
+        resume="never",
+        reason="the adapter's matrices have its shape",
+    )
+    lora_alpha: float | None = option(
+        None,
+        "The changes are multiplied by this over the rank; by default 8, as PEFT's.",
+        range=(1e-6, 1e6),
+        resume="never",
+        reason="the adapter has learned with it",
+    )
+    lora_targets: list[str] | None = option(
+        None,
+        "Which, by the ends of their names in Hugging Face's model: query and value by default, "
+        "key, attention.output.dense, intermediate.dense, output.dense.",
+        resume="never",
+        reason="the adapter is of these matrices",
     )
     ema_decay: float | None = option(
         None,
@@ -389,7 +424,7 @@ class TrainingOptions(CheckpointOptions, TrainingDataOptions, ModelOptions):
         """
         return {
             "accumulate": accumulation or self.gradient_accumulation_steps,
-            "frozen": self.freeze or (),
+            "frozen": self.frozen,
             "unfreeze_step": self.unfreeze_step,
             "remat": self.gradient_checkpointing,
             "scan": self.scan_layers,
@@ -402,6 +437,39 @@ class TrainingOptions(CheckpointOptions, TrainingDataOptions, ModelOptions):
             "packing": self.packing,
             "length_bucket": self.length_bucket,
             "seed": self.seed,
+        }
+
+    @property
+    def frozen(self) -> Sequence[str]:
+        """The modules that are not trained, of an adapted model its own too."""
+        own = () if self.lora_rank is None else FROZEN_BY_LORA
+        return *own, *(self.freeze or ())
+
+    def lora(self) -> LoraKeywords | None:
+        """How matrices of the model are adapted; None where they are not.
+
+        Raises:
+            InputError: options contradict each other.
+        """
+        if self.lora_rank is None:
+            given = ("lora_alpha", "lora_targets")
+            for name in given:
+                if getattr(self, name) is not None:
+                    raise InputError(f"--{name} is of an adapter; give --lora_rank too")
+            return None
+        if self.unfreeze_step:
+            raise InputError("--unfreeze_step is not for --lora_rank, whose encoder stays frozen")
+        for name in self.freeze or ():
+            if name != "pooler":
+                raise InputError(
+                    f"--freeze {name}: --lora_rank has frozen the encoder and trains the head; "
+                    "beside it there is only pooler to freeze"
+                )
+        return {
+            "rank": self.lora_rank,
+            "alpha": 8.0 if self.lora_alpha is None else self.lora_alpha,
+            "targets": self.lora_targets,
+            "base": self.model_name_or_path,
         }
 
     def rule(self) -> RuleKeywords:
@@ -435,7 +503,7 @@ class TrainingOptions(CheckpointOptions, TrainingDataOptions, ModelOptions):
         return {
             "weight_decay": self.weight_decay,
             "clip_norm": self.max_grad_norm,
-            "frozen": self.freeze or (),
+            "frozen": self.frozen,
             "unfreeze_step": self.unfreeze_step,
             "layer_decay": self.layerwise_lr_decay,
             "head_factor": head_rate / rate,

@@ -40,6 +40,7 @@ _DATA = {
     "validation": "other validation data",
     "teacher": "another teacher",
     "model": "another config.json",
+    "base": "another model to adapt",
 }
 
 

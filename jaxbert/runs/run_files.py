@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jaxbert.callbacks.reports import TENSORBOARD
 from jaxbert.losses.own_params import FILE as LOSS_PARAMS
+from jaxbert.model.peft_folder import ADAPTERS
 from jaxbert.runs.record import RECORD
 
 CHECKPOINTS = "checkpoints"
@@ -21,7 +22,7 @@ TRACE = "profile"  # the folder of --profile_steps
 # All that a run writes in its output directory; --overwrite_output_dir removes nothing else.
 RUN_FILES = (
     *(CHECKPOINTS, LOG, METRICS, *RESULTS),
-    *("calibration.json", "reliability.png", COMPARED, TENSORBOARD, TRACE),
+    *("calibration.json", "reliability.png", COMPARED, TENSORBOARD, TRACE, ADAPTERS),
     *(LOSS_PARAMS, "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"),
     RECORD,  # the last to be removed: without it the others would be taken for another's
 )

@@ -36,7 +36,13 @@ from jaxbert.runs.run_report import Course
 from jaxbert.runs.run_step import corruption_of, make_step
 from jaxbert.runs.saved import card_of, name_of
 from jaxbert.runs.teacher import with_teacher
-from jaxbert.runs.training_inputs import Inputs, PythonInputs, read_data, read_inputs
+from jaxbert.runs.training_inputs import (
+    Inputs,
+    PythonInputs,
+    check_lora,
+    read_data,
+    read_inputs,
+)
 from jaxbert.runs.training_report import took, write_training_report
 from jaxbert.runtime import processes
 from jaxbert.runtime.compiled import keep_compiled
@@ -103,6 +109,7 @@ def train(
     _check(task_cls, packing=options.packing, metric=options.metric_for_best_model, added=added)
     loss = choose_loss(task_cls.losses, **options.loss_choice(), given=python_inputs.loss)
     optimizer = choose_optimizer(options.optim, given=python_inputs.optim, **options.rule())
+    check_lora(options.lora())
     processes.join(options.coordinator_address, options.num_processes, options.process_id)
     processes.check_alike("options", options.deciding())
     repository = _repository(options.output_dir, **options.upload())

@@ -9,7 +9,7 @@ state, so an update that is skipped leaves them, and a checkpoint has them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeAlias
 
 import jax
@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxbert.model.heads import Params
+from jaxbert.training.optim import is_frozen, name_mask
 
 # () int32, updates with this one, from 1 -> () float32, the weight of its parameters.
 Weight: TypeAlias = Callable[[jax.Array], jax.Array]
@@ -26,7 +27,7 @@ class AverageState(NamedTuple):
     """The state of an optimizer whose parameters are averaged.
 
     Attributes:
-        average: like the parameters.
+        average: like the parameters, without those that are frozen.
         made: () int32, updates so far.
         inner: the optimizer's own.
     """
@@ -34,6 +35,17 @@ class AverageState(NamedTuple):
     average: Params
     made: jax.Array
     inner: optax.OptState
+
+    def of_all(self, params: Params) -> Params:
+        """The average, and the frozen ones of the parameters themselves."""
+        whole: Params = jax.tree.map(
+            lambda a, x: x if _is_left_out(a) else a, self.average, params, is_leaf=_is_left_out
+        )
+        return whole
+
+
+def _is_left_out(part: jax.Array | optax.MaskedNode) -> bool:
+    return isinstance(part, optax.MaskedNode)
 
 
 def exponential(decay: float) -> Weight:
@@ -65,12 +77,20 @@ def stochastic(start: int) -> Weight:
     return weight
 
 
-def averaged(tx: optax.GradientTransformation, weight: Weight) -> optax.GradientTransformation:
-    """The optimizer, with an average of the parameters in its state."""
+def averaged(
+    tx: optax.GradientTransformation, weight: Weight, frozen: Sequence[str] = ()
+) -> optax.GradientTransformation:
+    """The optimizer, with an average of the parameters in its state.
+
+    Args:
+        frozen: modules that never change, of which there is none.
+    """
     inner = optax.with_extra_args_support(tx)
 
     def init(params: Params) -> AverageState:
-        copy = jax.tree.map(jnp.copy, params)  # the step takes the memory of both
+        kept = name_mask(params, lambda path: is_frozen(path, frozen))
+        # A copy, since the step takes the memory of both.
+        copy = jax.tree.map(lambda x, k: optax.MaskedNode() if k else jnp.copy(x), params, kept)
         return AverageState(copy, jnp.zeros((), jnp.int32), inner.init(params))
 
     def update(
@@ -83,9 +103,10 @@ def averaged(tx: optax.GradientTransformation, weight: Weight) -> optax.Gradient
         made = state.made + 1
         w = weight(made)
         average = jax.tree.map(
-            lambda a, x: jnp.where(w == 1, x, a + w * (x - a)),
+            lambda a, x: a if _is_left_out(a) else jnp.where(w == 1, x, a + w * (x - a)),
             state.average,
             optax.apply_updates(params, updates),
+            is_leaf=_is_left_out,
         )
         return updates, AverageState(average, made, after)
 

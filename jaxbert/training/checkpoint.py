@@ -20,6 +20,7 @@ import optax
 from jaxbert.errors import InputError
 from jaxbert.io.bucket_lock import LockLostError
 from jaxbert.io.files import Json, write_text
+from jaxbert.model.lora import LORA
 from jaxbert.runtime.messages import root_handlers_kept
 from jaxbert.training.step import TrainState
 from jaxbert.training.step_folders import StepFolders, fault
@@ -29,8 +30,14 @@ with root_handlers_kept():
 
 
 def _parts(state: TrainState) -> dict[str, optax.OptState]:
-    """What a state has, by name; without a loss scale it is as before there was one."""
-    return {name: part for name, part in state._asdict().items() if part is not None}
+    """What is kept of a state, by name; without a loss scale it is as before there was one.
+
+    Of an adapted model the encoder is left out: it is as the model that the run began with has it.
+    """
+    parts = {name: part for name, part in state._asdict().items() if part is not None}
+    if LORA in state.params:
+        parts["params"] = {name: x for name, x in state.params.items() if name != "bert"}
+    return parts
 
 
 def _names(tree: Mapping[str, optax.OptState]) -> list[str]:
@@ -199,7 +206,8 @@ class Checkpoints:
         clips, or decays weights, has a longer chain than one that does not, and the same arrays.
 
         Args:
-            like: a state of the same shapes and dtypes; abstract arrays serve.
+            like: a state of the same shapes and dtypes; abstract arrays serve, but for what is not
+                kept of it.
 
         Raises:
             InputError: the step is damaged, or its arrays are not those of this model.
@@ -233,6 +241,7 @@ class Checkpoints:
             for place, x in zip(places, jax.tree.leaves({n: found[n] for n in taken}), strict=True):
                 leaves[place] = x
             tree = wanted | jax.tree.unflatten(form, leaves)
+            tree["params"] = {**like.params, **tree["params"]}
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"{self._place(step)}: its arrays are not those of this model and optimizer "

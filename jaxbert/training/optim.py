@@ -72,7 +72,15 @@ def is_decayed(path: tuple[str, ...]) -> bool:
 
 
 def is_frozen(path: tuple[str, ...], frozen: Sequence[str]) -> bool:
-    """Whether a leaf lies in one of the named modules: "embeddings", "layer_0", "bert", ..."""
+    """Whether a leaf lies in one of the named modules: "embeddings", "layer_0", "bert", ...
+
+    "weights" is all of the encoder but its biases: what is left is BitFit (Ben Zaken et al. 2022).
+
+    >>> [is_frozen(("bert", "layer_0", "mlp_in", n), ["weights"]) for n in ("kernel", "bias")]
+    [True, False]
+    """
+    if "weights" in frozen and path[0] == "bert" and path[-1] != "bias":
+        return True
     return any(name in path[:-1] for name in frozen)
 
 

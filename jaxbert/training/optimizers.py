@@ -14,6 +14,7 @@ import optax
 
 from jaxbert.errors import InputError
 from jaxbert.model.heads import Params
+from jaxbert.model.lora import LORA
 from jaxbert.training.averages import averaged, exponential, stochastic
 from jaxbert.training.optim import Schedule, is_decayed, is_frozen, name_mask
 from jaxbert.training.update_rules import Rule
@@ -73,10 +74,11 @@ def make_optimizer(
         tx = optax.chain(*clip, tx)
     if layer_decay != 1 or head_factor != 1:
         tx = optax.chain(tx, _by_layer(layer_decay, head_factor))
+    still = () if unfreeze_step else frozen
     if ema_decay is not None:
-        return averaged(tx, exponential(ema_decay))
+        return averaged(tx, exponential(ema_decay), still)
     if swa_start is not None:
-        return averaged(tx, stochastic(_first(swa_start, steps)))
+        return averaged(tx, stochastic(_first(swa_start, steps)), still)
     return tx
 
 
@@ -143,14 +145,14 @@ def rate_factor(
 
     layer_decay^(L - l) in layer l of L, counted from 0; layer_decay^(L + 1) in the embeddings, as
     BEiT has it (Bao et al. 2022), after Howard & Ruder 2018; 1 in the pooler, which is pretrained
-    too; head_factor in all else.
+    too; head_factor in all else. The change of an adapted matrix has its layer's.
 
     >>> [rate_factor(("bert", n), 2, 0.5, 10.0) for n in ("embeddings", "layer_0", "layer_1")]
     [0.125, 0.25, 0.5]
     >>> rate_factor(("pooler", "kernel"), 2, 0.5, 10.0), rate_factor(("classifier",), 2, 0.5, 10.0)
     (1.0, 10.0)
     """
-    if path[0] != "bert":
+    if path[0] not in ("bert", LORA):
         return 1.0 if path[0] == "pooler" else head_factor
     layer = _LAYER.fullmatch(path[1])
     return float(layer_decay ** (layers - int(layer[1]) if layer else layers + 1))

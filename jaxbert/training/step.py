@@ -43,7 +43,7 @@ class TrainState(NamedTuple):
         """What is evaluated and saved as the model: an average of the parameters where the
         optimizer has one, else the parameters."""
         if isinstance(self.opt_state, AverageState):
-            return self.opt_state.average
+            return self.opt_state.of_all(self.params)
         return self.params
 
 

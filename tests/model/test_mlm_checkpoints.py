@@ -15,6 +15,7 @@ import transformers
 from safetensors.torch import save_file
 
 from jaxbert.errors import InputError
+from jaxbert.model.config import load_config
 from jaxbert.model.heads import make_apply
 from jaxbert.model.pretrained import load_pretrained, save_pretrained
 
@@ -168,3 +169,7 @@ def test_an_adapter_beside_the_weights(tmp_path: Path, whole: Tensors, head: str
     (folder / "config.json").unlink()  # as most of them are saved
     with pytest.raises(InputError, match=r"adapter_config\.json: .* an adapter of PEFT"):
         load_pretrained(folder, head)
+    whole_model = rf"an adapter of PEFT .* give {re.escape(str(tmp_path))}, which has it merged"
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(InputError, match=whole_model):
+        load_config(folder)

@@ -143,7 +143,7 @@ def test_clipping_scales_the_whole_gradient(clip_norm: float | None) -> None:
     assert not np.any(updates["b"])
 
 
-@pytest.mark.parametrize("frozen", [("bert",), ("layer_1", "end")])
+@pytest.mark.parametrize("frozen", [("bert",), ("layer_1", "end"), ("weights",)])
 def test_frozen_modules_have_no_state_and_no_update(frozen: tuple[str, ...]) -> None:
     params = model_params()
     schedule = make_schedule(1e-2, steps=9, decay="constant")
@@ -173,8 +173,8 @@ def test_frozen_modules_have_no_state_and_no_update(frozen: tuple[str, ...]) -> 
             assert not np.any(update), leaf
 
 
-def test_training_leaves_frozen_modules_bitwise_as_they_are() -> None:
-    frozen = ("embeddings", "layer_0")
+@pytest.mark.parametrize("frozen", [("embeddings", "layer_0"), ("weights",)])
+def test_training_leaves_frozen_modules_bitwise_as_they_are(frozen: tuple[str, ...]) -> None:
     params = model_params()
     tx = adamw(make_schedule(1e-2, steps=9, decay="constant"), weight_decay=0.1, frozen=frozen)
     train_step = jax.jit(

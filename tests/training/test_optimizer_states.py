@@ -13,9 +13,10 @@ import optax
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from toy_training import KEY, LOSSES, PLAIN, ROWS, batch_of, loss_of, model, parameters
+from toy_training import KEY, LOSSES, PLAIN, ROWS, WIDTH, batch_of, loss_of, model, parameters
 
 from jaxbert.errors import InputError
+from jaxbert.model.lora import LORA, adapted
 from jaxbert.training.checkpoint import Checkpoints
 from jaxbert.training.optim import adamw, make_schedule
 from jaxbert.training.optimizers import make_optimizer
@@ -36,11 +37,13 @@ AROUND: dict[str, dict[str, Any]] = {
     "nothing": {},
     "average": {"ema_decay": 0.9, "layer_decay": 0.5, "head_factor": 3.0},
     "thawed": {"swa_start": 2, "frozen": ("embeddings",), "unfreeze_step": 1},
+    "adapter": {"ema_decay": 0.9, "frozen": ("bert",)},
 }
 SAMPLE = [
     ("adamw", "average", "classification", "cross_entropy"),
     ("lion", "average", "classification", "pgd"),
     ("adafactor", "thawed", "tagging", "cross_entropy"),
+    ("lamb", "adapter", "qa", "fgm"),
 ]
 CASES = [
     (rule, around, task, loss)
@@ -73,7 +76,7 @@ def program(
     tx = optimizer(rule, around)
     base = PLAIN[task][0] if loss not in PLAIN[task] else None
     step = make_train_step(
-        model,
+        adapted(model, 2.0) if around == "adapter" else model,
         loss_of(task, loss, base),
         parallel.placed(tx),
         accumulate=accumulate,
@@ -97,7 +100,12 @@ def program(
 
 
 def start(rule: str, around: str, seed: int) -> TrainState:
-    return jax.device_get(init_state(wide(seed), optimizer(rule, around)))
+    params = wide(seed)
+    if around == "adapter":
+        rng = np.random.default_rng(seed)
+        a, b = (rng.normal(size=shape).astype(np.float32) for shape in ((WIDTH, 2), (2, WIDTH)))
+        params[LORA] = {"dense": {"a": a, "b": b}}
+    return jax.device_get(init_state(params, optimizer(rule, around)))
 
 
 def assert_same_bits(found: TrainState, wanted: TrainState) -> None:
@@ -222,6 +230,22 @@ def test_a_state_comes_back_bit_for_bit(tmp_path: Path, rule: str, around: str) 
     state, _ = checkpoints.restore(3, empty)
     checkpoints.close()
     assert_same_bits(state, saved)
+
+
+def test_a_checkpoint_of_an_adapted_model_is_without_the_encoder(tmp_path: Path) -> None:
+    saved, other = (start("adamw", "adapter", seed) for seed in (0, 1))
+    checkpoints = Checkpoints(LocalSteps(tmp_path))
+    checkpoints.save(saved._replace(step=np.int32(3)), {})
+    checkpoints.wait()
+    state, _ = checkpoints.restore(3, other)
+    checkpoints.close()
+    for name in ("dense", LORA):
+        jax.tree.map(np.testing.assert_array_equal, state.params[name], saved.params[name])
+    jax.tree.map(np.testing.assert_array_equal, state.params["bert"], other.params["bert"])
+    jax.tree.map(np.testing.assert_array_equal, state.opt_state, saved.opt_state)
+    # Averaged, too, is only what is trained; a result has all.
+    assert len(jax.tree.leaves(state.opt_state.average)) == len(jax.tree.leaves(saved.params)) - 1  # type: ignore[attr-defined]
+    assert jax.tree.structure(state.result) == jax.tree.structure(saved.params)
 
 
 def test_a_checkpoint_of_adamw_before_there_were_others_is_taken(tmp_path: Path) -> None:
