@@ -120,6 +120,8 @@ def _names(tokens: Sequence[int], tokenizer: PreTrainedTokenizerFast) -> dict[in
 def _passage(ids: np.ndarray, place: int, tokenizer: PreTrainedTokenizerFast) -> Passage:
     """The text around a token, which is marked where it can be told from the others."""
     first, last = max(1, place - _AROUND), min(len(ids) - 1, place + _AROUND + 1)
+    while first > 1 and str(tokenizer.decode([int(ids[first])])).startswith("##"):
+        first -= 1  # to the beginning of a word
 
     def text_to(end: int) -> str:
         return str(tokenizer.decode(ids[first:end].tolist()))
