@@ -25,7 +25,7 @@ from serving import server
 from jaxbert.runs.record import RunRecord
 
 DOCS = REPOSITORY / "docs"
-LOOKS = {
+LOOKS: dict[str, dict[str, Any]] = {
     "light": {"viewport": {"width": 1100, "height": 1300}, "color_scheme": "light"},
     "dark": {"viewport": {"width": 1100, "height": 1300}, "color_scheme": "dark"},
     "phone": {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark"},
@@ -67,11 +67,13 @@ def main() -> None:
                 page.evaluate("document.getElementById('found').scrollIntoView()")
                 take(page, folder, f"report_{task}_{look}_found")
                 if str(run) in asked:
+                    page.set_viewport_size({**options["viewport"], "height": 600})
                     page.goto(f"{made.url}?task={task}")
                     page.wait_for_function("!document.querySelector('.ask').disabled")
                     page.get_by_role("button", name="English").click()
                     page.wait_for_selector(".card")
                     take(page, folder, f"ask_{task}_{look}", whole=True)
+                    page.set_viewport_size(options["viewport"])
             site = REPOSITORY / "build" / "site" / "index.html"
             if site.exists():
                 page.goto(site.as_uri())
