@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from family_folders import tokenizer_of
 
 from jaxbert.data.features import Features
 from jaxbert.data.sampling import NumpyBatch, make_batch
@@ -18,6 +19,7 @@ from jaxbert.model.config import BertConfig
 from jaxbert.model.tokenizer import load_tokenizer
 from jaxbert.options.task_settings import MLMOptions
 from jaxbert.tasks.mlm import MLM, MaskedWindow
+from jaxbert.tasks.shown_masks import MaskedWord, ShownWindow, masks_shown
 from jaxbert.tasks.task import EVALUATION
 
 CFG = BertConfig()
@@ -158,6 +160,27 @@ def test_what_a_report_shows_are_masked_words_with_the_best_fillings(tokenizer: 
     assert passage.text[mark.start : mark.end] == first.gold == first.choices[0].text
     assert sum(int(row[1]) for row in found.tables[0].rows) == len(found.shown)
     assert len(found.confidences) == len(found.shown)
+
+
+@pytest.mark.parametrize("family", ["electra", "roberta", "albert"])
+def test_a_masked_word_is_marked_in_its_text_whatever_the_tokenizer(family: str) -> None:
+    tokenizer = tokenizer_of(family)
+    text = "she doesn't like the café, near 北京!"
+    ids = np.array(tokenizer(text).input_ids)
+    masks = [
+        MaskedWord(n, int(ids[n]), int(tokenizer.mask_token_id), [int(ids[1])], [0.5], 0.1)
+        for n in range(1, len(ids) - 1)
+    ]
+    found = masks_shown([ShownWindow(0, ids, tuple(masks))], 1, tokenizer)
+    marked = 0
+    for mask, shown in zip(masks, found.shown, strict=True):
+        [passage] = shown.passages
+        for mark in passage.marks:  # none at a byte of a letter, or at a space
+            word = str(tokenizer.decode([mask.token])).strip().removeprefix("##")
+            assert passage.text[mark.start : mark.end] == word
+            marked += 1
+    assert marked > len(masks) / 2
+    assert found.tables[0].rows[0][:2] == (tokenizer.mask_token, str(len(masks)))
 
 
 def test_a_lower_perplexity_is_better() -> None:
