@@ -40,6 +40,11 @@ def lines_of(text: str) -> list[tuple[int, str]]:
     return found
 
 
+def shortened(answer: str) -> str:
+    """An answer as a line has room for it."""
+    return textwrap.shorten(answer, 27, placeholder=" ...")
+
+
 def draw_answers(axes: Axes, examples: list[QAExample], qa: QuestionAnswerer) -> None:
     """The paragraph of these questions with the answers marked, and the questions below it."""
     context = examples[0].context
@@ -65,12 +70,12 @@ def draw_answers(axes: Axes, examples: list[QAExample], qa: QuestionAnswerer) ->
         right = (
             squad_scores(
                 {example.id: answer["answer"]}, [(example.id, [a.text for a in example.answers])]
-            )["f1"]
+            )["exact_match"]
             > 0
         )
-        said = f"{answer['answer']}  ({answer['score']:.0%})"
+        said = f"{shortened(answer['answer'])}  ({answer['score']:.0%})"
         if not right:
-            said += f"   - right: {example.answers[0].text}"
+            said += f"   - right: {shortened(example.answers[0].text)}"
         axes.add_patch(Rectangle((0, row - 0.62), 1.4, 0.8, color=COLOURS[number], lw=0))
         axes.text(2.2, row, example.question, size=SIZE - 0.5, va="baseline", color="#444444")
         axes.text(2.2, row + 0.85, said, size=SIZE - 0.5, va="baseline", weight="bold")
@@ -103,7 +108,8 @@ def draw_loss(axes: Axes, run: Path) -> None:
 def answers_picture(run: Path) -> Figure:
     """Answers beside the loss."""
     questions = read_qa([path_of("qa_en_dev.json")]).examples
-    examples = [e for e in questions if e.context == questions[0].context][: len(COLOURS)]
+    chosen = next(e.context for e in questions if "honeybee" in e.context)
+    examples = [e for e in questions if e.context == chosen][: len(COLOURS)]
     figure = Figure(figsize=(10.4, 4.6), dpi=DPI)
     left, right = (
         figure.add_axes((0.015, 0.02, 0.5, 0.96)),

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
+import unicodedata
 from collections import Counter
+from collections.abc import Iterable
 
 import pytest
 from conftest import DEMO
@@ -50,6 +53,34 @@ def lines(split: str) -> list[str]:
     return (DEMO / f"mlm_{split}.txt").read_text(encoding="utf-8").splitlines()
 
 
+def paragraphs(name: str) -> list[tuple[str, list[str]]]:
+    """The paragraphs of a file of questions, and what is asked about each."""
+    data = json.loads((DEMO / f"qa_en_{name}.json").read_text(encoding="utf-8"))["data"]
+    found = [p for article in data for p in article["paragraphs"]]
+    for p in found:
+        for q in p["qas"]:
+            assert q["answers"]
+            for answer in q["answers"]:
+                start, text = answer["answer_start"], answer["text"]
+                assert p["context"][start : start + len(text)] == text, q["question"]
+    return [(p["context"], [q["question"] for q in p["qas"]]) for p in found]
+
+
+def words_of(text: str) -> list[str]:
+    """In lower case, without punctuation, in one form of Unicode."""
+    return re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold())
+
+
+def runs_of(texts: Iterable[str], length: int) -> set[tuple[str, ...]]:
+    """All runs of that many words."""
+    words = (words_of(text) for text in texts)
+    return {tuple(w[i : i + length]) for w in words for i in range(len(w) - length + 1)}
+
+
+def all_texts(name: str) -> list[str]:
+    return [text for context, questions in paragraphs(name) for text in (context, *questions)]
+
+
 def texts(task: str, split: str) -> list[list[str]]:
     """What a model reads of each example, in lower case."""
     if task in TABLES:
@@ -63,6 +94,30 @@ def texts(task: str, split: str) -> list[list[str]]:
     else:
         rows = [[line] for line in lines(split)]
     return [[text.lower() for text in row] for row in rows]
+
+
+# Two questions of `train` ask for the capitals of other empires: seven words are those of one of
+# the three. What was written later has no five words in a row of them.
+@pytest.mark.parametrize(("name", "most"), [("train", 7), ("train_more", 4), ("dev", 7)])
+def test_the_three_questions_and_their_paragraphs_are_in_no_other_file(
+    name: str, most: int
+) -> None:
+    asked = all_texts("ask")
+    assert not runs_of(asked, most + 1) & runs_of(all_texts(name), most + 1)
+    # Nor a sentence or question of fewer words, nor one of their names.
+    short = [s for text in asked for s in re.split(r"(?<=[.?])\s", text)]
+    known = {tuple(words_of(s)) for t in all_texts(name) for s in re.split(r"(?<=[.?])\s", t)}
+    assert not {tuple(words_of(s)) for s in short} & known
+    words = {word for text in all_texts(name) for word in words_of(text)}
+    assert not words & {"quanttech", "lotus", "solberg", "samarkand", "timur", "timurid", "ulugh"}
+    assert not words & {"gastropod", "gastropods", "sulfide", "scaly"}
+
+
+def test_no_paragraph_or_question_of_training_is_held_out() -> None:
+    held_out = paragraphs("dev")
+    assert sum(len(questions) for _, questions in held_out) == 60
+    seen = runs_of([*all_texts("train"), *all_texts("train_more")], 8)
+    assert not seen & runs_of(all_texts("dev"), 8)
 
 
 @pytest.mark.parametrize(

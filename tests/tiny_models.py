@@ -70,10 +70,15 @@ LABELS = {
 }
 
 
-def tiny_run(folder: Path, task: str) -> Path:
-    """The folder of a tiny run of a task, with random weights and a record."""
+def tiny_run(folder: Path, task: str, **more: Any) -> Path:
+    """The folder of a tiny run of a task, with random weights and a record.
+
+    Args:
+        more: options of the training.
+    """
     tiny_model(folder, TASKS[task].head, LABELS.get(task, ()), cased=True)
-    more = {"doc_stride": 16} if task == "qa" else {}
+    if task == "qa":
+        more = {"doc_stride": 16, **more}
     options = TASK_COMMANDS[task].training(max_seq_length=POSITIONS, **more)
     assert isinstance(options, CheckpointOptions)
     RunRecord.of(task, options, rows_per_step=1).write(folder)

@@ -102,7 +102,8 @@ def _epilog(recipe: Mapping[str, Value], name: str) -> str:
         name: of the task.
     """
     shown = {n: x for n, x in recipe.items() if n not in ("train_file", "validation_file")}
-    flags = " ".join(f"--{name} {value}" for name, value in shown.items())
+    words = {n: x if isinstance(x, list) else [x] for n, x in shown.items()}
+    flags = " ".join(f"--{n} {' '.join(map(str, values))}" for n, values in words.items())
     text = (
         "Without any option that says which model or data, the built-in demo runs, with other "
         f"defaults: {flags}."

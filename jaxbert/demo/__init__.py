@@ -30,7 +30,13 @@ def _recipe(name: str, suffix: str, **changed: Value) -> dict[str, Value]:
     }
 
 
-QA = _recipe("qa_en", "json")
+QA = _recipe(
+    "qa_en",
+    "json",
+    train_file=[path_of("qa_en_train.json"), path_of("qa_en_train_more.json")],
+    learning_rate=3e-4,
+    freeze=["embeddings"],
+)
 CLASSIFICATION = _recipe("classification", "tsv", max_seq_length=64)
 REGRESSION = _recipe("regression", "tsv", max_seq_length=64, num_train_epochs=6.0)
 TAGGING = _recipe("tagging", "conll", max_seq_length=64)

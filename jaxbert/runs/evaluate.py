@@ -386,11 +386,12 @@ def evaluate(
     if options.output_dir and processes.is_first():
         publish_results(place, scores, files)
         if not options.report_to:
+            shown = task.with_vocabulary(model.tokenizer)
             found = Evaluation(
                 task.name,
                 task.metric_names(),
                 scores,
-                functools.partial(task.findings, examples, predictions, model.cfg),
+                functools.partial(shown.findings, examples, predictions, model.cfg),
             )
             write_report(
                 place,

@@ -77,7 +77,8 @@ def as_dicts(examples: Sequence[E], predictions: Sequence[P]) -> list[dict[str, 
 
 def _fields(prediction: P) -> dict[str, Json]:
     if dataclasses.is_dataclass(prediction):
-        names = [field.name for field in dataclasses.fields(prediction) if field.name != "where"]
+        fields = dataclasses.fields(prediction)
+        names = [field.name for field in fields if field.repr and field.name != "where"]
         return {name: _plain(getattr(prediction, name)) for name in names}
     if isinstance(prediction, dict):
         return dict(prediction)

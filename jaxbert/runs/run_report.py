@@ -81,6 +81,7 @@ def training_page(
 ) -> Page:
     """The page of a run whose log is in a folder."""
     lines = read_log(folder / LOG)
+    course = _with_saved(course, evaluation.scores)
     drawn = [m for m in evaluation.metrics if m != LOSS]
     steps = int(lines[-1]["step"] or 0) if lines else course.step
     tables = [score_table(evaluation)] if evaluation.scores else []
@@ -166,6 +167,13 @@ def _headline(evaluation: Evaluation) -> dict[str, str]:
         value = evaluation.scores[name]
         found[name] = value if isinstance(value, str) else f"{value:.4g}"
     return found
+
+
+def _with_saved(course: Course, scores: Scores) -> Course:
+    """With the evaluation of the model that was saved, which comes after the training."""
+    if not scores or course.step in [e["step"] for e in course.evaluations]:
+        return course
+    return course._replace(evaluations=[*course.evaluations, {**scores, "step": course.step}])
 
 
 def _evaluation_table(course: Course, metrics: Sequence[str]) -> Table:

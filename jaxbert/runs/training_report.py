@@ -53,7 +53,8 @@ def write_training_report(
         return
     if isinstance(told, list) and "none" in told:
         return
-    task, examples = inputs.task, inputs.held_out or ()
+    task = inputs.task.with_vocabulary(inputs.model.tokenizer)
+    examples = inputs.held_out or ()
     predictions = validation.predictions if validation is not None else ()
     found = Evaluation(
         task.name,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Self
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +32,14 @@ from jaxbert.metrics.class_scores import language_model_scores
 from jaxbert.metrics.scores import Metric
 from jaxbert.model.config import BertConfig
 from jaxbert.options.task_settings import MLMOptions
+from jaxbert.report.records import Findings
+from jaxbert.tasks.shown_masks import MaskedWord, ShownWindow, masks_shown
 from jaxbert.tasks.task import EVALUATION, OF_LABELS, Reduce, Task
+
+_SUMS = ("loss", "right", "count")
+_SHOWN = 4  # masked tokens of a window that a report may show
+_BEST = 5  # the most likely tokens of each
+_WINDOWS = 500  # that a report shows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,9 +63,47 @@ class Masking:
         )
 
 
+@dataclasses.dataclass(frozen=True)
+class MaskedWindow:
+    """The sums over a window's masked tokens: of the loss, of those that are right, of all.
+
+    Attributes:
+        shown: some of these tokens, in windows that a report shows.
+    """
+
+    loss: float
+    right: float
+    count: float
+    shown: ShownWindow | None = dataclasses.field(default=None, repr=False)
+
+
 def masked_sums(outputs: Arrays, batch: Batch[jax.Array]) -> Arrays:
-    """Of each row, over its masked tokens: the sum of the loss, those that are right, all; (B,)."""
-    return jax.vmap(_sums)(outputs["logits"], batch["labels"])
+    """Of each row, over its masked tokens: the sum of the loss, those that are right, all; (B,).
+
+    And of a few of them, P, spread over the row: `place`, the label `token`, what was `seen` there,
+    and the probability `score` of the label (B, P); `guesses` and `scores`, the most likely tokens
+    and their probabilities (B, P, K). Where there are fewer, `place` is 0.
+    """
+    logits, labels = outputs["logits"], batch["labels"]
+    counts = jnp.sum(labels >= 0, axis=1, keepdims=True)
+    number = jnp.arange(_SHOWN)
+    # The masked ones come first in a row.
+    slot = jnp.where(counts > _SHOWN, number * counts // _SHOWN, number)
+    slot = jnp.minimum(slot, labels.shape[1] - 1)
+    there = number < counts
+    token = jnp.where(there, jnp.take_along_axis(labels, slot, axis=1), 0)
+    place = jnp.where(there, jnp.take_along_axis(batch["masked_positions"], slot, axis=1), 0)
+    log_p = jax.nn.log_softmax(jnp.take_along_axis(logits, slot[..., None], axis=1), axis=-1)
+    scores, guesses = jax.lax.top_k(jnp.exp(log_p), min(_BEST, logits.shape[-1]))
+    return {
+        **jax.vmap(_sums)(logits, labels),
+        "place": place,
+        "token": token,
+        "seen": jnp.take_along_axis(batch["input_ids"], place, axis=1),
+        "score": jnp.exp(jnp.take_along_axis(log_p, token[..., None], axis=-1))[..., 0],
+        "guesses": guesses,
+        "scores": scores,
+    }
 
 
 def _sums(logits: jax.Array, labels: jax.Array) -> Arrays:
@@ -66,7 +113,7 @@ def _sums(logits: jax.Array, labels: jax.Array) -> Arrays:
     return {"loss": loss, "right": right, "count": count}
 
 
-class MLM(Task[MLMOptions, LineExample, dict[str, float]]):
+class MLM(Task[MLMOptions, LineExample, MaskedWindow]):
     """Masked tokens of lines of text."""
 
     name = "mlm"
@@ -76,6 +123,7 @@ class MLM(Task[MLMOptions, LineExample, dict[str, float]]):
     metrics = (Metric("perplexity", lower_is_better=True), Metric("accuracy"))
     settings_cls = MLMOptions
     example_cls = LineExample
+    _tokenizer: PreTrainedTokenizerFast | None = None  # for findings; see with_vocabulary
 
     def load(self, path: str) -> Content:
         return load_lines(path, quoted_tsv=self.settings.quoted_tsv)
@@ -137,26 +185,51 @@ class MLM(Task[MLMOptions, LineExample, dict[str, float]]):
         features: Features,
         arrays: dict[str, np.ndarray],
         cfg: BertConfig,
-    ) -> list[dict[str, float]]:
-        return [
-            {name: float(column[row]) for name, column in arrays.items()}
-            for row in range(len(features))
-        ]
+    ) -> list[MaskedWindow]:
+        sums = zip(*(arrays[name].tolist() for name in _SUMS), strict=True)
+        found = [MaskedWindow(*row) for row in sums]
+        few = min(_WINDOWS, len(found))
+        for row in np.linspace(0, len(found) - 1, few).astype(int).tolist():
+            ids = features.tokens["input_ids"][features.bounds[row] : features.bounds[row + 1]]
+            columns = [arrays[name][row].tolist() for name in MaskedWord._fields]
+            masks = (MaskedWord(*mask) for mask in zip(*columns, strict=True))
+            shown = ShownWindow(row, ids, tuple(mask for mask in masks if mask.place))
+            found[row] = dataclasses.replace(found[row], shown=shown)
+        return found
 
     def score(
         self,
         examples: Sequence[LineExample],
-        predictions: Sequence[dict[str, float]],
+        predictions: Sequence[MaskedWindow],
         cfg: BertConfig,
     ) -> dict[str, float]:
         # math.fsum: the rows come in any order, and the sum must not depend on it.
-        sums = [math.fsum(p[name] for p in predictions) for name in ("loss", "right", "count")]
-        return language_model_scores(*sums)
+        return language_model_scores(
+            math.fsum(p.loss for p in predictions),
+            math.fsum(p.right for p in predictions),
+            math.fsum(p.count for p in predictions),
+        )
 
     def artifacts(
         self,
         examples: Sequence[LineExample],
-        predictions: Sequence[dict[str, float]],
+        predictions: Sequence[MaskedWindow],
         cfg: BertConfig,
     ) -> dict[str, Json]:
         return {}
+
+    def with_vocabulary(self, tokenizer: PreTrainedTokenizerFast) -> Self:
+        task = copy.copy(self)
+        task._tokenizer = tokenizer
+        return task
+
+    def findings(
+        self,
+        examples: Sequence[LineExample],
+        predictions: Sequence[MaskedWindow],
+        cfg: BertConfig,
+    ) -> Findings | None:
+        windows = [p.shown for p in predictions if p.shown is not None]
+        if self._tokenizer is None or not windows:
+            return None
+        return masks_shown(windows, len(predictions), self._tokenizer)

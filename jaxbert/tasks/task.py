@@ -323,6 +323,10 @@ class Task(abc.ABC, Generic[S, E, P]):
     ) -> dict[str, Json]:
         """File name -> content of what an evaluation writes beside the scores."""
 
+    def with_vocabulary(self, tokenizer: PreTrainedTokenizerFast) -> Self:
+        """The task as `findings` needs it where what it shows are tokens; most need no more."""
+        return self
+
     def findings(
         self, examples: Sequence[E], predictions: Sequence[P], cfg: BertConfig
     ) -> Findings | None:

@@ -3,13 +3,13 @@ text of the data runs. Needs Debian's chromium and the package playwright."""
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from chromium import chromium
 
 from jaxbert.report.curves import training_charts
 from jaxbert.report.html_page import html
@@ -50,15 +50,8 @@ def content() -> str:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("chromium is not installed")
-    with sync_api.sync_playwright() as playwright:
-        options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        started = playwright.chromium.launch(executable_path=chromium, args=options)
-        yield started
-        started.close()
+    with chromium() as opened:
+        yield opened
 
 
 def until(test: Callable[[], bool]) -> None:

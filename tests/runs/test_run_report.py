@@ -57,6 +57,8 @@ def test_a_training_has_its_curves_scores_and_examples(trained: Path) -> None:
     loss = charts["Loss"]["series"][0]
     assert loss["x"] == [line["step"] for line in log]
     assert loss["y"] == pytest.approx([line["loss"] for line in log], rel=1e-5)
+    evaluated = charts["Scores of the evaluations"]["series"][0]["x"]
+    assert evaluated == [len(log) / 2, len(log)]  # the end of each epoch, the saved model's too
     for name, value in read(trained / "metrics.json").items():
         assert name in opened.text
         shown = value if isinstance(value, str) else f"{value:.6g}" if value % 1 else f"{value:.0f}"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
+from chromium import chromium, serious_findings
 from scripts import environment
 from tiny_models import tiny_run
 
@@ -14,15 +13,9 @@ pytest.importorskip("fastapi", reason='needs pip install "jaxbert[serve]"')
 from serving import Server, server
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs pip install playwright")
-axe = pytest.importorskip(
-    "axe_playwright_python.sync_playwright", reason="needs pip install axe-playwright-python"
-)
 
 pytestmark = pytest.mark.slow
 
-CHROMIUM = shutil.which("chromium")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-FLAGS += ["--disable-component-update", "--disable-sync"]
 TASKS = ("qa", "classification", "regression", "tagging", "mlm")
 CONTEXT = "Ada met \U0001f682 Zoe at the station in 北京. " * 4
 
@@ -33,19 +26,18 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     for name in (*TASKS, "qa_other"):
         (base / name).mkdir()
         tiny_run(base / name, name.removesuffix("_other"))
-    places = [str(base / name) for name in (*TASKS, "qa_other")]
+    unsure = base / "qa_unsure"  # it gives no answer unless it is surer than it ever is
+    unsure.mkdir()
+    tiny_run(unsure, "qa", version_2_with_negative=True, null_score_diff_threshold=-1e4)
+    places = [str(base / name) for name in (*TASKS, "qa_other", "qa_unsure")]
     with server(*places, "--max_batch", "1", env=environment()) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[sync_api.Browser]:
-    if CHROMIUM is None:
-        pytest.skip("there is no chromium")
-    with sync_api.sync_playwright() as playwright:
-        made = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield made
-        made.close()
+    with chromium() as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -81,7 +73,7 @@ def test_a_question_is_answered_in_its_text(visit: Callable[..., sync_api.Page])
     page = visit("qa")
     ask_a_question(page)
     cards = page.locator(".card")
-    assert cards.count() == 2  # two models, side by side
+    assert cards.count() == 3  # the models, side by side
     assert page.locator(".card h2").first.inner_text().startswith("qa")
     answer = cards.first.locator(".answer").inner_text()
     marked = "".join(cards.first.locator("mark.first").all_text_contents())
@@ -102,11 +94,25 @@ def test_a_question_is_answered_in_its_text(visit: Callable[..., sync_api.Page])
 def test_one_of_the_models_alone(visit: Callable[..., sync_api.Page]) -> None:
     page = visit("qa")
     page.get_by_label("qa_other").uncheck()
+    page.get_by_label("qa_unsure").uncheck()
     ask_a_question(page)
     assert page.locator(".card").count() == 1
     page.get_by_label("qa", exact=True).uncheck()
     page.get_by_role("button", name="Ask", exact=True).click()
     assert page.get_by_role("status").inner_text() == "Choose a model."
+
+
+def test_no_answer_is_an_answer(visit: Callable[..., sync_api.Page]) -> None:
+    page = visit("qa")
+    page.get_by_label("qa", exact=True).uncheck()
+    page.get_by_label("qa_other").uncheck()
+    ask_a_question(page)
+    card = page.locator(".card")
+    assert card.locator(".answer").inner_text() == "No answer"
+    assert card.locator("mark.first").count() == 0
+    assert "the text does not say it" in card.locator(".beside").first.inner_text()
+    assert "above the threshold, -10000.00, no answer is given" in card.inner_text()
+    assert card.locator(".text").first.inner_text().strip() == CONTEXT.strip()
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -144,6 +150,19 @@ def test_what_is_wrong_is_said(visit: Callable[..., sync_api.Page]) -> None:
     page.wait_for_selector(".card .bad")
     assert page.locator(".card .bad").inner_text().startswith("text has no [MASK]; write it")
     page.faults.clear()  # Chromium notes the status 400
+
+
+def test_a_text_that_is_too_large_is_refused_in_a_sentence(
+    visit: Callable[..., sync_api.Page],
+) -> None:
+    page = visit("tagging")
+    page.get_by_label("Text").fill("Ada met Zoe. " * 10_000)
+    page.get_by_role("button", name="Ask", exact=True).click()
+    page.wait_for_selector(".card .bad")
+    said = page.locator(".card .bad").inner_text()
+    assert said == "a request may have 100,000 bytes; send a shorter text"
+    assert page.locator(".card .text").count() == 0
+    page.faults.clear()  # Chromium notes the status 413
 
 
 def test_with_keys_alone(visit: Callable[..., sync_api.Page]) -> None:
@@ -204,8 +223,4 @@ def test_axe_finds_nothing_serious(
         page.wait_for_selector(".card")
     dark = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 26)"
     assert dark is (scheme == "dark")
-    script = Path(axe.__file__).with_name("axe.min.js").read_text("utf-8")
-    page.evaluate(script)  # not a script element, which the page does not allow
-    found = page.evaluate("axe.run().then(found => found.violations)")
-    serious = [each for each in found if each["impact"] in ("serious", "critical")]
-    assert serious == []
+    assert serious_findings(page) == []

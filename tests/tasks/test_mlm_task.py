@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from family_folders import tokenizer_of
 
 from jaxbert.data.features import Features
 from jaxbert.data.sampling import NumpyBatch, make_batch
@@ -17,7 +18,8 @@ from jaxbert.metrics.scores import Metric
 from jaxbert.model.config import BertConfig
 from jaxbert.model.tokenizer import load_tokenizer
 from jaxbert.options.task_settings import MLMOptions
-from jaxbert.tasks.mlm import MLM
+from jaxbert.tasks.mlm import MLM, MaskedWindow
+from jaxbert.tasks.shown_masks import MaskedWord, ShownWindow, masks_shown
 from jaxbert.tasks.task import EVALUATION
 
 CFG = BertConfig()
@@ -95,7 +97,12 @@ def test_a_row_is_reduced_to_sums_over_its_masked_tokens() -> None:
     logits = rng.normal(size=(3, 4, 9)).astype(np.float32)
     labels = np.array([[1, 8, -100, -100], [0, -100, -100, -100], [-100] * 4], np.int32)
     logits[0, 1, 8] = 99
-    batch: Any = {"labels": labels, "weight": np.array([1, 1, 0], np.float32)}
+    batch: Any = {
+        "labels": labels,
+        "masked_positions": np.array([[2, 5, 0, 0], [1, 0, 0, 0], [0] * 4], np.int32),
+        "input_ids": np.arange(18, dtype=np.int32).reshape(3, 6),
+        "weight": np.array([1, 1, 0], np.float32),
+    }
     reduced = TASK.reduce()({"logits": logits}, batch)  # type: ignore[dict-item]
     assert np.asarray(reduced["count"]).tolist() == [2, 1, 0]
     log_p = np.asarray(jax.nn.log_softmax(logits, axis=-1))
@@ -107,21 +114,73 @@ def test_a_row_is_reduced_to_sums_over_its_masked_tokens() -> None:
 
 
 def test_the_scores_are_of_all_masked_tokens_in_any_order() -> None:
-    names = ("loss", "right", "count")
     rng = random.Random(0)
     rows = [(rng.random() * 10.0 ** rng.randrange(8), 1.0, 3.0) for _ in range(50)]
-    arrays = {
-        name: np.array(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)
-    }
-    features = Features(np.arange(51), {}, {}, np.zeros(50, np.int32))
-    predictions = TASK.decode([], features, arrays, CFG)
-    assert len(predictions) == 50
+    predictions = [MaskedWindow(*row) for row in rows]
     scores = TASK.score([], predictions, CFG)
     assert scores["accuracy"] == pytest.approx(1 / 3)
     for _ in range(5):
         rng.shuffle(predictions)
         assert TASK.score([], predictions, CFG) == scores
     assert TASK.artifacts([], predictions, CFG) == {}
+
+
+def test_what_a_report_shows_are_masked_words_with_the_best_fillings(tokenizer: Any) -> None:
+    features = encoded(tokenizer)
+    batch = masked(tokenizer, make_batch(features, np.arange(12), 16, 12), EVALUATION)
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(*batch["labels"].shape, 512)).astype(np.float32)
+    logits[0, 0, batch["labels"][0, 0]] = 99  # the one that is right
+    reduced = TASK.reduce()({"logits": logits}, batch)  # type: ignore[dict-item]
+    arrays = {name: np.asarray(x) for name, x in reduced.items()}
+    predictions = TASK.decode([], features, arrays, CFG)
+    assert TASK.findings([], predictions, CFG) is None  # tokens are numbers without a tokenizer
+    found = TASK.with_vocabulary(tokenizer).findings([], predictions, CFG)
+    assert found is not None
+    count = np.minimum((batch["labels"] >= 0).sum(1), 4)
+    assert len(found.shown) == count.sum()
+    p = np.asarray(jax.nn.softmax(logits, axis=-1))
+    for number, row in enumerate(predictions):
+        assert row.shown is not None
+        for mask in row.shown.masks:
+            slot = batch["masked_positions"][number].tolist().index(mask.place)
+            best = np.argsort(-p[number, slot], kind="stable")[:5]
+            assert mask.guesses == best.tolist()
+            np.testing.assert_allclose(mask.scores, p[number, slot, best], rtol=1e-4)
+            assert mask.token == batch["labels"][number, slot]
+            assert mask.score == pytest.approx(p[number, slot, mask.token], rel=1e-4)
+            assert mask.seen == batch["input_ids"][number, mask.place]
+            assert row.shown.ids[mask.place] == mask.token
+    first = found.shown[0]
+    assert first.right
+    assert first.name.startswith("window 1, token ")
+    [passage] = first.passages
+    assert passage.text == "the what and of who"
+    [mark] = passage.marks
+    assert passage.text[mark.start : mark.end] == first.gold == first.choices[0].text
+    assert sum(int(row[1]) for row in found.tables[0].rows) == len(found.shown)
+    assert len(found.confidences) == len(found.shown)
+
+
+@pytest.mark.parametrize("family", ["electra", "roberta", "albert"])
+def test_a_masked_word_is_marked_in_its_text_whatever_the_tokenizer(family: str) -> None:
+    tokenizer = tokenizer_of(family)
+    text = "she doesn't like the café, near 北京!"
+    ids = np.array(tokenizer(text).input_ids)
+    masks = [
+        MaskedWord(n, int(ids[n]), int(tokenizer.mask_token_id), [int(ids[1])], [0.5], 0.1)
+        for n in range(1, len(ids) - 1)
+    ]
+    found = masks_shown([ShownWindow(0, ids, tuple(masks))], 1, tokenizer)
+    marked = 0
+    for mask, shown in zip(masks, found.shown, strict=True):
+        [passage] = shown.passages
+        for mark in passage.marks:  # none at a byte of a letter, or at a space
+            word = str(tokenizer.decode([mask.token])).strip().removeprefix("##")
+            assert passage.text[mark.start : mark.end] == word
+            marked += 1
+    assert marked > len(masks) / 2
+    assert found.tables[0].rows[0][:2] == (tokenizer.mask_token, str(len(masks)))
 
 
 def test_a_lower_perplexity_is_better() -> None:
