@@ -106,8 +106,15 @@ def open_task(
     task = task_cls(make_settings(task_cls.settings_cls, own))
     paths = paths_of(train_data)
     given = None if paths is not None else rows_in_memory(train_data, "train_data")
-    no_set = {"dataset_name": None, "dataset_config_name": None, "validation_split": None}
-    data = read_examples(task, Source(training=True, files=paths, limit=None, **no_set), given)
+    source = Source(
+        training=True,
+        files=paths,
+        dataset_name=None,
+        dataset_config_name=None,
+        validation_split=None,
+        limit=None,
+    )
+    data = read_examples(task, source, given)
     assert data is not None  # there are files or rows
     task = task.fit_to(data.examples, None)
     loaded = load_model(task, ModelOptions(model_name_or_path=str(model)), data, seed=seed)
