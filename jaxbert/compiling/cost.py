@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import jax.core
 from jax.extend import core
+from jax.interpreters import partial_eval
 
 from jaxbert.model import nvidia_attention
 
@@ -34,7 +35,13 @@ class Cost(NamedTuple):
 
 
 def cost_of(jaxpr: core.Jaxpr) -> Cost:
-    """The cost of a traced function; a loop's body counts as often as it runs."""
+    """The cost of a traced function, without what nothing needs, such as gradients of frozen
+    weights that a kernel's backward pass has; a loop's body counts as often as it runs."""
+    needed, _ = partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
+    return _sum_of(needed)
+
+
+def _sum_of(jaxpr: core.Jaxpr) -> Cost:
     total = Cost(0, 0)
     for equation in jaxpr.eqns:
         total = total.plus(_of(equation))
@@ -53,7 +60,7 @@ def _of(equation: core.JaxprEqn) -> Cost:
         rows, length, _, heads, size = qkv.shape
         made = nvidia_attention.cost(params["fn"].fn.__name__, params["grid"][0], length, size)
         return Cost(made.flops, made.beyond * qkv.dtype.itemsize).times(rows * heads)
-    inner = [cost_of(jaxpr) for jaxpr in _inside(equation)]
+    inner = [_sum_of(jaxpr) for jaxpr in _inside(equation)]
     if name == "cond":
         return max(inner)
     times = 1.0

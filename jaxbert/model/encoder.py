@@ -16,7 +16,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import flax.linen as nn
 import jax
@@ -52,6 +52,18 @@ def _normal(cfg: BertConfig) -> Initializer:
     return nn.initializers.normal(stddev=cfg.initializer_range)
 
 
+class LowRank(NamedTuple):
+    """A change a @ b of a kernel, (rows, r) and (r, columns)."""
+
+    a: Float[Array, "rows r"]
+    b: Float[Array, "r columns"]
+
+    def among(self, parts: int, place: int) -> Float[Array, "r all_columns"]:
+        """b where the kernel is one of several beside each other, zeros for the others."""
+        columns = self.b.shape[1]
+        return jnp.pad(self.b, ((0, 0), (place * columns, (parts - 1 - place) * columns)))
+
+
 class Dense(nn.Module):
     """x @ kernel + bias over the last axes of x, as one product of two matrices.
 
@@ -72,20 +84,24 @@ class Dense(nn.Module):
         kernel, bias = self.weights(x.shape[-self.inputs :])
         rows = x.astype(self.dtype).reshape(-1, kernel.shape[0])
         y = rows @ kernel + bias
-        if (change := self.change(rows)) is not None:
-            y += change
+        if (change := self.change()) is not None:
+            y += rows @ change.a @ change.b
         return y.reshape(*x.shape[: -self.inputs], *self.outputs)
 
-    def branch(self, x: Shaped[Array, "*inputs"], norm: ResidualNorm) -> Branch:
-        """The same, without the bias where the norm after it adds that."""
-        if not norm.adds_bias:
-            return self(x), None
+    def apart(
+        self, x: Shaped[Array, "*inputs"]
+    ) -> tuple[Float[Array, "*outputs"], Float[Array, "columns"]]:
+        """The product and the bias, for a kernel that adds them."""
         kernel, bias = self.weights(x.shape[-self.inputs :])
         rows = x.astype(self.dtype).reshape(-1, kernel.shape[0])
         y = rows @ kernel
-        if (change := self.change(rows)) is not None:
-            y += change
+        if (change := self.change()) is not None:
+            y += rows @ change.a @ change.b
         return y.reshape(*x.shape[: -self.inputs], *self.outputs), bias
+
+    def branch(self, x: Shaped[Array, "*inputs"], norm: ResidualNorm) -> Branch:
+        """The branch before a norm, without the bias where the norm adds that."""
+        return self.apart(x) if norm.adds_bias else (self(x), None)
 
     @nn.compact
     def weights(
@@ -98,18 +114,12 @@ class Dense(nn.Module):
         matrix = jnp.asarray(kernel, self.dtype).reshape(rows, columns)
         return matrix, jnp.asarray(bias, self.dtype).reshape(columns)
 
-    @property
-    def is_adapted(self) -> bool:
-        """Whether the kernel has a low-rank change beside it (model.lora)."""
-        return self.has_variable("params", "lora_a")
-
-    def change(self, rows: Float[Array, "rows inputs"]) -> Float[Array, "rows columns"] | None:
-        """rows @ A @ B of such a change, where there is one."""
-        if not self.is_adapted:
+    def change(self) -> LowRank | None:
+        """The change that the kernel has beside it (model.lora), in `dtype`."""
+        if not self.has_variable("params", "lora_a"):
             return None
-        for name in ("lora_a", "lora_b"):
-            rows = rows @ jnp.asarray(self.get_variable("params", name), self.dtype)
-        return rows
+        names = "lora_a", "lora_b"
+        return LowRank(*(jnp.asarray(self.get_variable("params", n), self.dtype) for n in names))
 
 
 def joint(
@@ -120,11 +130,12 @@ def joint(
     kernels, biases = zip(*(part.weights(x.shape[-1:]) for part in parts), strict=True)
     rows = x.astype(kernels[0].dtype).reshape(-1, x.shape[-1])
     bias = jnp.concatenate(biases)
-    y = rows @ jnp.concatenate(kernels, axis=1) + jax.lax.stop_gradient(bias)
-    changes = [part.change(rows) for part in parts]
-    if any(change is not None for change in changes):
-        none = jnp.zeros((len(rows), kernels[0].shape[1]), y.dtype)
-        y += jnp.concatenate([none if c is None else c for c in changes], axis=1)
+    y = rows @ jnp.concatenate(kernels, axis=1)
+    changes = {place: c for place, part in enumerate(parts) if (c := part.change()) is not None}
+    if changes:
+        a = jnp.concatenate([change.a for change in changes.values()], axis=1)
+        y += rows @ a @ jnp.concatenate([c.among(len(parts), n) for n, c in changes.items()])
+    y += jax.lax.stop_gradient(bias)
     shape = len(parts), *parts[0].outputs
     return [y.reshape(*x.shape[:-1], *shape)], bias.reshape(shape)
 
@@ -134,11 +145,11 @@ def fused_mlp(
 ) -> Branch:
     """The MLP with GELU in a kernel of the card that the norm's is for."""
     assert norm.capability is not None
-    kernel_in, bias_in = mlp_in.weights(x.shape[-1:])
+    product, bias_in = mlp_in.apart(x)
     kernel_out, bias_out = mlp_out.weights(mlp_in.outputs)
     launch = Compiled(norm.capability)
-    with jax.named_scope("mlp"):
-        m = nvidia_mlp.triton(x, kernel_in, bias_in, kernel_out, launch=launch, mesh=norm.mesh)
+    with jax.named_scope("activation"):
+        m = nvidia_mlp.triton(product, bias_in, kernel_out, launch=launch, mesh=norm.mesh)
     return m, bias_out
 
 
@@ -287,7 +298,7 @@ class Layer(nn.Module):
         x = norm("attention")(x, a, seeds, site + 1)
 
         mlp_in, mlp_out = dense(cfg.intermediate_size, "mlp_in"), dense(cfg.hidden_size, "mlp_out")
-        is_plain = cfg.hidden_act == "gelu" and not (mlp_in.is_adapted or mlp_out.is_adapted)
+        is_plain = cfg.hidden_act == "gelu" and mlp_out.change() is None
         if is_plain and sum_norm.capability is not None:
             return norm("mlp")(x, fused_mlp(x, mlp_in, mlp_out, sum_norm), seeds, site + 2)
         m = mlp_in(x)

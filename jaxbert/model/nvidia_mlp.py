@@ -1,4 +1,4 @@
-"""The MLP of a layer on NVIDIA GPUs: two products, and GELU between them by triton_gelu.py.
+"""The MLP of a layer on NVIDIA GPUs after its first product: GELU (triton_gelu.py), the second.
 
 B batch, T length, D hidden size, F width.
 """
@@ -27,59 +27,54 @@ class _Fixed(NamedTuple):
 
 
 def triton(
-    x: Float[Array, "B T D"],
-    kernel_in: Float[Array, "D F"],
-    bias_in: Float[Array, "F"],
-    kernel_out: Float[Array, "F D"],
+    product: Float[Array, "B T F"],
+    bias: Float[Array, "F"],
+    kernel: Float[Array, "F D"],
     *,
     launch: Launch,
     mesh: Mesh | None = None,
 ) -> Float[Array, "B T D"]:
-    """GELU(x @ kernel_in + bias_in) @ kernel_out with the erf, in the dtype of x.
+    """GELU(product + bias) @ kernel with the erf, in the dtype of the product.
 
-    Only x and the first product are kept for the backward pass. It computes the GELU again where it
-    computes its gradient, which writes it once more; to keep it takes as much memory as all else of
-    the MLP.
+    The GELU is not kept for the backward pass, which computes it again where it computes its
+    gradient, and writes it once more: it would take as much memory as the product.
 
     Args:
         launch: how kernels are run: Compiled(...), or an interpreter in tests.
         mesh: of the devices that share the rows; see by_rows.
     """
-    return _mlp(_Fixed(launch, mesh), x, kernel_in, bias_in, kernel_out)
+    return _mlp(_Fixed(launch, mesh), product, bias, kernel)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _mlp(
     fixed: _Fixed,
-    x: Float[Array, "B T D"],
-    kernel_in: Float[Array, "D F"],
-    bias_in: Float[Array, "F"],
-    kernel_out: Float[Array, "F D"],
+    product: Float[Array, "B T F"],
+    bias: Float[Array, "F"],
+    kernel: Float[Array, "F D"],
 ) -> Float[Array, "B T D"]:
-    return _forward(fixed, x, kernel_in, bias_in, kernel_out)[0]
+    return _forward(fixed, product, bias, kernel)[0]
 
 
-_Saved = tuple[Array, Array, Array, Array, Array]
+_Saved = tuple[Array, Array, Array]
 
 
 def _forward(
-    fixed: _Fixed, x: Array, kernel_in: Array, bias_in: Array, kernel_out: Array
+    fixed: _Fixed, product: Array, bias: Array, kernel: Array
 ) -> tuple[Float[Array, "B T D"], _Saved]:
-    product = _times(x, kernel_in)
-
     def gelu(product: Array, bias: Array) -> Float[Array, "B T F"]:
         like = jax.ShapeDtypeStruct(product.shape, product.dtype)
         [y] = fixed.launch(_call("forward", (product, bias), [like]))
         return y
 
-    y = by_rows(gelu, fixed.mesh, product, bias_in)
-    return _times(y, kernel_out), (x, kernel_in, bias_in, kernel_out, product)
+    y = by_rows(gelu, fixed.mesh, product, bias)
+    return _times(y, kernel), (product, bias, kernel)
 
 
 def _backward(
     fixed: _Fixed, saved: _Saved, grad: Float[Array, "B T D"]
-) -> tuple[Array, Array, Array, Array]:
-    x, kernel_in, bias_in, kernel_out, product = saved
+) -> tuple[Float[Array, "B T F"], Float[Array, "F"], Float[Array, "F D"]]:
+    product, bias, kernel = saved
 
     def gelu(rows: tuple[Array, Array], bias: Array) -> tuple[Array, Array, Array]:
         product, grad = rows
@@ -90,11 +85,10 @@ def _backward(
         )
         return y, dproduct, dbias
 
-    y, dproduct, dbias = by_rows(gelu, fixed.mesh, (product, _times(grad, kernel_out.T)), bias_in)
+    y, dproduct, dbias = by_rows(gelu, fixed.mesh, (product, _times(grad, kernel.T)), bias)
     return (
-        _times(dproduct, kernel_in.T),
-        _matrix(x).T @ _matrix(dproduct),
-        jnp.sum(dbias, axis=0).astype(bias_in.dtype),
+        dproduct,
+        jnp.sum(dbias, axis=0).astype(bias.dtype),
         _matrix(y).T @ _matrix(grad),
     )
 

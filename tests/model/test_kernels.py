@@ -333,6 +333,13 @@ def plain_mlp(x: jax.Array, k_in: jax.Array, b_in: jax.Array, k_out: jax.Array) 
     return jax.nn.gelu(x @ k_in + b_in, approximate=False) @ k_out
 
 
+def fused_mlp(mesh: Mesh | None = None) -> Callable[..., jax.Array]:
+    def mlp(x: jax.Array, k_in: jax.Array, b_in: jax.Array, k_out: jax.Array) -> jax.Array:
+        return nvidia_mlp.triton(x @ k_in, b_in, k_out, launch=Interpreted(), mesh=mesh)
+
+    return mlp
+
+
 def outputs_and_gradients(mlp: Callable[..., jax.Array], arrays: list[jax.Array]) -> Any:
     def total(*arrays: jax.Array) -> tuple[jax.Array, jax.Array]:
         y = mlp(*arrays).astype(jnp.float32)
@@ -347,9 +354,8 @@ def test_the_mlp_is_that_of_plain_operations(shape: tuple[int, int, int, int]) -
     """Widths that fill no block, tokens that fill no program."""
     pytest.importorskip("triton", reason="Triton's interpreter comes with triton")
     arrays = mlp_arrays(*shape, jnp.float32)
-    fused = partial(nvidia_mlp.triton, launch=Interpreted())
     for ours, expected in zip(
-        outputs_and_gradients(fused, arrays),
+        outputs_and_gradients(fused_mlp(), arrays),
         outputs_and_gradients(plain_mlp, arrays),
         strict=True,
     ):
@@ -363,9 +369,8 @@ def test_devices_share_the_rows_of_the_mlp() -> None:
     mesh = Mesh(np.array(jax.devices()[:4]), ("devices",))
     rows = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("devices"))
     parted = [jax.device_put(arrays[0], rows), *arrays[1:]]
-    fused = partial(nvidia_mlp.triton, launch=Interpreted(), mesh=mesh)
     for ours, expected in zip(
-        outputs_and_gradients(fused, parted),
+        outputs_and_gradients(fused_mlp(mesh), parted),
         outputs_and_gradients(plain_mlp, arrays),
         strict=True,
     ):
@@ -375,6 +380,5 @@ def test_devices_share_the_rows_of_the_mlp() -> None:
 def test_the_mlp_keeps_one_array_of_its_width() -> None:
     """The product, not the GELU, which is computed again."""
     arrays = mlp_arrays(2, 8, 16, 300, jnp.float32)
-    fused = partial(nvidia_mlp.triton, launch=Interpreted())
-    kept = jax.tree.leaves(jax.eval_shape(lambda *a: jax.vjp(fused, *a)[1], *arrays))
+    kept = jax.tree.leaves(jax.eval_shape(lambda *a: jax.vjp(fused_mlp(), *a)[1], *arrays))
     assert sum(x.shape == (2, 8, 300) for x in kept) == 1

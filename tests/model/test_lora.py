@@ -129,7 +129,7 @@ def test_kernels_of_one_product_take_the_changes_that_there_are() -> None:
         @nn.compact
         def __call__(self, x: Any) -> Any:
             parts = [Dense(cfg, (3, 4), jnp.float32, name=n) for n in ("query", "key", "value")]
-            return joint(parts, x) if self.one else jnp.stack([p(x) for p in parts], 2)
+            return joint(parts, x)[0][0] if self.one else jnp.stack([p(x) for p in parts], 2)
 
     x = rng.normal(size=(2, 5, 12)).astype(np.float32)
     params = jax.tree.map(np.asarray, Both(False).init(jax.random.key(0), jnp.asarray(x))["params"])
