@@ -7,7 +7,6 @@ python tests/training/compare_adapters.py sst2_train.tsv sst2_dev.tsv FOLDER
 from __future__ import annotations
 
 import csv
-import itertools
 import json
 import statistics
 import sys
@@ -20,9 +19,10 @@ import torch
 import transformers
 
 import jaxbert
+from jaxbert.data.parts import part_of
 from jaxbert.model.folders import find_model_folder
 
-ROWS, BATCH, EPOCHS, LENGTH, SEEDS = 640, 16, 3, 64, (0, 1, 2)
+FRACTION, BATCH, EPOCHS, LENGTH, SEEDS = 0.1, 16, 3, 64, (0, 1, 2)
 RANK, ALPHA, TARGETS = 8, 16, ["query", "value"]
 WAYS: dict[str, dict[str, Any]] = {
     "all parameters": {"learning_rate": 1e-4},
@@ -44,7 +44,7 @@ def of_jaxbert(train: str, dev: str, folder: Path, seed: int, way: dict[str, Any
         train_data=train,
         validation_data=dev,
         output_dir=folder,
-        max_train_samples=ROWS,
+        train_fraction=FRACTION,
         max_seq_length=LENGTH,
         per_device_train_batch_size=BATCH,
         num_train_epochs=float(EPOCHS),
@@ -60,12 +60,11 @@ def of_jaxbert(train: str, dev: str, folder: Path, seed: int, way: dict[str, Any
     return found
 
 
-def table(path: str, limit: int | None = None) -> tuple[list[str], list[int]]:
+def table(path: str) -> tuple[list[str], list[int]]:
     """Texts and labels."""
-    with open(path, encoding="utf-8", newline="") as file:
-        rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-        some = list(itertools.islice(rows, limit))
-    return [row["sentence"] for row in some], [int(row["label"]) for row in some]
+    with Path(path).open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    return [row["sentence"] for row in rows], [int(row["label"]) for row in rows]
 
 
 def of_peft(train: str, dev: str, seed: int) -> float:
@@ -83,9 +82,10 @@ def of_peft(train: str, dev: str, seed: int) -> float:
     others = [x for n, x in named if n.endswith("bias")]
     groups = [{"params": decayed, "weight_decay": 0.01}, {"params": others, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=1e-3)
-    steps = EPOCHS * ROWS // BATCH
+    texts, labels = table(train)
+    part = part_of(len(texts), FRACTION, seed)
+    steps = EPOCHS * -(-len(part) // BATCH)
     schedule = transformers.get_linear_schedule_with_warmup(optimizer, steps // 10, steps)
-    texts, labels = table(train, ROWS)
     rng = np.random.default_rng(seed)
 
     def tokens(part: list[str]) -> Any:
@@ -95,7 +95,9 @@ def of_peft(train: str, dev: str, seed: int) -> float:
 
     model.train()
     for _ in range(EPOCHS):
-        for rows in rng.permutation(ROWS).reshape(-1, BATCH):
+        order = rng.permutation(part)
+        for at in range(0, len(order), BATCH):
+            rows = order[at : at + BATCH]
             wanted = torch.tensor([labels[row] for row in rows])
             loss = model(**tokens([texts[row] for row in rows]), labels=wanted).loss
             optimizer.zero_grad()
