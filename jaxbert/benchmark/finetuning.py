@@ -91,7 +91,7 @@ class FineTuning:
             make_batch(self._features, parts[n], longest[n], len(parts[n]))
             for n in self._sample([int(lengths[part].sum()) for part in parts])
         ]
-        ways = steps.ways_here(setting) | (steps.OF_BUCKETS if setting.gpu else {})
+        ways = steps.ways_here(setting) | (steps.OF_BUCKETS | steps.PACKED if setting.gpu else {})
         if theirs == "padded":
             ways = steps.UNCOMPILED
         their_side, tried = steps.baseline(

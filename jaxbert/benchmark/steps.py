@@ -28,6 +28,7 @@ class Way(TypedDict, total=False):
 
     attention: str
     compiled: bool
+    packed: bool
     multiple: int
     most: int
 
@@ -45,6 +46,11 @@ WAYS: Ways = {
 FLASH: Ways = {
     "FlashAttention-2": {"attention": "flash_attention_2", "compiled": False},
     "FlashAttention-2, torch.compile": {"attention": "flash_attention_2", "compiled": True},
+}
+# Only on a GPU, and only for batches that have padding: without it there is nothing to gain.
+PACKED: Ways = {
+    "packed, jagged sdpa": {"packed": True, "compiled": False},
+    "packed, jagged sdpa, torch.compile": {"packed": True, "compiled": True},
 }
 UNCOMPILED: Ways = {name: way for name, way in WAYS.items() if not way["compiled"]}
 # Only on a GPU: on a processor a step of one length is not faster when it is compiled.
@@ -138,7 +144,23 @@ def baseline(
     ways: Ways | None = None,
 ) -> tuple[Side, Tried]:
     """PyTorch's fastest way, by default of WAYS, and on a GPU of FLASH; see `fastest`."""
-    make = functools.partial(pytorch.training, cfg, params, batches, precision=precision)
+
+    def make(
+        *,
+        attention: str = "sdpa",
+        compiled: bool = False,
+        packed: bool = False,
+        multiple: int | None = None,
+    ) -> Callable[[], float]:
+        if packed:
+            from jaxbert.benchmark import pytorch_packed  # it imports torch
+
+            return pytorch_packed.training(
+                cfg, params, batches, precision=precision, compiled=compiled
+            )
+        how = {"precision": precision, "attention": attention}
+        return pytorch.training(cfg, params, batches, **how, compiled=compiled, multiple=multiple)
+
     run, compiling, tried = fastest(setting, make, ways_here(setting) if ways is None else ways)
     computed = pytorch.computed_in(cfg, params, batches[0], precision)
     return training_side(run, cfg, batches, computed, compiling), tried
