@@ -3,6 +3,7 @@ whole training."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -10,8 +11,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from jaxbert.benchmark.device_checks import Check, equal_bits, kernels
+from jaxbert.benchmark.energy import joules
 from jaxbert.errors import InputError
-from jaxbert.io.files import write_json, write_text
+from jaxbert.io.files import Json, write_json, write_text
 from jaxbert.model.attention import Attention
 from jaxbert.model.choose_attention import choose_attention
 
@@ -67,10 +69,14 @@ def train(folder: Path, train_file: str, validation_file: str) -> None:
     words += ["--per_device_train_batch_size", "64", "--dtype", "bfloat16", "--packing"]
     words += ["--learning_rate", "1e-4", "--warmup_ratio", "0.1", "--output_dir", str(output)]
     words += ["--overwrite_output_dir"]  # a former report's run would be there already, and done
-    start = time.perf_counter()
+    before, start = joules(), time.perf_counter()
     done = subprocess.run([sys.executable, "-m", "jaxbert", *words], check=False)
     if done.returncode:
         raise InputError(f"three epochs of {train_file}: the training failed; see above")
-    seconds = time.perf_counter() - start
-    write_json(folder / "training.json", {"command": words, "seconds": round(seconds, 1)})
-    print(f"three epochs in {seconds:.0f} s, with reading, compiling and evaluating")
+    seconds, after = time.perf_counter() - start, joules()
+    energy = None if before is None or after is None else round(after - before)
+    scores: Json = json.loads((output / "metrics.json").read_text(encoding="utf-8"))
+    found: dict[str, Json] = {"command": words, "seconds": round(seconds, 1), "joules": energy}
+    write_json(folder / "training.json", {**found, "scores": scores})
+    taken = "" if energy is None else f" and {energy:,} J"
+    print(f"three epochs in {seconds:.0f} s{taken}, with reading, compiling and evaluating")

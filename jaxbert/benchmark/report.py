@@ -117,6 +117,8 @@ def _notes(row: Timed) -> list[str]:
         notes.append(f"{_both(more['examples_per_second'], '{:.3g}')} examples/s")
     if "padding_of_epoch" in more:
         notes.append(f"{_both(more['padding_of_epoch'], '{:.1%}')} padding")
+    if "joules" in more:
+        notes.append(f"{_both(more['joules'], '{:.3g}')} joules")
     if "step_seconds" in more:
         notes.append(f"jaxbert takes {more['step_seconds']:.3g} s a step")
     if "one_device" in more:

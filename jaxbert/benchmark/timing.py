@@ -8,6 +8,8 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import TypeAlias, TypedDict, TypeVar, Unpack
 
+from jaxbert.benchmark.energy import Metered
+
 T = TypeVar("T")
 
 Both: TypeAlias = dict[str, float]  # a value each of "jaxbert" and "baseline"
@@ -48,6 +50,7 @@ class More(TypedDict, total=False):
 
     Attributes:
         seconds: per round.
+        joules: of a round's work, where a GPU tells them.
         precision: of jaxbert.
         mfu: model_flops_per_second divided by the machine's peak.
         batch, length: windows per batch, and tokens per window.
@@ -61,6 +64,7 @@ class More(TypedDict, total=False):
 
     seconds: dict[str, list[float]]
     compile_seconds: Both
+    joules: Both
     precision: str
     baseline_bfloat16: Other
     tokens_per_second: Both
@@ -149,7 +153,8 @@ def compare(
             f"{theirs.tokens} of {theirs.amount}"
         )
     others = [bfloat16.run] if bfloat16 else []
-    a, b, *c = in_turns(rounds, ours.run, theirs.run, *others)
+    mine, other = Metered(ours.run), Metered(theirs.run)
+    a, b, *c = in_turns(rounds, mine, other, *others)
     scale = ours.amount / theirs.amount
     ratios = [scale * y / x for x, y in zip(a, b, strict=True)]
     more: More = {
@@ -160,6 +165,11 @@ def compare(
         },
         "precision": ours.precision,
     }
+    if mine.joules and other.joules:
+        more["joules"] = {
+            "jaxbert": statistics.median(mine.joules),
+            "baseline": statistics.median(other.joules),
+        }
     if bfloat16:
         fast = [x / y * bfloat16.amount / ours.amount for x, y in zip(a, c[0], strict=True)]
         more["baseline_bfloat16"] = {
