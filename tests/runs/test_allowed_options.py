@@ -35,6 +35,10 @@ pytestmark = pytest.mark.integration
 # Another value of each option that decides on what a run computes, and whether it may change.
 OTHERS: dict[str, tuple[Any, str]] = {
     "max_train_samples": (7, "a run keeps its examples, which depend on --max_train_samples"),
+    "train_fraction": (
+        0.5,
+        "a run keeps its examples, which depend on --train_fraction",
+    ),
     "seed": (1, ""),
     "num_train_epochs": (5.0, ""),
     "max_steps": (4, ""),
@@ -55,6 +59,9 @@ OTHERS: dict[str, tuple[Any, str]] = {
     "head_learning_rate": (1e-3, ""),
     "optim": ("sgd", "the state of one optimizer is not that of another"),
     "unfreeze_step": (1, "the optimizer's state of what is frozen depends on it"),
+    "lora_rank": (4, "the adapter's matrices have its shape"),
+    "lora_alpha": (4.0, "the adapter has learned with it"),
+    "lora_targets": (["key"], "the adapter is of these matrices"),
     "ema_decay": (0.9, "the average is of all steps of a run"),
     "swa_start": (0.5, "the average is of all steps of a run"),
     "loss": ("focal", ""),

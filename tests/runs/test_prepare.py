@@ -95,7 +95,7 @@ def test_classes_keep_the_order_that_a_data_set_declares(tmp_path: Path, tiny_fo
     assert cfg.id2label == data.classes
     logits, features = (
         np.array([[0.0, 2.0], [1.0, 0.0]]),
-        Features(np.zeros(1), {}, {}, np.zeros(0)),
+        Features(np.arange(3), {}, {}, np.arange(2, dtype=np.int32)),
     )
     predictions = task.decode(data.examples, features, {"logits": logits}, cfg)
     scores = task.score(data.examples, predictions, cfg)
