@@ -138,7 +138,7 @@ def _attend(
     longest: int,
     dropout: float = 0.0,
     scaling: float | None = None,
-    **_: object,
+    **_: torch.Tensor | float | None,
 ) -> tuple[torch.Tensor, None]:
     """transformers' attention function: (1, N, total, H) each, within the windows of `bounds`."""
 
