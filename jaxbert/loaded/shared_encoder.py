@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
-import jax
-
-from jaxbert.data.batch import Batch
 from jaxbert.errors import InputError
 from jaxbert.loaded.model import LoadedModel
 from jaxbert.model.config import BertConfig
-from jaxbert.model.heads import Apply, Outputs
+from jaxbert.model.heads import Apply, of_other_params
 from jaxbert.model.params import Params, subtree
 
 _ENCODER = "bert"
@@ -63,19 +60,7 @@ class SharedEncoder:
         Args:
             apply: of the task's own parameters.
         """
-
-        def of_all(
-            params: Params,
-            batch: Batch[jax.Array],
-            *,
-            key: jax.Array | None = None,
-            train: bool = False,
-            also: Sequence[str] = (),
-        ) -> Outputs:
-            own = self.of_task(params, name)
-            return apply(own, batch, key=key, train=train, also=also)
-
-        return of_all
+        return of_other_params(apply, lambda params: self.of_task(params, name))
 
     def save(self, folder: str | Path, params: Params) -> None:
         """Write the model of each task to a folder of its name, as LoadedModel.save does.

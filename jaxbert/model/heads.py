@@ -66,6 +66,22 @@ class Apply(Protocol):
         ...
 
 
+def of_other_params(apply: Apply, change: Callable[[Params], Params]) -> Apply:
+    """The same model as a function of parameters that `change` makes its own."""
+
+    def changed(
+        params: Params,
+        batch: Batch[Array],
+        *,
+        key: Array | None = None,
+        train: bool = False,
+        also: Sequence[str] = (),
+    ) -> Outputs:
+        return apply(change(params), batch, key=key, train=train, also=also)
+
+    return changed
+
+
 class Encoded(NamedTuple):
     """A head's inputs. Packed rows have M = B K windows, otherwise M = B.
 

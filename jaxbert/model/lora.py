@@ -23,12 +23,11 @@ import numpy as np
 from flax import traverse_util
 from jaxtyping import Array
 
-from jaxbert.data.batch import Batch
 from jaxbert.errors import InputError
 from jaxbert.io.untrusted import shown
 from jaxbert.model.config import BertConfig
 from jaxbert.model.families import Family
-from jaxbert.model.heads import Apply, Outputs, Params
+from jaxbert.model.heads import Apply, Params, of_other_params
 from jaxbert.model.names import Entry, Leaf, name_table
 from jaxbert.model.params import AnyArray, subtree
 
@@ -121,21 +120,14 @@ def adapted(apply: Apply, scale: float) -> Apply:
     """The model of parameters that have changes: when it is called these lie beside their kernels,
     as lora_a and lora_b, the latter times the scale."""
 
-    def apply_adapted(
-        params: Params,
-        batch: Batch[Array],
-        *,
-        key: Array | None = None,
-        train: bool = False,
-        also: Sequence[str] = (),
-    ) -> Outputs:
+    def beside_kernels(params: Params) -> Params:
         leaves = _plain(params)
         for path, (a, b) in changes(params).items():
             leaves[*path, "lora_a"], leaves[*path, "lora_b"] = a, scale * b
         placed: Params = traverse_util.unflatten_dict(leaves)
-        return apply(placed, batch, key=key, train=train, also=also)
+        return placed
 
-    return apply_adapted
+    return of_other_params(apply, beside_kernels)
 
 
 def merged(params: Params, scale: float) -> Params:

@@ -34,7 +34,7 @@ WEIGHTS = "model.safetensors"
 
 
 def search(runs: RunSet, space: Sequence[SearchedFlag], trials: int) -> bool:
-    """Train trials of the flags until there are so many, and write the table.
+    """Train trials of the flags up to their number, and write the table.
 
     Runs are in the folder of the set, with a journal of the trials, search.json, .md and
     report.html. Of the models that of the best trial is kept.
@@ -147,7 +147,7 @@ def _train(
     trials: int,
     output: Path,
 ) -> bool:
-    """Train until there are so many trials; False when a signal stopped one."""
+    """Train up to the number of trials; False when a signal stopped one."""
     for number in itertools.count(len(found.done())):
         if number >= trials:
             return True

@@ -28,6 +28,7 @@ from jaxbert.model.heads import Params
 from jaxbert.options.fields import Setting, settings_of
 from jaxbert.options.settings import TrainingOptions
 from jaxbert.options.source_settings import OwnColumns
+from jaxbert.runs.adapter import check_lora
 from jaxbert.runs.folder import RunFolder
 from jaxbert.runs.plan import best_metrics, warmup_of
 from jaxbert.runs.record import Request, RunRecord
@@ -39,7 +40,6 @@ from jaxbert.runs.teacher import with_teacher
 from jaxbert.runs.training_inputs import (
     Inputs,
     PythonInputs,
-    check_lora,
     read_data,
     read_inputs,
 )

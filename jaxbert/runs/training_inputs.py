@@ -24,8 +24,7 @@ from jaxbert.losses.choose import ChosenLoss
 from jaxbert.losses.own_params import of_model, with_loss_params
 from jaxbert.metrics.scores import LOSS, Scores
 from jaxbert.metrics.user_metrics import UserMetric
-from jaxbert.model.config import config_to_dict, load_config
-from jaxbert.model.folders import find_model_folder
+from jaxbert.model.config import config_to_dict
 from jaxbert.model.heads import Params
 from jaxbert.model.lora import Lora
 from jaxbert.model.params import digest_of_arrays, subtree
@@ -33,12 +32,12 @@ from jaxbert.options.fields import AUTO
 from jaxbert.options.settings import (
     BatchKeywords,
     EncodingKeywords,
-    LoraKeywords,
     StepKeywords,
     TrainingOptions,
 )
 from jaxbert.options.source_settings import OwnColumns, Source
 from jaxbert.options.user_function import UserFunction
+from jaxbert.runs.adapter import adapted_model
 from jaxbert.runs.batch_size import room, rows_that_fit
 from jaxbert.runs.encoding import encode_examples, encode_to_learn
 from jaxbert.runs.evaluate import Evaluator, show_scores
@@ -225,7 +224,7 @@ def read_inputs(
     added = [m.name for m in python_inputs.metrics]
     _check_model(read, model, options.metric_for_best_model, added, options.freeze or ())
     if (lora := options.lora()) is not None:
-        model = _adapted(model, Lora(**lora), options.frozen, seed)
+        model = adapted_model(model, Lora(**lora), options.frozen, seed)
     rows = python_inputs.train
     origin = options.training_source().label if rows is None else rows.origin
     features = _features_to_learn(read, model, origin, options.encoding())
@@ -344,32 +343,6 @@ def _check_model(
         shown = ", ".join(names[:12]) + ", ..." * (len(names) > 12)
         logger.info("  %d outputs: %s", len(names), shown)
     _check_freeze(model.params, freeze)
-
-
-def check_lora(lora: LoraKeywords | None) -> None:
-    """Refuse matrices that the model has not, before any data are read."""
-    if lora is not None:
-        if not lora["base"]:
-            raise InputError("--lora_rank adapts a trained model; give --model_name_or_path")
-        Lora(**lora).modules(load_config(find_model_folder(lora["base"])).family)
-
-
-def _adapted(model: LoadedModel, lora: Lora, frozen: Sequence[str], seed: int) -> LoadedModel:
-    """The model with changes of its matrices, which are drawn; how much is trained is logged."""
-    model = model.with_lora(lora, jax.random.fold_in(jax.random.key(seed), 3))
-    sizes = [
-        (int(x.size), is_frozen(tuple(str(part.key) for part in path), frozen))
-        for path, x in jax.tree_util.tree_leaves_with_path(model.params)
-    ]
-    total, trained = sum(n for n, _ in sizes), sum(n for n, still in sizes if not still)
-    logger.info(
-        "  LoRA of rank %d on %s: %s of %s parameters are trained",
-        lora.rank,
-        ", ".join(lora.modules(model.cfg.family).values()),
-        f"{trained:,}",
-        f"{total:,}",
-    )
-    return model
 
 
 def _features_to_learn(

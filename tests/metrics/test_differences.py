@@ -57,7 +57,7 @@ def test_the_interval_is_scipys() -> None:
     error = 0.1 * (expected.high - expected.low)
     assert found.low == pytest.approx(expected.low, abs=error)
     assert found.high == pytest.approx(expected.high, abs=error)
-    # Of so many examples the t-test over them says the same.
+    # With this many examples a t-test over them agrees.
     assert found.p == pytest.approx(stats.ttest_rel(mine, theirs).pvalue, abs=0.01)
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import DEMO
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,11 +19,7 @@ from jaxbert.data.features import Features, Line
 from jaxbert.errors import InputError
 from jaxbert.model.config import load_config
 from jaxbert.model.tokenizer import load_tokenizer
-from jaxbert.options.task_settings import ClassificationTrainOptions
-from jaxbert.runs import feature_cache
 from jaxbert.runs.feature_cache import kept, key_of
-from jaxbert.runs.train import train
-from jaxbert.tasks.classification import Classification
 from jaxbert.tasks.registry import TASKS, AnyTask
 from jaxbert.tasks.task_commands import TASK_COMMANDS
 
@@ -191,26 +186,3 @@ def test_a_folder_that_cannot_be_written(tiniest_folder: Path, tmp_path: Path) -
             lambda: iter([task.encode(examples, tokenizer, cfg)]),
             to_learn=False,
         )
-
-
-@pytest.mark.integration
-def test_a_run_has_the_same_bits_with_and_without(
-    tiniest_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def model(name: str, cache: str | None) -> bytes:
-        options = ClassificationTrainOptions(
-            model_name_or_path=str(tiniest_folder),
-            train_file=[str(DEMO / "classification_train.tsv")],
-            validation_file=[str(DEMO / "classification_dev.tsv")],
-            output_dir=str(tmp_path / name),
-            num_train_epochs=1.0,
-            cache_dir=cache,
-        )
-        train(Classification, options)
-        return (tmp_path / name / "model.safetensors").read_bytes()
-
-    without = model("without", None)
-    cache = str(tmp_path / "cache")
-    assert model("first", cache) == without
-    monkeypatch.setattr(feature_cache, "save_features", lambda *_: pytest.fail("it was made again"))
-    assert model("second", cache) == without

@@ -102,7 +102,7 @@ def save(size: str, place: str) -> None:
 
 
 def questions(source: Path, count: int) -> Iterator[str]:
-    """One nested JSON of so many questions, with ids, questions and paragraphs of their own."""
+    """Nested JSON with `count` questions, each with an id, text and paragraph of its own."""
     paragraphs = [p for a in json.loads(source.read_text())["data"] for p in a["paragraphs"]]
     made = 0
     yield '{"version": "1.1", "data": ['
