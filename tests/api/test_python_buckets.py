@@ -14,6 +14,9 @@ from scripts import passed, process
 import jaxbert
 from jaxbert.errors import InputError
 from jaxbert.io.bucket import Bucket
+from jaxbert.options.source_settings import Source
+from jaxbert.runs.inputs import read_examples
+from jaxbert.tasks.registry import TASKS
 
 pytestmark = pytest.mark.integration
 
@@ -100,3 +103,29 @@ def test_two_processes_write_as_one(server: Server, tmp_path: Path) -> None:
     assert model is not None
     passed(process(*command, "--output_dir", str(tmp_path / "pair")))
     assert (tmp_path / "pair" / "model.safetensors").read_bytes() == model
+
+
+@pytest.mark.usefixtures("server")
+def test_an_object_of_the_same_version_is_not_fetched_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket, task = Bucket("s3://all"), TASKS["classification"]
+    source = Source(True, ["s3://all/data/kept.tsv"], None, None, None, None)
+    fetched = []
+    download = Bucket.download
+
+    def counted(self: Bucket, name: str, path: Path) -> None:
+        fetched.append(name)
+        download(self, name, path)
+
+    monkeypatch.setattr(Bucket, "download", counted)
+
+    def first_text() -> str:
+        data = read_examples(task(task.settings_cls()), source, cache_dir=str(tmp_path / "cache"))
+        assert data is not None
+        return data.examples[0].text
+
+    for content, reads in (("one", 1), ("two", 2)):  # as long as each other
+        bucket.write("data/kept.tsv", f"sentence\tlabel\n{content}\ta\nx\tb\n".encode())
+        assert [first_text(), first_text()] == [content] * 2
+        assert fetched == ["kept.tsv"] * reads
