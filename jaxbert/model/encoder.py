@@ -81,23 +81,25 @@ class Dense(nn.Module):
     inputs: int = 1
 
     def __call__(self, x: Shaped[Array, "*inputs"]) -> Float[Array, "*outputs"]:
-        kernel, bias = self.weights(x.shape[-self.inputs :])
-        rows = x.astype(self.dtype).reshape(-1, kernel.shape[0])
-        y = rows @ kernel + bias
-        if (change := self.change()) is not None:
-            y += rows @ change.a @ change.b
-        return y.reshape(*x.shape[: -self.inputs], *self.outputs)
+        y, bias = self._product(x)
+        return (y + bias).reshape(*x.shape[: -self.inputs], *self.outputs)
 
     def apart(
         self, x: Shaped[Array, "*inputs"]
     ) -> tuple[Float[Array, "*outputs"], Float[Array, "columns"]]:
         """The product and the bias, for a kernel that adds them."""
+        y, bias = self._product(x)
+        return y.reshape(*x.shape[: -self.inputs], *self.outputs), bias
+
+    def _product(
+        self, x: Shaped[Array, "*inputs"]
+    ) -> tuple[Float[Array, "rows columns"], Float[Array, "columns"]]:
         kernel, bias = self.weights(x.shape[-self.inputs :])
         rows = x.astype(self.dtype).reshape(-1, kernel.shape[0])
         y = rows @ kernel
         if (change := self.change()) is not None:
             y += rows @ change.a @ change.b
-        return y.reshape(*x.shape[: -self.inputs], *self.outputs), bias
+        return y, bias
 
     def branch(self, x: Shaped[Array, "*inputs"], norm: ResidualNorm) -> Branch:
         """The branch before a norm, without the bias where the norm adds that."""

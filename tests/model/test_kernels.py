@@ -17,9 +17,11 @@ import pytest
 from jax.sharding import Mesh
 from triton_interpreter import Interpreted
 
-from jaxbert.model import nvidia_mlp, nvidia_norm
+from jaxbert.model import attention, encoder, nvidia_mlp, nvidia_norm, residual_norm
 from jaxbert.model.attention import Attention
+from jaxbert.model.config import BertConfig
 from jaxbert.model.dropout import Seeds, keep_mask, row_seeds
+from jaxbert.model.encoder import Encoder
 from jaxbert.model.nvidia_attention import triton
 from jaxbert.model.residual_norm import ResidualNorm
 from jaxbert.model.tpu_attention import pallas
@@ -382,3 +384,55 @@ def test_the_mlp_keeps_one_array_of_its_width() -> None:
     arrays = mlp_arrays(2, 8, 16, 300, jnp.float32)
     kept = jax.tree.leaves(jax.eval_shape(lambda *a: jax.vjp(fused_mlp(), *a)[1], *arrays))
     assert sum(x.shape == (2, 8, 300) for x in kept) == 1
+
+
+@pytest.mark.parametrize("mask", ["keys", "packed"])
+@pytest.mark.parametrize("adapted", [[], ["query", "mlp_in"], ["key", "value", "mlp_out"]])
+def test_the_encoder_by_kernels_is_that_of_plain_operations(
+    mask: str, adapted: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Outputs, and the gradients of all parameters: who adds a bias, and who sums its gradient."""
+    pytest.importorskip("triton", reason="Triton's interpreter comes with triton")
+    for module in (attention, encoder, residual_norm):
+        monkeypatch.setattr(module, "Compiled", lambda _: Interpreted())
+    cfg = BertConfig(
+        vocab_size=20,
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=40,
+        max_position_embeddings=16,
+    )
+    case = Case(2, 9, 2, 16, mask)
+    key_mask, segments, seeds = jax.tree.map(jnp.asarray, case.arguments())
+    ids = jax.random.randint(jax.random.key(0), (2, 9), 0, 20)
+    params = Encoder(cfg).init(jax.random.key(1), ids)["params"]
+    params = jax.tree.map(lambda x: x + 0.1 * jnp.cos(jnp.arange(x.size)).reshape(x.shape), params)
+    layer = params["layer_0"]
+    for name in adapted:
+        module = layer[name] if name in layer else layer["attention"][name]
+        rows = module["kernel"].shape[0]
+        a, b = (rows, 3), (3, module["kernel"].size // rows)
+        for letter, shape in (("a", a), ("b", b)):
+            module[f"lora_{letter}"] = 0.1 * jax.random.normal(jax.random.key(len(name)), shape)
+    real = (key_mask if segments is None else segments)[..., None] != 0
+
+    def values(attention: Attention) -> Any:
+        def total(params: Any) -> tuple[jax.Array, jax.Array]:
+            out = Encoder(cfg, attention=attention).apply(
+                {"params": params},
+                ids,
+                attention_mask=key_mask,
+                segment_ids=segments,
+                position_ids=seeds.positions,
+                seeds=seeds,
+            )[-1]
+            out = jnp.where(real, out, 0)
+            return jnp.sum(jnp.sin(out)), out
+
+        return jax.grad(total, has_aux=True)(params)
+
+    fused, plain = values(Attention("triton", Target("gpu", 90))), values(Attention())
+    for path, expected in jax.tree_util.tree_leaves_with_path(plain):
+        ours = dict(jax.tree_util.tree_leaves_with_path(fused))[path]
+        np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=2e-5, err_msg=str(path))
