@@ -147,6 +147,34 @@ def strict_reports() -> Iterator[StrictReports]:
     logging.getLogger("jaxbert").removeFilter(reports)
 
 
+class CompiledPrograms:
+    """How many programs this process has compiled, or taken from a folder, since it last let go."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        jax.monitoring.register_event_duration_secs_listener(self._listen)
+
+    def _listen(self, event: str, duration_secs: float, **kwargs: str | int) -> None:
+        self._count += event == "/jax/core/compile/backend_compile_duration"
+
+    def let_go(self, most: int) -> None:
+        """Let go of all of them if there are more than that."""
+        if self._count > most:
+            jax.clear_caches()
+            self._count = 0
+
+
+COMPILED = CompiledPrograms()
+
+
+@pytest.fixture(autouse=True)
+def few_compiled_programs() -> Iterator[None]:
+    """A program takes some 12 of the 65,530 maps of memory that Linux gives a process, and XLA ends
+    with a segmentation fault when it gets no other one."""
+    yield
+    COMPILED.let_go(1000)
+
+
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BERT folder of 2 layers and 16 hidden with random weights and a vocab.txt."""
