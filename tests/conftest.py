@@ -148,20 +148,29 @@ def strict_reports() -> Iterator[StrictReports]:
 
 
 class CompiledPrograms:
-    """How many programs this process has compiled, or taken from a folder, since it last let go."""
+    """Lets go of what this process has compiled before its maps of memory are used up.
+
+    Linux gives a process 65,530 of them, a compiled step takes some hundred, and XLA ends with a
+    segmentation fault where it gets no other one.
+    """
+
+    MOST = 16_000
+    MAPS = Path("/proc/self/maps")
 
     def __init__(self) -> None:
-        self._count = 0
+        self._added = False
         jax.monitoring.register_event_duration_secs_listener(self._listen)
 
     def _listen(self, event: str, duration_secs: float, **kwargs: str | int) -> None:
-        self._count += event == "/jax/core/compile/backend_compile_duration"
+        self._added |= event == "/jax/core/compile/backend_compile_duration"
 
-    def let_go(self, most: int) -> None:
-        """Let go of all of them if there are more than that."""
-        if self._count > most:
+    def let_go(self) -> None:
+        """Let go of all programs if there are new ones, and too many."""
+        if not self._added or not self.MAPS.exists():
+            return
+        self._added = False
+        if self.MAPS.read_bytes().count(b"\n") > self.MOST:
             jax.clear_caches()
-            self._count = 0
 
 
 COMPILED = CompiledPrograms()
@@ -169,10 +178,9 @@ COMPILED = CompiledPrograms()
 
 @pytest.fixture(autouse=True)
 def few_compiled_programs() -> Iterator[None]:
-    """A program takes some 12 of the 65,530 maps of memory that Linux gives a process, and XLA ends
-    with a segmentation fault when it gets no other one."""
+    """After each test; those of one that fails too."""
     yield
-    COMPILED.let_go(1000)
+    COMPILED.let_go()
 
 
 @pytest.fixture(scope="session")
