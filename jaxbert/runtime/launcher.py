@@ -53,8 +53,8 @@ from jaxbert.runtime.meeting import (
     Outcome,
     Share,
     Terms,
-    meet,
 )
+from jaxbert.runtime.meeting_place import meet
 from jaxbert.runtime.signal_listener import EXIT_STOPPED
 
 _POLL = 0.1  # seconds between two looks at the processes
