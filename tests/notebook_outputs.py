@@ -27,8 +27,13 @@ def keep_outputs(name: str) -> None:
     path = FOLDER / f"{name}.ipynb"
     notebook = nbformat.read(path, as_version=4)
     with tempfile.TemporaryDirectory() as empty:
-        where = {"metadata": {"path": empty}}
-        NotebookClient(notebook, timeout=1800, record_timing=False, resources=where).execute()
+        NotebookClient(
+            notebook,
+            timeout=1800,
+            coalesce_streams=True,
+            record_timing=False,
+            resources={"metadata": {"path": empty}},
+        ).execute()
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = [x for x in cell.outputs if x.get("name") != "stderr"]

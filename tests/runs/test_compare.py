@@ -1,4 +1,4 @@
-"""train/compare.py: pairs of loss and seed, trained once, and the table of what they score."""
+"""train/compare.py: pairs of loss and seed, trained once, and what is kept of them."""
 
 from __future__ import annotations
 
@@ -8,86 +8,22 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
+from comparing import STOPPED, Trainer, begin, words
 from conftest import DEMO
-from hypothesis import given
-from hypothesis import strategies as st
 from opened_pages import Opened
-from scipy.stats import ttest_rel
 from scripts import call, refuses
 
-from jaxbert.cli import compare_command
-from jaxbert.data.parts import size_of
-from jaxbert.errors import InputError
-from jaxbert.losses.choose import choose_loss
 from jaxbert.metrics.class_scores import classification_scores
-from jaxbert.metrics.differences import Interval
 from jaxbert.model.config import BertConfig, config_to_dict
-from jaxbert.runs.comparison_table import judged, markdown, table
-from jaxbert.runs.published import published_for
 from jaxbert.runs.record import Request, RunRecord
-from jaxbert.runs.train import Trained, train
+from jaxbert.runs.train import Trained
 from jaxbert.runtime.processes import EXIT_STOPPED
 from jaxbert.tasks.task import Task
-from jaxbert.training.step import TrainState
 
 pytestmark = pytest.mark.integration
 
 NAME = "train/compare.py"
-
-
-def words(tiny_folder: Path, output: Path, *more: str) -> list[str]:
-    given = ["classification", "--model_name_or_path", str(tiny_folder), "--max_steps", "1"]
-    given += ["--train_file", str(DEMO / "classification_train.tsv"), "--max_seq_length", "64"]
-    given += ["--validation_file", str(DEMO / "classification_dev.tsv"), "--length_bucket", "0"]
-    given += ["--per_device_train_batch_size", "1", "--output_dir", str(output)]
-    return [*given, "--seeds", "1", "2", "--losses", "cross_entropy", *more]
-
-
-def begin(task: type[Task], options: Any, request: Request) -> None:
-    """Write the record of a run."""
-    source = choose_loss(task.losses, options.loss, options.loss_args).source
-    record = RunRecord.of(task.name, options, loss=source, rows_per_step=1, request=request)
-    record.write(Path(options.output_dir))
-
-
-STATE = TrainState(np.int32(0), {}, ())
-STOPPED = Trained(STATE, {}, False, ())
-
-
-class Trainer:
-    """In the place of a training: a run's score is made of its loss and seed.
-
-    Attributes:
-        runs: the options of every run.
-    """
-
-    def __init__(self) -> None:
-        self.runs: list[Any] = []
-
-    def __call__(self, task: type[Task], options: Any, request: Request) -> Trained:
-        self.runs.append(options)
-        if options.seed == 99:
-            return STOPPED
-        scores = {"accuracy": options.seed + len(options.loss), "f1": 0.5, "total": 60}
-        folder = Path(options.output_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "metrics.json").write_text(json.dumps(scores))
-        begin(task, options, request)
-        return Trained(STATE, scores, True, ())
-
-    def compare(self, *words: str) -> int:
-        """The exit status of a comparison of such runs."""
-        return compare_command.run(words[0], words[1:], self)
-
-    def refuses(self, *words: str) -> str:
-        """The message with which it ends."""
-        with pytest.raises(InputError) as caught:
-            self.compare(*words)
-        message = str(caught.value)
-        assert "\n" not in message
-        return message
 
 
 @pytest.fixture
@@ -351,87 +287,6 @@ def test_wrong_input_is_told_before_anything_is_trained(tiny_folder: Path, tmp_p
     assert not output.exists()
 
 
-def test_the_table_is_that_of_the_values() -> None:
-    rng = np.random.default_rng(0)
-    one, other = rng.normal(50, 1, 5), rng.normal(51, 1, 5)
-    found = {"a": [{"f1": float(x)} for x in one], "b": [{"f1": float(x)} for x in other]}
-    first, second = judged(table(found, ["f1"]), [])
-    assert (first.difference, first.p) == (None, None)
-    assert second.mean == pytest.approx(other.mean())
-    assert second.deviation == pytest.approx(other.std(ddof=1))
-    assert second.difference == pytest.approx((other - one).mean())
-    assert second.p == pytest.approx(ttest_rel(other, one).pvalue)
-    text = markdown([first, second])
-    assert text.count("\n| f1 |") == 2
-    same = judged(table({"a": found["a"], "b": found["a"]}, ["f1"]), [])[1]
-    assert (same.difference, same.p) == (0, None)  # nothing to test
-    assert same.verdict == "no difference shown"
-    single = table({"a": found["a"][:1], "b": found["b"][:1]}, ["f1"])[1]
-    assert single.p is None
-    assert "nan" not in markdown([single])
-
-
-ABOVE, BELOW, AROUND = Interval(0.5, 1.5, 0.001), Interval(-2.0, -1.0, 0.001), Interval(-1, 1, 0.9)
-UP, DOWN, EVEN = [2.0, 2.1, 1.9], [-2.0, -2.1, -1.9], [1.0, -1.2, 0.3]
-
-
-@pytest.mark.parametrize(
-    ("differences", "interval", "lower_is_better", "verdict"),
-    [
-        (UP, ABOVE, False, "better"),
-        (UP, ABOVE, True, "worse"),
-        (DOWN, BELOW, False, "worse"),
-        (DOWN, BELOW, True, "better"),
-        (UP, AROUND, False, "no difference shown"),  # of other examples it may be none
-        (EVEN, ABOVE, False, "no difference shown"),  # of other seeds
-        (UP, None, False, "better"),
-        (EVEN, None, False, "no difference shown"),
-        (UP[:1], ABOVE, False, "better"),
-        (UP[:1], AROUND, False, "no difference shown"),
-        (UP[:1], None, False, "not tested"),
-        ([0.0], None, False, "no difference shown"),
-        ([1.0, 1.0], ABOVE, False, "better"),  # which no t-test can tell
-    ],
-)
-def test_a_difference_is_there_over_seeds_and_examples_or_not_shown(
-    differences: list[float], interval: Interval | None, lower_is_better: bool, verdict: str
-) -> None:
-    found = {
-        "a": [{"x": 0.0} for _ in differences],
-        "b": [{"x": difference} for difference in differences],
-    }
-    intervals = {"b": {"x": interval}} if interval else {}
-    row = judged(table(found, ["x"], intervals), ["x"] if lower_is_better else [])[1]
-    assert row.verdict == verdict
-    assert verdict in markdown([row])
-
-
-@given(
-    st.lists(st.floats(0, 1), min_size=1, max_size=5),
-    st.tuples(st.floats(-1, 1), st.floats(-1, 1), st.floats(0, 1)),
-    st.booleans(),
-)
-def test_equal_runs_are_never_better(
-    values: list[float], ends: tuple[float, float, float], lower_is_better: bool
-) -> None:
-    runs = [{"x": value} for value in values]
-    interval = Interval(min(ends[:2]), max(ends[:2]), ends[2])
-    lower = ["x"] if lower_is_better else []
-    row = judged(table({"a": runs, "b": runs}, ["x"], {"b": {"x": interval}}), lower)[1]
-    assert row.verdict == "no difference shown"
-
-
-def test_of_many_losses_one_is_soon_better_by_chance() -> None:
-    """The same interval shows a difference of one loss, and none of forty."""
-    names = [f"loss {n}" for n in range(40)]
-    found = {"a": [{"x": 0.0}], **{name: [{"x": 1.0}] for name in names}}
-    good, poor = Interval(0.1, 2.0, 0.04), Interval(-1.0, 2.0, 0.8)
-    intervals = {name: {"x": good if name == names[0] else poor} for name in names}
-    assert judged(table(found, ["x"], intervals), [])[1].verdict == "no difference shown"
-    few = {name: found[name] for name in ("a", names[0])}
-    assert judged(table(few, ["x"], intervals), [])[1].verdict == "better"
-
-
 def test_examples_are_drawn_from_what_the_runs_keep(tiny_folder: Path, tmp_path: Path) -> None:
     """Of three losses one predicts as the first does, and one nearly everything right."""
     rows = (DEMO / "classification_dev.tsv").read_text().splitlines()[1:]
@@ -474,102 +329,3 @@ def test_examples_are_drawn_from_what_the_runs_keep(tiny_folder: Path, tmp_path:
     assert opened.text.count("no difference shown") == 5
     # A picture of the seeds of each row, and of each difference.
     assert len(opened.attributes("svg", "aria-label")) == 5 * (3 + 2)
-
-
-def test_published_scores_are_shown_for_the_same_model_and_data_only() -> None:
-    known = published_for("/models/bert-base-uncased/", "qa", 10570)
-    assert known is not None
-    assert known.scores["exact_match"] == (81.22, 81.34)
-    assert published_for("bert-base-cased", "qa", 10570) is None
-    assert published_for("bert-base-uncased", "classification", 10570) is None
-
-
-def test_a_learning_curve_is_one_more_axis(
-    tiny_folder: Path, tmp_path: Path, trainer: Trainer
-) -> None:
-    given = words(tiny_folder, tmp_path)
-    assert trainer.compare(*given) == 0
-    assert trainer.compare(*given, "--train_fractions", "1", "0.1", "0.5") == 0
-    assert [(o.train_fraction, o.seed) for o in trainer.runs[2:]] == [
-        *((0.1, 1), (0.5, 1), (0.1, 2), (0.5, 2))  # the runs of all data were there
-    ]
-    assert Path(trainer.runs[2].output_dir) == tmp_path / "cross_entropy" / "part_0.1" / "seed_1"
-    rows = json.loads((tmp_path / "comparison.json").read_text())["rows"]
-    assert [row["fraction"] for row in rows if row["metric"] == "f1"] == [0.1, 0.5, 1]
-    text = (tmp_path / "comparison.md").read_text()
-    assert "| score | loss | examples | mean | std. dev. | n |\n" in text
-    opened = Opened.read(tmp_path / "report.html")
-    assert "1 loss, 3 parts of the data, 2 seeds each" in opened.text
-    assert "--train_fractions 1 0.1 0.5" in opened.text
-    accuracy, _ = opened.data["charts"]
-    assert (accuracy["title"], accuracy["log"]) == ("accuracy", True)
-    (series,) = accuracy["series"]
-    assert (series["y"], series["low"], series["high"]) == ([14.5] * 3, [14] * 3, [15] * 3)
-    # Losses are compared where they have learned from as much.
-    both = [*given, "focal", "--train_fractions", "0.1", "1"]
-    assert trainer.compare(*both) == 0
-    assert len(trainer.runs) == 6 + 4
-    rows = json.loads((tmp_path / "comparison.json").read_text())["rows"]
-    shown = [(r["loss"], r["fraction"], r["difference"]) for r in rows if r["metric"] == "accuracy"]
-    assert shown == [
-        ("cross_entropy", 0.1, None),
-        ("focal", 0.1, -8),
-        ("cross_entropy", 1, None),
-        ("focal", 1, -8),
-    ]
-
-
-def test_wrong_parts_are_refused(tiny_folder: Path, tmp_path: Path, trainer: Trainer) -> None:
-    given = words(tiny_folder, tmp_path / "runs")
-    for more, message in (
-        (["--train_fractions", "0"], "--train_fractions 0: give parts above 0, up to 1"),
-        (["--train_fractions", "1.5"], "--train_fractions 1.5: give parts above 0, up to 1"),
-        (["--train_fractions", "nan"], "give parts above 0, up to 1"),
-        (["--train_fractions", "0.1", "0.1"], "--train_fractions: one is there twice"),
-        (["--train_fractions", "few"], "invalid float value: 'few'"),
-        (["--train_fraction", "0.1"], "give --losses, --seeds and --train_fractions"),
-    ):
-        assert message in trainer.refuses(*given, *more)
-    at = given.index("--losses")
-    assert "give --losses, two or more, or --train_fractions" in trainer.refuses(*given[:at])
-    assert not (tmp_path / "runs").exists()
-    assert trainer.compare(*given[:at], "--train_fractions", "0.5", "1") == 0
-    assert {o.loss for o in trainer.runs} == {"cross_entropy"}
-
-
-@pytest.mark.usefixtures("compilations")
-def test_a_learning_curve_is_really_trained_and_resumed(
-    tiniest_folder: Path, tmp_path: Path
-) -> None:
-    """With a run that is stopped before its end; what is done is not trained again."""
-
-    class Stopping(Trainer):
-        stop = True
-
-        def __call__(self, task: type[Task], options: Any, request: Request) -> Trained:
-            self.runs.append(options)
-            if self.stop and len(self.runs) == 2:
-                return STOPPED
-            return train(task, options, request)
-
-    given = words(tiniest_folder, tmp_path)
-    given = [word for word in given if word not in ("--losses", "cross_entropy", "2")]
-    given += ["--train_fractions", "0.05", "0.2", "--parallel", "jit"]
-    trainer = Stopping()
-    assert trainer.compare(*given) == EXIT_STOPPED
-    trainer.stop = False
-    assert trainer.compare(*given) == 0
-    assert [o.train_fraction for o in trainer.runs] == [0.05, 0.2, 0.2]
-    rows = json.loads((tmp_path / "comparison.json").read_text())["rows"]
-    lines = len((DEMO / "classification_train.tsv").read_text().splitlines()) - 1
-    assert [row["examples"] for row in rows if row["metric"] == "accuracy"] == [
-        size_of(lines, 0.05),
-        size_of(lines, 0.2),
-    ]
-    opened = Opened.read(tmp_path / "report.html")
-    charts = {chart["title"]: chart for chart in opened.data["charts"]}
-    assert charts["accuracy"]["series"][0]["x"] == [size_of(lines, 0.05), size_of(lines, 0.2)]
-    names = [series["name"] for series in charts["Training loss"]["series"]]
-    assert names == ["cross_entropy, 0.05 of the data", "cross_entropy, 0.2 of the data"]
-    pytest.importorskip("matplotlib")
-    assert (tmp_path / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
