@@ -196,21 +196,23 @@ def pack_batch(batch: NumpyBatch, rows: int) -> NumpyBatch:
     mask = batch["attention_mask"] != 0
     slots, length = mask.shape
     row = np.arange(slots) // (slots // rows)
-    counts = mask.sum(1).reshape(rows, -1)
-    starts = (np.cumsum(counts, 1) - counts).reshape(-1)
-    source = np.flatnonzero(mask)
-    slot, position = np.divmod(source, length)
-    target = (row * length + starts)[slot] + position
+    counts = mask.sum(1)
+    per_row = counts.reshape(rows, -1)
+    starts = (np.cumsum(per_row, 1) - per_row).reshape(-1)
+    # The tokens of a row's slots, one after the other, fill it from its start.
+    filled = np.arange(length) < per_row.sum(1)[:, None]
 
     def pack(values: np.ndarray) -> np.ndarray:
-        column = np.zeros(rows * length, np.int32)
-        column[target] = values
-        return column.reshape(rows, length)
+        column = np.zeros((rows, length), np.int32)
+        column[filled] = values
+        return column
 
     packed_batch = {name: column for name, column in batch.items() if name not in _ENCODER_COLUMNS}
-    packed_batch |= {name: pack(batch[name].reshape(-1)[source]) for name in _ENCODER_COLUMNS}
-    packed_batch["position_ids"] = pack(position)
-    packed_batch["segment_ids"] = pack(slot % (slots // rows) + 1)
+    packed_batch |= {name: pack(batch[name][mask]) for name in _ENCODER_COLUMNS}
+    positions = np.arange(length, dtype=np.int32)
+    packed_batch["position_ids"] = pack(np.broadcast_to(positions, mask.shape)[mask])
+    segments = np.arange(slots, dtype=np.int32) % (slots // rows) + 1
+    packed_batch["segment_ids"] = pack(np.repeat(segments, counts))
     # After a full row, an empty slot would begin outside the row and read NaN.
     packed_batch["segment_starts"] = np.minimum(starts, length - 1).astype(np.int32)
     if "masked_positions" in batch:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jaxbert.data.features import PADDING, Features
+from jaxbert.data.features import PADDING, Features, ranges
 
 NumpyBatch = dict[str, np.ndarray]
 
@@ -131,10 +131,9 @@ def make_batch(features: Features, windows: np.ndarray, length: int, size: int) 
     row = np.full(size, -1, np.int32)
     row[: len(windows)] = windows
     lengths = np.where(row >= 0, features.lengths[row], 0)
-    position = np.arange(length)
-    is_token = position < lengths[:, None]  # (size, length)
+    is_token = np.arange(length) < lengths[:, None]  # (size, length)
     place = np.flatnonzero(is_token)  # quicker to index by than a mask
-    source = (features.bounds[row][:, None] + position).reshape(-1)[place]
+    source = ranges(features.bounds[row], lengths)
     batch: NumpyBatch = {}
     for name, column in features.tokens.items():
         padded = np.full((size, length, *column.shape[1:]), PADDING.get(name, 0), column.dtype)
