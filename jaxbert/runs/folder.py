@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -116,27 +116,28 @@ class RunFolder:
         finally:
             self.place.leave()
 
-    def find(self, now: RunRecord, *, teacher: Json = None) -> RunRecord | None:
+    def find(self, now: RunRecord, *, teachers: Sequence[Json] = ()) -> RunRecord | None:
         """The record of the run in the folder, whose lock is taken, to be resumed; None for a new
         start.
 
         Args:
             now: of this run; its job is the launcher's, which starts a job again with
                 --overwrite_output_dir too: the run that this very job has begun is resumed.
-            teacher: the folder of the loss's teacher, if it has one.
+            teachers: the folders of teachers of the losses.
 
         Raises:
             InputError: the folder holds something else, or a run with other options; another run is
                 writing there; or it is the folder of the model that is to be trained, which the
                 results would replace.
         """
-        raw = processes.from_first(lambda: self._find(now, teacher))
+        raw = processes.from_first(lambda: self._find(now, teachers))
         self.previous = None if raw is None else RunRecord.from_json(raw)
         return self.previous
 
-    def _find(self, now: RunRecord, teacher: Json) -> dict[str, Json] | None:
+    def _find(self, now: RunRecord, teachers: Sequence[Json]) -> dict[str, Json] | None:
         flags = ("model_name_or_path", "config_name", "tokenizer_name")
-        self._check_sources({f"--{n}": now.options.get(n) for n in flags} | {"teacher": teacher})
+        self._check_sources([(f"--{n}", now.options.get(n)) for n in flags])
+        self._check_sources([("teacher", teacher) for teacher in teachers])
         record = self._read_record()
         if record is None or (self.overwrites and (now.job is None or record.job != now.job)):
             return None
@@ -149,8 +150,8 @@ class RunFolder:
         self._take(record)
         return record.to_json()
 
-    def _check_sources(self, sources: Mapping[str, Json]) -> None:
-        for name, given in sources.items():
+    def _check_sources(self, sources: Sequence[tuple[str, Json]]) -> None:
+        for name, given in sources:
             if isinstance(given, str) and given and self.place.is_where(given):
                 raise InputError(
                     f"--output_dir {self.place} is the {name} too; give another folder"

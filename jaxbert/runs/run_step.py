@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import jax
 import optax
 
 from jaxbert.data.batch_source import Corruption
@@ -11,9 +12,37 @@ from jaxbert.data.features import Features
 from jaxbert.data.user_corruption import UserCorruption, check_corruption
 from jaxbert.loaded.model import LoadedModel
 from jaxbert.losses.choose import ChosenLoss, with_keywords
+from jaxbert.options.settings import OptimizerKeywords, ScheduleKeywords
 from jaxbert.options.user_function import UserFunction
+from jaxbert.runs.plan import warmup_of
 from jaxbert.tasks.task import E, P, S, Task
+from jaxbert.training.choose_optimizer import ChosenOptimizer
+from jaxbert.training.optim import Schedule, make_schedule
+from jaxbert.training.optimizers import make_optimizer
 from jaxbert.training.step import TrainStep, make_train_step
+
+
+def run_key(seed: int) -> jax.Array:
+    """The key of a run's steps."""
+    return jax.random.fold_in(jax.random.key(seed), 1)
+
+
+def make_rule(
+    optimizer: ChosenOptimizer,
+    total: int,
+    schedule: ScheduleKeywords,
+    around: OptimizerKeywords,
+) -> tuple[Schedule, optax.GradientTransformation]:
+    """The learning rate by step, and the optimizer with all that is around it.
+
+    Args:
+        total: steps of the run.
+    """
+    warmup = warmup_of(schedule["warmup_steps"], schedule["warmup_ratio"], total)
+    rate = make_schedule(
+        schedule["peak"], steps=total, warmup_steps=warmup, decay=schedule["decay"]
+    )
+    return rate, make_optimizer(optimizer.rule, rate, steps=total, **around)
 
 
 def make_step(
