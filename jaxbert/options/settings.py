@@ -18,6 +18,7 @@ from jaxbert.options.source_settings import OwnColumns, Source, SourceOptions, T
 # The groups of --help, in this order. Each dataclass says which one its options are in.
 GROUPS = (
     "model",
+    "the tasks",
     "data",
     "the task and its rows",
     "training",
