@@ -125,6 +125,7 @@ def make_plan(
     steps_per_epoch: int,
     metrics: Sequence[Metric],
     added: Sequence[Metric] = (),
+    judged_by: Sequence[str] | None = None,
     metric_for_best_model: str | None,
     num_train_epochs: float,
     max_steps: int,
@@ -138,9 +139,10 @@ def make_plan(
     """When a run does what.
 
     Args:
-        metrics: the scores of which the first that there is tells the best checkpoint, where none
-            is named.
+        metrics: the scores that there may be.
         added: scores beside these, which an evaluation leaves out where they are not finite.
+        judged_by: of which the first that there is tells the best checkpoint, where none is named;
+            by default the metrics.
     """
     lower = {m.name for m in (*metrics, *added) if m.lower_is_better}
     return Plan(
@@ -150,7 +152,7 @@ def make_plan(
         save_every=save_steps or steps_per_epoch,
         patience=early_stopping_patience,
         max_skipped=max_nonfinite_steps,
-        metrics=best_metrics([m.name for m in metrics], metric_for_best_model),
+        metrics=best_metrics(judged_by or [m.name for m in metrics], metric_for_best_model),
         lower_is_better=frozenset({LOSS, *lower}),
         may_lack=frozenset({LOSS, *(m.name for m in added)}),
         keeps_best=load_best_model_at_end,

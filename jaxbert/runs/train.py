@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import jax
 
@@ -13,7 +13,7 @@ from jaxbert.data.batch_source import BatchSource
 from jaxbert.errors import InputError
 from jaxbert.losses.choose import choose_loss
 from jaxbert.metrics.scores import Scores
-from jaxbert.options.fields import Setting, settings_of
+from jaxbert.options.fields import settings_of
 from jaxbert.options.settings import TrainingOptions
 from jaxbert.runs.adapter import check_lora
 from jaxbert.runs.folder import RunFolder
@@ -92,9 +92,11 @@ def train(
     if not options.output_dir:
         raise InputError("give --output_dir, the folder for the results")
     traced = steps_of(options.profile_steps) if options.profile_steps else range(0)
-    _check_allowed(options.allow_changed_options or (), settings_of(type(options)))
+    known = [setting.name for setting in settings_of(type(options))]
+    check_allowed(options.allow_changed_options or (), known)
+    check_packs(task_cls, packing=options.packing)
     added = [m.name for m in python_inputs.metrics]
-    _check(task_cls, packing=options.packing, metric=options.metric_for_best_model, added=added)
+    check_metric(options.metric_for_best_model, (*task_cls.metric_names(), *added))
     loss = choose_loss(task_cls.losses, **options.loss_choice(), given=python_inputs.loss)
     optimizer = choose_optimizer(options.optim, given=python_inputs.optim, **options.rule())
     check_lora(options.lora())
@@ -156,25 +158,26 @@ def _repository(
     return Repository(processes.from_first(ask), private)
 
 
-def _check_allowed(allowed: Collection[str], known: Iterable[Setting]) -> None:
+def check_allowed(allowed: Collection[str], known: Collection[str]) -> None:
     """Refuse to allow changes of what is no option."""
-    unknown = set(allowed) - {setting.name for setting in known} - {"metrics", "corruption"}
+    unknown = set(allowed) - set(known) - {"metrics", "corruption"}
     if unknown:
         raise InputError(f"--allow_changed_options {' '.join(sorted(unknown))}: no such option")
 
 
-def _check(
-    task: type[Task[S, E, P]], *, packing: bool, metric: str | None, added: Sequence[str]
-) -> None:
-    """Refuse what a task does not have, before any file is read.
+def check_packs(task: type[Task[S, E, P]], *, packing: bool) -> None:
+    """Refuse to pack rows of a task that has several texts in each, before any file is read."""
+    if packing and not task.packs:
+        raise InputError(f"--packing is not for {task.name}, whose rows have several texts already")
+
+
+def check_metric(metric: str | None, known: Sequence[str]) -> None:
+    """Refuse a score that no evaluation has, before any file is read.
 
     Args:
         metric: --metric_for_best_model.
-        added: the names of scores beside the task's.
+        known: the names of scores.
     """
-    if packing and not task.packs:
-        raise InputError(f"--packing is not for {task.name}, whose rows have several texts already")
-    known = (*task.metric_names(), *added)
     if other := set(best_metrics(known, metric)) - set(known):
         raise InputError(f"--metric_for_best_model {' '.join(other)}: give {', '.join(known)}")
 

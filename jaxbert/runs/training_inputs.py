@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable, Collection, Hashable, Sequence
-from typing import Generic
+from typing import Any, Generic, TypeAlias
 
 import jax
 import optax
@@ -160,6 +160,9 @@ class Inputs(Generic[S, E, P]):
             devices=self.parallel.devices,
             per_device_train_batch_size=self.batch_size,
         )
+
+
+AnyInputs: TypeAlias = Inputs[Any, Any, Any]
 
 
 @dataclasses.dataclass(frozen=True)
