@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from jaxbert.predictors.question_answerer import QuestionAnswerer
     from jaxbert.predictors.tagger import Tagger
     from jaxbert.predictors.text_predictors import TextClassifier, TextRegressor
+    from jaxbert.together import TogetherRun, train_together
 
 # Imported when they are asked for (PEP 562): what needs no JAX does not wait for it.
 _MODULES = {
@@ -30,6 +31,7 @@ _MODULES = {
     "Tagger": "predictors.tagger",
     "TextClassifier": "predictors.text_predictors",
     "TextRegressor": "predictors.text_predictors",
+    "TogetherRun": "together",
     "decode_spans": "decoding.spans",
     "evaluate": "api",
     "init_params": "model.heads",
@@ -37,6 +39,7 @@ _MODULES = {
     "make_apply": "model.heads",
     "save_pretrained": "model.pretrained",
     "train": "api",
+    "train_together": "together",
 }
 
 __all__ = [
@@ -50,6 +53,7 @@ __all__ = [
     "Tagger",
     "TextClassifier",
     "TextRegressor",
+    "TogetherRun",
     "decode_spans",
     "evaluate",
     "init_params",
@@ -57,6 +61,7 @@ __all__ = [
     "make_apply",
     "save_pretrained",
     "train",
+    "train_together",
 ]
 
 

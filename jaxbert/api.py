@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from jaxbert.callbacks.guarded_callbacks import check_callbacks
 from jaxbert.cli.foreign_flags import FOREIGN
@@ -22,7 +21,8 @@ from jaxbert.metrics.scores import Metric, Scores
 from jaxbert.metrics.user_metrics import user_metrics
 from jaxbert.options.dependencies import Function
 from jaxbert.options.fields import Settings
-from jaxbert.options.keywords import make_settings
+from jaxbert.options.keywords import Keyword, make_settings
+from jaxbert.options.settings import EvaluationOptions
 from jaxbert.options.user_function import UserFunction, user_function
 from jaxbert.runs.evaluate import evaluate as evaluate_run
 from jaxbert.runs.predict_rows import as_dicts, predict_rows
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from jaxbert.predictors.text_predictors import TextClassifier, TextRegressor
 
 Record = dict[str, float | str | None]
-Setting = str | float | bool | os.PathLike[str] | Sequence[str] | Mapping[str, Json] | None
 
 
 class History(list[Record]):
@@ -141,7 +140,7 @@ def train(
     corruption: Function | None = None,
     callbacks: Sequence[Notify] = (),
     quiet: bool = False,
-    **settings: Setting,
+    **settings: Keyword,
 ) -> Run:
     """Fine-tune a model, or resume the run in `output_dir`; all results are written there.
 
@@ -172,39 +171,30 @@ def train(
     Raises:
         InputError: something that was given cannot be used; nothing has been written.
     """
-    definition = _task(task)
-    named = [name for name, value in settings.items() if value is not None]
-    train_rows, train_paths = _source("train_data", train_data, "train_file", named)
-    held_out_rows, held_out_paths = _source(
-        "validation_data", validation_data, "validation_file", named
+    definition = task_of(task)
+    settings |= model_setting(model, settings)
+    python_inputs = learned_from(
+        settings,
+        train_data=train_data,
+        validation_data=validation_data,
+        loss=loss,
+        metrics=metrics,
+        corruption=corruption,
     )
-    settings |= {**_model(model, named), **train_paths, **held_out_paths}
-    if isinstance(loss, Mapping):
-        loss = " ".join(f"{name}:{weight!r}" for name, weight in loss.items())
-    loss_function = _given("loss", loss, settings)
-    optim_function = _given("optim", optim, settings)
-    options: Any = make_settings(
+    python_inputs = dataclasses.replace(
+        python_inputs, optim=given_function("optim", optim, settings)
+    )
+    options = make_settings(
         TASK_COMMANDS[task].training,
         settings,
         listed_by=f"`jaxbert train {task} --help` lists the options",
         advice=_advice(TASK_COMMANDS[task].training, settings),
     )
     check_callbacks(callbacks)
-    python_inputs = PythonInputs(
-        train_rows,
-        held_out_rows,
-        loss_function,
-        optim_function,
-        user_metrics(metrics),
-        None if corruption is None else user_function(corruption, "corruption"),
-    )
-    # Absolute, so that the run is found from another working directory too.
-    folder: Path | str = options.output_dir or ""
-    if not is_address(folder):
-        folder = Path(folder).expanduser().absolute()
+    folder = place_of_run(options.output_dir)
     with shown_messages(quiet=quiet):
         trained = train_run(definition, options, callbacks=callbacks, python_inputs=python_inputs)
-    history = _history(folder, trained.evaluations)
+    history = history_of(folder, trained.evaluations)
     return Run(task, folder, trained.scores, history, trained.done)
 
 
@@ -215,7 +205,7 @@ def evaluate(
     data: Paths | Rows | None = None,
     metrics: Sequence[Function | Metric] = (),
     quiet: bool = False,
-    **settings: Setting,
+    **settings: Keyword,
 ) -> Evaluation:
     """Scores and predictions of a fine-tuned model on data.
 
@@ -230,18 +220,56 @@ def evaluate(
     Raises:
         InputError: something that was given cannot be used; nothing has been written.
     """
-    definition = _task(task)
+    definition = task_of(task)
     named = [name for name, value in settings.items() if value is not None]
     rows, paths = _source("data", data, "validation_file", named)
-    options = _evaluation_options(task, {**settings, **_model(model, named), **paths})
+    options = _evaluation_options(task, {**settings, **model_setting(model, settings), **paths})
     added = user_metrics(metrics)
     with shown_messages(quiet=quiet):
         found = evaluate_run(definition, options, rows, added)
     return Evaluation(found.scores, as_dicts(found.examples, found.predictions))
 
 
-def _given(
-    name: str, value: str | Function | None, into: dict[str, Setting]
+def learned_from(
+    into: dict[str, Keyword],
+    *,
+    train_data: Paths | Rows | None,
+    validation_data: Paths | Rows | None,
+    loss: str | Mapping[str, float] | Function | None,
+    metrics: Sequence[Function | Metric],
+    corruption: Function | None,
+) -> PythonInputs:
+    """What a program gives to a task beside its settings.
+
+    Args:
+        into: the settings, which take names and paths of what is given.
+        train_data, validation_data, loss, metrics, corruption: see train.
+    """
+    named = [name for name, value in into.items() if value is not None]
+    train_rows, train_paths = _source("train_data", train_data, "train_file", named)
+    held_out_rows, held_out_paths = _source(
+        "validation_data", validation_data, "validation_file", named
+    )
+    into |= {**train_paths, **held_out_paths}
+    if isinstance(loss, Mapping):
+        loss = " ".join(f"{name}:{weight!r}" for name, weight in loss.items())
+    return PythonInputs(
+        train_rows,
+        held_out_rows,
+        given_function("loss", loss, into),
+        metrics=user_metrics(metrics),
+        corruption=None if corruption is None else user_function(corruption, "corruption"),
+    )
+
+
+def place_of_run(output_dir: str | None) -> Path | str:
+    """Where a run is; absolute, so that it is found from another working directory too."""
+    folder: Path | str = output_dir or ""
+    return folder if is_address(folder) else Path(folder).expanduser().absolute()
+
+
+def given_function(
+    name: str, value: str | Function | None, into: dict[str, Keyword]
 ) -> UserFunction | None:
     """A function of the program; its name, or that of another one, goes into the settings."""
     if value is None:
@@ -254,28 +282,33 @@ def _given(
     return function
 
 
-def _task(name: str) -> type[AnyTask]:
+def task_of(name: str) -> type[AnyTask]:
+    """The task of that name.
+
+    Raises:
+        InputError: there is none.
+    """
     if not isinstance(name, str) or name not in TASKS:
         raise InputError(f"there is no task {shown(repr(name))}; there are {', '.join(TASKS)}")
     return TASKS[name]
 
 
-def _model(model: str | Path | None, named: Collection[str]) -> dict[str, Setting]:
+def model_setting(model: str | Path | None, beside: Mapping[str, Keyword]) -> dict[str, Keyword]:
     """The setting of the argument `model`.
 
     Args:
-        named: the settings that have a value.
+        beside: the settings that are given.
     """
     if model is None:
         return {}
-    if "model_name_or_path" in named:
+    if beside.get("model_name_or_path") is not None:
         raise InputError("model and model_name_or_path are the same; give one of them")
     return {"model_name_or_path": model}
 
 
 def _source(
     name: str, data: Paths | Rows | None, flag: str, named: Collection[str]
-) -> tuple[InMemory | None, dict[str, Setting]]:
+) -> tuple[InMemory | None, dict[str, Keyword]]:
     """Rows in memory, or where they are paths the setting of these.
 
     Args:
@@ -307,7 +340,7 @@ def _exists(path: str) -> bool:
         return False
 
 
-def _evaluation_options(task: str, given: Mapping[str, Setting]) -> Any:
+def _evaluation_options(task: str, given: Mapping[str, Keyword]) -> EvaluationOptions:
     definition = TASKS[task]
     return make_settings(
         TASK_COMMANDS[task].evaluation,
@@ -319,13 +352,13 @@ def _evaluation_options(task: str, given: Mapping[str, Setting]) -> Any:
 
 
 def _advice(
-    cls: type[Settings], given: Mapping[str, Setting]
+    cls: type[Settings], given: Mapping[str, Keyword]
 ) -> Callable[[Collection[str]], Mapping[str, str]]:
     """What to give instead of flags of other scripts, as the command line knows them."""
     return functools.partial(advice, cls, FOREIGN, {n: str(x) for n, x in given.items()})
 
 
-def _history(folder: Path | str, evaluations: Sequence[Mapping[str, float | str]]) -> History:
+def history_of(folder: Path | str, evaluations: Sequence[Mapping[str, float | str]]) -> History:
     """What the log of a run has, and its evaluations, each behind the step that it is after."""
     lines = []
     if is_address(folder):

@@ -25,7 +25,7 @@ FLOORS = (
     ("predictors",),
     ("serve",),
     ("benchmark",),
-    ("api", "cli", "launch", "__main__", "__init__"),
+    ("api", "together", "cli", "launch", "__main__", "__init__"),
 )
 
 

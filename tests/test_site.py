@@ -16,6 +16,8 @@ from jaxbert.cli.compile_command import CompileOptions
 from jaxbert.cli.flags import flags_of
 from jaxbert.cli.foreign_flags import FOREIGN
 from jaxbert.cli.main import COMMANDS
+from jaxbert.options.together_settings import TogetherOptions
+from jaxbert.runs.asked_tasks import named_tasks, own_options
 from jaxbert.runtime.launcher import make_parser as make_launcher
 from jaxbert.tasks.task_commands import TASK_COMMANDS
 from jaxbert.training.parallel import make_parallel
@@ -29,7 +31,7 @@ _LINK = re.compile(r"\]\(([^)\s]+)\)")
 # jaxbert train qa ..., python train/qa.py ..., python eval/calibrate.py ...
 _COMMAND = re.compile(r"(?:(?<!cd )jaxbert |(?:python3? |-- |srun python )(?=train/|eval/))(.*)")
 ANYWHERE = {"--help", "--version", "--print-completion"}
-_FLAGS = re.compile(r"(?<![\w-])--([A-Za-z_][\w-]*)")
+_FLAGS = re.compile(r"(?<![\w-])--([A-Za-z_][\w-]*(?:\.\w+)?)")
 
 
 def anchors(page: str) -> set[str]:
@@ -72,6 +74,11 @@ def known_flags(words: list[str]) -> set[str]:
         return own | (known_flags(inner) if inner[:1] == ["train"] else set())
     if not rest or rest[0].startswith("-"):
         return set()
+    if rest[0] == "together":
+        tasks = re.findall(r"--tasks ((?:[^- ]\S* )+)", " ".join(rest) + " ")
+        named = named_tasks(tasks[0].split()) if tasks else {}
+        own = {f"--{n}.{o}" for n, task in named.items() for o in own_options(task.options_cls)}
+        return own | set(flags_of(TogetherOptions)) | {f"--{name}" for name in FOREIGN}
     about = TASK_COMMANDS[rest[0]]
     own = set(flags_of(about.evaluation if name == "eval" else about.training))
     own |= {f"--{name}" for name in FOREIGN}

@@ -20,7 +20,7 @@ from jaxbert.errors import InputError
 from jaxbert.io.untrusted import shown
 from jaxbert.model.folders import folder_of
 from jaxbert.options.fields import Settings, option
-from jaxbert.runs.record import RunRecord
+from jaxbert.runs.record import RunRecord, check_single
 from jaxbert.tasks.qa import QA
 from jaxbert.tasks.registry import TASKS
 
@@ -64,6 +64,7 @@ def _asker_of(model: str, given: Collection[str]) -> type[Asker]:
         InputError: the task has no predictor, or it does not take one of the flags.
     """
     record = _record_of(model)
+    check_single(model, record)
     task = QA.name if record is None else record.task
     if task not in ASKERS:
         instead = "ask it with the program that trained it"

@@ -11,7 +11,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, NoReturn, TextIO, TypeVar, cast
+from typing import Any, NamedTuple, NoReturn, TextIO, TypeVar, cast
 
 import jax
 
@@ -71,6 +71,42 @@ def _parse(
     parser: argparse.ArgumentParser,
     defaults: Callable[[S], Mapping[str, Value]] | None,
 ) -> S:
+    given = read_words(cls, words, parser)
+    options = make_settings(cls, given.values, defaults=defaults)
+    given.tell()
+    return options
+
+
+class Given(NamedTuple):
+    """What a command line gives.
+
+    Attributes:
+        values: by the names of settings, not checked yet.
+        notes: what was understood of other scripts' flags.
+        cpu: the CPU was asked for.
+    """
+
+    values: dict[str, Value]
+    notes: Sequence[str]
+    cpu: bool
+
+    def tell(self) -> None:
+        """Log what was understood, once the values have been checked."""
+        for note in self.notes:
+            logging.getLogger("jaxbert").info("%s", note)
+        if self.cpu:  # before JAX looks for devices
+            jax.config.update("jax_platforms", "cpu")
+
+
+def read_words(cls: type[Settings], words: Sequence[str], parser: argparse.ArgumentParser) -> Given:
+    """What a command line gives to a dataclass.
+
+    Args:
+        parser: made for the dataclass, see make_parser.
+
+    Raises:
+        InputError: a flag is unknown or refused, or a word belongs to none.
+    """
     migrated = migrate(words, cls, FOREIGN)
     if "--help" not in migrated.words:
         faults = list(migrated.faults)
@@ -83,12 +119,7 @@ def _parse(
     for word in rest:
         hint = "; a JSON file of options is given first" if word.endswith(".json") else ""
         raise InputError(f"{shown(word)} belongs to no option{hint}; --help lists the options")
-    options = make_settings(cls, vars(given), defaults=defaults)
-    for note in migrated.notes:
-        logging.getLogger("jaxbert").info("%s", note)
-    if migrated.cpu:  # before JAX looks for devices
-        jax.config.update("jax_platforms", "cpu")
-    return options
+    return Given(vars(given), migrated.notes, migrated.cpu)
 
 
 def named_words(words: Sequence[str], names: Sequence[str]) -> list[str]:

@@ -8,7 +8,7 @@ import logging
 import textwrap
 from collections.abc import Collection, Mapping, Sequence
 
-from jaxbert.cli import command_line
+from jaxbert.cli import command_line, together_command
 from jaxbert.cli.repeating import words_to_repeat
 from jaxbert.errors import InputError
 from jaxbert.options.command_settings import CalibrateOptions, ScoreOptions
@@ -20,6 +20,7 @@ from jaxbert.runs.saved import options_of_training
 from jaxbert.runs.score_questions import score_files
 from jaxbert.runs.score_rows import score_rows
 from jaxbert.runs.train import train
+from jaxbert.runs.train_together import TOGETHER
 from jaxbert.runtime.signal_listener import EXIT_STOPPED
 from jaxbert.tasks.qa import QA
 from jaxbert.tasks.registry import TASKS
@@ -32,7 +33,7 @@ def train_command(name: str, words: Sequence[str]) -> int:
     """Train as the command line says.
 
     Args:
-        name: of the task.
+        name: of the task, or together.
 
     Returns:
         The exit status.
@@ -40,6 +41,8 @@ def train_command(name: str, words: Sequence[str]) -> int:
     Raises:
         InputError: something the user gave cannot be used, or there is no data.
     """
+    if name == TOGETHER:
+        return together_command.run(words)
     options = training_options(name, words)
     about = TASK_COMMANDS[name]
     named = {s.name for s in settings_of(about.training) if s.facts.names_input}

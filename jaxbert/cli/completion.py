@@ -24,6 +24,7 @@ from jaxbert.cli.vocabulary_command import VocabularyOptions
 from jaxbert.errors import InputError
 from jaxbert.options.command_settings import CalibrateOptions, ScoreOptions
 from jaxbert.options.fields import Settings
+from jaxbert.options.together_settings import OF_TASKS, REFUSED, TogetherOptions
 from jaxbert.runtime import launcher
 from jaxbert.tasks.task_commands import TASK_COMMANDS
 
@@ -81,6 +82,13 @@ def completion(words: Sequence[str]) -> str:
                 add_arguments(parser)
             elif name == "search":
                 add_search_arguments(parser)
+            _complete_files(parser)
+        if name == "train":
+            hidden = OF_TASKS | REFUSED.keys()
+            shared = make_parser(TogetherOptions, hidden=hidden)
+            parser = tasks.add_parser(
+                "together", help=command.summary, parents=[shared], add_help=False
+            )
             _complete_files(parser)
     return str(shtab.complete(root, shell=words[0]))
 

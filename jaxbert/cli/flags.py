@@ -28,6 +28,7 @@ def make_parser(
     description: str | None = None,
     epilog: str | None = None,
     listed: Mapping[str, Collection[str]] | None = None,
+    hidden: Collection[str] = (),
 ) -> argparse.ArgumentParser:
     """A parser whose namespace has what a command line gives, and no defaults.
 
@@ -39,6 +40,7 @@ def make_parser(
         description, epilog: what --help says before and after the options; before them by default
             the docstring of the dataclass.
         listed: option -> the values that its help lists.
+        hidden: options that are taken, and refused by the dataclass, so that none is told of.
     """
     parser = _Parser(
         prog=prog,
@@ -58,6 +60,9 @@ def make_parser(
     groups: dict[int, argparse._ActionsContainer] = {-1: parser}
     for setting in sorted(settings_of(cls), key=lambda setting: declared[setting.name]):
         number, _ = declared[setting.name]
+        if setting.name in hidden:
+            _add(parser, setting, argparse.SUPPRESS)
+            continue
         if number not in groups:
             groups[number] = parser.add_argument_group(GROUPS[number])
         _add(groups[number], setting, _help(setting, (listed or {}).get(setting.name, ())))

@@ -25,6 +25,8 @@ from jaxbert.tasks.task_commands import TASK_COMMANDS
 
 _HELP = ("-h", "--help")
 _WIDTH = 80
+# What can stand for a task: several of them.
+_TOGETHER = {"train": {"together": "Train several tasks on one encoder, in turns."}}
 _RESUMABLE = ("train", "compare", "search")  # commands that, stopped by a signal, are given again
 
 
@@ -202,7 +204,7 @@ def answer(words: Sequence[str]) -> str | None:
         return None
     if not rest or rest[0] in _HELP:
         return _tasks(name)
-    _check("task", rest[0], TASK_COMMANDS)
+    _check("task", rest[0], [*TASK_COMMANDS, *_TOGETHER.get(name, ())])
     return None
 
 
@@ -266,6 +268,7 @@ def _tasks(name: str) -> str:
         flags = about.evaluation if command.flags == "evaluation" else about.training
         summary = (inspect.getdoc(flags) or "").splitlines()[0]
         lines.append(f"  {task:<17}{re.sub(r' [(].*[)][.]$', '.', summary)}")  # without the paper
+    lines += [f"  {task:<17}{summary}" for task, summary in _TOGETHER.get(name, {}).items()]
     lines += ["", f"jaxbert {name} TASK --help has the flags. For example:"]
     return "\n".join([*lines, f"  jaxbert {command.example}"])
 

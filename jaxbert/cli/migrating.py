@@ -130,7 +130,7 @@ class Migrated:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Flag:
+class Flag:
     """A flag as written, its name with underscores, and the words behind it."""
 
     written: str
@@ -162,10 +162,10 @@ def _is_flag(word: str) -> bool:
     return word.startswith("-") and word.lstrip("-")[:1].isalpha()
 
 
-def _split(words: Sequence[str]) -> tuple[list[str], list[_Flag]]:
+def split_flags(words: Sequence[str]) -> tuple[list[str], list[Flag]]:
     """The words before the first flag, and the flags."""
     start = next((n for n, word in enumerate(words) if _is_flag(word)), len(words))
-    flags: list[_Flag] = []
+    flags: list[Flag] = []
     for word in words[start:]:
         if not _is_flag(word):
             flags[-1].values.append(word)
@@ -174,11 +174,11 @@ def _split(words: Sequence[str]) -> tuple[list[str], list[_Flag]]:
         name = written.lstrip("-").replace("-", "_")
         if not word.startswith("--") and name != "h":
             name = written  # -learning_rate is no flag
-        flags.append(_Flag(written, name, [value] if equals else []))
+        flags.append(Flag(written, name, [value] if equals else []))
     return list(words[:start]), flags
 
 
-def _asked(flag: _Flag, foreign: Foreign, switched_off: bool) -> str:
+def _asked(flag: Flag, foreign: Foreign, switched_off: bool) -> str:
     """The value of a foreign flag.
 
     Raises:
@@ -212,7 +212,7 @@ def migrate(words: Sequence[str], cls: type[Settings], table: Mapping[str, Forei
     own = {setting.name for setting in settings_of(cls)}
     switched_on = {f"no_{setting.name}" for setting in settings_of(cls) if setting.default is True}
     known = table if issubclass(cls, ModelOptions) else {}
-    before, flags = _split(words)
+    before, flags = split_flags(words)
     flag_values = {flag.name: flag.value if flag.values else "true" for flag in flags}
     result = Migrated(before, [], [], [], False)
     cpu = False
@@ -357,11 +357,16 @@ def words_of_file(path: str, cls: type[Settings], table: Mapping[str, Foreign]) 
     words: list[str] = []
     for name, value in (values | own).items():
         if value is not None:
-            words += _words_of(path, name, value)
+            words += words_of(path, name, value)
     return words
 
 
-def _words_of(path: str, name: str, value: Json) -> Iterable[str]:
+def words_of(path: str, name: str, value: Json) -> Iterable[str]:
+    """The words of a command line for an option of a file.
+
+    Raises:
+        InputError: a value begins as a flag does.
+    """
     if isinstance(value, bool):
         return [f"--{name}={value}"]
     if isinstance(value, list) and all(isinstance(each, str | int | float) for each in value):

@@ -67,8 +67,11 @@ def _check_functions(path: str, loss: Json) -> None:
     names = []
     if isinstance(loss, str) and loss.startswith(PREFIX):
         names.append(f"loss {loss.removeprefix(PREFIX)}")
-    functions = read_object(Path(path).expanduser()).get("functions")
-    names += functions if isinstance(functions, dict) else []
+    record = read_object(Path(path).expanduser())
+    parts = record.get("parts")
+    for raw in (record, *(parts.values() if isinstance(parts, dict) else ())):
+        functions = raw.get("functions") if isinstance(raw, dict) else None
+        names += functions if isinstance(functions, dict) else []
     if names:
         raise InputError(
             f"{path}: the run used functions of a Python program ({shown(', '.join(names))}); "

@@ -20,6 +20,7 @@ class SharedEncoder:
 
     Args:
         models: of each task, opened from one folder.
+        params: of each task, in place of its model's own; what is beside the encoder is its head.
 
     Attributes:
         params: {"bert": the encoder, TASK: its head, ...}, on the host, float32. The encoder has
@@ -29,7 +30,9 @@ class SharedEncoder:
         InputError: the models have encoders of different shapes, or different vocabularies.
     """
 
-    def __init__(self, models: Mapping[str, LoadedModel]) -> None:
+    def __init__(
+        self, models: Mapping[str, LoadedModel], params: Mapping[str, Params] | None = None
+    ) -> None:
         if not models:
             raise InputError("there are no models to share an encoder")
         self._models = models
@@ -42,7 +45,8 @@ class SharedEncoder:
                     f"{names[0]} and {name} cannot share an encoder: theirs differ; open both from "
                     "one folder"
                 )
-        params = {name: model.params for name, model in models.items()}
+        if params is None:
+            params = {name: model.params for name, model in models.items()}
         parts = [subtree(params[name], _ENCODER) for name in reversed(names)]  # the first counts
         encoder = {k: x for part in parts for k, x in part.items()}
         heads = {name: {k: x for k, x in p.items() if k != _ENCODER} for name, p in params.items()}

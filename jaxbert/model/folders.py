@@ -117,6 +117,9 @@ def explain_no_model(folder: Path) -> str | None:
             "`BertForPreTraining.from_pretrained('.', from_tf=True).save_pretrained('DIR')`"
         )
     if (folder / "options.json").is_file() and (folder / "checkpoints").is_dir():
+        models = [str(p.parent) for p in sorted(folder.glob("*/model.safetensors"))]
+        if models:  # a run of several tasks that has ended
+            return f"it has a model of each of several tasks: give {' or '.join(models)}"
         return "an unfinished run has no model yet; the command that started it resumes it"
     if folder.parent.name == "checkpoints" and (folder / "manifest.json").is_file():
         return (

@@ -14,7 +14,7 @@ import re
 import types
 import typing
 from collections.abc import Collection, Mapping
-from typing import Literal, TypeGuard, TypeVar
+from typing import Literal, Self, TypeGuard, TypeVar
 
 import numpy as np
 
@@ -324,6 +324,10 @@ class Settings:
         """
         names = {setting.name for setting in settings_of(cls)}
         return cls(**{name: value for name, value in vars(self).items() if name in names})
+
+    def with_values(self, found: Mapping[str, Value]) -> Self:
+        """The settings with these values of those that they have."""
+        return dataclasses.replace(self, **{n: x for n, x in found.items() if n in vars(self)})
 
     def changed_from(
         self, saved: Mapping[str, Json], allowed: Collection[str] = ()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,6 +14,8 @@ from jaxbert.options.fields import Settings, Value, settings_of
 
 S = TypeVar("S", bound=Settings)
 V = TypeVar("V")
+# What a Python program may give for a setting.
+Keyword = str | float | bool | os.PathLike[str] | Sequence[str] | Mapping[str, Json] | None
 
 _TYPOS = 2  # letters in which a name may differ from the one that was meant
 

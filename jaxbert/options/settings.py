@@ -13,11 +13,12 @@ from typing import Literal, TypedDict
 
 from jaxbert.errors import InputError
 from jaxbert.options.fields import Settings, option, settings_of
-from jaxbert.options.source_settings import Source, SourceOptions, TrainingDataOptions
+from jaxbert.options.source_settings import OwnColumns, Source, SourceOptions, TrainingDataOptions
 
 # The groups of --help, in this order. Each dataclass says which one its options are in.
 GROUPS = (
     "model",
+    "the tasks",
     "data",
     "the task and its rows",
     "training",
@@ -207,6 +208,15 @@ class CheckpointOptions(Settings):
             "private": self.hub_private_repo,
         }
 
+    def folder(self) -> FolderKeywords:
+        """Where the run goes, and how it is kept there."""
+        return {
+            "given": self.output_dir or "",
+            "overwrite": self.overwrite_output_dir,
+            "keep": self.save_total_limit,
+            "retry_on_error": self.save_errors == "retry",
+        }
+
     @property
     def comparing_models(self) -> list[str]:
         """The options given that ask which of two models is better, and so for validation data."""
@@ -233,6 +243,44 @@ class OptimizerKeywords(TypedDict):
     head_factor: float
     ema_decay: float | None
     swa_start: float | None
+
+
+class FolderKeywords(TypedDict):
+    """Keywords of RunFolder.open that the options decide."""
+
+    given: str
+    overwrite: bool
+    keep: int
+    retry_on_error: bool
+
+
+class DataKeywords(TypedDict):
+    """Keywords of runs.training_inputs.read_data."""
+
+    training: Source
+    validation: Source
+    names: OwnColumns
+    needed_by: Sequence[str]
+    cache_dir: str | None
+
+
+class ScheduleKeywords(TypedDict):
+    """How the learning rate rises and falls, for runs.run_step.make_rule."""
+
+    peak: float
+    warmup_steps: int
+    warmup_ratio: float
+    decay: Literal["linear", "cosine", "constant", "constant_with_warmup"]
+
+
+class LearningKeywords(TypedDict):
+    """Keywords of runs.task_phases.learned_by."""
+
+    seed: int
+    dtype: str
+    packing: bool
+    length_bucket: int
+    own_columns: OwnColumns
 
 
 class LoraKeywords(TypedDict):
@@ -269,6 +317,20 @@ class BatchKeywords(TypedDict):
     packing: bool
     length_bucket: int
     seed: int
+
+
+class PlanKeywords(TypedDict):
+    """Keywords of runs.plan.make_plan that the options decide."""
+
+    metric_for_best_model: str | None
+    num_train_epochs: float
+    max_steps: int
+    logging_steps: int
+    eval_steps: int | None
+    save_steps: int | None
+    early_stopping_patience: int | None
+    max_nonfinite_steps: int
+    load_best_model_at_end: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -412,6 +474,16 @@ class TrainingOptions(CheckpointOptions, TrainingDataOptions, ModelOptions):
         """Where the examples to be learned from come from, and which of them."""
         return dataclasses.replace(super().training_source(), seed=self.seed)
 
+    def data(self) -> DataKeywords:
+        """The examples to learn from and those held out."""
+        return {
+            "training": self.training_source(),
+            "validation": self.validation_source(),
+            "names": self.own_columns(),
+            "needed_by": self.comparing_models,
+            "cache_dir": self.cache_dir,
+        }
+
     def loss_choice(self) -> LossKeywords:
         """Which loss it is, of those of a task and of files."""
         return {"name": self.loss, "loss_args": self.loss_args, "loss_weights": self.loss_weights}
@@ -437,6 +509,39 @@ class TrainingOptions(CheckpointOptions, TrainingDataOptions, ModelOptions):
             "packing": self.packing,
             "length_bucket": self.length_bucket,
             "seed": self.seed,
+        }
+
+    def schedule(self) -> ScheduleKeywords:
+        """The learning rate by step."""
+        return {
+            "peak": self.learning_rate,
+            "warmup_steps": self.warmup_steps,
+            "warmup_ratio": self.warmup_ratio,
+            "decay": self.lr_scheduler_type,
+        }
+
+    def learning(self) -> LearningKeywords:
+        """What decides the batches and how the loss is tried."""
+        return {
+            "seed": self.seed,
+            "dtype": self.dtype,
+            "packing": self.packing,
+            "length_bucket": self.length_bucket,
+            "own_columns": self.own_columns(),
+        }
+
+    def plan(self) -> PlanKeywords:
+        """When what is done, as far as the data do not decide it."""
+        return {
+            "metric_for_best_model": self.metric_for_best_model,
+            "num_train_epochs": self.num_train_epochs,
+            "max_steps": self.max_steps,
+            "logging_steps": self.logging_steps,
+            "eval_steps": self.eval_steps,
+            "save_steps": self.save_steps,
+            "early_stopping_patience": self.early_stopping_patience,
+            "max_nonfinite_steps": self.max_nonfinite_steps,
+            "load_best_model_at_end": self.load_best_model_at_end,
         }
 
     @property

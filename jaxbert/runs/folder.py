@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -17,8 +17,9 @@ from jaxbert.losses.own_params import of_model, save_loss_params
 from jaxbert.metrics.scores import Scores
 from jaxbert.model.heads import Params
 from jaxbert.options.resume import advice_on
-from jaxbert.runs.place import Place, place_of
+from jaxbert.runs.place import PartPlace, Place, place_of
 from jaxbert.runs.record import RECORD, Differences, RunRecord
+from jaxbert.runs.resume_checks import check_resumed
 from jaxbert.runs.run_files import CHECKPOINTS, COMPARED, LOG, METRICS, RESULTS, RUN_FILES
 from jaxbert.runtime import processes
 from jaxbert.sharing.card import CARD, is_ours, write_card
@@ -33,15 +34,6 @@ if TYPE_CHECKING:
     from jaxbert.sharing.hub import Repository
 
 logger = logging.getLogger("jaxbert")
-
-# Of the fingerprints of a record, in the order in which they are compared.
-_DATA = {
-    "train": "other train data or another tokenizer",
-    "validation": "other validation data",
-    "teacher": "another teacher",
-    "model": "another config.json",
-    "base": "another model to adapt",
-}
 
 
 class RunFolder:
@@ -72,6 +64,7 @@ class RunFolder:
         self.previous: RunRecord | None = None
         self.checkpoints: Checkpoints | None = None
         self.overwrites, self._keep, self._retry_on_error = overwrite, keep, retry_on_error
+        self._replaced: RunRecord | None = None  # the run that is removed for this one
 
     @classmethod
     def open(
@@ -82,6 +75,7 @@ class RunFolder:
         overwrite: bool = False,
         keep: int = 2,
         retry_on_error: bool = False,
+        parts: Sequence[str] = (),
     ) -> RunFolder:
         """The folder, not locked yet.
 
@@ -90,11 +84,12 @@ class RunFolder:
             writes: whether this process is the first one.
             overwrite: a run that is there is to be replaced, see `find`.
             keep, retry_on_error: see Checkpoints; the log's errors are treated likewise.
+            parts: the names of the tasks, where there are several: each has a folder in it.
 
         Raises:
             InputError: it is a file, or cannot be made or written.
         """
-        place = place_of(given)
+        place = place_of(given, parts)
         processes.from_first(place.check_writable)
         kind = cls if writes else _Follower
         return kind(place, overwrite=overwrite, keep=keep, retry_on_error=retry_on_error)
@@ -116,45 +111,52 @@ class RunFolder:
         finally:
             self.place.leave()
 
-    def find(self, now: RunRecord, *, teacher: Json = None) -> RunRecord | None:
+    def find(self, now: RunRecord, *, teachers: Sequence[Json] = ()) -> RunRecord | None:
         """The record of the run in the folder, whose lock is taken, to be resumed; None for a new
         start.
 
         Args:
             now: of this run; its job is the launcher's, which starts a job again with
                 --overwrite_output_dir too: the run that this very job has begun is resumed.
-            teacher: the folder of the loss's teacher, if it has one.
+            teachers: the folders of teachers of the losses.
 
         Raises:
             InputError: the folder holds something else, or a run with other options; another run is
                 writing there; or it is the folder of the model that is to be trained, which the
                 results would replace.
         """
-        raw = processes.from_first(lambda: self._find(now, teacher))
+        raw = processes.from_first(lambda: self._find(now, teachers))
         self.previous = None if raw is None else RunRecord.from_json(raw)
         return self.previous
 
-    def _find(self, now: RunRecord, teacher: Json) -> dict[str, Json] | None:
+    def _find(self, now: RunRecord, teachers: Sequence[Json]) -> dict[str, Json] | None:
         flags = ("model_name_or_path", "config_name", "tokenizer_name")
-        self._check_sources({f"--{n}": now.options.get(n) for n in flags} | {"teacher": teacher})
+        sources = [(f"--{n}", now.options.get(n)) for n in flags]
+        sources += [("teacher", teacher) for teacher in teachers]
+        for place in (self.place, *(PartPlace(self.place, name) for name in now.parts)):
+            _check_sources(place, sources)
         record = self._read_record()
         if record is None or (self.overwrites and (now.job is None or record.job != now.job)):
+            self._replaced = record
+            for name in now.parts:
+                if self.place.has(name) and not (record is not None and name in record.parts):
+                    raise InputError(
+                        f"--output_dir {self.place}: there is a {name} that is no model of a run "
+                        "of several tasks; give another folder"
+                    )
             return None
+        if record.part is not None:
+            raise InputError(
+                f"--output_dir {self.place} is of a run of several tasks, "
+                f"{shown(' '.join(record.part.tasks))}; give another folder"
+            )
         if record.task != now.task:
             raise InputError(
                 f"--output_dir {self.place} holds a run of the task {shown(record.task)}"
             )
-        differences = record.differences(now)
-        self._check_options(differences)
+        self._check_options(record.differences(now), next(iter(now.parts), None))
         self._take(record)
         return record.to_json()
-
-    def _check_sources(self, sources: Mapping[str, Json]) -> None:
-        for name, given in sources.items():
-            if isinstance(given, str) and given and self.place.is_where(given):
-                raise InputError(
-                    f"--output_dir {self.place} is the {name} too; give another folder"
-                )
 
     def _read_record(self) -> RunRecord | None:
         """The record, if there is a run."""
@@ -179,77 +181,33 @@ class RunFolder:
                 )
         return None
 
-    def _check_options(self, differences: Differences) -> None:
+    def _check_options(self, differences: Differences, part: str | None) -> None:
         if changed := differences.options:
+            model = self.place.named(part) if part else self.place
             raise InputError(
                 f"--output_dir {self.place} holds a run with other options: "
-                f"{'; '.join(map(str, changed))}; {advice_on(changed, str(self.place))}"
+                f"{'; '.join(map(str, changed))}; {advice_on(changed, str(model))}"
             )
 
-    def check(self, now: RunRecord, *, user_loss: bool) -> None:
+    def check(self, now: RunRecord, *, user_loss: bool, part: str = "") -> None:
         """Refuse to resume a run with other data than it was started with, or with a user's loss,
         metric or corruption whose text, or what it depends on, has been changed.
 
         Args:
             now: as in `find`, with the fingerprints.
             user_loss: whether the loss is the user's.
+            part: the name of a task of several, whose record `now` is.
 
         Raises:
             InputError: it is so, and is not allowed to be.
         """
-        processes.from_first(lambda: self._check(now, user_loss))
-
-    def _check(self, now: RunRecord, user_loss: bool) -> None:
-        if self.previous is None:
-            return
-        differences = self.previous.differences(now)
-        if differences.environment:
-            logger.warning(
-                "the run was started with %s; it resumes, but may not end with the same bits",
-                "; ".join(map(str, differences.environment)),
-            )
-        given = now.options.get("allow_changed_options")
-        allowed = given if isinstance(given, list) else ()
-        # The options of the loss name the teacher.
-        may_differ = {"teacher"} if "loss" in allowed or "loss_args" in allowed else set()
-        for name, what in _DATA.items():
-            if name in differences.data - may_differ:
-                raise InputError(
-                    f"--output_dir {self.place}: the run was started with {what}; give that, or "
-                    "--overwrite_output_dir"
+        previous = self.previous.parts.get(part) if part and self.previous else self.previous
+        if previous is not None:
+            whose = f"{part}." if part else ""
+            processes.from_first(
+                lambda: check_resumed(
+                    previous, now, place=str(self.place), user_loss=user_loss, whose=whose
                 )
-        best = now.options.get("metric_for_best_model")
-        for name, what in differences.functions.items():
-            option, _, metric = name.partition(" ")
-            if metric and isinstance(best, str) and metric == best.removeprefix("eval_"):
-                advice = (
-                    "it tells the best checkpoint, and earlier evaluations do not have the new "
-                    "one's scores: give the former, or --overwrite_output_dir"
-                )
-            elif option in allowed:
-                continue
-            else:
-                advice = (
-                    f"give --allow_changed_options {option} to resume with what is given now, or "
-                    "--overwrite_output_dir"
-                )
-            raise InputError(f"--output_dir {self.place}: {name}: {what}; {advice}")
-        if not user_loss or "loss" in allowed:
-            return
-        loss = f"--loss {now.options.get('loss')}"
-        advice = (
-            "give --allow_changed_options loss to resume with the new one, or "
-            "--overwrite_output_dir"
-        )
-        if differences.loss:
-            what = f"the text of {loss}" if now.loss_values else f"the file of {loss}"
-            raise InputError(
-                f"--output_dir {self.place}: {what} is not the one that the run was started with, "
-                f"whose text is in options.json; {advice}"
-            )
-        if differences.loss_value:
-            raise InputError(
-                f"--output_dir {self.place}: {loss}: {differences.loss_value}; {advice}"
             )
 
     def begin(self, now: RunRecord) -> None:
@@ -267,11 +225,12 @@ class RunFolder:
         self._take(self.previous)
         if self.previous is None:
             if self.overwrites:
-                remove_run(self.place)
-                self.place.bring([CARD])
-                if is_ours(self.path / CARD):
-                    self.place.remove([CARD])
-                    (self.path / CARD).unlink(missing_ok=True)
+                for name in self._replaced.parts if self._replaced else ():
+                    part = PartPlace(self.place, name)
+                    _remove_with_card(part)
+                    with contextlib.suppress(OSError):  # the user has put something there
+                        part.path.rmdir()
+                _remove_with_card(self.place)
             now.write(self.path)
             self.place.publish()
         else:
@@ -364,6 +323,16 @@ class RunFolder:
             checkpoints.close()
             self.place.publish()
 
+    def part(self, name: str) -> RunFolder:
+        """The folder in it of one of several tasks, for what is written at the end."""
+        place = PartPlace(self.place, name)
+        return type(self)(place, overwrite=False, keep=self._keep, retry_on_error=False)
+
+    def save_record(self, record: RunRecord) -> None:
+        """Write the record of one of several tasks into its folder."""
+        record.write(self.path)
+        self.place.publish()
+
     def save_model(self, model: LoadedModel, params: Params) -> None:
         """The model as a folder that transformers reads too; what is its loss's lies beside it."""
         model.save(self.path, of_model(params))
@@ -430,6 +399,9 @@ class _Follower(RunFolder):
     def storage(self, first_step: int) -> Iterator[Storage]:
         yield Nowhere()
 
+    def save_record(self, record: RunRecord) -> None:
+        pass
+
     def save_model(self, model: LoadedModel, params: Params) -> None:
         pass
 
@@ -440,9 +412,29 @@ class _Follower(RunFolder):
         pass
 
 
+def _check_sources(place: Place, sources: Sequence[tuple[str, Json]]) -> None:
+    """Refuse to write where something lies that is read.
+
+    Args:
+        sources: what names it, and where it is.
+    """
+    for name, given in sources:
+        if isinstance(given, str) and given and place.is_where(given):
+            raise InputError(f"--output_dir {place} is the {name} too; give another folder")
+
+
 def remove_run(place: Place) -> None:
     """Remove what a run writes, and nothing else that may lie in the folder."""
     place.remove(RUN_FILES)
+
+
+def _remove_with_card(place: Place) -> None:
+    """The same, and the card that a run has written there."""
+    remove_run(place)
+    place.bring([CARD])
+    if is_ours(place.path / CARD):
+        place.remove([CARD])
+        (place.path / CARD).unlink(missing_ok=True)
 
 
 def publish_results(place: Place, scores: Scores, files: Mapping[str, Json]) -> None:

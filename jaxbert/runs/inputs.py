@@ -6,7 +6,6 @@ import dataclasses
 import itertools
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 import jax
 
@@ -222,7 +221,7 @@ def read_held_out(
     return data.examples
 
 
-def check_labels(task: AnyTask, data: Data[Any], name: str, asked: Sequence[str] = ()) -> None:
+def check_labels(task: Task[S, E, P], data: Data[E], name: str, asked: Sequence[str] = ()) -> None:
     """Refuse data without labels; all examples have one or none has.
 
     Args:
@@ -232,12 +231,13 @@ def check_labels(task: AnyTask, data: Data[Any], name: str, asked: Sequence[str]
     first = data.examples[0]
     if task.label_of(first) is not None:
         return
+    where = task.row_of(first)
     if asked:
         raise InputError(
-            f"{first.where}: --label_column_name {' '.join(asked)}: no row has a label, so there "
+            f"{where}: --label_column_name {' '.join(asked)}: no row has a label, so there "
             "is nothing to score; without that flag there are predictions alone"
         )
     raise InputError(
-        f"{first.where}: the {name} data has no labels; name them with --label_column_name; the "
+        f"{where}: the {name} data has no labels; name them with --label_column_name; the "
         f"columns are {names_of(data.columns)}"
     )

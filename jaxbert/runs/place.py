@@ -88,9 +88,15 @@ class Place(Protocol):
         ...
 
 
-def place_of(given: str | Path) -> Place:
-    """The place of a path or an address."""
-    return BucketPlace(str(given)) if is_address(given) else LocalPlace(Path(given).expanduser())
+def place_of(given: str | Path, parts: Sequence[str] = ()) -> Place:
+    """The place of a path or an address.
+
+    Args:
+        parts: folders in it that the run writes too; see PartPlace.
+    """
+    if is_address(given):
+        return BucketPlace(str(given), parts)
+    return LocalPlace(Path(given).expanduser())
 
 
 class LocalPlace:
@@ -167,13 +173,13 @@ class BucketPlace:
     manifests.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, parts: Sequence[str] = ()) -> None:
         self._bucket = Bucket(address, "--output_dir")
         self._lock = BucketLock(self._bucket, f"--output_dir {self._bucket.address}")
         self._scratch = Path(tempfile.mkdtemp(dir=scratch()))
         self._path = self._scratch / "run" / self._bucket.address.rpartition("/")[2]
         self._path.mkdir(parents=True)
-        names = {*RUN_FILES, CARD} - {CHECKPOINTS}
+        names = {*RUN_FILES, CARD, *parts} - {CHECKPOINTS}
         self._copy = BucketCopy(self._bucket, self.path, names, self._lock.check)
 
     def __str__(self) -> str:
@@ -222,6 +228,59 @@ class BucketPlace:
     def leave(self) -> None:
         self._lock.release()
         shutil.rmtree(self._scratch, ignore_errors=True)
+
+
+class PartPlace:
+    """A folder in the directory of a run, which has its lock."""
+
+    def __init__(self, whole: Place, name: str) -> None:
+        self._whole, self._name = whole, name
+
+    def __str__(self) -> str:
+        return str(self._whole.named(self._name))
+
+    @property
+    def path(self) -> Path:
+        return self._whole.path / self._name
+
+    def check_writable(self, flag: str = "--output_dir") -> None:
+        self._whole.check_writable(flag)
+
+    def is_where(self, given: str) -> bool:
+        if is_address(str(self)):
+            return given.rstrip("/") == str(self)
+        return LocalPlace(self.path).is_where(given)
+
+    def bring(self, names: Sequence[str]) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._whole.bring(self._within(names))
+
+    def named(self, name: str) -> Path | str:
+        return self._whole.named(f"{self._name}/{name}")
+
+    def has(self, name: str) -> bool:
+        return self._whole.has(f"{self._name}/{name}")
+
+    def is_locked(self) -> bool:
+        return self._whole.is_locked()
+
+    def lock(self) -> None:
+        self._whole.lock()
+
+    def steps(self, name: str) -> StepFolders:
+        return self._whole.steps(f"{self._name}/{name}")
+
+    def publish(self) -> None:
+        self._whole.publish()
+
+    def remove(self, names: Sequence[str]) -> None:
+        self._whole.remove(self._within(names))
+
+    def leave(self) -> None:
+        """Nothing: the whole has the lock."""
+
+    def _within(self, names: Sequence[str]) -> list[str]:
+        return [f"{self._name}/{name}" for name in names]
 
 
 def check_writable(folder: Path, flag: str = "--output_dir") -> None:

@@ -14,8 +14,9 @@ from jaxbert.data.features import Features
 from jaxbert.data.packing import PackedSampler, Sampler, row_length
 from jaxbert.data.sampling import BucketSampler, bucket_lengths
 from jaxbert.errors import InputError
-from jaxbert.metrics.scores import LOSS
+from jaxbert.metrics.scores import LOSS, Metric
 from jaxbert.runs.record import RunRecord
+from jaxbert.training.progress import Plan
 
 
 def make_sampler(
@@ -117,6 +118,45 @@ def full_rows(
         platform=platform,
     )
     return BatchSource(stretched_features, sampler, corruption, gradient_accumulation_steps)
+
+
+def make_plan(
+    *,
+    steps_per_epoch: int,
+    metrics: Sequence[Metric],
+    added: Sequence[Metric] = (),
+    judged_by: Sequence[str] | None = None,
+    metric_for_best_model: str | None,
+    num_train_epochs: float,
+    max_steps: int,
+    logging_steps: int,
+    eval_steps: int | None,
+    save_steps: int | None,
+    early_stopping_patience: int | None,
+    max_nonfinite_steps: int,
+    load_best_model_at_end: bool,
+) -> Plan:
+    """When a run does what.
+
+    Args:
+        metrics: the scores that there may be.
+        added: scores beside these, which an evaluation leaves out where they are not finite.
+        judged_by: of which the first that there is tells the best checkpoint, where none is named;
+            by default the metrics.
+    """
+    lower = {m.name for m in (*metrics, *added) if m.lower_is_better}
+    return Plan(
+        total=total_steps(num_train_epochs, max_steps, steps_per_epoch),
+        log_every=logging_steps,
+        eval_every=eval_steps or steps_per_epoch,
+        save_every=save_steps or steps_per_epoch,
+        patience=early_stopping_patience,
+        max_skipped=max_nonfinite_steps,
+        metrics=best_metrics(judged_by or [m.name for m in metrics], metric_for_best_model),
+        lower_is_better=frozenset({LOSS, *lower}),
+        may_lack=frozenset({LOSS, *(m.name for m in added)}),
+        keeps_best=load_best_model_at_end,
+    )
 
 
 def total_steps(num_train_epochs: float, max_steps: int, steps_per_epoch: int) -> int:

@@ -19,6 +19,7 @@ from jaxbert.options.fields import ChangedOption
 from jaxbert.options.settings import CheckpointOptions
 from jaxbert.options.user_function import changed_value
 from jaxbert.runtime import host
+from jaxbert.sharing.card import Part
 
 RECORD = "options.json"
 
@@ -128,6 +129,8 @@ class RunRecord:
         settings: of which `options` was made; None in a record that was read.
         functions: of a Python program, beside the loss: "corruption" or "metrics NAME" -> its
             source, and the values that it depends on beside it.
+        parts: of a run of several tasks the record of each, by its name in the run.
+        part: of the record of one of these, in its own folder, which one it is.
     """
 
     task: str
@@ -145,6 +148,8 @@ class RunRecord:
     settings: CheckpointOptions | None = dataclasses.field(default=None, compare=False)
     loss_values: Mapping[str, Json] = dataclasses.field(default_factory=dict)
     functions: Mapping[str, Json] = dataclasses.field(default_factory=dict)
+    parts: Mapping[str, RunRecord] = dataclasses.field(default_factory=dict)
+    part: Part | None = None
 
     @classmethod
     def of(
@@ -209,7 +214,9 @@ class RunRecord:
         examples = raw.get("examples")
         if not (isinstance(task, str) and isinstance(options, Mapping)):
             raise ValueError("no task or options")
-        if not (isinstance(rows, int) and rows >= 1 and isinstance(length, int | None)):
+        parts = raw.get("parts")
+        least = 0 if parts else 1
+        if not (isinstance(rows, int) and rows >= least and isinstance(length, int | None)):
             raise ValueError("no rows of a step")
         if not isinstance(data, Mapping):
             raise ValueError("no fingerprints")
@@ -230,6 +237,8 @@ class RunRecord:
             void=raw.get("void") is True,
             loss_values=_object(raw.get("loss_values")),
             functions=_object(raw.get("functions")),
+            parts={n: cls.from_json(_object(part)) for n, part in _object(parts).items()},
+            part=_part_of(raw.get("part")),
         )
 
     def to_json(self) -> dict[str, Json]:
@@ -253,6 +262,10 @@ class RunRecord:
             content["loss_values"] = self.loss_values
         if self.functions:
             content["functions"] = self.functions
+        if self.parts:
+            content["parts"] = {name: part.to_json() for name, part in self.parts.items()}
+        if self.part is not None:
+            content["part"] = {"name": self.part.name, "tasks": list(self.part.tasks)}
         if self.void:
             content["void"] = True
         return content
@@ -275,9 +288,7 @@ class RunRecord:
         if now.settings is None:
             raise ValueError("a record that was read is not that of a run that starts")
         return Differences(
-            options=now.settings.changed_from(
-                self.options, now.settings.allow_changed_options or ()
-            ),
+            options=self._changed_options(now, now.settings.allow_changed_options or ()),
             data=frozenset(_different(self.data, now.data) if now.data else ()),
             loss=self.loss is not None and self.loss != now.loss,
             loss_value=changed_value(self.loss_values, now.loss_values),
@@ -287,6 +298,22 @@ class RunRecord:
                 *_changed(self.machine, now.machine),
             ],
         )
+
+    def _changed_options(self, now: RunRecord, allowed: Sequence[str]) -> list[ChangedOption]:
+        """Those of the run, and those of a task behind its name, where they are not the run's."""
+        assert now.settings is not None
+        changed = now.settings.changed_from(self.options, allowed)
+        of_all = {option.name for option in changed}
+        for name, part in now.parts.items():
+            if name in self.parts:
+                own = [*allowed, *(word.removeprefix(f"{name}.") for word in allowed)]
+                found = self.parts[name]._changed_options(part, own)
+                changed += [
+                    dataclasses.replace(option, name=f"{name}.{option.name}")
+                    for option in found
+                    if option.name not in of_all
+                ]
+        return changed
 
 
 def versions() -> dict[str, Json]:
@@ -311,11 +338,34 @@ def check_task(folder: Path, task: str) -> None:
         InputError: options.json says that it is one.
     """
     record = RunRecord.read(folder)
+    check_single(folder, record)
     if record is not None and record.task != task:
         raise InputError(
             f"{folder} was trained for {shown(record.task)}, not for {task}; use the script or "
             "class of that task"
         )
+
+
+def _part_of(raw: Json) -> Part | None:
+    """None where there is no such object."""
+    if not isinstance(raw, Mapping):
+        return None
+    tasks = raw.get("tasks")
+    return Part(str(raw.get("name")), [str(x) for x in tasks] if isinstance(tasks, list) else [])
+
+
+def check_single(folder: Path | str, record: RunRecord | None) -> None:
+    """Refuse the folder of a run of several tasks, whose models are in folders of their own.
+
+    Args:
+        record: what is there.
+
+    Raises:
+        InputError: it is one; those folders are named.
+    """
+    if record is not None and record.parts:
+        names = " or ".join(f"{str(folder).rstrip('/')}/{name}" for name in record.parts)
+        raise InputError(f"{shown(str(folder))} has a model of each of several tasks: give {names}")
 
 
 def _different(before: Mapping[str, Json], now: Mapping[str, Json]) -> list[str]:

@@ -98,7 +98,9 @@ def card_of(name: str, record: RunRecord, scores: Scores) -> str:
     names = [f"the {name}" for name in record.functions]
     if str(record.options.get("loss")).startswith(PREFIX):
         names.append("the loss")
-    return make_card(name, TASKS[record.task], record.options, scores, record.versions, names)
+    return make_card(
+        name, TASKS[record.task], record.options, scores, record.versions, names, record.part
+    )
 
 
 def read_calibration(folder: Path) -> tuple[dict[str, Json], set[str]]:

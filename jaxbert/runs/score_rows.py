@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from jaxbert.data.rows import Cell, Data
 from jaxbert.errors import InputError
 from jaxbert.metrics.scores import Scores
@@ -12,7 +10,7 @@ from jaxbert.options.fields import Setting, Value, settings_of
 from jaxbert.options.keywords import make_settings
 from jaxbert.runs.scored_files import read_json, warn
 from jaxbert.tasks.registry import TASKS
-from jaxbert.tasks.task import RowTask
+from jaxbert.tasks.task import E, RowTask
 
 
 def score_rows(
@@ -62,7 +60,7 @@ def _plain(setting: Setting, value: Value) -> Value:
     return value[0]
 
 
-def _entries(path: str, data: Data[Any], references: str) -> list[Cell]:
+def _entries(path: str, data: Data[E], references: str) -> list[Cell]:
     """The entries of a predictions file, one for each example of the references."""
     entries = read_json(path)
     if fault := next((problem for problem in data.problems if problem.malformed), None):

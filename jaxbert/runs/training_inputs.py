@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable, Collection, Hashable, Sequence
-from typing import Generic
+from typing import Any, Generic, TypeAlias
 
 import jax
 import optax
@@ -22,7 +22,7 @@ from jaxbert.io.files import Json
 from jaxbert.loaded.model import LoadedModel
 from jaxbert.losses.choose import ChosenLoss
 from jaxbert.losses.own_params import of_model, with_loss_params
-from jaxbert.metrics.scores import LOSS, Scores
+from jaxbert.metrics.scores import LOSS, Metric, Scores
 from jaxbert.metrics.user_metrics import UserMetric
 from jaxbert.model.config import config_to_dict
 from jaxbert.model.heads import Params
@@ -41,9 +41,8 @@ from jaxbert.runs.adapter import adapted_model
 from jaxbert.runs.batch_size import room, rows_that_fit
 from jaxbert.runs.encoding import encode_examples, encode_to_learn
 from jaxbert.runs.evaluate import Evaluator, show_scores
-from jaxbert.runs.folder import RunFolder
 from jaxbert.runs.inputs import load_model, read_examples, read_held_out
-from jaxbert.runs.plan import best_metrics, full_rows, make_sampler, micro_batches, total_steps
+from jaxbert.runs.plan import best_metrics, full_rows, make_sampler, micro_batches
 from jaxbert.runs.record import RunRecord, fingerprint_of
 from jaxbert.runs.run_step import corruption_of, make_step
 from jaxbert.runs.teacher import Teacher, load_teacher
@@ -53,7 +52,6 @@ from jaxbert.training.choose_optimizer import ChosenOptimizer
 from jaxbert.training.optim import is_frozen, make_schedule
 from jaxbert.training.optimizers import make_optimizer
 from jaxbert.training.parallel import Parallel
-from jaxbert.training.progress import Plan
 
 logger = logging.getLogger("jaxbert")
 
@@ -75,6 +73,10 @@ class PythonInputs:
     optim: UserFunction | None = None
     metrics: Sequence[UserMetric] = ()
     corruption: UserFunction | None = None
+
+    def scores(self) -> list[Metric]:
+        """Those of the metrics."""
+        return [Metric(m.name, None, m.lower_is_better) for m in self.metrics]
 
     def functions(self) -> dict[str, Json]:
         """What the run's record has of the functions beside the loss."""
@@ -100,17 +102,25 @@ class Validation(Generic[S, E, P]):
     def __call__(
         self, params: Params, step: int, stopped: Callable[[], bool] = lambda: False
     ) -> Scores | None:
+        scores = self.quietly(params, step, stopped)
+        if scores is not None:
+            logger.info("step %d: %s", step, show_scores(scores))
+        return scores
+
+    def quietly(
+        self, params: Params, step: int, stopped: Callable[[], bool] = lambda: False
+    ) -> Scores | None:
+        """The same without a line of the log."""
         result = self._evaluator(of_model(params), stopped)
         if result is None:
             return None
         (self.scores, self.predictions), self.step = result, step
-        logger.info("step %d: %s", step, show_scores(self.scores))
         return self.scores
 
 
 @dataclasses.dataclass(frozen=True)
 class Inputs(Generic[S, E, P]):
-    """All that a run is made of, read and checked.
+    """All that a run learns a task from, read and checked.
 
     Attributes:
         features: of `examples`, those from which something can be learned.
@@ -120,12 +130,10 @@ class Inputs(Generic[S, E, P]):
 
     task: Task[S, E, P]
     loss: ChosenLoss
-    optimizer: ChosenOptimizer
     model: LoadedModel
     examples: Sequence[E]
     features: Features
     sampler: Sampler
-    plan: Plan
     held_out: Sequence[E] | None
     validation: Validation[S, E, P] | None
     teacher: Teacher | None
@@ -154,25 +162,31 @@ class Inputs(Generic[S, E, P]):
         )
 
 
+AnyInputs: TypeAlias = Inputs[Any, Any, Any]
+
+
 @dataclasses.dataclass(frozen=True)
 class Examples(Generic[S, E, P]):
     """The data of a run, read, and the task fitted to them.
 
     Attributes:
         columns: of the training data, those that the task does not know.
+        origin: of the training data, for messages.
     """
 
     task: Task[S, E, P]
     data: Data[E]
     held_out: Sequence[E] | None
     columns: RowColumns
+    origin: str
 
 
 def read_data(
     task: Task[S, E, P],
+    python_inputs: PythonInputs,
+    *,
     training: Source,
     validation: Source,
-    python_inputs: PythonInputs,
     names: OwnColumns,
     needed_by: Sequence[str],
     cache_dir: str | None,
@@ -192,7 +206,9 @@ def read_data(
     held_out = read_held_out(task, validation, python_inputs.validation, needed_by, cache_dir)
     if held_out is None and python_inputs.metrics:
         raise InputError("metrics: give validation_data, on which they are computed")
-    return Examples(task.fit_to(data.examples, held_out), data, held_out, columns)
+    rows = python_inputs.train
+    origin = training.label if rows is None else rows.origin
+    return Examples(task.fit_to(data.examples, held_out), data, held_out, columns, origin)
 
 
 def _columns_of(task: Task[S, E, P], examples: Sequence[E], collector: CellCollector) -> RowColumns:
@@ -210,24 +226,28 @@ def read_inputs(
     options: TrainingOptions,
     loss: ChosenLoss,
     optimizer: ChosenOptimizer,
-    run: RunFolder,
     record: RunRecord,
+    previous: RunRecord | None,
     python_inputs: PythonInputs,
+    *,
+    metric: str | None,
+    freeze: Sequence[str],
 ) -> Inputs[S, E, P]:
-    """Model, features, the order of batches and the plan; compared with the record of the run that
-    is resumed, if there is one."""
+    """Model, features and the order of batches.
+
+    Args:
+        record: of this run, as far as the options alone decide it.
+        previous: of the run that is resumed, if there is one.
+        metric: the score that tells the best checkpoint, where it is one of this task.
+        freeze: modules of the model that are not trained.
+    """
     task = read.task
-    # Before anything is read that takes long.
-    previous = run.find(record, teacher=loss.args.get("teacher"))
     seed, packing, shards = options.seed, options.packing, options.shard_optimizer
     model = load_model(task, options, read.data, seed=seed, packing=packing, shard_optimizer=shards)
-    added = [m.name for m in python_inputs.metrics]
-    _check_model(read, model, options.metric_for_best_model, added, options.freeze or ())
+    _check_model(read, model, metric, python_inputs.metrics, freeze)
     if (lora := options.lora()) is not None:
         model = adapted_model(model, Lora(**lora), options.frozen, seed)
-    rows = python_inputs.train
-    origin = options.training_source().label if rows is None else rows.origin
-    features = _features_to_learn(read, model, origin, options.encoding())
+    features = _features_to_learn(read, model, options.encoding())
     batch_size = options.per_device_train_batch_size
     if batch_size == AUTO and (batch_size := _decided(previous)) == AUTO:
         tx = make_optimizer(optimizer.rule, make_schedule(1.0, steps=1), **options.optimizer())
@@ -244,18 +264,6 @@ def read_inputs(
         platform=model.compute.target.platform,
         **options.batches(),
     )
-    plan = Plan(
-        total=total_steps(options.num_train_epochs, options.max_steps, sampler.steps_per_epoch),
-        log_every=options.logging_steps,
-        eval_every=options.eval_steps or sampler.steps_per_epoch,
-        save_every=options.save_steps or sampler.steps_per_epoch,
-        patience=options.early_stopping_patience,
-        max_skipped=options.max_nonfinite_steps,
-        metrics=best_metrics([m.name for m in task.metrics], options.metric_for_best_model),
-        lower_is_better=_lower_is_better(task, python_inputs.metrics),
-        may_lack=frozenset({LOSS, *added}),
-        keeps_best=options.load_best_model_at_end,
-    )
     validation = _make_validation(
         read,
         model,
@@ -264,18 +272,21 @@ def read_inputs(
         size=options.per_device_eval_batch_size * model.compute.parallel.devices,
         buckets=bucket_lengths(options.length_bucket, task.settings.max_seq_length),
     )
-    if plan.metrics == (LOSS,):
-        _check_has_loss(read, options.metric_for_best_model)
-    return _compared(
-        *(read, loss, optimizer, model, features, sampler),
-        *(plan, validation, python_inputs, record, run),
+    _check_has_loss(read, metric)
+    teacher = _teacher_of(loss, task, model)
+    return Inputs(
+        task=task,
+        loss=loss,
+        model=model,
+        examples=read.data.examples,
+        features=features,
+        sampler=sampler,
+        held_out=read.held_out,
+        validation=validation,
+        teacher=teacher,
+        corruption=python_inputs.corruption,
+        record=_completed(record, read, model, features, sampler, teacher, loss),
     )
-
-
-def _lower_is_better(task: Task[S, E, P], added: Sequence[UserMetric]) -> frozenset[str]:
-    """The scores that are better when they are lower."""
-    lower = {m.name for m in task.metrics if m.lower_is_better}
-    return frozenset({LOSS, *lower, *(m.name for m in added if m.lower_is_better)})
 
 
 def _decided(previous: RunRecord | None) -> int:
@@ -328,28 +339,28 @@ def _check_model(
     read: Examples[S, E, P],
     model: LoadedModel,
     metric: str | None,
-    added: Sequence[str],
+    added: Sequence[UserMetric],
     freeze: Sequence[str],
 ) -> None:
     """Refuse a metric or a module to freeze that this model with these data does not have.
 
     Args:
         metric: --metric_for_best_model.
-        added: the names of scores beside the task's.
+        added: scores beside the task's.
     """
-    if not set(added).issuperset(best_metrics((), metric)):
+    if not {m.name for m in added}.issuperset(best_metrics((), metric)):
         read.task.check_metric(metric, read.data.examples, model.cfg)
     if names := model.cfg.id2label:
         shown = ", ".join(names[:12]) + ", ..." * (len(names) > 12)
         logger.info("  %d outputs: %s", len(names), shown)
-    _check_freeze(model.params, freeze)
+    check_freeze(model.params, freeze)
 
 
 def _features_to_learn(
-    read: Examples[S, E, P], model: LoadedModel, origin: str, encoding: EncodingKeywords
+    read: Examples[S, E, P], model: LoadedModel, encoding: EncodingKeywords
 ) -> Features:
     """The features from which something can be learned, with the columns of the user's own."""
-    task, examples, columns = read.task, read.data.examples, read.columns
+    task, examples, columns, origin = read.task, read.data.examples, read.columns, read.origin
     tokenizer, cfg = model.tokenizer, model.cfg
     features = encode_to_learn(task, examples, tokenizer, cfg, origin, **encoding)
     if columns.view is not None:
@@ -363,6 +374,8 @@ def _features_to_learn(
 
 def _check_has_loss(read: Examples[S, E, P], metric: str | None) -> None:
     """Refuse to judge checkpoints by a loss that the validation data do not have."""
+    if best_metrics((), metric) != (LOSS,):
+        return
     if read.held_out is not None and not any(map(read.task.learnable, read.held_out)):
         raise InputError(
             f"--metric_for_best_model {metric}: the validation data have no example whose label is "
@@ -370,49 +383,28 @@ def _check_has_loss(read: Examples[S, E, P], metric: str | None) -> None:
         )
 
 
-def _compared(
+def _completed(
+    record: RunRecord,
     read: Examples[S, E, P],
-    loss: ChosenLoss,
-    optimizer: ChosenOptimizer,
     model: LoadedModel,
     features: Features,
     sampler: Sampler,
-    plan: Plan,
-    validation: Validation[S, E, P] | None,
-    python_inputs: PythonInputs,
-    record: RunRecord,
-    run: RunFolder,
-) -> Inputs[S, E, P]:
-    """All inputs, when the other processes have the same, and the run that is resumed had them."""
-    teacher = _teacher_of(loss, read.task, model)
+    teacher: Teacher | None,
+    loss: ChosenLoss,
+) -> RunRecord:
+    """The record with what the data have decided, when the other processes have the same."""
     prints = _fingerprints(model, features, read.held_out, teacher)
     processes.check_alike("data", prints)
     processes.check_alike("losses", [loss.source, dict(loss.values)])
     processes.check_alike("functions", dict(record.functions))
     kernel, _ = model.attention_for(sampler.buckets, train=True)
-    record = dataclasses.replace(
+    return dataclasses.replace(
         record,
         machine={**record.machine, "attention": kernel},
         rows_per_step=sampler.rows,
         row_length=max(sampler.buckets),
         data=prints,
         examples=len(read.data.examples),
-    )
-    run.check(record, user_loss=loss.user_defined)
-    return Inputs(
-        task=read.task,
-        loss=loss,
-        optimizer=optimizer,
-        model=model,
-        examples=read.data.examples,
-        features=features,
-        sampler=sampler,
-        plan=plan,
-        held_out=read.held_out,
-        validation=validation,
-        teacher=teacher,
-        corruption=python_inputs.corruption,
-        record=record,
     )
 
 
@@ -461,7 +453,15 @@ def _fingerprints(
     return prints
 
 
-def _check_freeze(params: Params, freeze: Sequence[str]) -> None:
+def check_freeze(params: Params, freeze: Sequence[str]) -> None:
+    """Refuse to freeze what is no module of these parameters, or all of them.
+
+    Args:
+        freeze: --freeze.
+
+    Raises:
+        InputError: it is so.
+    """
     paths = [p for p, _ in jax.tree_util.tree_leaves_with_path(params)]
     names = [tuple(str(part.key) for part in path) for path in paths]
     for name in freeze:

@@ -23,18 +23,19 @@ from jaxbert.tasks.task import E, P, S
 
 
 def took(
-    inputs: Inputs[S, E, P], source: BatchSource, shapes: int, seconds: float
+    inputs: Inputs[S, E, P], source: BatchSource, total: int, shapes: int, seconds: float
 ) -> dict[str, str]:
     """What a training took, to be shown.
 
     Args:
+        total: steps of the run.
         shapes: that were compiled.
     """
     devices = inputs.parallel.devices
     return {
         "examples": f"{len(inputs.examples)}, in {len(inputs.features)} windows",
         "held out": "none" if inputs.held_out is None else str(len(inputs.held_out)),
-        "steps": f"{inputs.plan.total}, {source.steps_per_epoch} an epoch",
+        "steps": f"{total}, {source.steps_per_epoch} an epoch",
         "time": f"{seconds:.0f} s since this start",
         "rows": f"{source.rows} a step, of {' '.join(map(str, source.row_lengths))} tokens",
         "padding": f"{100 * source.padding():.1f} % of the tokens",

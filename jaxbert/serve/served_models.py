@@ -15,7 +15,7 @@ from jaxbert.predictors.fill_mask import FillMask
 from jaxbert.predictors.question_answerer import QuestionAnswerer, Reading
 from jaxbert.predictors.tagger import Tagger
 from jaxbert.predictors.text_predictors import TextClassifier, TextRegressor
-from jaxbert.runs.record import RunRecord
+from jaxbert.runs.record import RunRecord, check_single
 from jaxbert.serve import wire
 from jaxbert.training.predict import cached_tokens
 
@@ -393,6 +393,7 @@ def open_models(places: Sequence[str], rows: int) -> dict[str, ServedModel]:
     for name, place in zip(names, places, strict=True):
         folder = find_model_folder(place)  # once: it may come from a bucket or the Hub
         record = RunRecord.read(folder)
+        check_single(place, record)
         task = ServedQuestions.task if record is None else record.task
         if task not in SERVED:
             raise InputError(

@@ -12,7 +12,7 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from jaxbert.io.bucket import is_address
 from jaxbert.io.files import Json, write_text
@@ -20,6 +20,7 @@ from jaxbert.metrics.scores import Scores, shown_score
 from jaxbert.model.families import FAMILIES
 from jaxbert.options.fields import AUTO, Setting, settings_of
 from jaxbert.options.settings import EvaluationOptions, TrainingOptions
+from jaxbert.options.together_settings import SHARED
 from jaxbert.tasks.registry import AnyTask
 from jaxbert.tasks.task_commands import TASK_COMMANDS
 
@@ -36,6 +37,30 @@ _MAY_BE_OF_THE_HUB = ("dataset_name", "model_name_or_path", "config_name", "toke
 _MODEL = ("model_name_or_path", "config_name", "tokenizer_name")
 
 
+class Part(NamedTuple):
+    """The place of a task in a run of several.
+
+    Attributes:
+        name: its own in the run.
+        tasks: as --tasks has them.
+    """
+
+    name: str
+    tasks: Sequence[str]
+
+    def command(self) -> str:
+        """Of the run, as far as it is of no single task."""
+        return f"jaxbert train together \\\n    --tasks {shlex.join(self.tasks)}"
+
+    def sentence(self) -> str:
+        """What the card says of it."""
+        return (
+            f"Its encoder learned several tasks in turns, by shares: {', '.join(self.tasks)}. "
+            f"This is the model of {self.name}, and the command below has the options of this task "
+            "and of the run; the other tasks had data and options of their own."
+        )
+
+
 def make_card(
     name: str,
     task: type[AnyTask],
@@ -43,6 +68,7 @@ def make_card(
     scores: Scores,
     versions: Mapping[str, Json],
     functions: Sequence[str] = (),
+    part: Part | None = None,
 ) -> str:
     """The text of the card.
 
@@ -52,6 +78,7 @@ def make_card(
         scores: of the saved model on the validation data; empty without them.
         versions: of the packages that it was trained with.
         functions: what the training took from a Python program, in words.
+        part: where several tasks were trained together, which one of them this model has.
     """
     from huggingface_hub import ModelCardData  # slow to import
 
@@ -70,12 +97,14 @@ def make_card(
         tags=["jaxbert", "bert"],
     )
     flags = TASK_COMMANDS[task.name]
-    training = _command(flags.training, used, f"jaxbert train {task.name}")
+    begin = f"jaxbert train {task.name}" if part is None else part.command()
+    training = _command(flags.training, used, begin, of_task="" if part is None else part.name)
     parts = [
         f"# {_plain(name)}",
         f"BERT for {(task.pipeline_tag or task.name).replace('-', ' ')}, fine-tuned with jaxbert.",
         "## Data and training",
         *_sources(used),
+        *([] if part is None else [part.sentence()]),
         "Options that are not named here have their defaults:",
         f"```sh\n{training} \\\n    --output_dir OUT\n```",
         *(f"A Python program gave {what}, which is not in this line." for what in functions),
@@ -152,11 +181,13 @@ def _command(
     used: Mapping[str, Json],
     begin: str,
     without: Sequence[str] = (),
+    of_task: str = "",
 ) -> str:
     """The command line of what was used, as far as it decides the results.
 
     Args:
         without: settings to leave out.
+        of_task: what stands before the names of a task's own settings, where there are several.
     """
     words = [begin]
     for setting in settings_of(flags):
@@ -166,17 +197,16 @@ def _command(
         if not decides or setting.name in without or value == setting.default or value is None:
             continue
         shown = _public(setting, used[setting.name])
+        flag = f"--{setting.name}"
+        if of_task and setting.name not in SHARED:
+            flag = f"--{of_task}.{setting.name}"
         if facts.auto and shown == AUTO:
             shown = "auto"
         if shown is True:
-            words.append(f"--{setting.name}")
+            words.append(flag)
             continue
         values = shown if isinstance(shown, list) else [shown]
-        words.append(
-            " ".join(
-                [f"--{setting.name}", *(shlex.quote(str(x).replace("`", "'")) for x in values)]
-            )
-        )
+        words.append(" ".join([flag, *(shlex.quote(str(x).replace("`", "'")) for x in values)]))
     return " \\\n    ".join(words)
 
 

@@ -8,7 +8,7 @@ import itertools
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Protocol
@@ -18,7 +18,6 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from jaxbert.data.batch import Batch
-from jaxbert.data.batch_source import BatchSource
 from jaxbert.data.sampling import NumpyBatch
 from jaxbert.errors import NotFiniteError
 from jaxbert.losses.forms import Arrays
@@ -53,6 +52,23 @@ class Program(NamedTuple):
     key: jax.Array
     schedule: Schedule
     parallel: Parallel
+
+
+class Batches(Protocol):
+    """The batches of a run, each a pure function of its step; see BatchSource."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches of an epoch, for the log."""
+        ...
+
+    def iter_from(self, step: int) -> Iterator[NumpyBatch]:
+        """The batches from this step on, counted from 0, without end."""
+        ...
+
+    def example_ids(self, step: int) -> list[str]:
+        """The names of the examples in a step's batch, for messages."""
+        ...
 
 
 class Storage(Protocol):
@@ -96,7 +112,7 @@ def ignore(event: Event) -> None:
 def fit(
     state: TrainState,
     progress: Progress,
-    source: BatchSource,
+    source: Batches,
     program: Program,
     plan: Plan,
     storage: Storage,
@@ -155,7 +171,7 @@ class _Run:
         self,
         state: TrainState,
         progress: Progress,
-        source: BatchSource,
+        source: Batches,
         program: Program,
         plan: Plan,
         storage: Storage,
@@ -361,7 +377,7 @@ def _check_finite(params: Params, step: int) -> None:
         )
 
 
-def _not_finite(steps: list[int], source: BatchSource) -> str:
+def _not_finite(steps: list[int], source: Batches) -> str:
     """The message of a run that ends for steps that are not finite."""
     found = list(dict.fromkeys(name for step in steps for name in source.example_ids(step - 1)))
     shown = ", ".join(found[:8]) + f" and {len(found) - 8} more" * (len(found) > 8)

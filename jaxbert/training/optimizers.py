@@ -145,15 +145,18 @@ def rate_factor(
 
     layer_decay^(L - l) in layer l of L, counted from 0; layer_decay^(L + 1) in the embeddings, as
     BEiT has it (Bao et al. 2022), after Howard & Ruder 2018; 1 in the pooler, which is pretrained
-    too; head_factor in all else. The change of an adapted matrix has its layer's.
+    too; head_factor in all else. The change of an adapted matrix has its layer's. Of several tasks
+    on one encoder each has its pooler, behind its name.
 
     >>> [rate_factor(("bert", n), 2, 0.5, 10.0) for n in ("embeddings", "layer_0", "layer_1")]
     [0.125, 0.25, 0.5]
     >>> rate_factor(("pooler", "kernel"), 2, 0.5, 10.0), rate_factor(("classifier",), 2, 0.5, 10.0)
     (1.0, 10.0)
+    >>> [rate_factor(("news", n, "kernel"), 2, 0.5, 10.0) for n in ("pooler", "classifier")]
+    [1.0, 10.0]
     """
     if path[0] not in ("bert", LORA):
-        return 1.0 if path[0] == "pooler" else head_factor
+        return 1.0 if "pooler" in path[:-1] else head_factor
     layer = _LAYER.fullmatch(path[1])
     return float(layer_decay ** (layers - int(layer[1]) if layer else layers + 1))
 

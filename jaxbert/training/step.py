@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
@@ -14,6 +15,7 @@ from jaxbert.losses.forms import (
     AnyLoss,
     Arrays,
     Measure,
+    Parts,
     Sums,
     divisor,
     objective_of,
@@ -48,6 +50,8 @@ class TrainState(NamedTuple):
 
 
 TrainStep = Callable[[TrainState, Batch[jax.Array], jax.Array], tuple[TrainState, Arrays]]
+# (params, batch, key of the step, its number from 0) -> a loss as its terms
+Learned = Callable[[Params, Batch[jax.Array], jax.Array, jax.Array], Parts]
 _Now = tuple[jax.Array, jax.Array]  # the key of a step, and its number from 0
 PredictStep = Callable[[Params, Batch[jax.Array]], Arrays]
 
@@ -76,6 +80,33 @@ def make_train_step(
     unfreeze_step: int | None = None,
     axis_name: str | None = None,
 ) -> TrainStep:
+    """The step (state, batch, key) -> (state, metrics) of a model by a loss.
+
+    Args:
+        loss: of either form; see losses.forms.
+        measure: (outputs, batch) -> name -> (sum, count), whose quotients are reported, beside a
+            loss of the first form.
+        accumulate, frozen, unfreeze_step, axis_name: see step_of.
+    """
+    return step_of(
+        functools.partial(objective_of(loss, measure), apply),
+        tx,
+        accumulate=accumulate,
+        frozen=frozen,
+        unfreeze_step=unfreeze_step,
+        axis_name=axis_name,
+    )
+
+
+def step_of(
+    objective: Learned,
+    tx: optax.GradientTransformation,
+    *,
+    accumulate: int = 1,
+    frozen: Sequence[str] = (),
+    unfreeze_step: int | None = None,
+    axis_name: str | None = None,
+) -> TrainStep:
     """The step (state, batch, key) -> (state, metrics).
 
     Gradients of the loss's sums are added over micro-batches and, with `axis_name`, over devices,
@@ -85,20 +116,17 @@ def make_train_step(
     then; see loss_scale.
 
     Args:
-        loss: of either form; see losses.forms.
+        objective: what is learned.
         accumulate: micro-batches of a step; the batch's arrays are (accumulate, b, ...).
-        measure: (outputs, batch) -> name -> (sum, count), whose quotients are reported, beside a
-            loss of the first form.
         frozen, unfreeze_step: see make_optimizer; without the latter no gradient is computed.
         axis_name: of the devices, inside pmap; None where the arrays are global.
 
     Returns:
         A function of a state, a batch and the run's key. Its metrics are float32 scalars: loss,
         grad_norm (before clipping), weight, skipped (1 or 0), loss_scale where there is one, what
-        `measure` or the loss itself gives, and stop where the batch has it: the greatest of all its
-        rows, in all processes.
+        the objective reports, and stop where the batch has it: the greatest of all its rows, in all
+        processes.
     """
-    objective = objective_of(loss, measure)
     update = optax.with_extra_args_support(tx).update
 
     def sums(
@@ -106,7 +134,7 @@ def make_train_step(
     ) -> tuple[jax.Array, Sums]:
         if frozen and not unfreeze_step:
             params = _in_frozen(params, frozen, jax.lax.stop_gradient)
-        terms, reported = objective(apply, params, batch, *now)
+        terms, reported = objective(params, batch, *now)
         loss_sum = terms[0].factor * terms[0].sum
         if len(terms) > 1 and not weights:
             weights = over_devices(jax.lax.stop_gradient(tuple(term.weight for term in terms)))
@@ -118,7 +146,7 @@ def make_train_step(
         return loss_sum, {"loss": (loss_sum, terms[0].weight), **reported}
 
     def weights_of(params: Params, batch: Batch[jax.Array], now: _Now) -> tuple[jax.Array, ...]:
-        return tuple(term.weight for term in objective(apply, params, batch, *now).terms)
+        return tuple(term.weight for term in objective(params, batch, *now).terms)
 
     def over_devices(tree: Tree) -> Tree:
         if axis_name is None:

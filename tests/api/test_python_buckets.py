@@ -73,6 +73,40 @@ def test_everything_in_a_bucket() -> None:
 
 
 @pytest.mark.usefixtures("server")
+def test_several_tasks_have_their_folders_in_a_bucket() -> None:
+    texts = [{"text": "a good film", "label": "yes"}, {"text": "a bad film", "label": "no"}]
+    own = {"task": "classification", "train_data": texts * 4, "validation_data": texts}
+
+    def train(names: str, **more: bool) -> jaxbert.TogetherRun:
+        return jaxbert.train_together(
+            {name: {**own, "max_seq_length": 8} for name in names},
+            model="s3://all/model",
+            output_dir="s3://all/runs/both",
+            max_steps=2,
+            quiet=True,
+            **more,
+        )
+
+    run = train("ab")
+    assert run.tasks["b"].output_dir == "s3://all/runs/both/b"
+    found = jaxbert.evaluate("classification", model="s3://all/runs/both/b", data=texts)
+    assert found.scores == run.tasks["b"].scores
+    bucket = Bucket("s3://all/runs/both")
+    assert {"metrics.json", "a/model.safetensors", "a/README.md", "b/options.json"} <= {
+        *bucket.names()
+    }
+    bucket.write("b/notes.txt", b"mine")
+    with pytest.raises(
+        InputError, match=r"--tasks: \['a=classification:1', 'b=classification:1'\]"
+    ):
+        train("ac")
+    assert train("ac", overwrite_output_dir=True).done
+    there = {name for name in bucket.names() if name[:2] in ("a/", "b/", "c/")}
+    assert {"a/model.safetensors", "c/model.safetensors", "b/notes.txt"} <= there
+    assert not [name for name in there if name.startswith("b/")][1:]
+
+
+@pytest.mark.usefixtures("server")
 def test_keys_of_a_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of ~/.aws, by boto3."""
     file = tmp_path / "credentials"

@@ -30,7 +30,7 @@ def test_every_block_of_the_page_runs(
     text = text.replace("num_train_epochs=2", "max_steps=2, eval_steps=2")
     names: dict[str, Any] = {"__name__": "page"}
     blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 7
+    assert len(blocks) == 8
     for number, block in enumerate(blocks):
         file = f"<block {number} of {PAGE.name}>"  # as IPython keeps the source of a cell
         linecache.cache[file] = (len(block), None, block.splitlines(True), file)

@@ -228,6 +228,7 @@ def test_a_shell_completes_commands_tasks_and_flags(tmp_path: Path) -> None:
         "jaxbert train mul": "multiple_choice",
         "jaxbert train qa --learning_r": "--learning_rate",
         "jaxbert eval tagging --entity_m": "--entity_mode",
+        "jaxbert train together --tas": "--tasks",
         "jaxbert compare qa --los": "--loss --loss_args --losses",
         "jaxbert search qa --tri": "--trials",
         "jaxbert ask --quest": "--question",

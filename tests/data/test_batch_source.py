@@ -15,6 +15,8 @@ from jaxbert.data.features import Features
 from jaxbert.data.masking import mask_batch
 from jaxbert.data.packing import PackedSampler
 from jaxbert.data.sampling import BucketSampler, NumpyBatch, bucket_lengths
+from jaxbert.data.shared_batches import SharedBatches, task_of
+from jaxbert.data.task_shares import TaskShares
 
 # A busy machine is no fault of the code.
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=50)
@@ -133,3 +135,28 @@ def test_rows_that_do_not_divide_are_followed_by_empty_ones(
         np.testing.assert_array_equal(filled[: len(column)], column)
         if name in ("row", "weight", "attention_mask"):
             assert (filled[len(column) :] == (-1 if name == "row" else 0)).all()
+
+
+@unhurried
+@given(sources(), sources(), st.integers(1, 3), st.integers(0, 2**31), st.integers(0, 40))
+def test_batches_of_several_tasks_are_their_own_and_say_whose(
+    one: BatchSource, other: BatchSource, share: int, seed: int, start: int
+) -> None:
+    turns = TaskShares({"one": share, "other": 1}, seed)
+    shared = SharedBatches({"one": one, "other": other}, turns)
+    drawn = itertools.islice(shared.iter_from(start), 5)
+    for step, batch in enumerate(drawn, start):
+        name, number = turns.draw(step)
+        assert task_of(batch) == name
+        own = shared.sources[name].batch(number)
+        (mark,) = batch.keys() - own.keys()
+        assert batch[mark].shape == batch["row"].shape
+        for key, x in own.items():
+            np.testing.assert_array_equal(batch[key], x)
+        assert shared.example_ids(step) == [
+            f"{name} {given}" for given in shared.sources[name].example_ids(number)
+        ]
+    epoch = [turns.draw(step)[0] for step in range(shared.steps_per_epoch)]
+    assert all(epoch.count(n) >= source.steps_per_epoch for n, source in shared.sources.items())
+    before = epoch[: -sum(turns.shares.values())]  # a cycle less is not enough
+    assert any(before.count(n) < source.steps_per_epoch for n, source in shared.sources.items())

@@ -144,9 +144,9 @@ def _hurry() -> None:
 
 def _log_examples(target: int) -> None:
     """Write a line "[step, process, examples]" whenever a step is trained."""
-    from jaxbert.runs import train
+    from jaxbert.runs import run_phases
 
-    fit = train.fit
+    fit = run_phases.fit
 
     def logged(state: Any, progress: Any, source: Any, program: Any, *given: Any) -> Any:
         step, features = int(state.step), source.features
@@ -164,7 +164,7 @@ def _log_examples(target: int) -> None:
 
         return fit(state, progress, source, program._replace(step=logged_step), *given)
 
-    train.fit = logged
+    run_phases.fit = logged
 
 
 def said(folder: Path, ending: str = "err", name: str = "run") -> Path:

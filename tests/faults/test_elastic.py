@@ -25,8 +25,8 @@ sys.path.insert(0, {repository!r})
 here = pathlib.Path({here!r})
 ids = os.open(here / f"ids-{{os.getpid()}}", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
 import numpy as np
-from jaxbert.runs import train
-fit = train.fit
+from jaxbert.runs import run_phases
+fit = run_phases.fit
 
 def waiting(state, progress, source, program, *given):
     step = int(state.step)
@@ -41,7 +41,7 @@ def waiting(state, progress, source, program, *given):
         return program.step(state, batch, key)
     return fit(state, progress, source, program._replace(step=train_step), *given)
 
-train.fit = waiting
+run_phases.fit = waiting
 sys.argv[0] = {script!r}
 runpy.run_path({script!r}, run_name="__main__")
 """

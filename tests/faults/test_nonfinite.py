@@ -172,7 +172,9 @@ def test_no_checkpoint_holds_what_is_not_finite(
     tiniest_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A finite gradient, and an optimizer that carries the parameters away."""
-    monkeypatch.setattr("jaxbert.runs.train.make_optimizer", lambda *_, **__: optax.scale(np.inf))
+    monkeypatch.setattr(
+        "jaxbert.runs.run_step.make_optimizer", lambda *_, **__: optax.scale(np.inf)
+    )
     data = write_questions(tmp_path / "q.jsonl")
     with pytest.raises(InputError, match="parameters are not finite any more"):
         train(QA, options(tiniest_folder, tmp_path / "run", data))

@@ -49,6 +49,15 @@ def test_each_model_computes_what_it_does_alone(models: dict[str, LoadedModel]) 
             np.testing.assert_array_equal(found[key], x)
 
 
+def test_what_is_beside_an_encoder_is_of_its_task(models: dict[str, LoadedModel]) -> None:
+    """The parameters of a loss, for instance."""
+    own = {name: model.params for name, model in models.items()}
+    own["qa"] = {**own["qa"], "loss": {"scale": np.ones(1, np.float32)}}
+    shared = SharedEncoder(models, own)
+    assert shared.of_task(shared.params, "qa")["loss"] == {"scale": np.ones(1)}
+    assert "loss" not in shared.of_task(shared.params, "tagging")
+
+
 def test_a_task_teaches_the_encoder_and_its_own_head_alone(models: dict[str, LoadedModel]) -> None:
     shared = SharedEncoder(models)
     batch: Any = {"input_ids": np.array([[2, 7, 8, 3]], np.int32)}

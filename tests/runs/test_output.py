@@ -48,7 +48,7 @@ def found(
     """The record of the run that is resumed with these options."""
     now = RunRecord.of("qa", options, rows_per_step=8, job=job)
     with opened(options) as run:
-        return run.find(now, teacher=teacher)
+        return run.find(now, teachers=[teacher])
 
 
 def test_what_a_run_left_that_died_before_its_first_checkpoint_is_nobodys(tmp_path: Path) -> None:

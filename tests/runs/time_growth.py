@@ -140,7 +140,6 @@ def ready(data: str, cache: str) -> None:
     """What `start` starts: from the imports to the features."""
     # Here, for they are a part of what is timed.
     from jaxbert.data.features import Features
-    from jaxbert.options.source_settings import OwnColumns
     from jaxbert.options.task_settings import QATrainOptions
     from jaxbert.runs.encoding import encode_to_learn
     from jaxbert.runs.inputs import load_model
@@ -148,15 +147,7 @@ def ready(data: str, cache: str) -> None:
     from jaxbert.tasks.qa import QA
 
     options = QATrainOptions(model_name_or_path="minilm-l6", train_file=[data], cache_dir=cache)
-    read = read_data(
-        QA(options.part(QA.settings_cls)),
-        options.training_source(),
-        options.validation_source(),
-        PythonInputs(),
-        OwnColumns(),
-        [],
-        options.cache_dir,
-    )
+    read = read_data(QA(options.part(QA.settings_cls)), PythonInputs(), **options.data())
     model = load_model(read.task, options, read.data)
     features: Features = encode_to_learn(
         read.task, read.data.examples, model.tokenizer, model.cfg, data, **options.encoding()
