@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from jaxbert.errors import InputError
-from jaxbert.io.files import Json, write_json
+from jaxbert.io.files import Json, JsonFile, write_json
 from jaxbert.io.untrusted import shown
 from jaxbert.losses.own_params import of_model, save_loss_params
 from jaxbert.metrics.scores import Scores
@@ -370,7 +370,7 @@ class RunFolder:
         save_loss_params(self.path, params)
         self.place.publish()
 
-    def write_results(self, scores: Scores, files: Mapping[str, Json]) -> None:
+    def write_results(self, scores: Scores, files: Mapping[str, JsonFile]) -> None:
         """See the function of this name."""
         publish_results(self.place, scores, files)
 
@@ -433,7 +433,7 @@ class _Follower(RunFolder):
     def save_model(self, model: LoadedModel, params: Params) -> None:
         pass
 
-    def write_results(self, scores: Scores, files: Mapping[str, Json]) -> None:
+    def write_results(self, scores: Scores, files: Mapping[str, JsonFile]) -> None:
         pass
 
     def save_card(self, text: str) -> None:
@@ -445,14 +445,14 @@ def remove_run(place: Place) -> None:
     place.remove(RUN_FILES)
 
 
-def publish_results(place: Place, scores: Scores, files: Mapping[str, Json]) -> None:
+def publish_results(place: Place, scores: Scores, files: Mapping[str, JsonFile]) -> None:
     """Write them where the run lies; see write_results."""
     write_results(place.path, scores, files)
     place.remove([name for name in RESULTS if name not in files])
     place.publish()
 
 
-def write_results(folder: Path, scores: Scores, files: Mapping[str, Json]) -> None:
+def write_results(folder: Path, scores: Scores, files: Mapping[str, JsonFile]) -> None:
     """metrics.json, and the task's own files: name -> JSON content."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in RESULTS:

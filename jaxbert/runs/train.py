@@ -18,7 +18,7 @@ from jaxbert.data.batch_source import BatchSource
 from jaxbert.data.packing import PackedSampler
 from jaxbert.data.sampling import bucket_lengths
 from jaxbert.errors import InputError
-from jaxbert.io.files import Json
+from jaxbert.io.files import JsonFile
 from jaxbert.losses.check import try_loss
 from jaxbert.losses.choose import choose_loss, with_keywords
 from jaxbert.losses.forms import Arrays
@@ -421,7 +421,7 @@ def _write_results(run: RunFolder, inputs: Inputs[S, E, P], params: Params, step
     run.close()
     run.save_model(model, {**params, **task.export(of_model(params))})
     scores: Scores = {}
-    files: dict[str, Json] = {}
+    files: dict[str, JsonFile] = {}
     validation = inputs.validation
     if validation is not None:
         if validation.step != step:
