@@ -112,8 +112,9 @@ def _pieces(content: JsonFile) -> Iterator[str]:
 
 def _listed(start: str, entries: Iterable[str], end: str) -> Iterator[str]:
     """Entries between brackets, each on lines of its own, as json.dumps indents them."""
-    before = f"{start}\n  "
+    before = start
     for entry in entries:
-        yield before + entry.replace("\n", "\n  ")  # no text has a bare line break
-        before = ",\n  "
-    yield f"\n{end}" if before[0] == "," else f"{start}{end}"
+        deeper = entry.replace("\n", "\n  ")  # no text has a bare line break
+        yield f"{before}\n  {deeper}"
+        before = ","
+    yield f"\n{end}" if before == "," else start + end

@@ -1,0 +1,80 @@
+"""The memory of a command's processes together, each second while it runs."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Sample(NamedTuple):
+    """The memory of a tree of processes at a time: what several share is counted once.
+
+    Attributes:
+        seconds: since the command began.
+        whole: bytes, proportional (PSS).
+        own: of these, those that are no file's.
+        line: the last one of the log.
+    """
+
+    seconds: float
+    whole: int
+    own: int
+    line: str
+
+
+def watched(command: Sequence[str], every: float = 1.0) -> list[Sample]:
+    """Run a command and sample its memory.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    began = time.perf_counter()
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    lines = [""]
+
+    def read() -> None:
+        assert process.stderr is not None
+        lines.extend(line.strip() for line in process.stderr)
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    samples = []
+    while process.poll() is None:
+        trees = [_memory_of(pid) for pid in _tree(process.pid)]
+        whole, own = (sum(each) for each in zip((0, 0), *trees, strict=True))
+        samples.append(Sample(time.perf_counter() - began, whole, own, lines[-1]))
+        time.sleep(every)
+    reader.join()
+    if process.returncode:
+        raise RuntimeError("\n".join([" ".join(command), *lines[-20:]]))
+    samples.append(samples[-1]._replace(seconds=time.perf_counter() - began))
+    return samples
+
+
+def _tree(root: int) -> list[int]:
+    """A process and all that it began, and these, ..."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = stat.read_text().rpartition(")")[2].split()[1]
+        except OSError:  # it has ended
+            continue
+        children.setdefault(int(parent), []).append(int(stat.parent.name))
+    found = [root]
+    for pid in found:
+        found += children.get(pid, [])
+    return found
+
+
+def _memory_of(pid: int) -> tuple[int, int]:
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:  # it has ended
+        return 0, 0
+    kb = {name: int(value) for name, value in re.findall(r"^(Pss\w*):\s+(\d+) kB", text, re.M)}
+    return kb.get("Pss", 0) << 10, kb.get("Pss_Anon", 0) << 10
