@@ -37,26 +37,43 @@ examples = st.builds(
 )
 
 
-@given(st.lists(examples, max_size=25), st.sampled_from([0, 300, 1000, 3000, 10**6]))
-def test_they_are_those_of_all_examples_sorted(given_: list[Shown], most: int) -> None:
-    whole: Any = examples_json(Worst(given_, 10**9))
-    found: Any = examples_json(Worst(given_, most))
-    rows, texts_of = whole["rows"], whole["texts"]
-    assert [row["n"] for row in rows] == sorted(
-        range(len(given_)), key=lambda n: -given_[n].badness
-    )
+def fitting(whole: Any, most: int) -> tuple[int, int]:
+    """How many of all rows and texts fit in so many bytes."""
     size = fit = known = 0
-    for row in rows:
+    for row in whole["rows"]:
         size += len(dumped(row))
         while known <= max((number for _, number, _ in row["t"]), default=-1):
-            size += len(dumped(texts_of[known]))
+            size += len(dumped(whole["texts"][known]))
             known += 1
         if size > most:
             break
         fit += 1
-    assert found["rows"] == rows[:fit]
-    assert found["texts"] == texts_of[:known]
+    return fit, known
+
+
+def check(given_: list[Shown], most: int) -> None:
+    whole: Any = examples_json(Worst(given_, 10**9))
+    found: Any = examples_json(Worst(given_, most))
+    numbers = sorted(range(len(given_)), key=lambda n: -given_[n].badness)
+    assert [row["n"] for row in whole["rows"]] == numbers
+    rows, texts_ = fitting(whole, most)
+    assert (found["rows"], found["texts"]) == (whole["rows"][:rows], whole["texts"][:texts_])
     assert (found["total"], found["facets"]) == (len(given_), whole["facets"])
+
+
+@given(st.lists(examples, max_size=25), st.sampled_from([0, 300, 1000, 3000, 10**6]))
+def test_they_are_those_of_all_examples_sorted(given_: list[Shown], most: int) -> None:
+    check(given_, most)
+
+
+def test_of_the_smallest_examples_none_is_missing() -> None:
+    smallest = Shown("", [], [], "", "", True, 0.0, None, 0)
+    for few in (
+        smallest,
+        dataclasses.replace(smallest, passages=[Passage("", "")]),
+        dataclasses.replace(smallest, choices=[Choice("", 1.0, False, False)] * 3),
+    ):
+        check([few] * 9, 500)
 
 
 def dumped(content: Any) -> bytes:
