@@ -73,7 +73,7 @@ def test_of_the_smallest_examples_none_is_missing() -> None:
         dataclasses.replace(smallest, passages=[Passage("", "")]),
         dataclasses.replace(smallest, choices=[Choice("", 1.0, False, False)] * 3),
     ):
-        check([few] * 9, 500)
+        check([few] * 200, 8000)
 
 
 def dumped(content: Any) -> bytes:
