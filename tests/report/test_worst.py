@@ -71,6 +71,7 @@ def test_of_the_smallest_examples_none_is_missing() -> None:
     for few in (
         smallest,
         dataclasses.replace(smallest, passages=[Passage("", "")]),
+        dataclasses.replace(smallest, passages=[Passage("", "of all " * 9)]),
         dataclasses.replace(smallest, choices=[Choice("", 1.0, False, False)] * 3),
     ):
         check([few] * 200, 8000)
