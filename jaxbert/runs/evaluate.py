@@ -27,6 +27,7 @@ from jaxbert.metrics.user_metrics import UserMetric
 from jaxbert.model.folders import folder_of
 from jaxbert.model.heads import Params
 from jaxbert.options.settings import EncodingKeywords, EvaluationOptions
+from jaxbert.runs.collected_predictions import collected
 from jaxbert.runs.encoding import encode_examples
 from jaxbert.runs.folder import publish_results
 from jaxbert.runs.inputs import (
@@ -34,7 +35,6 @@ from jaxbert.runs.inputs import (
     load_model,
     read_examples,
 )
-from jaxbert.runs.kept_predictions import kept_predictions
 from jaxbert.runs.place import place_of
 from jaxbert.runs.predict_rows import as_dicts
 from jaxbert.runs.record import check_task, versions
@@ -124,7 +124,7 @@ class Evaluator(Generic[S, E, P]):
         sums = []
         if self._labelled:
             sums = [arrays.pop(name)[self._learnable] for name in (_SUM, _WEIGHT)]
-        predictions = kept_predictions(self._decoded(arrays))
+        predictions = collected(self._decoded(arrays))
         if not self._labelled:
             return {}, predictions
         try:
@@ -140,6 +140,7 @@ class Evaluator(Generic[S, E, P]):
         task, cfg = self._task, self._model.cfg
         for part in task.decode_parts(self._examples, self._features, arrays, cfg):
             yield part
+            processes.beat()
             self._features.forget()
             arrays.forget()
 

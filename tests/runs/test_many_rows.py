@@ -17,7 +17,7 @@ from scripts import call, environment
 from tiny_models import LABELS, tiny_run
 
 from jaxbert.data import record_blocks
-from jaxbert.runs import kept_predictions
+from jaxbert.runs import collected_predictions
 from jaxbert.tasks import mlm, task
 from jaxbert.tasks.registry import TASKS
 from jaxbert.training import window_arrays
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.integration
 ROWS = 41  # more than a batch, and no multiple of anything
 # As if these rows were many: all of it in files, a few at a time.
 LIMITS = (
-    *((kept_predictions, "_IN_MEMORY", 2), (window_arrays, "_IN_MEMORY", 0)),
+    *((collected_predictions, "_IN_MEMORY", 2), (window_arrays, "_IN_MEMORY", 0)),
     *((record_blocks, "_BLOCK", 3), (task, "DECODED", 5), (mlm, "DECODED", 5)),
 )
 WORDS = ["the", "of", "and", "in", "what", "which", "who", "is", "was", "to", "at"]

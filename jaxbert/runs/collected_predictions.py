@@ -17,7 +17,7 @@ _IN_MEMORY = 1 << 14  # predictions
 _ADVICE = "the predictions kept there cannot be read ({}); start the command again"
 
 
-def kept_predictions(parts: Iterable[Sequence[P]]) -> Sequence[P]:
+def collected(parts: Iterable[Sequence[P]]) -> Sequence[P]:
     """The predictions of all parts, in order.
 
     Many lie in a file in TMPDIR that has no name, and a block of them is in memory at a time. So

@@ -22,8 +22,8 @@ from jaxbert.io.fetched import scratch
 from jaxbert.io.files import JsonArray, write_json
 from jaxbert.model.config import BertConfig
 from jaxbert.options.task_settings import MLMOptions, QAOptions
-from jaxbert.runs import kept_predictions as module
-from jaxbert.runs.kept_predictions import kept_predictions
+from jaxbert.runs import collected_predictions as module
+from jaxbert.runs.collected_predictions import collected
 from jaxbert.tasks import mlm, task
 from jaxbert.tasks.classification import Classified, MultiClassified
 from jaxbert.tasks.mlm import MLM, MaskedWindow
@@ -122,7 +122,7 @@ def test_predictions_of_every_task_come_back(
 ) -> None:
     monkeypatch.setattr(module, "_IN_MEMORY", most)
     monkeypatch.setattr(record_blocks, "_BLOCK", 4)
-    kept = kept_predictions(iter([[prediction] * 3, [], [prediction] * 5, [prediction] * 3]))
+    kept = collected(iter([[prediction] * 3, [], [prediction] * 5, [prediction] * 3]))
     assert isinstance(kept, Blocks) == (most < 11)
     assert len(kept) == 11
     assert [*kept] == [prediction] * 11 == [*kept]
@@ -138,7 +138,7 @@ def test_without_room_it_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_IN_MEMORY", 0)
     monkeypatch.setattr(module, "write_blocks", full)
     with pytest.raises(InputError, match=r"predictions cannot be written \(No space .*set TMPDIR"):
-        kept_predictions([[1.0]])
+        collected([[1.0]])
     assert not [*scratch().glob("predictions-*")]
 
 
@@ -158,7 +158,7 @@ def test_memory_does_not_grow_with_the_predictions(
             yield found
 
     def most(count: int) -> int:
-        kept = kept_predictions(parts(count))
+        kept = collected(parts(count))
         entries = ([c._asdict() for c in p.nbest] for p in kept)
         write_json(tmp_path / "nbest.json", JsonArray(entries))
         return peak()
