@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import re
+import resource
 import subprocess
 import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+
+class Watched(NamedTuple):
+    """What a command took: seconds of the processors, and its memory over time."""
+
+    processor: float
+    samples: list[Sample]
 
 
 class Sample(NamedTuple):
@@ -27,13 +35,13 @@ class Sample(NamedTuple):
     line: str
 
 
-def watched(command: Sequence[str], every: float = 1.0) -> list[Sample]:
+def watched(command: Sequence[str], every: float = 1.0) -> Watched:
     """Run a command and sample its memory.
 
     Raises:
         RuntimeError: it failed.
     """
-    began = time.perf_counter()
+    began, before = time.perf_counter(), _processor()
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     lines = [""]
 
@@ -53,7 +61,13 @@ def watched(command: Sequence[str], every: float = 1.0) -> list[Sample]:
     if process.returncode:
         raise RuntimeError("\n".join([" ".join(command), *lines[-20:]]))
     samples.append(samples[-1]._replace(seconds=time.perf_counter() - began))
-    return samples
+    return Watched(_processor() - before, samples)
+
+
+def _processor() -> float:
+    """Seconds that the processes that have ended took."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _tree(root: int) -> list[int]:

@@ -5,6 +5,8 @@ Blocks of records as msgpack, compressed: questions of one paragraph do not repe
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -49,6 +51,19 @@ def write_blocks(records: Iterable[T], path: Path) -> list[Block]:
             blocks.append(Block(start, start + len(packed), len(raw)))
             start += len(packed)
     return blocks
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Without a search for garbage, which so many new objects begin several times over."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 class Blocks(Sequence[T], Generic[T]):
@@ -105,7 +120,8 @@ class Blocks(Sequence[T], Generic[T]):
             try:
                 packed = os.pread(self._file, end - start, start)
                 raw = pa.decompress(packed, decompressed_size=size, codec=_CODEC, asbytes=True)
-                records = self._decoder.decode(raw)
+                with _no_collection():
+                    records = self._decoder.decode(raw)
             except (OSError, pa.ArrowException, msgspec.DecodeError) as error:
                 raise InputError(f"{self._path}: {self._advice.format(error)}") from None
             self._last = number, records

@@ -30,7 +30,7 @@ import jax
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from watched_memory import Sample, watched
+from watched_memory import Watched, watched
 
 from jaxbert.data.packing import PackedSampler
 from jaxbert.data.sampling import BucketSampler, bucket_lengths
@@ -257,11 +257,13 @@ def evaluation(task: str, count: int, folder: Path) -> None:
         print(f"  {path.name}: {path.stat().st_size / 2**20:.1f} MiB")
 
 
-def most(samples: list[Sample]) -> str:
+def most(found: Watched) -> str:
     """The seconds, and the most memory."""
+    processor, samples = found
     whole, own = (max(column) / 2**30 for column in list(zip(*samples, strict=True))[1:3])
     seconds = samples[-1].seconds
-    return f"{seconds:.0f} s, {whole:.2f} GiB at its most, {own:.2f} GiB without files"
+    took = f"{seconds:.0f} s, {processor:.0f} s of the processors"
+    return f"{took}; {whole:.2f} GiB at its most, {own:.2f} GiB without files"
 
 
 def memory(megabytes: int, folder: Path) -> None:
@@ -280,14 +282,14 @@ def memory(megabytes: int, folder: Path) -> None:
         *("--output_dir", str(folder / f"run-{megabytes}"), "--overwrite_output_dir", *workers),
         *("--per_device_train_batch_size", "32", "--max_steps", "1000", "--save_steps", "500"),
     ]
-    samples = watched(training)
+    samples = watched(training).samples
     began = next(n for n, sample in enumerate(samples) if "steps of" in sample.line)
     phases = {"tokenizing": samples[:began], "training": samples[began:]}
     predicting = [
         *(sys.executable, "-m", "jaxbert", "eval", "mlm", "--validation_file", str(data), *fixed),
         *("--output_dir", str(folder / "scores"), "--per_device_eval_batch_size", "32", *workers),
     ]
-    samples = watched(predicting)
+    samples = watched(predicting).samples
     began = next(n for n, sample in enumerate(samples) if "attention by" in sample.line)
     phases["tokenizing again"], phases["predictions"] = samples[:began], samples[began:]
     print(f"{data.stat().st_size / 1e6:.0f} MB of text")
