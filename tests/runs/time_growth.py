@@ -5,7 +5,7 @@ python tests/runs/time_growth.py packed 1000000
 python tests/runs/time_growth.py save bert-base FOLDER
 python tests/runs/time_growth.py start SQUAD.json 1000000 FOLDER
 python tests/runs/time_growth.py evaluation qa 1000000 FOLDER
-python tests/runs/time_growth.py memory 2000 FOLDER
+python tests/runs/time_growth.py memory 200 FOLDER
 
 The last two start jaxbert as a user does, with a tiny model, and watch the memory of all of its
 processes.
@@ -280,7 +280,7 @@ def memory(megabytes: int, folder: Path) -> None:
     training = [
         *(sys.executable, "-m", "jaxbert", "train", "mlm", "--train_file", str(data), *fixed),
         *("--output_dir", str(folder / f"run-{megabytes}"), "--overwrite_output_dir", *workers),
-        *("--per_device_train_batch_size", "32", "--max_steps", "1000", "--save_steps", "500"),
+        *("--per_device_train_batch_size", "32", "--max_steps", "200", "--save_steps", "100"),
     ]
     samples = watched(training).samples
     began = next(n for n, sample in enumerate(samples) if "steps of" in sample.line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +21,7 @@ from jaxbert.options.task_settings import (
     TaggingOptions,
 )
 from jaxbert.report.records import Findings, Shown
+from jaxbert.tasks import shown_numbers
 from jaxbert.tasks.classification import Classification, Classified, MultiClassified
 from jaxbert.tasks.mlm import MLM
 from jaxbert.tasks.multiple_choice import Chosen, MultipleChoice
@@ -143,6 +145,19 @@ def test_numbers_have_a_scatter_and_the_furthest_apart_first() -> None:
     assert guide.look == "guide"
     assert findings.charts[0].says == "3 examples, on average 0.7 apart"
     assert [s.facets["off"] for s in findings.shown] == ["too high", "too high", "equal"]
+
+
+def test_of_many_numbers_the_points_of_a_chart_are_spread_over_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shown_numbers, "_POINTS", 3)
+    examples = [TextExample(f"row {n}", "x", label=float(n % 5)) for n in range(5)]
+    findings = found(Regression(RegressionSettings()).findings(examples, [1.0] * 5, BertConfig()))
+    guide, points = findings.charts[0].series
+    assert (points.x, points.y) == ([0.0, 2.0, 4.0], [1.0] * 3)
+    assert guide.x == [0.0, 4.0]
+    assert findings.charts[0].says == "5 examples, on average 1.4 apart"
+    assert len(findings.shown) == 5
 
 
 def test_sentences_have_their_entities_and_a_confusion_of_types() -> None:
