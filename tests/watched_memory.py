@@ -13,10 +13,17 @@ from typing import NamedTuple
 
 
 class Watched(NamedTuple):
-    """What a command took: seconds of the processors, and its memory over time."""
+    """What a command took: seconds of the processors, its memory over time, and what it said."""
 
     processor: float
     samples: list[Sample]
+    lines: list[str]
+
+    def parted(self, words: str) -> tuple[list[Sample], list[Sample]]:
+        """The samples before and after the first line that has these words."""
+        said = next(n for n, line in enumerate(self.lines) if words in line)
+        place = next(n for n, sample in enumerate(self.samples) if sample.lines > said)
+        return self.samples[:place], self.samples[place:]
 
 
 class Sample(NamedTuple):
@@ -26,13 +33,13 @@ class Sample(NamedTuple):
         seconds: since the command began.
         whole: bytes, proportional (PSS).
         own: of these, those that are no file's.
-        line: the last one of the log.
+        lines: of the log, so far.
     """
 
     seconds: float
     whole: int
     own: int
-    line: str
+    lines: int
 
 
 def watched(command: Sequence[str], every: float = 1.0) -> Watched:
@@ -42,12 +49,14 @@ def watched(command: Sequence[str], every: float = 1.0) -> Watched:
         RuntimeError: it failed.
     """
     began, before = time.perf_counter(), _processor()
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    lines = [""]
+    pipe, both = subprocess.PIPE, subprocess.STDOUT
+    process = subprocess.Popen(command, stdout=pipe, stderr=both, text=True)
+    lines: list[str] = []
 
     def read() -> None:
-        assert process.stderr is not None
-        lines.extend(line.strip() for line in process.stderr)
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(line.strip())
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
@@ -55,13 +64,13 @@ def watched(command: Sequence[str], every: float = 1.0) -> Watched:
     while process.poll() is None:
         trees = [_memory_of(pid) for pid in _tree(process.pid)]
         whole, own = (sum(each) for each in zip((0, 0), *trees, strict=True))
-        samples.append(Sample(time.perf_counter() - began, whole, own, lines[-1]))
+        samples.append(Sample(time.perf_counter() - began, whole, own, len(lines)))
         time.sleep(every)
     reader.join()
     if process.returncode:
         raise RuntimeError("\n".join([" ".join(command), *lines[-20:]]))
     samples.append(samples[-1]._replace(seconds=time.perf_counter() - began))
-    return Watched(_processor() - before, samples)
+    return Watched(_processor() - before, samples, lines)
 
 
 def _processor() -> float:

@@ -259,7 +259,7 @@ def evaluation(task: str, count: int, folder: Path) -> None:
 
 def most(found: Watched) -> str:
     """The seconds, and the most memory."""
-    processor, samples = found
+    processor, samples, _ = found
     whole, own = (max(column) / 2**30 for column in list(zip(*samples, strict=True))[1:3])
     seconds = samples[-1].seconds
     took = f"{seconds:.0f} s, {processor:.0f} s of the processors"
@@ -280,18 +280,20 @@ def memory(megabytes: int, folder: Path) -> None:
     training = [
         *(sys.executable, "-m", "jaxbert", "train", "mlm", "--train_file", str(data), *fixed),
         *("--output_dir", str(folder / f"run-{megabytes}"), "--overwrite_output_dir", *workers),
-        *("--per_device_train_batch_size", "32", "--max_steps", "200", "--save_steps", "100"),
+        *("--per_device_train_batch_size", "32", "--max_steps", "100", "--save_steps", "50"),
     ]
-    samples = watched(training).samples
-    began = next(n for n, sample in enumerate(samples) if "steps of" in sample.line)
-    phases = {"tokenizing": samples[:began], "training": samples[began:]}
+    tokenizing, trained = watched(training).parted("steps of")
     predicting = [
         *(sys.executable, "-m", "jaxbert", "eval", "mlm", "--validation_file", str(data), *fixed),
         *("--output_dir", str(folder / "scores"), "--per_device_eval_batch_size", "32", *workers),
     ]
-    samples = watched(predicting).samples
-    began = next(n for n, sample in enumerate(samples) if "attention by" in sample.line)
-    phases["tokenizing again"], phases["predictions"] = samples[:began], samples[began:]
+    again, predictions = watched(predicting).parted("attention by")
+    phases = {
+        "tokenizing": tokenizing,
+        "training": trained,
+        "tokenizing again": again,
+        "predictions": predictions,
+    }
     print(f"{data.stat().st_size / 1e6:.0f} MB of text")
     for name, part in phases.items():
         tenths = [part[len(part) * n // 10 : len(part) * (n + 1) // 10] for n in range(10)]
