@@ -115,6 +115,22 @@ class Features:
         """(M,) int64, tokens of each window."""
         return np.diff(self.bounds)
 
+    def part(self, first: int, last: int, example: int) -> Features:
+        """The windows from first up to last, as views; their examples are counted from `example`.
+
+        It has no lines for the log.
+        """
+        start, end = self.bounds[first], self.bounds[last]
+        learnable = None if self.learnable is None else self.learnable[first:last]
+        return Features(
+            bounds=self.bounds[first : last + 1] - start,
+            tokens={name: column[start:end] for name, column in self.tokens.items()},
+            rows={name: column[first:last] for name, column in self.rows.items()},
+            example=self.example[first:last] - np.int32(example),
+            host={name: column[start:end] for name, column in self.host.items()},
+            learnable=learnable,
+        )
+
     def to_learn(self) -> Features:
         """Only the windows from which something can be learned."""
         if self.learnable is None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from jaxbert.data.features import Features
 from jaxbert.data.questions import QAExample
-from jaxbert.io.files import Json
+from jaxbert.io.files import Json, JsonFile, JsonObject
 from jaxbert.metrics.answer_scores import normalize_answers
 
 
@@ -192,13 +192,17 @@ def decode_qa(
 
 def prediction_files(
     examples: Sequence[QAExample], predictions: Sequence[Prediction], *, version_2: bool
-) -> dict[str, Json]:
+) -> dict[str, JsonFile]:
     """File name -> content, in the form of Hugging Face's run_qa."""
-    pairs = list(zip(examples, predictions, strict=True))
-    files: dict[str, Json] = {
-        "predictions.json": {e.id: p.answer.text for e, p in pairs},
-        "nbest_predictions.json": {e.id: [c._asdict() for c in p.nbest] for e, p in pairs},
+
+    def of_each(value: Callable[[Prediction], Json]) -> JsonObject:
+        pairs = zip(examples, predictions, strict=True)
+        return JsonObject((e.id, value(p)) for e, p in pairs)
+
+    files: dict[str, JsonFile] = {
+        "predictions.json": of_each(lambda p: p.answer.text),
+        "nbest_predictions.json": of_each(lambda p: [c._asdict() for c in p.nbest]),
     }
     if version_2:
-        files["null_odds.json"] = {e.id: p.null_odds for e, p in pairs}
+        files["null_odds.json"] = of_each(lambda p: p.null_odds)
     return files

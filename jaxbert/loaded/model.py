@@ -10,7 +10,6 @@ from typing import Self
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from transformers import PreTrainedTokenizerFast
 
 from jaxbert.data.batch import Batch
@@ -32,6 +31,7 @@ from jaxbert.runtime.target import Target
 from jaxbert.training.parallel import Parallel, make_parallel
 from jaxbert.training.predict import cached_tokens, predict
 from jaxbert.training.step import make_predict_step
+from jaxbert.training.window_arrays import WindowArrays
 
 # (outputs, batch) -> the small arrays that are kept of a prediction.
 Reduce = Callable[[Arrays, Batch[jax.Array]], Arrays]
@@ -208,7 +208,7 @@ class LoadedModel:
         params: Params | None = None,
         corrupt: Callable[[NumpyBatch], NumpyBatch] | None = None,
         stopped: Callable[[], bool] = lambda: False,
-    ) -> dict[str, np.ndarray] | None:
+    ) -> WindowArrays | None:
         """What `reduce` keeps of every window's outputs, without dropout.
 
         Args:
@@ -226,7 +226,7 @@ class LoadedModel:
 
         Raises:
             InputError: the attention that was asked for cannot compute rows of these lengths, or
-                the device's memory does not suffice.
+                the device's memory or the disk's does not suffice.
         """
         kernel, _ = self.attention_for(buckets)
         with memory_is_told("prediction", _TAKES_LESS):

@@ -7,6 +7,7 @@ the keys ``exact_match`` and ``f1``.  Predictions and odds for other questions a
 
 import re
 import string
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
@@ -71,13 +72,22 @@ def squad_scores(predictions: Mapping[str, str], references: References) -> dict
     ...              {"q1": ["Eiffel Tower"], "q2": ["Paris", "in France"], "q3": ["1889"]})
     {'exact_match': 33.333333333333336, 'f1': 55.55555555555555, 'total': 3}
     """
+    return squad_means(_answered(predictions, references), len(references))
+
+
+def squad_means(pairs: Iterable[tuple[str, Sequence[str]]], total: int) -> dict[str, float]:
+    """squad_scores of answers that come one by one, each with its references.
+
+    Args:
+        total: of the questions; those that do not come score 0.
+    """
     # Plain addition, not sum(): from Python 3.12 sum() of floats rounds differently.
     exact_match = f1 = 0.0
-    for prediction, answers in _answered(predictions, references):
+    for prediction, answers in pairs:
         exact_match += _best(_same_answer, prediction, answers)
         f1 += _best(_token_f1, prediction, answers)
-    exact_match, f1 = _percent(exact_match, len(references)), _percent(f1, len(references))
-    return {"exact_match": exact_match, "f1": f1, "total": len(references)}
+    exact_match, f1 = _percent(exact_match, total), _percent(f1, total)
+    return {"exact_match": exact_match, "f1": f1, "total": total}
 
 
 def squad_v2_scores(
@@ -114,41 +124,61 @@ def squad_v2_scores(
     odds = dict.fromkeys(predictions, 0.0) if null_odds is None else null_odds
     if missing := [q for q in references if q not in predictions or q not in odds]:
         raise KeyError(f"{len(missing)} questions lack a prediction or odds, first {missing[0]!r}")
-    has_answer = {question: bool(answers) for question, answers in references.items()}
-    raw: dict[str, dict[str, float]] = {"exact": {}, "f1": {}}
-    for question, answers in references.items():
+    rows = ((predictions[q], answers, odds[q]) for q, answers in references.items())
+    if null_odds is None:
+        return squad_v2_means(rows, None, threshold)
+    number = {question: n for n, question in enumerate(references)}
+    return squad_v2_means(rows, [number[q] for q in null_odds if q in number], threshold)
+
+
+def squad_v2_means(
+    rows: Iterable[tuple[str, Sequence[str], float]],
+    ranked: Iterable[int] | None,
+    threshold: float,
+) -> dict[str, float]:
+    """squad_v2_scores of answers that come one by one, each with its references and null odds.
+
+    Of each question a few numbers are kept.
+
+    Args:
+        ranked: numbers of rows, for the best thresholds; of equal odds the first comes first. None
+            where the odds are not the model's.
+    """
+    odds, values = array("d"), {"exact": array("d"), "f1": array("d")}
+    has_answer, answered = bytearray(), bytearray()
+    for prediction, answers, of in rows:
         gold = [answer for answer in answers if normalize_answer(answer)] or [""]
-        raw["exact"][question] = _best(_same_answer, predictions[question], gold)
-        raw["f1"][question] = _best(_token_f1_or_both_empty, predictions[question], gold)
+        values["exact"].append(_best(_same_answer, prediction, gold))
+        values["f1"].append(_best(_token_f1_or_both_empty, prediction, gold))
+        odds.append(of)
+        has_answer.append(bool(answers))
+        answered.append(bool(prediction))
 
     groups = {
-        "": list(references),
-        "HasAns_": [question for question in references if has_answer[question]],
-        "NoAns_": [question for question in references if not has_answer[question]],
+        "": array("q", range(len(odds))),
+        "HasAns_": array("q", (n for n, has in enumerate(has_answer) if has)),
+        "NoAns_": array("q", (n for n, has in enumerate(has_answer) if not has)),
     }
     scores: dict[str, float] = {}
     for prefix, group in groups.items():
         if prefix and not group:
             continue
-        for name, values in raw.items():
-            kept = (float(not has_answer[q]) if odds[q] > threshold else values[q] for q in group)
+        for name, of_each in values.items():
+            kept = (1.0 - has_answer[n] if odds[n] > threshold else of_each[n] for n in group)
             scores[prefix + name] = _percent(sum(kept), len(group))
         scores[prefix + "total"] = len(group)
     scores["exact_match"] = scores["exact"]
-    if null_odds is None:
+    if ranked is None:
         return scores
 
-    # Among equal odds the order of the mapping stays, as in the script.
-    ranking = {
-        q: null_odds[q] for q in sorted(null_odds, key=null_odds.__getitem__) if q in references
-    }
-    for name, values in raw.items():
-        best, best_threshold = _best_threshold(ranking, predictions, values, has_answer)
+    ranking = sorted(ranked, key=odds.__getitem__)
+    for name, of_each in values.items():
+        best, best_threshold = _best_threshold(ranking, odds, answered, of_each, has_answer)
         scores |= {f"best_{name}": best, f"best_{name}_thresh": best_threshold}
     if groups["HasAns_"]:
-        oracle = {question: float(answerable) for question, answerable in has_answer.items()}
-        for name, values in {**raw, "oracle": oracle}.items():
-            scores[f"pr_{name}_ap"] = _average_precision(ranking, values, has_answer)
+        curves: dict[str, Sequence[float]] = {**values, "oracle": has_answer}
+        for name, each in curves.items():
+            scores[f"pr_{name}_ap"] = _average_precision(ranking, odds, each, has_answer)
     return scores
 
 
@@ -181,18 +211,27 @@ def cmrc2018_scores(
     >>> scores["exact_match"], scores["f1"], scores["skip"]
     (50.0, 83.33333333333333, 0)
     """
+    return cmrc2018_means(_answered(predictions, references), len(references), word_tokenize)
+
+
+def cmrc2018_means(
+    pairs: Iterable[tuple[str, Sequence[str]]],
+    total: int,
+    word_tokenize: Callable[[str], Iterable[str]] | None = None,
+) -> dict[str, float]:
+    """cmrc2018_scores of answers that come one by one, as squad_means."""
     word_tokenize = word_tokenize or _word_tokenize
     exact_match = f1 = 0.0
-    skip = len(references)
-    for prediction, answers in _answered(predictions, references):
+    skip = total
+    for prediction, answers in pairs:
         skip -= 1
         predicted = _cmrc_segments(prediction, word_tokenize)
         golds = [_cmrc_segments(answer, word_tokenize) for answer in answers]
         f1 += max(_f1(_longest_common_run(gold, predicted), predicted, gold) for gold in golds)
         exact_match += _cmrc_clean(prediction) in map(_cmrc_clean, answers)
-    exact_match, f1 = _percent(exact_match, len(references)), _percent(f1, len(references))
+    exact_match, f1 = _percent(exact_match, total), _percent(f1, total)
     scores = {"exact_match": exact_match, "f1": f1, "average": (exact_match + f1) * 0.5}
-    return {**scores, "total": len(references), "skip": skip}
+    return {**scores, "total": total, "skip": skip}
 
 
 def _pairs(references: References) -> Iterable[tuple[str, Sequence[str]]]:
@@ -241,34 +280,36 @@ def _token_f1_or_both_empty(prediction: str, reference: str) -> float:
 
 
 def _best_threshold(
-    ranking: Mapping[str, float],
-    predictions: Mapping[str, str],
-    scores: Mapping[str, float],
-    has_answer: Mapping[str, bool],
+    ranking: Sequence[int],
+    odds: Sequence[float],
+    answered: Sequence[int],
+    scores: Sequence[float],
+    has_answer: Sequence[int],
 ) -> tuple[float, float]:
     """The best score (percent) of answering the questions up to some null odds, and those odds."""
-    score: float = sum(not answerable for answerable in has_answer.values())
+    score: float = len(scores) - sum(has_answer)
     best, threshold = score, 0.0
-    for question, odds in ranking.items():
+    for question in ranking:
         if has_answer[question]:
             score += scores[question]
-        elif predictions[question]:
+        elif answered[question]:
             score -= 1
         if score > best:
-            best, threshold = score, odds
+            best, threshold = score, odds[question]
     return _percent(best, len(scores)), threshold
 
 
 def _average_precision(
-    ranking: Mapping[str, float],
-    scores: Mapping[str, float],
-    has_answer: Mapping[str, bool],
+    ranking: Sequence[int],
+    odds: Sequence[float],
+    scores: Sequence[float],
+    has_answer: Sequence[int],
 ) -> float:
     """The area (percent) under the precision-recall steps of answering by rising null odds."""
-    answerable = sum(has_answer.values())
+    answerable = sum(has_answer)
     found = area = reached = 0.0
     count = 0
-    for _, tie in groupby(ranking, key=ranking.__getitem__):  # a threshold cannot part equal odds
+    for _, tie in groupby(ranking, key=odds.__getitem__):  # a threshold cannot part equal odds
         for question in tie:
             count += 1
             if has_answer[question]:

@@ -20,7 +20,7 @@ class Bin(NamedTuple):
     right: float
 
 
-def reliability(confidences: Sequence[float], right: Sequence[bool], bins: int = 10) -> list[Bin]:
+def reliability(confidences: Sequence[float], right: Sequence[int], bins: int = 10) -> list[Bin]:
     """Answers by confidence in bins of equal width; those without any answer are left out.
 
     The first bin has both its ends, each other one its upper end (Guo et al. 2017, section 2).
@@ -39,7 +39,7 @@ def reliability(confidences: Sequence[float], right: Sequence[bool], bins: int =
     return found
 
 
-def calibration_error(confidences: Sequence[float], right: Sequence[bool], bins: int = 10) -> float:
+def calibration_error(confidences: Sequence[float], right: Sequence[int], bins: int = 10) -> float:
     """Expected calibration error: sum over bins of n_b / n |right_b - confidence_b|.
 
     Source: Guo et al. 2017 (arXiv:1706.04599), equation 3.

@@ -60,8 +60,9 @@ def classification_scores(
     for what, names in (("prediction", predictions), ("reference", references)):
         if unknown := next((name for name in names if name not in ids), None):
             raise ValueError(f"the {what} {unknown!r} is none of the labels {', '.join(labels)}")
-    predicted = np.array([ids[name] for name in predictions])
-    gold = np.array([ids[name] for name in references])
+    predicted, gold = (
+        np.fromiter((ids[name] for name in names), np.int64) for names in (predictions, references)
+    )
 
     def f1(average: str, **more: int) -> float:
         return float(f1_score(gold, predicted, average=average, zero_division=0, **more))

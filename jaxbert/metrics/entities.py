@@ -1,14 +1,16 @@
-"""Scores of entities (chunks of words) and of tags: fractions (0 to 1), computed by seqeval.
+"""Scores of entities (chunks of words) and of tags: fractions (0 to 1). seqeval finds the entities.
 
 seqeval is imported where it is used, for it takes seconds to load.
 """
 
 from __future__ import annotations
 
+import functools
+import operator
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 Scheme = Literal["bio", "bioes", "ioe"]
 Mode = Literal["default", "strict"]
@@ -53,11 +55,11 @@ def find_scheme(labels: Iterable[str]) -> Scheme | None:
     return next((scheme for family, scheme in _FAMILIES.items() if letters <= set(family)), None)
 
 
-def odd_tags(tags: Iterable[str]) -> tuple[list[str], list[str]]:
+def odd_tags(tags: Iterable[str] | Mapping[str, int]) -> tuple[list[str], list[str]]:
     """The tags for which alone a set of tags is no chunk scheme, and those that would be one.
 
     Args:
-        tags: the tag of every word.
+        tags: the tag of every word, or how often each occurs.
 
     Returns:
         Both sorted. Both empty where the tags are a scheme, or are not like one at all; the second
@@ -86,7 +88,7 @@ def odd_tags(tags: Iterable[str]) -> tuple[list[str], list[str]]:
     return [], []
 
 
-def left_out_when_strict(references: Sequence[Sequence[str]], scheme: Scheme) -> tuple[int, int]:
+def left_out_when_strict(references: Iterable[Sequence[str]], scheme: Scheme) -> tuple[int, int]:
     """How many of the entities that the default mode finds the strict mode does not, and of how
     many; such as those of IOB1, which begin with I-."""
     lost = count = 0
@@ -153,22 +155,22 @@ def entity_scores(
     Raises:
         ValueError: no words, sentences of different lengths, or a tag is not of the scheme.
 
-    Source: Tjong Kim Sang & De Meulder 2003 (CoNLL-2003), section 2.4; computed by seqeval.
+    Source: Tjong Kim Sang & De Meulder 2003 (CoNLL-2003), section 2.4; seqeval finds the
+    entities.
 
     >>> entity_scores([["B-PER", "I-PER", "O"]], [["B-PER", "I-PER", "B-LOC"]], scheme="bio")
     {'precision': 1.0, 'recall': 0.5, 'f1': 0.6666666666666666, 'accuracy': 0.6666666666666666}
     """
-    from seqeval.metrics import accuracy_score
-
-    _check_sentences(predictions, references)
-    right = accuracy_score(
-        [list(tags) for tags in references], [list(tags) for tags in predictions]
-    )
-    accuracy = {"accuracy": float(right)}
+    right = words = 0
+    for predicted, gold in _sentences(predictions, references):
+        right += sum(map(operator.eq, predicted, gold))
+        words += len(gold)
+    accuracy = {"accuracy": right / words}
     if scheme is None:
         return accuracy
-    precision, recall, f1, _ = _precision_recall_f1(predictions, references, scheme, mode, "micro")
-    return {"precision": float(precision), "recall": float(recall), "f1": float(f1), **accuracy}
+    counts = _counts(predictions, references, scheme, mode)
+    whole = _Counts(*map(sum, zip(_Counts(), *counts.values(), strict=True)))
+    return {"precision": whole.precision, "recall": whole.recall, "f1": whole.f1, **accuracy}
 
 
 def entity_report(
@@ -193,37 +195,50 @@ def entity_report(
     >>> entity_report([["B-PER", "O"]], [["B-PER", "O"]], scheme="bio")
     {'PER': {'precision': 1.0, 'recall': 1.0, 'f1': 1.0, 'support': 1}}
     """
-    _check_sentences(predictions, references)
-    scores = _precision_recall_f1(predictions, references, scheme, mode, None)
-    # seqeval gives a row for each type, and not their names.
-    sentences = (*predictions, *references)
-    types = {t for tags in sentences for t, _, _ in entities(tags, scheme=scheme, mode=mode)}
+    counts = _counts(predictions, references, scheme, mode)
     return {
-        name: {"precision": p, "recall": r, "f1": f1, "support": support}
-        for name, p, r, f1, support in zip(
-            sorted(types), *(column.tolist() for column in scores), strict=True
-        )
+        name: {"precision": of.precision, "recall": of.recall, "f1": of.f1, "support": of.there}
+        for name, of in sorted(counts.items())
     }
 
 
-def _precision_recall_f1(
+class _Counts(NamedTuple):
+    """Entities that are right, that were predicted, and that the references have."""
+
+    right: int = 0
+    given: int = 0
+    there: int = 0
+
+    @property
+    def precision(self) -> float:
+        return self.right / (self.given or 1)
+
+    @property
+    def recall(self) -> float:
+        return self.right / (self.there or 1)
+
+    @property
+    def f1(self) -> float:
+        return 2 * self.precision * self.recall / ((self.precision + self.recall) or 1)
+
+
+def _counts(
     predictions: Sequence[Sequence[str]],
     references: Sequence[Sequence[str]],
     scheme: Scheme,
     mode: Mode,
-    average: str | None,
-) -> Any:
-    """seqeval's (precision, recall, f1, support), in one pass instead of one for each score."""
-    from seqeval.metrics import sequence_labeling, v1
-
-    gold, predicted = _for_seqeval(references, scheme), _for_seqeval(predictions, scheme)
-    if mode == "default":
-        return sequence_labeling.precision_recall_fscore_support(
-            gold, predicted, average=average, zero_division=0
-        )
-    return v1.precision_recall_fscore_support(
-        gold, predicted, average=average, zero_division=0, scheme=_strict_scheme(scheme)
-    )
+) -> dict[str, _Counts]:
+    """Of each type that occurs, sentence by sentence."""
+    counts: dict[str, _Counts] = {}
+    for predicted, gold in _sentences(predictions, references):
+        given, there = (set(entities(tags, scheme=scheme, mode=mode)) for tags in (predicted, gold))
+        for entity in given | there:
+            right, of_given, of_there = counts.get(entity[0], _Counts())
+            said, is_there = entity in given, entity in there
+            counts[entity[0]] = _Counts(
+                right + (said and is_there), of_given + said, of_there + is_there
+            )
+    return counts
 
 
 def _strict_scheme(scheme: Scheme) -> Any:
@@ -234,23 +249,34 @@ def _strict_scheme(scheme: Scheme) -> Any:
 
 def _for_seqeval(sentences: Sequence[Sequence[str]], scheme: Scheme) -> list[list[str]]:
     """Lists of tags in seqeval's letters."""
-    written = {}
-    for tag in {tag for tags in sentences for tag in tags}:
-        if not _TAG.fullmatch(tag) or tag[0] not in _LETTERS[scheme]:
-            raise ValueError(f"{tag!r} is not a tag of the scheme {scheme}")
-        written[tag] = _AS_BIOES.get(tag[0], tag[0]) + tag[1:]
-    return [[written[tag] for tag in tags] for tags in sentences]
+    return [[_written(tag, scheme) for tag in tags] for tags in sentences]
 
 
-def _check_sentences(
+@functools.lru_cache(maxsize=4096)
+def _written(tag: str, scheme: Scheme) -> str:
+    """A tag in seqeval's letters."""
+    if not _TAG.fullmatch(tag) or tag[0] not in _LETTERS[scheme]:
+        raise ValueError(f"{tag!r} is not a tag of the scheme {scheme}")
+    return _AS_BIOES.get(tag[0], tag[0]) + tag[1:]
+
+
+def _sentences(
     predictions: Sequence[Sequence[str]], references: Sequence[Sequence[str]]
-) -> None:
+) -> Iterator[tuple[Sequence[str], Sequence[str]]]:
+    """The tags of each sentence, predicted and gold.
+
+    Raises:
+        ValueError: there are no words, or not as many predictions.
+    """
     if len(predictions) != len(references):
         raise ValueError(f"{len(predictions)} predictions for {len(references)} references")
+    words = 0
     for row, (predicted, gold) in enumerate(zip(predictions, references, strict=True)):
         if len(predicted) != len(gold):
             raise ValueError(
                 f"sentence {row} has {len(gold)} words and {len(predicted)} predictions"
             )
-    if not any(references):
+        words += len(gold)
+        yield predicted, gold
+    if not words:
         raise ValueError("there are no words to score")

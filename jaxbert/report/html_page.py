@@ -33,7 +33,7 @@ def html(page: Page) -> str:
         charts.append(calibration)
     data = {
         "charts": [chart_json(chart) for chart in charts],
-        "examples": examples_json(findings) if findings else None,
+        "examples": examples_json(findings.shown) if findings else None,
     }
     scripts = [_file(name) for name in _SCRIPTS]
     # Only these two scripts run, whatever else a text might begin.
@@ -91,7 +91,7 @@ def _calibration(findings: Findings | None) -> Chart | None:
     """How often predictions of a confidence are right."""
     if findings is None or not findings.confidences:
         return None
-    confidences, right = zip(*findings.confidences, strict=True)
+    confidences, right = findings.confidences.given, findings.confidences.right
     bins = reliability(confidences, right)
     error = calibration_error(confidences, right)
     said = "; ".join(f"{b.answers} at {b.confidence:.0%}: {b.right:.0%} right" for b in bins)

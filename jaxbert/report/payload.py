@@ -5,15 +5,11 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 
 from jaxbert.io.files import Json
-from jaxbert.report.records import Chart, Findings, Mark, Passage, Series, Shown
-
-MOST_BYTES = 18_000_000  # of the examples, so that a page stays below 20 MB
-LONGEST = 20_000  # characters of a text that are shown
-_BEFORE = 2_000  # of a longer one, those before its first mark
-_VERDICTS = {True: "right", False: "wrong", None: "not known"}
+from jaxbert.report.records import Chart, Passage, Series, Shown
+from jaxbert.report.worst import LONGEST_CHOICE, UNKNOWN, Worst, facets_of
 
 # What would end a script element, or begin a comment in it; and half a character, which no file in
 # UTF-8 can hold.
@@ -62,30 +58,28 @@ def _rounded(values: Iterable[float | None]) -> list[float | None]:
     return [float(f"{v:.6g}") if v is not None and math.isfinite(v) else None for v in values]
 
 
-def examples_json(findings: Findings, most_bytes: int = MOST_BYTES) -> dict[str, Json]:
+def examples_json(worst: Worst) -> dict[str, Json]:
     """The examples, the worst first, as many as fit.
 
     Texts stand once, and examples name them by number. Positions are in UTF-16 units, in which
     JavaScript counts.
     """
-    order = sorted(range(len(findings.shown)), key=lambda n: -findings.shown[n].badness)
     texts, labels = _Pool(), _Pool()
-    known = [{"verdict": _VERDICTS[s.right], **s.facets} for s in findings.shown]
-    facets = _facets(known)
+    facets = _facets(worst.facets)
     numbers = {name: {v: n for n, v in enumerate(values)} for name, values in facets.items()}
     rows: list[Json] = []
     size = 0
-    for number in order:
-        shown = findings.shown[number]
+    for number, shown in worst.ranked():
         before = texts.bytes
         row = _row(shown, number, texts, labels)
-        row["f"] = [numbers[name].get(known[number].get(name, ""), -1) for name in facets]
+        known = facets_of(shown)
+        row["f"] = [numbers[name].get(known.get(name, ""), -1) for name in facets]
         size += len(_dumped(row).encode("utf-8", "surrogatepass")) + texts.bytes - before
-        if size > most_bytes:
+        if size > worst.most_bytes:
             break
         rows.append(row)
     return {
-        "total": len(order),
+        "total": worst.total,
         "facets": [{"name": name, "values": values} for name, values in facets.items()],
         "texts": texts.content,
         "labels": labels.content,
@@ -110,16 +104,13 @@ class _Pool:
         return list(self._number)
 
 
-def _facets(known: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
+def _facets(known: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
     """Name -> its values in order, of what tells examples apart."""
-    names = dict.fromkeys(name for of in known for name in of)
-    values = {
-        name: sorted({of[name] for of in known if name in of}, key=_natural) for name in names
-    }
+    values = {name: sorted(found, key=_natural) for name, found in known.items()}
     return {
         name: found
         for name, found in values.items()
-        if len(found) > 1 or (name == "verdict" and found != [_VERDICTS[None]])
+        if len(found) > 1 or (name == "verdict" and found != [UNKNOWN])
     }
 
 
@@ -144,7 +135,11 @@ def _row(shown: Shown, number: int, texts: _Pool, labels: _Pool) -> dict[str, Js
         row["c"] = _rounded([shown.confidence])[0]
     if shown.choices:
         row["o"] = [
-            [_cut(c.text, 500), _probability(c.probability), int(c.gold) + 2 * int(c.predicted)]
+            [
+                _cut(c.text, LONGEST_CHOICE),
+                _probability(c.probability),
+                int(c.gold) + 2 * int(c.predicted),
+            ]
             for c in shown.choices
         ]
     return row
@@ -156,27 +151,13 @@ def _probability(value: float | None) -> float | None:
 
 def _passage(passage: Passage, texts: _Pool, labels: _Pool) -> list[Json]:
     """Title, number of the text, marks: start, end, number of the label, whether it is gold."""
-    text, marks = _excerpt(passage.text, passage.marks)
+    text = passage.text
     place = _utf16(text)
     spans: list[Json] = [
-        [place(m.start), place(m.end), labels.number(m.label), int(m.by == "gold")] for m in marks
+        [place(m.start), place(m.end), labels.number(m.label), int(m.by == "gold")]
+        for m in passage.marks
     ]
     return [passage.title, texts.number(text), spans]
-
-
-def _excerpt(text: str, marks: Sequence[Mark]) -> tuple[str, Sequence[Mark]]:
-    """A text of at most LONGEST characters around its first mark, and the marks that it has."""
-    if len(text) <= LONGEST:
-        return text, marks
-    first = max(0, min((m.start for m in marks), default=0) - _BEFORE)
-    last = min(len(text), first + LONGEST)
-    before, after = "… " * (first > 0), " …" * (last < len(text))
-    kept = [
-        Mark(m.start - first + len(before), m.end - first + len(before), m.label, m.by)
-        for m in marks
-        if m.end <= last
-    ]
-    return before + text[first:last] + after, kept
 
 
 def _cut(text: str, most: int) -> str:

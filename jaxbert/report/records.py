@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from jaxbert.report.worst import Confidences, Worst
 
 Numbers: TypeAlias = Sequence[float]
 
@@ -144,17 +147,18 @@ class Shown:
 
 @dataclasses.dataclass(frozen=True)
 class Findings:
-    """What an evaluation found of each example, in the order of the data.
+    """What an evaluation found of its examples.
 
     Attributes:
-        confidences: a probability each, and whether what it is of was right.
+        shown: those that a page has room for.
+        confidences: of predictions, and whether each was right.
     """
 
-    shown: Sequence[Shown]
+    shown: Worst
     confusion: Confusion | None = None
     tables: Sequence[Table] = ()
     charts: Sequence[Chart] = ()
-    confidences: Sequence[tuple[float, bool]] = ()
+    confidences: Confidences | None = None
 
 
 @dataclasses.dataclass(frozen=True)

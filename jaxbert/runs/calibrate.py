@@ -7,11 +7,14 @@ chosen on the questions it is reported on flatters (Rajpurkar et al. 2018 report
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import logging
 import math
 import random
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -35,11 +38,24 @@ from jaxbert.runs.record import check_task
 from jaxbert.runs.saved import digests_of_model
 from jaxbert.runtime.compiled import keep_compiled
 from jaxbert.runtime.processes import launched
-from jaxbert.tasks.qa import QA, references_of, score_qa
+from jaxbert.tasks.qa import QA, score_answers, scores_at
 
 logger = logging.getLogger("jaxbert")
 
-Pairs = list[tuple[QAExample, Prediction]]
+
+class Pairs(NamedTuple):
+    """Some questions with their predictions; going through them takes no memory for them.
+
+    Attributes:
+        numbers: of those, ascending.
+    """
+
+    examples: Sequence[QAExample]
+    predictions: Sequence[Prediction]
+    numbers: Sequence[int]
+
+    def each(self) -> Iterator[tuple[QAExample, Prediction]]:
+        return ((self.examples[n], self.predictions[n]) for n in self.numbers)
 
 
 def calibrate(options: CalibrateOptions) -> dict[str, Json]:
@@ -83,10 +99,11 @@ def calibrate(options: CalibrateOptions) -> dict[str, Json]:
         length_bucket=options.length_bucket,
         encoding=options.encoding(),
     )
-    pairs = list(zip(data.examples, predictions, strict=True))
-    fitted, others = split(pairs, options.fit_part, options.seed)
+    fitted, others = split(data.examples, predictions, options.fit_part, options.seed)
     logger.info(
-        "fitted to %d questions; reported on %d of other paragraphs", len(fitted), len(others)
+        "fitted to %d questions; reported on %d of other paragraphs",
+        len(fitted.numbers),
+        len(others.numbers),
     )
     threshold = find_threshold(fitted) if unanswerable else 0.0
     temperature = fit_temperature(*_confidence_data(fitted, threshold, metric))
@@ -97,10 +114,10 @@ def calibrate(options: CalibrateOptions) -> dict[str, Json]:
         "model": model,
         "fit_part": options.fit_part,
         "seed": options.seed,
-        "reported_on": len(others),
+        "reported_on": len(others.numbers),
     }
     logger.info("null_score_diff_threshold %.4g  score_temperature %.4g", threshold, temperature)
-    if others:
+    if others.numbers:
         record |= _report(
             others,
             threshold,
@@ -109,19 +126,26 @@ def calibrate(options: CalibrateOptions) -> dict[str, Json]:
             unanswerable=unanswerable,
             folder=reports,
         )
-    record["fitted_to"] = [e.id for e, _ in fitted]
+    record["fitted_to"] = [e.id for e, _ in fitted.each()]
     write_json(folder / "calibration.json", record)
     logger.info("%s is used by eval/qa.py and QuestionAnswerer", folder / "calibration.json")
     return record
 
 
-def split(pairs: Pairs, part: float, seed: int) -> tuple[Pairs, Pairs]:
+def split(
+    examples: Sequence[QAExample], predictions: Sequence[Prediction], part: float, seed: int
+) -> tuple[Pairs, Pairs]:
     """The questions of a part of the paragraphs, and those of the others.
 
     Raises:
         InputError: there are too few paragraphs for it.
     """
-    paragraphs = list(dict.fromkeys(e.context for e, _ in pairs))
+    known: dict[bytes, int] = {}  # a paragraph's number, by its hash: the texts may be many
+    paragraph = array("q")
+    for e in examples:
+        key = hashlib.blake2b(e.context.encode(), digest_size=16).digest()
+        paragraph.append(known.setdefault(key, len(known)))
+    paragraphs = list(range(len(known)))
     random.Random(seed).shuffle(paragraphs)
     count = round(part * len(paragraphs))
     if count == 0 or (count == len(paragraphs) and part < 1):
@@ -130,20 +154,19 @@ def split(pairs: Pairs, part: float, seed: int) -> tuple[Pairs, Pairs]:
             "more paragraphs, or --fit_part 1 to report nothing"
         )
     chosen = set(paragraphs[:count])
-    return (
-        [pair for pair in pairs if pair[0].context in chosen],
-        [pair for pair in pairs if pair[0].context not in chosen],
-    )
+    numbers = (array("q"), array("q"))
+    for n, of in enumerate(paragraph):
+        numbers[of not in chosen].append(n)
+    fitted, others = (Pairs(examples, predictions, found) for found in numbers)
+    return fitted, others
 
 
 def find_threshold(pairs: Pairs) -> float:
     """The null odds up to which answering gives the best F1, as SQuAD 2.0's script finds it."""
-    texts = {e.id: at_threshold(p, math.inf).text for e, p in pairs}
-    odds = {e.id: p.null_odds for e, p in pairs if p.null_odds is not None}
-    scores = score_qa("squad_v2", texts, references_of([e for e, _ in pairs]), odds)
-    threshold = scores["best_f1_thresh"]
-    if threshold == 0.0 and 0.0 not in odds.values():  # the script's word for: answer nothing
-        threshold = min(odds.values()) - 1
+    threshold = scores_at(pairs.each(), math.inf, len(pairs.numbers))["best_f1_thresh"]
+    odds = array("d", (p.null_odds for _, p in pairs.each() if p.null_odds is not None))
+    if threshold == 0.0 and 0.0 not in odds:  # the script's word for: answer nothing
+        threshold = min(odds) - 1
     return threshold
 
 
@@ -152,12 +175,12 @@ def _confidence_data(
 ) -> tuple[list[np.ndarray], list[bool]]:
     """Of each question the scores of its n-best list, and whether the answer given is right."""
     scores, right = [], []
-    for example, prediction in pairs:
+    for example, prediction in pairs.each():
         shift = threshold if prediction.null_odds is not None else 0.0
         found = [c.score - (0.0 if c.text else shift) for c in prediction.nbest]
         scores.append(np.array(found, np.float64))
         text = at_threshold(prediction, threshold).text
-        one = score_qa(metric, {example.id: text}, references_of([example]))
+        one = score_answers(metric, [(text, [a.text for a in example.answers])], 1)
         right.append(one["exact_match"] == 100)
     return scores, right
 
@@ -176,11 +199,12 @@ def _report(
     Args:
         unanswerable: whether some questions have no answer.
     """
-    references = references_of([e for e, _ in pairs])
     record: dict[str, Json] = {}
     for name, value in (("at_threshold_0", 0.0), ("at_this_threshold", threshold)):
-        texts = {e.id: at_threshold(p, value).text for e, p in pairs}
-        record[name] = scores = score_qa(metric, texts, references)
+        answers = (
+            (at_threshold(p, value).text, [a.text for a in e.answers]) for e, p in pairs.each()
+        )
+        record[name] = scores = score_answers(metric, answers, len(pairs.numbers))
         if unanswerable or value == threshold:
             logger.info("threshold %.4g: %s", value, show_scores(scores))
     tables, errors = {}, []

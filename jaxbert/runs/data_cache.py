@@ -11,7 +11,8 @@ from pathlib import Path
 
 import msgspec
 
-from jaxbert.data.kept_examples import Block, KeptExamples, write_examples
+from jaxbert.data.kept_examples import KeptExamples
+from jaxbert.data.record_blocks import Block, write_blocks
 from jaxbert.data.rows import Data
 from jaxbert.data.whole_folder import check_seals, one_at_a_time, seals_of, whole_folder
 from jaxbert.errors import InputError
@@ -92,7 +93,7 @@ class _About(msgspec.Struct):
 
 def _write(data: Data[E], place: Path) -> None:
     with whole_folder(place) as partial:
-        blocks = write_examples(data.examples, partial / _EXAMPLES)
+        blocks = write_blocks(data.examples, partial / _EXAMPLES)
         without = Data[None](
             (), data.problems, data.classes, data.columns, data.notes, data.label_column
         )

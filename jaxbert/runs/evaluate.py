@@ -8,7 +8,7 @@ import functools
 import logging
 import math
 import time
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from typing import Generic, NamedTuple
 
 import jax
@@ -27,6 +27,7 @@ from jaxbert.metrics.user_metrics import UserMetric
 from jaxbert.model.folders import folder_of
 from jaxbert.model.heads import Params
 from jaxbert.options.settings import EncodingKeywords, EvaluationOptions
+from jaxbert.runs.collected_predictions import collected
 from jaxbert.runs.encoding import encode_examples
 from jaxbert.runs.folder import publish_results
 from jaxbert.runs.inputs import (
@@ -48,6 +49,7 @@ from jaxbert.runs.saved import read_calibration
 from jaxbert.runtime import host, processes
 from jaxbert.runtime.compiled import keep_compiled
 from jaxbert.tasks.task import EVALUATION, E, P, S, Task
+from jaxbert.training.window_arrays import WindowArrays
 
 logger = logging.getLogger("jaxbert")
 
@@ -93,7 +95,7 @@ class Evaluator(Generic[S, E, P]):
         self._reduce: Reduce = task.reduce()
         if self._labelled:
             self._reduce = WithLoss(task.evaluation_loss(), self._reduce)
-        self._learnable = np.array([task.learnable(e) for e in examples])[features.example]
+        self._learnable = np.fromiter(map(task.learnable, examples), bool)[features.example]
         self._corrupt = task.corrupt(model.tokenizer, model.cfg, seed=0)  # as in all runs
 
     def __call__(
@@ -122,7 +124,7 @@ class Evaluator(Generic[S, E, P]):
         sums = []
         if self._labelled:
             sums = [arrays.pop(name)[self._learnable] for name in (_SUM, _WEIGHT)]
-        predictions = task.decode(self._examples, self._features, arrays, cfg)
+        predictions = collected(self._decoded(arrays))
         if not self._labelled:
             return {}, predictions
         try:
@@ -132,6 +134,15 @@ class Evaluator(Generic[S, E, P]):
         scores = {**scores, **_mean_loss(*sums)}
         _check_new(self._metrics, scores)
         return {**scores, **self._user_scores(predictions)}, predictions
+
+    def _decoded(self, arrays: WindowArrays) -> Iterator[Sequence[P]]:
+        """The predictions part by part; what has been read of files for one is given back."""
+        task, cfg = self._task, self._model.cfg
+        for part in task.decode_parts(self._examples, self._features, arrays, cfg):
+            yield part
+            processes.beat()
+            self._features.forget()
+            arrays.forget()
 
     def _user_scores(self, predictions: Sequence[P]) -> dict[str, float]:
         """Those of the metrics, as the first process computes them; what is not finite is left out,

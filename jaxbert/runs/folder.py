@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from jaxbert.errors import InputError
-from jaxbert.io.files import Json, write_json
+from jaxbert.io.files import Json, JsonFile, write_json
 from jaxbert.io.untrusted import shown
 from jaxbert.losses.own_params import of_model, save_loss_params
 from jaxbert.metrics.scores import Scores
@@ -339,7 +339,7 @@ class RunFolder:
         save_loss_params(self.path, params)
         self.place.publish()
 
-    def write_results(self, scores: Scores, files: Mapping[str, Json]) -> None:
+    def write_results(self, scores: Scores, files: Mapping[str, JsonFile]) -> None:
         """See the function of this name."""
         publish_results(self.place, scores, files)
 
@@ -405,7 +405,7 @@ class _Follower(RunFolder):
     def save_model(self, model: LoadedModel, params: Params) -> None:
         pass
 
-    def write_results(self, scores: Scores, files: Mapping[str, Json]) -> None:
+    def write_results(self, scores: Scores, files: Mapping[str, JsonFile]) -> None:
         pass
 
     def save_card(self, text: str) -> None:
@@ -437,14 +437,14 @@ def _remove_with_card(place: Place) -> None:
         (place.path / CARD).unlink(missing_ok=True)
 
 
-def publish_results(place: Place, scores: Scores, files: Mapping[str, Json]) -> None:
+def publish_results(place: Place, scores: Scores, files: Mapping[str, JsonFile]) -> None:
     """Write them where the run lies; see write_results."""
     write_results(place.path, scores, files)
     place.remove([name for name in RESULTS if name not in files])
     place.publish()
 
 
-def write_results(folder: Path, scores: Scores, files: Mapping[str, Json]) -> None:
+def write_results(folder: Path, scores: Scores, files: Mapping[str, JsonFile]) -> None:
     """metrics.json, and the task's own files: name -> JSON content."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in RESULTS:

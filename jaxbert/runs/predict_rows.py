@@ -55,8 +55,10 @@ def predict_rows(
         buckets=bucket_lengths(options.length_bucket, task.settings.max_seq_length),
     )
     assert arrays is not None  # nothing stops it
-    predictions = task.decode(data.examples, features, arrays, model.cfg)
-    return as_dicts(data.examples, predictions)
+    found: list[dict[str, Json]] = []
+    for part in task.decode_parts(data.examples, features, arrays, model.cfg):
+        found += as_dicts(data.examples[len(found) : len(found) + len(part)], part)
+    return found
 
 
 def as_dicts(examples: Sequence[E], predictions: Sequence[P]) -> list[dict[str, Json]]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from jaxbert.data.batch_source import BatchSource
 from jaxbert.data.sampling import bucket_lengths
-from jaxbert.io.files import Json
+from jaxbert.io.files import JsonFile
 from jaxbert.losses.check import try_loss
 from jaxbert.losses.choose import with_keywords
 from jaxbert.losses.own_params import of_model, with_loss_params
@@ -105,7 +105,7 @@ def write_task(run: RunFolder, inputs: Inputs[S, E, P], params: Params, step: in
     task, model = inputs.task, inputs.model
     run.save_model(model, {**params, **task.export(of_model(params))})
     scores: Scores = {}
-    files: dict[str, Json] = {}
+    files: dict[str, JsonFile] = {}
     validation = inputs.validation
     if validation is not None:
         if validation.step != step:

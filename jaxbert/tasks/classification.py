@@ -17,11 +17,12 @@ from transformers import PreTrainedTokenizerFast
 
 from jaxbert.data.batch import Batch
 from jaxbert.data.features import Features
+from jaxbert.data.mapped import Mapped
 from jaxbert.data.rows import Cell, Content, Data, names_of
 from jaxbert.data.soft_labels import SoftLabel
 from jaxbert.data.texts import TextExample, read_texts
 from jaxbert.errors import InputError
-from jaxbert.io.files import Json
+from jaxbert.io.files import JsonArray, JsonFile
 from jaxbert.losses.forms import Arrays, Measure
 from jaxbert.losses.label_losses import label_accuracy, supervised_contrastive
 from jaxbert.metrics.class_scores import classification_scores, multi_label_scores
@@ -293,11 +294,10 @@ class Classification(TextTask[ClassificationSettings, Classified | MultiClassifi
     ) -> Scores:
         names = cfg.id2label
         if not cfg.multi_label:
-            found = [p.label for p in predictions if isinstance(p, Classified)]
-            references = [str(e.label) for e in examples]
+            found, references = Mapped(_label_of, predictions), Mapped(_gold_of, examples)
             return classification_scores(found, references, names, self.settings.positive_label)
         sets, rows = _sets_and_scores(predictions, names)
-        return multi_label_scores(sets, [classes_of(e) for e in examples], names, rows)
+        return multi_label_scores(sets, Mapped(classes_of, examples), names, rows)
 
     def resampled(
         self,
@@ -307,19 +307,18 @@ class Classification(TextTask[ClassificationSettings, Classified | MultiClassifi
     ) -> ResampledScores:
         names = cfg.id2label
         if not cfg.multi_label:
-            found = [p.label for p in predictions if isinstance(p, Classified)]
-            references = [str(e.label) for e in examples]
+            found, references = Mapped(_label_of, predictions), Mapped(_gold_of, examples)
             return resampled_classes(found, references, names, self.settings.positive_label)
         sets, rows = _sets_and_scores(predictions, names)
-        return resampled_sets(sets, [classes_of(e) for e in examples], names, rows)
+        return resampled_sets(sets, Mapped(classes_of, examples), names, rows)
 
     def artifacts(
         self,
         examples: Sequence[TextExample],
         predictions: Sequence[Classified | MultiClassified],
         cfg: BertConfig,
-    ) -> dict[str, Json]:
-        return {"predictions.json": [dataclasses.asdict(p) for p in predictions]}
+    ) -> dict[str, JsonFile]:
+        return {"predictions.json": JsonArray(map(dataclasses.asdict, predictions))}
 
     def findings(
         self,
@@ -327,17 +326,14 @@ class Classification(TextTask[ClassificationSettings, Classified | MultiClassifi
         predictions: Sequence[Classified | MultiClassified],
         cfg: BertConfig,
     ) -> Findings:
+        scores = Mapped(lambda p: p.scores, predictions)
         if cfg.multi_label:
-            sets = [p for p in predictions if isinstance(p, MultiClassified)]
-            golds = [None if e.label is None else classes_of(e) for e in examples]
+            golds = Mapped(lambda e: None if e.label is None else classes_of(e), examples)
             return sets_shown(
-                examples, golds, [p.labels for p in sets], [p.scores for p in sets], cfg.id2label
+                examples, golds, Mapped(_labels_of, predictions), scores, cfg.id2label
             )
-        single = [p for p in predictions if isinstance(p, Classified)]
-        gold = [None if e.label is None else str(e.label) for e in examples]
-        return classes_shown(
-            examples, gold, [p.label for p in single], [p.scores for p in single], cfg.id2label
-        )
+        gold = Mapped(lambda e: None if e.label is None else _gold_of(e), examples)
+        return classes_shown(examples, gold, Mapped(_label_of, predictions), scores, cfg.id2label)
 
     def read_predictions(
         self, entries: Sequence[Cell], data: Data[TextExample], path: str
@@ -353,15 +349,29 @@ class Classification(TextTask[ClassificationSettings, Classified | MultiClassifi
         return [*single], cfg
 
 
+def _gold_of(example: TextExample) -> str:
+    return str(example.label)
+
+
+def _label_of(prediction: Classified | MultiClassified) -> str:
+    assert isinstance(prediction, Classified)
+    return prediction.label
+
+
+def _labels_of(prediction: Classified | MultiClassified) -> tuple[str, ...]:
+    assert isinstance(prediction, MultiClassified)
+    return prediction.labels
+
+
 def _sets_and_scores(
     predictions: Sequence[Classified | MultiClassified], names: Sequence[str]
-) -> tuple[list[tuple[str, ...]], np.ndarray | None]:
+) -> tuple[Sequence[tuple[str, ...]], np.ndarray | None]:
     """The classes of each prediction, and their scores, (M, C), where all have such."""
-    sets = [p for p in predictions if isinstance(p, MultiClassified)]
-    rows = None
-    if all(p.scores for p in sets):
-        rows = np.array([[p.scores[name] for name in names] for p in sets])
-    return [p.labels for p in sets], rows
+    sets = Mapped(_labels_of, predictions)
+    if not all(p.scores for p in predictions):
+        return sets, None
+    rows = np.fromiter((p.scores[name] for p in predictions for name in names), np.float64)
+    return sets, rows.reshape(-1, len(names))
 
 
 def _logits(outputs: Arrays, batch: Batch[jax.Array]) -> Arrays:

@@ -25,7 +25,7 @@ from jaxbert.data.sampling import NumpyBatch
 from jaxbert.data.segment import make_segmenter
 from jaxbert.data.stored_lines import LineExample
 from jaxbert.errors import InputError
-from jaxbert.io.files import Json
+from jaxbert.io.files import JsonFile
 from jaxbert.losses.forms import Arrays, Measure
 from jaxbert.losses.label_losses import label_accuracy, label_cross_entropy
 from jaxbert.metrics.class_scores import language_model_scores
@@ -34,7 +34,8 @@ from jaxbert.model.config import BertConfig
 from jaxbert.options.task_settings import MLMOptions
 from jaxbert.report.records import Findings
 from jaxbert.tasks.shown_masks import MaskedWord, ShownWindow, masks_shown
-from jaxbert.tasks.task import EVALUATION, OF_LABELS, Reduce, Task
+from jaxbert.tasks.task import DECODED, EVALUATION, OF_LABELS, Reduce, Task
+from jaxbert.training.window_arrays import WindowArrays
 
 _SUMS = ("loss", "right", "count")
 _SHOWN = 4  # masked tokens of a window that a report may show
@@ -186,15 +187,38 @@ class MLM(Task[MLMOptions, LineExample, MaskedWindow]):
         arrays: dict[str, np.ndarray],
         cfg: BertConfig,
     ) -> list[MaskedWindow]:
-        sums = zip(*(arrays[name].tolist() for name in _SUMS), strict=True)
+        """A prediction for each window, not for each example."""
+        return self._decoded(range(len(features)), features, arrays)
+
+    def decode_parts(
+        self,
+        examples: Sequence[LineExample],
+        features: Features,
+        arrays: WindowArrays,
+        cfg: BertConfig,
+    ) -> Iterator[Sequence[MaskedWindow]]:
+        windows = range(len(features))
+        for first in windows[::DECODED]:
+            yield self._decoded(windows[first : first + DECODED], features, arrays)
+
+    @staticmethod
+    def _decoded(
+        windows: range, features: Features, arrays: dict[str, np.ndarray]
+    ) -> list[MaskedWindow]:
+        """The predictions of some windows; those that a report shows are spread over all."""
+        rows = slice(windows.start, windows.stop)
+        sums = zip(*(arrays[name][rows].tolist() for name in _SUMS), strict=True)
         found = [MaskedWindow(*row) for row in sums]
-        few = min(_WINDOWS, len(found))
-        for row in np.linspace(0, len(found) - 1, few).astype(int).tolist():
+        few = min(_WINDOWS, len(features))
+        for row in np.linspace(0, len(features) - 1, few).astype(int).tolist():
+            if row not in windows:
+                continue
             ids = features.tokens["input_ids"][features.bounds[row] : features.bounds[row + 1]]
             columns = [arrays[name][row].tolist() for name in MaskedWord._fields]
             masks = (MaskedWord(*mask) for mask in zip(*columns, strict=True))
-            shown = ShownWindow(row, ids, tuple(mask for mask in masks if mask.place))
-            found[row] = dataclasses.replace(found[row], shown=shown)
+            shown = ShownWindow(row, ids.tolist(), tuple(mask for mask in masks if mask.place))
+            number = row - windows.start
+            found[number] = dataclasses.replace(found[number], shown=shown)
         return found
 
     def score(
@@ -215,7 +239,7 @@ class MLM(Task[MLMOptions, LineExample, MaskedWindow]):
         examples: Sequence[LineExample],
         predictions: Sequence[MaskedWindow],
         cfg: BertConfig,
-    ) -> dict[str, Json]:
+    ) -> dict[str, JsonFile]:
         return {}
 
     def with_vocabulary(self, tokenizer: PreTrainedTokenizerFast) -> Self:

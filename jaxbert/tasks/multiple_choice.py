@@ -15,7 +15,7 @@ from jaxbert.data.features import Features
 from jaxbert.data.rows import Cell, Content, Data
 from jaxbert.data.sources import load_rows
 from jaxbert.errors import InputError
-from jaxbert.io.files import Json
+from jaxbert.io.files import JsonArray, JsonFile
 from jaxbert.losses.forms import Measure
 from jaxbert.losses.label_losses import label_accuracy
 from jaxbert.metrics.class_scores import choice_scores
@@ -25,8 +25,8 @@ from jaxbert.model.config import BertConfig
 from jaxbert.options.task_settings import (
     MultipleChoiceOptions,
 )
-from jaxbert.report.records import Findings, Passage
-from jaxbert.tasks.shown_examples import class_shown, findings_of_classes
+from jaxbert.report.records import Findings, Passage, Shown
+from jaxbert.tasks.shown_examples import class_shown, judged_findings
 from jaxbert.tasks.task import (
     OF_LABELS,
     WITH_BASE,
@@ -107,23 +107,14 @@ class MultipleChoice(RowTask[MultipleChoiceOptions, ChoiceExample, Chosen]):
 
     def artifacts(
         self, examples: Sequence[ChoiceExample], predictions: Sequence[Chosen], cfg: BertConfig
-    ) -> dict[str, Json]:
-        return {"predictions.json": [dataclasses.asdict(p) for p in predictions]}
+    ) -> dict[str, JsonFile]:
+        return {"predictions.json": JsonArray(map(dataclasses.asdict, predictions))}
 
     def findings(
         self, examples: Sequence[ChoiceExample], predictions: Sequence[Chosen], cfg: BertConfig
     ) -> Findings:
-        """Each choice is known by its letter: two may have one text."""
-        shown = []
-        for e, p in zip(examples, predictions, strict=True):
-            names = [f"{_letter(n)}  {ending}" for n, ending in enumerate(e.endings)]
-            gold = None if e.label is None else names[e.label]
-            scores = dict(zip(names, p.scores, strict=True))
-            passages = [Passage("", e.context)]
-            shown.append(
-                class_shown(e.where, passages, gold, names[p.label], scores, by_class=False)
-            )
-        return findings_of_classes(shown, None)
+        pairs = zip(examples, predictions, strict=True)
+        return judged_findings(_shown(e, p) for e, p in pairs)
 
     def read_predictions(
         self, entries: Sequence[Cell], data: Data[ChoiceExample], path: str
@@ -138,6 +129,16 @@ class MultipleChoice(RowTask[MultipleChoiceOptions, ChoiceExample, Chosen]):
                 )
             found.append(Chosen(label, ()))
         return found, BertConfig()
+
+
+def _shown(example: ChoiceExample, prediction: Chosen) -> Shown:
+    """An example of a report. Each choice is known by its letter: two may have one text."""
+    names = [f"{_letter(n)}  {ending}" for n, ending in enumerate(example.endings)]
+    gold = None if example.label is None else names[example.label]
+    scores = dict(zip(names, prediction.scores, strict=True))
+    passages = [Passage("", example.context)]
+    said = names[prediction.label]
+    return class_shown(example.where, passages, gold, said, scores, by_class=False)
 
 
 def _letter(number: int) -> str:

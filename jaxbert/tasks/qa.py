@@ -29,7 +29,7 @@ from jaxbert.decoding.answers import (
 )
 from jaxbert.decoding.spans import decode_spans
 from jaxbert.errors import InputError
-from jaxbert.io.files import Json
+from jaxbert.io.files import JsonFile
 from jaxbert.losses.forms import Arrays, Measure
 from jaxbert.losses.span_losses import (
     joint_span,
@@ -42,8 +42,11 @@ from jaxbert.losses.span_losses import (
 )
 from jaxbert.metrics.answer_scores import (
     References,
+    cmrc2018_means,
     cmrc2018_scores,
+    squad_means,
     squad_scores,
+    squad_v2_means,
     squad_v2_scores,
 )
 from jaxbert.metrics.resampled_scores import ResampledScores, resampled_means
@@ -205,20 +208,15 @@ class QA(Task[QAOptions, QAExample, Prediction]):
     def score(
         self, examples: Sequence[QAExample], predictions: Sequence[Prediction], cfg: BertConfig
     ) -> dict[str, float]:
-        metric = self.settings.metric
-        pairs = list(zip(examples, predictions, strict=True))
-        references = references_of(examples)
-        if metric != "squad_v2" or not self.settings.version_2_with_negative:
-            return score_qa(metric, {e.id: p.answer.text for e, p in pairs}, references)
-        # The official script empties the answers itself, and looks for other thresholds: so it
-        # gets what would be said, not what is left of it at the run's threshold.
-        texts = {e.id: at_threshold(p, math.inf).text for e, p in pairs}
-        odds = {e.id: p.null_odds for e, p in pairs if p.null_odds is not None}
-        return score_qa(metric, texts, references, odds, self.settings.null_score_diff_threshold)
+        pairs = zip(examples, predictions, strict=True)
+        if self.settings.metric == "squad_v2" and self.settings.version_2_with_negative:
+            return scores_at(pairs, self.settings.null_score_diff_threshold, len(examples))
+        answers = ((p.answer.text, [a.text for a in e.answers]) for e, p in pairs)
+        return score_answers(self.settings.metric, answers, len(examples))
 
     def artifacts(
         self, examples: Sequence[QAExample], predictions: Sequence[Prediction], cfg: BertConfig
-    ) -> dict[str, Json]:
+    ) -> dict[str, JsonFile]:
         version_2 = self.settings.version_2_with_negative
         return prediction_files(examples, predictions, version_2=version_2)
 
@@ -251,9 +249,26 @@ class QA(Task[QAOptions, QAExample, Prediction]):
         return scores["exact_match"] / 100, scores["f1"] / 100
 
 
-def references_of(examples: Sequence[QAExample]) -> dict[str, list[str]]:
-    """Id -> texts of all reference answers, as the official scores take them."""
-    return {e.id: [a.text for a in e.answers] for e in examples}
+def scores_at(
+    pairs: Iterable[tuple[QAExample, Prediction]], threshold: float, total: int
+) -> dict[str, float]:
+    """SQuAD 2.0's scores of `total` questions at a threshold, and of the best thresholds."""
+    # The official script empties the answers itself, and looks for other thresholds: so it gets
+    # what would be said, not what is left of it at the run's threshold.
+    rows = (
+        (at_threshold(p, math.inf).text, [a.text for a in e.answers], p.null_odds or 0.0)
+        for e, p in pairs
+    )
+    return squad_v2_means(rows, range(total), threshold)
+
+
+def score_answers(
+    metric: str, answers: Iterable[tuple[str, Sequence[str]]], total: int
+) -> dict[str, float]:
+    """score_qa of answers with their references, which come one by one."""
+    if metric == "squad_v2":
+        return squad_v2_means(((*each, 0.0) for each in answers), None, math.inf)
+    return (cmrc2018_means if metric == "cmrc2018" else squad_means)(answers, total)
 
 
 def score_qa(

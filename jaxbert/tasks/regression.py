@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from array import array
 from collections.abc import Iterable, Sequence
 from typing import ClassVar, Self
 
@@ -16,7 +17,7 @@ from jaxbert.data.features import Features
 from jaxbert.data.rows import Cell, Content, Data
 from jaxbert.data.texts import TextExample, read_texts
 from jaxbert.errors import InputError
-from jaxbert.io.files import Json
+from jaxbert.io.files import JsonArray, JsonFile
 from jaxbert.losses.forms import Arrays, Loss
 from jaxbert.losses.label_losses import squared_error
 from jaxbert.metrics.class_scores import regression_scores
@@ -139,19 +140,19 @@ class Regression(TextTask[RegressionSettings, float]):
     def score(
         self, examples: Sequence[TextExample], predictions: Sequence[float], cfg: BertConfig
     ) -> dict[str, float]:
-        references = [e.label for e in examples if isinstance(e.label, float)]
+        references = array("d", (e.label for e in examples if isinstance(e.label, float)))
         return regression_scores(predictions, references)
 
     def resampled(
         self, examples: Sequence[TextExample], predictions: Sequence[float], cfg: BertConfig
     ) -> ResampledScores:
-        references = [e.label for e in examples if isinstance(e.label, float)]
+        references = array("d", (e.label for e in examples if isinstance(e.label, float)))
         return resampled_numbers(predictions, references)
 
     def artifacts(
         self, examples: Sequence[TextExample], predictions: Sequence[float], cfg: BertConfig
-    ) -> dict[str, Json]:
-        return {"predictions.json": list(predictions)}
+    ) -> dict[str, JsonFile]:
+        return {"predictions.json": JsonArray(predictions)}
 
     def findings(
         self, examples: Sequence[TextExample], predictions: Sequence[float], cfg: BertConfig

@@ -8,7 +8,7 @@ from jaxbert.data.questions import QAExample
 from jaxbert.decoding.answers import Candidate, Prediction
 from jaxbert.metrics.answer_scores import normalize_answer
 from jaxbert.report.records import Choice, Findings, Mark, Passage, Shown
-from jaxbert.tasks.shown_examples import MOST_CHOICES, length_range
+from jaxbert.tasks.shown_examples import MOST_CHOICES, judged_findings, length_range
 
 NO_ANSWER = "(no answer)"
 # The first of these that a question has; the longer ones before what they begin with.
@@ -56,11 +56,8 @@ def answers_shown(
     examples: Sequence[QAExample], predictions: Sequence[Prediction], score_one: ScoreOne
 ) -> Findings:
     """Each question above its paragraph, in which its answers are marked."""
-    shown = [_shown(e, p, score_one) for e, p in zip(examples, predictions, strict=True)]
-    pairs = [
-        (s.confidence, s.right) for s in shown if s.right is not None and s.confidence is not None
-    ]
-    return Findings(shown, confidences=pairs)
+    pairs = zip(examples, predictions, strict=True)
+    return judged_findings(_shown(e, p, score_one) for e, p in pairs)
 
 
 def _shown(example: QAExample, prediction: Prediction, score_one: ScoreOne) -> Shown:

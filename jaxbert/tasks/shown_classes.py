@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 
 from jaxbert.data.texts import TextExample
 from jaxbert.report.records import Choice, Findings, Shown, Table
+from jaxbert.report.worst import Confidences, Worst
 from jaxbert.tasks.shown_examples import (
     class_shown,
-    count_pairs,
-    findings_of_classes,
+    confusion_of,
+    judged_findings,
     length_range,
     place_of_row,
 )
@@ -26,15 +29,18 @@ def classes_shown(
     names: Sequence[str],
 ) -> Findings:
     """Texts of one class each, and which class was taken for which."""
-    shown = [
-        class_shown(e.where, passages_of(e), g, p, s, by_class=True)
-        for e, g, p, s in zip(examples, gold, predicted, scores, strict=True)
-    ]
-    known = [(g, p) for g, p in zip(gold, predicted, strict=True) if g is not None]
-    if not known:
-        return findings_of_classes(shown, None)
-    right, found = zip(*known, strict=True)
-    return findings_of_classes(shown, count_pairs(right, found, names, "texts"))
+    pairs: Counter[tuple[str, str]] = Counter()
+
+    def each() -> Iterator[Shown]:
+        for e, g, p, s in zip(examples, gold, predicted, scores, strict=True):
+            if g is not None:
+                pairs[g, p] += 1
+            yield class_shown(e.where, passages_of(e), g, p, s, by_class=True)
+
+    found = judged_findings(each())
+    if not pairs:
+        return found
+    return dataclasses.replace(found, confusion=confusion_of(pairs, names, "texts"))
 
 
 def sets_shown(
@@ -48,20 +54,26 @@ def sets_shown(
 
     A confidence is that of a class of a text.
     """
-    rows = list(zip(examples, gold, predicted, scores, strict=True))
-    sure = [(p, name in g) for _, g, _, of in rows if g is not None for name, p in of.items()]
-    shown = [_shown(e, g, p, s) for e, g, p, s in rows]
-    pairs = [(set(g), set(p)) for _, g, p, _ in rows if g is not None]
-    return Findings(shown, tables=[_by_class(pairs, names)] if pairs else (), confidences=sure)
+    worst, sure = Worst(), Confidences()
+    counts: Counter[tuple[str, bool, bool]] = Counter()
+    for example, right, found, of in zip(examples, gold, predicted, scores, strict=True):
+        worst.add(_shown(example, right, found, of))
+        if right is None:
+            continue
+        for name, p in of.items():
+            sure.add(p, name in right)
+        counts.update((name, name in right, name in found) for name in names)
+    return Findings(worst, tables=[_by_class(counts, names)] if counts else (), confidences=sure)
 
 
-def _by_class(pairs: Sequence[tuple[set[str], set[str]]], names: Sequence[str]) -> Table:
-    """Of each class how often it was found, missed, and given where it is wrong."""
-    rows = []
-    for name in names:
-        found = [(name in gold, name in predicted) for gold, predicted in pairs]
-        counts = [found.count(kind) for kind in ((True, True), (True, False), (False, True))]
-        rows.append((name, *map(str, counts)))
+def _by_class(counts: Mapping[tuple[str, bool, bool], int], names: Sequence[str]) -> Table:
+    """Of each class how often it was found, missed, and given where it is wrong.
+
+    Args:
+        counts: of a class that a text has or not, and was given or not.
+    """
+    kinds = ((True, True), (True, False), (False, True))
+    rows = [(name, *(str(counts.get((name, *kind), 0)) for kind in kinds)) for name in names]
     return Table(("class", "found", "missed", "wrongly given"), rows, title="Classes")
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from jaxbert.report.records import Choice, Confusion, Findings, Passage, Shown
+from jaxbert.report.worst import Confidences, Worst
 
 _LENGTHS = (25, 50, 100, 250, 500, 1000, 2500)
 MOST_CHOICES = 8  # of an example, the best
@@ -33,14 +34,17 @@ def place_of_row(where: str) -> str:
     return where.rpartition("/")[2]
 
 
-def count_pairs(
-    gold: Sequence[str], predicted: Sequence[str], names: Sequence[str], of: str
-) -> Confusion:
-    """How often which class was taken for which; a class that `names` lacks is after them."""
+def confusion_of(pairs: Mapping[tuple[str, str], int], names: Sequence[str], of: str) -> Confusion:
+    """How often which class was taken for which; a class that `names` lacks is after them.
+
+    Args:
+        pairs: (gold, predicted) -> how often, in the order in which they first occur.
+    """
+    gold, predicted = (dict.fromkeys(pair[n] for pair in pairs) for n in (0, 1))
     order = {name: n for n, name in enumerate(dict.fromkeys((*names, *gold, *predicted)))}
     counts = [[0] * len(order) for _ in order]
-    for right, found in zip(gold, predicted, strict=True):
-        counts[order[right]][order[found]] += 1
+    for (right, found), count in pairs.items():
+        counts[order[right]][order[found]] = count
     return Confusion(list(order), counts, of)
 
 
@@ -89,8 +93,10 @@ def _badness(right: bool | None, confidence: float | None, of_gold: float | None
     return 1 + sure - (of_gold or 0.0)
 
 
-def findings_of_classes(shown: Sequence[Shown], confusion: Confusion | None) -> Findings:
+def judged_findings(examples: Iterable[Shown], confusion: Confusion | None = None) -> Findings:
     """With how sure the predictions were, and which were right."""
-    known = [(s.confidence, s.right) for s in shown]
-    pairs = [(c, right) for c, right in known if c is not None and right is not None]
-    return Findings(shown, confusion, confidences=pairs)
+    worst, sure = Worst(), Confidences()
+    for shown in examples:
+        worst.add(shown)
+        sure.add(shown.confidence, shown.right)
+    return Findings(worst, confusion, confidences=sure)

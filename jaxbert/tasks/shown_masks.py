@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from jaxbert.report.records import Findings, Mark, Passage, Shown, Table
-from jaxbert.tasks.shown_examples import class_shown
+from jaxbert.tasks.shown_examples import class_shown, judged_findings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -41,7 +41,7 @@ class ShownWindow(NamedTuple):
     """A window whose masked words are shown: its number, its tokens, and these."""
 
     number: int
-    ids: np.ndarray
+    ids: list[int]
     masks: tuple[MaskedWord, ...]
 
 
@@ -59,9 +59,8 @@ def masks_shown(
             seen = _seen(mask, tokenizer)
             shown.append(_shown(window, mask, seen, tokenizer))
             rows.append((seen, mask))
-    known = [(s.confidence, s.right) for s in shown]
-    sure = [(c, right) for c, right in known if c is not None and right is not None]
-    return Findings(shown, tables=[_by_seen(rows, len(windows), count)], confidences=sure)
+    tables = [_by_seen(rows, len(windows), count)]
+    return dataclasses.replace(judged_findings(shown), tables=tables)
 
 
 def _seen(mask: MaskedWord, tokenizer: PreTrainedTokenizerFast) -> str:
@@ -117,14 +116,14 @@ def _names(tokens: Sequence[int], tokenizer: PreTrainedTokenizerFast) -> dict[in
     }
 
 
-def _passage(ids: np.ndarray, place: int, tokenizer: PreTrainedTokenizerFast) -> Passage:
+def _passage(ids: Sequence[int], place: int, tokenizer: PreTrainedTokenizerFast) -> Passage:
     """The text around a token, which is marked where it can be told from the others."""
     first, last = max(1, place - _AROUND), min(len(ids) - 1, place + _AROUND + 1)
-    while first > 1 and str(tokenizer.decode([int(ids[first])])).startswith("##"):
+    while first > 1 and str(tokenizer.decode([ids[first]])).startswith("##"):
         first -= 1  # to the beginning of a word
 
     def text_to(end: int) -> str:
-        return str(tokenizer.decode(ids[first:end].tolist()))
+        return str(tokenizer.decode(list(ids[first:end])))
 
     before, through, text = text_to(place), text_to(place + 1), text_to(last)
     start = len(before) + len(through[len(before) :]) - len(through[len(before) :].lstrip())

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
+
+import numpy as np
 
 from jaxbert.data.texts import TextExample
 from jaxbert.report.records import Chart, Findings, Passage, Series, Shown
+from jaxbert.report.worst import Worst
 from jaxbert.tasks.shown_examples import length_range, place_of_row
+
+_POINTS = 20_000  # that a chart shows
 
 
 def passages_of(example: TextExample) -> list[Passage]:
@@ -18,13 +24,13 @@ def passages_of(example: TextExample) -> list[Passage]:
 
 def numbers_shown(examples: Sequence[TextExample], predictions: Sequence[float]) -> Findings:
     """Each text with both numbers, the furthest apart first; and all of them as points."""
-    pairs = [
-        (float(e.label), p)
-        for e, p in zip(examples, predictions, strict=True)
-        if isinstance(e.label, int | float)
-    ]
-    shown = [_shown(e, p) for e, p in zip(examples, predictions, strict=True)]
-    return Findings(shown, charts=[_scatter(pairs)] if pairs else ())
+    worst, gold, predicted = Worst(), array("d"), array("d")
+    for example, number in zip(examples, predictions, strict=True):
+        worst.add(_shown(example, number))
+        if isinstance(example.label, int | float):
+            gold.append(float(example.label))
+            predicted.append(number)
+    return Findings(worst, charts=[_scatter(np.array(gold), np.array(predicted))] if gold else ())
 
 
 def _shown(example: TextExample, predicted: float) -> Shown:
@@ -51,15 +57,19 @@ def _side(difference: float) -> str:
     return "too high" if difference > 0 else "too low" if difference < 0 else "equal"
 
 
-def _scatter(pairs: Sequence[tuple[float, float]]) -> Chart:
-    gold, predicted = zip(*sorted(pairs), strict=True)
-    ends = [min(gold), max(gold)]
-    mean = sum(abs(a - b) for a, b in pairs) / len(pairs)
+def _scatter(gold: np.ndarray, predicted: np.ndarray) -> Chart:
+    """The points; of many those that are spread over all, in the order of what is gold."""
+    order = np.lexsort((predicted, gold))
+    mean = sum(abs(a - b) for a, b in zip(gold.tolist(), predicted.tolist(), strict=True))
+    ends = [float(gold[order[0]]), float(gold[order[-1]])]
     guide = [Series("as it should be", ends, ends, look="guide")] if ends[0] < ends[1] else []
+    if len(order) > _POINTS:
+        order = order[np.linspace(0, len(order) - 1, _POINTS).astype(int)]
+    points = Series("predicted", gold[order].tolist(), predicted[order].tolist(), look="points")
     return Chart(
         "Predicted and gold",
         "gold",
         "predicted",
-        [*guide, Series("predicted", gold, predicted, look="points")],
-        says=f"{len(pairs)} examples, on average {mean:.4g} apart",
+        [*guide, points],
+        says=f"{len(gold)} examples, on average {mean / len(gold):.4g} apart",
     )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from jaxbert.data.mapped import Mapped
 from jaxbert.data.words import WordsExample
 from jaxbert.metrics.entities import Mode, Scheme, entities, entity_report
 from jaxbert.report.records import Findings, Mark, Passage, Shown, Table
-from jaxbert.tasks.shown_examples import count_pairs, length_range, place_of_row
+from jaxbert.report.worst import Confidences, Worst
+from jaxbert.tasks.shown_examples import confusion_of, length_range, place_of_row
 
 By = Literal["gold", "predicted"]
 
@@ -28,28 +31,27 @@ def tags_shown(
         names: of the classes.
         scheme: of the entities, if they are any.
     """
-    pairs = list(zip(examples, tags, scores, strict=True))
     tables = []
     if scheme and all(e.tags is not None for e in examples):
-        report = entity_report(tags, [e.tags or () for e in examples], scheme=scheme, mode=mode)
-        tables.append(_by_type(report))
-    shown = [_shown(e, t, s, scheme, mode) for e, t, s in pairs]
-    labelled = [(e.tags, t, s) for e, t, s in pairs if e.tags is not None]
+        gold = Mapped(lambda e: e.tags or (), examples)
+        tables.append(_by_type(entity_report(tags, gold, scheme=scheme, mode=mode)))
+    kind = _type if scheme else str
+    worst, sure = Worst(), Confidences()
+    pairs: Counter[tuple[str, str]] = Counter()
+    labelled = False
+    for example, found, p in zip(examples, tags, scores, strict=True):
+        worst.add(_shown(example, found, p, scheme, mode))
+        if example.tags is None:
+            continue
+        labelled = True
+        for right, tag, score in zip(example.tags, found, p, strict=False):
+            sure.add(score, right == tag)
+        pairs.update(zip(map(kind, example.tags), map(kind, found), strict=True))
     confusion = None
     if labelled:
-        kind = _type if scheme else str
-        confusion = count_pairs(
-            [kind(tag) for gold, _, _ in labelled for tag in gold],
-            [kind(tag) for _, found, _ in labelled for tag in found],
-            list(dict.fromkeys(map(kind, names))),
-            "words, by the type of their entity" if scheme else "words",
-        )
-    sure = [
-        (score, right == found)
-        for gold, said, p in labelled
-        for right, found, score in zip(gold, said, p, strict=False)
-    ]
-    return Findings(shown, confusion, tables, confidences=sure)
+        of = "words, by the type of their entity" if scheme else "words"
+        confusion = confusion_of(pairs, list(dict.fromkeys(map(kind, names))), of)
+    return Findings(worst, confusion, tables, confidences=sure)
 
 
 def _by_type(report: Mapping[str, Mapping[str, float]]) -> Table:

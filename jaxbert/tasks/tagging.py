@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
+import operator
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from typing import ClassVar, Self
 
 import jax
@@ -16,11 +19,12 @@ from transformers import PreTrainedTokenizerFast
 from jaxbert.data.batch import Batch
 from jaxbert.data.encode_words import encode_words
 from jaxbert.data.features import Features
+from jaxbert.data.mapped import Mapped
 from jaxbert.data.rows import Cell, Content, Data, names_of
 from jaxbert.data.words import WordsExample, load_words, read_words
 from jaxbert.decoding.tags import word_labels
 from jaxbert.errors import InputError
-from jaxbert.io.files import Json
+from jaxbert.io.files import JsonArray, JsonFile
 from jaxbert.io.untrusted import shown
 from jaxbert.losses.forms import Arrays, Measure
 from jaxbert.losses.label_losses import label_accuracy
@@ -134,7 +138,7 @@ class Tagging(RowTask[TaggingOptions, WordsExample, Tagged]):
         lines = _odd_tag(examples)
         scheme = find_scheme(_tags_of(examples))
         if self.settings.entity_mode == "strict" and scheme is not None:
-            lost, found = left_out_when_strict([e.tags or () for e in examples], scheme)
+            lost, found = left_out_when_strict(map(_gold, examples), scheme)
             if lost:
                 lines.append(
                     f"--entity_mode strict leaves out {lost} of the {found} entities of the data: "
@@ -211,8 +215,7 @@ class Tagging(RowTask[TaggingOptions, WordsExample, Tagged]):
     ) -> dict[str, float]:
         """Of entities where the tags are a chunk scheme, else of single words: accuracy alone."""
         return entity_scores(
-            [p.tags for p in predictions],
-            [e.tags or () for e in examples],
+            *_both(examples, predictions),
             scheme=find_scheme(cfg.id2label),
             mode=self.settings.entity_mode,
         )
@@ -221,29 +224,24 @@ class Tagging(RowTask[TaggingOptions, WordsExample, Tagged]):
         self, examples: Sequence[WordsExample], predictions: Sequence[Tagged], cfg: BertConfig
     ) -> ResampledScores:
         return resampled_entities(
-            [p.tags for p in predictions],
-            [e.tags or () for e in examples],
+            *_both(examples, predictions),
             scheme=find_scheme(cfg.id2label),
             mode=self.settings.entity_mode,
         )
 
     def artifacts(
         self, examples: Sequence[WordsExample], predictions: Sequence[Tagged], cfg: BertConfig
-    ) -> dict[str, Json]:
+    ) -> dict[str, JsonFile]:
         """The predictions, and the scores of each type of entity."""
-        pairs = zip(examples, predictions, strict=True)
-        files: dict[str, Json] = {
-            "predictions.json": [
-                {"words": list(e.words), **dataclasses.asdict(p)} for e, p in pairs
-            ]
-        }
+        entries = (
+            {"words": list(e.words), **dataclasses.asdict(p)}
+            for e, p in zip(examples, predictions, strict=True)
+        )
+        files: dict[str, JsonFile] = {"predictions.json": JsonArray(entries)}
         scheme = find_scheme(cfg.id2label)
         if scheme is not None and all(e.tags is not None for e in examples):
             files["entity_report.json"] = entity_report(
-                [p.tags for p in predictions],
-                [e.tags or () for e in examples],
-                scheme=scheme,
-                mode=self.settings.entity_mode,
+                *_both(examples, predictions), scheme=scheme, mode=self.settings.entity_mode
             )
         return files
 
@@ -252,8 +250,8 @@ class Tagging(RowTask[TaggingOptions, WordsExample, Tagged]):
     ) -> Findings:
         return tags_shown(
             examples,
-            [p.tags for p in predictions],
-            [p.scores for p in predictions],
+            Mapped(lambda p: p.tags, predictions),
+            Mapped(lambda p: p.scores, predictions),
             cfg.id2label,
             find_scheme(cfg.id2label),
             self.settings.entity_mode,
@@ -294,25 +292,38 @@ def _read_tags(entry: Cell, example: WordsExample, path: str, number: int) -> li
     return tags
 
 
-def _tags_of(examples: Sequence[WordsExample]) -> list[str]:
-    return [tag for e in examples for tag in e.tags or ()]
+def _both(
+    examples: Sequence[WordsExample], predictions: Sequence[Tagged]
+) -> tuple[Sequence[Sequence[str]], Sequence[Sequence[str]]]:
+    """The tags of each sentence: predicted, and gold."""
+    return Mapped(lambda p: p.tags, predictions), Mapped(_gold, examples)
+
+
+def _gold(example: WordsExample) -> Sequence[str]:
+    return example.tags or ()
+
+
+def _tags_of(examples: Sequence[WordsExample]) -> Iterator[str]:
+    return itertools.chain.from_iterable(map(_gold, examples))
 
 
 def _check_tags(examples: Sequence[WordsExample]) -> None:
     """Refuse to learn the words themselves, from a column that was taken for the tags."""
-    pairs = [pair for e in examples for pair in zip(e.words, e.tags or (), strict=False)]
-    same = sum(word == tag for word, tag in pairs)
-    if len(pairs) >= 20 and 2 * same > len(pairs):
+    words = same = 0
+    for e in examples:
+        words += len(e.tags or ())
+        same += sum(map(operator.eq, e.words, e.tags or ()))
+    if words >= 20 and 2 * same > words:
         raise InputError(
-            f"{examples[0].where}: {same} of {len(pairs)} tags are the word itself; name the "
+            f"{examples[0].where}: {same} of {words} tags are the word itself; name the "
             "column of the tags with --label_column_name"
         )
 
 
 def _odd_tag(examples: Sequence[WordsExample]) -> list[str]:
     """A line of the one tag that is not of the scheme of the others, where it occurs first."""
-    tags = _tags_of(examples)
-    odd, others = odd_tags(tags)
+    counts = Counter(_tags_of(examples))
+    odd, others = odd_tags(counts)
     if not odd:
         return []
     places = (
@@ -321,7 +332,7 @@ def _odd_tag(examples: Sequence[WordsExample]) -> list[str]:
         for number, (word, tag) in enumerate(zip(e.words, e.tags or (), strict=False), 1)
     )
     where, number, word, tag = next(place for place in places if place[3] == odd[0])
-    count = tags.count(tag)
+    count = counts[tag]
     more = f" (and {len(odd) - 1} other tags like it)" if len(odd) > 1 else ""
     return [
         f"{where}, word {number} ({shown(word)}): the tag {shown(tag)!r} occurs {count} "

@@ -19,7 +19,7 @@ from jaxbert.data.rows import Cell, Content, Data, table_of
 from jaxbert.data.soft_labels import SoftLabel
 from jaxbert.data.sources import load_hub_rows, load_rows
 from jaxbert.errors import InputError
-from jaxbert.io.files import Json
+from jaxbert.io.files import JsonFile
 from jaxbert.losses.distillation import distillation
 from jaxbert.losses.forms import Arrays, Loss, Measure
 from jaxbert.losses.label_losses import label_cross_entropy, label_focal, label_smoothing
@@ -30,6 +30,7 @@ from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import Params
 from jaxbert.options.task_settings import TaskOptions
 from jaxbert.report.records import Findings
+from jaxbert.training.window_arrays import WindowArrays
 
 S = TypeVar("S", bound=TaskOptions)  # a task's own settings
 E = TypeVar("E")  # an example
@@ -55,6 +56,8 @@ OF_LABELS: Losses = {
     "label_smoothing": label_smoothing,
     "focal": label_focal,
 }
+
+DECODED = 4096  # windows that are decoded at once, and the others of the last one's example
 
 # The draw of an evaluation where a task corrupts its batches: a number that no step has.
 EVALUATION = 2**40
@@ -309,6 +312,21 @@ class Task(abc.ABC, Generic[S, E, P]):
     ) -> Sequence[P]:
         """A prediction for each example, from what `reduce` kept of each window, (M, ...)."""
 
+    def decode_parts(
+        self, examples: Sequence[E], features: Features, arrays: WindowArrays, cfg: BertConfig
+    ) -> Iterator[Sequence[P]]:
+        """What `decode` gives of them all, part by part.
+
+        Args:
+            features: whose windows are in the order of their examples.
+        """
+        first = done = 0
+        while done < len(examples):
+            last, until = _end_of_part(features, first, len(examples))
+            part = features.part(first, last, done)
+            yield self.decode(examples[done:until], part, arrays.part(first, last), cfg)
+            first, done = last, until
+
     @abc.abstractmethod
     def score(self, examples: Sequence[E], predictions: Sequence[P], cfg: BertConfig) -> Scores:
         """Scores by name.
@@ -320,8 +338,11 @@ class Task(abc.ABC, Generic[S, E, P]):
     @abc.abstractmethod
     def artifacts(
         self, examples: Sequence[E], predictions: Sequence[P], cfg: BertConfig
-    ) -> dict[str, Json]:
-        """File name -> content of what an evaluation writes beside the scores."""
+    ) -> dict[str, JsonFile]:
+        """File name -> content of what an evaluation writes beside the scores.
+
+        Entries of many examples are made as they are written: JsonArray, JsonObject.
+        """
 
     def with_vocabulary(self, tokenizer: PreTrainedTokenizerFast) -> Self:
         """The task as `findings` needs it where what it shows are tokens; most need no more."""
@@ -379,6 +400,16 @@ class RowTask(Task[S, E, P]):
         Raises:
             InputError: an entry is not of its form, or a row of the references has no label.
         """
+
+
+def _end_of_part(features: Features, first: int, examples: int) -> tuple[int, int]:
+    """Where the part ends that begins with a window: behind which window, and which example."""
+    last = first + DECODED
+    if last < len(features):  # all windows of an example are in one part
+        last = int(np.searchsorted(features.example, features.example[last - 1], side="right"))
+    if last >= len(features):
+        return len(features), examples
+    return last, int(features.example[last])
 
 
 def needed(label: L | None, where: str) -> L:

@@ -15,6 +15,7 @@ from jaxbert.model.heads import Params
 from jaxbert.runtime import processes
 from jaxbert.training.parallel import Parallel, prefetch
 from jaxbert.training.step import PredictStep
+from jaxbert.training.window_arrays import WindowArrays
 
 _FORGOTTEN = 64  # batches; what was read of files on a disk is then given back
 
@@ -39,7 +40,7 @@ def predict(
     device_tokens: int | None = None,
     prepare: Callable[[NumpyBatch], NumpyBatch] = lambda batch: batch,
     stopped: Callable[[], bool] = lambda: False,
-) -> dict[str, np.ndarray] | None:
+) -> WindowArrays | None:
     """The prediction step's arrays for every window.
 
     Args:
@@ -54,6 +55,9 @@ def predict(
 
     Returns:
         name -> (M, ...), row m for window m of the features; None when it was stopped.
+
+    Raises:
+        InputError: there is no room for what does not stay in memory.
     """
     tokens = device_tokens * parallel.devices if device_tokens else None
     plan = by_length(features.lengths, size, buckets, tokens)
@@ -66,20 +70,18 @@ def predict(
         batch = prepare(make_batch(features, windows, length, each * parallel.devices))
         return windows, parallel.shard_predict(batch)
 
-    results: dict[str, np.ndarray] = {}
+    results = WindowArrays(len(features))
     waiting: list[tuple[np.ndarray, Arrays]] = []
 
     def collect(windows: np.ndarray, outputs: Arrays) -> None:
-        for name, rows in parallel.gather(outputs).items():
-            if name not in results:
-                results[name] = np.zeros((len(features), *rows.shape[1:]), rows.dtype)
-            results[name][windows] = rows[: len(windows)]
+        results.put(windows, parallel.gather(outputs))
 
     for number, (windows, batch) in enumerate(prefetch(plan, put), 1):
         if stopped():
             return None
         if number % _FORGOTTEN == 0:
             features.forget()
+            results.forget()
         processes.beat()
         waiting.append((windows, compiled(params, batch)))
         if len(waiting) > 1:  # read a batch only when the next one has been started

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxbert.data import kept_examples
+from jaxbert.data import record_blocks
 from jaxbert.data.choices import ChoiceExample
-from jaxbert.data.kept_examples import KeptExamples, write_examples
+from jaxbert.data.kept_examples import KeptExamples
 from jaxbert.data.questions import Answer, QAExample
+from jaxbert.data.record_blocks import write_blocks
 from jaxbert.data.soft_labels import SoftLabel
 from jaxbert.data.stored_lines import LineExample
 from jaxbert.data.texts import TextExample
@@ -42,9 +43,9 @@ def test_any_examples_come_back(cls: type[Any], tmp_path_factory: pytest.TempPat
     @given(st.lists(EXAMPLES[cls], max_size=7), st.integers(1, 3))
     def try_them(examples: list[Any], size: int) -> None:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(kept_examples, "_BLOCK", size)
+            patch.setattr(record_blocks, "_BLOCK", size)
             path = tmp_path_factory.mktemp("kept") / "examples"
-            blocks = write_examples(iter(examples), path)
+            blocks = write_blocks(iter(examples), path)
             kept = KeptExamples(path, blocks, len(examples), cls, "identity")
             assert [*kept] == examples == kept[:]
             for index, example in enumerate(examples):
@@ -68,14 +69,14 @@ def _values(example: Any) -> list[Any]:
 def test_a_paragraph_of_many_questions_lies_there_once(tmp_path: Path) -> None:
     paragraph = "".join(map(chr, range(32, 1032)))
     examples = [QAExample(str(n), f"Question {n}?", paragraph) for n in range(100)]
-    blocks = write_examples(examples, tmp_path / "examples")
+    blocks = write_blocks(examples, tmp_path / "examples")
     assert blocks[-1].end < 10_000
 
 
 def test_what_is_cut_is_said_so(tmp_path: Path) -> None:
     path = tmp_path / "examples"
     examples = [LineExample("here", str(n)) for n in range(3000)]
-    blocks = write_examples(examples, path)
+    blocks = write_blocks(examples, path)
     kept = KeptExamples(path, blocks, len(examples), LineExample, "")
     assert [*itertools.islice(kept, 2)] == examples[:2]
     path.write_bytes(path.read_bytes()[:-9])
@@ -85,4 +86,4 @@ def test_what_is_cut_is_said_so(tmp_path: Path) -> None:
 
 def test_lone_surrogates_are_not_written(tmp_path: Path) -> None:
     with pytest.raises(UnicodeEncodeError):
-        write_examples([LineExample("a\udcff.txt: line 1", "text")], tmp_path / "examples")
+        write_blocks([LineExample("a\udcff.txt: line 1", "text")], tmp_path / "examples")

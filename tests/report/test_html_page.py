@@ -17,7 +17,7 @@ from opened_pages import Opened
 
 import jaxbert.report
 from jaxbert.report.html_page import MOST_CLASSES, OTHERS, html
-from jaxbert.report.payload import LONGEST, as_script, examples_json
+from jaxbert.report.payload import as_script, examples_json
 from jaxbert.report.records import (
     Chart,
     Choice,
@@ -32,6 +32,7 @@ from jaxbert.report.records import (
     Shown,
     Table,
 )
+from jaxbert.report.worst import LONGEST, Confidences, Worst
 
 HOSTILE = "</script><script>alert(1)</script><!--<img src=x onerror=alert(2)>\"'&\u2028{{7*7}}\0"
 
@@ -65,11 +66,11 @@ def test_every_text_is_escaped() -> None:
     chart = Chart(x, x, x, [Series(x, [1.0, 2.0], [1.0, None])], says=x)
     whole = page(
         Findings(
-            [example, shown(facets={x: "other"})],
+            Worst([example, shown(facets={x: "other"})]),
             Confusion([x, "b"], [[1, 2], [0, 1]], x),
             [Table([x], [[x]], title=x)],
             [chart],
-            [(0.5, True)],
+            Confidences([(0.5, True)]),
         ),
         title=x,
         lead=x,
@@ -79,7 +80,7 @@ def test_every_text_is_escaped() -> None:
         facts=[Facts(x, {x: x})],
         command=x,
     )
-    plain = Opened(html(page(Findings([shown()]))))
+    plain = Opened(html(page(Findings(Worst([shown()])))))
     opened = Opened(html(whole))
     assert opened.scripts == plain.scripts  # the two of the package, and none more
     assert opened.attributes("img", "src") == []
@@ -104,7 +105,7 @@ def test_json_in_a_script_is_what_it_was_and_ends_no_script(text: str) -> None:
 def test_it_opens_without_a_network() -> None:
     """Nothing is loaded: no address but in words, and a policy that forbids all but the two scripts
     that are there."""
-    opened = Opened(html(page(Findings([shown()]))))
+    opened = Opened(html(page(Findings(Worst([shown()])))))
     links = [
         value
         for tag, attrs in opened.elements
@@ -147,7 +148,7 @@ def test_ten_thousand_examples_are_below_20_mb_and_take_seconds() -> None:
         for n in range(10_000)
     ]
     started = time.process_time()
-    content = html(page(Findings(examples)))
+    content = html(page(Findings(Worst(examples))))
     assert len(content.encode()) < 20e6
     assert time.process_time() - started < 20  # of this process; about one
     assert len(Opened(content).data["examples"]["rows"]) == 10_000
@@ -155,7 +156,7 @@ def test_ten_thousand_examples_are_below_20_mb_and_take_seconds() -> None:
 
 def test_of_more_than_fits_the_worst_are_shown() -> None:
     examples = [shown(n, text=f"{n} " + "x" * 1000, badness=float(n)) for n in range(100)]
-    found = examples_json(Findings(examples), most_bytes=30_000)
+    found = examples_json(Worst(examples, most_bytes=30_000))
     assert found["total"] == 100
     names = [row["id"] for row in found["rows"]]
     assert names == [f"id-{n}" for n in range(99, 99 - len(names), -1)]
@@ -171,7 +172,7 @@ def test_marks_are_in_the_units_of_javascript(words: list[str], data: st.DataObj
     start = data.draw(st.integers(0, len(text) - 1))
     end = data.draw(st.integers(start + 1, len(text)))
     found = examples_json(
-        Findings([shown(passages=[Passage("", text, [Mark(start, end, "", "gold")])])])
+        Worst([shown(passages=[Passage("", text, [Mark(start, end, "", "gold")])])])
     )
     (_, number, ((first, last, _, is_gold),)) = found["rows"][0]["t"][0]
     units = found["texts"][number].encode("utf-16-le")
@@ -182,7 +183,7 @@ def test_marks_are_in_the_units_of_javascript(words: list[str], data: st.DataObj
 def test_a_long_text_is_shown_around_its_mark() -> None:
     text = "x" * 50_000 + "ANSWER" + "y" * 50_000
     marked = Passage("", text, [Mark(50_000, 50_006, "", "predicted")])
-    found = examples_json(Findings([shown(passages=[marked])]))
+    found = examples_json(Worst([shown(passages=[marked])]))
     (_, number, ((first, last, *_),)) = found["rows"][0]["t"][0]
     excerpt = found["texts"][number]
     assert excerpt[first:last] == "ANSWER"
@@ -194,14 +195,14 @@ def test_a_long_text_is_shown_around_its_mark() -> None:
 def test_numbers_that_are_not_finite_are_no_values() -> None:
     chart = Chart("c", "step", "", [Series("s", [1.0, 2.0, 3.0], [1.0, float("nan"), None])])
     odd = shown(badness=float("nan"), confidence=float("inf"))
-    opened = Opened(html(page(Findings([odd]), charts=[chart])))
+    opened = Opened(html(page(Findings(Worst([odd])), charts=[chart])))
     assert opened.data["charts"][0]["series"][0]["y"] == [1.0, None, None]
     assert opened.data["examples"]["rows"][0]["c"] is None
 
 
 def test_facets_are_in_the_order_of_their_numbers() -> None:
     kinds = ["101 to 250", "26 to 50", "up to 25", "above 2500"]
-    found = examples_json(Findings([shown(facets={"characters": kind}) for kind in kinds]))
+    found = examples_json(Worst(shown(facets={"characters": kind}) for kind in kinds))
     values = {facet["name"]: facet["values"] for facet in found["facets"]}
     assert values["characters"] == ["above 2500", "up to 25", "26 to 50", "101 to 250"]
     assert values["verdict"] == ["wrong"]
@@ -211,7 +212,7 @@ def test_a_confusion_of_many_classes_keeps_every_count() -> None:
     rng = random.Random(1)
     names = [f"class {n}" for n in range(60)]
     counts = [[rng.randrange(9) for _ in names] for _ in names]
-    opened = Opened(html(page(Findings([shown()], Confusion(names, counts, "texts")))))
+    opened = Opened(html(page(Findings(Worst([shown()]), Confusion(names, counts, "texts")))))
     assert OTHERS == "(others)"
     assert opened.text.count(OTHERS) == 2
     heads = [attrs for tag, attrs in opened.elements if tag == "th" and attrs["scope"] == "row"]
@@ -222,7 +223,7 @@ def test_a_confusion_of_many_classes_keeps_every_count() -> None:
 
 
 def html_of(names: list[str], counts: list[list[int]]) -> str:
-    return html(page(Findings([shown()], Confusion(names, counts, "texts"))))
+    return html(page(Findings(Worst([shown()]), Confusion(names, counts, "texts"))))
 
 
 def test_what_there_is_not_has_no_part_in_the_page() -> None:
@@ -240,7 +241,9 @@ def test_the_libraries_licence_is_beside_it() -> None:
 @pytest.mark.parametrize("right", [True, False, None])
 def test_calibration_is_of_what_is_known(right: bool | None) -> None:
     known = [] if right is None else [(0.75, right)] * 4
-    opened = Opened(html(page(Findings([shown(right=right)], confidences=known))))
+    opened = Opened(
+        html(page(Findings(Worst([shown(right=right)]), confidences=Confidences(known))))
+    )
     titles = [chart["title"] for chart in opened.data["charts"]]
     assert titles == ([] if right is None else ["Calibration"])
     if right:

@@ -14,6 +14,7 @@ from chromium import chromium
 from jaxbert.report.curves import training_charts
 from jaxbert.report.html_page import html
 from jaxbert.report.records import Confusion, Findings, Mark, Page, Passage, Shown
+from jaxbert.report.worst import Worst
 
 pytestmark = pytest.mark.integration
 
@@ -45,7 +46,7 @@ def content() -> str:
     ]
     charts = training_charts(log, [{"step": 50, "f1": 1.0}, {"step": 150, "f1": 2.0}], ["f1"])
     confusion = Confusion(["yes", "no"], [[30, 60], [0, 0]], "texts")
-    return html(Page(HOSTILE, "", {}, (), charts, Findings(shown, confusion)))
+    return html(Page(HOSTILE, "", {}, (), charts, Findings(Worst(shown), confusion)))
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from jaxbert.errors import InputError
 from jaxbert.metrics.answer_scores import squad_v2_scores
 from jaxbert.model.config import BertConfig
 from jaxbert.options.task_settings import QAOptions
-from jaxbert.runs.calibrate import find_threshold, split
+from jaxbert.runs.calibrate import Pairs, find_threshold, split
 from jaxbert.runs.saved import read_calibration
 from jaxbert.tasks.qa import QA
 
@@ -152,6 +152,11 @@ def pair(number: int, answer: str, span: float, null: float, threshold: float = 
     )
 
 
+def all_of(pairs: list[Any]) -> Pairs:
+    examples, predictions = zip(*pairs, strict=True)
+    return Pairs(examples, predictions, range(len(pairs)))
+
+
 def test_the_threshold_is_the_best_of_all() -> None:
     # odds:            -3 right      -1 right     0.5 right      1 none       2 wrong
     pairs = [
@@ -161,7 +166,7 @@ def test_the_threshold_is_the_best_of_all() -> None:
         pair(3, "", 0, 1),
         pair(4, "y", 0, 2),
     ]
-    assert find_threshold(pairs) == 0.5
+    assert find_threshold(all_of(pairs)) == 0.5
     said = [at_threshold(p, 0.5).text for _, p in pairs]
     assert said == ["x", "x", "x", "", ""]
     assert [at_threshold(p, 0.0).text for _, p in pairs] == ["x", "x", "", "", ""]
@@ -196,16 +201,18 @@ def test_a_metric_without_thresholds_is_of_the_answers_given() -> None:
 
 def test_where_silence_is_best_nothing_is_answered() -> None:
     pairs = [pair(n, "", 2, -n) for n in range(4)]
-    threshold = find_threshold(pairs)
+    threshold = find_threshold(all_of(pairs))
     assert [at_threshold(p, threshold).text for _, p in pairs] == [""] * 4
 
 
 def test_no_paragraph_is_on_both_sides() -> None:
     pairs = [pair(n, "x", 1, 0) for n in range(12)]
-    fitted, others = split(pairs, 0.5, seed=0)
+    examples, predictions, _ = all_of(pairs)
+    fitted, others = ([*p.each()] for p in split(examples, predictions, 0.5, seed=0))
     assert len(fitted) == len(others) == 6
     assert not {e.context for e, _ in fitted} & {e.context for e, _ in others}
-    assert split(pairs, 0.5, seed=0)[0] == fitted
-    assert split(pairs, 1, seed=0) == (pairs, [])
+    assert sorted([*fitted, *others], key=pairs.index) == pairs
+    assert [*split(examples, predictions, 0.5, seed=0)[0].each()] == fitted
+    assert [[*p.each()] for p in split(examples, predictions, 1, seed=0)] == [pairs, []]
     with pytest.raises(InputError, match="leaves a part without any"):
-        split(pairs[:1], 0.5, seed=0)
+        split(examples[:1], predictions[:1], 0.5, seed=0)

@@ -4,12 +4,19 @@ python tests/runs/time_growth.py order 1000000
 python tests/runs/time_growth.py packed 1000000
 python tests/runs/time_growth.py save bert-base FOLDER
 python tests/runs/time_growth.py start SQUAD.json 1000000 FOLDER
+python tests/runs/time_growth.py evaluation qa 1000000 FOLDER
+python tests/runs/time_growth.py memory 200 FOLDER
+
+The last two start jaxbert as a user does, with a tiny model, and watch the memory of all of its
+processes.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import os
+import random
 import resource
 import shutil
 import statistics
@@ -22,10 +29,14 @@ from pathlib import Path
 import jax
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from watched_memory import Watched, watched
+
 from jaxbert.data.packing import PackedSampler
 from jaxbert.data.sampling import BucketSampler, bucket_lengths
 from jaxbert.model.config import SIZES, BertConfig
 from jaxbert.model.heads import init_params
+from jaxbert.model.pretrained import save_pretrained
 from jaxbert.training.checkpoint import Checkpoints
 from jaxbert.training.optim import adamw, make_schedule
 from jaxbert.training.step import TrainState, init_state
@@ -162,6 +173,128 @@ def ready(data: str, cache: str) -> None:
     )
 
 
+# --- memory of a command ----------------------------------------------------------------------
+
+WORDS = [f"{a}{b}{c}" for a in "bdfglmnprstv" for b in "aeiou" for c in "lmnrstx"]
+TAGS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
+
+
+def tiny_folder(folder: Path, head: str, labels: tuple[str, ...] = ()) -> Path:
+    """A model whose vocabulary are WORDS, and which takes no time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
+    (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n")
+    cfg = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        intermediate_size=32,
+        id2label=labels,
+        initializer_range=0.5,
+    )
+    save_pretrained(folder, cfg, init_params(cfg, head, jax.random.key(0)), None, head=head)
+    return folder
+
+
+def question(rng: random.Random, number: int) -> dict[str, object]:
+    words = rng.choices(WORDS, k=40)
+    text = " ".join(words)
+    answer = " ".join(words[7:9])
+    return {
+        "id": f"question {number}",
+        "question": " ".join(rng.choices(WORDS, k=8)),
+        "context": text,
+        "answers": {"text": [answer], "answer_start": [text.index(answer)]},
+    }
+
+
+def text(rng: random.Random, number: int) -> dict[str, object]:
+    return {"text": " ".join(rng.choices(WORDS, k=40)), "label": rng.choice(("no", "yes"))}
+
+
+def sentence(rng: random.Random, number: int) -> dict[str, object]:
+    return {"tokens": rng.choices(WORDS, k=40), "tags": rng.choices(TAGS, k=40)}
+
+
+# Task -> the model's classes, and an example.
+EVALUATED = {
+    "qa": ((), question),  # each of one window
+    "classification": (("no", "yes"), text),
+    "tagging": (TAGS, sentence),
+}
+
+
+def evaluation(task: str, count: int, folder: Path) -> None:
+    """An evaluation of so many rows, of which the second start has nothing to read or tokenize."""
+    labels, made = EVALUATED[task]
+    model = tiny_folder(folder / task, task, labels)
+    data, rng = folder / f"{task}-{count}.jsonl", random.Random(0)
+    if not data.exists():
+        with data.open("w") as file:
+            file.writelines(json.dumps(made(rng, n)) + "\n" for n in range(count))
+    time.sleep(3)  # a file of this moment is not known again
+    command = [
+        *(sys.executable, "-m", "jaxbert", "eval", task, "--model_name_or_path", str(model)),
+        *("--validation_file", str(data), "--output_dir", str(folder / "scores")),
+        *("--cache_dir", str(folder / "cache"), "--max_seq_length", "64"),
+        *("--per_device_eval_batch_size", "64"),
+        *(("--doc_stride", "16") if task == "qa" else ()),
+    ]
+    print(f"{count:,} rows of {task}", flush=True)
+    for which in ("first start", "second start"):
+        print(f"  {which}: {most(watched(command))}", flush=True)
+    for path in sorted((folder / "scores").iterdir()):
+        print(f"  {path.name}: {path.stat().st_size / 2**20:.1f} MiB")
+
+
+def most(found: Watched) -> str:
+    """The seconds, and the most memory."""
+    processor, samples, _ = found
+    whole, own = (max(column) / 2**30 for column in list(zip(*samples, strict=True))[1:3])
+    seconds = samples[-1].seconds
+    took = f"{seconds:.0f} s, {processor:.0f} s of the processors"
+    return f"{took}; {whole:.2f} GiB at its most, {own:.2f} GiB without files"
+
+
+def memory(megabytes: int, folder: Path) -> None:
+    """Masked LM on a text: tokenizing, training, predictions; the memory of all processes."""
+    model = tiny_folder(folder / "mlm", "mlm")
+    data, rng = folder / f"{megabytes}.txt", random.Random(0)
+    if not data.exists():
+        lines = [" ".join(rng.choices(WORDS, k=40)) + "\n" for _ in range(10_000)]
+        with data.open("w") as file:
+            while file.tell() < megabytes * 1_000_000:
+                file.writelines(rng.sample(lines, 1000))
+    fixed = ["--model_name_or_path", str(model), "--max_seq_length", "512"]
+    workers = ["--preprocessing_num_workers", str(os.cpu_count())]
+    training = [
+        *(sys.executable, "-m", "jaxbert", "train", "mlm", "--train_file", str(data), *fixed),
+        *("--output_dir", str(folder / f"run-{megabytes}"), "--overwrite_output_dir", *workers),
+        *("--per_device_train_batch_size", "32", "--max_steps", "100", "--save_steps", "50"),
+    ]
+    tokenizing, trained = watched(training).parted("steps of")
+    predicting = [
+        *(sys.executable, "-m", "jaxbert", "eval", "mlm", "--validation_file", str(data), *fixed),
+        *("--output_dir", str(folder / "scores"), "--per_device_eval_batch_size", "32", *workers),
+    ]
+    again, predictions = watched(predicting).parted("attention by")
+    phases = {
+        "tokenizing": tokenizing,
+        "training": trained,
+        "tokenizing again": again,
+        "predictions": predictions,
+    }
+    print(f"{data.stat().st_size / 1e6:.0f} MB of text")
+    for name, part in phases.items():
+        tenths = [part[len(part) * n // 10 : len(part) * (n + 1) // 10] for n in range(10)]
+        curve = [f"{max(s.whole for s in tenth) / 2**30:.2f}" for tenth in tenths if tenth]
+        seconds = part[-1].seconds - part[0].seconds
+        own = max(s.own for s in part) / 2**30
+        print(f"  {name}, {seconds:.0f} s: GiB in each tenth of it {' '.join(curve)}", end="; ")
+        print(f"without files {own:.2f} at its most", flush=True)
+
+
 def _started() -> float:
     """When this process began, in seconds since the machine did."""
     ticks = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
@@ -174,6 +307,10 @@ def main() -> None:
         order(int(first), what == "packed")
     elif what == "start":
         start(Path(first), int(more[0]), Path(more[1]))
+    elif what == "evaluation":
+        evaluation(first, int(more[0]), Path(more[1]))
+    elif what == "memory":
+        memory(int(first), Path(more[0]))
     elif what == "ready":
         ready(first, more[0])
     else:

@@ -129,7 +129,10 @@ def test_a_prediction_has_the_probability_of_every_class() -> None:
     assert (first.label, second.label) == ("good", "bad")
     assert first.scores == pytest.approx({"bad": 0.2, "good": 0.5, "so so": 0.3})
     files: Any = task().artifacts(examples("a", "b"), [first, second], CFG)
-    assert files["predictions.json"][0] == {"label": "good", "scores": first.scores}
+    assert next(iter(files["predictions.json"].entries)) == {
+        "label": "good",
+        "scores": first.scores,
+    }
 
 
 def test_the_score_is_the_part_that_is_right() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +21,7 @@ from jaxbert.options.task_settings import (
     TaggingOptions,
 )
 from jaxbert.report.records import Findings, Shown
+from jaxbert.tasks import shown_numbers
 from jaxbert.tasks.classification import Classification, Classified, MultiClassified
 from jaxbert.tasks.mlm import MLM
 from jaxbert.tasks.multiple_choice import Chosen, MultipleChoice
@@ -84,15 +86,16 @@ def test_questions_have_their_answers_in_the_paragraph() -> None:
     assert none.facets["answer"] == "has no answer, left empty"
     assert none.choices[0].gold
     assert [s.facets["asks"] for s in findings.shown] == ["when", "where", "how many"]
-    assert findings.confidences == [(0.6, True), (0.6, False), (0.6, True)]
+    assert [*findings.confidences] == [(0.6, True), (0.6, False), (0.6, True)]
 
 
 def test_a_question_without_a_known_answer_is_neither_right_nor_wrong() -> None:
     task = QA(QAOptions(metric="squad"))
     example = QAExample("q", "Who?", CONTEXT, labelled=False)
     findings = found(task.findings([example], [answered("Normans")], BertConfig()))
-    assert (findings.shown[0].right, findings.shown[0].gold) == (None, None)
-    assert findings.confidences == []
+    (shown,) = findings.shown
+    assert (shown.right, shown.gold) == (None, None)
+    assert [*findings.confidences] == []
 
 
 @given(st.text(max_size=40))
@@ -111,7 +114,7 @@ def test_classes_have_a_confusion_matrix_and_the_surest_mistakes_first() -> None
     assert findings.confusion is not None
     assert findings.confusion.counts == [[0, 0], [2, 2]]
     assert [s.right for s in findings.shown] == [True, False, False, True]
-    assert findings.confidences[2] == (0.9, False)
+    assert [*findings.confidences][2] == (0.9, False)
 
 
 def test_any_number_of_classes_have_a_table() -> None:
@@ -138,10 +141,23 @@ def test_numbers_have_a_scatter_and_the_furthest_apart_first() -> None:
     findings = found(task.findings(examples, [0.1, 3.0, 2.0], BertConfig()))
     assert worst_first(findings) == ["row 1", "row 0", "row 2"]
     guide, points = findings.charts[0].series
-    assert (points.x, points.y) == ((0.0, 1.0, 2.0), (0.1, 3.0, 2.0))
+    assert (points.x, points.y) == ([0.0, 1.0, 2.0], [0.1, 3.0, 2.0])
     assert guide.look == "guide"
     assert findings.charts[0].says == "3 examples, on average 0.7 apart"
     assert [s.facets["off"] for s in findings.shown] == ["too high", "too high", "equal"]
+
+
+def test_of_many_numbers_the_points_of_a_chart_are_spread_over_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shown_numbers, "_POINTS", 3)
+    examples = [TextExample(f"row {n}", "x", label=float(n % 5)) for n in range(5)]
+    findings = found(Regression(RegressionSettings()).findings(examples, [1.0] * 5, BertConfig()))
+    guide, points = findings.charts[0].series
+    assert (points.x, points.y) == ([0.0, 2.0, 4.0], [1.0] * 3)
+    assert guide.x == [0.0, 4.0]
+    assert findings.charts[0].says == "5 examples, on average 1.4 apart"
+    assert len(findings.shown) == 5
 
 
 def test_sentences_have_their_entities_and_a_confusion_of_types() -> None:
@@ -174,9 +190,10 @@ def test_words_that_are_no_entities_have_each_its_tag() -> None:
     cfg = BertConfig(id2label=("NOUN", "VERB"))
     examples = [WordsExample("row 1", ("上", "海", "去"), None)]
     findings = found(task.findings(examples, [Tagged(["NOUN", "NOUN", "VERB"], [1, 1, 1])], cfg))
-    assert findings.shown[0].passages[0].text == "上海去"
-    assert marked(findings.shown[0], "predicted") == ["上", "海", "去"]
-    assert (findings.confusion, findings.shown[0].right) == (None, None)
+    (shown,) = findings.shown
+    assert shown.passages[0].text == "上海去"
+    assert marked(shown, "predicted") == ["上", "海", "去"]
+    assert (findings.confusion, shown.right) == (None, None)
 
 
 def test_choices_of_one_text_are_told_apart() -> None:

@@ -151,7 +151,7 @@ def test_what_a_report_shows_are_masked_words_with_the_best_fillings(tokenizer: 
             assert mask.score == pytest.approx(p[number, slot, mask.token], rel=1e-4)
             assert mask.seen == batch["input_ids"][number, mask.place]
             assert row.shown.ids[mask.place] == mask.token
-    first = found.shown[0]
+    first = next(iter(found.shown))
     assert first.right
     assert first.name.startswith("window 1, token ")
     [passage] = first.passages
@@ -166,9 +166,9 @@ def test_what_a_report_shows_are_masked_words_with_the_best_fillings(tokenizer: 
 def test_a_masked_word_is_marked_in_its_text_whatever_the_tokenizer(family: str) -> None:
     tokenizer = tokenizer_of(family)
     text = "she doesn't like the café, near 北京!"
-    ids = np.array(tokenizer(text).input_ids)
+    ids = list(tokenizer(text).input_ids)
     masks = [
-        MaskedWord(n, int(ids[n]), int(tokenizer.mask_token_id), [int(ids[1])], [0.5], 0.1)
+        MaskedWord(n, ids[n], int(tokenizer.mask_token_id), [ids[1]], [0.5], 0.1)
         for n in range(1, len(ids) - 1)
     ]
     found = masks_shown([ShownWindow(0, ids, tuple(masks))], 1, tokenizer)

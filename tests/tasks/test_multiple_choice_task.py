@@ -32,7 +32,7 @@ def test_the_best_choice_is_predicted_with_the_probability_of_each() -> None:
     assert [p.label for p in found] == [1, 0]
     np.testing.assert_allclose(found[0].scores, [0.1, 0.7, 0.2], rtol=1e-5)
     files: Any = TASK.artifacts(examples(1, 0), found, TINY)
-    assert files["predictions.json"][1] == {"label": 0, "scores": found[1].scores}
+    assert [*files["predictions.json"].entries][1] == {"label": 0, "scores": found[1].scores}
 
 
 def test_of_equal_choices_the_first_is_predicted() -> None:

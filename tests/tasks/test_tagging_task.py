@@ -81,7 +81,7 @@ def test_every_word_of_several_windows_has_the_tag_of_its_first_sub_word(tokeniz
     assert found.tags == ["O", "B-PER", "O"] * 10
     np.testing.assert_allclose(found.scores[0], np.exp(2) / (np.exp(2) + 2), rtol=1e-5)
     files: Any = TASK.artifacts([sentence(words)], [found], CFG)
-    [entry] = files["predictions.json"]
+    [entry] = files["predictions.json"].entries
     assert list(entry) == ["words", "tags", "scores"]
     assert entry["words"] == words.split()
 
