@@ -150,10 +150,10 @@ def test_in_bfloat16_it_is_as_near_as_the_plain_products(name: str, mask: str) -
 
 @pytest.mark.parametrize("name", ["pallas", "triton"])
 @pytest.mark.parametrize("mask", ["none", "packed"])
-@pytest.mark.parametrize("heads", [1, 4])
+@pytest.mark.parametrize("heads", [1, 3])
 def test_the_masks_are_equal_to_the_bit(name: str, mask: str, heads: int) -> None:
     """With equal scores a weight is zero where it is dropped; the values are unit vectors."""
-    case = Case(3, 128, heads, 32, mask, rate=0.37)
+    case = Case(2, 128, heads, 32, mask, rate=0.37)
     key_mask, _, seeds = case.arguments()
     zeros = jnp.zeros((case.rows, case.length, heads, case.size))
     # In place of segments, so that each query has a weight for each key.
