@@ -153,8 +153,9 @@ def _log_examples(target: int) -> None:
 
         def logged_step(state: Any, batch: Any, key: Any) -> Any:
             nonlocal step
-            parts = [np.ravel(part.data) for part in batch["row"].addressable_shards]
-            windows = np.concatenate(parts)
+            # Of each device its rows of every micro-batch, which together are the rows in order.
+            shards = [np.asarray(part.data) for part in batch["row"].addressable_shards]
+            windows = np.hstack([x.reshape(-1, x.shape[-1]) for x in shards]).ravel()
             ids = features.example[windows[windows >= 0]].tolist()
             os.write(target, f"{json.dumps([step, jax.process_index(), ids])}\n".encode())
             if os.environ.get("STOP_AT") == str(step):

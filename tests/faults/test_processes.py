@@ -272,7 +272,7 @@ def pid_of(folder: Path, rank: int) -> int:
 PAIRS = [
     (2, 4),
     pytest.param(1, 2, marks=pytest.mark.faults),
-    pytest.param(4, 3, marks=pytest.mark.faults),  # of 8 rows: 9, of which one is empty
+    pytest.param(4, 3, marks=pytest.mark.faults),  # 8 rows are two micro-batches of 6, 4 rows empty
     pytest.param(4, 8, marks=pytest.mark.faults),
     pytest.param(8, 1, marks=pytest.mark.faults),
 ]
