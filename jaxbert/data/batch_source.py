@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from jaxbert.data.features import Features
 from jaxbert.data.packing import Sampler
@@ -70,11 +70,7 @@ class BatchSource:
 
     def iter_from(self, step: int) -> Iterator[NumpyBatch]:
         """The batches from this step on, without end."""
-        while True:
-            yield self.batch(step)
-            step += 1
-            if step % _FORGOTTEN == 0:
-                self.features.forget()
+        return batches_from(step, self.batch, [self.features])
 
     def example_ids(self, step: int) -> list[str]:
         """The examples in a step's batch: their ids, else their positions in the data from 1."""
@@ -83,3 +79,19 @@ class BatchSource:
         if self.id_of is None:
             return [f"number {index + 1}" for index in indices]
         return [self.id_of(index) for index in indices]
+
+
+def batches_from(
+    step: int, batch: Callable[[int], NumpyBatch], features: Sequence[Features]
+) -> Iterator[NumpyBatch]:
+    """The batches from this step on, without end.
+
+    Args:
+        features: what they are made of; of those in files the memory is given back now and then.
+    """
+    while True:
+        yield batch(step)
+        step += 1
+        if step % _FORGOTTEN == 0:
+            for each in features:
+                each.forget()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Generic, TypeVar, overload
+from typing import Generic, TypeVar
+
+from jaxbert.data.on_demand import OnDemand
 
 T = TypeVar("T")
 U = TypeVar("U")
 
 
-class Mapped(Sequence[U], Generic[T, U]):
+class Mapped(OnDemand[U], Generic[T, U]):
     """function(record) of each record, none of which is kept.
 
     >>> lengths = Mapped(len, ["a", "bc"])
@@ -23,16 +25,9 @@ class Mapped(Sequence[U], Generic[T, U]):
     def __len__(self) -> int:
         return len(self._records)
 
-    @overload
-    def __getitem__(self, index: int) -> U: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[U]: ...
-
-    def __getitem__(self, index: int | slice) -> U | list[U]:
-        if isinstance(index, slice):
-            return [self._function(record) for record in self._records[index]]
-        return self._function(self._records[index])
+    def at(self, number: int) -> U:
+        """function(record) of the record of that number."""
+        return self._function(self._records[number])
 
     def __iter__(self) -> Iterator[U]:
         return map(self._function, self._records)

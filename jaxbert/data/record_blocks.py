@@ -11,11 +11,12 @@ import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar, overload
+from typing import NamedTuple, TypeVar
 
 import msgspec
 import pyarrow as pa
 
+from jaxbert.data.on_demand import OnDemand
 from jaxbert.errors import InputError
 
 T = TypeVar("T")
@@ -55,7 +56,7 @@ def write_blocks(records: Iterable[T], path: Path) -> list[Block]:
 
 @contextlib.contextmanager
 def _no_collection() -> Iterator[None]:
-    """Without a search for garbage, which so many new objects begin several times over."""
+    """Pauses the garbage collector, which thousands of new objects would start several times."""
     if not gc.isenabled():
         yield
         return
@@ -66,7 +67,7 @@ def _no_collection() -> Iterator[None]:
         gc.enable()
 
 
-class Blocks(Sequence[T], Generic[T]):
+class Blocks(OnDemand[T]):
     """The records of a file that `write_blocks` wrote.
 
     Only the block that was read last is in memory.
@@ -97,16 +98,8 @@ class Blocks(Sequence[T], Generic[T]):
     def __len__(self) -> int:
         return self._count
 
-    @overload
-    def __getitem__(self, index: int) -> T: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[T]: ...
-
-    def __getitem__(self, index: int | slice) -> T | list[T]:
-        if isinstance(index, slice):
-            return [self[number] for number in range(*index.indices(len(self)))]
-        number = range(len(self))[index]
+    def at(self, number: int) -> T:
+        """The record of that number."""
         return self._block(number // _BLOCK)[number % _BLOCK]
 
     def __iter__(self) -> Iterator[T]:

@@ -7,13 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
-from jaxbert.data.batch_source import BatchSource
+from jaxbert.data.batch_source import BatchSource, batches_from
 from jaxbert.data.sampling import NumpyBatch
 from jaxbert.data.task_shares import TaskShares
 
 # Of the one key that tells whose a batch is: its name alone says so, when a step is compiled.
 _MARK = "task "
-_FORGOTTEN = 64  # steps; what was read of files on a disk is then given back
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # by identity, as the sources
@@ -43,12 +42,7 @@ class SharedBatches:
 
     def iter_from(self, step: int) -> Iterator[NumpyBatch]:
         """The batches from this step on, without end."""
-        while True:
-            yield self.batch(step)
-            step += 1
-            if step % _FORGOTTEN == 0:
-                for source in self.sources.values():
-                    source.features.forget()
+        return batches_from(step, self.batch, [of.features for of in self.sources.values()])
 
     def example_ids(self, step: int) -> list[str]:
         """The examples in a step's batch, behind the name of their task."""

@@ -8,10 +8,10 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import overload
 
 import numpy as np
 
+from jaxbert.data.on_demand import OnDemand
 from jaxbert.errors import InputError
 from jaxbert.io.fetched import scratch
 
@@ -53,7 +53,7 @@ def stored(lines: Iterable[LineExample]) -> Sequence[LineExample]:
         ) from None
 
 
-class StoredLines(Sequence[LineExample]):
+class StoredLines(OnDemand[LineExample]):
     """Lines in a file of a folder, read when they are asked for.
 
     Args:
@@ -85,16 +85,8 @@ class StoredLines(Sequence[LineExample]):
     def __len__(self) -> int:
         return len(self._ends) - 1
 
-    @overload
-    def __getitem__(self, index: int) -> LineExample: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[LineExample]: ...
-
-    def __getitem__(self, index: int | slice) -> LineExample | list[LineExample]:
-        if isinstance(index, slice):
-            return [self[number] for number in range(*index.indices(len(self)))]
-        number = range(len(self))[index]
+    def at(self, number: int) -> LineExample:
+        """The line of that number."""
         [line] = self._read(number, number + 1)
         return line
 

@@ -24,6 +24,28 @@ def scratch() -> Path:
     return folder
 
 
+@contextlib.contextmanager
+def scratch_folder(what: str, advice: str) -> Iterator[Path]:
+    """A new folder there, which goes at the end of the block; what is open of it stays.
+
+    Args:
+        what: is written there, for its name and for a message.
+        advice: where else there may be room.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    folder = Path(tempfile.mkdtemp(prefix=f"{what}-", dir=scratch()))
+    try:
+        yield folder
+    except OSError as error:
+        raise InputError(
+            f"{folder}: the {what} cannot be written ({error.strerror}); {advice}"
+        ) from None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def remove_scratch() -> None:
     """Remove that folder, if there is one."""
     if scratch.cache_info().currsize:

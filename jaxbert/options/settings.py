@@ -8,12 +8,27 @@ evaluates, logs and saves is our own. options.json beside a checkpoint holds the
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Literal, TypedDict
+from collections.abc import Sequence
+from typing import Literal
 
 from jaxbert.errors import InputError
 from jaxbert.options.fields import Settings, option, settings_of
-from jaxbert.options.source_settings import OwnColumns, Source, SourceOptions, TrainingDataOptions
+from jaxbert.options.keyword_groups import (
+    BatchKeywords,
+    DataKeywords,
+    EncodingKeywords,
+    FolderKeywords,
+    LearningKeywords,
+    LoraKeywords,
+    LossKeywords,
+    OptimizerKeywords,
+    PlanKeywords,
+    RuleKeywords,
+    ScheduleKeywords,
+    StepKeywords,
+    UploadKeywords,
+)
+from jaxbert.options.source_settings import Source, SourceOptions, TrainingDataOptions
 
 # The groups of --help, in this order. Each dataclass says which one its options are in.
 GROUPS = (
@@ -81,13 +96,6 @@ class DeviceOptions(Settings):
         return {"cache_dir": self.cache_dir, "workers": self.preprocessing_num_workers}
 
 
-class EncodingKeywords(TypedDict):
-    """Keywords of runs.encoding.encode_examples."""
-
-    cache_dir: str | None
-    workers: int | None
-
-
 @dataclasses.dataclass(frozen=True)
 class ModelOptions(DeviceOptions):
     """Which model, and how it is computed."""
@@ -126,14 +134,6 @@ class ModelOptions(DeviceOptions):
     attention: Literal["auto", "xla", "pallas", "triton", "cudnn"] = option(
         "auto", "How attention is computed: auto takes the fastest that is exact, and says which."
     )
-
-
-class UploadKeywords(TypedDict):
-    """Keywords of what asks the Hub, in runs.train."""
-
-    push: bool
-    name: str | None
-    private: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -222,115 +222,6 @@ class CheckpointOptions(Settings):
         """The options given that ask which of two models is better, and so for validation data."""
         names = ("load_best_model_at_end", "early_stopping_patience", "metric_for_best_model")
         return [name for name in names if getattr(self, name)]
-
-
-class RuleKeywords(TypedDict):
-    """Keywords of training.choose_optimizer.choose_optimizer."""
-
-    optim_args: str | None
-    adam: Mapping[str, float]
-    weight_decay: float
-
-
-class OptimizerKeywords(TypedDict):
-    """Keywords of training.optimizers.make_optimizer."""
-
-    weight_decay: float
-    clip_norm: float
-    frozen: Sequence[str]
-    unfreeze_step: int | None
-    layer_decay: float
-    head_factor: float
-    ema_decay: float | None
-    swa_start: float | None
-
-
-class FolderKeywords(TypedDict):
-    """Keywords of RunFolder.open that the options decide."""
-
-    given: str
-    overwrite: bool
-    keep: int
-    retry_on_error: bool
-
-
-class DataKeywords(TypedDict):
-    """Keywords of runs.training_inputs.read_data."""
-
-    training: Source
-    validation: Source
-    names: OwnColumns
-    needed_by: Sequence[str]
-    cache_dir: str | None
-
-
-class ScheduleKeywords(TypedDict):
-    """How the learning rate rises and falls, for runs.run_step.make_rule."""
-
-    peak: float
-    warmup_steps: int
-    warmup_ratio: float
-    decay: Literal["linear", "cosine", "constant", "constant_with_warmup"]
-
-
-class LearningKeywords(TypedDict):
-    """Keywords of runs.task_phases.learned_by."""
-
-    seed: int
-    dtype: str
-    packing: bool
-    length_bucket: int
-    own_columns: OwnColumns
-
-
-class LoraKeywords(TypedDict):
-    """Keywords of model.lora.Lora."""
-
-    rank: int
-    alpha: float
-    targets: Sequence[str] | None
-    base: str | None
-
-
-class LossKeywords(TypedDict):
-    """Keywords of losses.choose.choose_loss that the options decide."""
-
-    name: str
-    loss_args: str | None
-    loss_weights: str | None
-
-
-class StepKeywords(TypedDict):
-    """Keywords of runs.run_step.make_step."""
-
-    accumulate: int
-    frozen: Sequence[str]
-    unfreeze_step: int | None
-    remat: bool
-    scan: bool
-
-
-class BatchKeywords(TypedDict):
-    """Keywords of runs.plan.make_sampler that the options alone decide."""
-
-    gradient_accumulation_steps: int
-    packing: bool
-    length_bucket: int
-    seed: int
-
-
-class PlanKeywords(TypedDict):
-    """Keywords of runs.plan.make_plan that the options decide."""
-
-    metric_for_best_model: str | None
-    num_train_epochs: float
-    max_steps: int
-    logging_steps: int
-    eval_steps: int | None
-    save_steps: int | None
-    early_stopping_patience: int | None
-    max_nonfinite_steps: int
-    load_best_model_at_end: bool
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,7 @@ from jaxbert.loaded.model import LoadedModel
 from jaxbert.model.config import load_config
 from jaxbert.model.folders import find_model_folder
 from jaxbert.model.lora import Lora
-from jaxbert.options.settings import LoraKeywords
+from jaxbert.options.keyword_groups import LoraKeywords
 from jaxbert.training.optim import is_frozen
 
 logger = logging.getLogger("jaxbert")

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 
 from jaxbert.data.record_blocks import Blocks, write_blocks
-from jaxbert.errors import InputError
-from jaxbert.io.fetched import scratch
+from jaxbert.io.fetched import scratch_folder
 from jaxbert.tasks.task import P
 
 _IN_MEMORY = 1 << 14  # predictions
@@ -44,15 +40,6 @@ def collected(parts: Iterable[Sequence[P]]) -> Sequence[P]:
             count += len(part)
             yield from part
 
-    folder = Path(tempfile.mkdtemp(prefix="predictions-", dir=scratch()))
-    path = folder / "blocks"
-    try:
-        blocks = write_blocks(each(), path)
-        return Blocks(path, blocks, count, cls, _ADVICE)
-    except OSError as error:
-        raise InputError(
-            f"{folder}: the predictions cannot be written ({error.strerror}); set TMPDIR to a "
-            "folder with room for them"
-        ) from None
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)  # what is open stays
+    with scratch_folder("predictions", "set TMPDIR to a folder with room for them") as folder:
+        blocks = write_blocks(each(), folder / "blocks")
+        return Blocks(folder / "blocks", blocks, count, cls, _ADVICE)

@@ -9,15 +9,12 @@ import itertools
 import logging
 import multiprocessing
 import os
-import shutil
 import signal
-import tempfile
 import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -27,7 +24,7 @@ from jaxbert.data.feature_files import spilled
 from jaxbert.data.feature_parts import merged
 from jaxbert.data.features import Features, check_ids
 from jaxbert.errors import InputError
-from jaxbert.io.fetched import scratch
+from jaxbert.io.fetched import scratch_folder
 from jaxbert.model.config import BertConfig
 from jaxbert.runs.feature_cache import kept
 from jaxbert.tasks.registry import AnyTask
@@ -140,16 +137,9 @@ def _collected(parts: Iterator[Features], task: AnyTask) -> Features:
             break
     else:
         return task.finish(merged(found))
-    folder = Path(tempfile.mkdtemp(prefix="features-", dir=scratch()))
-    try:
+    elsewhere = "give --cache_dir, a folder with room for them, or set TMPDIR"
+    with scratch_folder("features", elsewhere) as folder:
         return spilled(itertools.chain(found, parts), task.finish, folder)
-    except OSError as error:
-        raise InputError(
-            f"{folder}: the features cannot be written ({error.strerror}); give --cache_dir, a "
-            "folder with room for them, or set TMPDIR"
-        ) from None
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)  # what is mapped stays
 
 
 # --- parts ------------------------------------------------------------------------------------

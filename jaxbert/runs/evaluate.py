@@ -26,7 +26,8 @@ from jaxbert.metrics.scores import LOSS, Scores
 from jaxbert.metrics.user_metrics import UserMetric
 from jaxbert.model.folders import folder_of
 from jaxbert.model.heads import Params
-from jaxbert.options.settings import EncodingKeywords, EvaluationOptions
+from jaxbert.options.keyword_groups import EncodingKeywords
+from jaxbert.options.settings import EvaluationOptions
 from jaxbert.runs.collected_predictions import collected
 from jaxbert.runs.encoding import encode_examples
 from jaxbert.runs.folder import publish_results

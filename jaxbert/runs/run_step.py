@@ -18,7 +18,7 @@ from jaxbert.loaded.shared_encoder import SharedEncoder
 from jaxbert.losses.choose import ChosenLoss, with_keywords
 from jaxbert.losses.forms import Arrays, Parts, objective_of
 from jaxbert.model.params import Params
-from jaxbert.options.settings import OptimizerKeywords, ScheduleKeywords
+from jaxbert.options.keyword_groups import OptimizerKeywords, ScheduleKeywords
 from jaxbert.options.user_function import UserFunction
 from jaxbert.runs.plan import warmup_of
 from jaxbert.tasks.task import E, P, S, Task

@@ -29,12 +29,12 @@ from jaxbert.model.heads import Params
 from jaxbert.model.lora import Lora
 from jaxbert.model.params import digest_of_arrays, subtree
 from jaxbert.options.fields import AUTO
-from jaxbert.options.settings import (
+from jaxbert.options.keyword_groups import (
     BatchKeywords,
     EncodingKeywords,
     StepKeywords,
-    TrainingOptions,
 )
+from jaxbert.options.settings import TrainingOptions
 from jaxbert.options.source_settings import OwnColumns, Source
 from jaxbert.options.user_function import UserFunction
 from jaxbert.runs.adapter import adapted_model

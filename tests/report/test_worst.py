@@ -38,7 +38,7 @@ examples = st.builds(
 
 
 def fitting(whole: Any, most: int) -> tuple[int, int]:
-    """How many of all rows and texts fit in so many bytes."""
+    """How many of all rows and texts fit in that number of bytes."""
     size = fit = known = 0
     for row in whole["rows"]:
         size += len(dumped(row))

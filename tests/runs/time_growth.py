@@ -226,7 +226,7 @@ EVALUATED = {
 
 
 def evaluation(task: str, count: int, folder: Path) -> None:
-    """An evaluation of so many rows, of which the second start has nothing to read or tokenize."""
+    """An evaluation of `count` rows, started twice; the second start tokenizes nothing."""
     labels, made = EVALUATED[task]
     model = tiny_folder(folder / task, task, labels)
     data, rng = folder / f"{task}-{count}.jsonl", random.Random(0)
