@@ -82,7 +82,7 @@ def test_a_page_opens_and_answers(browser: Any, tmp_path: Path, width: int, sche
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.locator("#list > li").count() == 20
     assert page.locator("#count").inner_text() == "90 of 90 examples"
-    assert page.locator("mark").first.evaluate("e => e.firstChild.textContent") == ANSWER
+    assert page.locator("#list mark").first.evaluate("e => e.firstChild.textContent") == ANSWER
     assert page.locator("#list > li .id").first.inner_text() == "id 89"  # the worst
 
     page.locator(".miss button").click()  # of the confusion matrix
