@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +29,17 @@ def test_every_name_of_the_package_is_there() -> None:
         assert getattr(jaxbert, name).__name__ == name
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = jaxbert.nonsense
+
+
+def test_transformers_is_imported_in_one_place() -> None:
+    """Which first silences what it says, at import, where PyTorch is missing."""
+    package = Path(jaxbert.__file__).parent
+    files = {
+        str(path.relative_to(package))
+        for path in package.rglob("*.py")
+        if re.search(r"^(?:from|import) transformers", path.read_text("utf-8"), re.MULTILINE)
+    }
+    assert files - {"benchmark/pytorch.py", "benchmark/pytorch_packed.py"} == {"model/tokenizer.py"}
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")

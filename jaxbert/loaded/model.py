@@ -10,7 +10,6 @@ from typing import Self
 
 import jax
 import jax.numpy as jnp
-from transformers import PreTrainedTokenizerFast
 
 from jaxbert.data.batch import Batch
 from jaxbert.data.features import Features
@@ -25,7 +24,7 @@ from jaxbert.model.heads import Apply, Params, init_params, make_apply
 from jaxbert.model.lora import LORA, Lora, adapted, draw_lora, merged
 from jaxbert.model.peft_folder import ADAPTERS, save_adapter
 from jaxbert.model.pretrained import load_pretrained, save_pretrained
-from jaxbert.model.tokenizer import load_tokenizer
+from jaxbert.model.tokenizer import PreTrainedTokenizerFast, load_tokenizer
 from jaxbert.runtime.device_memory import memory_is_told
 from jaxbert.runtime.target import Target
 from jaxbert.training.parallel import Parallel, make_parallel

@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import TypedDict
 
-from transformers import PreTrainedTokenizerFast
-
 from jaxbert.data.encode_texts import Truncation
 from jaxbert.errors import InputError
+from jaxbert.model.tokenizer import PreTrainedTokenizerFast
 from jaxbert.predictors.predictor import CallSettings
 
 _TRUNCATIONS = ("longest_first", "only_first", "only_second", "do_not_truncate")

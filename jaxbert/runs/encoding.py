@@ -18,7 +18,6 @@ from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 from tqdm.auto import tqdm
-from transformers import PreTrainedTokenizerFast
 
 from jaxbert.data.feature_files import spilled
 from jaxbert.data.feature_parts import merged
@@ -26,6 +25,7 @@ from jaxbert.data.features import Features, check_ids
 from jaxbert.errors import InputError
 from jaxbert.io.fetched import scratch_folder
 from jaxbert.model.config import BertConfig
+from jaxbert.model.tokenizer import PreTrainedTokenizerFast
 from jaxbert.runs.feature_cache import kept
 from jaxbert.tasks.registry import AnyTask
 from jaxbert.tasks.task import E, P, S, Task

@@ -9,14 +9,13 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from transformers import PreTrainedTokenizerFast
-
 from jaxbert.data.feature_files import load_features, save_features
 from jaxbert.data.features import Features
 from jaxbert.data.kept_examples import KeptExamples
 from jaxbert.data.whole_folder import one_at_a_time
 from jaxbert.errors import InputError
 from jaxbert.model.config import BertConfig, config_to_dict
+from jaxbert.model.tokenizer import PreTrainedTokenizerFast
 from jaxbert.runs.cache_keys import facts_of
 from jaxbert.tasks.task import E, P, S, Task
 

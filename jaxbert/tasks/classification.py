@@ -13,7 +13,6 @@ from typing import ClassVar, Self
 
 import jax
 import numpy as np
-from transformers import PreTrainedTokenizerFast
 
 from jaxbert.data.batch import Batch
 from jaxbert.data.features import Features
@@ -33,6 +32,7 @@ from jaxbert.metrics.resampled_scores import (
 )
 from jaxbert.metrics.scores import LOSS, Metric, Scores
 from jaxbert.model.config import MULTI_LABEL, PROBLEM_TYPES, BertConfig
+from jaxbert.model.tokenizer import PreTrainedTokenizerFast
 from jaxbert.options.task_settings import (
     ClassificationSettings,
 )

@@ -11,7 +11,6 @@ from typing import Self
 import jax
 import jax.numpy as jnp
 import numpy as np
-from transformers import PreTrainedTokenizerFast
 
 from jaxbert.data.batch import Batch
 from jaxbert.data.encode_lines import tokenize_lines, windows_of_lines
@@ -31,6 +30,7 @@ from jaxbert.losses.label_losses import label_accuracy, label_cross_entropy
 from jaxbert.metrics.class_scores import language_model_scores
 from jaxbert.metrics.scores import Metric
 from jaxbert.model.config import BertConfig
+from jaxbert.model.tokenizer import PreTrainedTokenizerFast
 from jaxbert.options.task_settings import MLMOptions
 from jaxbert.report.records import Findings
 from jaxbert.tasks.shown_masks import MaskedWord, ShownWindow, masks_shown

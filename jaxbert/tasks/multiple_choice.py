@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 import numpy as np
-from transformers import PreTrainedTokenizerFast
 
 from jaxbert.data.choices import ChoiceExample, read_choices
 from jaxbert.data.encode_texts import encode_choices
@@ -22,6 +21,7 @@ from jaxbert.metrics.class_scores import choice_scores
 from jaxbert.metrics.resampled_scores import ResampledScores, resampled_means
 from jaxbert.metrics.scores import Metric
 from jaxbert.model.config import BertConfig
+from jaxbert.model.tokenizer import PreTrainedTokenizerFast
 from jaxbert.options.task_settings import (
     MultipleChoiceOptions,
 )

@@ -11,7 +11,6 @@ from typing import ClassVar, Self
 import jax
 import jax.numpy as jnp
 import numpy as np
-from transformers import PreTrainedTokenizerFast
 
 from jaxbert.data.batch import Batch
 from jaxbert.data.encode_qa import encode_qa_part, without_lone_answers
@@ -52,6 +51,7 @@ from jaxbert.metrics.answer_scores import (
 from jaxbert.metrics.resampled_scores import ResampledScores, resampled_means
 from jaxbert.metrics.scores import Metric
 from jaxbert.model.config import BertConfig
+from jaxbert.model.tokenizer import PreTrainedTokenizerFast
 from jaxbert.options.task_settings import QAOptions
 from jaxbert.report.records import Findings
 from jaxbert.tasks.shown_answers import answers_shown

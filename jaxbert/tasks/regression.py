@@ -10,7 +10,6 @@ from typing import ClassVar, Self
 
 import jax
 import numpy as np
-from transformers import PreTrainedTokenizerFast
 
 from jaxbert.data.batch import Batch
 from jaxbert.data.features import Features
@@ -25,6 +24,7 @@ from jaxbert.metrics.resampled_scores import ResampledScores, resampled_numbers
 from jaxbert.metrics.scores import Metric
 from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import Params
+from jaxbert.model.tokenizer import PreTrainedTokenizerFast
 from jaxbert.options.task_settings import (
     RegressionSettings,
 )

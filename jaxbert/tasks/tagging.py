@@ -14,7 +14,6 @@ from typing import ClassVar, Self
 import jax
 import jax.numpy as jnp
 import numpy as np
-from transformers import PreTrainedTokenizerFast
 
 from jaxbert.data.batch import Batch
 from jaxbert.data.encode_words import encode_words
@@ -38,6 +37,7 @@ from jaxbert.metrics.entities import (
 from jaxbert.metrics.resampled_scores import ResampledScores, resampled_entities
 from jaxbert.metrics.scores import Metric
 from jaxbert.model.config import BertConfig
+from jaxbert.model.tokenizer import PreTrainedTokenizerFast
 from jaxbert.options.task_settings import TaggingOptions
 from jaxbert.report.records import Findings
 from jaxbert.tasks.shown_tags import tags_shown

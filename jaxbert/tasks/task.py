@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Generic, Self, TypeAlias, TypeVar
 
 import jax
 import numpy as np
-from transformers import PreTrainedTokenizerFast
 
 from jaxbert.data.batch import Batch
 from jaxbert.data.batch_source import Corruption
@@ -28,6 +27,7 @@ from jaxbert.metrics.resampled_scores import ResampledScores
 from jaxbert.metrics.scores import LOSS, Metric, Scores
 from jaxbert.model.config import BertConfig
 from jaxbert.model.heads import Params
+from jaxbert.model.tokenizer import PreTrainedTokenizerFast
 from jaxbert.options.task_settings import TaskOptions
 from jaxbert.report.records import Findings
 from jaxbert.training.window_arrays import WindowArrays

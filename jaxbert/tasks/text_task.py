@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
-from transformers import PreTrainedTokenizerFast
 
 from jaxbert.data.encode_texts import encode_texts
 from jaxbert.data.features import Features
@@ -15,6 +14,7 @@ from jaxbert.data.sources import load_rows
 from jaxbert.data.text_windows import encode_text_windows
 from jaxbert.data.texts import TextExample, with_texts
 from jaxbert.decoding.window_pooling import pool_windows
+from jaxbert.model.tokenizer import PreTrainedTokenizerFast
 from jaxbert.options.task_settings import TextOptions
 from jaxbert.tasks.task import Label, P, RowTask
 
