@@ -248,7 +248,7 @@ def _sequence(
     Words are numbered consecutively over all lines, and -1 at special tokens.
     """
     tokenized = tokenize(tokenizer, [e.text for e in examples])
-    spans = {text: np.array(find(text), np.int64).reshape(-1, 2)[:, 0] for text in tokenized}
+    spans = {text: find(text)[:, 0] for text in tokenized}
     ids, words, lengths = [sep[:0]], [np.zeros(0, np.int64)], []
     no_word = np.array([-1])
     first_word = 0
