@@ -82,7 +82,6 @@ def prepare(
         dtype=jnp.dtype(precision),
         attention=attention,
         remat=remat,
-        mesh=parallel.mesh,
     )
     tx = adamw(
         make_schedule(learning_rate, steps=10**6, warmup_steps=0, decay="linear"),
@@ -90,7 +89,12 @@ def prepare(
         clip_norm=CLIP_NORM,
     )
     step = make_train_step(
-        apply, span_cross_entropy, tx, measure=span_accuracy, axis_name=parallel.axis_name
+        apply,
+        span_cross_entropy,
+        tx,
+        measure=span_accuracy,
+        axis_name=parallel.axis_name,
+        mesh=parallel.mesh,
     )
     state = parallel.replicate(jax.device_get(init_state(params, tx)))
     ready = [{n: x[None] for n, x in batch.items()} for batch in batches]

@@ -10,6 +10,7 @@ from typing import Self
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from jaxbert.data.batch import Batch
 from jaxbert.data.features import Features
@@ -182,20 +183,12 @@ class LoadedModel:
         )
 
     def train_apply(
-        self,
-        lengths: Sequence[int],
-        *,
-        remat: bool = False,
-        scan: bool = False,
-        on_one_device: bool = False,
+        self, lengths: Sequence[int], *, remat: bool = False, scan: bool = False
     ) -> Apply:
-        """The model as training computes it, on rows of these lengths; see make_apply.
-
-        Args:
-            on_one_device: for any number of rows, not for a part of them on each device.
-        """
+        """The model as each device computes it in training, on rows of these lengths; see
+        make_apply."""
         kernel, _ = self.attention_for(lengths, train=True)
-        return self._apply(kernel, remat=remat, scan=scan, on_one_device=on_one_device)
+        return self._apply(kernel, None, remat=remat, scan=scan)
 
     def predict(
         self,
@@ -257,7 +250,7 @@ class LoadedModel:
         save_pretrained(folder, self.cfg, params, self.tokenizer, head=self.head)
 
     def _apply(
-        self, kernel: str, *, remat: bool = False, scan: bool = False, on_one_device: bool = False
+        self, kernel: str, mesh: Mesh | None, *, remat: bool = False, scan: bool = False
     ) -> Apply:
         precision = self.compute.matmul_precision
         apply = make_apply(
@@ -268,7 +261,7 @@ class LoadedModel:
             attention=kernel,
             scan=scan,
             target=self.compute.target,
-            mesh=None if on_one_device else self.compute.parallel.mesh,
+            mesh=mesh,
             matmul_precision=None if precision == "default" else precision,
         )
         return apply if self.lora is None else adapted(apply, self.lora.scale)
@@ -276,7 +269,7 @@ class LoadedModel:
     def _program(self, reduce: Reduce, kernel: str) -> Callable[[Params, Batch[jax.Array]], Arrays]:
         key = reduce, kernel
         if key not in self.programs:
-            step = make_predict_step(self._apply(kernel), reduce)
+            step = make_predict_step(self._apply(kernel, self.compute.parallel.mesh), reduce)
             self.programs[key] = self.compute.parallel.compile_predict(step)
         return self.programs[key]
 

@@ -72,6 +72,7 @@ class OpenedTask:
             tx,
             measure=self.measure,
             axis_name=parallel.axis_name,
+            mesh=parallel.mesh,
         )
         return parallel.compile_train(step)
 

@@ -80,6 +80,7 @@ def make_step(
         frozen=frozen,
         unfreeze_step=unfreeze_step,
         axis_name=model.compute.parallel.axis_name,
+        mesh=model.compute.parallel.mesh,
     )
 
 
@@ -135,6 +136,7 @@ def make_shared_step(
         frozen=frozen,
         unfreeze_step=unfreeze_step,
         axis_name=parallel.axis_name,
+        mesh=parallel.mesh,
     )
 
     def train_step(

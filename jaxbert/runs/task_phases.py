@@ -65,7 +65,7 @@ def learned_by(
     params = with_loss_params(model.params, loss, model.cfg, seed=seed)
     try_loss(
         loss,
-        model.train_apply(lengths, on_one_device=True),
+        model.train_apply(lengths),
         params,
         {n: x[0][: x.shape[1] // parallel.devices] for n, x in source.batch(0).items()},
         features,

@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh, PartitionSpec
 
 from jaxbert.data.batch import Batch
 from jaxbert.losses.forms import (
@@ -79,6 +80,7 @@ def make_train_step(
     frozen: Sequence[str] = (),
     unfreeze_step: int | None = None,
     axis_name: str | None = None,
+    mesh: Mesh | None = None,
 ) -> TrainStep:
     """The step (state, batch, key) -> (state, metrics) of a model by a loss.
 
@@ -86,7 +88,7 @@ def make_train_step(
         loss: of either form; see losses.forms.
         measure: (outputs, batch) -> name -> (sum, count), whose quotients are reported, beside a
             loss of the first form.
-        accumulate, frozen, unfreeze_step, axis_name: see step_of.
+        accumulate, frozen, unfreeze_step, axis_name, mesh: see step_of.
     """
     return step_of(
         functools.partial(objective_of(loss, measure), apply),
@@ -95,6 +97,7 @@ def make_train_step(
         frozen=frozen,
         unfreeze_step=unfreeze_step,
         axis_name=axis_name,
+        mesh=mesh,
     )
 
 
@@ -106,6 +109,7 @@ def step_of(
     frozen: Sequence[str] = (),
     unfreeze_step: int | None = None,
     axis_name: str | None = None,
+    mesh: Mesh | None = None,
 ) -> TrainStep:
     """The step (state, batch, key) -> (state, metrics).
 
@@ -120,6 +124,9 @@ def step_of(
         accumulate: micro-batches of a step; the batch's arrays are (accumulate, b, ...).
         frozen, unfreeze_step: see make_optimizer; without the latter no gradient is computed.
         axis_name: of the devices, inside pmap; None where the arrays are global.
+        mesh: of the devices over which global arrays lie: each computes the gradient of its own
+            rows, as inside pmap. Kernels cannot be divided by the compiler, which would also choose
+            the dtype of the sums over devices.
 
     Returns:
         A function of a state, a batch and the run's key. Its metrics are float32 scalars: loss,
@@ -128,6 +135,8 @@ def step_of(
         processes.
     """
     update = optax.with_extra_args_support(tx).update
+    if mesh is not None:
+        (axis_name,) = mesh.axis_names
 
     def sums(
         params: Params, batch: Batch[jax.Array], now: _Now, weights: tuple[jax.Array, ...] = ()
@@ -164,22 +173,32 @@ def step_of(
 
         return over_devices(jax.lax.scan(add, zero, batch)[0])
 
+    def learn(
+        params: Params, batch: Batch[jax.Array], now: _Now, scale: LossScale | None
+    ) -> tuple[Params, Sums]:
+        """The gradient of the whole global batch, and what is reported of it, as sums."""
+        first = jax.tree.map(lambda x: x[0], batch)
+        gradient = gradient_of(sums, scale)
+        if accumulate == 1:
+            return over_devices(gradient(params, first, now))
+        weights: tuple[jax.Array, ...] = ()
+        if len(jax.eval_shape(weights_of, params, first, now)) > 1:
+            # Known before gradients are added. The compiler leaves the model out of this pass.
+            weights = over_all(lambda part: weights_of(params, part, now), batch)
+        return over_all(lambda part: gradient(params, part, now, weights), batch)
+
+    if mesh is not None:
+        whole, rows = PartitionSpec(), PartitionSpec(None, axis_name)
+        specs = whole, rows, whole, whole
+        learn = jax.shard_map(learn, mesh=mesh, in_specs=specs, out_specs=whole, check_vma=False)
+
     def train_step(
         state: TrainState, batch: Batch[jax.Array], key: jax.Array
     ) -> tuple[TrainState, Arrays]:
         # Randomness is a function of (seed, step, row): dropout masks come from this key and each
         # row's own number, so neither the device nor the micro-batch matters.
         now = jax.random.fold_in(key, state.step), state.step
-        params, first = state.params, jax.tree.map(lambda x: x[0], batch)
-        gradient = gradient_of(sums, state.scale)
-        if accumulate == 1:
-            grads, measured = over_devices(gradient(params, first, now))
-        else:
-            weights: tuple[jax.Array, ...] = ()
-            if len(jax.eval_shape(weights_of, params, first, now)) > 1:
-                # Known before gradients are added. The compiler leaves the model out of this pass.
-                weights = over_all(lambda part: weights_of(params, part, now), batch)
-            grads, measured = over_all(lambda part: gradient(params, part, now, weights), batch)
+        grads, measured = learn(state.params, batch, now, state.scale)
         weight = divisor(measured["loss"][1])
         grads = jax.tree.map(lambda g: g / weight, grads)
         if frozen and unfreeze_step:

@@ -76,7 +76,12 @@ def test_a_step_that_is_not_finite_changes_nothing(
     apply = make_apply(TINIEST, "qa")
     step = parallel.compile_train(
         make_train_step(
-            apply, spoiled(harm), tx, accumulate=accumulate, axis_name=parallel.axis_name
+            apply,
+            spoiled(harm),
+            tx,
+            accumulate=accumulate,
+            axis_name=parallel.axis_name,
+            mesh=parallel.mesh,
         )
     )
     good = {n: x.reshape(accumulate, -1, *x.shape[1:]) for n, x in full_batch(512, 32, 16).items()}

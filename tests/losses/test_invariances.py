@@ -49,7 +49,12 @@ def compiled(task: str, name: str, base: str | None, devices: int, accumulate: i
     loss = loss_of(task, name, base)
     assert required_parameters(loss) in (2, 4)
     step = make_train_step(
-        model, loss, optax.sgd(1.0), accumulate=accumulate, axis_name=parallel.axis_name
+        model,
+        loss,
+        optax.sgd(1.0),
+        accumulate=accumulate,
+        axis_name=parallel.axis_name,
+        mesh=parallel.mesh,
     )
     program = parallel.compile_train(step)
 

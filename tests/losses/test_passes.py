@@ -143,7 +143,12 @@ def step_of(
     parallel = make_parallel("pmap" if devices > 1 else "jit", jax.devices()[:devices])
     tx = optax.sgd(0.1)
     step = make_train_step(
-        make_apply(CFG, head), loss, tx, accumulate=accumulate, axis_name=parallel.axis_name
+        make_apply(CFG, head),
+        loss,
+        tx,
+        accumulate=accumulate,
+        axis_name=parallel.axis_name,
+        mesh=parallel.mesh,
     )
     split = {n: x.reshape(accumulate, -1, *x.shape[1:]) for n, x in batch.items()}
     state = parallel.replicate(jax.device_get(init_state(params_of(head), tx)))

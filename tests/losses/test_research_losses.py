@@ -129,6 +129,7 @@ def test_any_split_gives_the_same_steps(source: Path, name: str) -> None:
                 accumulate=accumulate,
                 measure=task.measure(),
                 axis_name=parallel.axis_name,
+                mesh=parallel.mesh,
             )
         )
         state = parallel.replicate(jax.device_get(init_state(params, tx)))

@@ -243,7 +243,12 @@ def test_a_packed_step_equals_that_of_one_device(head: str) -> None:
         parallel = make_parallel("pmap", jax.local_devices()[:devices])
         tx, apply = optax.sgd(0.1), make_apply(CFG, head)
         step = make_train_step(
-            apply, LOSSES[head], tx, accumulate=accumulate, axis_name=parallel.axis_name
+            apply,
+            LOSSES[head],
+            tx,
+            accumulate=accumulate,
+            axis_name=parallel.axis_name,
+            mesh=parallel.mesh,
         )
         state = parallel.replicate(init_state(jax.device_get(params_of(head)), tx))
         split = {n: x.reshape(accumulate, -1, *x.shape[1:]) for n, x in packed.items()}

@@ -6,11 +6,14 @@ them of the CPU.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import functools
+import re
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import SMALL
@@ -74,6 +77,7 @@ def compiled_step(backend: Backend, devices: int, accumulate: int) -> tuple[Para
         TX,
         accumulate=accumulate,
         axis_name=parallel.axis_name,
+        mesh=parallel.mesh,
     )
     return parallel, parallel.compile_train(step)
 
@@ -162,6 +166,29 @@ def test_the_run_moves_every_leaf_and_uses_dropout() -> None:
     batch = random_batch(0)
     renamed = train("jit", 1, 1, [{**batch, "row": batch["row"] + 1}])
     assert renamed.metrics[0]["loss"] != pytest.approx(plain_run().metrics[0]["loss"], rel=1e-3)
+
+
+@pytest.mark.parametrize("backend", ["pmap", "jit"])
+def test_devices_add_gradients_in_float32(backend: Backend) -> None:
+    """Though in bfloat16 the products give them: as PyTorch's DistributedDataParallel does."""
+    parallel = make_parallel(backend, jax.local_devices()[:4])
+    step = make_train_step(
+        make_apply(CFG, "qa", dtype=jnp.bfloat16),
+        span_cross_entropy,
+        TX,
+        axis_name=parallel.axis_name,
+        mesh=parallel.mesh,
+    )
+    batch = {n: x[None] for n, x in random_batch(0).items()}
+    shapes = parallel.described(init_state(params_at_start(), TX), batch)
+    lowered = parallel.compile_train(step).lower(*shapes, jax.random.key(0)).as_text()
+    summed = re.findall(r"stablehlo.all_reduce.*?\}\) : \((.*?)\) ->", lowered, re.DOTALL)
+    dtypes = collections.Counter(
+        found for types in summed for found in re.findall(r"tensor<(?:[\dx]*x)?(\w+)>", types)
+    )
+    assert dtypes["f32"] >= len(jax.tree.leaves(params_at_start()))
+    assert set(dtypes) == {"f32"}
+    assert "bf16" in lowered
 
 
 @pytest.mark.parametrize(("backend", "devices", "accumulate"), [("pmap", 8, 4), ("jit", 8, 1)])

@@ -81,6 +81,7 @@ def step_of(head: str, backend: Backend, devices: int, accumulate: int) -> Any:
             accumulate=accumulate,
             measure=None if head == "regression" else label_accuracy,
             axis_name=parallel.axis_name,
+            mesh=parallel.mesh,
         )
     )
     params = jax.jit(functools.partial(init_params, CFG, head))(jax.random.key(0))

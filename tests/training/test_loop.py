@@ -85,7 +85,7 @@ def run(
     **given: Any,
 ) -> tuple[TrainState, bool]:
     parallel = make_parallel(backend, jax.local_devices()[:devices])
-    step = make_train_step(apply, loss, TX, axis_name=parallel.axis_name)
+    step = make_train_step(apply, loss, TX, axis_name=parallel.axis_name, mesh=parallel.mesh)
     program = Program(
         parallel.compile_train(step), jax.random.key(0), lambda step: np.float32(0.1), parallel
     )

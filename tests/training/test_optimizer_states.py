@@ -83,6 +83,7 @@ def program(
         frozen=AROUND[around].get("frozen", ()),
         unfreeze_step=AROUND[around].get("unfreeze_step"),
         axis_name=parallel.axis_name,
+        mesh=parallel.mesh,
     )
     compiled = parallel.compile_train(step)
 
