@@ -1,5 +1,5 @@
-"""The parts of --gpu_report that are no rows of the benchmark: what is right on this device, and a
-whole training."""
+"""The parts of --gpu_report that are no rows of the benchmark: what is right on this device, and
+whole trainings."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from jaxbert.benchmark.device_checks import Check, equal_bits, kernels
 from jaxbert.benchmark.energy import joules
@@ -57,26 +58,58 @@ def _write(folder: Path, found: list[Check]) -> None:
     write_text(folder / "checks.md", "\n".join(table) + "\n")
 
 
-def train(folder: Path, train_file: str, validation_file: str) -> None:
-    """Three epochs of questions in bfloat16, packed; the run has its scores and its log.
+def train(folder: Path, words: Sequence[str]) -> None:
+    """Train on questions by jaxbert and by PyTorch, each as a command of its own.
+
+    training.json and training.md have what each took and the scores that it reached; where the
+    card tells its energy, that too.
+
+    Args:
+        words: what both commands are given; see TRAINING.
 
     Raises:
-        InputError: the training failed.
+        InputError: a training failed.
     """
-    output = folder / "runs" / "questions"
-    words = ["train", "qa", "--model_name_or_path", "minilm-l6", "--num_train_epochs", "3"]
-    words += ["--train_file", train_file, "--validation_file", validation_file]
-    words += ["--per_device_train_batch_size", "64", "--dtype", "bfloat16", "--packing"]
-    words += ["--learning_rate", "1e-4", "--warmup_ratio", "0.1", "--output_dir", str(output)]
-    words += ["--overwrite_output_dir"]  # a former report's run would be there already, and done
+    ours, theirs = folder / "runs" / "questions", folder / "runs" / "questions_pytorch"
+    # A former report's run would be there already, and done.
+    own = ("train", "qa", *words, "--packing", "--output_dir", str(ours), "--overwrite_output_dir")
+    sides = {
+        "jaxbert": _trained(own, ours),
+        "PyTorch": _trained(("baseline", "qa", *words, "--output_dir", str(theirs)), theirs),
+    }
+    write_json(folder / "training.json", {side: one._asdict() for side, one in sides.items()})
+    table = ["| | seconds | joules | exact_match | f1 |", "|---|---|---|---|---|"]
+    for side, one in sides.items():
+        energy = "" if one.joules is None else f"{one.joules:,}"
+        exact, f1 = one.scores["exact_match"], one.scores["f1"]
+        table.append(f"| {side} | {one.seconds:.0f} | {energy} | {exact:.2f} | {f1:.2f} |")
+    write_text(folder / "training.md", "\n".join(table) + "\n")
+    print(*table, sep="\n", flush=True)
+
+
+# Three epochs in bfloat16.
+TRAINING = (
+    *("--model_name_or_path", "minilm-l6", "--num_train_epochs", "3", "--dtype", "bfloat16"),
+    *("--per_device_train_batch_size", "64", "--learning_rate", "1e-4", "--warmup_ratio", "0.1"),
+)
+
+
+class _Trained(NamedTuple):
+    """A command, what it took with reading, compiling and evaluating, and the scores reached."""
+
+    command: tuple[str, ...]
+    seconds: float
+    joules: int | None
+    scores: dict[str, float]
+
+
+def _trained(words: tuple[str, ...], output: Path) -> _Trained:
     before, start = joules(), time.perf_counter()
     done = subprocess.run([sys.executable, "-m", "jaxbert", *words], check=False)
     if done.returncode:
-        raise InputError(f"three epochs of {train_file}: the training failed; see above")
+        raise InputError(f"jaxbert {' '.join(words[:2])}: the training failed; see above")
     seconds, after = time.perf_counter() - start, joules()
     energy = None if before is None or after is None else round(after - before)
-    scores: Json = json.loads((output / "metrics.json").read_text(encoding="utf-8"))
-    found: dict[str, Json] = {"command": words, "seconds": round(seconds, 1), "joules": energy}
-    write_json(folder / "training.json", {**found, "scores": scores})
-    taken = "" if energy is None else f" and {energy:,} J"
-    print(f"three epochs in {seconds:.0f} s{taken}, with reading, compiling and evaluating")
+    scores: dict[str, Json] = json.loads((output / "metrics.json").read_text(encoding="utf-8"))
+    numbers = {name: float(x) for name, x in scores.items() if isinstance(x, int | float)}
+    return _Trained(words, round(seconds, 1), energy, numbers)

@@ -57,7 +57,6 @@ _UNKNOWN = (
     "head_learning_rate",
     "ema_decay",
     "swa_start",
-    "dtype",
     "load_best_model_at_end",
     "early_stopping_patience",
     "push_to_hub",
@@ -76,6 +75,7 @@ def _evaluate(
     seed: int,
     size: int,
     buckets: Sequence[int],
+    precision: str,
 ) -> tuple[Scores, Sequence[P]]:
     """Scores and predictions by the task's own decoding, from PyTorch's logits.
 
@@ -83,6 +83,7 @@ def _evaluate(
         loaded: what `model` was made of.
         seed: of what the task draws.
         size: windows of a batch, which is padded to the lengths of `buckets`.
+        precision: see pytorch.autocast.
     """
     import torch
 
@@ -94,7 +95,7 @@ def _evaluate(
     for windows, length in by_length(features.lengths, size, buckets):
         batch = make_batch(features, windows, length, len(windows))
         batch = corrupt(batch, EVALUATION) if corrupt else batch
-        with torch.inference_mode():
+        with torch.inference_mode(), pytorch.autocast(precision):
             found = model(**pytorch.to_device(pytorch.to_torch(task.head, batch, labelled=False)))
         names = ("start_logits", "end_logits") if task.head == "qa" else ("logits",)
         outputs = {n: found[n].float().cpu().numpy() for n in names}
@@ -136,6 +137,8 @@ def run(name: str, words: Sequence[str]) -> None:
     for setting in settings_of(type(opts)):
         if setting.name in _UNKNOWN and getattr(opts, setting.name) != setting.default:
             raise InputError(f"--{setting.name} is not for the baseline, which does not have it")
+    if opts.dtype == "float16":
+        raise InputError("--dtype float16 is not for the baseline; give bfloat16 or float32")
     if opts.loss != next(iter(task_cls.losses)):
         raise InputError(f"--loss {opts.loss}: the baseline has {next(iter(task_cls.losses))} only")
     try:
@@ -184,7 +187,7 @@ def run(name: str, words: Sequence[str]) -> None:
     started = time.perf_counter()
     bar = tqdm(_batches(task.head, source, steps), total=steps)
     for number, batch in enumerate(bar):
-        loss = pytorch.train_step(model, tx, batch, "float32", opts.max_grad_norm)
+        loss = pytorch.train_step(model, tx, batch, opts.dtype, opts.max_grad_norm)
         schedule.step()
         if number % 50 == 0:
             bar.set_postfix_str(f"loss {loss.item():.3f}", refresh=False)
@@ -198,6 +201,7 @@ def run(name: str, words: Sequence[str]) -> None:
         seed=opts.seed,
         size=opts.per_device_eval_batch_size,
         buckets=bucket_lengths(opts.length_bucket, task.settings.max_seq_length),
+        precision=opts.dtype,
     )
     write_results(folder, scores, task.artifacts(held_out, predictions, cfg))
     print(f"{steps} steps in {seconds:.0f} s; {show_scores(scores)}")

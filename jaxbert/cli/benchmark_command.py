@@ -13,7 +13,8 @@ that of the rounds. Samples of real text may differ by a fifth in their tokens, 
 the token. The rows of scaling over devices have no baseline. Needs the extra `baseline`.
 
 --gpu_report does on a GPU all that can only be done there, in one go: kernels beside the plain
-operations, a resumed run beside an unbroken one, all rows, and three epochs on the questions.
+operations, a resumed run beside an unbroken one, all rows, and three epochs on the questions by
+both, with their scores, seconds and energy.
 """
 
 from __future__ import annotations
@@ -119,7 +120,8 @@ def run(words: Sequence[str]) -> None:
     print(f"{about.device}, {about.cores} cores, {precision}; peak {about.peak / 1e9:.0f} Gflop/s")
     measure_rows(chosen, about, folder, debug=options.debug)
     if folder and options.gpu_report:
-        gpu_report.train(folder, options.train_file, options.validation_file)
+        files = "--train_file", options.train_file, "--validation_file", options.validation_file
+        gpu_report.train(folder, (*gpu_report.TRAINING, *files))
 
 
 def measure_rows(

@@ -57,6 +57,7 @@ def test_a_model_that_learns_nothing_has_the_scores_that_jaxbert_finds(
 def test_what_the_baseline_does_not_have_is_refused(tmp_path: Path) -> None:
     words = ["eval/baseline.py", "qa", "--output_dir", str(tmp_path)]
     assert "--packing is not for the baseline" in refuses(*words, "--packing")
+    assert "--dtype float16 is not for the baseline" in refuses(*words, "--dtype", "float16")
     assert "the baseline has cross_entropy only" in refuses(*words, "--loss", "focal")
     windows = ["classification", "--output_dir", str(tmp_path), "--long_texts", "windows"]
     assert "--long_texts is not for the baseline" in refuses("eval/baseline.py", *windows)

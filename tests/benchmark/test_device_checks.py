@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import pytest
+from conftest import DEMO
 
 from jaxbert.benchmark import gpu_report
 from jaxbert.benchmark.device_checks import Check, equal_bits, kernels
@@ -63,6 +64,28 @@ def test_what_is_not_right_ends_the_report(tmp_path: Path) -> None:
         gpu_report.check(tmp_path, checks)
     assert "| masks | **no** | 3 differ |" in (tmp_path / "checks.md").read_text()
     assert len(json.loads((tmp_path / "checks.json").read_text())) == 2
+
+
+@pytest.mark.slow
+def test_both_are_trained_and_their_scores_stand_side_by_side(
+    tiniest_folder: Path, tmp_path: Path
+) -> None:
+    words = ["--model_name_or_path", str(tiniest_folder), "--max_steps", "2"]
+    words += ["--train_file", str(DEMO / "qa_en_train.json"), "--max_train_samples", "8"]
+    words += ["--validation_file", str(DEMO / "qa_en_dev.json"), "--max_eval_samples", "8"]
+    words += ["--max_seq_length", "64", "--doc_stride", "20", "--learning_rate", "0"]
+    gpu_report.train(tmp_path, words)
+    found = json.loads((tmp_path / "training.json").read_text())
+    assert found.keys() == {"jaxbert", "PyTorch"}
+    ours, theirs = found["jaxbert"], found["PyTorch"]
+    del ours["scores"]["eval_loss"]
+    assert ours["scores"] == theirs["scores"]  # of the same drawn head, at a learning rate of 0
+    assert ours["seconds"] > 0 < theirs["seconds"]
+    table = (tmp_path / "training.md").read_text().splitlines()
+    assert table[0] == "| | seconds | joules | exact_match | f1 |"
+    assert [line.split(" |")[0] for line in table[2:]] == ["| jaxbert", "| PyTorch"]
+    with pytest.raises(InputError, match="jaxbert train qa: the training failed"):
+        gpu_report.train(tmp_path, ["--train_file", str(tmp_path / "none.json")])
 
 
 @pytest.mark.parametrize(
