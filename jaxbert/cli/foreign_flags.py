@@ -289,7 +289,7 @@ TRAINING_ARGUMENTS = (
     _one(
         "logging_strategy",
         Case(_understood("train_log.jsonl has a line every --logging_steps"), _for("steps")),
-        _refused("train_log.jsonl has a line every so many steps", "--logging_steps", "100"),
+        _refused("train_log.jsonl has a line every N steps", "--logging_steps", "100"),
         training=True,
     ),
     _switch(

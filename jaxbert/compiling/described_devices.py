@@ -125,7 +125,7 @@ def slice_named(name: str) -> str | None:
     """The slice of an accelerator type as Google names them, by chips or by cores.
 
     Raises:
-        InputError: there is no slice of so many.
+        InputError: there is no slice of that number.
 
     >>> slice_named("v5litepod-16"), slice_named("v5p-128"), slice_named("v5p-8")
     ('v5e:4x4', 'v5p:4x4x4', 'v5p:2x2x1')

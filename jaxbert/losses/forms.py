@@ -130,7 +130,7 @@ class ObjectiveOfParts(Protocol):
         key: Array,
         step: Array | int = 0,
     ) -> Parts:
-        """Its terms, after so many steps."""
+        """Its terms after a number of steps."""
         ...
 
 

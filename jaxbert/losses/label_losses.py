@@ -169,7 +169,7 @@ def supervised_contrastive(
     -1 / |P| sum over j in P of log (exp(z_i z_j / t) / sum over k != i of exp(z_i z_k / t)).
     Class weights are of rows: they weigh both terms.
 
-    The other rows are those of its group: so many rows of the batch that lie one behind the other.
+    The other rows are those of its group: rows of the batch that lie one behind the other.
     So the loss is the same on however many devices and micro-batches, as long as each has whole
     groups. A row without another of its class in the group has the cross-entropy alone. Packing has
     other groups: those of the places in packed rows, some of which are empty.

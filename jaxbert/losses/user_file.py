@@ -179,7 +179,7 @@ def load_weights(given: str, count: int) -> tuple[Callable[[jax.Array], list[Sca
         count: how many weights it gives.
 
     Raises:
-        InputError: it fails, or does not give so many finite numbers.
+        InputError: it fails, or does not give `count` finite numbers.
     """
     flag = "--loss_weights"
     function, source, path = load_named(given, flag)

@@ -159,13 +159,13 @@ class CheckpointOptions(Settings):
         resume="free",
     )
     logging_steps: int = option(
-        1, "A line of train_log.jsonl every so many steps.", range=(1, 1e9), resume="free"
+        1, "Write a line of train_log.jsonl every N steps.", range=(1, 1e9), resume="free"
     )
     eval_steps: int | None = option(
-        None, "Evaluate every so many steps; by default every epoch.", range=(1, 1e9)
+        None, "Evaluate every N steps; by default every epoch.", range=(1, 1e9)
     )
     save_steps: int | None = option(
-        None, "Save every so many steps; by default every epoch.", range=(1, 1e9), resume="free"
+        None, "Save every N steps; by default every epoch.", range=(1, 1e9), resume="free"
     )
     save_total_limit: int = option(
         2, "Newest checkpoints to keep, at least 2, beside the best.", range=(1, 1e6), resume="free"
@@ -196,7 +196,7 @@ class CheckpointOptions(Settings):
     load_best_model_at_end: bool = option(False, "The result is the best checkpoint, not the last.")
     early_stopping_patience: int | None = option(
         None,
-        "Stop when so many evaluations in a row are not better than the best.",
+        "Stop after this number of evaluations in a row that are not better than the best.",
         range=(1, 1e9),
     )
 
@@ -234,7 +234,9 @@ class TrainingOptions(CheckpointOptions, TrainingDataOptions, ModelOptions):
         42, "Of the order of the data, dropout and new parameters.", range=(0, 2**32 - 1)
     )
     num_train_epochs: float = option(3.0, "Passes over the training data.", range=(0, 1e6))
-    max_steps: int = option(-1, "Stop after so many steps instead, when above 0.", range=(-1, 1e9))
+    max_steps: int = option(
+        -1, "Stop after this number of steps instead, when above 0.", range=(-1, 1e9)
+    )
     per_device_train_batch_size: int = option(
         8,
         "Rows of a micro-batch on each device; auto: as many as fit in a GPU's or TPU's memory.",
@@ -279,7 +281,7 @@ class TrainingOptions(CheckpointOptions, TrainingDataOptions, ModelOptions):
     )
     max_nonfinite_steps: int = option(
         3,
-        "Steps whose loss or gradient is not finite are skipped; so many in a row end the run.",
+        "Steps whose loss or gradient is not finite are skipped; this many in a row end the run.",
         range=(1, 1e6),
         resume="free",
     )

@@ -33,7 +33,7 @@ from jaxbert.tasks.task import E, P, S, Task
 logger = logging.getLogger("jaxbert")
 
 _UNKNOWN = 0.2  # a larger share of [UNK] is reported
-# A part of the examples has at most so many, and about so many characters.
+# The most examples of a part, and about how many characters it has.
 _EXAMPLES, _CHARACTERS = 8192, 1 << 20
 _IN_MEMORY = 1 << 24  # tokens; features of more go to files
 _LONG = 10.0  # seconds, after which it is told how long it took
@@ -236,7 +236,7 @@ class _Processes:
         except BrokenProcessPool:
             raise InputError(
                 f"--preprocessing_num_workers {self._workers}: a process ended before its work; is "
-                "there memory for so many? A script must call jaxbert under "
+                "there memory for that many? A script must call jaxbert under "
                 'if __name__ == "__main__"'
             ) from None
 

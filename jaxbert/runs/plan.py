@@ -160,7 +160,7 @@ def make_plan(
 
 
 def total_steps(num_train_epochs: float, max_steps: int, steps_per_epoch: int) -> int:
-    """Steps of a run: max_steps where it is above 0, else so many epochs.
+    """Steps of a run: max_steps where it is above 0, else those of the epochs.
 
     >>> total_steps(1.5, -1, steps_per_epoch=5), total_steps(1.5, 3, steps_per_epoch=5)
     (8, 3)
@@ -172,7 +172,7 @@ def total_steps(num_train_epochs: float, max_steps: int, steps_per_epoch: int) -
 
 
 def warmup_of(warmup_steps: int, warmup_ratio: float, total: int) -> int:
-    """Of so many steps, those in which the learning rate rises."""
+    """The steps, of all, in which the learning rate rises."""
     return warmup_steps or math.ceil(warmup_ratio * total)
 
 

@@ -30,7 +30,7 @@ def device(platform_name: str | None = None) -> str:
 
 
 def cores() -> int:
-    """Processor cores that this process may use: XLA splits its sums over so many threads."""
+    """Processor cores that this process may use: XLA splits its sums over as many threads."""
     if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

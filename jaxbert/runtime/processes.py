@@ -25,7 +25,7 @@ from jaxbert.runtime.signal_listener import EXIT_STOPPED, leave_now
 T = TypeVar("T")
 Tree = TypeVar("Tree")  # of arrays
 
-# A process that says nothing for so many seconds is taken for dead, and the others end.
+# A process that says nothing for this number of seconds is taken for dead, and the others end.
 _SILENCE = 30
 # The file that python -m jaxbert.launch watches, one for each process.
 _HEARTBEAT = "JAXBERT_HEARTBEAT_FILE"

@@ -81,7 +81,7 @@ class ServedModel(abc.ABC):
         """
 
     def of_tokens(self, tokens: int) -> wire.Ask:
-        """A request that is a row of so many tokens, at least 5."""
+        """A request that is a row of this number of tokens, at least 5."""
         return wire.Ask(text=" ".join(["a"] * (tokens - 2)))  # [CLS] ... [SEP]
 
     def check(self, ask: wire.Ask) -> None:
