@@ -13,7 +13,7 @@ from jaxbert.benchmark.synthetic import CLIP_NORM, LEARNING_RATE, WEIGHT_DECAY
 from jaxbert.data.sampling import NumpyBatch
 from jaxbert.losses.forms import Arrays
 from jaxbert.losses.span_losses import span_accuracy, span_cross_entropy
-from jaxbert.model.config import BertConfig
+from jaxbert.model.config import SIZES, BertConfig
 from jaxbert.model.folders import find_model_folder
 from jaxbert.model.heads import Params, init_params, make_apply
 from jaxbert.model.pretrained import load_pretrained
@@ -23,10 +23,10 @@ from jaxbert.training.step import TrainState, init_state, make_train_step
 
 
 def load(name: str) -> tuple[BertConfig, Params]:
-    """A model with a head for questions; bert-base has random weights, which train as fast."""
+    """A model with a head for questions; bert-base and bert-large have random weights, which train
+    as fast."""
     key = jax.random.key(0)
-    if name == "bert-base":
-        cfg = BertConfig()
+    if (cfg := SIZES.get(name)) is not None:
         return cfg, jax.device_get(jax.jit(lambda k: init_params(cfg, "qa", k))(key))
     return load_pretrained(find_model_folder(name), "qa", key=key, draw_head=True)
 

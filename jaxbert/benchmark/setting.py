@@ -24,9 +24,11 @@ class Setting:
         train_file, validation_file: questions, for the rows of real text.
         quick: few rounds and little work.
         say: prints a line about what cannot be measured here.
-        small_model, large_model: model folders, "minilm-l6", or "bert-base" with random weights.
-            Texts are tokenized by the small one's tokenizer.
+        small_model, large_model, largest_model: model folders, "minilm-l6", or "bert-base" and
+            "bert-large" with random weights. Texts are tokenized by the small one's tokenizer; the
+            largest has rows on an accelerator only.
         peak_of: the machine's peak in a precision, for the MFU.
+        gpu: whether an accelerator computes.
         python: the command that starts a process of its own; ("numactl", "-C0", "python") pins it.
     """
 
@@ -38,13 +40,10 @@ class Setting:
     say: Callable[[str], None]
     small_model: str = "minilm-l6"
     large_model: str = "bert-base"
+    largest_model: str = "bert-large"
     peak_of: Callable[[str], Peak] = peak_flops
+    gpu: bool = dataclasses.field(default_factory=lambda: jax.default_backend() != "cpu")
     python: tuple[str, ...] = (sys.executable,)
-
-    @property
-    def gpu(self) -> bool:
-        """Whether an accelerator computes."""
-        return jax.default_backend() != "cpu"
 
     @property
     def model(self) -> str:

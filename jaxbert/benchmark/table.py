@@ -36,7 +36,9 @@ def choose(names: Sequence[str], asked: Sequence[str]) -> list[str]:
 
 def jobs(setting: Setting) -> dict[str, Job]:
     """All rows by name, in the order in which they are measured: the fairest comparison first."""
-    models = setting.small_model, setting.large_model
+    models = [setting.small_model, setting.large_model]
+    if setting.gpu:
+        models.append(setting.largest_model)
     made: dict[str, Job] = {}
     tuning = FineTuning(setting)
     made["finetune/grouped"] = lambda: tuning.row("finetune/grouped", "buckets", "grouped")
@@ -55,7 +57,7 @@ def jobs(setting: Setting) -> dict[str, Job]:
             "finetune/padded packing", "packing", "padded"
         )
     lengths = (128, 384) if setting.quick else steps.LENGTHS
-    for model in models[: 1 if setting.quick else 2]:
+    for model in models[:1] if setting.quick else models:
         for length in lengths:
             name = f"step/{model}/{length}"
             made[name] = functools.partial(

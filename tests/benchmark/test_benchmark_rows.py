@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 import weakref
@@ -202,6 +203,15 @@ def test_a_row_is_measured(name: str, tiny_folder: Path) -> None:
             {"sdpa"} if setting.quick else {"sdpa", "eager attention"}
         )
         assert row.more["padding_of_epoch"]["baseline"] > 0
+
+
+def test_an_accelerator_has_rows_of_its_own() -> None:
+    setting = Setting("bfloat16", 2, "", "", quick=False, say=lambda line: None, gpu=False)
+    on_cpu, on_gpu = table.jobs(setting), table.jobs(dataclasses.replace(setting, gpu=True))
+    assert {name for name in on_gpu if name not in on_cpu} == {
+        *(f"step/bert-large/{length}" for length in steps.LENGTHS),
+        *(f"finetune/grouped {way}, no attention dropout" for way in ("buckets", "packing")),
+    }
 
 
 @pytest.mark.parametrize("quick", [True, False])
