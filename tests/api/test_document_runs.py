@@ -17,7 +17,8 @@ from jaxbert import InputError, Tagger
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("compilations")]
 
-RUN: dict[str, Any] = {**SMALL_RUN, "max_eval_samples": None, "document_context": True}
+RUN: dict[str, Any] = {**SMALL_RUN, "max_eval_samples": None, "packing": True}
+RUN["document_context"] = True
 
 
 def rows(part: str, count: int) -> list[dict[str, Any]]:
@@ -81,13 +82,6 @@ def test_a_resumed_run_is_the_same_to_the_bit_from_files_and_rows(
         first = Path(whole.output_dir, name).read_bytes()
         assert all(Path(r.output_dir, name).read_bytes() == first for r in (resumed, again, kept))
     assert resumed.scores == again.scores == whole.scores
-
-
-def test_rows_are_packed(
-    whole: jaxbert.Run, data: dict[str, str], tiniest_folder: Path, tmp_path: Path
-) -> None:
-    packed = train(tmp_path / "packed", tiniest_folder, **data, packing=True)
-    assert packed.scores.keys() == whole.scores.keys()
 
 
 def test_what_is_evaluated_and_asked_has_the_same_context(
