@@ -169,6 +169,15 @@ def test_what_says_nothing_of_documents_is_refused(
     assert str(caught.value) == path + message
 
 
+def test_fingerprints_tell_contexts_apart_and_stay_what_they_were() -> None:
+    """A run that was begun before there was context has the repr of its examples in its record."""
+    alone = WordsExample("row", ("a",), ("O",))
+    assert repr(alone) == "WordsExample(words=('a',), tags=('O',))"
+    assert repr(WordsExample("row", ("a",), None)) == "WordsExample(words=('a',), tags=None)"
+    around = [WordsExample("row", ("a",), ("O",), *x) for x in ((("b",), ()), ((), ("b",)))]
+    assert len({repr(alone), *map(repr, around)}) == 3
+
+
 def test_a_column_says_nothing_without_context() -> None:
     with pytest.raises(InputError, match="goes with --document_context True alone"):
         TaggingEvalOptions(document_column_name="doc")
