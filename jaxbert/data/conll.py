@@ -14,13 +14,17 @@ from jaxbert.io.untrusted import shown
 
 _TAG = re.compile("O|[BIESLUM](-.+)?")
 _DOCUMENT = re.compile(r"#(begin document \(.*|end document\s*)")  # of CoNLL-2011 and 2012
+_NEW_DOCUMENT = re.compile(r"#\s*newdoc(\s.*)?")  # of CoNLL-U
 _NOT_A_WORD = re.compile("#|[0-9]+[-.][0-9]")  # of CoNLL-U: comments, ranges, empty nodes
+
+DOCUMENT = "-DOCSTART-"  # the column of the number of a sentence's document
 
 
 class _Line(NamedTuple):
     number: int
     fields: list[str]
     text: str
+    document: int
 
     @property
     def may_be_comment(self) -> bool:
@@ -28,7 +32,13 @@ class _Line(NamedTuple):
         return self.fields[0] == "#" or self.fields[0].startswith("# ")
 
 
-def read_conll(path: str, *, word_column: str | None, tag_column: str | None) -> Table:
+def read_conll(
+    path: str,
+    *,
+    word_column: str | None,
+    tag_column: str | None,
+    document_lines: bool = False,
+) -> Table:
     """Read a CoNLL or CoNLL-U file: one word per line, blank lines between sentences.
 
     Columns are separated by tabs or, in lines without tabs, by spaces. All lines must have as many
@@ -47,13 +57,17 @@ def read_conll(path: str, *, word_column: str | None, tag_column: str | None) ->
             .conllu files.
         tag_column: the same for tags; by default the last column, or 3 in .conllu files. Files with
             one column have no tags. A question mark at its end means that the column is optional.
+        document_lines: number the documents. They begin at -DOCSTART- lines, "#begin document
+            (...)" and "#end document", in .conllu files at "# newdoc" too.
 
     Returns:
         A Row per sentence, with a list of words and a list of tags. Their columns are named as the
-        arguments, by default "words" and "tags".
+        arguments, by default "words" and "tags". With document_lines the column DOCUMENT has the
+        number of its document.
 
     Raises:
-        InputError: the file cannot be read, or a line has the wrong number of columns.
+        InputError: the file cannot be read, a line has the wrong number of columns, or no line says
+            where a document begins.
     """
     in_conllu = Path(path).suffix.lower() == ".conllu"
     sentences = _sentences(path, in_conllu)
@@ -84,7 +98,15 @@ def read_conll(path: str, *, word_column: str | None, tag_column: str | None) ->
         for line in sentence:
             _check_line(path, line, first_word, columns)
         cells: list[Cell] = [[_cell(line.fields[c]) for line in sentence] for c in columns]
-        rows.append(Row(zip(names, cells, strict=True), sentence[0].number))
+        row = Row(zip(names, cells, strict=True), sentence[0].number)
+        if document_lines:
+            row[DOCUMENT] = sentence[0].document
+        rows.append(row)
+    if document_lines and not max(line.document for line in lines):
+        raise InputError(
+            f"{path}: --document_context: no -DOCSTART- line says where a document begins; put one "
+            "before each document, or give --document_context no"
+        )
     if comments:
         counted = f"{len(comments)} comment line{'s'[: len(comments) > 1]}"
         example = f"line {comments[0].number}: {shown(comments[0].text)}"
@@ -95,6 +117,7 @@ def read_conll(path: str, *, word_column: str | None, tag_column: str | None) ->
 def _sentences(path: str, in_conllu: bool) -> list[list[_Line]]:
     """The lines between blank lines and document boundaries, with their comments."""
     sentences: list[list[_Line]] = [[]]
+    document = 0
     # Not splitlines() or split(): a word may be U+2028, U+0085 or U+00A0.
     for number, text in enumerate(read_text(Path(path)).split("\n"), 1):
         text = text.rstrip("\r")
@@ -103,10 +126,15 @@ def _sentences(path: str, in_conllu: bool) -> list[list[_Line]]:
                 f"{path}: line {number} has a carriage return inside; end lines with LF or CRLF"
             )
         fields = text.split("\t") if "\t" in text else [f for f in text.split(" ") if f]
-        if not text.strip(" \t") or fields[0] == "-DOCSTART-" or _DOCUMENT.fullmatch(text):
+        if not text.strip(" \t"):
             sentences.append([])
+        elif fields[0] == "-DOCSTART-" or _DOCUMENT.fullmatch(text):
+            sentences.append([])
+            document += 1
         elif not (in_conllu and _NOT_A_WORD.match(text)):
-            sentences[-1].append(_Line(number, fields, text))
+            sentences[-1].append(_Line(number, fields, text, document))
+        elif _NEW_DOCUMENT.fullmatch(text):
+            document += 1
     return sentences
 
 

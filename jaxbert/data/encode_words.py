@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -26,6 +25,7 @@ def encode_words(
     stride: int,
     targets: Sequence[np.ndarray] | None,
     inside: np.ndarray | None,
+    document_context: bool = False,
 ) -> Features:
     """Encode windows [CLS] complete words [SEP], with each word's target at its first sub-word.
 
@@ -34,18 +34,21 @@ def encode_words(
     Args:
         examples: sentences.
         tokenizer: a fast tokenizer; its [CLS], [SEP] and [UNK] are used.
+        document_context: read them with the words around them, which they have then.
 
     Raises:
         InputError: max_length leaves no room for a word, or stride is too large for it.
     """
     template = template_of(tokenizer)
-    tokens = _tokenize_words([word for e in examples for word in e.words], tokenizer, template)
+    words = [word for e in examples for part in (e.before, e.words, e.after) for word in part]
+    sides = np.array([(len(e.before), len(e.after)) for e in examples])
     return word_windows(
-        tokens,
+        _tokenize_words(words, tokenizer, template),
         [len(e.words) for e in examples],
         template,
         max_length=max_length,
         stride=stride,
+        around=sides if document_context else None,
         targets=targets,
         inside=inside,
     )
@@ -59,14 +62,14 @@ class WordTokens:
         ids: (total,) int32.
         offsets: (total, 2), a token's characters in its word.
         sizes: (W,), the tokens of each word.
-        unknown: the token that stands for a word without any; empty: how many these are.
+        unknown: the token that stands for a word without any; empty: (W,) bool, these words.
     """
 
     ids: np.ndarray
     offsets: np.ndarray
     sizes: np.ndarray
     unknown: str = ""
-    empty: int = 0
+    empty: np.ndarray | None = None
 
 
 def word_windows(
@@ -76,6 +79,7 @@ def word_windows(
     *,
     max_length: int,
     stride: int,
+    around: np.ndarray | None = None,
     targets: Sequence[np.ndarray] | None = None,
     inside: np.ndarray | None = None,
 ) -> Features:
@@ -92,7 +96,10 @@ def word_windows(
         counts: the words of each sentence.
         template: its special tokens.
         max_length: maximum tokens of a window.
-        stride: maximum tokens that two windows share; fewer only if a word would be split.
+        stride: maximum tokens that two windows share, before they are filled up; fewer only if a
+            word would be split.
+        around: (N, 2), the words before and after each sentence, which `words` has there; None has
+            sentences alone.
         targets: for each sentence (words,) int, -100 where a word has none; None without targets.
         inside: (C,) int, for each target the one of a word's further sub-words (I-PER for B-PER);
             None gives these no target.
@@ -106,16 +113,7 @@ def word_windows(
     Raises:
         InputError: max_length leaves no room for a word, or stride is too large for it.
     """
-    room = max_length - template.single
-    if room < 1:
-        raise InputError(
-            f"--max_seq_length {max_length} leaves no room for a word; give at least 3"
-        )
-    if stride < 0 or 2 * stride >= room:
-        raise InputError(
-            f"--doc_stride {stride} is too much overlap for windows of --max_seq_length "
-            f"{max_length}; give a --doc_stride from 0 to {(room - 1) // 2}"
-        )
+    room = _room(template, max_length, stride)
     sizes = np.minimum(words.sizes, room)
     kept = ranges(np.cumsum(words.sizes) - words.sizes, sizes)
     ids, offsets = words.ids[kept], words.offsets[kept]
@@ -123,13 +121,17 @@ def word_windows(
     ends = np.concatenate([[0], np.cumsum(sizes)])
     word_of = np.repeat(np.arange(len(sizes)), sizes)
 
+    # Sentences: their words, from starts on, and with the words around them, to uppers.
+    own = np.asarray(counts, np.int64)
+    sides = np.zeros((len(own), 2), np.int64) if around is None else around
+    uppers = np.cumsum(own + sides.sum(1))
+    starts = uppers - sides[:, 1] - own
     # Windows: their example, their words (first to last), and the words among them that they own.
-    sentence_ends = np.cumsum([0, *counts])
-    windows = []
-    for index, (start, end) in enumerate(itertools.pairwise(sentence_ends)):
-        parts = _windows(ends[start : end + 1], room, stride)
-        windows += [(index, *(start + part)) for part in parts]
-    example, first, last, own_first, own_last = np.array(windows, np.int64).T
+    example, first, last, own_first, own_last = _windows_of(ends, starts, own, room, stride)
+    own_tokens = int((ends[last] - ends[first]).sum())
+    if around is not None:
+        lowest, highest = (starts - sides[:, 0])[example], uppers[example]
+        first, last = _filled_up(ends, first, last, lowest, highest, room)
 
     # For each token of the windows: its position, its index among all tokens, and its word.
     token_counts = ends[last] - ends[first]
@@ -150,13 +152,16 @@ def word_windows(
     input_ids = scatter(int(template.last[0]), position, ids[token])
     input_ids[bounds[:-1]] = template.first
     tokens = {"input_ids": input_ids, "token_type_ids": np.zeros_like(input_ids)}
+    in_sentences = ranges(starts, own)
     if targets is not None:
-        values = np.concatenate(targets)[word]
+        of_words = np.full(len(sizes), PADDING["labels"], np.int64)
+        of_words[in_sentences] = np.concatenate(targets)
+        values = of_words[word]
         if inside is not None:
             values = np.where(is_first_token | (values < 0), values, inside[np.maximum(values, 0)])
         labelled = is_first_token if inside is None else is_owned
         tokens["labels"] = scatter(PADDING["labels"], position[labelled], values[labelled])
-    word_in_sentence = (word - np.repeat(sentence_ends[example], token_counts))[is_first_token]
+    word_in_sentence = (word - np.repeat(starts[example], token_counts))[is_first_token]
     return Features(
         bounds=bounds,
         tokens=tokens,
@@ -170,10 +175,30 @@ def word_windows(
         sums={
             "windows": len(example),
             "examples": len(counts),
-            "cut": int((words.sizes > room).sum()),
-            "empty": words.empty,
+            "cut": int((words.sizes[in_sentences] > room).sum()),
+            "empty": 0 if words.empty is None else int(words.empty[in_sentences].sum()),
+            "around": int(token_counts.sum()) - own_tokens,
         },
     )
+
+
+def _room(template: Template, max_length: int, stride: int) -> int:
+    """The tokens of words that a window has.
+
+    Raises:
+        InputError: there is room for none, or the stride is too large.
+    """
+    room = max_length - template.single
+    if room < 1:
+        raise InputError(
+            f"--max_seq_length {max_length} leaves no room for a word; give at least 3"
+        )
+    if stride < 0 or 2 * stride >= room:
+        raise InputError(
+            f"--doc_stride {stride} is too much overlap for windows of --max_seq_length "
+            f"{max_length}; give a --doc_stride from 0 to {(room - 1) // 2}"
+        )
+    return room
 
 
 def _lines(max_length: int, stride: int, room: int, unknown: str) -> tuple[Line, ...]:
@@ -182,6 +207,11 @@ def _lines(max_length: int, stride: int, room: int, unknown: str) -> tuple[Line,
         Line(
             f"{{windows}} windows of {{examples}} sentences (max_seq_length {max_length}, "
             f"doc_stride {stride})"
+        ),
+        Line(
+            "{mean:.1f} tokens of its document beside a window's own, on average",
+            "around",
+            mean=("around", "windows"),
         ),
         Line(f"{{cut}} words cut to {room} sub-words", "cut"),
         Line(f"{{empty}} words without a token became {as_text(unknown)}", "empty"),
@@ -210,7 +240,7 @@ def _tokenize_words(
         np.stack([starts, ends], 1)[source],
         sizes[indices],
         unknown=str(tokenizer.unk_token),
-        empty=sum(word in empty for word in words),
+        empty=np.array([word in empty for word in tokenized])[indices],
     )
 
 
@@ -228,6 +258,52 @@ def _tokenize_apart(
         )
         for word, tokens in tokenized.items()
     }
+
+
+def _windows_of(
+    ends: np.ndarray, starts: np.ndarray, counts: np.ndarray, room: int, stride: int
+) -> np.ndarray:
+    """Of all windows the sentence, and what `_windows` gives: (5, windows) int64.
+
+    Args:
+        starts, counts: (N,), the words of each sentence.
+    """
+    windows: list[tuple[int, ...]] = []
+    for index, (start, count) in enumerate(zip(starts, counts, strict=True)):
+        parts = _windows(ends[start : start + count + 1], room, stride)
+        windows += [(index, *(start + part)) for part in parts]
+    found: np.ndarray = np.array(windows, np.int64).T
+    return found
+
+
+def _filled_up(
+    ends: np.ndarray,
+    first: np.ndarray,
+    last: np.ndarray,
+    lowest: np.ndarray,
+    highest: np.ndarray,
+    room: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The words first to last (M,) of windows that are filled up with those beside them, within
+    lowest to highest (M,) and with `room` tokens at most.
+
+    Args:
+        ends: word w of all words has the tokens ends[w] to ends[w + 1].
+    """
+    start, end = ends[first], ends[last]
+    spare = room - (end - start)
+
+    def first_with(tokens: np.ndarray) -> np.ndarray:
+        """The first word where so many tokens before the window may be added."""
+        fits = np.searchsorted(ends, start - tokens, side="left")
+        found: np.ndarray = np.maximum(fits, lowest)
+        return found
+
+    before = first_with(np.maximum(spare // 2, spare - (ends[highest] - end)))
+    room_after = spare - (start - ends[before])
+    after = np.minimum(np.searchsorted(ends, end + room_after, side="right") - 1, highest)
+    # Where no whole word fits on one side, one may still fit on the other.
+    return first_with(spare - (ends[after] - end)), after
 
 
 def _windows(ends: np.ndarray, room: int, stride: int) -> np.ndarray:

@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from jaxbert.data.conll import read_conll
+from jaxbert.data.conll import DOCUMENT, read_conll
+from jaxbert.data.documents import Documents, neighbours, runs_of
 from jaxbert.data.rows import (
     Cell,
     Content,
@@ -22,22 +23,42 @@ from jaxbert.data.rows import (
 )
 from jaxbert.data.sources import is_folder, load_rows
 from jaxbert.errors import DataError, InputError
+from jaxbert.io.untrusted import shown
 
 
 @dataclasses.dataclass(frozen=True)
 class WordsExample:
-    """The words of a sentence and a tag for each, or None if tags are unknown."""
+    """The words of a sentence and a tag for each, or None if tags are unknown.
+
+    Attributes:
+        before, after: the words around it in its document, where they are to be read with it.
+    """
 
     where: str = dataclasses.field(repr=False)
     words: tuple[str, ...]
     tags: tuple[str, ...] | None
+    before: tuple[str, ...] = dataclasses.field(default=(), repr=False)
+    after: tuple[str, ...] = dataclasses.field(default=(), repr=False)
+
+    def __repr__(self) -> str:
+        """What fingerprints and kept features are told by: that of a sentence alone stays what it
+        was before there were words around it."""
+        around = f", before={self.before}, after={self.after}" if self.before or self.after else ""
+        return f"{type(self).__name__}(words={self.words}, tags={self.tags}{around})"
 
 
-def load_words(path: str, *, word_column: str | None, tag_column: str | None) -> Content:
+def load_words(
+    path: str,
+    *,
+    word_column: str | None,
+    tag_column: str | None,
+    documents: Documents | None = None,
+) -> Content:
     """Load a file: JSON, Parquet and folders with load_rows, everything else with read_conll.
 
     Args:
         word_column, tag_column: the numbers of CoNLL columns.
+        documents: the sentences are to be read with the words around them.
 
     Raises:
         InputError: the file cannot be read, or a line has the wrong number of columns.
@@ -50,7 +71,17 @@ def load_words(path: str, *, word_column: str | None, tag_column: str | None) ->
             f"{path}: a CSV file has no lists of words; give CoNLL columns, or JSONL with the "
             "lists tokens and ner_tags"
         )
-    return read_conll(path, word_column=word_column, tag_column=tag_column)
+    if documents is not None and documents.column is not None:
+        raise InputError(
+            f"{path}: --document_column_name {shown(documents.column)} is for rows; in CoNLL files "
+            "-DOCSTART- lines say where documents begin: leave it out"
+        )
+    return read_conll(
+        path,
+        word_column=word_column,
+        tag_column=tag_column,
+        document_lines=documents is not None,
+    )
 
 
 def read_words(
@@ -59,6 +90,7 @@ def read_words(
     word_column: str | None,
     tag_column: str | None,
     strict: bool,
+    documents: Documents | None = None,
 ) -> Data[WordsExample]:
     """Read sentences with a tag for each word.
 
@@ -69,16 +101,23 @@ def read_words(
         tag_column: the column with lists of tags; None looks for "ner_tags", "pos_tags" and others;
             data with none of them has no tags.
         strict: raise at the first problem instead of reporting it.
+        documents: with the words around each sentence in its document. Sentences of one document
+            stand one behind the other; those that have no tags, or are of no use otherwise, are
+            words around the others all the same if they can be read.
 
     Raises:
-        InputError: a column is missing, or no row has words and an equal number of tags.
+        InputError: a column is missing, no row has words and an equal number of tags, or the
+            sentences of a document are apart.
     """
 
     def examples_of(sheet: Sheet, report: Report) -> tuple[list[WordsExample], tuple[str, ...]]:
         words_name, tags_name = _columns(sheet, word_column, tag_column, report)
+        document = None if documents is None else _document_column(sheet, documents)
+        keys: list[str | int] = []
 
         def example_of(located: tuple[str, Fields]) -> WordsExample:
             where, row = located
+            key = "" if document is None else field(row, document, (str, int), where)
             words = _strings(field(row, words_name, list, where), words_name, where)
             tags = None if tags_name is None else _tags(row, tags_name, where, report)
             if tags is not None and len(tags) != len(words):
@@ -87,12 +126,63 @@ def read_words(
                 raise DataError(where, "the sentence has no words")
             cleaned = replace_surrogates_in([*words, *(tags or ())], where, report)
             clean_words, clean_tags = tuple(cleaned[: len(words)]), tuple(cleaned[len(words) :])
+            keys.append(key)
             return WordsExample(where, clean_words, None if tags is None else clean_tags)
 
         examples = list(report.each(sheet.rows, example_of))
+        if documents is not None:
+            examples = _in_documents(examples, keys, documents.most)
         return examples, () if tags_name is None else sheet.classes.get(tags_name, ())
 
     return read_labelled(tables, examples_of, lambda e: e.tags, strict=strict, what="sentence")
+
+
+def _document_column(sheet: Sheet, documents: Documents) -> str:
+    """The column that says which document a row is of.
+
+    Raises:
+        InputError: there is none.
+    """
+    known = [DOCUMENT, "document_id", "doc_id", "document", "doc"]
+    found = find_column(sheet.origin, sheet.names, documents.column, known)
+    if found is None:
+        raise InputError(
+            f"{sheet.origin}: --document_context: no column says which document a row is of; it "
+            f"has {names_of(sheet.names)}; name it with --document_column_name, or give "
+            "--document_context no"
+        )
+    return found
+
+
+def _in_documents(
+    examples: Sequence[WordsExample], keys: Sequence[str | int], most: int
+) -> list[WordsExample]:
+    """Sentences with the words around them, `most` at most on each side.
+
+    Args:
+        keys: of the document of each.
+
+    Raises:
+        InputError: the sentences of a document are apart.
+    """
+    try:
+        runs = runs_of(keys)
+    except ValueError as error:
+        (at,) = error.args
+        raise InputError(
+            f"{examples[at].where}: a sentence of the document {shown(str(keys[at]))}, which has "
+            "begun before another one; --document_context needs the sentences of a document one "
+            "behind the other"
+        ) from None
+    return [
+        dataclasses.replace(example, before=before, after=after)
+        for first, last in runs
+        for example, (before, after) in zip(
+            examples[first:last],
+            neighbours([e.words for e in examples[first:last]], most),
+            strict=True,
+        )
+    ]
 
 
 def _columns(

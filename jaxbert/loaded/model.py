@@ -263,6 +263,7 @@ class LoadedModel:
             target=self.compute.target,
             mesh=mesh,
             matmul_precision=None if precision == "default" else precision,
+            lora_dropout=0.0 if self.lora is None else self.lora.dropout,
         )
         return apply if self.lora is None else adapted(apply, self.lora.scale)
 

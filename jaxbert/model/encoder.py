@@ -14,20 +14,18 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeAlias
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, Shaped
 
 from jaxbert.model import nvidia_mlp
 from jaxbert.model.attention import Attention, attention_weights
 from jaxbert.model.config import BertConfig
+from jaxbert.model.dense import Branch, Dense, Drop, joint, normal
 from jaxbert.model.dropout import Seeds, dropout
 from jaxbert.model.embedding_lookup import Lookup
 from jaxbert.model.kernel_launch import Compiled
@@ -41,113 +39,20 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "relu": jax.nn.relu,
 }
 
-# What is added to x before a LayerNorm, (B, T, D), and a bias (D,) that has yet to be added to it.
-Branch: TypeAlias = tuple[Array, Array | None]
-
+_DENSE = 6  # dense layers of a layer
 WEIGHTS = "intermediates"  # Linen's collection of what is computed on the way, here of attention
 
 
-def _normal(cfg: BertConfig) -> Initializer:
-    """A plain normal, like Hugging Face; Devlin et al. truncate it at two standard deviations."""
-    return nn.initializers.normal(stddev=cfg.initializer_range)
-
-
-class LowRank(NamedTuple):
-    """A change a @ b of a kernel, (rows, r) and (r, columns)."""
-
-    a: Float[Array, "rows r"]
-    b: Float[Array, "r columns"]
-
-    def among(self, parts: int, place: int) -> Float[Array, "r all_columns"]:
-        """b where the kernel is one of several beside each other, zeros for the others."""
-        columns = self.b.shape[1]
-        return jnp.pad(self.b, ((0, 0), (place * columns, (parts - 1 - place) * columns)))
-
-
-class Dense(nn.Module):
-    """x @ kernel + bias over the last axes of x, as one product of two matrices.
-
-    Flax's Dense and DenseGeneral contract (B, T, D) without reshaping. On a CPU the kernel's
-    gradient then begins with a transposed copy of the full cotangent (costs in BENCHMARKS.md).
-
-    Attributes:
-        outputs: shape of the output's last axes.
-        inputs: how many of the last axes of x are contracted.
-    """
-
-    cfg: BertConfig
-    outputs: tuple[int, ...]
-    dtype: DTypeLike
-    inputs: int = 1
-
-    def __call__(self, x: Shaped[Array, "*inputs"]) -> Float[Array, "*outputs"]:
-        y, bias = self._product(x)
-        return (y + bias).reshape(*x.shape[: -self.inputs], *self.outputs)
-
-    def apart(
-        self, x: Shaped[Array, "*inputs"]
-    ) -> tuple[Float[Array, "*outputs"], Float[Array, "columns"]]:
-        """The product and the bias, for a kernel that adds them."""
-        y, bias = self._product(x)
-        return y.reshape(*x.shape[: -self.inputs], *self.outputs), bias
-
-    def _product(
-        self, x: Shaped[Array, "*inputs"]
-    ) -> tuple[Float[Array, "rows columns"], Float[Array, "columns"]]:
-        kernel, bias = self.weights(x.shape[-self.inputs :])
-        rows = x.astype(self.dtype).reshape(-1, kernel.shape[0])
-        y = rows @ kernel
-        if (change := self.change()) is not None:
-            y += rows @ change.a @ change.b
-        return y, bias
-
-    def branch(self, x: Shaped[Array, "*inputs"], norm: ResidualNorm) -> Branch:
-        """The branch before a norm, without the bias where the norm adds that."""
-        return self.apart(x) if norm.adds_bias else (self(x), None)
-
-    @nn.compact
-    def weights(
-        self, shape: tuple[int, ...]
-    ) -> tuple[Float[Array, "rows columns"], Float[Array, "columns"]]:
-        """The kernel as a matrix and the bias, in `dtype`, for inputs of that shape."""
-        kernel = self.param("kernel", _normal(self.cfg), (*shape, *self.outputs))
-        bias = self.param("bias", nn.initializers.zeros, self.outputs)
-        rows, columns = math.prod(shape), math.prod(self.outputs)
-        matrix = jnp.asarray(kernel, self.dtype).reshape(rows, columns)
-        return matrix, jnp.asarray(bias, self.dtype).reshape(columns)
-
-    def change(self) -> LowRank | None:
-        """The change that the kernel has beside it (model.lora), in `dtype`."""
-        if not self.has_variable("params", "lora_a"):
-            return None
-        names = "lora_a", "lora_b"
-        return LowRank(*(jnp.asarray(self.get_variable("params", n), self.dtype) for n in names))
-
-
-def joint(
-    parts: Sequence[Dense], x: Float[Array, "B T D"]
-) -> tuple[list[Float[Array, "B T parts *outputs"]], Float[Array, "parts *outputs"]]:
-    """Several Dense of the same input and of equal outputs as one product, and their biases, whose
-    gradients its reader finds."""
-    kernels, biases = zip(*(part.weights(x.shape[-1:]) for part in parts), strict=True)
-    rows = x.astype(kernels[0].dtype).reshape(-1, x.shape[-1])
-    bias = jnp.concatenate(biases)
-    y = rows @ jnp.concatenate(kernels, axis=1)
-    changes = {place: c for place, part in enumerate(parts) if (c := part.change()) is not None}
-    if changes:
-        a = jnp.concatenate([change.a for change in changes.values()], axis=1)
-        y += rows @ a @ jnp.concatenate([c.among(len(parts), n) for n, c in changes.items()])
-    y += jax.lax.stop_gradient(bias)
-    shape = len(parts), *parts[0].outputs
-    return [y.reshape(*x.shape[:-1], *shape)], bias.reshape(shape)
-
-
 def fused_mlp(
-    x: Float[Array, "B T D"], mlp_in: Dense, mlp_out: Dense, norm: ResidualNorm
+    x: Float[Array, "B T D"],
+    mlp_in: Dense,
+    mlp_out: Dense,
+    norm: ResidualNorm,
+    drop: Drop | None = None,
 ) -> Branch:
     """The MLP with GELU in a kernel of the card that the norm's is for."""
     assert norm.capability is not None
-    product, bias_in = mlp_in.apart(x)
+    product, bias_in = mlp_in.apart(x, drop)
     kernel_out, bias_out = mlp_out.weights(mlp_in.outputs)
     launch = Compiled(norm.capability)
     with jax.named_scope("activation"):
@@ -208,7 +113,7 @@ class Embeddings(nn.Module):
 
         def table(rows: int, name: str) -> Float[AnyArray, "{rows} E"]:
             width = cfg.embedding_width
-            return nn.Embed(rows, width, embedding_init=_normal(cfg), name=name).embedding
+            return nn.Embed(rows, width, embedding_init=normal(cfg), name=name).embedding
 
         x = self.lookup(table(cfg.vocab_size, "word_embeddings"), input_ids)
         if word_offsets is not None:
@@ -242,17 +147,22 @@ class SelfAttention(nn.Module):
         segment_ids: Int[Array, "B T"] | None,
         seeds: Seeds | None,
         site: int | Int[Array, ""],
+        drops: Sequence[Drop | None],  # of the changes of query, key, value and output
     ) -> Branch:
         cfg = self.cfg
 
         shape = (cfg.num_attention_heads, cfg.head_size)
         parts = [Dense(cfg, shape, self.dtype, name=name) for name in ("query", "key", "value")]
         if self.is_mutable_collection(WEIGHTS):  # they were asked for; see make_apply
-            query, key = parts[0](x), parts[1](x)
+            query, key = parts[0](x, drops[0]), parts[1](x, drops[1])
             weights = attention_weights(query, key, key_mask, segment_ids)
             self.sow(WEIGHTS, "weights", weights)
         is_joint = self.attention.backend == "triton"  # it reads all three from one array
-        qkv, bias = joint(parts, x) if is_joint else ([part(x) for part in parts], None)
+        of_parts = drops[: len(parts)]
+        if is_joint:
+            qkv, bias = joint(parts, x, of_parts)
+        else:
+            qkv, bias = [p(x, drop) for p, drop in zip(parts, of_parts, strict=True)], None
         context = self.attention(
             *qkv,
             bias=bias,
@@ -263,15 +173,20 @@ class SelfAttention(nn.Module):
             site=site,
         )
         output = Dense(cfg, (cfg.hidden_size,), self.dtype, inputs=2, name="output")
-        return output.branch(context, ResidualNorm.beside(self.attention))
+        return output.branch(context, ResidualNorm.beside(self.attention), drops[-1])
 
 
 class Layer(nn.Module):
-    """One layer: attention, then the MLP, each followed by a residual sum and LayerNorm."""
+    """One layer: attention, then the MLP, each followed by a residual sum and LayerNorm.
+
+    Attributes:
+        lora_dropout: the rate of the dropout of what low-rank changes read.
+    """
 
     cfg: BertConfig
     dtype: DTypeLike
     attention: Attention
+    lora_dropout: float = 0.0
 
     @nn.compact
     def __call__(
@@ -294,19 +209,32 @@ class Layer(nn.Module):
             rate = cfg.branch_dropout(branch)
             return LayerNorm(cfg, self.dtype, rate, sum_norm, name=f"{branch}_norm")
 
+        drops = self._drops(index, seeds)
         a = SelfAttention(cfg, self.dtype, self.attention, name="attention")(
-            x, key_mask, segment_ids, seeds, site
+            x, key_mask, segment_ids, seeds, site, drops[:4]
         )
         x = norm("attention")(x, a, seeds, site + 1)
 
         mlp_in, mlp_out = dense(cfg.intermediate_size, "mlp_in"), dense(cfg.hidden_size, "mlp_out")
         is_plain = cfg.hidden_act == "gelu" and mlp_out.change() is None
         if is_plain and sum_norm.capability is not None:
-            return norm("mlp")(x, fused_mlp(x, mlp_in, mlp_out, sum_norm), seeds, site + 2)
-        m = mlp_in(x)
+            fused = fused_mlp(x, mlp_in, mlp_out, sum_norm, drops[4])
+            return norm("mlp")(x, fused, seeds, site + 2)
+        m = mlp_in(x, drops[4])
         with jax.named_scope("activation"):
             m = ACTIVATIONS[cfg.hidden_act](m)
-        return norm("mlp")(x, mlp_out.branch(m, sum_norm), seeds, site + 2)
+        return norm("mlp")(x, mlp_out.branch(m, sum_norm, drops[5]), seeds, site + 2)
+
+    def _drops(self, index: int | Int[Array, ""], seeds: Seeds | None) -> list[Drop | None]:
+        """Of each of the six dense layers the dropout of what its change reads."""
+        if seeds is None or not self.lora_dropout:
+            return [None] * _DENSE
+        # The sites before these are of the embeddings, the layers and the head.
+        first = 3 + 3 * self.cfg.num_hidden_layers + _DENSE * index
+        return [
+            functools.partial(dropout, rate=self.lora_dropout, seeds=seeds, site=first + n)
+            for n in range(_DENSE)
+        ]
 
 
 class Encoder(nn.Module):
@@ -318,6 +246,7 @@ class Encoder(nn.Module):
             (Chen et al. 2016), which takes more time (BENCHMARKS.md).
         attention: how attention is computed, and on what.
         scan: compile one layer and loop over it, instead of compiling L layers.
+        lora_dropout: that of the layers.
     """
 
     cfg: BertConfig
@@ -325,6 +254,7 @@ class Encoder(nn.Module):
     remat: bool = False
     attention: Attention = dataclasses.field(default_factory=Attention)
     scan: bool = False
+    lora_dropout: float = 0.0
 
     @nn.compact
     def __call__(
@@ -351,7 +281,7 @@ class Encoder(nn.Module):
             return [*states, *self._scanned(x, attention_mask, segment_ids, seeds)]
         layer = nn.remat(Layer) if self.remat else Layer
         layers = [
-            layer(self.cfg, self.dtype, self.attention, name=f"layer_{number}")
+            layer(self.cfg, self.dtype, self.attention, self.lora_dropout, name=f"layer_{number}")
             for number in range(self.cfg.different_layers)
         ]
         for index in range(self.cfg.num_hidden_layers):
@@ -370,7 +300,7 @@ class Encoder(nn.Module):
         count = self.cfg.num_hidden_layers
         names = [f"layer_{self.cfg.layer_of(index)}" for index in range(count)]
         layer_params = [self.variables["params"][name] for name in names]
-        layer = Layer(self.cfg, self.dtype, self.attention, parent=None)
+        layer = Layer(self.cfg, self.dtype, self.attention, self.lora_dropout, parent=None)
 
         def apply_layer(
             x: Float[Array, "B T D"], params_and_index: tuple[Params, Int[Array, ""]]

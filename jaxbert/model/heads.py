@@ -227,6 +227,7 @@ class BertWithHead(nn.Module):
 
     Attributes:
         also: outputs beside the head's, of REQUESTS.
+        lora_dropout: that of the encoder.
     """
 
     cfg: BertConfig
@@ -236,6 +237,7 @@ class BertWithHead(nn.Module):
     attention: Attention = dataclasses.field(default_factory=Attention)
     scan: bool = False
     also: tuple[str, ...] = ()
+    lora_dropout: float = 0.0
 
     @nn.compact
     def __call__(self, batch: Batch[Array], seeds: Seeds | None = None) -> Outputs:
@@ -245,7 +247,8 @@ class BertWithHead(nn.Module):
             inputs.pop("attention_mask", None)
         if batch["input_ids"].ndim == 3:  # (B, T, K): each choice becomes a row
             inputs = {n: jnp.moveaxis(x, 2, 1).reshape(-1, x.shape[1]) for n, x in inputs.items()}
-        encoder = Encoder(cfg, self.dtype, self.remat, self.attention, self.scan, name="bert")
+        how = self.dtype, self.remat, self.attention, self.scan, self.lora_dropout
+        encoder = Encoder(cfg, *how, name="bert")
         seeds_by_token = token_seeds(seeds, batch)
         states = encoder(**inputs, word_offsets=batch.get("word_offsets"), seeds=seeds_by_token)
         hidden = states[-1]
@@ -284,6 +287,7 @@ def make_apply(
     target: Target | None = None,
     mesh: Mesh | None = None,
     matmul_precision: str | None = None,
+    lora_dropout: float = 0.0,
 ) -> Apply:
     """The model as a pure function apply(params, batch, *, key=None, train=False, also=())
     -> outputs.
@@ -309,7 +313,8 @@ def make_apply(
 
     `remat` and `scan` are those of the Encoder. `attention`, `target` (by default the devices that
     are here) and `mesh` are those of Attention. `matmul_precision`, of products in float32, is that
-    of jax.default_matmul_precision; None leaves it as it is.
+    of jax.default_matmul_precision; None leaves it as it is. `lora_dropout` is the rate of the
+    dropout of what low-rank changes read (model.lora).
     """
     how = Attention(attention, target or Target.here(), mesh)
 
@@ -318,7 +323,7 @@ def make_apply(
             return contextlib.nullcontext()
         return jax.default_matmul_precision(matmul_precision)
 
-    plain = BertWithHead(cfg, head, dtype, remat, how, scan)
+    plain = BertWithHead(cfg, head, dtype, remat, how, scan, lora_dropout=lora_dropout)
     reference = dataclasses.replace(how, backend="xla")
 
     def computed(
@@ -328,7 +333,7 @@ def make_apply(
             outputs = plain.clone(also=also).apply({"params": params}, batch, seeds)
             assert not isinstance(outputs, tuple)  # it is a pair only with mutable variables
             return outputs
-        model = BertWithHead(cfg, head, dtype, attention=reference, also=also)
+        model = plain.clone(remat=False, attention=reference, scan=False, also=also)
         outputs, kept = model.apply({"params": params}, batch, seeds, mutable=[WEIGHTS])
         layers = [kept[WEIGHTS]["bert"][f"layer_{n}"] for n in range(cfg.num_hidden_layers)]
         weights = jnp.stack([layer["attention"]["weights"][0] for layer in layers])

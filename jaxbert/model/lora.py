@@ -1,6 +1,6 @@
 """LoRA (Hu et al. 2022): matrices of the encoder that stay as they are, with a trained change.
 
-    y = x W + b + alpha / r (x A) B,    A (in, r), B (r, out), B = 0 at the start
+    y = x W + b + alpha / r (dropout(x) A) B,    A (in, r), B (r, out), B = 0 at the start
 
 with PEFT's meaning of rank, alpha and targets. The run's parameters have A and B under `lora`, by
 the names of their layers and modules; all else of the encoder is frozen. `adapted` puts them beside
@@ -43,12 +43,14 @@ class Lora:
         targets: names of modules in Hugging Face's model, or how they end, as in PEFT: "query",
             "attention.output.dense". None: queries and values.
         base: the folder or Hub name of the model that is adapted.
+        dropout: the rate of the dropout of x before A, in training alone.
     """
 
     rank: int
     alpha: float
     targets: Sequence[str] | None = None
     base: str | None = None
+    dropout: float = 0.0
 
     @property
     def scale(self) -> float:

@@ -60,7 +60,7 @@ def save_adapter(folder: Path, lora: Lora, cfg: BertConfig, params: Params, *, h
         "base_model_name_or_path": lora.base,
         "r": lora.rank,
         "lora_alpha": lora.alpha,
-        "lora_dropout": 0.0,
+        "lora_dropout": lora.dropout,
         "bias": "none",
         "fan_in_fan_out": False,
         "target_modules": sorted(lora.modules(cfg.family).values()),

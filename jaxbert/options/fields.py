@@ -69,7 +69,7 @@ class Facts:
     auto: bool = False
     reason: str = ""
     joined: bool = False
-    needs: tuple[str, str] | None = None
+    needs: tuple[str, str | bool] | None = None
 
 
 def option(
@@ -85,7 +85,7 @@ def option(
     auto: bool = False,
     reason: str = "",
     joined: bool = False,
-    needs: tuple[str, str] | None = None,
+    needs: tuple[str, str | bool] | None = None,
 ) -> T:
     """A field of a Settings dataclass; see Facts."""
     places = path or address, address

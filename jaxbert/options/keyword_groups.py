@@ -89,6 +89,7 @@ class LoraKeywords(TypedDict):
     alpha: float
     targets: Sequence[str] | None
     base: str | None
+    dropout: float
 
 
 class LossKeywords(TypedDict):

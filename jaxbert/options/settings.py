@@ -320,6 +320,11 @@ class TrainingOptions(CheckpointOptions, TrainingDataOptions, ModelOptions):
         resume="never",
         reason="the adapter is of these matrices",
     )
+    lora_dropout: float | None = option(
+        None,
+        "Dropout of what the changes read, in training; by default 0.",
+        range=(0, 0.99),
+    )
     ema_decay: float | None = option(
         None,
         "Evaluate and save an exponential moving average of the parameters with this decay.",
@@ -450,7 +455,7 @@ class TrainingOptions(CheckpointOptions, TrainingDataOptions, ModelOptions):
             InputError: options contradict each other.
         """
         if self.lora_rank is None:
-            given = ("lora_alpha", "lora_targets")
+            given = ("lora_alpha", "lora_targets", "lora_dropout")
             for name in given:
                 if getattr(self, name) is not None:
                     raise InputError(f"--{name} is of an adapter; give --lora_rank too")
@@ -468,6 +473,7 @@ class TrainingOptions(CheckpointOptions, TrainingDataOptions, ModelOptions):
             "alpha": 8.0 if self.lora_alpha is None else self.lora_alpha,
             "targets": self.lora_targets,
             "base": self.model_name_or_path,
+            "dropout": self.lora_dropout or 0.0,
         }
 
     def rule(self) -> RuleKeywords:

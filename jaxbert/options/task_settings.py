@@ -273,6 +273,18 @@ class TaggingOptions(TaskOptions):
         resume="examples",
         names_input=True,
     )
+    document_context: bool = option(
+        False,
+        "Read each sentence with as much of its document on both sides as fits in max_seq_length.",
+        resume="examples",
+    )
+    document_column_name: str | None = option(
+        None,
+        "The column that says which document a row is of; CoNLL has -DOCSTART- lines instead.",
+        resume="examples",
+        names_input=True,
+        needs=("document_context", True),
+    )
     label_all_tokens: bool = option(
         False, "All sub-words of a word learn its label.", resume="examples"
     )

@@ -23,7 +23,7 @@ SHARED = frozenset(s.name for s in settings_of(TrainingOptions)) - OF_TASKS - OF
 _ADAPTER = "adapters are of one task; train each task alone, with --lora_rank"
 _UPLOAD = "each task has a model of its own: upload it by `jaxbert push OUTPUT_DIR/TASK`"
 REFUSED = {
-    **dict.fromkeys(("lora_rank", "lora_alpha", "lora_targets"), _ADAPTER),
+    **dict.fromkeys(("lora_rank", "lora_alpha", "lora_targets", "lora_dropout"), _ADAPTER),
     **dict.fromkeys(("push_to_hub", "hub_model_id", "hub_private_repo"), _UPLOAD),
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ import numpy as np
 from tokenizers.models import WordPiece
 
 from jaxbert.data.batch import Batch
+from jaxbert.data.documents import neighbours
 from jaxbert.data.encode_words import WordTokens, word_windows
 from jaxbert.data.features import Features
 from jaxbert.data.rows import replace_surrogates
@@ -29,9 +30,9 @@ from jaxbert.errors import InputError
 from jaxbert.losses.forms import Arrays
 from jaxbert.options.task_settings import TaggingOptions
 from jaxbert.predictors.predictor import CallSettings, Predictor, answer_in_chunks, as_list
+from jaxbert.predictors.text_pieces import Offsets, Piece, Text, with_offsets
 from jaxbert.tasks.tagging import Tagging
 
-Offsets = Sequence[tuple[int, int]]
 Item = str | Sequence[str] | Sequence[Sequence[str]]  # a text, words, or invalid
 
 
@@ -42,6 +43,7 @@ class TaggerSettings(CallSettings):
     aggregation_strategy: str | None = None
     ignore_labels: Sequence[str] = ("O",)
     stride: int | None = None
+    document_context: bool | None = None
 
     def __post_init__(self) -> None:
         name = self.aggregation_strategy
@@ -65,35 +67,6 @@ class TaggerSettings(CallSettings):
         return next(name for name in STRATEGIES if name == wanted)
 
 
-class _Piece(NamedTuple):
-    """A token of a text: its id, its spelling in the tokenizer, its characters, and whether it
-    begins a word."""
-
-    token: int
-    word: str
-    start: int
-    end: int
-    first: bool
-
-
-@dataclasses.dataclass(frozen=True)
-class _Text:
-    """A text with its tokens and the offsets given by the caller, if any, from [CLS] on."""
-
-    text: str
-    pieces: list[_Piece]
-    offsets: Offsets | None = None
-
-    def words(self) -> list[list[int]]:
-        """The indices of the pieces of each word."""
-        indices: list[list[int]] = []
-        for index, piece in enumerate(self.pieces):
-            if piece.first or not indices:
-                indices.append([])
-            indices[-1].append(index)
-        return indices
-
-
 @dataclasses.dataclass(frozen=True)
 class _Probabilities:
     """The probabilities of all classes for each token, (B, longest, C)."""
@@ -108,7 +81,8 @@ class _Probabilities:
 
 class Tagger(Predictor[TaggingOptions, TaggerSettings]):
     """Entities and labels, with the interface of transformers' token-classification pipeline. Texts
-    of any length are read in windows.
+    of any length are read in windows. A model that was trained with document_context takes a list
+    for the sentences of a document.
 
     >>> tag = Tagger.from_pretrained("runs/ner")  # doctest: +SKIP
     >>> tag("Anna lives in New York.", aggregation_strategy="simple")  # doctest: +SKIP
@@ -133,6 +107,7 @@ class Tagger(Predictor[TaggingOptions, TaggerSettings]):
         is_split_into_words: bool = False,
         delimiter: str | None = None,
         offset_mapping: Offsets | Sequence[Offsets] | None = None,
+        document_context: bool | None = None,
         batch_size: int | None = None,
         **unknown: object,
     ) -> list[Entity] | list[list[Entity]] | Iterator[list[Entity]]:
@@ -154,6 +129,10 @@ class Tagger(Predictor[TaggingOptions, TaggerSettings]):
                 start and end refer to; a space by default.
             offset_mapping: start and end of each token, including [CLS] and [SEP], to use instead
                 of the tokenizer's; for several texts a list of these.
+            document_context: the texts of the list are the sentences of one document, in order,
+                and each is read with as much of the others on both sides as fits in the training's
+                max_seq_length; by default as the model was trained. It is not for stride or a
+                generator. Another document is another call.
             batch_size: windows computed at once; by default as given when it was opened.
 
         Returns:
@@ -171,18 +150,27 @@ class Tagger(Predictor[TaggingOptions, TaggerSettings]):
             "aggregation_strategy": aggregation_strategy,
             "ignore_labels": ignore_labels,
             "stride": stride,
+            "document_context": document_context,
         }
         settings = self._settings_of(keywords)
         if not is_split_into_words and delimiter is not None:
             raise InputError("delimiter is for is_split_into_words=True")
         joiner = (" " if delimiter is None else delimiter) if is_split_into_words else None
         size = self._rows(batch_size)
+        together = settings.document_context
+        if together is None:
+            together = self._options.document_context
 
         def answer(first: int, items: Sequence[Item]) -> list[list[Entity]]:
             texts = [self._read(index, item, joiner) for index, item in enumerate(items, first)]
             if offset_mapping is not None:
-                texts = _with_offsets(texts, offset_mapping)
-            parts = self._windows(texts, settings.stride, size)
+                texts = with_offsets(texts, offset_mapping)
+            if together and len(texts) > 1 and settings.stride is not None:
+                raise InputError(
+                    "stride cuts every text as the pipeline does, without the others; leave it "
+                    "out, or give document_context=False"
+                )
+            parts = self._windows(texts, settings.stride, size, together)
             strategy, ignore = settings.strategy, settings.ignore_labels
             return [self._entities(windows, strategy, ignore) for windows in parts]
 
@@ -190,6 +178,11 @@ class Tagger(Predictor[TaggingOptions, TaggerSettings]):
             if offset_mapping is not None:
                 raise InputError(
                     "offset_mapping is not supported for a generator; give the texts as a list"
+                )
+            if together:
+                raise InputError(
+                    "a generator is read text by text, and this model reads the sentences of a "
+                    "document together: give them as a list, or give document_context=False"
                 )
             return answer_in_chunks(inputs, size, answer)
         single = isinstance(inputs, str)
@@ -206,11 +199,11 @@ class Tagger(Predictor[TaggingOptions, TaggerSettings]):
         return model.continuing_subword_prefix if isinstance(model, WordPiece) else None
 
     def _windows(
-        self, texts: Sequence[_Text], stride: int | None, size: int
+        self, texts: Sequence[Text], stride: int | None, size: int, together: bool
     ) -> list[list[list[Token]]]:
         """The tokens of each text by window; without a stride, all tokens are in one list."""
         if stride is None:
-            return [[tokens] for tokens in self._tokens(texts, size)]
+            return [[tokens] for tokens in self._tokens(texts, size, together)]
         return self._strided_tokens(texts, stride, size)
 
     def _entities(
@@ -230,7 +223,7 @@ class Tagger(Predictor[TaggingOptions, TaggerSettings]):
         ]
         return entities if len(windows) == 1 else merge_windows(entities)
 
-    def _read(self, index: int, item: Item, joiner: str | None) -> _Text:
+    def _read(self, index: int, item: Item, joiner: str | None) -> Text:
         """A text and its tokens. With a joiner, words are tokenized one by one and joined by it.
 
         Raises:
@@ -258,7 +251,7 @@ class Tagger(Predictor[TaggingOptions, TaggerSettings]):
         for word in words:
             encoding = backend.encode(word, add_special_tokens=False)
             pieces += [
-                _Piece(
+                Piece(
                     token,
                     spelling,
                     offset + start,
@@ -270,7 +263,7 @@ class Tagger(Predictor[TaggingOptions, TaggerSettings]):
                 )
             ]
             offset += len(word) + len(joiner or "")
-        return _Text(joined, pieces)
+        return Text(joined, pieces)
 
     def _begins_word(self, text: str, token: int, spelling: str, start: int) -> bool:
         """Whether a token begins a word, by the pipeline's rule: WordPiece says so, and the tokens
@@ -280,7 +273,7 @@ class Tagger(Predictor[TaggingOptions, TaggerSettings]):
         unknown = token == self.model.tokenizer.unk_token_id
         return unknown or start == 0 or " " in text[start - 1 : start + 1]
 
-    def _token(self, text: _Text, piece_index: int, index: int, scores: np.ndarray) -> Token:
+    def _token(self, text: Text, piece_index: int, index: int, scores: np.ndarray) -> Token:
         """A piece of a text as a Token, with its scores (C,)."""
         piece = text.pieces[piece_index]
         start, end = (piece.start, piece.end) if text.offsets is None else text.offsets[index]
@@ -294,34 +287,39 @@ class Tagger(Predictor[TaggingOptions, TaggerSettings]):
             scores=scores,
         )
 
-    def _tokens(self, texts: Sequence[_Text], size: int) -> list[list[Token]]:
-        """Every token of every text, from the window in which its word has the most context."""
+    def _tokens(self, texts: Sequence[Text], size: int, together: bool) -> list[list[Token]]:
+        """Every token of every text, from the window in which its word has the most context.
+
+        Args:
+            together: each text is read with those around it.
+        """
         words = [text.words() for text in texts]
-        pieces: list[_Piece] = []
-        sizes: list[int] = []
-        counts: list[int] = []
-        owners: list[int] = []
-        for index, (text, text_words) in enumerate(zip(texts, words, strict=True)):
-            if text_words:
-                pieces += text.pieces
-                sizes += [len(word) for word in text_words]
-                counts.append(len(text_words))
-                owners.append(index)
         results: list[list[Token]] = [[] for _ in texts]
-        if not counts:
+        owners = [index for index, text_words in enumerate(words) if text_words]
+        if not owners:
             return results
+        counts = [len(words[index]) for index in owners]
         options = self._options
         longest = options.max_seq_length
+        of_texts = [[[texts[n].pieces[i] for i in word] for word in words[n]] for n in owners]
+        around = [*neighbours(of_texts, longest)] if together else [((), ())] * len(owners)
+        read = [
+            word
+            for own, (before, after) in zip(of_texts, around, strict=True)
+            for word in (*before, *own, *after)
+        ]
+        pieces = [piece for word in read for piece in word]
         features = word_windows(
             WordTokens(
                 ids=np.array([piece.token for piece in pieces], np.int32),
                 offsets=np.array([(piece.start, piece.end) for piece in pieces]),
-                sizes=np.array(sizes),
+                sizes=np.array([len(word) for word in read]),
             ),
             counts,
             template_of(self.model.tokenizer),
             max_length=longest,
             stride=Tagging(options).stride,
+            around=np.array([(len(b), len(a)) for b, a in around]) if together else None,
         )
         arrays = self._compute(features, _Probabilities(longest), longest=longest, size=size)
         starts = np.flatnonzero(features.host["word"] >= 0)
@@ -337,7 +335,7 @@ class Tagger(Predictor[TaggingOptions, TaggerSettings]):
         return [sorted(tokens, key=lambda token: token.index) for tokens in results]
 
     def _strided_tokens(
-        self, texts: Sequence[_Text], stride: int, size: int
+        self, texts: Sequence[Text], stride: int, size: int
     ) -> list[list[list[Token]]]:
         """The tokens of every window of every text, numbered from 1 in each window."""
         positions = self.model.cfg.positions
@@ -378,30 +376,3 @@ class Tagger(Predictor[TaggingOptions, TaggerSettings]):
                 ]
             )
         return results
-
-
-def _with_offsets(texts: list[_Text], offset_mapping: Offsets | Sequence[Offsets]) -> list[_Text]:
-    """The texts with the caller's offsets: those of the only text, or a list with those of each.
-
-    Raises:
-        InputError: their number is not that of the texts, or is too small for a text's tokens.
-    """
-    single: list[tuple[int, int]] = []
-    rows: list[Offsets] = []
-    for entry in offset_mapping:
-        match entry:
-            case (int(start), int(end)):
-                single.append((start, end))
-            case _:
-                rows.append(entry)
-    if single:
-        rows.append(single)
-    if len(rows) != len(texts):
-        raise InputError(f"offset_mapping has {len(rows)} texts, but there are {len(texts)}")
-    for index, (text, row) in enumerate(zip(texts, rows, strict=True)):
-        if len(row) < len(text.pieces) + 1:
-            raise InputError(
-                f"text {index} has {len(text.pieces)} tokens after [CLS], but offset_mapping has "
-                f"{len(row)} entries"
-            )
-    return [dataclasses.replace(t, offsets=row) for t, row in zip(texts, rows, strict=True)]

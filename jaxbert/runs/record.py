@@ -327,8 +327,17 @@ def versions() -> dict[str, Json]:
 
 
 def fingerprint_of(content: Collection[Hashable] | Mapping[str, Json]) -> str:
-    """SHA-256 of what a run depends on: examples with their references, a configuration."""
-    return hashlib.sha256(repr(content).encode()).hexdigest()
+    """SHA-256 of what a run depends on: examples with their references, a configuration.
+
+    That of examples is that of a tuple of them, wherever they are kept.
+    """
+    if isinstance(content, Mapping):
+        return hashlib.sha256(repr(content).encode()).hexdigest()
+    digest = hashlib.sha256(b"(")
+    for number, example in enumerate(content):
+        digest.update(f"{', ' if number else ''}{example!r}".encode())
+    digest.update(b",)" if len(content) == 1 else b")")
+    return digest.hexdigest()
 
 
 def check_task(folder: Path, task: str) -> None:

@@ -293,8 +293,9 @@ class ServedEntities(ServedModel):
     }
 
     def _open(self, place: str, rows: int) -> tuple[LoadedModel, int]:
+        # What is asked together is of several requests, and no document.
         self._predictor = Tagger.from_pretrained(
-            place, batch_size=rows, aggregation_strategy="first"
+            place, batch_size=rows, aggregation_strategy="first", document_context=False
         )
         return self._predictor.model, self._predictor.longest
 

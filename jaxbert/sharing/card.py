@@ -313,6 +313,11 @@ def _limits(used: Mapping[str, Json], numbers: Mapping[str, float | str]) -> lis
             "- It has read longer texts in windows, whose outputs are pooled. jaxbert does so when "
             "it opens this folder; transformers' pipeline does not."
         )
+    if used.get("document_context") is True:
+        lines.append(
+            "- It has read each sentence with what stands around it in its document. jaxbert's "
+            "Tagger does so with the sentences of a list; transformers' pipeline reads each alone."
+        )
     if numbers:
         lines.append(
             "- The scores are of the data above; for other texts, and for another language than "

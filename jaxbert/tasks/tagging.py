@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbert.data.batch import Batch
+from jaxbert.data.documents import Documents
 from jaxbert.data.encode_words import encode_words
 from jaxbert.data.features import Features
 from jaxbert.data.mapped import Mapped
@@ -97,9 +98,17 @@ class Tagging(RowTask[TaggingOptions, WordsExample, Tagged]):
         length, stride = self.settings.max_seq_length, self.settings.doc_stride
         return max(0, min(length // 4, (length - 3) // 2)) if stride is None else stride
 
+    @property
+    def documents(self) -> Documents | None:
+        """How sentences are read with the words around them; None reads each alone."""
+        if not self.settings.document_context:
+            return None
+        # A word has one token at least, so no more words than these fit on a side.
+        return Documents(self.settings.document_column_name, self.settings.max_seq_length)
+
     def load(self, path: str) -> Content:
         words, tags = self.settings.text_column_name, self.settings.label_column_name
-        return load_words(path, word_column=words, tag_column=tags)
+        return load_words(path, word_column=words, tag_column=tags, documents=self.documents)
 
     def read(self, sources: Iterable[tuple[str, Content]]) -> Data[WordsExample]:
         return read_words(
@@ -107,6 +116,7 @@ class Tagging(RowTask[TaggingOptions, WordsExample, Tagged]):
             word_column=self.settings.text_column_name,
             tag_column=self.settings.label_column_name,
             strict=self.settings.strict,
+            documents=self.documents,
         )
 
     def word_count(self, example: WordsExample) -> int:
@@ -174,6 +184,7 @@ class Tagging(RowTask[TaggingOptions, WordsExample, Tagged]):
             stride=self.stride,
             targets=targets,
             inside=_inside(cfg.id2label) if self.settings.label_all_tokens else None,
+            document_context=self.settings.document_context,
         )
 
     def remarks(self, examples: Sequence[WordsExample], cfg: BertConfig) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,12 @@ pytestmark = [
 # All at once of what the encoder's own parameters are seen by.
 MANY: dict[str, Any] = {
     **{"lora_rank": 2, "lora_alpha": 4, "lora_targets": ["query", "output.dense"]},
-    **{"ema_decay": 0.5, "layerwise_lr_decay": 0.5, "gradient_accumulation_steps": 2},
+    **{
+        "lora_dropout": 0.25,
+        "ema_decay": 0.5,
+        "layerwise_lr_decay": 0.5,
+        "gradient_accumulation_steps": 2,
+    },
     **{"packing": True, "save_steps": 2, "learning_rate": 1e-2, "weight_decay": 0.01},
 }
 
@@ -63,6 +69,8 @@ def test_a_run_resumes_to_the_bit_and_changes_what_it_names_alone(
         for name in ("attention.self.query", "attention.output.dense", "output.dense")
     }
     adapter = load_file(tmp_path / "run" / "adapter" / "adapter_model.safetensors")
+    about = json.loads((tmp_path / "run" / "adapter" / "adapter_config.json").read_text())
+    assert about["lora_dropout"] == 0.25
     module = f"base_model.model.{layer}.attention.self.query"
     change = adapter[f"{module}.lora_B.weight"] @ adapter[f"{module}.lora_A.weight"]
     name = f"{layer}.attention.self.query.weight"
@@ -112,6 +120,11 @@ def test_every_head_is_trained_and_saved(task: str, tiniest_folder: Path, tmp_pa
     ("given", "message"),
     [
         ({"lora_rank": None}, "--lora_alpha is of an adapter; give --lora_rank too"),
+        (
+            {"lora_rank": None, "lora_alpha": None, "lora_dropout": 0.1},
+            "--lora_dropout is of an adapter; give --lora_rank too",
+        ),
+        ({"lora_dropout": 1.0}, "--lora_dropout 1.0: it must be from 0 to 0.99"),
         ({"lora_rank": 0}, "lora_rank"),
         ({"lora_targets": ["nope"]}, "--lora_targets nope: no matrix of a layer has a name that"),
         ({"freeze": ["layer_0"]}, "--freeze layer_0: --lora_rank has frozen the encoder"),

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from jaxbert.model.config import BertConfig
-from jaxbert.model.encoder import Dense, LayerNorm, joint
+from jaxbert.model.dense import Dense, joint
+from jaxbert.model.encoder import LayerNorm
 
 CFG = BertConfig(hidden_size=24, num_attention_heads=4, layer_norm_eps=1e-12)
 NAMES = ("query", "key", "value")

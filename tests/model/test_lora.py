@@ -15,8 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxbert.errors import InputError
+from jaxbert.model import encoder
 from jaxbert.model.config import BertConfig, config_from_dict
-from jaxbert.model.encoder import Dense, joint
+from jaxbert.model.dense import Dense, joint
+from jaxbert.model.dropout import dropout, keep_mask, row_seeds
 from jaxbert.model.families import FAMILIES
 from jaxbert.model.heads import Params, init_params, make_apply
 from jaxbert.model.lora import LORA, Lora, adapted, changes, draw_lora, merged
@@ -122,6 +124,7 @@ def test_kernels_of_one_product_take_the_changes_that_there_are() -> None:
     """Queries, keys and values from one array, as Triton's attention reads them."""
     cfg = config_of("bert")
     rng = np.random.default_rng(0)
+    drops: list[Any] = [None, None, None]
 
     class Both(nn.Module):
         one: bool
@@ -129,7 +132,9 @@ def test_kernels_of_one_product_take_the_changes_that_there_are() -> None:
         @nn.compact
         def __call__(self, x: Any) -> Any:
             parts = [Dense(cfg, (3, 4), jnp.float32, name=n) for n in ("query", "key", "value")]
-            return joint(parts, x)[0][0] if self.one else jnp.stack([p(x) for p in parts], 2)
+            if self.one:
+                return joint(parts, x, drops)[0][0]
+            return jnp.stack([p(x, drop) for p, drop in zip(parts, drops, strict=True)], 2)
 
     x = rng.normal(size=(2, 5, 12)).astype(np.float32)
     params = jax.tree.map(np.asarray, Both(False).init(jax.random.key(0), jnp.asarray(x))["params"])
@@ -139,6 +144,137 @@ def test_kernels_of_one_product_take_the_changes_that_there_are() -> None:
     }
     one, each = (Both(one).apply({"params": params}, jnp.asarray(x)) for one in (True, False))
     np.testing.assert_allclose(one, each, rtol=1e-5, atol=1e-6)
+    params["query"] |= {name: params["value"][name] + 1 for name in ("lora_a", "lora_b")}
+    seeds = row_seeds(jax.random.key(0), np.arange(2))
+    masks = [functools.partial(dropout, rate=0.5, seeds=seeds, site=n) for n in range(3)]
+    drops[:] = masks
+    one, each = (Both(one).apply({"params": params}, jnp.asarray(x)) for one in (True, False))
+    np.testing.assert_allclose(one, each, rtol=1e-4, atol=1e-5)
+
+
+# --- dropout ----------------------------------------------------------------------------------
+
+
+def trained(cfg: BertConfig, lora: Lora, rate: float, **more: Any) -> Any:
+    """(params, batch, key) -> logits, as a training computes them."""
+    apply = adapted(make_apply(cfg, "classification", lora_dropout=rate, **more), lora.scale)
+    return jax.jit(lambda params, batch, key: apply(params, batch, key=key, train=True)["logits"])
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.25])
+def test_dropout_is_of_what_a_change_reads_alone(rate: float) -> None:
+    """y = x W + b + (mask x / (1 - rate)) A B, by the masks of the model's other dropouts."""
+    cfg, rng = config_of("bert"), np.random.default_rng(0)
+    x = rng.normal(size=(3, 5, 12)).astype(np.float32)
+    layer = Dense(cfg, (7,), jnp.float32)
+    params: Any = {"kernel": rng.normal(size=(12, 7)), "bias": rng.normal(size=7)}
+    params |= {"lora_a": rng.normal(size=(12, 2)), "lora_b": rng.normal(size=(2, 7))}
+    params = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), params)
+    seeds = row_seeds(jax.random.key(3), np.array([4, 0, 9]))
+    drop = functools.partial(dropout, rate=rate, seeds=seeds, site=40)
+    found = layer.apply({"params": params}, jnp.asarray(x), drop)
+    kept = np.asarray(keep_mask(seeds, 40, x.shape, rate))
+    thin = np.where(kept, x / (1 - rate), 0) @ params["lora_a"] @ params["lora_b"]
+    np.testing.assert_allclose(found, x @ params["kernel"] + params["bias"] + thin, atol=1e-5)
+    without = layer.apply({"params": params}, jnp.asarray(x))
+    assert np.array_equal(found, without) == (rate == 0)
+    of_kernel = {"params": {n: params[n] for n in ("kernel", "bias")}}  # without a change
+    plain = [layer.apply(of_kernel, jnp.asarray(x), *more) for more in ((drop,), ())]
+    np.testing.assert_array_equal(*plain)
+
+
+def test_the_mean_over_masks_is_the_change_without_dropout() -> None:
+    rng = np.random.default_rng(0)
+    x = jnp.broadcast_to(jnp.asarray(rng.normal(size=12), jnp.float32), (4000, 1, 12))
+    seeds = row_seeds(jax.random.key(0), np.arange(4000))
+    params: Any = {"kernel": jnp.zeros((12, 3)), "bias": jnp.zeros(3)}
+    params |= {"lora_a": jnp.eye(12)[:, :3], "lora_b": jnp.eye(3)}
+    layer = Dense(config_of("bert"), (3,), jnp.float32)
+    drop = functools.partial(dropout, rate=0.3, seeds=seeds, site=9)
+    y = np.asarray(layer.apply({"params": params}, x, drop))[:, 0]
+    first = np.asarray(x)[0, 0, :3]
+    error = np.abs(y.mean(0) - first) / (np.abs(first) * (0.3 / 0.7 / 4000) ** 0.5)
+    assert error.max() < 4  # standard deviations
+
+
+@pytest.mark.parametrize("family", ["bert", "albert", "distilbert"])
+def test_every_change_has_masks_of_its_own(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six of a layer, also where layers share their matrices, and none is another dropout's."""
+    cfg, lora = config_of(family), Lora(2, 2.0, all_targets(family))
+    cfg = dataclasses.replace(cfg, hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1)
+    sites: dict[float, list[int]] = {}
+    plain = encoder.dropout
+
+    def noted(x: Any, rate: float, seeds: Any, site: Any) -> Any:
+        sites.setdefault(rate, []).append(int(site))
+        return plain(x, rate, seeds, site)
+
+    monkeypatch.setattr(encoder, "dropout", noted)
+    apply = adapted(make_apply(cfg, "classification", lora_dropout=0.5), lora.scale)
+    params, key = params_of(cfg, lora), jax.random.key(0)
+    jax.eval_shape(lambda params: apply(params, BATCH, key=key, train=True), params)
+    layers = cfg.num_hidden_layers
+    first = 1 + 3 * layers + 2  # behind the layers' three and the head's two
+    assert sorted(sites[0.5]) == list(range(first, first + 6 * layers))
+    jax.eval_shape(lambda params: apply(params, BATCH), params)
+    assert len(sites[0.5]) == 6 * layers  # none of an evaluation
+
+
+def test_without_a_rate_nothing_changes_to_the_bit() -> None:
+    cfg, lora = config_of("bert"), Lora(2, 2.0, all_targets("bert"))
+    cfg = dataclasses.replace(cfg, hidden_dropout_prob=0.1)
+    params, key = params_of(cfg, lora), jax.random.key(1)
+
+    def of_rate(rate: float) -> Any:
+        return adapted(make_apply(cfg, "classification", lora_dropout=rate), lora.scale)
+
+    apply = adapted(make_apply(cfg, "classification"), lora.scale)
+    lowered = [
+        jax.jit(lambda p, f=f: f(p, BATCH, key=key, train=True)["logits"]).lower(params).as_text()
+        for f in (apply, *(of_rate(rate) for rate in (0.0, 0.5)))
+    ]
+    assert lowered[0] == lowered[1] != lowered[2]  # the same program
+
+
+def test_masks_are_the_same_in_a_loop_and_when_recomputed() -> None:
+    cfg, lora = config_of("albert"), Lora(2, 2.0, all_targets("albert"))
+    params, key = params_of(cfg, lora), jax.random.key(1)
+    wanted = trained(cfg, lora, 0.4)(params, BATCH, key)
+    looped = trained(cfg, lora, 0.4, scan=True, remat=True)
+    np.testing.assert_allclose(looped(params, BATCH, key), wanted, atol=1e-5)
+
+
+def test_a_windows_masks_depend_on_its_number_alone() -> None:
+    """In any order of rows, with any padding, alone, and packed with others in a row."""
+    cfg, lora = config_of("bert"), Lora(2, 2.0, all_targets("bert"))
+    params, key, run = params_of(cfg, lora), jax.random.key(1), trained(cfg, lora, 0.4)
+    mask = np.asarray(BATCH["attention_mask"])
+    batch = {**BATCH, "row": np.array([5, 2, 8])}
+    wanted = run(params, batch, key)
+    turned = run(params, {n: x[[2, 0, 1]] for n, x in batch.items()}, key)
+    np.testing.assert_allclose(turned, wanted[jnp.array([2, 0, 1])], atol=1e-5)
+    alone = run(params, {n: x[1:2, :4] if x.ndim == 2 else x[1:2] for n, x in batch.items()}, key)
+    np.testing.assert_allclose(alone[0], wanted[1], atol=1e-5)
+    # Windows 1 and 2 in one row, 0 in another.
+    ids, lengths = np.asarray(BATCH["input_ids"]), mask.sum(1)
+    rows = [[1, 2], [0]]
+    packed: dict[str, Any] = {n: np.zeros((2, 11), np.int32) for n in ("input_ids", "segment_ids")}
+    packed |= {"position_ids": np.zeros((2, 11), np.int32)}
+    starts = np.zeros((2, 2), np.int32)
+    numbers = np.zeros((2, 2), np.int64)
+    for r, windows in enumerate(rows):
+        at = 0
+        for slot, w in enumerate(windows):
+            here = slice(at, at + lengths[w])
+            packed["input_ids"][r, here] = ids[w, : lengths[w]]
+            packed["segment_ids"][r, here] = slot + 1
+            packed["position_ids"][r, here] = np.arange(lengths[w])
+            starts[r, slot], numbers[r, slot] = at, batch["row"][w]
+            at += lengths[w]
+    packed |= {"segment_starts": starts.reshape(-1), "row": numbers.reshape(-1)}
+    found = run(params, packed, key)
+    for place, w in ((0, 1), (1, 2), (2, 0)):
+        np.testing.assert_allclose(found[place], wanted[w], atol=1e-5)
 
 
 def test_it_starts_as_pefts_does_and_changes_nothing() -> None:

@@ -62,6 +62,7 @@ OTHERS: dict[str, tuple[Any, str]] = {
     "lora_rank": (4, "the adapter's matrices have its shape"),
     "lora_alpha": (4.0, "the adapter has learned with it"),
     "lora_targets": (["key"], "the adapter is of these matrices"),
+    "lora_dropout": (0.1, ""),
     "ema_decay": (0.9, "the average is of all steps of a run"),
     "swa_start": (0.5, "the average is of all steps of a run"),
     "loss": ("focal", ""),

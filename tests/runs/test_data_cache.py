@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import logging
 import os
 import threading
@@ -22,6 +23,7 @@ from jaxbert.options.source_settings import OwnColumns, Source
 from jaxbert.options.task_settings import ClassificationTrainOptions
 from jaxbert.runs.data_cache import kept_data
 from jaxbert.runs.inputs import read_examples
+from jaxbert.runs.record import fingerprint_of
 from jaxbert.runs.train import train
 from jaxbert.tasks.classification import Classification
 from jaxbert.tasks.registry import TASKS, AnyTask
@@ -57,6 +59,10 @@ def test_every_task(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     second = reading(task, files[0], tmp_path / "cache")
     for data in (first, second):
         assert isinstance(data.examples, KeptExamples)
+        assert fingerprint_of(data.examples) == fingerprint_of(without.examples)
+        whole = repr(tuple(without.examples))
+        assert fingerprint_of(data.examples) == hashlib.sha256(whole.encode()).hexdigest()
+        assert fingerprint_of(data.examples[:1]) == fingerprint_of(without.examples[:1])
         assert dataclasses.replace(data, examples=tuple(data.examples)) == dataclasses.replace(
             without, examples=tuple(without.examples)
         )
