@@ -4,6 +4,7 @@ python tests/runs/time_growth.py order 1000000
 python tests/runs/time_growth.py packed 1000000
 python tests/runs/time_growth.py save bert-base FOLDER
 python tests/runs/time_growth.py start SQUAD.json 1000000 FOLDER
+python tests/runs/time_growth.py hosts SQUAD.json 100000 FOLDER
 python tests/runs/time_growth.py evaluation qa 1000000 FOLDER
 python tests/runs/time_growth.py memory 200 FOLDER
 
@@ -19,6 +20,7 @@ import os
 import random
 import resource
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -132,8 +134,8 @@ def questions(source: Path, count: int) -> Iterator[str]:
             yield ", "
 
 
-def start(source: Path, count: int, folder: Path) -> None:
-    """The first and the second start of a run on questions, up to their features."""
+def data_of(source: Path, count: int, folder: Path) -> Path:
+    """The file of so many questions."""
     folder.mkdir(parents=True, exist_ok=True)
     data = folder / f"{count}.json"
     if not data.exists():
@@ -141,10 +143,56 @@ def start(source: Path, count: int, folder: Path) -> None:
             file.writelines(questions(source, count))
     print(f"{data.stat().st_size / 2**20:.0f} MiB of JSON", flush=True)
     time.sleep(3)  # a file of this moment is not known again
+    return data
+
+
+def start(source: Path, count: int, folder: Path) -> None:
+    """The first and the second start of a run on questions, up to their features."""
+    data = data_of(source, count, folder)
     for _ in range(3):
         began = time.perf_counter()
         subprocess.run([sys.executable, __file__, "ready", data, folder / "cache"], check=True)
         print(f"  the process: {time.perf_counter() - began:.2f} s", flush=True)
+
+
+def hosts(source: Path, count: int, folder: Path) -> None:
+    """Two processes of one run, each on a core of its own, up to their features: with nothing
+    shared, as processes of one host, and as two hosts that see one folder."""
+    data = data_of(source, count, folder)
+    for name, cache, machines in (
+        ("without --cache_dir", "", ("one", "one")),
+        ("--cache_dir, one host", str(folder / "one"), ("one", "one")),
+        ("--cache_dir, two hosts", str(folder / "two"), ("one", "two")),
+        ("the same, second start", str(folder / "two"), ("one", "two")),
+    ):
+        print(name, flush=True)
+        found = watched([sys.executable, __file__, "both", str(data), cache, *machines], 0.25)
+        print("\n".join(line for line in found.lines if "ready" in line))
+        print(f"  all processes: {most(found)}", flush=True)
+
+
+def both(data: str, cache: str, *machines: str) -> None:
+    """What `hosts` starts: the processes of a run."""
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    children = []
+    for rank, machine in enumerate(machines):
+        words = [sys.executable, __file__, "member", data, cache, address, str(rank), machine]
+        children.append(subprocess.Popen(words, env={**os.environ, "JAX_PLATFORMS": "cpu"}))
+    for child in children:
+        child.wait()
+
+
+def member(data: str, cache: str, address: str, rank: str, machine: str) -> None:
+    """One of them."""
+    from jaxbert.runtime import processes
+
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[int(rank) % len(cores)]})
+    processes.host_name = lambda: machine
+    processes.join(address, 2, int(rank))
+    ready(data, cache)
 
 
 def ready(data: str, cache: str) -> None:
@@ -157,7 +205,9 @@ def ready(data: str, cache: str) -> None:
     from jaxbert.runs.training_inputs import PythonInputs, read_data
     from jaxbert.tasks.qa import QA
 
-    options = QATrainOptions(model_name_or_path="minilm-l6", train_file=[data], cache_dir=cache)
+    options = QATrainOptions(
+        model_name_or_path="minilm-l6", train_file=[data], cache_dir=cache or None
+    )
     read = read_data(QA(options.part(QA.settings_cls)), PythonInputs(), **options.data())
     model = load_model(read.task, options, read.data)
     features: Features = encode_to_learn(
@@ -307,6 +357,12 @@ def main() -> None:
         order(int(first), what == "packed")
     elif what == "start":
         start(Path(first), int(more[0]), Path(more[1]))
+    elif what == "hosts":
+        hosts(Path(first), int(more[0]), Path(more[1]))
+    elif what == "both":
+        both(first, *more)
+    elif what == "member":
+        member(first, *more)
     elif what == "evaluation":
         evaluation(first, int(more[0]), Path(more[1]))
     elif what == "memory":
