@@ -9,6 +9,7 @@ from typing import TypeVar
 from jaxbert.data.questions import Reference, read_references
 from jaxbert.data.rows import Data, problem_lines
 from jaxbert.errors import InputError
+from jaxbert.io.files import Json
 from jaxbert.runs.scored_files import TextsById, read_json, read_predictions_file, warn
 from jaxbert.tasks.qa import score_qa
 from jaxbert.tasks.task import is_list
@@ -89,7 +90,7 @@ def _warn_of_oddities(data: Data[Reference], references: str, metric: str) -> No
         warn(line)
 
 
-def _mapping(path: str, content: object, kind: type[V]) -> Mapping[str, V]:
+def _mapping(path: str, content: Json, kind: type[V]) -> Mapping[str, V]:
     """The content of a file, a JSON object whose values are all of that kind; an int is a float
     too."""
     if not isinstance(content, dict):

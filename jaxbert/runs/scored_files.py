@@ -21,6 +21,7 @@ from jaxbert.io.fetched import scratch_folder
 from jaxbert.io.files import Json
 from jaxbert.io.json_stream import entries_of_array, entries_of_object, first_sign
 
+_Anything = Any  # that JSON can hold
 _IN_MEMORY = 1 << 10  # entries
 _ADVICE = "the predictions kept there cannot be read ({}); start the command again"
 _ELSEWHERE = "set TMPDIR to a folder with room for them"
@@ -45,7 +46,7 @@ def read_json(path: str) -> Any:
         raise InputError(f"{path}: cannot be read as JSON ({error})") from None
 
 
-def read_predictions_file(path: str) -> object:
+def read_predictions_file(path: str) -> Json:
     """The content of a JSON file, of a long list or object of texts without all of it in memory.
 
     Returns:
@@ -64,7 +65,7 @@ def read_predictions_file(path: str) -> object:
         raise
     except (OSError, ValueError, OverflowError, RecursionError):
         pass  # no JSON, of which the line is said below; or what such a copy cannot hold
-    content: object = read_json(path)
+    content: Json = read_json(path)
     return content
 
 
@@ -82,8 +83,7 @@ def _entries(entries: Iterator[Json]) -> Sequence[Json]:
 
     with scratch_folder("predictions", _ELSEWHERE) as folder:
         blocks = write_blocks(counted(), folder / "blocks")
-        anything: Any = Any
-        return Blocks(folder / "blocks", blocks, count, anything, _ADVICE)
+        return Blocks(folder / "blocks", blocks, count, _Anything, _ADVICE)
 
 
 def _texts(pairs: Iterator[tuple[str, Json]]) -> Mapping[str, str]:

@@ -29,7 +29,7 @@ from jaxbert.decoding.answers import (
 )
 from jaxbert.decoding.spans import decode_spans
 from jaxbert.errors import InputError
-from jaxbert.io.files import JsonFile
+from jaxbert.io.files import Json, JsonFile
 from jaxbert.losses.forms import Arrays, Measure
 from jaxbert.losses.span_losses import (
     joint_span,
@@ -227,7 +227,7 @@ class QA(Task[QAOptions, QAExample, Prediction]):
         return answers_shown(examples, predictions, self._score_one)
 
     def kept_predictions(
-        self, content: object, data: Data[QAExample], path: str
+        self, content: Json, data: Data[QAExample], path: str
     ) -> Sequence[Prediction]:
         texts = content if isinstance(content, Mapping) else {}
         ids = [e.id for e in data.examples]
@@ -237,6 +237,7 @@ class QA(Task[QAOptions, QAExample, Prediction]):
 
         def of(name: str) -> Prediction:
             text = texts[name]
+            assert isinstance(text, str)  # as all were
             return Prediction((), None, Candidate(text, 0, len(text), 0.0, 1.0))
 
         return Mapped(of, ids)

@@ -18,7 +18,7 @@ from jaxbert.data.rows import Cell, Content, Data, table_of
 from jaxbert.data.soft_labels import SoftLabel
 from jaxbert.data.sources import load_hub_rows, load_rows
 from jaxbert.errors import InputError
-from jaxbert.io.files import JsonFile
+from jaxbert.io.files import Json, JsonFile
 from jaxbert.losses.distillation import distillation
 from jaxbert.losses.forms import Arrays, Loss, Measure
 from jaxbert.losses.label_losses import label_cross_entropy, label_focal, label_smoothing
@@ -356,7 +356,7 @@ class Task(abc.ABC, Generic[S, E, P]):
 
     # --- comparisons ---
 
-    def kept_predictions(self, content: object, data: Data[E], path: str) -> Sequence[P] | None:
+    def kept_predictions(self, content: Json, data: Data[E], path: str) -> Sequence[P] | None:
         """The predictions that `artifacts` gave, as far as `resampled` needs them; None where the
         task writes none.
 
@@ -381,7 +381,7 @@ class Task(abc.ABC, Generic[S, E, P]):
 class RowTask(Task[S, E, P]):
     """A task whose predictions.json is a list in the order of the rows: eval/score.py reads it."""
 
-    def kept_predictions(self, content: object, data: Data[E], path: str) -> Sequence[P] | None:
+    def kept_predictions(self, content: Json, data: Data[E], path: str) -> Sequence[P] | None:
         if not is_list(content) or len(content) != len(data.examples):
             raise InputError(f"{path}: not a list of {len(data.examples)} predictions")
         return self.read_predictions(content, data, path)[0]
@@ -412,7 +412,7 @@ def _end_of_part(features: Features, first: int, examples: int) -> tuple[int, in
     return last, int(features.example[last])
 
 
-def is_list(content: object) -> TypeGuard[Sequence[Cell]]:
+def is_list(content: Json) -> TypeGuard[Sequence[Cell]]:
     """Whether the content of a JSON file is a list, perhaps one whose entries lie in a file."""
     return isinstance(content, Sequence) and not isinstance(content, str)
 
