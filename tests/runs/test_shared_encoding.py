@@ -162,7 +162,7 @@ print(features.fingerprint())
 """
 
 
-@pytest.mark.integration
+@pytest.mark.faults
 def test_a_host_that_is_killed_while_it_encodes(tiniest_folder: Path, tmp_path: Path) -> None:
     """Others take the part that it had; a second process of its host takes its place."""
     task, examples, tokenizer, cfg = made("qa", tiniest_folder)
