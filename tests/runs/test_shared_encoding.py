@@ -29,7 +29,7 @@ HERE = Path(__file__).parent
 
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoding, "_EXAMPLES", 3)
+    monkeypatch.setattr(encoding, "_EXAMPLES", 9)
     monkeypatch.setattr(processes, "hosts", lambda: 2)
 
 
