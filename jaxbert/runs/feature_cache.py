@@ -102,7 +102,8 @@ def _made_together(place: Path, task: Task[S, E, P], shared: SharedWork[E]) -> F
     """The features, whose parts the hosts encode that see the folder; one process joins them."""
     host = hashlib.sha256(processes.host_name().encode()).hexdigest()[:8]
     parts = place.with_name(f".{place.name}.parts")
-    with one_at_a_time(place.with_name(f"{place.name}.{host}")):  # its other processes wait
+    logger.info("  %s: made by all hosts that see it, one process of each", place)
+    with one_at_a_time(place.with_name(f"{place.name}.{host}"), quiet=True):
         try:
             count = encode_together(parts, shared, place.is_dir)
             return _made(place, task, lambda: shared.joined(parts_of(parts, count)))
