@@ -1,4 +1,8 @@
-"""Rows of the host: how many tokens a second it makes batches of, whatever computes with them."""
+"""Rows of the host: how many tokens a second it makes batches of, whatever computes with them.
+
+A batch is made for all devices of the process, as a training on them has it. With
+XLA_FLAGS=--xla_force_host_platform_device_count=8 a CPU is eight.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ import time
 import jax
 
 from jaxbert.benchmark.setting import Setting
-from jaxbert.benchmark.timing import Timed
+from jaxbert.benchmark.timing import More, Timed
 from jaxbert.data.batch import Batch
 from jaxbert.data.batch_source import BatchSource, Corruption
 from jaxbert.data.encode_qa import encode_qa
@@ -24,7 +28,7 @@ from jaxbert.runs.plan import make_sampler
 from jaxbert.tasks.mlm import MLM, Masking
 from jaxbert.training.parallel import make_parallel, prefetch
 
-_ROWS = 32
+_ROWS = 32  # of each device
 _SECONDS = 3.0
 _QA_LENGTH, _MLM_LENGTH = 384, 128
 
@@ -57,18 +61,19 @@ def _row(
     *,
     packing: bool = False,
 ) -> Timed:
-    parallel = make_parallel("jit", jax.local_devices()[:1])
+    parallel = make_parallel("auto", jax.local_devices())
+    rows = _ROWS * parallel.devices
     sampler = make_sampler(
         features.lengths,
         width=384,
-        parts=1,
+        parts=parallel.devices,
         per_device_train_batch_size=_ROWS,
         max_seq_length=length,
         length_bucket=64,
         seed=0,
         packing=packing,
     )
-    source = BatchSource(features, sampler, corruption)
+    source = BatchSource(features, sampler, corruption, devices=parallel.devices)
 
     def place(batch: NumpyBatch) -> tuple[int, Batch[jax.Array]]:
         """As the training loop does: the tokens are counted for the log."""
@@ -85,6 +90,7 @@ def _row(
         rates.append(tokens / (time.perf_counter() - start))
         batches.close()
     rate = statistics.median(rates)
-    return Timed(
-        name, "tokens/s", rate, None, None, None, len(rates), {"batch": _ROWS, "length": length}
-    )
+    more: More = {"batch": rows, "length": length}
+    if parallel.devices > 1:
+        more["devices"] = parallel.devices
+    return Timed(name, "tokens/s", rate, None, None, None, len(rates), more)

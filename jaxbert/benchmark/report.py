@@ -109,6 +109,8 @@ def _notes(row: Timed) -> list[str]:
     notes: list[str] = []
     if "batch" in more:
         notes.append(f"batches of {more['batch']}")
+    if "devices" in more:
+        notes.append(f"on {more['devices']} devices")
     if more.get("attention", "xla") != "xla":
         notes.append(f"jaxbert's attention by {more['attention']}")
     if "row_lengths" in more:

@@ -54,6 +54,7 @@ class More(TypedDict, total=False):
         precision: of jaxbert.
         mfu: model_flops_per_second divided by the machine's peak.
         batch, length: windows per batch, and tokens per window.
+        devices: that a batch is divided among, where they are several.
         attention: jaxbert's implementation.
         row_lengths: to which jaxbert pads.
         padding_of_epoch: its share of all tokens.
@@ -71,6 +72,7 @@ class More(TypedDict, total=False):
     model_flops_per_second: Both
     mfu: Both
     batch: int
+    devices: int
     length: int
     attention: str
     row_lengths: tuple[int, ...]

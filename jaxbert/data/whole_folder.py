@@ -49,22 +49,47 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def one_at_a_time(folder: Path) -> Iterator[None]:
+def one_at_a_time(folder: Path, *, quiet: bool = False) -> Iterator[None]:
     """Entered by one process at a time for this folder, on all machines that see it, where the
-    file system has locks; a lock ends with its process."""
+    file system has locks; a lock ends with its process.
+
+    Args:
+        quiet: without a line of the log where another process has to be waited for.
+    """
+    with unless_taken(folder) as entered:
+        if entered:
+            yield
+            return
+    if not quiet:
+        logger.info("  %s: another process is making it; waiting for that", folder)
+    with _locked(folder, timeout=-1):
+        yield
+
+
+@contextlib.contextmanager
+def unless_taken(folder: Path) -> Iterator[bool]:
+    """Entered at once: True in one process at a time for this folder, as one_at_a_time.
+
+    Without locks it is True in all: each makes the folder, and the first one's is kept.
+    """
+    with _locked(folder, timeout=0) as entered:
+        yield entered
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, timeout: float) -> Iterator[bool]:
     lock = FileLock(folder.with_name(f".{folder.name}.lock"))
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            logger.info("  %s: another process is making it; waiting for that", folder)
-            lock.acquire()
+        lock.acquire(timeout=timeout)
+    except Timeout:
+        yield False
+        return
     except (OSError, NotImplementedError):
-        yield  # without locks each process makes it, and the first one's is kept
+        yield True
         return
     try:
-        yield
+        yield True
     finally:
         lock.release()
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from jaxbert.errors import DataError, InputError
-from jaxbert.io.bucket import Bucket, BucketError, is_address, parts_of
+from jaxbert.io.bucket import Bucket, BucketError, is_address, joined, parts_of
 
 
 @functools.cache
@@ -81,6 +81,20 @@ def fetched_folder(address: str, patterns: Sequence[str]) -> Path:
         (folder / name).mkdir(exist_ok=True)
     _addresses[str(folder)] = address.rstrip("/")
     return folder
+
+
+def versions_at(address: str) -> dict[str, str]:
+    """The version of the object of an address, or of each that a folder there has, by address.
+
+    Raises:
+        InputError: the bucket cannot be read.
+    """
+    parent, _, name = address.rstrip("/").rpartition("/")
+    stat = Bucket(parent).stat(name) if parts_of(address)[2] else None
+    if stat is not None:
+        return {address: stat.version}
+    there = Bucket(address).names().items()
+    return {joined(address, name): found.version for name, found in there if "/" not in name}
 
 
 _addresses: dict[str, str] = {}  # of the folders that have been fetched

@@ -30,12 +30,13 @@ from jaxbert.metrics.calibration import (
     fit_temperature,
     reliability,
 )
+from jaxbert.model.folders import folder_of
 from jaxbert.options.command_settings import CalibrateOptions
 from jaxbert.runs.evaluate import assess, show_scores
 from jaxbert.runs.inputs import load_model, read_examples
-from jaxbert.runs.place import check_writable
+from jaxbert.runs.place import place_of
 from jaxbert.runs.record import check_task
-from jaxbert.runs.saved import digests_of_model
+from jaxbert.runs.saved import CALIBRATION, digests_of_model
 from jaxbert.runtime.compiled import keep_compiled
 from jaxbert.runtime.processes import launched
 from jaxbert.tasks.qa import QA, score_answers, scores_at
@@ -71,18 +72,19 @@ def calibrate(options: CalibrateOptions) -> dict[str, Json]:
     """
     if not options.model_name_or_path:
         raise InputError("give --model_name_or_path, the folder of a fine-tuned model")
-    options.check_on_this_machine("jaxbert calibrate")
-    folder = Path(options.model_name_or_path).expanduser()
-    if not folder.is_dir():
-        raise InputError(f"--model_name_or_path {folder}: give a folder; the result is kept there")
     if options.num_processes or launched():
         raise InputError("eval/calibrate.py is one process")
+    folder = folder_of(options.model_name_or_path)  # of an address its model's files, here
+    if not folder.is_dir():
+        raise InputError(f"--model_name_or_path {folder}: give a folder; the result is kept there")
     check_task(folder, QA.name)
     if options.compilation_cache_dir:
         keep_compiled(options.compilation_cache_dir)
-    reports = Path(options.output_dir).expanduser() if options.output_dir else folder
-    for place in (folder, reports):
-        check_writable(place)
+    place = place_of(options.model_name_or_path)
+    place.check_writable("--model_name_or_path")
+    reports = place_of(options.output_dir) if options.output_dir else place
+    if reports is not place:
+        reports.check_writable()
     settings = options.part(QA.settings_cls)
     data = read_examples(QA(settings), options.validation_source(), cache_dir=options.cache_dir)
     if data is None:
@@ -124,11 +126,13 @@ def calibrate(options: CalibrateOptions) -> dict[str, Json]:
             temperature,
             metric=metric,
             unanswerable=unanswerable,
-            folder=reports,
+            folder=reports.path,
         )
+        reports.publish()
     record["fitted_to"] = [e.id for e, _ in fitted.each()]
-    write_json(folder / "calibration.json", record)
-    logger.info("%s is used by eval/qa.py and QuestionAnswerer", folder / "calibration.json")
+    write_json(place.path / CALIBRATION, record)
+    place.publish()
+    logger.info("%s is used by eval/qa.py and QuestionAnswerer", place.named(CALIBRATION))
     return record
 
 

@@ -76,7 +76,7 @@ def compare(
     found = {run.folder: scores for run, scores in zip(planned, trained, strict=True)}
     of_cells = {cell: [folders[cell] / f"seed_{seed}" for seed in seeds] for cell in cells}
     judging = task(options.part(task.settings_cls))
-    rows = _rows(judging, options.validation_source(), of_cells, found)
+    rows = _rows(judging, options.validation_source(), of_cells, found, options.cache_dir)
     first = found[planned[0].folder]
     known = published_for(options.model_name_or_path or "", task.name, int(first.get("total", 0)))
     _write(output, task.name, known, rows, seeds)
@@ -108,6 +108,7 @@ def _rows(
     source: Source,
     of_cells: Mapping[_Cell, Sequence[Path]],
     found: Mapping[Path, Scores],
+    cache_dir: str | None,
 ) -> list[Row]:
     """The rows of the table, judged; the losses of each part of the data beside the first of it.
 
@@ -116,6 +117,7 @@ def _rows(
         source: of the validation data.
         of_cells: the folders of all seeds.
         found: the scores in each folder.
+        cache_dir: where the examples are kept.
     """
     rows = []
     first = next(iter(found.values()))
@@ -124,7 +126,7 @@ def _rows(
         of_losses = {c.loss: of for c, of in of_cells.items() if c.fraction == fraction}
         scores = {loss: [found[folder] for folder in of] for loss, of in of_losses.items()}
         record = RunRecord.read(next(iter(of_losses.values()))[0])
-        intervals = intervals_of(task, source, of_losses)
+        intervals = intervals_of(task, source, of_losses, cache_dir)
         examples = record.examples if record else None
         rows += table(scores, metrics, intervals, fraction, examples)
     lower = {m.name for m in task.metrics if m.lower_is_better}

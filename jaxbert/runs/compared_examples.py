@@ -16,7 +16,7 @@ from jaxbert.metrics.resampled_scores import ResampledScores
 from jaxbert.model.config import load_config
 from jaxbert.options.source_settings import Source
 from jaxbert.runs.inputs import read_examples
-from jaxbert.runs.scored_files import read_json
+from jaxbert.runs.scored_files import read_predictions_file
 from jaxbert.tasks.task import E, P, S, Task
 
 logger = logging.getLogger("jaxbert")
@@ -33,13 +33,14 @@ class JudgedExamples(Generic[S, E, P]):
     Args:
         task: with the settings of the runs.
         source: of the examples.
+        cache_dir: where they are kept.
 
     Raises:
         InputError: they cannot be read.
     """
 
-    def __init__(self, task: Task[S, E, P], source: Source) -> None:
-        data = read_examples(task, source)
+    def __init__(self, task: Task[S, E, P], source: Source, cache_dir: str | None = None) -> None:
+        data = read_examples(task, source, cache_dir=cache_dir)
         if data is None:
             raise InputError("there is no validation data")
         self._task = task.fit_to(None, data.examples)
@@ -79,7 +80,8 @@ class JudgedExamples(Generic[S, E, P]):
         """
         if folder not in self._read:
             path = folder / _PREDICTIONS
-            predictions = self._task.kept_predictions(read_json(str(path)), self._data, str(path))
+            content = read_predictions_file(str(path))
+            predictions = self._task.kept_predictions(content, self._data, str(path))
             cfg = load_config(folder)
             scores = None
             if predictions is not None:
@@ -91,7 +93,10 @@ class JudgedExamples(Generic[S, E, P]):
 
 
 def intervals_of(
-    task: Task[S, E, P], source: Source, runs: Mapping[str, Sequence[Path]]
+    task: Task[S, E, P],
+    source: Source,
+    runs: Mapping[str, Sequence[Path]],
+    cache_dir: str | None = None,
 ) -> dict[str, Intervals]:
     """The intervals of each group of runs but the first, beside which they are.
 
@@ -99,6 +104,7 @@ def intervals_of(
 
     Args:
         runs: name -> the folder of the run of each seed.
+        cache_dir: where the examples are kept.
     """
     first, *others = runs
     paths = [folder / _PREDICTIONS for folders in runs.values() for folder in folders]
@@ -106,7 +112,7 @@ def intervals_of(
         logger.info("no intervals over the examples: there is no %s", missing)
         return {}
     try:
-        examples = JudgedExamples(task, source) if others else None
+        examples = JudgedExamples(task, source, cache_dir) if others else None
         return {name: examples.intervals(runs[name], runs[first]) for name in others if examples}
     except InputError as error:
         logger.warning("no intervals over the examples: %s", error)

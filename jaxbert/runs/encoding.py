@@ -22,6 +22,7 @@ from tqdm.auto import tqdm
 from jaxbert.data.feature_files import spilled
 from jaxbert.data.feature_parts import merged
 from jaxbert.data.features import Features, check_ids
+from jaxbert.data.shared_parts import SharedWork
 from jaxbert.errors import InputError
 from jaxbert.io.fetched import scratch_folder
 from jaxbert.model.config import BertConfig
@@ -68,32 +69,44 @@ def encode_examples(
             f"--max_seq_length {length}: the model has {cfg.positions} positions; give that or less"
         )
 
-    def make() -> Iterator[Features]:
-        for part in _encoded(task, examples, tokenizer, cfg, workers or 0):
-            check_ids(
-                part,
-                vocab_size=cfg.vocab_size,
-                positions=cfg.positions,
-                types=cfg.type_vocab_size,
-            )
-            ids = part.tokens["input_ids"]
-            sums = {
-                "all_tokens": len(ids),
-                "unknown_tokens": int(np.count_nonzero(ids == tokenizer.unk_token_id)),
-            }
-            part = dataclasses.replace(part, sums={**part.sums, **sums})
+    def encode(parts: Iterable[Sequence[E]]) -> Iterator[Features]:
+        return _encoded(task, parts, tokenizer, cfg, workers or 0, len(examples))
+
+    def joined(encoded: Iterable[Features]) -> Iterator[Features]:
+        for part in task.join_parts(encoded, examples, tokenizer):
+            part = _checked(part, tokenizer, cfg)
             yield part.to_learn() if to_learn else part
+
+    def divided() -> Iterator[Sequence[E]]:
+        return _divided(task, examples)
+
+    def make() -> Iterator[Features]:
+        return joined(encode(divided()))
 
     if cache_dir is None:
         features = _collected(make(), task)
     else:
-        features = kept(cache_dir, task, examples, tokenizer, cfg, make, to_learn=to_learn)
+        work = SharedWork(divided, encode, joined)
+        features = kept(
+            cache_dir, task, examples, tokenizer, cfg, make, to_learn=to_learn, shared=work
+        )
     for note in (*features.notes, *task.remarks(examples, cfg)):
         logger.info("  %s", note)
     unknown = features.sums["unknown_tokens"] / max(1, features.sums["all_tokens"])
     if unknown > _UNKNOWN:
         logger.info("  %.0f %% of the tokens are [UNK]; is it the right vocabulary?", 100 * unknown)
     return features
+
+
+def _checked(part: Features, tokenizer: PreTrainedTokenizerFast, cfg: BertConfig) -> Features:
+    """A part, checked against the model's tables, whose tokens are counted."""
+    check_ids(part, vocab_size=cfg.vocab_size, positions=cfg.positions, types=cfg.type_vocab_size)
+    ids = part.tokens["input_ids"]
+    sums = {
+        "all_tokens": len(ids),
+        "unknown_tokens": int(np.count_nonzero(ids == tokenizer.unk_token_id)),
+    }
+    return dataclasses.replace(part, sums={**part.sums, **sums})
 
 
 def encode_to_learn(
@@ -161,18 +174,22 @@ def _divided(task: Task[S, E, P], examples: Iterable[E]) -> Iterator[list[E]]:
 
 def _encoded(
     task: Task[S, E, P],
-    examples: Sequence[E],
+    divided: Iterable[Sequence[E]],
     tokenizer: PreTrainedTokenizerFast,
     cfg: BertConfig,
     workers: int,
+    total: int,
 ) -> Iterator[Features]:
-    """The parts' features in order, the windows as those of all examples."""
-    divided = _divided(task, examples)
-    started, tokens = time.monotonic(), 0
+    """The parts' features in order.
+
+    Args:
+        total: examples, of which other hosts may encode a part.
+    """
+    started, tokens, encoded = time.monotonic(), 0, 0
     with (
         contextlib.ExitStack() as stack,
         tqdm(
-            total=len(examples),
+            total=total,
             desc="tokenizing",
             unit=" examples",
             leave=False,
@@ -185,24 +202,21 @@ def _encoded(
             found = stack.enter_context(contextlib.closing(processes)).encode(divided)
         else:
             found = (task.encode_part(part, tokenizer, cfg) for part in divided)
-        for part in task.join_parts(_counted(found, bar), examples, tokenizer):
+        for part in found:
+            bar.update(part.sums["examples"])
+            encoded += part.sums["examples"]
             tokens += int(part.bounds[-1])
             yield part
     seconds = time.monotonic() - started
     if seconds > _LONG:
         logger.info(
-            "  %s examples tokenized in %.0f s: %s examples and %s tokens a second",
-            f"{len(examples):,}",
+            "  %s examples tokenized in %.0f s: %s examples and %s tokens a second%s",
+            f"{encoded:,}",
             seconds,
-            f"{len(examples) / seconds:,.0f}",
+            f"{encoded / seconds:,.0f}",
             f"{tokens / seconds:,.0f}",
+            f"; other hosts the rest of {total:,}" if encoded < total else "",
         )
-
-
-def _counted(parts: Iterable[Features], bar: tqdm[None]) -> Iterator[Features]:
-    for part in parts:
-        bar.update(part.sums["examples"])
-        yield part
 
 
 class _Processes:

@@ -12,6 +12,8 @@ from pathlib import Path
 import jax
 
 from jaxbert.errors import InputError
+from jaxbert.io.bucket import is_address
+from jaxbert.io.fetched import versions_at
 from jaxbert.io.files import Json, digest_of
 from jaxbert.io.untrusted import read_object
 from jaxbert.losses.choose import ChosenLoss, choose_loss
@@ -85,7 +87,11 @@ class RunSet:
             raise InputError("give --validation_file, what the runs are judged on")
         if options.num_processes or launched():
             raise InputError(f"{self.command} is one process; start train/ for runs of several")
-        options.check_on_this_machine(self.command)
+        if is_address(options.output_dir):
+            raise InputError(
+                f"--output_dir {options.output_dir}: {self.command} writes to a folder of this "
+                "machine alone; copy it there yourself"
+            )
         if options.push_to_hub:
             raise InputError(
                 "--push_to_hub: several models are trained; `jaxbert push` uploads one"
@@ -162,7 +168,8 @@ def request_of(asked: TrainingOptions, loss: ChosenLoss) -> Request:
 
 
 def _digests(inputs: Mapping[str, Value], teacher: Json) -> dict[str, str]:
-    """SHA-256 of the files of a run's inputs, and of those in the folders that they name.
+    """SHA-256 of the files of a run's inputs, and of those in the folders that they name; of
+    objects in a bucket their versions.
 
     Args:
         inputs: the settings that name a model or data, by name.
@@ -171,8 +178,11 @@ def _digests(inputs: Mapping[str, Value], teacher: Json) -> dict[str, str]:
     names = [teacher] if isinstance(teacher, str) else []
     for value in (inputs.get(name) for name in _NAMING_FILES):
         names += value if isinstance(value, list) else [str(value)] if value else []
-    files = {}
+    files: dict[str, str] = {}
     for name in names:
+        if is_address(name):
+            files |= versions_at(name)
+            continue
         path = Path(name).expanduser()
         inside = path.rglob("*") if name == inputs.get("dataset_name") else path.glob("*")
         for file in sorted(inside) if path.is_dir() else [path]:

@@ -21,7 +21,8 @@ from jaxbert.tasks.registry import TASKS, AnyTask
 
 logger = logging.getLogger("jaxbert")
 
-# What calibration.json holds of the options, with the types that JSON gives them.
+CALIBRATION = "calibration.json"
+# What that holds of the options, with the types that JSON gives them.
 _FITTED = {
     "null_score_diff_threshold": (int, float),
     "score_temperature": (int, float),
@@ -44,7 +45,7 @@ def saved_options(
     """
     record = RunRecord.read(Path(folder))
     saved = check_saved(cls, record.options, Path(folder) / RECORD) if record else {}
-    path = Path(folder) / "calibration.json"
+    path = Path(folder) / CALIBRATION
     if calibrated and path.exists():
         fitted, _ = read_calibration(Path(folder))
         if not fitted:
@@ -111,7 +112,7 @@ def read_calibration(folder: Path) -> tuple[dict[str, Json], set[str]]:
     Raises:
         InputError: the file is another's, or damaged.
     """
-    path = folder / "calibration.json"
+    path = folder / CALIBRATION
     try:
         raw: dict[str, Json] = read_object(path)
     except FileNotFoundError:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TypeVar
 
 from jaxbert.data.questions import Reference, read_references
 from jaxbert.data.rows import Data, problem_lines
 from jaxbert.errors import InputError
-from jaxbert.runs.scored_files import read_json, warn
+from jaxbert.io.files import Json
+from jaxbert.runs.scored_files import TextsById, read_json, read_predictions_file, warn
 from jaxbert.tasks.qa import score_qa
+from jaxbert.tasks.task import is_list
 
 V = TypeVar("V", str, float)
 
@@ -39,8 +42,12 @@ def score_files(
     """
     if not predictions or not references:
         raise InputError("give --predictions and --references, two files")
-    answers_by_id = _mapping(predictions, str)
-    odds = _mapping(null_odds, float) if null_odds else None
+    content = read_predictions_file(predictions)
+    if isinstance(content, TextsById):
+        answers_by_id: Mapping[str, str] = content
+    else:
+        answers_by_id = _mapping(predictions, content, str)
+    odds = _mapping(null_odds, read_json(null_odds), float) if null_odds else None
     data = read_references(references, strict=strict)
     if fault := next((problem for problem in data.problems if problem.malformed), None):
         raise InputError(f"{fault.where}: {fault.what}, and a score is of all questions")
@@ -48,13 +55,12 @@ def score_files(
     if metric == "cmrc2018":  # its script strips the ids of the data set, and no others
         wanted = [(name.strip(), answers) for name, answers in wanted]
     names = dict.fromkeys(name for name, _ in wanted)
-    if not answers_by_id.keys() & names.keys():
+    if not any(name in answers_by_id for name in names):
         raise InputError(
             f"{predictions}: none of its {len(answers_by_id)} ids is in {references}; "
             "are they of the same data set?"
         )
-    if metric == "squad_v2" and names.keys() - answers_by_id.keys():
-        missing = sorted(names.keys() - answers_by_id.keys())
+    if metric == "squad_v2" and (missing := sorted(n for n in names if n not in answers_by_id)):
         raise InputError(
             f"{predictions}: no prediction for {len(missing)} ids, the first {missing[0]}; "
             "the score of SQuAD v2.0 needs one for every question"
@@ -84,11 +90,12 @@ def _warn_of_oddities(data: Data[Reference], references: str, metric: str) -> No
         warn(line)
 
 
-def _mapping(path: str, kind: type[V]) -> dict[str, V]:
-    """A JSON object whose values are all of that kind; an int is a float too."""
-    content = read_json(path)
+def _mapping(path: str, content: Json, kind: type[V]) -> Mapping[str, V]:
+    """The content of a file, a JSON object whose values are all of that kind; an int is a float
+    too."""
     if not isinstance(content, dict):
-        raise InputError(f"{path}: expected an object {{id: ...}}, found {type(content).__name__}")
+        found = "list" if is_list(content) else type(content).__name__
+        raise InputError(f"{path}: expected an object {{id: ...}}, found {found}")
     for name, value in content.items():
         fits = type(value) is kind or (kind is float and type(value) is int)
         if not fits or (isinstance(value, float) and not math.isfinite(value)):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from jaxbert.data.rows import Cell, Data
 from jaxbert.errors import InputError
 from jaxbert.metrics.scores import Scores
 from jaxbert.options.command_settings import ScoreOptions
 from jaxbert.options.fields import Setting, Value, settings_of
 from jaxbert.options.keywords import make_settings
-from jaxbert.runs.scored_files import read_json, warn
+from jaxbert.runs.scored_files import read_predictions_file, warn
 from jaxbert.tasks.registry import TASKS
-from jaxbert.tasks.task import E, RowTask
+from jaxbert.tasks.task import E, RowTask, is_list
 
 
 def score_rows(
@@ -60,16 +62,16 @@ def _plain(setting: Setting, value: Value) -> Value:
     return value[0]
 
 
-def _entries(path: str, data: Data[E], references: str) -> list[Cell]:
+def _entries(path: str, data: Data[E], references: str) -> Sequence[Cell]:
     """The entries of a predictions file, one for each example of the references."""
-    entries = read_json(path)
+    entries = read_predictions_file(path)
     if fault := next((problem for problem in data.problems if problem.malformed), None):
         raise InputError(f"{fault.where}: {fault.what}, and a score is of all rows")
     left_out = "; rows that are left out are named above" * bool(data.problems)
     for problem in data.problems:  # all of them: the predictions must leave out the same rows
         warn(str(problem))
-    if not isinstance(entries, list) or len(entries) != len(data.examples):
-        size = f"{len(entries)} entries" if isinstance(entries, list) else "no list"
+    if not is_list(entries) or len(entries) != len(data.examples):
+        size = f"{len(entries)} entries" if is_list(entries) else "no list"
         raise InputError(
             f"{path}: {size}, and {references} has {len(data.examples)} rows{left_out}"
         )

@@ -6,10 +6,13 @@ tells the others what it found there.
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import os
+import platform
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -151,6 +154,20 @@ def check_alike(what: str, value: Json) -> None:
     """
     if from_first(lambda: value) != value:
         raise InputError(f"process {jax.process_index()} has {what} unlike those of process 0")
+
+
+def host_name() -> str:
+    """The name of this machine, which its processes have in common."""
+    return platform.node()
+
+
+@functools.cache
+def hosts() -> int:
+    """How many machines the processes of the run are on; all of them ask at the same time."""
+    if jax.process_count() == 1:
+        return 1
+    name = np.uint32(zlib.crc32(host_name().encode()))
+    return len(np.unique(multihost_utils.process_allgather(name)))
 
 
 def several() -> bool:

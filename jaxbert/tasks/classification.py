@@ -337,16 +337,16 @@ class Classification(TextTask[ClassificationSettings, Classified | MultiClassifi
 
     def read_predictions(
         self, entries: Sequence[Cell], data: Data[TextExample], path: str
-    ) -> tuple[list[Classified | MultiClassified], BertConfig]:
+    ) -> tuple[Sequence[Classified | MultiClassified], BertConfig]:
         if _are_sets(entries, data):
             cfg = BertConfig(problem_type=MULTI_LABEL)
             self._check_positive(cfg, "there are")
             sets, order = _read_sets(entries, data, path)
-            return [*sets], dataclasses.replace(cfg, id2label=order)
+            return sets, dataclasses.replace(cfg, id2label=order)
         single, order = _read_single(entries, data, path)
         cfg = BertConfig(id2label=order)
         self._check_positive(cfg, "there are")
-        return [*single], cfg
+        return single, cfg
 
 
 def _gold_of(example: TextExample) -> str:
@@ -428,29 +428,34 @@ def _are_sets(entries: Sequence[Cell], data: Data[TextExample]) -> bool:
 
 def _read_single(
     entries: Sequence[Cell], data: Data[TextExample], path: str
-) -> tuple[list[Classified], tuple[str, ...]]:
+) -> tuple[Sequence[Classified], tuple[str, ...]]:
     """Predictions of one class each, and all classes in order: that which the data declare, or the
     model's own. It says whose F1 two classes have."""
-    found, names = [], set()
+    found: list[Classified] = []
+    names: dict[str, Classified] = {}  # of all that are predicted one and the same
     for number, (entry, e) in enumerate(zip(entries, data.examples, strict=True)):
         gold, label = needed(e.label, e.where), entry_of(entry, "label")
         if not isinstance(label, str):
             raise InputError(
                 f"{path}: entry {number} is {str(label)[:40]}, expected the name of a class"
             )
-        found.append(Classified(label, {}))
-        names |= {label, str(gold)}
+        for name in (label, str(gold)):
+            if name not in names:
+                names[name] = Classified(name, {})
+        found.append(names[label])
     scores = entries[0].get("scores") if isinstance(entries[0], dict) else None
     orders = (data.classes, tuple(scores) if isinstance(scores, dict) else ())
-    return found, next((o for o in orders if names <= set(o)), sorted_classes(names))
+    return found, next((o for o in orders if names.keys() <= set(o)), sorted_classes(names))
 
 
 def _read_sets(
     entries: Sequence[Cell], data: Data[TextExample], path: str
-) -> tuple[list[MultiClassified], tuple[str, ...]]:
+) -> tuple[Sequence[MultiClassified], tuple[str, ...]]:
     """Predictions of any number of classes, with their scores where all have such, and all
     classes in order."""
-    labels: list[tuple[str, ...]] = []
+    seen = {*data.classes}
+    of_scores: set[str] = set()
+    scored = True
     for number, (entry, e) in enumerate(zip(entries, data.examples, strict=True)):
         names = entry.get("labels") if isinstance(entry, dict) else entry
         strings = [n for n in names if isinstance(n, str)] if isinstance(names, list) else None
@@ -459,18 +464,29 @@ def _read_sets(
                 f"{path}: entry {number} is {str(entry)[:40]}, expected a list of names of classes"
             )
         needed(e.label, e.where)
-        labels.append(tuple(strings))
-    ranked = [entry.get("scores") if isinstance(entry, dict) else None for entry in entries]
-    scores = [of for of in ranked if isinstance(of, dict)]
-    scored = len(scores) == len(entries)
-    named = (data.classes, *labels, *map(classes_of, data.examples), *(scores if scored else ()))
-    order = sorted_classes({name for names in named for name in names})
+        seen |= {*strings, *classes_of(e)}
+        scores = _scores_of(entry)
+        scored = scored and scores is not None
+        of_scores |= scores.keys() if scores and scored else set()
+    order = sorted_classes(seen | of_scores if scored else seen)
     if not order:
         raise InputError(f"{path}: no label in any entry, and none in the references")
-    if not scored:
-        return [MultiClassified(names, {}) for names in labels], order
-    found = [_read_scores(of, order, f"{path}: entry {n}") for n, of in enumerate(scores)]
-    return [MultiClassified(*each) for each in zip(labels, found, strict=True)], order
+    if scored:
+        for number, entry in enumerate(entries):
+            _read_scores(_scores_of(entry) or {}, order, f"{path}: entry {number}")
+
+    def read(entry: Cell) -> MultiClassified:
+        names = entry_of(entry, "labels")
+        assert isinstance(names, list)
+        found = _read_scores(_scores_of(entry) or {}, order, path) if scored else {}
+        return MultiClassified(tuple(map(str, names)), found)
+
+    return Mapped(read, entries), order
+
+
+def _scores_of(entry: Cell) -> dict[str, Cell] | None:
+    scores = entry.get("scores") if isinstance(entry, dict) else None
+    return scores if isinstance(scores, dict) else None
 
 
 def _read_scores(scores: dict[str, Cell], order: Sequence[str], where: str) -> dict[str, float]:

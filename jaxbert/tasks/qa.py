@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar, Self
 
 import jax
@@ -15,9 +15,10 @@ import numpy as np
 from jaxbert.data.batch import Batch
 from jaxbert.data.encode_qa import encode_qa_part, without_lone_answers
 from jaxbert.data.features import Features, Line
+from jaxbert.data.mapped import Mapped
 from jaxbert.data.questions import EXPECTED_ANSWERS, QAExample, question_rows, read_questions
 from jaxbert.data.row_columns import LocatedRow
-from jaxbert.data.rows import Cell, Content, Data, names_of
+from jaxbert.data.rows import Content, Data, names_of
 from jaxbert.data.sources import load_entries
 from jaxbert.decoding.answers import (
     Candidate,
@@ -28,7 +29,7 @@ from jaxbert.decoding.answers import (
 )
 from jaxbert.decoding.spans import decode_spans
 from jaxbert.errors import InputError
-from jaxbert.io.files import JsonFile
+from jaxbert.io.files import Json, JsonFile
 from jaxbert.losses.forms import Arrays, Measure
 from jaxbert.losses.span_losses import (
     joint_span,
@@ -225,15 +226,21 @@ class QA(Task[QAOptions, QAExample, Prediction]):
     ) -> Findings:
         return answers_shown(examples, predictions, self._score_one)
 
-    def kept_predictions(self, content: Cell, data: Data[QAExample], path: str) -> list[Prediction]:
-        texts = content if isinstance(content, dict) else {}
-        found = []
-        for e in data.examples:
-            text = texts.get(e.id)
-            if not isinstance(text, str):
-                raise InputError(f"{path}: no answer to question {e.id}")
-            found.append(Prediction((), None, Candidate(text, 0, len(text), 0.0, 1.0)))
-        return found
+    def kept_predictions(
+        self, content: Json, data: Data[QAExample], path: str
+    ) -> Sequence[Prediction]:
+        texts = content if isinstance(content, Mapping) else {}
+        ids = [e.id for e in data.examples]
+        for name in ids:
+            if not isinstance(texts.get(name), str):
+                raise InputError(f"{path}: no answer to question {name}")
+
+        def of(name: str) -> Prediction:
+            text = texts[name]
+            assert isinstance(text, str)  # as all were
+            return Prediction((), None, Candidate(text, 0, len(text), 0.0, 1.0))
+
+        return Mapped(of, ids)
 
     def resampled(
         self, examples: Sequence[QAExample], predictions: Sequence[Prediction], cfg: BertConfig
@@ -273,9 +280,9 @@ def score_answers(
 
 def score_qa(
     metric: str,
-    predictions: dict[str, str],
+    predictions: Mapping[str, str],
     references: References,
-    null_odds: dict[str, float] | None = None,
+    null_odds: Mapping[str, float] | None = None,
     threshold: float = math.inf,
 ) -> dict[str, float]:
     """The official scores of question answering, in percent; see metrics.questions.

@@ -270,17 +270,24 @@ class Tagging(RowTask[TaggingOptions, WordsExample, Tagged]):
 
     def read_predictions(
         self, entries: Sequence[Cell], data: Data[WordsExample], path: str
-    ) -> tuple[list[Tagged], BertConfig]:
-        found = [
-            Tagged(_read_tags(entry, e, path, number), [])
-            for number, (entry, e) in enumerate(zip(entries, data.examples, strict=True))
-        ]
+    ) -> tuple[Sequence[Tagged], BertConfig]:
         known = set(_tags_of(data.examples))
         scheme = find_scheme(known)
-        other = next((tag for tagged in found for tag in tagged.tags if tag not in known), None)
+        other = None
+        for number, (entry, e) in enumerate(zip(entries, data.examples, strict=True)):
+            for tag in _read_tags(entry, e, path, number):
+                if other is None and tag not in known:
+                    other = tag
         if scheme and other and find_scheme({*known, other}) != scheme:
             raise InputError(f"{path}: tag {other!r} is not of the references' scheme")
-        return found, BertConfig(id2label=sorted_classes(known))
+        return Mapped(_tagged, entries), BertConfig(id2label=sorted_classes(known))
+
+
+def _tagged(entry: Cell) -> Tagged:
+    """An entry that has been checked."""
+    tags = entry_of(entry, "tags")
+    assert isinstance(tags, list)
+    return Tagged([str(tag) for tag in tags], [])
 
 
 def _read_tags(entry: Cell, example: WordsExample, path: str, number: int) -> list[str]:

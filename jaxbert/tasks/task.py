@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Generic, Self, TypeAlias, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeAlias, TypeGuard, TypeVar
 
 import jax
 import numpy as np
@@ -18,7 +18,7 @@ from jaxbert.data.rows import Cell, Content, Data, table_of
 from jaxbert.data.soft_labels import SoftLabel
 from jaxbert.data.sources import load_hub_rows, load_rows
 from jaxbert.errors import InputError
-from jaxbert.io.files import JsonFile
+from jaxbert.io.files import Json, JsonFile
 from jaxbert.losses.distillation import distillation
 from jaxbert.losses.forms import Arrays, Loss, Measure
 from jaxbert.losses.label_losses import label_cross_entropy, label_focal, label_smoothing
@@ -356,12 +356,12 @@ class Task(abc.ABC, Generic[S, E, P]):
 
     # --- comparisons ---
 
-    def kept_predictions(self, content: Cell, data: Data[E], path: str) -> Sequence[P] | None:
+    def kept_predictions(self, content: Json, data: Data[E], path: str) -> Sequence[P] | None:
         """The predictions that `artifacts` gave, as far as `resampled` needs them; None where the
         task writes none.
 
         Args:
-            content: of predictions.json.
+            content: of predictions.json; a list or an object may be any Sequence or Mapping.
             data: that they are of.
             path: of the file, for messages.
 
@@ -381,15 +381,15 @@ class Task(abc.ABC, Generic[S, E, P]):
 class RowTask(Task[S, E, P]):
     """A task whose predictions.json is a list in the order of the rows: eval/score.py reads it."""
 
-    def kept_predictions(self, content: Cell, data: Data[E], path: str) -> Sequence[P] | None:
-        if not isinstance(content, list) or len(content) != len(data.examples):
+    def kept_predictions(self, content: Json, data: Data[E], path: str) -> Sequence[P] | None:
+        if not is_list(content) or len(content) != len(data.examples):
             raise InputError(f"{path}: not a list of {len(data.examples)} predictions")
         return self.read_predictions(content, data, path)[0]
 
     @abc.abstractmethod
     def read_predictions(
         self, entries: Sequence[Cell], data: Data[E], path: str
-    ) -> tuple[list[P], BertConfig]:
+    ) -> tuple[Sequence[P], BertConfig]:
         """The predictions of a file, and a configuration that names the classes in it.
 
         Args:
@@ -410,6 +410,11 @@ def _end_of_part(features: Features, first: int, examples: int) -> tuple[int, in
     if last >= len(features):
         return len(features), examples
     return last, int(features.example[last])
+
+
+def is_list(content: Json) -> TypeGuard[Sequence[Cell]]:
+    """Whether the content of a JSON file is a list, perhaps one whose entries lie in a file."""
+    return isinstance(content, Sequence) and not isinstance(content, str)
 
 
 def needed(label: L | None, where: str) -> L:

@@ -54,6 +54,7 @@ TrainStep = Callable[[TrainState, Batch[jax.Array], jax.Array], tuple[TrainState
 # (params, batch, key of the step, its number from 0) -> a loss as its terms
 Learned = Callable[[Params, Batch[jax.Array], jax.Array, jax.Array], Parts]
 _Now = tuple[jax.Array, jax.Array]  # the key of a step, and its number from 0
+_Learn = Callable[[Params, Batch[jax.Array], _Now, LossScale | None], tuple[Params, Sums]]
 PredictStep = Callable[[Params, Batch[jax.Array]], Arrays]
 
 
@@ -138,10 +139,58 @@ def step_of(
     if mesh is not None:
         (axis_name,) = mesh.axis_names
 
+    learn = _learn_of(
+        objective,
+        accumulate=accumulate,
+        frozen=() if unfreeze_step else frozen,
+        axis_name=axis_name,
+    )
+    if mesh is not None:
+        whole, rows = PartitionSpec(), PartitionSpec(None, axis_name)
+        specs = whole, rows, whole, whole
+        learn = jax.shard_map(learn, mesh=mesh, in_specs=specs, out_specs=whole, check_vma=False)
+
+    def train_step(
+        state: TrainState, batch: Batch[jax.Array], key: jax.Array
+    ) -> tuple[TrainState, Arrays]:
+        # Randomness is a function of (seed, step, row): dropout masks come from this key and each
+        # row's own number, so neither the device nor the micro-batch matters.
+        now = jax.random.fold_in(key, state.step), state.step
+        grads, measured = learn(state.params, batch, now, state.scale)
+        weight = divisor(measured["loss"][1])
+        grads = jax.tree.map(lambda g: g / weight, grads)
+        if frozen and unfreeze_step:
+            counts = state.step >= unfreeze_step
+            grads = _in_frozen(grads, frozen, lambda g: jnp.where(counts, g, 0.0))
+        metrics = _reported(measured, grads)
+        finite = metrics["skipped"] == 0
+        if state.scale is not None:
+            metrics["loss_scale"] = state.scale.value
+        if "stop" in batch:
+            metrics["stop"] = jnp.max(batch["stop"])
+        updates, opt_state = update(grads, state.opt_state, state.params, step=state.step)
+        new = optax.apply_updates(state.params, updates), opt_state
+        params, opt_state = _chosen(finite, new, (state.params, state.opt_state))
+        if (scale := state.scale) is not None:  # no remedy for a loss that itself is not finite
+            scale = _chosen(jnp.isfinite(metrics["loss"]), scale.after(finite), scale)
+        return TrainState(state.step + 1, params, opt_state, scale), metrics
+
+    return train_step
+
+
+def _learn_of(
+    objective: Learned, *, accumulate: int, frozen: Sequence[str], axis_name: str | None
+) -> _Learn:
+    """The gradient of the whole global batch and what is reported of it, as sums; see step_of.
+
+    Args:
+        frozen: modules whose gradient is 0 and is not computed.
+    """
+
     def sums(
         params: Params, batch: Batch[jax.Array], now: _Now, weights: tuple[jax.Array, ...] = ()
     ) -> tuple[jax.Array, Sums]:
-        if frozen and not unfreeze_step:
+        if frozen:
             params = _in_frozen(params, frozen, jax.lax.stop_gradient)
         terms, reported = objective(params, batch, *now)
         loss_sum = terms[0].factor * terms[0].sum
@@ -176,7 +225,6 @@ def step_of(
     def learn(
         params: Params, batch: Batch[jax.Array], now: _Now, scale: LossScale | None
     ) -> tuple[Params, Sums]:
-        """The gradient of the whole global batch, and what is reported of it, as sums."""
         first = jax.tree.map(lambda x: x[0], batch)
         gradient = gradient_of(sums, scale)
         if accumulate == 1:
@@ -187,37 +235,7 @@ def step_of(
             weights = over_all(lambda part: weights_of(params, part, now), batch)
         return over_all(lambda part: gradient(params, part, now, weights), batch)
 
-    if mesh is not None:
-        whole, rows = PartitionSpec(), PartitionSpec(None, axis_name)
-        specs = whole, rows, whole, whole
-        learn = jax.shard_map(learn, mesh=mesh, in_specs=specs, out_specs=whole, check_vma=False)
-
-    def train_step(
-        state: TrainState, batch: Batch[jax.Array], key: jax.Array
-    ) -> tuple[TrainState, Arrays]:
-        # Randomness is a function of (seed, step, row): dropout masks come from this key and each
-        # row's own number, so neither the device nor the micro-batch matters.
-        now = jax.random.fold_in(key, state.step), state.step
-        grads, measured = learn(state.params, batch, now, state.scale)
-        weight = divisor(measured["loss"][1])
-        grads = jax.tree.map(lambda g: g / weight, grads)
-        if frozen and unfreeze_step:
-            counts = state.step >= unfreeze_step
-            grads = _in_frozen(grads, frozen, lambda g: jnp.where(counts, g, 0.0))
-        metrics = _reported(measured, grads)
-        finite = metrics["skipped"] == 0
-        if state.scale is not None:
-            metrics["loss_scale"] = state.scale.value
-        if "stop" in batch:
-            metrics["stop"] = jnp.max(batch["stop"])
-        updates, opt_state = update(grads, state.opt_state, state.params, step=state.step)
-        new = optax.apply_updates(state.params, updates), opt_state
-        params, opt_state = _chosen(finite, new, (state.params, state.opt_state))
-        if (scale := state.scale) is not None:  # no remedy for a loss that itself is not finite
-            scale = _chosen(jnp.isfinite(metrics["loss"]), scale.after(finite), scale)
-        return TrainState(state.step + 1, params, opt_state, scale), metrics
-
-    return train_step
+    return learn
 
 
 def _in_frozen(

@@ -15,7 +15,7 @@ import pytest
 from conftest import DEMO
 from scripts import refuses
 
-from jaxbert.benchmark import finetuning, machine, steps, table
+from jaxbert.benchmark import finetuning, host_rows, machine, steps, table
 from jaxbert.benchmark.machine import Peak
 from jaxbert.benchmark.setting import Setting
 from jaxbert.benchmark.timing import Timed, of_less
@@ -162,6 +162,34 @@ def test_a_process_that_fails_is_named_with_its_last_line(tmp_path: Path) -> Non
     assert str(caught.value) == (
         "jaxbert.benchmark.child minilm-l6 16 192 float32 --devices 2 failed: MemoryError: 8 GiB"
     )
+
+
+@pytest.mark.parametrize("packing", [False, True])
+def test_the_host_makes_batches_for_all_devices(
+    packing: bool, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host_rows, "_SECONDS", 0.05)
+    monkeypatch.setattr(host_rows, "_ROWS", 2)
+    put: list[int] = []
+    prefetch = host_rows.prefetch
+
+    def watched(batches: Any, place: Any) -> Any:
+        def seen(batch: Any) -> Any:
+            tokens, placed = place(batch)
+            arrays = placed.values()
+            put.append(min(len({s.device for s in x.addressable_shards}) for x in arrays))
+            return tokens, placed
+
+        return prefetch(batches, seen)
+
+    monkeypatch.setattr(host_rows, "prefetch", watched)
+    demo = [str(DEMO / f"qa_en_{name}.json") for name in ("train", "dev")]
+    setting = Setting("float32", 1, *demo, quick=True, say=print, small_model=str(tiny_folder))
+    row = host_rows.questions(setting, "host/questions", packing=packing)
+    assert row.jaxbert is not None
+    assert row.jaxbert > 0
+    assert row.more == {"batch": 16, "length": 384, "devices": 8}
+    assert set(put) == {8}
 
 
 @pytest.mark.parametrize(

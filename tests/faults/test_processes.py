@@ -43,8 +43,14 @@ def batch(devices: int) -> tuple[str, str]:
     return "--per_device_train_batch_size", str(4 // devices)
 
 
-def together(model: Path, folder: Path, count: int, *more: str) -> list[BaseProcess]:
-    """Start the processes of one run, with a device each."""
+def together(
+    model: Path, folder: Path, count: int, *more: str, hosts: str = ""
+) -> list[BaseProcess]:
+    """Start the processes of one run, with a device each.
+
+    Args:
+        hosts: a letter for each, its machine's name.
+    """
     with socket.socket() as probe:
         probe.bind(("", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
@@ -53,6 +59,7 @@ def together(model: Path, folder: Path, count: int, *more: str) -> list[BaseProc
         start(
             *(model, folder, *ROWS, *batch(count), *job, "--process_id", str(rank), *more),
             name=str(rank),
+            **({"HOST": hosts[rank]} if hosts else {}),
         )
         for rank in range(count)
     ]
@@ -88,6 +95,34 @@ def test_processes_equal_one_process_with_as_many_devices(
     assert "model and results" in said(folder, "out", "0").read_text()
     others = said(folder, "out", "1").read_text().splitlines()
     assert all(line.startswith("[Gloo]") for line in others)  # JAX's own, by C++
+
+
+def test_hosts_that_share_a_cache_encode_together(
+    tiniest_folder: Path, unbroken: dict[int, Path], tmp_path: Path
+) -> None:
+    """To the bit what is learned without; and a row that cannot be read ends both in one line."""
+    folder, cache = tmp_path / "run", tmp_path / "cache"
+    children = together(tiniest_folder, folder, 2, "--cache_dir", str(cache), hosts="ab")
+    assert [wait(child) for child in children] == [0, 0], said(folder, name="1").read_text()[-3000:]
+    assert result(folder) == result(unbroken[2])
+    kept = [path.name for path in cache.iterdir() if path.name.startswith("qa-")]
+    assert len(kept) == 2  # the examples, and their features
+    locks = {path.name for path in cache.glob(".qa-*.lock")}
+    assert len(locks) == 4  # of both, and of each host
+    assert not list(cache.glob(".qa-*.parts"))
+
+
+@pytest.mark.faults
+def test_data_that_cannot_be_read_end_all_that_share_a_cache(
+    tiniest_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "questions.jsonl").write_text('{"id": "q", "question": "who?"\n')
+    folder, cache = tmp_path / "run", tmp_path / "cache"
+    children = together(tiniest_folder, folder, 2, "--cache_dir", str(cache), hosts="ab")
+    assert [wait(child) for child in children] == [2, 2]
+    for rank in "01":
+        [line] = said(folder, name=rank).read_text().splitlines()
+        assert "questions.jsonl: not JSON at line 1" in line
 
 
 def losses(folder: Path) -> list[float]:

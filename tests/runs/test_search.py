@@ -246,7 +246,10 @@ def test_a_search_of_something_else_is_refused(tiny_folder: Path, tmp_path: Path
         ([*SPACE, "--trials", "few"], "invalid int value: 'few'"),
         ([*SPACE, "--learning_rate", "1"], "--learning_rate is given and searched"),
         ([*SPACE, "--weight_decays", "1"], "did you mean --weight_decay"),
-        ([*SPACE, "--output_dir", "s3://bucket/a"], "jaxbert search works with files of this mach"),
+        (
+            [*SPACE, "--output_dir", "s3://bucket/a"],
+            "jaxbert search writes to a folder of this machine",
+        ),
     ],
 )
 def test_wrong_input_is_told_before_anything_is_read(

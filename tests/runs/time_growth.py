@@ -4,10 +4,12 @@ python tests/runs/time_growth.py order 1000000
 python tests/runs/time_growth.py packed 1000000
 python tests/runs/time_growth.py save bert-base FOLDER
 python tests/runs/time_growth.py start SQUAD.json 1000000 FOLDER
+python tests/runs/time_growth.py hosts SQUAD.json 100000 FOLDER
 python tests/runs/time_growth.py evaluation qa 1000000 FOLDER
+python tests/runs/time_growth.py score qa 200000 FOLDER
 python tests/runs/time_growth.py memory 200 FOLDER
 
-The last two start jaxbert as a user does, with a tiny model, and watch the memory of all of its
+The last three start jaxbert as a user does, with a tiny model, and watch the memory of all of its
 processes.
 """
 
@@ -19,12 +21,14 @@ import os
 import random
 import resource
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -34,6 +38,7 @@ from watched_memory import Watched, watched
 
 from jaxbert.data.packing import PackedSampler
 from jaxbert.data.sampling import BucketSampler, bucket_lengths
+from jaxbert.io.files import write_json
 from jaxbert.model.config import SIZES, BertConfig
 from jaxbert.model.heads import init_params
 from jaxbert.model.pretrained import save_pretrained
@@ -132,8 +137,8 @@ def questions(source: Path, count: int) -> Iterator[str]:
             yield ", "
 
 
-def start(source: Path, count: int, folder: Path) -> None:
-    """The first and the second start of a run on questions, up to their features."""
+def data_of(source: Path, count: int, folder: Path) -> Path:
+    """The file of so many questions."""
     folder.mkdir(parents=True, exist_ok=True)
     data = folder / f"{count}.json"
     if not data.exists():
@@ -141,10 +146,56 @@ def start(source: Path, count: int, folder: Path) -> None:
             file.writelines(questions(source, count))
     print(f"{data.stat().st_size / 2**20:.0f} MiB of JSON", flush=True)
     time.sleep(3)  # a file of this moment is not known again
+    return data
+
+
+def start(source: Path, count: int, folder: Path) -> None:
+    """The first and the second start of a run on questions, up to their features."""
+    data = data_of(source, count, folder)
     for _ in range(3):
         began = time.perf_counter()
         subprocess.run([sys.executable, __file__, "ready", data, folder / "cache"], check=True)
         print(f"  the process: {time.perf_counter() - began:.2f} s", flush=True)
+
+
+def hosts(source: Path, count: int, folder: Path) -> None:
+    """Two processes of one run, each on a core of its own, up to their features: with nothing
+    shared, as processes of one host, and as two hosts that see one folder."""
+    data = data_of(source, count, folder)
+    for name, cache, machines in (
+        ("without --cache_dir", "", ("one", "one")),
+        ("--cache_dir, one host", str(folder / "one"), ("one", "one")),
+        ("--cache_dir, two hosts", str(folder / "two"), ("one", "two")),
+        ("the same, second start", str(folder / "two"), ("one", "two")),
+    ):
+        print(name, flush=True)
+        found = watched([sys.executable, __file__, "both", str(data), cache, *machines], 0.25)
+        print("\n".join(line for line in found.lines if "ready" in line))
+        print(f"  all processes: {most(found)}", flush=True)
+
+
+def both(data: str, cache: str, *machines: str) -> None:
+    """What `hosts` starts: the processes of a run."""
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    children = []
+    for rank, machine in enumerate(machines):
+        words = [sys.executable, __file__, "member", data, cache, address, str(rank), machine]
+        children.append(subprocess.Popen(words, env={**os.environ, "JAX_PLATFORMS": "cpu"}))
+    for child in children:
+        child.wait()
+
+
+def member(data: str, cache: str, address: str, rank: str, machine: str) -> None:
+    """One of them."""
+    from jaxbert.runtime import processes
+
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[int(rank) % len(cores)]})
+    processes.host_name = lambda: machine
+    processes.join(address, 2, int(rank))
+    ready(data, cache)
 
 
 def ready(data: str, cache: str) -> None:
@@ -157,7 +208,9 @@ def ready(data: str, cache: str) -> None:
     from jaxbert.runs.training_inputs import PythonInputs, read_data
     from jaxbert.tasks.qa import QA
 
-    options = QATrainOptions(model_name_or_path="minilm-l6", train_file=[data], cache_dir=cache)
+    options = QATrainOptions(
+        model_name_or_path="minilm-l6", train_file=[data], cache_dir=cache or None
+    )
     read = read_data(QA(options.part(QA.settings_cls)), PythonInputs(), **options.data())
     model = load_model(read.task, options, read.data)
     features: Features = encode_to_learn(
@@ -197,7 +250,7 @@ def tiny_folder(folder: Path, head: str, labels: tuple[str, ...] = ()) -> Path:
     return folder
 
 
-def question(rng: random.Random, number: int) -> dict[str, object]:
+def question(rng: random.Random, number: int) -> dict[str, Any]:
     words = rng.choices(WORDS, k=40)
     text = " ".join(words)
     answer = " ".join(words[7:9])
@@ -209,11 +262,11 @@ def question(rng: random.Random, number: int) -> dict[str, object]:
     }
 
 
-def text(rng: random.Random, number: int) -> dict[str, object]:
+def text(rng: random.Random, number: int) -> dict[str, Any]:
     return {"text": " ".join(rng.choices(WORDS, k=40)), "label": rng.choice(("no", "yes"))}
 
 
-def sentence(rng: random.Random, number: int) -> dict[str, object]:
+def sentence(rng: random.Random, number: int) -> dict[str, Any]:
     return {"tokens": rng.choices(WORDS, k=40), "tags": rng.choices(TAGS, k=40)}
 
 
@@ -246,6 +299,58 @@ def evaluation(task: str, count: int, folder: Path) -> None:
         print(f"  {which}: {most(watched(command))}", flush=True)
     for path in sorted((folder / "scores").iterdir()):
         print(f"  {path.name}: {path.stat().st_size / 2**20:.1f} MiB")
+
+
+def predicted(task: str, rng: random.Random, row: dict[str, Any]) -> Any:
+    """An entry of a predictions.json, as evaluations write it."""
+    if task == "qa":
+        return row["answers"]["text"][0]
+    if task == "tagging":
+        scores = [round(rng.random(), 6) for _ in row["tags"]]
+        return {"words": row["tokens"], "tags": rng.choices(TAGS, k=40), "scores": scores}
+    chance = rng.random()
+    label = rng.choice(("no", "yes"))
+    return {"label": label, "scores": {"no": chance, "yes": 1 - chance}}
+
+
+def score(task: str, count: int, folder: Path) -> None:
+    """`jaxbert score` of a predictions file of `count` rows, and the intervals of `compare` between
+    two; answers are in another order than their questions."""
+    labels, made = EVALUATED[task]
+    tiny_folder(folder, task, labels)
+    data, rng = folder / f"{task}-{count}.json", random.Random(0)
+    path = folder / "predictions.json"
+    rows = [made(rng, n) for n in range(count)]
+    data.write_text(json.dumps({"data": rows}))
+    entries: Any = [predicted(task, rng, row) for row in rows]
+    if task == "qa":
+        named = [(row["id"], entry) for row, entry in zip(rows, entries, strict=True)]
+        rng.shuffle(named)
+        entries = dict(named)
+    write_json(path, entries)
+    print(f"{count:,} rows of {task}, {data.stat().st_size / 2**20:.0f} MiB", end=", ")
+    print(f"predictions {path.stat().st_size / 2**20:.0f} MiB", flush=True)
+    del rows, entries
+    metric = ("--metric", "squad" if task == "qa" else task)
+    files = ("--references", str(data), "--predictions", str(path))
+    for name, command in {
+        "score": [sys.executable, "-m", "jaxbert", "score", *metric, *files],
+        "intervals": [sys.executable, __file__, "intervals", task, str(data), str(folder)],
+    }.items():
+        found = watched(command, 0.05)
+        print(f"  {name}: {most(found)}\n    {found.lines[-1][:150]}", flush=True)
+
+
+def intervals(task: str, data: str, folder: str) -> None:
+    """What `score` starts: those that `jaxbert compare` has of two runs, here the same one."""
+    from jaxbert.options.source_settings import Source
+    from jaxbert.runs.compared_examples import intervals_of
+    from jaxbert.tasks.registry import TASKS
+
+    cls = TASKS[task]
+    source = Source(False, [data], None, None, None, None)
+    runs = {"one": [Path(folder)], "other": [Path(folder)]}
+    print(intervals_of(cls(cls.settings_cls()), source, runs))
 
 
 def most(found: Watched) -> str:
@@ -307,6 +412,16 @@ def main() -> None:
         order(int(first), what == "packed")
     elif what == "start":
         start(Path(first), int(more[0]), Path(more[1]))
+    elif what == "score":
+        score(first, int(more[0]), Path(more[1]))
+    elif what == "intervals":
+        intervals(first, *more)
+    elif what == "hosts":
+        hosts(Path(first), int(more[0]), Path(more[1]))
+    elif what == "both":
+        both(first, *more)
+    elif what == "member":
+        member(first, *more)
     elif what == "evaluation":
         evaluation(first, int(more[0]), Path(more[1]))
     elif what == "memory":
