@@ -102,6 +102,13 @@ def test_a_run_resumes_to_the_bit_and_changes_what_it_names_alone(
         with pytest.raises(InputError, match=reason):
             train(tiniest_folder, again, **{option: value}, allow_changed_options=[option])
 
+    # Its dropout may change, and what is learned then does.
+    shutil.rmtree(again / "checkpoints" / "6")
+    (again / "metrics.json").unlink()
+    train(tiniest_folder, again, lora_dropout=0.5, allow_changed_options=["lora_dropout"])
+    name = "adapter/adapter_model.safetensors"
+    assert (again / name).read_bytes() != (tmp_path / "run" / name).read_bytes()
+
 
 @pytest.mark.parametrize("task", ["qa", "tagging", "mlm"])
 @pytest.mark.slow

@@ -211,16 +211,12 @@ def test_a_predictor_asks_a_model_on_several_devices(tiny_folder: Path) -> None:
                 assert answer["score"] == pytest.approx(one["score"], rel=1e-4)
 
 
-def test_for_one_device_a_model_takes_any_rows_however_many_devices_there_are(
-    tiny_folder: Path,
-) -> None:
-    """A loss is tried on the rows of one device before the first step, on GPUs too."""
+def test_in_training_a_model_is_that_of_one_device_with_any_rows(tiny_folder: Path) -> None:
+    """The step gives each device its own; before the first step a loss is tried on one's alone."""
     compute = dataclasses.replace(compute_on(4, attention="xla"), target=Target("gpu"))
     model = LoadedModel.from_folder(tiny_folder, "qa", compute)
     batch = {"input_ids": jnp.ones((1, 8), jnp.int32)}
     key = jax.random.key(0)
-    alone = model.train_apply([8], on_one_device=True)
-    jax.eval_shape(lambda params: alone(params, batch, key=key, train=True), model.params)
-    parted = model.train_apply([8])
-    with pytest.raises(ValueError, match="divisible"):
-        jax.eval_shape(lambda params: parted(params, batch, key=key, train=True), model.params)
+    alone = model.train_apply([8])
+    outputs = jax.eval_shape(lambda params: alone(params, batch, key=key, train=True), model.params)
+    assert outputs["start_logits"].shape == (1, 8)

@@ -34,7 +34,7 @@ import jax
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from watched_memory import Watched, watched
+from watched_memory import Sample, Watched, watched
 
 from jaxbert.data.packing import PackedSampler
 from jaxbert.data.sampling import BucketSampler, bucket_lengths
@@ -378,26 +378,26 @@ def memory(megabytes: int, folder: Path) -> None:
         *("--output_dir", str(folder / f"run-{megabytes}"), "--overwrite_output_dir", *workers),
         *("--per_device_train_batch_size", "32", "--max_steps", "100", "--save_steps", "50"),
     ]
+    print(f"{data.stat().st_size / 1e6:.0f} MB of text", flush=True)
     tokenizing, trained = watched(training).parted("steps of")
+    _curve("tokenizing", tokenizing)
+    _curve("training", trained)
     predicting = [
         *(sys.executable, "-m", "jaxbert", "eval", "mlm", "--validation_file", str(data), *fixed),
         *("--output_dir", str(folder / "scores"), "--per_device_eval_batch_size", "32", *workers),
     ]
     again, predictions = watched(predicting).parted("attention by")
-    phases = {
-        "tokenizing": tokenizing,
-        "training": trained,
-        "tokenizing again": again,
-        "predictions": predictions,
-    }
-    print(f"{data.stat().st_size / 1e6:.0f} MB of text")
-    for name, part in phases.items():
-        tenths = [part[len(part) * n // 10 : len(part) * (n + 1) // 10] for n in range(10)]
-        curve = [f"{max(s.whole for s in tenth) / 2**30:.2f}" for tenth in tenths if tenth]
-        seconds = part[-1].seconds - part[0].seconds
-        own = max(s.own for s in part) / 2**30
-        print(f"  {name}, {seconds:.0f} s: GiB in each tenth of it {' '.join(curve)}", end="; ")
-        print(f"without files {own:.2f} at its most", flush=True)
+    _curve("tokenizing again", again)
+    _curve("predictions", predictions)
+
+
+def _curve(name: str, part: list[Sample]) -> None:
+    tenths = [part[len(part) * n // 10 : len(part) * (n + 1) // 10] for n in range(10)]
+    curve = [f"{max(s.whole for s in tenth) / 2**30:.2f}" for tenth in tenths if tenth]
+    seconds = part[-1].seconds - part[0].seconds
+    own = max(s.own for s in part) / 2**30
+    print(f"  {name}, {seconds:.0f} s: GiB in each tenth of it {' '.join(curve)}", end="; ")
+    print(f"without files {own:.2f} at its most", flush=True)
 
 
 def _started() -> float:
