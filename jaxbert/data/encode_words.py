@@ -294,7 +294,7 @@ def _filled_up(
     spare = room - (end - start)
 
     def first_with(tokens: np.ndarray) -> np.ndarray:
-        """The first word where so many tokens before the window may be added."""
+        """The first word where that number of tokens before the window may be added."""
         fits = np.searchsorted(ends, start - tokens, side="left")
         found: np.ndarray = np.maximum(fits, lowest)
         return found

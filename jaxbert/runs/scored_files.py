@@ -64,7 +64,7 @@ def read_predictions_file(path: str) -> Json:
     except InputError:
         raise
     except (OSError, ValueError, OverflowError, RecursionError):
-        pass  # no JSON, of which the line is said below; or what such a copy cannot hold
+        pass  # no JSON, which is told below with its line; or what such a copy cannot hold
     content: Json = read_json(path)
     return content
 

@@ -32,7 +32,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def whole(path: Path, characters: int) -> Any:
-    """The content of a file, entry by entry, so many characters at once."""
+    """The content of a file, entry by entry, that number of characters at once."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(json_stream, "_CHARACTERS", characters)
         if first_sign(path) == "{":

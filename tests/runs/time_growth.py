@@ -138,7 +138,7 @@ def questions(source: Path, count: int) -> Iterator[str]:
 
 
 def data_of(source: Path, count: int, folder: Path) -> Path:
-    """The file of so many questions."""
+    """The file of that number of questions."""
     folder.mkdir(parents=True, exist_ok=True)
     data = folder / f"{count}.json"
     if not data.exists():
