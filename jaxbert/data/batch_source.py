@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 from jaxbert.data.features import Features
@@ -11,7 +12,7 @@ from jaxbert.data.sampling import NumpyBatch, make_batch
 
 # (batch, step) -> batch: random changes made on the host at every step, such as masking tokens.
 Corruption = Callable[[NumpyBatch, int], NumpyBatch]
-_FORGOTTEN = 64  # steps; what was read of files on a disk is then given back
+_FORGOTTEN = 512  # rows; what was read of files on a disk is then given back
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # by identity: features are arrays
@@ -89,9 +90,13 @@ def batches_from(
     Args:
         features: what they are made of; of those in files the memory is given back now and then.
     """
+    read = 0
     while True:
-        yield batch(step)
+        made = batch(step)
+        read += math.prod(made["input_ids"].shape[:2])
+        yield made
         step += 1
-        if step % _FORGOTTEN == 0:
+        if read >= _FORGOTTEN:
+            read = 0
             for each in features:
                 each.forget()

@@ -83,6 +83,25 @@ def test_batches_from_a_step_are_those_that_follow_when_all_are_made(
             np.testing.assert_array_equal(a[name], b[name])
 
 
+@pytest.mark.parametrize(("rows", "given_back"), [(100, [6, 12, 18]), (1000, [1, 2, 3])])
+def test_memory_is_given_back_after_as_many_rows_whatever_a_batch_has(
+    rows: int, given_back: list[int]
+) -> None:
+    """Each row has pages of its own in a file, so many rows a batch would keep many."""
+    at: list[int] = []
+
+    class Watched(Features):
+        def forget(self) -> None:
+            at.append(number)
+
+    features = Watched(**vars(features_of([4] * rows)))
+    source = BatchSource(features, BucketSampler(features.lengths, rows, 0, [8]))
+    for number, _ in enumerate(source.iter_from(0)):  # noqa: B007, which forget reads
+        if len(at) == 3:
+            break
+    assert at == [n - 1 for n in given_back]
+
+
 @unhurried
 @given(sources(), st.integers(0, 40))
 def test_ids_are_those_of_the_windows_in_the_batch(source: BatchSource, step: int) -> None:
