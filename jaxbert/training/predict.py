@@ -17,7 +17,7 @@ from jaxbert.training.parallel import Parallel, prefetch
 from jaxbert.training.step import PredictStep
 from jaxbert.training.window_arrays import WindowArrays
 
-_FORGOTTEN = 64  # batches; what was read of files on a disk is then given back
+_FORGOTTEN = 2048  # windows; what was read of files on a disk is then given back
 
 
 def cached_tokens(platform: str) -> int | None:
@@ -76,10 +76,13 @@ def predict(
     def collect(windows: np.ndarray, outputs: Arrays) -> None:
         results.put(windows, parallel.gather(outputs))
 
-    for number, (windows, batch) in enumerate(prefetch(plan, put), 1):
+    read = 0
+    for windows, batch in prefetch(plan, put):
         if stopped():
             return None
-        if number % _FORGOTTEN == 0:
+        read += len(windows)
+        if read >= _FORGOTTEN:
+            read = 0
             features.forget()
             results.forget()
         processes.beat()
