@@ -61,8 +61,9 @@ def _write(folder: Path, found: list[Check]) -> None:
 def train(folder: Path, words: Sequence[str]) -> None:
     """Train on questions by jaxbert and by PyTorch, each as a command of its own.
 
-    training.json and training.md have what each took and the scores that it reached; where the
-    card tells its energy, that too.
+    jaxbert packs its rows. PyTorch has batches of like length, by SDPA and not compiled: the rows
+    of the benchmark are beside its fastest way. training.json and training.md have what each took
+    and the scores that it reached; where the card tells its energy, that too.
 
     Args:
         words: what both commands are given; see TRAINING.

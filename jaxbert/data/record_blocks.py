@@ -76,7 +76,7 @@ class Blocks(OnDemand[T]):
         path: stays open, and may be removed.
         blocks: what `write_blocks` returned.
         count: of the records.
-        cls: the type that they are of.
+        cls: the type that they are of; None for plain values, as JSON has them.
         advice: what to do where they cannot be read, for a message.
 
     Raises:
@@ -84,10 +84,12 @@ class Blocks(OnDemand[T]):
     """
 
     def __init__(
-        self, path: Path, blocks: Sequence[Block], count: int, cls: type[T], advice: str
+        self, path: Path, blocks: Sequence[Block], count: int, cls: type[T] | None, advice: str
     ) -> None:
         self._path, self._blocks, self._count, self._advice = path, blocks, count, advice
-        self._decoder = msgspec.msgpack.Decoder(list[cls])  # type: ignore[valid-type]
+        self._decoder: msgspec.msgpack.Decoder[list[T]] = (
+            msgspec.msgpack.Decoder() if cls is None else msgspec.msgpack.Decoder(list[cls])  # type: ignore[valid-type]
+        )
         self._last: tuple[int, list[T]] = (-1, [])
         self._file = os.open(path, os.O_RDONLY)
 

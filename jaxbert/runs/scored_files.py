@@ -13,7 +13,6 @@ import sys
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from jaxbert.data.record_blocks import Blocks, write_blocks
 from jaxbert.errors import InputError
@@ -21,7 +20,6 @@ from jaxbert.io.fetched import scratch_folder
 from jaxbert.io.files import Json
 from jaxbert.io.json_stream import entries_of_array, entries_of_object, first_sign
 
-_Anything = Any  # that JSON can hold
 _IN_MEMORY = 1 << 10  # entries
 _ADVICE = "the predictions kept there cannot be read ({}); start the command again"
 _ELSEWHERE = "set TMPDIR to a folder with room for them"
@@ -32,18 +30,19 @@ def warn(line: str) -> None:
     print(f"warning: {line}", file=sys.stderr)
 
 
-def read_json(path: str) -> Any:
+def read_json(path: str) -> Json:
     """The content of a JSON file.
 
     Raises:
         InputError: it is missing, or no JSON.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        content: Json = json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read as JSON ({error})") from None
+    return content
 
 
 def read_predictions_file(path: str) -> Json:
@@ -65,8 +64,7 @@ def read_predictions_file(path: str) -> Json:
         raise
     except (OSError, ValueError, OverflowError, RecursionError):
         pass  # no JSON, which is told below with its line; or what such a copy cannot hold
-    content: Json = read_json(path)
-    return content
+    return read_json(path)
 
 
 def _entries(entries: Iterator[Json]) -> Sequence[Json]:
@@ -83,7 +81,7 @@ def _entries(entries: Iterator[Json]) -> Sequence[Json]:
 
     with scratch_folder("predictions", _ELSEWHERE) as folder:
         blocks = write_blocks(counted(), folder / "blocks")
-        return Blocks(folder / "blocks", blocks, count, _Anything, _ADVICE)
+        return Blocks(folder / "blocks", blocks, count, None, _ADVICE)
 
 
 def _texts(pairs: Iterator[tuple[str, Json]]) -> Mapping[str, str]:

@@ -87,7 +87,7 @@ def test_batches_from_a_step_are_those_that_follow_when_all_are_made(
 def test_memory_is_given_back_after_as_many_rows_whatever_a_batch_has(
     rows: int, given_back: list[int]
 ) -> None:
-    """Each row has pages of its own in a file, so many rows a batch would keep many."""
+    """Each row has its own pages in a file: counted in batches, large ones would keep more."""
     at: list[int] = []
 
     class Watched(Features):
