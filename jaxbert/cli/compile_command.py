@@ -153,6 +153,7 @@ def run(
             width=cfg.hidden_size,
             parts=parts,
             max_seq_length=length,
+            windows_in_row=examples.task.windows_in_row,
             platform=described.kind.target.platform,
             corruption=examples.task.corrupt(examples.tokenizer, examples.cfg, seed=options.seed),
             **options.batches(),
@@ -233,8 +234,10 @@ def _examples(
     if task.has_classes:
         classes = data.classes or task.labels(data.examples)
         cfg = dataclasses.replace(cfg, id2label=tuple(classes))
-    cfg = dataclasses.replace(cfg, problem_type=task.problem_type(cfg))
-    features = task.encode(data.examples, tokenizer, cfg).to_learn()
+    cfg = dataclasses.replace(
+        cfg, problem_type=task.problem_type(cfg), window_attention=task.windows_in_row > 1
+    )
+    features = task.as_rows(task.encode(data.examples, tokenizer, cfg).to_learn())
     return _Examples(task, cfg, tokenizer, features)
 
 

@@ -10,14 +10,16 @@ A = TypeVar("A")
 class Batch(TypedDict, Generic[A], total=False):
     """The arrays that the encoder, losses and tasks read, under Hugging Face's names.
 
-    B windows, T tokens of a row, C classes, K choices of a question, G reference answers, P masked
-    positions. Which keys a batch has depends on the task. --extra_columns are there too, under
-    their own names: (B,) or (B, n), of words (B, T), int32 or float32.
+    B windows, T tokens of a row, C classes, K choices of a question or windows of a text, G
+    reference answers, P masked positions. Which keys a batch has depends on the task.
+    --extra_columns are there too, under their own names: (B,) or (B, n), of words (B, T), int32 or
+    float32.
 
     Without packing a window is a row, R = B. Packed, R rows have K windows each, B = R K.
     """
 
-    # Read by the encoder; (B, T, K) for multiple choice.
+    # Read by the encoder; (B, T, K) for multiple choice, and where a text has several windows in a
+    # row.
     input_ids: A  # (R, T) int32, token ids
     token_type_ids: A  # (R, T) int32, 0 in the first text and 1 in the second
     attention_mask: A  # (B, T) int32, 1 at the window's tokens and 0 at padding

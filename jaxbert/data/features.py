@@ -74,6 +74,8 @@ class Features:
             0; None if all windows are learnable.
         lines: about the encoding, for the log.
         sums: the numbers in these.
+        window: where a row is several windows, the tokens of each but the last; longer rows are
+            (B, T, K) in a batch. See data.rows_of_windows.
         maps: of the files that the columns are views of, where they lie on the disk.
     """
 
@@ -85,6 +87,7 @@ class Features:
     learnable: np.ndarray | None = None
     lines: tuple[Line, ...] = ()
     sums: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    window: int | None = None
     maps: tuple[mmap.mmap, ...] = ()
 
     def __len__(self) -> int:

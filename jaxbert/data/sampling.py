@@ -122,7 +122,8 @@ def make_batch(features: Features, windows: np.ndarray, length: int, size: int) 
         windows: (<= size,) int64; -1 leaves a row empty.
 
     Returns:
-        The features' token columns (size, length, ...) and row columns (size, ...);
+        The features' token columns (size, length, ...) and row columns (size, ...), where rows have
+        K windows of W tokens tokens (size, W, K);
         attention_mask (size, length) int32, the features' own or 1 at the windows' tokens; weight
         (size,) float32, 0 on padding rows and on windows from which nothing can be learned, else 1
         or the features' own; and row (size,) int32, the window's index, -1 on padding rows, which
@@ -145,6 +146,9 @@ def make_batch(features: Features, windows: np.ndarray, length: int, size: int) 
         batch[name] = filled
     if "attention_mask" not in features.tokens:
         batch["attention_mask"] = is_token.astype(np.int32)
+    if features.window is not None and length > features.window:
+        for name in (*features.tokens, "attention_mask"):
+            batch[name] = batch[name].reshape(size, -1, features.window).swapaxes(1, 2)
     has_weight = row >= 0
     if features.learnable is not None:
         has_weight &= features.learnable[row]

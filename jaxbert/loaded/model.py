@@ -105,14 +105,15 @@ class LoadedModel:
         draw_head: bool = False,
         key: jax.Array | None = None,
         id2label: Sequence[str] | None = None,
+        window_attention: bool | None = None,
         tokenizer: str | Path | None = None,
         of_words: bool = False,
     ) -> Self:
         """Open a folder or a Hub name.
 
         Args:
-            draw_head, key, id2label: see load_pretrained; by default a model without the head is
-                refused.
+            draw_head, key, id2label, window_attention: see load_pretrained; by default a model
+                without the head is refused.
             tokenizer: the folder or Hub name of another tokenizer.
             of_words: see load_tokenizer.
 
@@ -120,7 +121,14 @@ class LoadedModel:
             InputError: the model or its tokenizer cannot be used.
         """
         folder = find_model_folder(path_or_name)
-        cfg, params = load_pretrained(folder, head, key=key, draw_head=draw_head, id2label=id2label)
+        cfg, params = load_pretrained(
+            folder,
+            head,
+            key=key,
+            draw_head=draw_head,
+            id2label=id2label,
+            window_attention=window_attention,
+        )
         words = load_tokenizer(
             find_model_folder(tokenizer) if tokenizer else folder,
             vocab_size=cfg.vocab_size,

@@ -190,6 +190,12 @@ def supervised_contrastive(
             "--loss supervised_contrastive: rows with several labels are not of one class; give "
             "cross_entropy, label_smoothing or focal, alone or as the base of another"
         )
+    if "window_scores" in outputs:
+        raise InputError(
+            "--loss supervised_contrastive: with --window_pooling attention a text has several "
+            "[CLS] vectors; give cross_entropy, label_smoothing or focal, alone or as the base of "
+            "another"
+        )
     check_range("weight", weight, 0, 1)
     check_range("temperature", temperature, 1e-3, 1e3)
     check_range("group", group, 2, 65536)

@@ -93,6 +93,7 @@ class BertConfig:
     num_hidden_groups: int | None = None  # different layers, if several in a row are the same one
     qa_dropout: float = 0.0  # before the scores of tokens
     summary_last_dropout: float = 0.1  # before the score of a choice, in ELECTRA
+    window_attention: bool = False  # jaxbert's own: a query weighs the windows of a text
 
     def __post_init__(self) -> None:
         if self.model_type not in FAMILIES:
@@ -278,6 +279,7 @@ def config_from_dict(raw: Json, origin: str) -> BertConfig:
     used = {"model_type": model_type, **family.defaults, **given, **family.fixed}
     if "id2label" in used:
         used["id2label"] = _label_names(used["id2label"], origin)
+    used["window_attention"] = raw.get("window_attention") is True
     try:
         return BertConfig(**used)
     except InputError as error:
@@ -346,4 +348,6 @@ def config_to_dict(cfg: BertConfig) -> dict[str, Json]:
         fields["label2id"] = {name: index for index, name in enumerate(names)}
     if cfg.problem_type is None:
         del fields["problem_type"]
+    if cfg.window_attention:
+        fields["window_attention"] = True
     return fields

@@ -36,6 +36,12 @@ _POOLED = {"tanh": jnp.tanh, **ACTIVATIONS}
 Outputs: TypeAlias = dict[str, Array]  # by the names that the heads document
 # What else of a forward pass can be asked for; see make_apply.
 REQUESTS = ("hidden_states", "attentions", "pooler_output", "embeddings")
+# The module that weighs the windows of a text.
+WINDOW_ATTENTION = "window_attention"
+# The score of a window that a row does not have: its weight is 0, and no gradient is NaN.
+_NO_WINDOW = -1e30
+# Masks of a row's k-th window are those of the row k times as far on: no data has that many rows.
+_FURTHER_ON = 1 << 24
 
 _Input: TypeAlias = Literal[
     "input_ids", "token_type_ids", "attention_mask", "position_ids", "segment_ids"
@@ -152,14 +158,42 @@ def question_answering(cfg: BertConfig, x: Encoded) -> Outputs:
     return _Spans(cfg, name="qa_outputs")(x)
 
 
+class _WindowAttention(nn.Module):
+    """A query, learned from 0 on: what its product with a window's [CLS] vector is."""
+
+    @nn.compact
+    def __call__(self, first: Float[Array, "M D"]) -> Float[Array, "M"]:
+        # Not as a product of matrices, which accelerators round more.
+        return jnp.sum(
+            first * self.param("query", nn.initializers.zeros, first.shape[-1:]), axis=-1
+        )
+
+
+def _of_texts(cfg: BertConfig, x: Encoded, name: str, of_windows: Float[Array, "M *C"]) -> Outputs:
+    """The outputs of texts. With cfg.window_attention, those of a row's windows weighed by the
+    softmax of their scores (Ilse et al. 2018, eq. 8, without its hidden layer), and the
+    window_scores (B, K), K = 1 where a row is a window."""
+    if not cfg.window_attention:
+        return {name: of_windows}
+    first = first_tokens(x.hidden, x.batch).astype(jnp.float32)
+    scores = _WindowAttention(name=WINDOW_ATTENTION)(first)
+    if x.batch["input_ids"].ndim == 2:
+        return {name: of_windows, "window_scores": scores[:, None]}
+    mask = x.batch.get("attention_mask", jnp.ones_like(x.batch["input_ids"]))[:, 0]  # (B, K)
+    scores = jnp.where(mask > 0, scores.reshape(mask.shape), _NO_WINDOW)
+    by_text = of_windows.reshape(*mask.shape, *of_windows.shape[1:])
+    weights = jax.nn.softmax(scores).reshape(*mask.shape, *[1] * (of_windows.ndim - 1))
+    return {name: jnp.sum(weights * by_text, axis=1), "window_scores": scores}
+
+
 def classification(cfg: BertConfig, x: Encoded) -> Outputs:
     """logits (M, C) of a text or pair (Devlin et al. 2019, 4.1)."""
-    return {"logits": _classified(cfg, len(cfg.id2label), x)}
+    return _of_texts(cfg, x, "logits", _classified(cfg, len(cfg.id2label), x))
 
 
 def regression(cfg: BertConfig, x: Encoded) -> Outputs:
     """scores (M,): one output instead of C."""
-    return {"scores": _classified(cfg, 1, x)[:, 0]}
+    return _of_texts(cfg, x, "scores", _classified(cfg, 1, x)[:, 0])
 
 
 def multiple_choice(cfg: BertConfig, x: Encoded) -> Outputs:
@@ -245,7 +279,7 @@ class BertWithHead(nn.Module):
         inputs = {name: batch[name] for name in _INPUTS if name in batch}
         if "segment_ids" in inputs:  # packed: attention_mask is for windows, not rows
             inputs.pop("attention_mask", None)
-        if batch["input_ids"].ndim == 3:  # (B, T, K): each choice becomes a row
+        if batch["input_ids"].ndim == 3:  # (B, T, K): each choice, or window, becomes a row
             inputs = {n: jnp.moveaxis(x, 2, 1).reshape(-1, x.shape[1]) for n, x in inputs.items()}
         how = self.dtype, self.remat, self.attention, self.scan, self.lora_dropout
         encoder = Encoder(cfg, *how, name="bert")
@@ -296,7 +330,8 @@ def make_apply(
     (B, T, D) in the compute dtype, by row; model.segments.first_tokens finds the windows' tokens.
 
     The batch has `input_ids` (B, T) and optionally `token_type_ids`, `attention_mask`,
-    `position_ids`, `segment_ids` (B, T); in multiple choice they are (B, T, K). Positions count
+    `position_ids`, `segment_ids` (B, T); in multiple choice, and of a model with window_attention
+    where a text has K windows, they are (B, T, K). Positions count
     from 0, whichever row of its table a family has for the first one. `word_offsets`
     (B, T, E), or (B * K, T, E), are added to the word embeddings. Packed rows (see data.packing)
     have segment_ids, position_ids and segment_starts, and outputs are by window.
@@ -359,9 +394,13 @@ def make_apply(
                 raise ValueError("apply(..., train=True) needs a key for dropout")
             ids = batch["input_ids"]
             rows = batch.get("row", jnp.arange(ids.shape[0]))
-            if ids.ndim == 3:  # each choice has different masks
-                choices = ids.shape[2]
-                rows = (rows[:, None] * choices + jnp.arange(choices)).reshape(-1)
+            if ids.ndim == 3:  # each choice, or window, has different masks
+                places = jnp.arange(ids.shape[2])
+                if head == "multiple_choice":
+                    rows = rows[:, None] * len(places) + places
+                else:  # which do not depend on how many windows the row has room for
+                    rows = rows[:, None] + _FURTHER_ON * places
+                rows = rows.reshape(-1)
             seeds = row_seeds(key, rows)
         with precision():
             outputs = computed(params, batch, seeds, tuple(also))

@@ -9,7 +9,7 @@ import numpy as np
 from flax import traverse_util
 
 from jaxbert.model.config import BertConfig
-from jaxbert.model.heads import init_params, pooling_of
+from jaxbert.model.heads import WINDOW_ATTENTION, init_params, pooling_of
 
 Leaf = tuple[str, ...]
 
@@ -27,6 +27,7 @@ def parts(cfg: BertConfig, head: str) -> dict[str, Part]:
         "qa_outputs/end": ("qa_outputs", 1),
         "pooler": (pooling.dense, None),
         "classifier": (classifier_name(cfg, head), None),
+        WINDOW_ATTENTION: (WINDOW_ATTENTION, None),
         "seq_relationship": ("cls.seq_relationship", None),
         "predictions": (masked_lm.bias, None),
         "predictions/transform": (masked_lm.transform, None),

@@ -11,6 +11,7 @@ from safetensors.numpy import save
 from jaxbert.io.files import write_bytes, write_json
 from jaxbert.model.config import BertConfig
 from jaxbert.model.folders import ADAPTER
+from jaxbert.model.heads import WINDOW_ATTENTION
 from jaxbert.model.lora import Lora, changes
 from jaxbert.model.names import name_table
 from jaxbert.model.params import Params
@@ -50,7 +51,8 @@ def save_adapter(folder: Path, lora: Lora, cfg: BertConfig, params: Params, *, h
         tensors[f"{module}.lora_B.weight"] = np.ascontiguousarray(np.asarray(b, np.float32).T)
     leaves = traverse_util.flatten_dict(params)
     parts: dict[str, list[np.ndarray]] = {}
-    of_head = [entry for entry in name_table(cfg, head) if entry.leaf[0] not in FROZEN_BY_LORA]
+    elsewhere = (*FROZEN_BY_LORA, WINDOW_ATTENTION)  # transformers' classes have no such module
+    of_head = [entry for entry in name_table(cfg, head) if entry.leaf[0] not in elsewhere]
     for entry in sorted(of_head, key=lambda e: e.row or 0):
         parts.setdefault(entry.name, []).append(entry.to_tensor(leaves[entry.leaf]))
     tensors |= {f"{_PREFIX}.{name}": np.concatenate(rows) for name, rows in parts.items()}

@@ -30,7 +30,7 @@ from jaxbert.model.config import (
     load_tied,
 )
 from jaxbert.model.folders import ADAPTER, explain_adapter, find_model_folder
-from jaxbert.model.heads import HEADS, Params, init_params
+from jaxbert.model.heads import HEADS, WINDOW_ATTENTION, Params, init_params
 from jaxbert.model.names import (
     Entry,
     Leaf,
@@ -114,7 +114,11 @@ def _check_names(
         (n for n in missing if part_of[n] in present), key=lambda n: part_of[n] == "bert"
     )
     faults = [f"- {name}  missing" for name in incomplete]
-    faults += [f"+ {shown(name)}  unexpected" for name in unexpected if not re.match(others, name)]
+    faults += [
+        f"+ {shown(name)}  unexpected"
+        for name in unexpected
+        if not re.match(others, name) and not name.startswith(f"{WINDOW_ATTENTION}.")
+    ]
     faults += [
         f"  {name}  has shape {shown(tensors[name].shape)}, config.json says {shape}"
         for name, shape in sorted(shapes.items())
@@ -241,6 +245,7 @@ def load_pretrained(
     key: jax.Array | None = None,
     draw_head: bool = True,
     id2label: Sequence[str] | None = None,
+    window_attention: bool | None = None,
 ) -> tuple[BertConfig, Params]:
     """Load the config and parameters of a Hugging Face folder or Hub name, with a task head.
 
@@ -251,6 +256,8 @@ def load_pretrained(
         draw_head: False refuses a checkpoint without the head.
         id2label: names of the classes; by default those of config.json. A classifier for other
             classes is replaced by an initialized one.
+        window_attention: whether a query weighs the windows of a text; by default as config.json
+            says.
 
     Returns:
         (cfg, params): params is a nested dict of float32 NumPy arrays, whatever the file's dtype.
@@ -266,6 +273,10 @@ def load_pretrained(
     if (folder / ADAPTER).exists():
         raise InputError(f"{folder / ADAPTER}: {explain_adapter(folder)}")
     cfg = load_config(folder)
+    weighs = cfg.window_attention if window_attention is None else window_attention
+    cfg = dataclasses.replace(
+        cfg, window_attention=weighs and head in ("classification", "regression")
+    )
     if head not in cfg.family.classes:
         raise InputError(f"{folder}: a model of the type {cfg.model_type} has no head {head}")
     # A file read at once may have the encoder, a decoder as large, in 64 bits, and heads.

@@ -126,11 +126,19 @@ class TextOptions(RowOptions):
         resume="examples",
         needs=("long_texts", "windows"),
     )
-    window_pooling: Literal["mean", "max"] = option(
+    window_pooling: Literal["mean", "max", "attention"] = option(
         "mean",
-        "How the outputs of a text's windows become those of the text.",
+        "How the outputs of a text's windows become those of the text; attention learns how much "
+        "each counts.",
+        resume="never",
+        reason="attention has parameters of its own",
         needs=("long_texts", "windows"),
     )
+
+    @property
+    def weighs_windows(self) -> bool:
+        """Whether how much each window of a text counts is learned."""
+        return self.long_texts == "windows" and self.window_pooling == "attention"
 
     def with_length(self, length: int) -> Self:
         """These settings for rows of at most `length` tokens; windows share less than a half."""
@@ -138,6 +146,27 @@ class TextOptions(RowOptions):
         if stride is not None:
             stride = max(0, min(stride, (length - 3) // 2))
         return dataclasses.replace(self, max_seq_length=length, doc_stride=stride)
+
+
+@dataclasses.dataclass(frozen=True)
+class LearnedTextOptions(TextOptions):
+    """The same, and how it is learned."""
+
+    GROUP = "training"
+
+    windows_per_row: int = option(
+        8,
+        "The most windows of a text that a step weighs against each other; a text with more is "
+        "divided among rows.",
+        range=(2, 64),
+        resume="examples",
+        needs=("window_pooling", "attention"),
+    )
+
+    @property
+    def windows_in_row(self) -> int:
+        """The most windows of a text that are learned as one row."""
+        return self.windows_per_row if self.weighs_windows else 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,7 +191,7 @@ class ClassificationOptions(TextOptions):
 
 
 @dataclasses.dataclass(frozen=True)
-class ClassificationSettings(ClassificationOptions):
+class ClassificationSettings(ClassificationOptions, LearnedTextOptions):
     """The same, and how classes are learned."""
 
     GROUP = "training"
@@ -188,7 +217,7 @@ class RegressionOptions(TextOptions):
 
 
 @dataclasses.dataclass(frozen=True)
-class RegressionSettings(RegressionOptions):
+class RegressionSettings(RegressionOptions, LearnedTextOptions):
     """The same, and how numbers are learned."""
 
     GROUP = "training"

@@ -26,6 +26,7 @@ from jaxbert.predictors.lengths import Lengths
 from jaxbert.predictors.predictor import Predictor, answer_in_chunks, as_list
 from jaxbert.tasks.classification import Classification
 from jaxbert.tasks.regression import Regression
+from jaxbert.tasks.text_task import scores_of_windows
 
 Text = str | dict[str, str]
 Label = dict[str, str | float]
@@ -168,7 +169,9 @@ class _TextPredictor(Predictor[TextOptions, TextSettings]):
         features = self._encode([_example(n, item) for n, item in enumerate(items, first)], lengths)
         longest = self._options.max_seq_length
         arrays = self._compute(features, self._outputs, longest=longest, size=size)
-        return [*pool_windows(arrays["outputs"], features.example, self._options.window_pooling)]
+        scores = arrays["window_scores"][:, 0] if "window_scores" in arrays else None
+        pooling = self._options.window_pooling
+        return [*pool_windows(arrays["outputs"], features.example, pooling, scores)]
 
     def _encode(self, examples: Sequence[TextExample], lengths: Lengths) -> Features:
         positions = self.model.cfg.positions
@@ -214,7 +217,7 @@ class _TextPredictor(Predictor[TextOptions, TextSettings]):
 
     @staticmethod
     def _outputs(outputs: Arrays, batch: Batch[jax.Array]) -> Arrays:
-        """The model's raw outputs (B, C) for each row."""
+        """The model's raw outputs (B, C) for each row, and with what windows are weighed."""
         raise NotImplementedError
 
     @property
@@ -241,7 +244,7 @@ class TextClassifier(_TextPredictor):
 
     @staticmethod
     def _outputs(outputs: Arrays, batch: Batch[jax.Array]) -> Arrays:
-        return {"outputs": outputs["logits"]}
+        return {**scores_of_windows(outputs), "outputs": outputs["logits"]}
 
 
 class TextRegressor(_TextPredictor):
@@ -258,7 +261,7 @@ class TextRegressor(_TextPredictor):
 
     @staticmethod
     def _outputs(outputs: Arrays, batch: Batch[jax.Array]) -> Arrays:
-        return {"outputs": outputs["scores"][:, None]}
+        return {**scores_of_windows(outputs), "outputs": outputs["scores"][:, None]}
 
     @property
     def _function(self) -> str:

@@ -94,7 +94,9 @@ class Evaluator(Generic[S, E, P]):
             logger.info("  attention of evaluations by %s: %s", kernel, why)
         self._labelled = task.label_of(examples[0]) is not None
         self._reduce: Reduce = task.reduce()
-        if self._labelled:
+        # Where windows are learned together, the loss is one of what they are pooled to.
+        self._of_pooled = self._labelled and task.windows_in_row > 1
+        if self._labelled and not self._of_pooled:
             self._reduce = WithLoss(task.evaluation_loss(), self._reduce)
         self._learnable = np.fromiter(map(task.learnable, examples), bool)[features.example]
         self._corrupt = task.corrupt(model.tokenizer, model.cfg, seed=0)  # as in all runs
@@ -123,7 +125,9 @@ class Evaluator(Generic[S, E, P]):
         if arrays is None:
             return None
         sums = []
-        if self._labelled:
+        if self._of_pooled:
+            sums = self._losses_of_pooled(arrays)
+        elif self._labelled:
             sums = [arrays.pop(name)[self._learnable] for name in (_SUM, _WEIGHT)]
         predictions = collected(self._decoded(arrays))
         if not self._labelled:
@@ -135,6 +139,20 @@ class Evaluator(Generic[S, E, P]):
         scores = {**scores, **_mean_loss(*sums)}
         _check_new(self._metrics, scores)
         return {**scores, **self._user_scores(predictions)}, predictions
+
+    def _losses_of_pooled(self, arrays: WindowArrays) -> list[np.ndarray]:
+        """Of each example the sum and the weight of its loss, (N,)."""
+        with_loss = jax.jit(WithLoss(self._task.evaluation_loss(), _nothing))
+        found: list[tuple[np.ndarray, np.ndarray]] = []
+        for some, part, kept in self._task.parts(self._examples, self._features, arrays):
+            outputs, rows = self._task.pooled(part, kept)
+            size = 1 << (len(some) - 1).bit_length()  # few shapes are compiled
+            full = {n: np.resize(x, (size, *x.shape[1:])) for n, x in (outputs | rows).items()}
+            sums = with_loss({n: full[n] for n in outputs}, {n: full[n] for n in rows})
+            found.append(
+                (np.asarray(sums[_SUM])[: len(some)], np.asarray(sums[_WEIGHT])[: len(some)])
+            )
+        return [np.concatenate(column) for column in zip(*found, strict=True)]
 
     def _decoded(self, arrays: WindowArrays) -> Iterator[Sequence[P]]:
         """The predictions part by part; what has been read of files for one is given back."""
@@ -233,6 +251,10 @@ class WithLoss:
         one, labels = jax.tree.map(lambda x: x[None], (outputs, batch))
         loss_sum, weight_sum = self.loss(one, labels)
         return loss_sum, weight_sum
+
+
+def _nothing(outputs: Arrays, batch: Batch[jax.Array]) -> Arrays:
+    return {}
 
 
 def _mean_loss(loss_sum: np.ndarray, weight: np.ndarray) -> dict[str, float]:

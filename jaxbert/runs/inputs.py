@@ -70,6 +70,7 @@ def load_model(
             draw_head=data is not None,
             key=key,
             id2label=labels,
+            window_attention=None if data is None else task.windows_in_row > 1,
             tokenizer=options.tokenizer_name,
             of_words=of_words,
         )
@@ -77,7 +78,9 @@ def load_model(
         path, folder = config_of(config)
         cfg = load_config(path)
         labels = _labels(task, cfg, data)
-        cfg = dataclasses.replace(cfg, id2label=tuple(labels or ()))
+        cfg = dataclasses.replace(
+            cfg, id2label=tuple(labels or ()), window_attention=task.windows_in_row > 1
+        )
         if options.tokenizer_name:
             folder = find_model_folder(options.tokenizer_name)
         tokenizer = load_tokenizer(folder, vocab_size=cfg.vocab_size, of_words=of_words)

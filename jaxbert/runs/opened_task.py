@@ -13,6 +13,7 @@ import optax
 from jaxbert.data.batch import Batch
 from jaxbert.data.batch_source import BatchSource
 from jaxbert.data.in_memory import Paths, Rows, paths_of, rows_in_memory
+from jaxbert.data.rows_of_windows import row_lengths
 from jaxbert.data.sampling import BucketSampler, bucket_lengths
 from jaxbert.errors import InputError
 from jaxbert.io.untrusted import shown
@@ -122,14 +123,21 @@ def open_task(
     devices = loaded.compute.parallel.devices
     if rows < 1 or rows % devices:
         raise InputError(f"rows: {rows} is no multiple of the {devices} devices")
-    features = encode_to_learn(task, data.examples, loaded.tokenizer, loaded.cfg, "train_data")
+    features = task.as_rows(
+        encode_to_learn(task, data.examples, loaded.tokenizer, loaded.cfg, "train_data")
+    )
     buckets = bucket_lengths(length_bucket, task.settings.max_seq_length)
     loss = choose_loss(task.losses, next(iter(task.losses)))
     return OpenedTask(
         loaded,
         BatchSource(
             features,
-            BucketSampler(features.lengths, rows, seed, buckets),
+            BucketSampler(
+                features.lengths,
+                rows,
+                seed,
+                row_lengths(length_bucket, task.settings.max_seq_length, task.windows_in_row),
+            ),
             task.corrupt(loaded.tokenizer, loaded.cfg, seed=seed),
             devices=devices,
         ),

@@ -12,6 +12,7 @@ from jaxbert.compiling.full_rows import stretched
 from jaxbert.data.batch_source import BatchSource, Corruption
 from jaxbert.data.features import Features
 from jaxbert.data.packing import PackedSampler, Sampler, row_length
+from jaxbert.data.rows_of_windows import row_lengths
 from jaxbert.data.sampling import BucketSampler, bucket_lengths
 from jaxbert.errors import InputError
 from jaxbert.metrics.scores import LOSS, Metric
@@ -28,6 +29,7 @@ def make_sampler(
     max_seq_length: int,
     length_bucket: int,
     seed: int,
+    windows_in_row: int = 1,
     packing: bool = False,
     gradient_accumulation_steps: int = 1,
     record: RunRecord | None = None,
@@ -37,6 +39,7 @@ def make_sampler(
 
     Args:
         lengths: (M,) tokens of each window.
+        windows_in_row: where rows have several windows; see data.rows_of_windows.
         width: of the encoder.
         parts: micro-batches of a batch, over all devices.
         record: of the run that is resumed, if any: it keeps its rows, how many and how long, on
@@ -55,9 +58,10 @@ def make_sampler(
         record = None
     rows = record.rows_per_step if record else None
     windows = per_device_train_batch_size * parts
-    buckets = bucket_lengths(length_bucket, max_seq_length)
     if not packing:
-        return BucketSampler(lengths, rows or windows, seed, buckets)
+        lengths_of_rows = row_lengths(length_bucket, max_seq_length, windows_in_row)
+        return BucketSampler(lengths, rows or windows, seed, lengths_of_rows)
+    buckets = bucket_lengths(length_bucket, max_seq_length)
     if record:  # before rows had lengths of their own, they had max_seq_length
         buckets = (record.row_length or max_seq_length,)
     elif (platform or jax.default_backend()) != "cpu":  # a TPU's registers have 128 lanes
@@ -88,6 +92,7 @@ def full_rows(
     gradient_accumulation_steps: int,
     packing: bool,
     max_seq_length: int,
+    windows_in_row: int,
     length_bucket: int,
     seed: int,
     platform: str,
@@ -99,11 +104,11 @@ def full_rows(
         features: any windows of the task.
         lengths: (M,) tokens of each window; rows that are not packed are as long as they can be.
         rows: of a micro-batch on each device.
-        width, parts, platform: see make_sampler.
+        width, parts, windows_in_row, platform: see make_sampler.
         length_bucket: of packed rows, whose length it decides.
     """
     if not packing:
-        lengths = np.full(rows * parts, max_seq_length)
+        lengths = np.full(rows * parts, max_seq_length * windows_in_row)
     stretched_features = stretched(features, lengths)
     sampler = make_sampler(
         stretched_features.lengths,
@@ -113,6 +118,7 @@ def full_rows(
         gradient_accumulation_steps=gradient_accumulation_steps,
         packing=packing,
         max_seq_length=max_seq_length,
+        windows_in_row=windows_in_row,
         length_bucket=length_bucket if packing else 0,
         seed=seed,
         platform=platform,

@@ -51,7 +51,7 @@ def learned_by(
             size=inputs.batch_size * parallel.devices,
             buckets=bucket_lengths(length_bucket, task.settings.max_seq_length),
         )
-    lengths = inputs.sampler.buckets
+    lengths = inputs.window_lengths
     logger.info("  attention by %s: %s", *model.attention_for(lengths, train=True))
     source = BatchSource(
         features,
@@ -62,12 +62,16 @@ def learned_by(
         parallel.devices,
     )
     loss = with_keywords(inputs.loss, task.loss_keywords(model.cfg))
+    tried = 0
+    if features.window is not None:  # the longest rows have several windows, and another shape
+        sampler = inputs.sampler
+        tried = max(range(sampler.steps_per_epoch), key=lambda step: sampler.batch(step)[1])
     params = with_loss_params(model.params, loss, model.cfg, seed=seed)
     try_loss(
         loss,
         model.train_apply(lengths),
         params,
-        {n: x[0][: x.shape[1] // parallel.devices] for n, x in source.batch(0).items()},
+        {n: x[0][: x.shape[1] // parallel.devices] for n, x in source.batch(tried).items()},
         features,
         source.row_lengths,
         source.corruption,

@@ -94,7 +94,8 @@ def train(
     traced = steps_of(options.profile_steps) if options.profile_steps else range(0)
     known = [setting.name for setting in settings_of(type(options))]
     check_allowed(options.allow_changed_options or (), known)
-    check_packs(task_cls, packing=options.packing)
+    task = task_cls(options.part(task_cls.settings_cls))
+    check_packs(task, packing=options.packing)
     added = [m.name for m in python_inputs.metrics]
     check_metric(options.metric_for_best_model, (*task_cls.metric_names(), *added))
     loss = choose_loss(task_cls.losses, **options.loss_choice(), given=python_inputs.loss)
@@ -106,7 +107,6 @@ def train(
     keep_compiled(options.compilation_cache_dir)
     with RunFolder.open(**options.folder(), writes=processes.is_first()) as run:
         notify = notify_of(callbacks, make_reports(options.report_to, run.path))
-        task = task_cls(options.part(task_cls.settings_cls))
         read = read_data(task, python_inputs, **options.data())
         record = RunRecord.of(
             task_cls.name,
@@ -165,10 +165,15 @@ def check_allowed(allowed: Collection[str], known: Collection[str]) -> None:
         raise InputError(f"--allow_changed_options {' '.join(sorted(unknown))}: no such option")
 
 
-def check_packs(task: type[Task[S, E, P]], *, packing: bool) -> None:
-    """Refuse to pack rows of a task that has several texts in each, before any file is read."""
+def check_packs(task: Task[S, E, P], *, packing: bool) -> None:
+    """Refuse to pack rows that have several texts or windows each, before any file is read."""
     if packing and not task.packs:
         raise InputError(f"--packing is not for {task.name}, whose rows have several texts already")
+    if packing and task.windows_in_row > 1:
+        raise InputError(
+            "--packing is not for --window_pooling attention, whose rows have several windows "
+            "already"
+        )
 
 
 def check_metric(metric: str | None, known: Sequence[str]) -> None:
@@ -203,7 +208,7 @@ def _make_program(
             inputs.model,
             inputs.loss,
             tx,
-            inputs.sampler.buckets,
+            inputs.window_lengths,
             **options.step(inputs.accumulation),
         )
     )

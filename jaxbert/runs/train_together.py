@@ -105,7 +105,8 @@ def _check(asked: Asked) -> dict[str, ChosenLoss]:
     common, losses = asked.common, {}
     check_allowed(common.allow_changed_options or (), asked.allowable())
     for name, of in asked.tasks.items():
-        check_packs(of.task, packing=common.packing)
+        task = of.task(of.options.part(of.task.settings_cls))
+        check_packs(task, packing=common.packing)
         try:
             losses[name] = choose_loss(
                 of.task.losses, **of.options.loss_choice(), given=of.python_inputs.loss
@@ -226,7 +227,7 @@ def _make_program(
         logger.info("%s:", name)
         sources[name], params[name] = learned_by(inputs, **asked.tasks[name].options.learning())
         learned[name] = learned_of(
-            *(inputs.task, inputs.model, inputs.loss, inputs.sampler.buckets),
+            *(inputs.task, inputs.model, inputs.loss, inputs.window_lengths),
             remat=step_options["remat"],
             scan=step_options["scan"],
         )

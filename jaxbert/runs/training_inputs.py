@@ -16,6 +16,7 @@ from jaxbert.data.in_memory import InMemory
 from jaxbert.data.packing import Sampler
 from jaxbert.data.row_columns import CellCollector, RowColumns
 from jaxbert.data.rows import Data
+from jaxbert.data.rows_of_windows import window_lengths
 from jaxbert.data.sampling import bucket_lengths
 from jaxbert.errors import InputError
 from jaxbert.io.files import Json
@@ -148,6 +149,11 @@ class Inputs(Generic[S, E, P]):
         return rows
 
     @property
+    def window_lengths(self) -> Sequence[int]:
+        """The lengths of what the encoder reads at once."""
+        return window_lengths(self.features, self.sampler.buckets)
+
+    @property
     def parallel(self) -> Parallel:
         """The devices."""
         return self.model.compute.parallel
@@ -260,6 +266,7 @@ def read_inputs(
         parts=model.compute.parallel.devices * options.gradient_accumulation_steps,
         per_device_train_batch_size=batch_size,
         max_seq_length=task.settings.max_seq_length,
+        windows_in_row=task.windows_in_row,
         record=previous,
         platform=model.compute.target.platform,
         **options.batches(),
@@ -325,6 +332,7 @@ def _most_rows(
             width=model.cfg.hidden_size,
             parts=parts,
             max_seq_length=length,
+            windows_in_row=task.windows_in_row,
             platform=model.compute.target.platform,
             corruption=corruption_of(task, model, features, corruption, batches["seed"]),
             **batches,
@@ -369,7 +377,7 @@ def _features_to_learn(
         others = task.with_texts(examples, columns.view)
         view = encode_to_learn(task, others, tokenizer, cfg, origin, **encoding)
         features = with_view(features, view)
-    return columns.added_to(features)
+    return task.as_rows(columns.added_to(features))
 
 
 def _check_has_loss(read: Examples[S, E, P], metric: str | None) -> None:
@@ -397,7 +405,7 @@ def _completed(
     processes.check_alike("data", prints)
     processes.check_alike("losses", [loss.source, dict(loss.values)])
     processes.check_alike("functions", dict(record.functions))
-    kernel, _ = model.attention_for(sampler.buckets, train=True)
+    kernel, _ = model.attention_for(window_lengths(features, sampler.buckets), train=True)
     return dataclasses.replace(
         record,
         machine={**record.machine, "attention": kernel},

@@ -309,9 +309,11 @@ def _limits(used: Mapping[str, Json], numbers: Mapping[str, float | str]) -> lis
     if length := used.get("max_seq_length"):
         lines.append(f"- It was trained on at most {length} tokens at a time.")
     if used.get("long_texts") == "windows":
+        learned = used.get("window_pooling") == "attention"
+        how = "; how much each counts is learned" if learned else ""
         lines.append(
-            "- It has read longer texts in windows, whose outputs are pooled. jaxbert does so when "
-            "it opens this folder; transformers' pipeline does not."
+            f"- It has read longer texts in windows, whose outputs are pooled{how}. jaxbert does "
+            "so when it opens this folder; transformers' pipeline does not."
         )
     if used.get("document_context") is True:
         lines.append(

@@ -50,7 +50,7 @@ from jaxbert.tasks.task import (
     shown_classes,
     sorted_classes,
 )
-from jaxbert.tasks.text_task import TextTask
+from jaxbert.tasks.text_task import TextTask, scores_of_windows
 
 logger = logging.getLogger("jaxbert")
 
@@ -112,6 +112,7 @@ class Classification(TextTask[ClassificationSettings, Classified | MultiClassifi
 
     name = "classification"
     head = "classification"
+    output = "logits"
     pipeline_tag = "text-classification"
     losses: ClassVar[Losses] = {
         **OF_LABELS,
@@ -246,7 +247,7 @@ class Classification(TextTask[ClassificationSettings, Classified | MultiClassifi
         targets = None
         if all(e.label is not None for e in examples):
             targets = _sets(examples, cfg) if cfg.multi_label else _ids(examples, cfg)
-        features = self._encoded(examples, tokenizer, targets)
+        features = self._encoded(examples, tokenizer, cfg, targets)
         if targets is None or not (self.variant or _has_soft(examples)):
             return features
         soft = {"soft_labels": _distributions(examples, cfg)[features.example]}
@@ -268,7 +269,7 @@ class Classification(TextTask[ClassificationSettings, Classified | MultiClassifi
 
     def reduce(self) -> Reduce:
         """The logits (B, C): decode makes probabilities of them as the model's config says."""
-        return _logits
+        return _kept
 
     def decode(
         self,
@@ -278,7 +279,7 @@ class Classification(TextTask[ClassificationSettings, Classified | MultiClassifi
         cfg: BertConfig,
     ) -> list[Classified] | list[MultiClassified]:
         function = jax.nn.sigmoid if cfg.multi_label else jax.nn.softmax
-        probabilities = np.asarray(function(self._pooled(features, arrays["logits"])))
+        probabilities = np.asarray(function(self._pooled(features, arrays)))
         scores = [dict(zip(cfg.id2label, row, strict=True)) for row in probabilities.tolist()]
         if not cfg.multi_label:
             best = np.argmax(probabilities, axis=-1).tolist()
@@ -374,8 +375,8 @@ def _sets_and_scores(
     return sets, rows.reshape(-1, len(names))
 
 
-def _logits(outputs: Arrays, batch: Batch[jax.Array]) -> Arrays:
-    return {"logits": outputs["logits"]}
+def _kept(outputs: Arrays, batch: Batch[jax.Array]) -> Arrays:
+    return {**scores_of_windows(outputs), "logits": outputs["logits"]}
 
 
 def _ids(examples: Sequence[TextExample], cfg: BertConfig) -> np.ndarray:

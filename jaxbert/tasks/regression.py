@@ -14,6 +14,7 @@ import numpy as np
 from jaxbert.data.batch import Batch
 from jaxbert.data.features import Features
 from jaxbert.data.rows import Cell, Content, Data
+from jaxbert.data.sampling import NumpyBatch
 from jaxbert.data.texts import TextExample, read_texts
 from jaxbert.errors import InputError
 from jaxbert.io.files import JsonArray, JsonFile
@@ -31,7 +32,7 @@ from jaxbert.options.task_settings import (
 from jaxbert.report.records import Findings
 from jaxbert.tasks.shown_numbers import numbers_shown
 from jaxbert.tasks.task import WITH_BASE, Losses, Reduce, entry_of, needed
-from jaxbert.tasks.text_task import TextTask
+from jaxbert.tasks.text_task import TextTask, scores_of_windows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,8 +43,9 @@ class Scaling:
     scale: float = 1.0
 
     def undone(self, outputs: Arrays, batch: Batch[jax.Array]) -> Arrays:
-        """Of each row its score, (B,), in the scale of the targets as they were given."""
-        return {"scores": outputs["scores"] * self.scale + self.mean}
+        """What is kept of each row: its score (B,), in the scale of the targets as given."""
+        scores = outputs["scores"] * self.scale + self.mean
+        return {**scores_of_windows(outputs), "scores": scores}
 
     def squared_error(
         self, outputs: Arrays, batch: Batch[jax.Array]
@@ -58,6 +60,7 @@ class Regression(TextTask[RegressionSettings, float]):
 
     name = "regression"
     head = "regression"
+    output = "scores"
     pipeline_tag = "text-classification"
     losses: ClassVar[Losses] = {"mean_squared_error": squared_error, **WITH_BASE}
     metrics = (Metric("pearson"), Metric("spearmanr"), Metric("mse", lower_is_better=True))
@@ -102,7 +105,7 @@ class Regression(TextTask[RegressionSettings, float]):
             mean, scale = self.scaling.mean, self.scaling.scale
             values = np.array([e.label for e in examples], np.float64)
             targets = ((values - mean) / scale).astype(np.float32)
-        return self._encoded(examples, tokenizer, targets)
+        return self._encoded(examples, tokenizer, cfg, targets)
 
     def export(self, params: Params) -> Params:
         """The scaling undone in the last layer: the saved model gives the targets' own scale."""
@@ -121,8 +124,15 @@ class Regression(TextTask[RegressionSettings, float]):
     @property
     def without_teacher(self) -> str | None:
         if not self.settings.target_scaling:
-            return None
+            return super().without_teacher
         return "not with --target_scaling; a teacher's scores are not scaled"
+
+    def pooled(
+        self, features: Features, arrays: dict[str, np.ndarray]
+    ) -> tuple[dict[str, np.ndarray], NumpyBatch]:
+        outputs, rows = super().pooled(features, arrays)
+        learned = (outputs["scores"] - self.scaling.mean) / self.scaling.scale
+        return {"scores": learned.astype(np.float32)}, rows
 
     def reduce(self) -> Reduce:
         return self.scaling.undone
@@ -134,7 +144,7 @@ class Regression(TextTask[RegressionSettings, float]):
         arrays: dict[str, np.ndarray],
         cfg: BertConfig,
     ) -> list[float]:
-        found: list[float] = self._pooled(features, arrays["scores"]).tolist()
+        found: list[float] = self._pooled(features, arrays).tolist()
         return found
 
     def score(

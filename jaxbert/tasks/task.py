@@ -15,6 +15,7 @@ from jaxbert.data.feature_parts import merged, moved
 from jaxbert.data.features import Features
 from jaxbert.data.row_columns import LocatedRow
 from jaxbert.data.rows import Cell, Content, Data, table_of
+from jaxbert.data.sampling import NumpyBatch
 from jaxbert.data.soft_labels import SoftLabel
 from jaxbert.data.sources import load_hub_rows, load_rows
 from jaxbert.errors import InputError
@@ -250,6 +251,16 @@ class Task(abc.ABC, Generic[S, E, P]):
         """The features of all parts, without what only a part needed."""
         return features
 
+    @property
+    def windows_in_row(self) -> int:
+        """The most windows of an example that are learned as one row, for the model to weigh them
+        against each other; 1 where every window is a row of its own."""
+        return 1
+
+    def as_rows(self, features: Features) -> Features:
+        """Windows as the rows that are learned; predictions are of windows everywhere."""
+        return features
+
     def characters(self, example: E) -> int:
         """About how many characters of text it has, to divide the data into parts."""
         return len(repr(example))
@@ -312,10 +323,23 @@ class Task(abc.ABC, Generic[S, E, P]):
     ) -> Sequence[P]:
         """A prediction for each example, from what `reduce` kept of each window, (M, ...)."""
 
-    def decode_parts(
-        self, examples: Sequence[E], features: Features, arrays: WindowArrays, cfg: BertConfig
-    ) -> Iterator[Sequence[P]]:
-        """What `decode` gives of them all, part by part.
+    def pooled(
+        self, features: Features, arrays: dict[str, np.ndarray]
+    ) -> tuple[dict[str, np.ndarray], NumpyBatch]:
+        """What a loss reads of examples whose windows are learned together: outputs and columns.
+
+        Args:
+            arrays: what `reduce` kept of each window, (M, ...).
+
+        Returns:
+            Arrays (N, ...), of each example.
+        """
+        raise NotImplementedError
+
+    def parts(
+        self, examples: Sequence[E], features: Features, arrays: WindowArrays
+    ) -> Iterator[tuple[Sequence[E], Features, dict[str, np.ndarray]]]:
+        """The examples by and by, as many as are decoded at once, with their windows.
 
         Args:
             features: whose windows are in the order of their examples.
@@ -324,8 +348,15 @@ class Task(abc.ABC, Generic[S, E, P]):
         while done < len(examples):
             last, until = _end_of_part(features, first, len(examples))
             part = features.part(first, last, done)
-            yield self.decode(examples[done:until], part, arrays.part(first, last), cfg)
+            yield examples[done:until], part, arrays.part(first, last)
             first, done = last, until
+
+    def decode_parts(
+        self, examples: Sequence[E], features: Features, arrays: WindowArrays, cfg: BertConfig
+    ) -> Iterator[Sequence[P]]:
+        """What `decode` gives of them all, part by part; see parts."""
+        for some, part, kept in self.parts(examples, features, arrays):
+            yield self.decode(some, part, kept, cfg)
 
     @abc.abstractmethod
     def score(self, examples: Sequence[E], predictions: Sequence[P], cfg: BertConfig) -> Scores:

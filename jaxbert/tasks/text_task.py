@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 
 from jaxbert.data.encode_texts import encode_texts
 from jaxbert.data.features import Features
 from jaxbert.data.rows import Content
+from jaxbert.data.rows_of_windows import rows_of_windows
+from jaxbert.data.sampling import NumpyBatch
 from jaxbert.data.sources import load_rows
 from jaxbert.data.text_windows import encode_text_windows
 from jaxbert.data.texts import TextExample, with_texts
-from jaxbert.decoding.window_pooling import pool_windows
+from jaxbert.decoding.window_pooling import NOT_LEARNED, pool_windows
+from jaxbert.errors import InputError
+from jaxbert.losses.forms import Arrays
+from jaxbert.model.config import BertConfig
 from jaxbert.model.tokenizer import PreTrainedTokenizerFast
-from jaxbert.options.task_settings import TextOptions
+from jaxbert.options.task_settings import LearnedTextOptions
 from jaxbert.tasks.task import Label, P, RowTask
 
-T = TypeVar("T", bound=TextOptions)
+T = TypeVar("T", bound=LearnedTextOptions)
+
+
+def scores_of_windows(outputs: Arrays) -> Arrays:
+    """By how much windows count, where the model has learned it."""
+    return {name: outputs[name] for name in ("window_scores",) if name in outputs}
 
 
 class TextTask(RowTask[T, TextExample, P]):
@@ -26,8 +36,15 @@ class TextTask(RowTask[T, TextExample, P]):
 
     In training each window is an example, which counts one divided by the number of its text's
     windows: so a text counts once, however long it is. An evaluation pools the outputs of a text's
-    windows; its loss is the mean over windows, weighed in the same way.
+    windows; its loss is the mean over windows, weighed in the same way. With --window_pooling
+    attention a text's windows are one example, whose outputs are pooled in training too, and the
+    loss is one of texts.
+
+    Attributes:
+        output: of the model, which is pooled.
     """
+
+    output: ClassVar[str]
 
     example_cls = TextExample
 
@@ -42,13 +59,39 @@ class TextTask(RowTask[T, TextExample, P]):
     def label_of(self, example: TextExample) -> Label | None:
         return example.label
 
+    @property
+    def windows_in_row(self) -> int:
+        return self.settings.windows_in_row
+
+    def as_rows(self, features: Features) -> Features:
+        if self.windows_in_row == 1:
+            return features
+        return rows_of_windows(features, self.settings.max_seq_length, self.windows_in_row)
+
+    @property
+    def without_teacher(self) -> str | None:
+        if self.windows_in_row == 1:
+            return None
+        return "not with --window_pooling attention; a teacher reads window by window"
+
+    def pooled(
+        self, features: Features, arrays: dict[str, np.ndarray]
+    ) -> tuple[dict[str, np.ndarray], NumpyBatch]:
+        firsts = np.flatnonzero(np.diff(features.example, prepend=-1))
+        rows = {name: column[firsts] for name, column in features.rows.items()}
+        rows["weight"] = np.ones(len(firsts), np.float32)
+        return {self.output: self._pooled(features, arrays)}, rows
+
     def _encoded(
         self,
         examples: Sequence[TextExample],
         tokenizer: PreTrainedTokenizerFast,
+        cfg: BertConfig,
         targets: np.ndarray | None,
     ) -> Features:
         """The windows of texts, with their targets."""
+        if self.settings.weighs_windows and not cfg.window_attention:
+            raise InputError(NOT_LEARNED)
         length = self.settings.max_seq_length
         if self.settings.long_texts == "truncate":
             return encode_texts(examples, tokenizer, max_length=length, targets=targets)
@@ -60,6 +103,8 @@ class TextTask(RowTask[T, TextExample, P]):
             targets=targets,
         )
 
-    def _pooled(self, features: Features, outputs: np.ndarray) -> np.ndarray:
+    def _pooled(self, features: Features, arrays: dict[str, np.ndarray]) -> np.ndarray:
         """The outputs of texts, (N, ...), of those of their windows, (M, ...)."""
-        return pool_windows(outputs, features.example, self.settings.window_pooling)
+        scores = arrays["window_scores"][:, 0] if "window_scores" in arrays else None
+        pooling = self.settings.window_pooling
+        return pool_windows(arrays[self.output], features.example, pooling, scores)
