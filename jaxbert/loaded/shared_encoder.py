@@ -78,4 +78,4 @@ class SharedEncoder:
 
 def _shape(cfg: BertConfig) -> BertConfig:
     """The configuration without what is a head's."""
-    return dataclasses.replace(cfg, id2label=(), problem_type=None)
+    return dataclasses.replace(cfg, id2label=(), problem_type=None, window_attention=False)

@@ -377,7 +377,10 @@ def _features_to_learn(
         others = task.with_texts(examples, columns.view)
         view = encode_to_learn(task, others, tokenizer, cfg, origin, **encoding)
         features = with_view(features, view)
-    return task.as_rows(columns.added_to(features))
+    rows = task.as_rows(columns.added_to(features))
+    if (most := task.windows_in_row) > 1:
+        logger.info("  %d rows of at most %d windows, which are weighed together", len(rows), most)
+    return rows
 
 
 def _check_has_loss(read: Examples[S, E, P], metric: str | None) -> None:

@@ -104,6 +104,10 @@ def _readme(cfg: BertConfig, head: str, exported: export.Exported) -> str:
     shape = "(B, T, K)" if head == "multiple_choice" else "(B, T)"
     zeros = "np.ones((1, 8, 4), np.int32)" if shape.count(",") == 2 else "np.ones((1, 8), np.int32)"
     lines = "\n".join(f"- `{name}`: {kind}" for name, kind in outputs.items())
+    windows = (
+        "\n\nA text that is read in several windows has the mean of their outputs, weighed by the "
+        "softmax of\ntheir `window_scores`."
+    ) * cfg.window_attention
     classes = f"\n\nClasses, in their order: {json.dumps(cfg.id2label)}." if cfg.id2label else ""
     return f"""# {PROGRAM}
 
@@ -128,7 +132,7 @@ Inputs are int32 {shape}: any B and T, T at most {cfg.positions}.
 `attention_mask` is 1 at tokens and 0 at padding, `token_type_ids` is 1 at tokens of a second text.
 Each new size compiles once. Outputs are float32:
 
-{lines}{classes}
+{lines}{windows}{classes}
 """
 
 

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 from python_rows import rows_of
@@ -19,6 +20,9 @@ from test_resume_by_command import interrupt
 import jaxbert
 from jaxbert import TextClassifier, TextRegressor
 from jaxbert.errors import InputError
+from jaxbert.runs.opened_task import open_task
+from jaxbert.training.optim import adamw, make_schedule
+from jaxbert.training.step import init_state
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("compilations")]
 
@@ -176,6 +180,33 @@ def test_a_loss_sees_how_much_windows_count(tiniest_folder: Path, tmp_path: Path
     with pytest.raises(InputError, match=r"a text has several \[CLS\] vectors"):
         train(tmp_path / "contrast", tiniest_folder, loss="supervised_contrastive")
     assert not (tmp_path / "first" / "options.json").exists()
+
+
+def test_other_tasks_share_its_encoder_and_a_loop_of_ones_own_has_its_batches(
+    tiniest_folder: Path, tmp_path: Path
+) -> None:
+    names = ("max_seq_length", "long_texts", "doc_stride", "window_pooling", "windows_per_row")
+    own = {name: WEIGHED[name] for name in names}
+    tags = {"share": 1, "train_data": rows_of("tagging", "train")[:8], "max_seq_length": 24}
+    run = jaxbert.train_together(
+        {"classification": {"share": 1, "train_data": rows("train"), **own}, "tagging": tags},
+        model=tiniest_folder,
+        output_dir=tmp_path / "together",
+        max_steps=2,
+        per_device_train_batch_size=1,
+        quiet=True,
+    )
+    ask = TextClassifier.from_pretrained(run.tasks["classification"].output_dir)
+    assert ask.reads_windows
+    assert ask("the " * 80)
+    opened = open_task("classification", tiniest_folder, rows("train"), 8, length_bucket=0, **own)
+    shapes = {opened.source.batch(n)["input_ids"].shape for n in range(4)}
+    assert shapes <= {(1, 8, 24, 2), (1, 8, 24, 3), (1, 8, 24)}
+    tx = adamw(make_schedule(1e-3, steps=1))
+    step, parallel = opened.make_step(tx), opened.model.compute.parallel
+    state = parallel.replicate(init_state(opened.model.params, tx))
+    _, metrics = step(state, opened.batch(0), jax.random.key(0))
+    assert np.isfinite(float(parallel.gather(metrics)["loss"].reshape(-1)[0]))
 
 
 def test_adapters_are_trained_with_the_query(tiniest_folder: Path, tmp_path: Path) -> None:

@@ -107,6 +107,16 @@ def test_operations_and_memory_are_those_of_the_shapes(compile_here: Compile) ->
 
 
 @pytest.mark.integration
+def test_rows_of_several_windows_are_full(compile_here: Compile) -> None:
+    plain = compile_here("classification")
+    words = ("--long_texts", "windows", "--window_pooling", "attention", "--windows_per_row", "3")
+    weighed = compile_here("classification", *words)
+    assert weighed["flops"] == pytest.approx(3 * plain["flops"], rel=0.01)
+    tokens = [f["tokens_per_second"] * f["estimate_seconds"] for f in (plain, weighed)]
+    assert tokens[1] == pytest.approx(3 * tokens[0])
+
+
+@pytest.mark.integration
 def test_several_devices_share_the_rows_by_either_way(config: Path, tmp_path: Path) -> None:
     found = {}
     for way in ("pmap", "jit"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -57,6 +58,19 @@ def test_every_head_is_exported_for_all_platforms_and_sizes(head: str) -> None:
         expected = apply(params, batch)
         for name, x in program.call(flat(params), batch).items():
             np.testing.assert_allclose(x, expected[name], rtol=0, atol=1e-5)
+
+
+def test_a_model_that_weighs_windows_gives_their_scores(tmp_path: Path) -> None:
+    cfg = dataclasses.replace(SMALL, id2label=("no", "yes"), window_attention=True)
+    params = init_params(cfg, "classification", jax.random.key(0))
+    folder = tmp_path / "exported"
+    program = save_exported(folder, cfg, "classification", params, tmp_path, ["cpu"])
+    batch = inputs("classification", 2, 5)
+    found = program.call(flat(params), batch)
+    expected = make_apply(cfg, "classification")(params, batch)
+    for name in ("logits", "window_scores"):
+        np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=1e-5)
+    assert "softmax of\ntheir `window_scores`" in (folder / "README.md").read_text()
 
 
 @pytest.mark.integration
