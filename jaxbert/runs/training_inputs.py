@@ -279,7 +279,6 @@ def read_inputs(
         size=options.per_device_eval_batch_size * model.compute.parallel.devices,
         buckets=bucket_lengths(options.length_bucket, task.settings.max_seq_length),
     )
-    _check_has_loss(read, metric)
     teacher = _teacher_of(loss, task, model)
     return Inputs(
         task=task,
@@ -362,6 +361,7 @@ def _check_model(
         shown = ", ".join(names[:12]) + ", ..." * (len(names) > 12)
         logger.info("  %d outputs: %s", len(names), shown)
     check_freeze(model.params, freeze)
+    _check_has_loss(read, metric)
 
 
 def _features_to_learn(

@@ -5,8 +5,8 @@ python tests/runs/compare_poolings.py short SST2_TRAIN.tsv SST2_DEV.tsv FOLDER
 python tests/runs/compare_poolings.py among SST2_TRAIN.tsv SST2_DEV.tsv FOLDER SQUAD.json
 
 `short` has sentences with an opinion in windows of 16 tokens; `among` has each of them somewhere
-between three sentences of an encyclopedia, in windows of 32: one window of several decides.
-Each pooling is trained from MiniLM with three seeds, by about as many windows a step; differences are
+between three sentences of an encyclopedia, in windows of 32: one window of several decides. Each
+pooling is trained from MiniLM with three seeds, by about as many windows a step; differences are
 paired by text.
 """
 
