@@ -32,7 +32,7 @@ def training_charts(
     Args:
         lines: of the log, in order.
         evaluations: each with its step.
-        metrics: the scores that are drawn, those of one unit.
+        metrics: the scores that are drawn.
     """
     if not lines:
         return []
@@ -43,8 +43,8 @@ def training_charts(
         drawn = [_curve(lines, name)[-1] for name in accuracies]
         charts.append(_chart("Accuracy of the training batches", "fraction", drawn))
     scores = [m for m in metrics if m != LOSS]
-    if evaluations and (drawn := _evaluated(evaluations, scores)):
-        charts.append(_chart("Scores of the evaluations", "", drawn))
+    for title, drawn in _by_scale(_evaluated(evaluations, scores)):
+        charts.append(_chart(title, "", drawn))
     for name in names:
         if name not in (*_NO_CURVES, *accuracies):
             title, unit = _CHARTS.get(name, (name.replace("_", " ").capitalize(), ""))
@@ -114,6 +114,18 @@ def _evaluated(evaluations: Sequence[Scores], names: Sequence[str]) -> list[Seri
             title = "evaluation" if name == LOSS else name
             found.append(Series(title, steps, values, look="points"))
     return found
+
+
+def _by_scale(scores: Sequence[Series]) -> list[tuple[str, list[Series]]]:
+    """Fractions and correlations in one chart, and what is greater, percents or a perplexity,
+    in another, each with its title: on one axis the first would be a line along its foot."""
+    title = "Scores of the evaluations"
+    great = [one for one in scores if any(y is not None and abs(y) > 1 for y in one.y)]
+    others = [one for one in scores if one not in great]
+    if not great or not others:
+        return [(title, list(scores))] if scores else []
+    named = ", ".join(_spoken(one.name) for one in great)
+    return [(title, others), (f"{named[:1].upper()}{named[1:]} of the evaluations", great)]
 
 
 def _smooth(values: Sequence[float | None], size: int) -> list[float | None]:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxbert.report.curves import MOST_POINTS, _smooth, seed_bands, training_charts
+from jaxbert.metrics.scores import Scores
+from jaxbert.report.curves import MOST_POINTS, Line, _smooth, seed_bands, training_charts
 
 values = st.lists(st.none() | st.floats(-1e3, 1e3), min_size=1, max_size=30)
 
@@ -51,6 +52,25 @@ def test_every_field_has_a_chart_and_evaluations_are_in_theirs() -> None:
     assert charts["Gradient norm"].series[0].y[2] is None
     assert all(chart.linked for chart in charts.values())
     assert training_charts([], evaluations, ["f1"]) == []
+
+
+def test_scores_of_another_scale_have_a_chart_of_their_own() -> None:
+    lines: list[Line] = [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.5}]
+    evaluations: list[Scores] = [
+        {"step": 1, "pearson": -0.1, "spearmanr": 0.2, "mse": 2.5, "eval_loss": 2.5},
+        {"step": 2, "pearson": 0.8, "spearmanr": 0.7, "mse": 0.5, "eval_loss": 0.5},
+    ]
+    charts = {
+        c.title: c for c in training_charts(lines, evaluations, ["pearson", "spearmanr", "mse"])
+    }
+    assert list(charts) == ["Loss", "Scores of the evaluations", "Mse of the evaluations"]
+    names = [one.name for one in charts["Scores of the evaluations"].series]
+    assert names == ["pearson", "spearmanr"]
+    assert charts["Mse of the evaluations"].series[0].y == (2.5, 0.5)
+    alike = training_charts(
+        lines, [{"step": 1, "exact_match": 60.0, "f1": 70.0}], ["exact_match", "f1"]
+    )
+    assert [len(c.series) for c in alike if c.title == "Scores of the evaluations"] == [2]
 
 
 def test_a_long_run_has_as_many_points_as_a_screen_shows() -> None:
