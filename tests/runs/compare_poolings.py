@@ -19,7 +19,6 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -29,13 +28,7 @@ from jaxbert.runs.compared_examples import JudgedExamples
 from jaxbert.tasks.classification import Classification
 
 SEEDS = (0, 1, 2)
-FAST = {"head_learning_rate": 5e-4}
-POOLINGS: dict[str, dict[str, Any]] = {
-    "mean": {"window_pooling": "mean", **FAST},
-    "max": {"window_pooling": "max", **FAST},
-    "attention": {"window_pooling": "attention", **FAST},
-    "attention, rate of the encoder": {"window_pooling": "attention"},
-}
+POOLINGS = ("mean", "attention", "max")
 WINDOWS = 32  # a step
 
 
@@ -73,8 +66,8 @@ def main(kind: str, train: str, dev: str, folder: str, *squad: str) -> None:
     source = Source(False, [str(files[1])], None, None, None, None)
     judged = JudgedExamples(Classification(Classification.settings_cls()), source)
     runs: dict[str, list[Path]] = {}
-    for name, more in POOLINGS.items():
-        texts = round(WINDOWS / windows) if more["window_pooling"] == "attention" else WINDOWS
+    for name in POOLINGS:
+        texts = round(WINDOWS / windows) if name == "attention" else WINDOWS
         runs[name], scores = [], []
         for seed in SEEDS:
             run = jaxbert.train(
@@ -82,7 +75,7 @@ def main(kind: str, train: str, dev: str, folder: str, *squad: str) -> None:
                 model="minilm-l6",
                 train_data=str(files[0]),
                 validation_data=str(files[1]),
-                output_dir=place / f"{re.sub(r'[^a-z0-9]+', '-', name)}-{seed}",
+                output_dir=place / f"{name}-{seed}",
                 max_seq_length=length,
                 long_texts="windows",
                 doc_stride=stride,
@@ -90,10 +83,11 @@ def main(kind: str, train: str, dev: str, folder: str, *squad: str) -> None:
                 eval_steps=10_000,  # at the end alone
                 num_train_epochs=2,
                 learning_rate=5e-5,
+                head_learning_rate=5e-4,
                 warmup_ratio=0.1,
                 seed=seed,
                 quiet=True,
-                **more,
+                window_pooling=name,
             )
             runs[name].append(Path(run.output_dir))
             scores.append(run.scores)
