@@ -81,7 +81,7 @@ def main(kind: str, train: str, dev: str, folder: str, *squad: str) -> None:
                 doc_stride=stride,
                 per_device_train_batch_size=texts,
                 eval_steps=10_000,  # at the end alone
-                num_train_epochs=2,
+                num_train_epochs=2 if kind == "among" else 4,
                 learning_rate=5e-5,
                 head_learning_rate=5e-4,
                 warmup_ratio=0.1,
