@@ -235,7 +235,7 @@ def _examples(
         classes = data.classes or task.labels(data.examples)
         cfg = dataclasses.replace(cfg, id2label=tuple(classes))
     cfg = dataclasses.replace(
-        cfg, problem_type=task.problem_type(cfg), window_attention=task.windows_in_row > 1
+        cfg, problem_type=task.problem_type(cfg), window_attention=task.weighs_windows
     )
     features = task.as_rows(task.encode(data.examples, tokenizer, cfg).to_learn())
     return _Examples(task, cfg, tokenizer, features)

@@ -132,6 +132,7 @@ class Features:
             example=self.example[first:last] - np.int32(example),
             host={name: column[start:end] for name, column in self.host.items()},
             learnable=learnable,
+            window=self.window,
         )
 
     def to_learn(self) -> Features:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,13 +20,14 @@ def rows_of_windows(features: Features, window: int, most: int) -> Features:
 
     Args:
         features: of texts, in their order, each with its own windows, all of which but the last
-            have `window` tokens.
+            have `window` tokens; all can be learned from.
         window: tokens.
         most: windows of a row.
 
     Returns:
         Features whose rows weigh what their windows did together, so that a text still counts once.
     """
+    assert features.learnable is None
     windows = np.bincount(features.example)
     rows = -(-windows // most)
     # The first window of each row, counted from that of its text: as evenly as can be.
@@ -35,13 +37,16 @@ def rows_of_windows(features: Features, window: int, most: int) -> Features:
     columns = {name: column[firsts] for name, column in features.rows.items()}
     ends = np.append(firsts, len(features))
     columns["weight"] = columns["weight"] * np.diff(ends).astype(np.float32)
-    return dataclasses.replace(
+    made = dataclasses.replace(
         features,
         bounds=features.bounds[ends],
         rows=columns,
         example=features.example[firsts],
         window=window,
     )
+    # That of the windows may be known, of all tokens.
+    known = f"{features.fingerprint()} {window} {most}"
+    return made.known_as(hashlib.sha256(known.encode()).hexdigest())
 
 
 def row_lengths(multiple: int, window: int, most: int) -> tuple[int, ...]:

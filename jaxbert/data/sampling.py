@@ -122,12 +122,11 @@ def make_batch(features: Features, windows: np.ndarray, length: int, size: int) 
         windows: (<= size,) int64; -1 leaves a row empty.
 
     Returns:
-        The features' token columns (size, length, ...) and row columns (size, ...), where rows have
-        K windows of W tokens tokens (size, W, K);
+        The features' token columns (size, length, ...) and row columns (size, ...);
         attention_mask (size, length) int32, the features' own or 1 at the windows' tokens; weight
         (size,) float32, 0 on padding rows and on windows from which nothing can be learned, else 1
         or the features' own; and row (size,) int32, the window's index, -1 on padding rows, which
-        seeds dropout.
+        seeds dropout. Rows of K windows have columns of tokens and a mask (size, length / K, K).
     """
     row = np.full(size, -1, np.int32)
     row[: len(windows)] = windows

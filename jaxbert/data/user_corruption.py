@@ -35,6 +35,8 @@ class UserCorruption:
         special_ids: the tokens that special_tokens_mask names.
         vocab_size: of the model.
         predicts: the function returns labels (n,) as well: the tokens to predict, -100 elsewhere.
+        of_windows: rows may have several windows (see data.rows_of_windows): their tokens are then
+            one behind the other.
     """
 
     function: UserFunction
@@ -44,6 +46,7 @@ class UserCorruption:
     special_ids: tuple[int, ...]
     vocab_size: int
     predicts: bool
+    of_windows: bool = False
 
     def __call__(self, batch: NumpyBatch, step: int) -> NumpyBatch:
         """The batch corrupted.
@@ -54,16 +57,21 @@ class UserCorruption:
         Raises:
             InputError: the function fails, or returns something else than a row.
         """
-        ids = batch["input_ids"].copy()
+        several = self.of_windows and batch["input_ids"].ndim == 3
+        tokens = {n: batch[n] for n in self.of_tokens}
+        tokens["attention_mask"] = batch["attention_mask"]
+        if several:
+            tokens = {n: _one_behind_another(column) for n, column in tokens.items()}
+        ids = tokens["input_ids"].copy()
         positions = np.zeros(ids.shape, np.int32)
         labels = np.full(ids.shape, _IGNORED, np.int32)
-        mask = batch["attention_mask"]
+        mask = tokens.pop("attention_mask")
         lengths = mask.reshape(*mask.shape[:2], -1).any(-1).sum(1).tolist()
         for b, number in enumerate(batch["row"].tolist()):
             if number < 0:  # padding
                 continue
             length = lengths[b]
-            row = {n: batch[n][b, :length] for n in self.of_tokens if n != "attention_mask"}
+            row = {n: column[b, :length] for n, column in tokens.items()}
             row |= {n: np.asarray(batch[n][b]) for n in self.of_rows}
             found = self._call(row, np.random.default_rng([self.seed, step, number]))
             ids[b, :length] = self._tokens("input_ids", found.get("input_ids"), row["input_ids"])
@@ -72,6 +80,9 @@ class UserCorruption:
                 chosen = np.flatnonzero(wanted != _IGNORED)
                 positions[b, : len(chosen)], labels[b, : len(chosen)] = chosen, wanted[chosen]
         if not self.predicts:
+            if several:
+                count, length, windows = batch["input_ids"].shape
+                ids = ids.reshape(count, windows, length).swapaxes(1, 2)
             return batch | {"input_ids": ids}
         masked = {name: column for name, column in batch.items() if name != "word"}
         return masked | {"input_ids": ids, "masked_positions": positions, "labels": labels}
@@ -138,6 +149,8 @@ def check_corruption(corruption: UserCorruption, features: Features) -> None:
     """
     windows = np.linspace(0, len(features) - 1, min(_TRIED, len(features))).astype(int)
     length = int(features.lengths[windows].max())
+    if features.window is not None and length > features.window:  # whole windows
+        length = -(-length // features.window) * features.window
     batch = make_batch(features, windows, length, len(windows))
     first, second = corruption(batch, 0), corruption(batch, 0)
     name = corruption.function.name
@@ -148,3 +161,9 @@ def check_corruption(corruption: UserCorruption, features: Features) -> None:
         )
     if corruption.predicts and (first["labels"] == _IGNORED).all():
         raise InputError(f"corruption {name}: no token of {len(windows)} rows is to be predicted")
+
+
+def _one_behind_another(column: np.ndarray) -> np.ndarray:
+    """(B, T, K, ...), the tokens of K windows, as (B, K * T, ...)."""
+    count, length, windows, *rest = column.shape
+    return column.swapaxes(1, 2).reshape(count, windows * length, *rest)

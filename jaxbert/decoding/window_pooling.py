@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -10,6 +11,7 @@ from jaxtyping import Float, Int
 from jaxbert.errors import InputError
 
 Pooling = Literal["mean", "max", "attention"]
+WINDOW_SCORES = "window_scores"  # the output of a model that has learned how much windows count
 NOT_LEARNED = (
     "--window_pooling attention: the model has not learned how much each window counts; give mean "
     "or max, or train it with attention"
@@ -60,3 +62,15 @@ def pool_windows(
     counts = np.diff(starts, append=len(example)).reshape(-1, *[1] * (outputs.ndim - 1))
     sums = np.add.reduceat(outputs.astype(np.float64), starts, axis=0)
     return (sums / counts).astype(outputs.dtype)
+
+
+def pool_arrays(
+    arrays: Mapping[str, np.ndarray], output: str, example: Int[np.ndarray, " M"], pooling: Pooling
+) -> Float[np.ndarray, "N *C"]:
+    """pool_windows of an output, by the scores (M, 1) that were kept beside it, if any were.
+
+    Raises:
+        InputError: "attention" without scores.
+    """
+    scores = arrays[WINDOW_SCORES][:, 0] if WINDOW_SCORES in arrays else None
+    return pool_windows(arrays[output], example, pooling, scores)

@@ -27,7 +27,7 @@ def try_loss(
     loss: ChosenLoss,
     apply: Apply,
     params: Params,
-    batch: NumpyBatch,
+    batches: Sequence[NumpyBatch],
     features: Features,
     lengths: Sequence[int],
     corrupt: Callable[[NumpyBatch, int], NumpyBatch] | None,
@@ -41,7 +41,7 @@ def try_loss(
     user's one to more, by a few rows.
 
     Args:
-        batch: a micro-batch as a device will have it.
+        batches: micro-batches as a device will have them, one of each form.
         features: of the training.
         lengths: that rows are padded to; kernels may want no others.
         corrupt: (batch, step) -> batch, or None; see Task.
@@ -70,7 +70,7 @@ def try_loss(
     def compute(params: Params, batch: Batch[jax.Array]) -> Parts:
         return objective(watched, params, batch, key)
 
-    read = _keys_read(compute, params, batch)
+    read = set().union(*(_keys_read(compute, params, batch) for batch in batches))
     if "attentions" in asked:
         logger.info("  the loss asks for attention's weights: the reference, xla, computes them")
     for name in own_columns:
@@ -221,12 +221,15 @@ def check_loss(
 
 def _some_rows(features: Features) -> np.ndarray:
     """The windows that a loss is tried on: of all parts of the data, such as count, one of them the
-    shortest, which has padding if any has."""
+    shortest, which has padding if any has. Of rows of several windows another is the longest."""
     counted = np.arange(len(features))
     if "weight" in features.rows:
         counted = np.flatnonzero(features.rows["weight"])
     windows: np.ndarray = counted[np.linspace(0, len(counted) - 1, _ROWS).astype(int)]
-    windows[-1] = counted[np.argmin(features.lengths[counted])]
+    lengths = features.lengths[counted]
+    windows[-1] = counted[np.argmin(lengths)]
+    if features.window is not None:
+        windows[0] = counted[np.argmax(lengths)]
     return windows
 
 

@@ -40,7 +40,8 @@ REQUESTS = ("hidden_states", "attentions", "pooler_output", "embeddings")
 WINDOW_ATTENTION = "window_attention"
 # The score of a window that a row does not have: its weight is 0, and no gradient is NaN.
 _NO_WINDOW = -1e30
-# Masks of a row's k-th window are those of the row k times as far on: no data has that many rows.
+# Masks of a row's k-th window are those of the row k times as far on. Of more rows than that some
+# share a mask, in steps far apart.
 _FURTHER_ON = 1 << 24
 
 _Input: TypeAlias = Literal[
@@ -331,10 +332,10 @@ def make_apply(
 
     The batch has `input_ids` (B, T) and optionally `token_type_ids`, `attention_mask`,
     `position_ids`, `segment_ids` (B, T); in multiple choice, and of a model with window_attention
-    where a text has K windows, they are (B, T, K). Positions count
-    from 0, whichever row of its table a family has for the first one. `word_offsets`
-    (B, T, E), or (B * K, T, E), are added to the word embeddings. Packed rows (see data.packing)
-    have segment_ids, position_ids and segment_starts, and outputs are by window.
+    where a text has K windows, they are (B, T, K). Positions count from 0, whichever row of its
+    table a family has for the first one. `word_offsets` (B, T, E), or (B * K, T, E), are added to
+    the word embeddings. Packed rows (see data.packing) have segment_ids, position_ids and
+    segment_starts, and outputs are by window.
 
     With train=True dropout is on and `key` is required. Masks are a function of the key and the
     batch's `row`, the index of each window, by default 0 .. B - 1. So a window has the same masks

@@ -55,6 +55,8 @@ class Facts:
         auto: of a number, the word auto is taken too, and kept as AUTO; a run decides it, and keeps
             what it has decided when it is resumed.
         reason: why it may never differ.
+        lasting: of one that may never differ, the value that may not come or go; the others may, as
+            with "named".
         joined: several words are one value, with spaces between them.
         needs: the name of another setting and the value of it without which this one says nothing.
     """
@@ -70,6 +72,7 @@ class Facts:
     reason: str = ""
     joined: bool = False
     needs: tuple[str, str | bool] | None = None
+    lasting: str | None = None
 
 
 def option(
@@ -86,10 +89,12 @@ def option(
     reason: str = "",
     joined: bool = False,
     needs: tuple[str, str | bool] | None = None,
+    lasting: str | None = None,
 ) -> T:
     """A field of a Settings dataclass; see Facts."""
     places = path or address, address
-    facts = Facts(help, range, resume, *places, names_input, json, auto, reason, joined, needs)
+    kinds = names_input, json, auto
+    facts = Facts(help, range, resume, *places, *kinds, reason, joined, needs, lasting)
     return dataclasses.field(default=default, metadata={"facts": facts})
 
 
@@ -245,6 +250,14 @@ class ChangedOption:
     def __str__(self) -> str:
         return f"--{self.name}: {self.before} -> {self.now}"
 
+    @property
+    def never_changes(self) -> bool:
+        """Whether it may not even where it is named."""
+        lasting = self.facts.lasting
+        if self.facts.resume == "never" and lasting is not None:
+            return lasting in (self.before, self.now)
+        return self.facts.resume == "never"
+
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
@@ -343,10 +356,11 @@ class Settings:
             before = saved.get(setting.name, setting.default)
             now = getattr(self, setting.name)
             free = setting.facts.resume == "free"
-            free |= setting.name in allowed and setting.facts.resume != "never"
+            option = ChangedOption(setting.name, before, now, setting.facts)
+            free |= setting.name in allowed and not option.never_changes
             free |= setting.facts.auto and now == AUTO  # what it had decided stays
             if setting.plain(before) != now and not free:
-                changed.append(ChangedOption(setting.name, before, now, setting.facts))
+                changed.append(option)
         return sorted(changed, key=lambda option: option.name)
 
 

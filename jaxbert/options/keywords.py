@@ -65,7 +65,9 @@ def _saying(cls: type[Settings], values: Mapping[str, V]) -> dict[str, V]:
     """The values without those that say nothing beside the others; see Facts.needs."""
     known = {setting.name: setting for setting in settings_of(cls)}
     all_values = {**{name: setting.default for name, setting in known.items()}, **values}
-    return {n: x for n, x in values.items() if known[n].says_something(all_values)}
+    found = {n: x for n, x in values.items() if known[n].says_something(all_values)}
+    # What needs one that says nothing says nothing either.
+    return found if len(found) == len(values) else _saying(cls, found)
 
 
 def unknown_options(flags: Collection[str], known: Collection[str], otherwise: str) -> str:

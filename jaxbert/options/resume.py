@@ -13,7 +13,7 @@ def advice_on(changed: Sequence[ChangedOption], folder: str) -> str:
     Only such as can be allowed are advised to be.
     """
     for option in changed:
-        if option.facts.resume == "never":
+        if option.never_changes:
             return (
                 f"{option.facts.reason}; give the former --{option.name} to resume, or train on "
                 "from the model of this run in another folder: "

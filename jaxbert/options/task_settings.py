@@ -132,6 +132,7 @@ class TextOptions(RowOptions):
         "each counts.",
         resume="never",
         reason="attention has parameters of its own",
+        lasting="attention",
         needs=("long_texts", "windows"),
     )
 

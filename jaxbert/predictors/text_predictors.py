@@ -18,7 +18,7 @@ from jaxbert.data.rows import replace_surrogates
 from jaxbert.data.template import template_of
 from jaxbert.data.text_windows import encode_text_windows
 from jaxbert.data.texts import TextExample
-from jaxbert.decoding.window_pooling import pool_windows
+from jaxbert.decoding.window_pooling import pool_arrays
 from jaxbert.errors import InputError
 from jaxbert.losses.forms import Arrays
 from jaxbert.options.task_settings import ClassificationOptions, RegressionOptions, TextOptions
@@ -169,9 +169,8 @@ class _TextPredictor(Predictor[TextOptions, TextSettings]):
         features = self._encode([_example(n, item) for n, item in enumerate(items, first)], lengths)
         longest = self._options.max_seq_length
         arrays = self._compute(features, self._outputs, longest=longest, size=size)
-        scores = arrays["window_scores"][:, 0] if "window_scores" in arrays else None
         pooling = self._options.window_pooling
-        return [*pool_windows(arrays["outputs"], features.example, pooling, scores)]
+        return [*pool_arrays(arrays, "outputs", features.example, pooling)]
 
     def _encode(self, examples: Sequence[TextExample], lengths: Lengths) -> Features:
         positions = self.model.cfg.positions

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-from jaxbert.metrics.scores import LOSS, Scores
+from jaxbert.metrics.scores import LOSS, Metric, Scores
 from jaxbert.report.records import Chart, Series
 
 Line: TypeAlias = Mapping[str, float | None]
@@ -25,7 +25,7 @@ _NO_CURVES = ("step", "epoch", "loss")
 
 
 def training_charts(
-    lines: Sequence[Line], evaluations: Sequence[Scores], metrics: Sequence[str]
+    lines: Sequence[Line], evaluations: Sequence[Scores], metrics: Sequence[Metric]
 ) -> list[Chart]:
     """Charts of a run: loss, accuracy, scores of its evaluations, and whatever else it has logged.
 
@@ -42,12 +42,17 @@ def training_charts(
     if accuracies:
         drawn = [_curve(lines, name)[-1] for name in accuracies]
         charts.append(_chart("Accuracy of the training batches", "fraction", drawn))
-    scores = [m for m in metrics if m != LOSS]
-    for title, drawn in _by_scale(_evaluated(evaluations, scores)):
-        charts.append(_chart(title, "", drawn))
+    scores = [m for m in metrics if m.name != LOSS]
+    # What has no top, as a perplexity or a squared error, would press the others to the foot.
+    bounded = [m.name for m in scores if not m.lower_is_better]
+    if drawn := _evaluated(evaluations, bounded):
+        charts.append(_chart("Scores of the evaluations", "", drawn))
+    for m in scores:
+        if m.lower_is_better and (drawn := _evaluated(evaluations, [m.name])):
+            charts.append(_chart(f"{_titled(m.name)} of the evaluations", "", drawn))
     for name in names:
         if name not in (*_NO_CURVES, *accuracies):
-            title, unit = _CHARTS.get(name, (name.replace("_", " ").capitalize(), ""))
+            title, unit = _CHARTS.get(name, (_titled(name), ""))
             charts.append(_chart(title, unit, _curve(lines, name)))
     return charts
 
@@ -102,6 +107,10 @@ def _spoken(name: str) -> str:
     return name.replace("_", " ")
 
 
+def _titled(name: str) -> str:
+    return _spoken(name).capitalize()
+
+
 def _evaluated(evaluations: Sequence[Scores], names: Sequence[str]) -> list[Series]:
     """Scores of evaluations, by step."""
     found = []
@@ -114,18 +123,6 @@ def _evaluated(evaluations: Sequence[Scores], names: Sequence[str]) -> list[Seri
             title = "evaluation" if name == LOSS else name
             found.append(Series(title, steps, values, look="points"))
     return found
-
-
-def _by_scale(scores: Sequence[Series]) -> list[tuple[str, list[Series]]]:
-    """Fractions and correlations in one chart, and what is greater, percents or a perplexity,
-    in another, each with its title: on one axis the first would be a line along its foot."""
-    title = "Scores of the evaluations"
-    great = [one for one in scores if any(y is not None and abs(y) > 1 for y in one.y)]
-    others = [one for one in scores if one not in great]
-    if not great or not others:
-        return [(title, list(scores))] if scores else []
-    named = ", ".join(_spoken(one.name) for one in great)
-    return [(title, others), (f"{named[:1].upper()}{named[1:]} of the evaluations", great)]
 
 
 def _smooth(values: Sequence[float | None], size: int) -> list[float | None]:

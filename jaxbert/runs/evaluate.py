@@ -8,8 +8,8 @@ import functools
 import logging
 import math
 import time
-from collections.abc import Callable, Container, Iterator, Sequence
-from typing import Generic, NamedTuple
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 import jax
 import numpy as np
@@ -54,6 +54,10 @@ from jaxbert.training.window_arrays import WindowArrays
 
 logger = logging.getLogger("jaxbert")
 
+T = TypeVar("T")
+
+# A Reduce of what is on the host.
+_OnHost: TypeAlias = Callable[[dict[str, np.ndarray], NumpyBatch], Arrays]
 # Of each window, beside what the task keeps of it.
 _SUM, _WEIGHT = "loss_sum", "loss_weight"
 _IN_MEMORY: EncodingKeywords = {"cache_dir": None, "workers": None}
@@ -95,8 +99,10 @@ class Evaluator(Generic[S, E, P]):
         self._labelled = task.label_of(examples[0]) is not None
         self._reduce: Reduce = task.reduce()
         # Where windows are learned together, the loss is one of what they are pooled to.
-        self._of_pooled = self._labelled and task.windows_in_row > 1
-        if self._labelled and not self._of_pooled:
+        self._loss_of_pooled: _OnHost | None = None
+        if self._labelled and task.weighs_windows:
+            self._loss_of_pooled = jax.jit(WithLoss(task.evaluation_loss(), _nothing))
+        elif self._labelled:
             self._reduce = WithLoss(task.evaluation_loss(), self._reduce)
         self._learnable = np.fromiter(map(task.learnable, examples), bool)[features.example]
         self._corrupt = task.corrupt(model.tokenizer, model.cfg, seed=0)  # as in all runs
@@ -125,8 +131,8 @@ class Evaluator(Generic[S, E, P]):
         if arrays is None:
             return None
         sums = []
-        if self._of_pooled:
-            sums = self._losses_of_pooled(arrays)
+        if self._loss_of_pooled is not None:
+            sums = self._losses_of_pooled(self._loss_of_pooled, arrays)
         elif self._labelled:
             sums = [arrays.pop(name)[self._learnable] for name in (_SUM, _WEIGHT)]
         predictions = collected(self._decoded(arrays))
@@ -140,11 +146,11 @@ class Evaluator(Generic[S, E, P]):
         _check_new(self._metrics, scores)
         return {**scores, **self._user_scores(predictions)}, predictions
 
-    def _losses_of_pooled(self, arrays: WindowArrays) -> list[np.ndarray]:
+    def _losses_of_pooled(self, with_loss: _OnHost, arrays: WindowArrays) -> list[np.ndarray]:
         """Of each example the sum and the weight of its loss, (N,)."""
-        with_loss = jax.jit(WithLoss(self._task.evaluation_loss(), _nothing))
         found: list[tuple[np.ndarray, np.ndarray]] = []
-        for some, part, kept in self._task.parts(self._examples, self._features, arrays):
+        parts = self._task.parts(self._examples, self._features, arrays)
+        for some, part, kept in self._giving_back(parts, arrays):
             outputs, rows = self._task.pooled(part, kept)
             size = 1 << (len(some) - 1).bit_length()  # few shapes are compiled
             full = {n: np.resize(x, (size, *x.shape[1:])) for n, x in (outputs | rows).items()}
@@ -155,9 +161,14 @@ class Evaluator(Generic[S, E, P]):
         return [np.concatenate(column) for column in zip(*found, strict=True)]
 
     def _decoded(self, arrays: WindowArrays) -> Iterator[Sequence[P]]:
-        """The predictions part by part; what has been read of files for one is given back."""
+        """The predictions part by part."""
         task, cfg = self._task, self._model.cfg
-        for part in task.decode_parts(self._examples, self._features, arrays, cfg):
+        parts = task.decode_parts(self._examples, self._features, arrays, cfg)
+        return self._giving_back(parts, arrays)
+
+    def _giving_back(self, parts: Iterable[T], arrays: WindowArrays) -> Iterator[T]:
+        """The parts; what has been read of files for one is given back behind it."""
+        for part in parts:
             yield part
             processes.beat()
             self._features.forget()
@@ -423,7 +434,7 @@ def evaluate(
             shown = task.with_vocabulary(model.tokenizer)
             found = Evaluation(
                 task.name,
-                task.metric_names(),
+                task.all_metrics(),
                 scores,
                 functools.partial(shown.findings, examples, predictions, model.cfg),
             )

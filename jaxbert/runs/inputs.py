@@ -70,7 +70,7 @@ def load_model(
             draw_head=data is not None,
             key=key,
             id2label=labels,
-            window_attention=None if data is None else task.windows_in_row > 1,
+            window_attention=None if data is None else task.weighs_windows,
             tokenizer=options.tokenizer_name,
             of_words=of_words,
         )
@@ -79,7 +79,7 @@ def load_model(
         cfg = load_config(path)
         labels = _labels(task, cfg, data)
         cfg = dataclasses.replace(
-            cfg, id2label=tuple(labels or ()), window_attention=task.windows_in_row > 1
+            cfg, id2label=tuple(labels or ()), window_attention=task.weighs_windows
         )
         if options.tokenizer_name:
             folder = find_model_folder(options.tokenizer_name)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxbert.io.files import Json, write_text
-from jaxbert.metrics.scores import LOSS, Scores, number_of, shown_score
+from jaxbert.metrics.scores import LOSS, Metric, Scores, number_of, shown_score
 from jaxbert.report.curves import Line, training_charts
 from jaxbert.report.html_page import html
 from jaxbert.report.records import Facts, Findings, Page, Table
@@ -29,14 +29,19 @@ class Evaluation(NamedTuple):
     """What an evaluation gave.
 
     Attributes:
-        metrics: the names of the task's scores, the first first.
+        metrics: the task's scores, the first first.
         findings: of its examples, made when they are asked for.
     """
 
     task: str
-    metrics: Sequence[str]
+    metrics: Sequence[Metric]
     scores: Scores
     findings: Callable[[], Findings | None]
+
+    @property
+    def names(self) -> list[str]:
+        """Those of the metrics."""
+        return [metric.name for metric in self.metrics]
 
 
 class Course(NamedTuple):
@@ -82,11 +87,10 @@ def training_page(
     """The page of a run whose log is in a folder."""
     lines = read_log(folder / LOG)
     course = _with_saved(course, evaluation.scores)
-    drawn = [m for m in evaluation.metrics if m != LOSS]
     steps = int(lines[-1]["step"] or 0) if lines else course.step
     tables = [score_table(evaluation)] if evaluation.scores else []
     if len(course.evaluations) > 1:
-        tables.append(_evaluation_table(course, evaluation.metrics))
+        tables.append(_evaluation_table(course, evaluation.names))
     headline = _headline(evaluation)
     last = next((line["loss"] for line in reversed(lines) if line.get("loss") is not None), None)
     if last is not None:
@@ -96,7 +100,7 @@ def training_page(
         lead=f"{steps} steps; the saved model is that of step {course.step}. {written_now()}",
         headline=headline,
         tables=tables,
-        charts=training_charts(lines, course.evaluations, drawn),
+        charts=training_charts(lines, course.evaluations, evaluation.metrics),
         findings=evaluation.findings() if evaluation.scores else None,
         facts=[Facts("What it took", course.took), *facts],
         command=command,
@@ -154,13 +158,13 @@ def read_log(path: Path) -> list[Line]:
 
 def score_table(evaluation: Evaluation) -> Table:
     """All scores, those of the task first."""
-    first = [n for n in evaluation.metrics if n in evaluation.scores]
+    first = [n for n in evaluation.names if n in evaluation.scores]
     names = dict.fromkeys((*first, *evaluation.scores))
     return Table(("score", "value"), [(n, shown_score(evaluation.scores[n])) for n in names])
 
 
 def _headline(evaluation: Evaluation) -> dict[str, str]:
-    names = [n for n in evaluation.metrics if n in evaluation.scores and n != LOSS][:_TILES]
+    names = [n for n in evaluation.names if n in evaluation.scores and n != LOSS][:_TILES]
     names += [LOSS] if LOSS in evaluation.scores else []
     found = {}
     for name in names:
@@ -176,10 +180,10 @@ def _with_saved(course: Course, scores: Scores) -> Course:
     return course._replace(evaluations=[*course.evaluations, {**scores, "step": course.step}])
 
 
-def _evaluation_table(course: Course, metrics: Sequence[str]) -> Table:
+def _evaluation_table(course: Course, scores: Sequence[str]) -> Table:
     """The scores of each evaluation, in the order of the steps."""
     ordered = sorted(course.evaluations, key=lambda e: number_of(e, "step"))
-    names = [n for n in (*metrics, LOSS) if any(n in e for e in ordered)]
+    names = [n for n in (*scores, LOSS) if any(n in e for e in ordered)]
     rows = [
         (
             f"{e['step']}" + " (saved)" * (e["step"] == course.step),

@@ -171,6 +171,7 @@ def corruption_of(
         special_ids=tuple(model.tokenizer.all_special_ids),
         vocab_size=model.cfg.vocab_size,
         predicts=of_task is not None,
+        of_windows=features.window is not None,
     )
     check_corruption(corruption, features)
     return corruption

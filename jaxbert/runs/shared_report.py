@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping
 
 from jaxbert.data.shared_batches import SharedBatches
-from jaxbert.metrics.scores import LOSS, Scores
+from jaxbert.metrics.scores import LOSS, Metric, Scores
 from jaxbert.runs.asked_tasks import Asked
 from jaxbert.runs.folder import RunFolder
 from jaxbert.runs.record import RunRecord
@@ -75,15 +75,17 @@ def write_shared_reports(
         predictions = inputs.validation.predictions
         found = Evaluation(
             task.name,
-            task.metric_names(),
+            task.all_metrics(),
             of_tasks[name],
             functools.partial(task.findings, inputs.held_out or (), predictions, inputs.model.cfg),
         )
         took = {"training": course.took[name]}
         page = functools.partial(evaluation_page, found, took, command, facts)
         write_report(run.part(name).place, page)
-    metrics = [f"{n}.{m}" for n, inputs in tasks.items() for m in inputs.task.metric_names()]
-    whole = Evaluation(" and ".join(tasks), [LOSS, *metrics], scores, lambda: None)
+    metrics = [Metric(LOSS, lower_is_better=True)]
+    for name, inputs in tasks.items():
+        metrics += [m._replace(name=f"{name}.{m.name}") for m in inputs.task.all_metrics()]
+    whole = Evaluation(" and ".join(tasks), metrics, scores, lambda: None)
     write_report(run.place, lambda: training_page(run.path, whole, course, command, facts))
 
 

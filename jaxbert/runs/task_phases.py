@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from jaxbert.data.batch_source import BatchSource
 from jaxbert.data.sampling import bucket_lengths
 from jaxbert.io.files import JsonFile
@@ -62,16 +64,20 @@ def learned_by(
         parallel.devices,
     )
     loss = with_keywords(inputs.loss, task.loss_keywords(model.cfg))
-    tried = 0
-    if features.window is not None:  # the longest rows have several windows, and another shape
-        sampler = inputs.sampler
-        tried = max(range(sampler.steps_per_epoch), key=lambda step: sampler.batch(step)[1])
+    tried = {0}
+    if features.window is not None:  # the longest rows have several windows, and another form
+        steps = range(inputs.sampler.steps_per_epoch)
+        lengths_of = [inputs.sampler.batch(step)[1] for step in steps]
+        tried = {int(np.argmin(lengths_of)), int(np.argmax(lengths_of))}
     params = with_loss_params(model.params, loss, model.cfg, seed=seed)
     try_loss(
         loss,
         model.train_apply(lengths),
         params,
-        {n: x[0][: x.shape[1] // parallel.devices] for n, x in source.batch(tried).items()},
+        [
+            {n: x[0][: x.shape[1] // parallel.devices] for n, x in source.batch(step).items()}
+            for step in sorted(tried)
+        ],
         features,
         source.row_lengths,
         source.corruption,

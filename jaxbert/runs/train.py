@@ -169,7 +169,7 @@ def check_packs(task: Task[S, E, P], *, packing: bool) -> None:
     """Refuse to pack rows that have several texts or windows each, before any file is read."""
     if packing and not task.packs:
         raise InputError(f"--packing is not for {task.name}, whose rows have several texts already")
-    if packing and task.windows_in_row > 1:
+    if packing and task.weighs_windows:
         raise InputError(
             "--packing is not for --window_pooling attention, whose rows have several windows "
             "already"

@@ -331,7 +331,7 @@ def _most_rows(
             width=model.cfg.hidden_size,
             parts=parts,
             max_seq_length=length,
-            windows_in_row=task.windows_in_row,
+            windows_in_row=-(-int(features.lengths.max()) // length),
             platform=model.compute.target.platform,
             corruption=corruption_of(task, model, features, corruption, batches["seed"]),
             **batches,
@@ -378,7 +378,8 @@ def _features_to_learn(
         view = encode_to_learn(task, others, tokenizer, cfg, origin, **encoding)
         features = with_view(features, view)
     rows = task.as_rows(columns.added_to(features))
-    if (most := task.windows_in_row) > 1:
+    if task.weighs_windows:
+        most = task.windows_in_row
         logger.info("  %d rows of at most %d windows, which are weighed together", len(rows), most)
     return rows
 

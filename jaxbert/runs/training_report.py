@@ -59,7 +59,7 @@ def write_training_report(
     predictions = validation.predictions if validation is not None else ()
     found = Evaluation(
         task.name,
-        [*task.metric_names()],
+        task.all_metrics(),
         scores,
         functools.partial(task.findings, examples, predictions, inputs.model.cfg),
     )

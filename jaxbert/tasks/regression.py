@@ -42,6 +42,10 @@ class Scaling:
     mean: float = 0.0
     scale: float = 1.0
 
+    def of(self, targets: np.ndarray) -> np.ndarray:
+        """What is learned of targets, or of scores in their scale, float32."""
+        return ((targets - self.mean) / self.scale).astype(np.float32)
+
     def undone(self, outputs: Arrays, batch: Batch[jax.Array]) -> Arrays:
         """What is kept of each row: its score (B,), in the scale of the targets as given."""
         scores = outputs["scores"] * self.scale + self.mean
@@ -102,9 +106,7 @@ class Regression(TextTask[RegressionSettings, float]):
     ) -> Features:
         targets = None
         if all(e.label is not None for e in examples):
-            mean, scale = self.scaling.mean, self.scaling.scale
-            values = np.array([e.label for e in examples], np.float64)
-            targets = ((values - mean) / scale).astype(np.float32)
+            targets = self.scaling.of(np.array([e.label for e in examples], np.float64))
         return self._encoded(examples, tokenizer, cfg, targets)
 
     def export(self, params: Params) -> Params:
@@ -131,8 +133,7 @@ class Regression(TextTask[RegressionSettings, float]):
         self, features: Features, arrays: dict[str, np.ndarray]
     ) -> tuple[dict[str, np.ndarray], NumpyBatch]:
         outputs, rows = super().pooled(features, arrays)
-        learned = (outputs["scores"] - self.scaling.mean) / self.scaling.scale
-        return {"scores": learned.astype(np.float32)}, rows
+        return {"scores": self.scaling.of(outputs["scores"])}, rows
 
     def reduce(self) -> Reduce:
         return self.scaling.undone

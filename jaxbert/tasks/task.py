@@ -106,9 +106,14 @@ class Task(abc.ABC, Generic[S, E, P]):
         self.settings = settings
 
     @classmethod
+    def all_metrics(cls) -> tuple[Metric, ...]:
+        """The scores that can tell the best checkpoint, eval_loss the last of them."""
+        return (*cls.metrics, Metric(LOSS, lower_is_better=True))
+
+    @classmethod
     def metric_names(cls) -> tuple[str, ...]:
-        """The scores that can tell the best checkpoint, eval_loss among them."""
-        return (*(metric.name for metric in cls.metrics), LOSS)
+        """Their names."""
+        return tuple(metric.name for metric in cls.all_metrics())
 
     # --- data ---
 
@@ -256,6 +261,11 @@ class Task(abc.ABC, Generic[S, E, P]):
         """The most windows of an example that are learned as one row, for the model to weigh them
         against each other; 1 where every window is a row of its own."""
         return 1
+
+    @property
+    def weighs_windows(self) -> bool:
+        """Whether the model learns how much each window of an example counts."""
+        return self.windows_in_row > 1
 
     def as_rows(self, features: Features) -> Features:
         """Windows as the rows that are learned; predictions are of windows everywhere."""

@@ -15,7 +15,7 @@ from jaxbert.data.sampling import NumpyBatch
 from jaxbert.data.sources import load_rows
 from jaxbert.data.text_windows import encode_text_windows
 from jaxbert.data.texts import TextExample, with_texts
-from jaxbert.decoding.window_pooling import NOT_LEARNED, pool_windows
+from jaxbert.decoding.window_pooling import NOT_LEARNED, WINDOW_SCORES, pool_arrays
 from jaxbert.errors import InputError
 from jaxbert.losses.forms import Arrays
 from jaxbert.model.config import BertConfig
@@ -27,8 +27,10 @@ T = TypeVar("T", bound=LearnedTextOptions)
 
 
 def scores_of_windows(outputs: Arrays) -> Arrays:
-    """By how much windows count, where the model has learned it."""
-    return {name: outputs[name] for name in ("window_scores",) if name in outputs}
+    """The scores of windows that say how much each counts, where the model has learned it."""
+    if WINDOW_SCORES not in outputs:
+        return {}
+    return {WINDOW_SCORES: outputs[WINDOW_SCORES]}
 
 
 class TextTask(RowTask[T, TextExample, P]):
@@ -64,13 +66,13 @@ class TextTask(RowTask[T, TextExample, P]):
         return self.settings.windows_in_row
 
     def as_rows(self, features: Features) -> Features:
-        if self.windows_in_row == 1:
+        if not self.weighs_windows:
             return features
         return rows_of_windows(features, self.settings.max_seq_length, self.windows_in_row)
 
     @property
     def without_teacher(self) -> str | None:
-        if self.windows_in_row == 1:
+        if not self.weighs_windows:
             return None
         return "not with --window_pooling attention; a teacher reads window by window"
 
@@ -105,6 +107,5 @@ class TextTask(RowTask[T, TextExample, P]):
 
     def _pooled(self, features: Features, arrays: dict[str, np.ndarray]) -> np.ndarray:
         """The outputs of texts, (N, ...), of those of their windows, (M, ...)."""
-        scores = arrays["window_scores"][:, 0] if "window_scores" in arrays else None
         pooling = self.settings.window_pooling
-        return pool_windows(arrays[self.output], features.example, pooling, scores)
+        return pool_arrays(arrays, self.output, features.example, pooling)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from python_rows import OF_TASK, SMALL_RUN, rows_of
 
 import jaxbert
 from jaxbert.data.features import Features
+from jaxbert.data.rows_of_windows import rows_of_windows
 from jaxbert.data.sampling import make_batch
-from jaxbert.data.user_corruption import UserCorruption
+from jaxbert.data.user_corruption import UserCorruption, check_corruption
 from jaxbert.errors import InputError
 from jaxbert.options.user_function import user_function
 from jaxbert.training.events import Event, Saved
@@ -89,6 +91,36 @@ def test_a_row_is_the_same_in_any_batch_with_any_padding(function: Any, predicts
             labels = whole["labels"][row]
             assert labels[: len(chosen)].tolist() == plain["input_ids"][row, chosen].tolist()
             assert (labels[len(chosen) :] == -100).all()
+
+
+def test_the_windows_of_a_row_are_one_behind_the_other() -> None:
+    """Of texts of 1, 1, 3 and 1 windows of 5 tokens a function gets the rows that they are."""
+    parts = dataclasses.replace(
+        features(),
+        bounds=np.array([0, 5, 10, 15, 20, 22, 24]),
+        rows={"weight": np.ones(6, np.float32)},
+        example=np.array([0, 1, 2, 2, 2, 3], np.int32),
+    )
+    rows = rows_of_windows(parts, 5, 3)
+    seen: list[tuple[int, ...]] = []
+
+    def told(row: Any, rng: Any) -> Any:
+        seen.append(row["input_ids"].shape)
+        return hide(row, rng)
+
+    change = dataclasses.replace(corruption(told, predicts=False), of_windows=True)
+    check_corruption(change, rows)
+    seen.clear()
+    short, long = make_batch(rows, np.array([1]), 5, 1), make_batch(rows, np.arange(4), 15, 4)
+    few, whole = change(short, 3)["input_ids"], change(long, 3)["input_ids"]
+    assert seen == [(5,), (5,), (5,), (12,), (2,)]
+    assert (few.shape, whole.shape) == ((1, 5), (4, 5, 3))
+    assert (few[0] == whole[1, :, 0]).all()
+    ids = rows.tokens["input_ids"][10:22]
+    text = {"input_ids": ids.copy(), "special_tokens_mask": ids == 2}
+    hidden = hide(text, np.random.default_rng([1, 3, 2]))["input_ids"]
+    assert (hidden != ids).any()
+    assert whole[2].T.reshape(-1).tolist() == [*hidden.tolist(), 0, 0, 0]
 
 
 def test_one_that_changes_nothing_trains_as_none_does(tiniest_folder: Path, tmp_path: Path) -> None:

@@ -172,11 +172,23 @@ def test_a_loss_sees_how_much_windows_count(tiniest_folder: Path, tmp_path: Path
         '    return loss_sum + 0.1 * jnp.sum(entropy * batch["weight"]), weight_sum\n\n\n'
         "def first(outputs, batch):\n"
         '    cls = outputs["last_hidden_state"][:, 0]\n'
-        '    return jnp.sum(jnp.sum(cls, -1) * batch["weight"]), jnp.sum(batch["weight"])\n'
+        '    return jnp.sum(jnp.sum(cls, -1) * batch["weight"]), jnp.sum(batch["weight"])\n\n\n'
+        "def several(outputs, batch):\n"
+        '    batch["input_ids"][:, :, 0]\n'
+        "    return label_cross_entropy(outputs, batch)\n"
     )
     assert train(tmp_path / "sure", tiniest_folder, loss=f"{own}:sure").done
     with pytest.raises(InputError, match=r"--loss .*own.py:first"):
         train(tmp_path / "first", tiniest_folder, loss=f"{own}:first")
+    short = [{**row, "sentence": "It is."} for row in rows("train")]
+    with pytest.raises(InputError, match=r"--loss .*own.py:several"):  # many have one window
+        train(
+            tmp_path / "several",
+            tiniest_folder,
+            loss=f"{own}:several",
+            train_data=rows("train") + short,
+            max_train_samples=None,
+        )
     with pytest.raises(InputError, match=r"a text has several \[CLS\] vectors"):
         train(tmp_path / "contrast", tiniest_folder, loss="supervised_contrastive")
     assert not (tmp_path / "first" / "options.json").exists()
@@ -237,6 +249,22 @@ def test_what_cannot_be_is_refused(
     assert not (tmp_path / "no" / "options.json").exists()
 
 
+def test_tokens_are_hidden_by_a_function_of_the_whole_row(
+    whole: jaxbert.Run, tiniest_folder: Path, tmp_path: Path
+) -> None:
+    lengths: list[int] = []
+
+    def seen(row: Any, rng: Any) -> Any:
+        assert row["input_ids"].shape == row["special_tokens_mask"].shape
+        lengths.append(len(row["input_ids"]))
+        return row
+
+    found = train(tmp_path / "same", tiniest_folder, corruption=seen)
+    for name, x in weights_of(whole).items():
+        assert (weights_of(found)[name] == x).all()
+    assert max(lengths) > WEIGHED["max_seq_length"]
+
+
 def test_a_model_that_has_not_learned_it_is_told(tiniest_folder: Path, tmp_path: Path) -> None:
     run = train(tmp_path / "mean", tiniest_folder, window_pooling="mean", windows_per_row=None)
     file = tmp_path / "dev.jsonl"
@@ -249,3 +277,8 @@ def test_a_model_that_has_not_learned_it_is_told(tiniest_folder: Path, tmp_path:
     assert "the model has not learned how much each window counts; give mean or max" in said
     with pytest.raises(InputError, match="attention has parameters of its own"):
         train(tmp_path / "mean", tiniest_folder, allow_changed_options=["window_pooling"])
+    # One that has no parameters may follow another.
+    other = {"window_pooling": "max", "windows_per_row": None}
+    with pytest.raises(InputError, match="--allow_changed_options window_pooling to resume"):
+        train(tmp_path / "mean", tiniest_folder, **other)
+    train(tmp_path / "mean", tiniest_folder, **other, allow_changed_options=["window_pooling"])

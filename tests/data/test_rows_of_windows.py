@@ -91,3 +91,13 @@ def test_windows_that_are_rows_have_all_lengths() -> None:
     assert window_lengths(features, (4, WINDOW)) == (4, WINDOW)
     with pytest.raises(ValueError, match="longer than the last bucket"):
         BucketSampler(rows_of_windows(features, WINDOW, 2).lengths, 1, 0, (WINDOW,))
+
+
+def test_it_is_known_by_its_windows_and_how_they_are_divided() -> None:
+    features = windows_of([4, 2], 3)
+    known = features.known_as("a")
+    found = rows_of_windows(known, WINDOW, 2)
+    assert found.fingerprint() == rows_of_windows(known, WINDOW, 2).fingerprint()
+    others = [rows_of_windows(known, WINDOW, 3), rows_of_windows(features, WINDOW, 2), known]
+    assert all(found.fingerprint() != other.fingerprint() for other in others)
+    assert found.part(0, 1, 0).window == WINDOW

@@ -137,7 +137,7 @@ def attempt(
     batch = make_batch(data, np.arange(4), 20, 4)
     apply, key = make_apply(SMALL, "qa"), jax.random.key(1)
     more = {"packing": packing, "tolerance": 1e-3}
-    try_loss(chosen, apply, params, batch, data, lengths, None, key, **more)
+    try_loss(chosen, apply, params, [batch], data, lengths, None, key, **more)
 
 
 @pytest.mark.parametrize("name", ["confident", "twice"])

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from jaxbert.metrics.scores import Scores
 from jaxbert.report.curves import MOST_POINTS, Line, _smooth, seed_bands, training_charts
+from jaxbert.tasks.qa import QA
+from jaxbert.tasks.regression import Regression
 
 values = st.lists(st.none() | st.floats(-1e3, 1e3), min_size=1, max_size=30)
 
@@ -37,7 +39,7 @@ def log(steps: int, seed: int = 0) -> list[dict[str, float | None]]:
 
 def test_every_field_has_a_chart_and_evaluations_are_in_theirs() -> None:
     evaluations = [{"step": 50, "f1": 60.0, "eval_loss": 2.0}, {"step": 100, "f1": 80.5}]
-    charts = {c.title: c for c in training_charts(log(100), evaluations, ["f1", "exact_match"])}
+    charts = {c.title: c for c in training_charts(log(100), evaluations, QA.all_metrics())}
     assert list(charts) == [
         *("Loss", "Accuracy of the training batches", "Scores of the evaluations"),
         *("Learning rate", "Gradient norm", "Throughput", "Examples", "Loss scale"),
@@ -51,25 +53,23 @@ def test_every_field_has_a_chart_and_evaluations_are_in_theirs() -> None:
     )
     assert charts["Gradient norm"].series[0].y[2] is None
     assert all(chart.linked for chart in charts.values())
-    assert training_charts([], evaluations, ["f1"]) == []
+    assert training_charts([], evaluations, QA.all_metrics()) == []
 
 
-def test_scores_of_another_scale_have_a_chart_of_their_own() -> None:
+@pytest.mark.parametrize("first", [2.5, 0.6])
+def test_a_score_without_a_top_has_a_chart_of_its_own(first: float) -> None:
+    """Whatever its values are: reports of two runs have the same charts."""
     lines: list[Line] = [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.5}]
     evaluations: list[Scores] = [
-        {"step": 1, "pearson": -0.1, "spearmanr": 0.2, "mse": 2.5, "eval_loss": 2.5},
+        {"step": 1, "pearson": -0.1, "spearmanr": 0.2, "mse": first, "eval_loss": first},
         {"step": 2, "pearson": 0.8, "spearmanr": 0.7, "mse": 0.5, "eval_loss": 0.5},
     ]
-    charts = {
-        c.title: c for c in training_charts(lines, evaluations, ["pearson", "spearmanr", "mse"])
-    }
+    charts = {c.title: c for c in training_charts(lines, evaluations, Regression.all_metrics())}
     assert list(charts) == ["Loss", "Scores of the evaluations", "Mse of the evaluations"]
     names = [one.name for one in charts["Scores of the evaluations"].series]
     assert names == ["pearson", "spearmanr"]
-    assert charts["Mse of the evaluations"].series[0].y == (2.5, 0.5)
-    alike = training_charts(
-        lines, [{"step": 1, "exact_match": 60.0, "f1": 70.0}], ["exact_match", "f1"]
-    )
+    assert charts["Mse of the evaluations"].series[0].y == (first, 0.5)
+    alike = training_charts(lines, [{"step": 1, "exact_match": 0.0, "f1": 7.0}], QA.all_metrics())
     assert [len(c.series) for c in alike if c.title == "Scores of the evaluations"] == [2]
 
 

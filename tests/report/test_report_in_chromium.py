@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from chromium import chromium
 
+from jaxbert.metrics.scores import Metric
 from jaxbert.report.curves import training_charts
 from jaxbert.report.html_page import html
 from jaxbert.report.records import Confusion, Findings, Mark, Page, Passage, Shown
@@ -44,7 +45,9 @@ def content() -> str:
     log = [
         {"step": n, "loss": 1 / n, "learning_rate": 1 / n, "grad_norm": 2.0} for n in range(1, 200)
     ]
-    charts = training_charts(log, [{"step": 50, "f1": 1.0}, {"step": 150, "f1": 2.0}], ["f1"])
+    charts = training_charts(
+        log, [{"step": 50, "f1": 1.0}, {"step": 150, "f1": 2.0}], [Metric("f1")]
+    )
     confusion = Confusion(["yes", "no"], [[30, 60], [0, 0]], "texts")
     return html(Page(HOSTILE, "", {}, (), charts, Findings(Worst(shown), confusion)))
 

@@ -134,5 +134,11 @@ def test_an_evaluation_reads_as_the_training_or_as_it_is_told() -> None:
     cut = settings(trained, long_texts="truncate")
     assert (cut.long_texts, cut.doc_stride, cut.window_pooling) == ("truncate", None, "mean")
     assert settings({}, long_texts="windows", doc_stride=3).doc_stride == 3
+    # What needs one that says nothing says nothing either.
+    weighed = {**trained, "window_pooling": "attention", "windows_per_row": 3}
+    found = make_settings(
+        ClassificationTrainOptions, {"long_texts": "truncate"}, defaults=lambda options: weighed
+    )
+    assert (found.window_pooling, found.windows_per_row) == ("mean", 8)
     with pytest.raises(InputError, match="--doc_stride 4 goes with --long_texts windows"):
         settings({}, doc_stride=4)
